@@ -1,0 +1,1 @@
+//! The client: an async library and the command line.

@@ -1,0 +1,66 @@
+//! A state at one moment, on its way out of an engine or into one.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use crate::id::PersistSeq;
+use crate::wire::DecodeError;
+
+/// A key of the state with what the engine keeps for it, both in the engine's own byte form.
+pub type CheckpointItem = (Bytes, Bytes);
+
+/// An immutable view of an engine's state, cheap to take; its items are read at leisure, on
+/// another thread if need be.
+pub struct Checkpoint {
+    /// The state reflects every record up to this one.
+    pub covers: PersistSeq,
+    /// What is not kept by key (positions, sessions, ...), in the engine's own byte form.
+    pub metadata: Bytes,
+    /// The items in ascending order of their keys.
+    pub items: Box<dyn Iterator<Item = CheckpointItem> + Send>,
+}
+
+impl fmt::Debug for Checkpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Checkpoint")
+            .field("covers", &self.covers)
+            .field("metadata", &self.metadata)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A checkpoint that came from a peer and is complete; the engine switches to it in one step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StagedCheckpoint {
+    /// The sender's [`Checkpoint::metadata`].
+    pub metadata: Bytes,
+    /// The sender's [`Checkpoint::items`].
+    pub items: Vec<CheckpointItem>,
+}
+
+impl From<Checkpoint> for StagedCheckpoint {
+    fn from(checkpoint: Checkpoint) -> Self {
+        Self {
+            metadata: checkpoint.metadata,
+            items: checkpoint.items.collect(),
+        }
+    }
+}
+
+/// Why an engine cannot go on from what a disk held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecoverError {
+    /// The checkpoint is not this engine's.
+    #[error("the checkpoint is not readable: {0}")]
+    Checkpoint(DecodeError),
+    /// A record does not follow from those before it.
+    #[error("record {seq} does not follow from the records before it")]
+    Record {
+        /// Which one.
+        seq: PersistSeq,
+    },
+    /// The data was written under another configuration of the cluster.
+    #[error("the data was written under another cluster configuration: restart with the old one")]
+    OtherConfiguration,
+}

@@ -1,0 +1,266 @@
+//! The contract between a consistency engine and whatever drives it.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::checkpoint::{Checkpoint, RecoverError, StagedCheckpoint};
+use crate::cluster::ClusterConfig;
+use crate::effect::Effects;
+use crate::id::{Incarnation, NodeId, PersistSeq, RequestId};
+use crate::operation::{Operation, RequestOptions};
+use crate::status::Status;
+use crate::wire::Wire;
+
+/// A replication protocol as a state machine without IO: inputs in, effects out.
+///
+/// A *driver* owns the engine. It calls [`step`](Self::step) for each input, carries out the
+/// effects in order, and steps [`Input::Timeout`] once [`next_deadline`](Self::next_deadline) has
+/// come. The contract, each clause with a test in `kv_sim::conformance` that every engine passes:
+///
+/// 1. **The engine withholds.** It emits no acknowledgement or reply that promises durability
+///    before [`Input::Persisted`] covers the record, so a driver cannot get this wrong. A driver
+///    without a disk answers `Persisted` at once. Several [`Persist`](crate::Effect::Persist) may
+///    be outstanding; their sequence numbers are dense and start at 1 after what was recovered.
+/// 2. **The driver owns the effects** and drains them first in, first out, after each step or
+///    batch of steps.
+/// 3. **`step` is total.** It returns no error and does not panic on anything that a peer or a
+///    client sent. Bad input is counted, logged and dropped.
+/// 4. **A message may be lost, duplicated, delayed, reordered.** Retransmission is the engine's,
+///    by deadline, with backoff and bounds.
+/// 5. **After a `Timeout` at `now`, the next deadline is none or later than `now`.** It is cheap
+///    and re-read after each batch of steps; there are no timers to cancel. A deadline that is
+///    already due means: step a timeout before you flush. That is how an engine gathers a batch
+///    into one message.
+/// 6. **At most one reply for a request.** An [`Outcome`](crate::Outcome) is done, definitely not
+///    done, or unknown; it is never "not done" when that is unsure. After [`Input::Cancel`] there
+///    may be none.
+/// 7. **Same inputs, same effects, byte for byte.** Clocks arrive in [`Now`], randomness as the
+///    configuration's seed.
+/// 8. **An engine goes on from what was persisted.** [`recover`](Self::recover) takes a checkpoint
+///    and the records after it; records that were not covered by `Persisted` may be missing from
+///    the end. A checkpoint goes out as a cheap immutable view and comes in staged, with one
+///    switch at the end.
+/// 9. **A broken invariant that a peer reveals is a [`Halt`](crate::Effect::Halt)**; the driver
+///    stops the process with it. All other bad input falls under 3.
+/// 10. **Results that may exceed a frame come in pages**, by cursor.
+///
+/// # Example
+/// `kv_core::local::LocalCluster` drives engines in ten lines; see there.
+pub trait ConsistencyEngine: Sized {
+    /// The engine's word in handshakes, on screens and in errors.
+    const NAME: &'static str;
+
+    /// What is sent to peers.
+    type Message: Wire + Clone + fmt::Debug + PartialEq;
+
+    /// What must reach the disk. Self-contained: replaying the records in order needs no other
+    /// knowledge than the state that they made.
+    type Record: Wire + Clone + fmt::Debug + PartialEq;
+
+    /// Makes an engine from what its disk holds: nothing at all for an empty start.
+    ///
+    /// `records` are those that the checkpoint does not cover, in order; the first follows
+    /// [`Checkpoint::covers`], or is 1 without a checkpoint.
+    ///
+    /// # Errors
+    /// [`RecoverError`] if the disk's content is not this engine's, or of another cluster
+    /// configuration. Nothing is changed by a recovery that fails.
+    fn recover(
+        config: EngineConfig,
+        checkpoint: Option<Checkpoint>,
+        records: impl IntoIterator<Item = (PersistSeq, Self::Record)>,
+    ) -> Result<Self, RecoverError>;
+
+    /// Takes one input and appends what is to be done to `out`.
+    fn step(
+        &mut self,
+        now: Now,
+        input: Input<Self::Message>,
+        out: &mut Effects<Self::Message, Self::Record>,
+    );
+
+    /// When the engine next wants a [`Input::Timeout`], on the scale of [`Now::mono`].
+    fn next_deadline(&self) -> Option<Duration>;
+
+    /// A view of the state that records up to the last persisted one have made.
+    fn checkpoint(&self) -> Checkpoint;
+
+    /// The state in figures.
+    fn status(&self) -> Status;
+
+    /// A hash of the state without its clocks and deadlines, for comparing replicas that should
+    /// agree and for pruning in model checking.
+    fn fingerprint(&self) -> u64;
+}
+
+/// What happens to an engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input<M> {
+    /// A client asks for something.
+    Request {
+        /// Names the request in its reply and in a cancel.
+        id: RequestId,
+        /// What is asked for.
+        op: Operation,
+        /// How.
+        options: RequestOptions,
+    },
+    /// Nobody waits for the reply any more. What was begun may still take effect.
+    Cancel {
+        /// Which request.
+        id: RequestId,
+    },
+    /// An operator asks for something; answered like a request.
+    Admin {
+        /// Names the request in its reply.
+        id: RequestId,
+        /// What is asked for.
+        command: AdminCommand,
+    },
+    /// A message came from a peer.
+    Message {
+        /// From whom, as the connection's handshake said.
+        from: NodeId,
+        /// What.
+        message: M,
+    },
+    /// Messages to a peer have a way again. A hint, not a proof.
+    PeerUp {
+        /// Which peer.
+        peer: NodeId,
+        /// Its life as its handshake named it; [`Incarnation::UNKNOWN`] if it was still joining.
+        incarnation: Incarnation,
+    },
+    /// Messages to a peer have no way, or an attempt to connect has failed. A hint, not a proof.
+    PeerDown {
+        /// Which peer.
+        peer: NodeId,
+    },
+    /// All records up to this one are on disk.
+    Persisted {
+        /// The last of them.
+        up_to: PersistSeq,
+    },
+    /// A checkpoint is on disk; records up to `covers` will not be replayed.
+    CheckpointWritten {
+        /// The checkpoint's [`Checkpoint::covers`].
+        covers: PersistSeq,
+    },
+    /// A peer's checkpoint has arrived whole.
+    CheckpointInstalled {
+        /// From whom.
+        from: NodeId,
+        /// Its state.
+        checkpoint: StagedCheckpoint,
+    },
+    /// The deadline has come.
+    Timeout,
+}
+
+/// What an operator can ask of an engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdminCommand {
+    /// A server is gone for good; nothing waits for it any more.
+    Forget {
+        /// Which server.
+        node: NodeId,
+    },
+}
+
+/// The clocks at a step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    /// Time since some fixed moment of this process; never goes back. For deadlines.
+    pub mono: Duration,
+    /// Time since the Unix epoch; may jump. For versions and expiry.
+    pub wall: Duration,
+}
+
+/// What every engine is told when it starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineConfig {
+    /// The server that the engine is.
+    pub node: NodeId,
+    /// The cluster as this server was told.
+    pub cluster: ClusterConfig,
+    /// Decides all randomness. Two lives of a server must not share it: it also names them.
+    pub seed: u64,
+    /// Waiting times.
+    pub timing: Timing,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+impl EngineConfig {
+    /// A configuration with the default times and bounds.
+    #[must_use]
+    pub fn new(node: NodeId, cluster: ClusterConfig, seed: u64) -> Self {
+        Self {
+            node,
+            cluster,
+            seed,
+            timing: Timing::default(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Waiting times of an engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// How long to wait for an answer from a peer before sending again; doubled up to
+    /// `resend_max`.
+    pub resend_min: Duration,
+    /// The longest wait between two sendings of one message.
+    pub resend_max: Duration,
+    /// How often an idle sequencer shows that it lives.
+    pub heartbeat: Duration,
+    /// How long a server that starts empty waits to hear of all its peers.
+    pub join_wait: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            resend_min: Duration::from_millis(100),
+            resend_max: Duration::from_secs(2),
+            heartbeat: Duration::from_millis(100),
+            join_wait: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Bounds of an engine. What happens at a bound stands beside each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Requests in hand; one more is answered [`NotDone::Overloaded`](crate::NotDone::Overloaded).
+    pub requests_max: usize,
+    /// Log entries that may be sequenced and not yet committed; more wait in the queue of
+    /// requests.
+    pub window_entries_max: usize,
+    /// Bytes that may be sequenced and not yet committed; more wait in the queue of requests.
+    pub window_bytes_max: usize,
+    /// Bytes after which a message takes no further entry; a single larger entry goes alone.
+    pub message_bytes_max: usize,
+    /// Entries that came too early and are held back; one more is dropped, to be sent again.
+    pub hold_back_entries_max: usize,
+    /// Bytes of delivered log kept for peers that are behind; a peer that needs more is sent a
+    /// checkpoint.
+    pub log_bytes_max: usize,
+    /// Entries in a page of a scan or a dump; a page also ends once it has 1 MiB.
+    pub page_entries_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            requests_max: 65_536,
+            window_entries_max: 16_384,
+            window_bytes_max: 64 << 20,
+            message_bytes_max: 1 << 20,
+            hold_back_entries_max: 16_384,
+            log_bytes_max: 256 << 20,
+            page_entries_max: 1_000,
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The eventual engine: leaderless replication with read and write quorums, last writer wins.

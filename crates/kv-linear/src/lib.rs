@@ -1,0 +1,1 @@
+//! The linearizable engine: total-order broadcast through a sequencer.

@@ -1,0 +1,1 @@
+//! Framed messages between client and server and between servers.

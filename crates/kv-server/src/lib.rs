@@ -1,0 +1,1 @@
+//! The server: wires an engine to sockets.

@@ -1,0 +1,1 @@
+//! A deterministic, seeded cluster for any consistency engine.
