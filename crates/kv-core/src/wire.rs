@@ -212,6 +212,16 @@ impl<T: Wire> Wire for Vec<T> {
     }
 }
 
+impl<T: Wire> Wire for Box<T> {
+    fn encode(&self, out: &mut BytesMut) {
+        T::encode(self, out);
+    }
+
+    fn decode(input: &mut Bytes) -> Result<Self, DecodeError> {
+        T::decode(input).map(Self::new)
+    }
+}
+
 impl<A: Wire, B: Wire> Wire for (A, B) {
     fn encode(&self, out: &mut BytesMut) {
         self.0.encode(out);

@@ -1,1 +1,36 @@
-//! Framed messages between client and server and between servers.
+//! Framed messages between clients and servers and between servers.
+//!
+//! Two types to read first: [`Message`], everything that a connection carries, and
+//! [`FrameCodec`], which turns messages into frames and back. A connection begins with a
+//! [`Hello`], which is answered by a [`Welcome`] or a [`Refusal`]; after that a client sends
+//! [`Request`]s, many at once if it likes, and gets a [`Response`] with the same id for each, in
+//! any order. A server sends its engine's messages and its checkpoints, and nothing comes back on
+//! that connection: the other direction is the peer's own connection.
+//!
+//! ```
+//! use bytes::BytesMut;
+//! use kv_core::{GroupId, Key, Operation, RequestOptions};
+//! use kv_proto::{FrameCodec, Message, Request, RequestBody};
+//! use tokio_util::codec::{Decoder, Encoder};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let op = Operation::get(Key::new("x")?);
+//! let body = RequestBody::Execute { op, options: RequestOptions::default() };
+//! let request = Message::Request(Request { id: 1, body });
+//!
+//! let (mut codec, mut wire) = (FrameCodec::new(GroupId(0)), BytesMut::new());
+//! codec.encode(request.clone(), &mut wire)?;
+//! assert_eq!(codec.decode(&mut wire)?, Some(request));
+//! # Ok(())
+//! # }
+//! ```
+
+mod frame;
+mod handshake;
+mod message;
+mod transfer;
+
+pub use frame::{FRAME_LEN_MAX, FrameCodec, FrameError, PROTOCOL_VERSION, put_peer_frame};
+pub use handshake::{Hello, Refusal, RefusalCode, Role, Welcome};
+pub use message::{Message, Request, RequestBody, Response, ResponseBody};
+pub use transfer::{CheckpointAssembly, CheckpointChunk, ChunkOutOfOrder, checkpoint_chunks};

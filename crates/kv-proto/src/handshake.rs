@@ -1,0 +1,164 @@
+//! How a connection begins.
+
+use std::fmt;
+
+use bytes::{Bytes, BytesMut};
+use kv_core::{ClusterConfig, DecodeError, Incarnation, NodeId, Wire, wire_enum, wire_struct};
+
+use crate::frame::PROTOCOL_VERSION;
+
+/// The first message on a connection, from the side that opened it. The protocol version stands
+/// in the frame's header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// The name of the cluster that is meant.
+    pub cluster: String,
+    /// Who opens the connection.
+    pub role: Role,
+}
+
+wire_struct!(Hello { cluster, role });
+
+/// Who opens a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// A client, which sends requests.
+    Client,
+    /// A server, which sends its engine's messages.
+    Server {
+        /// Which.
+        node: NodeId,
+        /// Its life; [`Incarnation::UNKNOWN`] while it is joining.
+        incarnation: Incarnation,
+        /// The engine that it runs.
+        engine: String,
+        /// The configuration that it was told.
+        config: ClusterConfig,
+    },
+}
+
+wire_enum!(Role, "role", { 0 => Client, 1 => Server { node, incarnation, engine, config } });
+
+/// The answer to a [`Hello`] that is accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Welcome {
+    /// The server that answers.
+    pub node: NodeId,
+    /// Its life; [`Incarnation::UNKNOWN`] while it is joining.
+    pub incarnation: Incarnation,
+    /// The engine that it runs.
+    pub engine: String,
+    /// The configuration that it works under.
+    pub config: ClusterConfig,
+    /// How many requests of this connection it takes at once; further ones wait in the socket.
+    pub in_flight_max: u32,
+}
+
+wire_struct!(Welcome {
+    node,
+    incarnation,
+    engine,
+    config,
+    in_flight_max
+});
+
+/// Why a connection is closed, in one line that says what to do.
+///
+/// Its byte form is the same in every protocol version, so that an older or newer program can
+/// show it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// The reason, for programs.
+    pub code: RefusalCode,
+    /// The reason, for people.
+    pub message: String,
+}
+
+/// Why a connection is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusalCode {
+    /// The other side speaks another protocol version.
+    Version,
+    /// The other side means another cluster.
+    Cluster,
+    /// The other server runs another engine, or has another configuration.
+    Configuration,
+    /// The other server's id is not in the cluster, or is this server's own.
+    Node,
+    /// The server has as many connections as it may.
+    Full,
+    /// What was sent is not this protocol, or is damaged.
+    Malformed,
+    /// A reason that this program does not know yet.
+    Other(u8),
+}
+
+impl Refusal {
+    /// A refusal with a message for people.
+    #[must_use]
+    pub fn new(code: RefusalCode, message: impl fmt::Display) -> Self {
+        Self {
+            code,
+            message: message.to_string(),
+        }
+    }
+
+    /// The refusal of a program that speaks version `theirs`.
+    #[must_use]
+    pub fn of_version(theirs: u8) -> Self {
+        let older = if theirs < PROTOCOL_VERSION {
+            "that program"
+        } else {
+            "this server"
+        };
+        Self::new(
+            RefusalCode::Version,
+            format_args!(
+                "this server speaks protocol version {PROTOCOL_VERSION}, not {theirs}: upgrade \
+                 {older}"
+            ),
+        )
+    }
+}
+
+impl Wire for Refusal {
+    fn encode(&self, out: &mut BytesMut) {
+        self.code.encode(out);
+        self.message.encode(out);
+    }
+
+    fn decode(input: &mut Bytes) -> Result<Self, DecodeError> {
+        Ok(Self {
+            code: Wire::decode(input)?,
+            message: Wire::decode(input)?,
+        })
+    }
+}
+
+impl Wire for RefusalCode {
+    fn encode(&self, out: &mut BytesMut) {
+        let code = match self {
+            Self::Version => 1,
+            Self::Cluster => 2,
+            Self::Configuration => 3,
+            Self::Node => 4,
+            Self::Full => 5,
+            Self::Malformed => 6,
+            Self::Other(code) => *code,
+        };
+        code.encode(out);
+    }
+
+    fn decode(input: &mut Bytes) -> Result<Self, DecodeError> {
+        Ok(match u8::decode(input)? {
+            1 => Self::Version,
+            2 => Self::Cluster,
+            3 => Self::Configuration,
+            4 => Self::Node,
+            5 => Self::Full,
+            6 => Self::Malformed,
+            code => Self::Other(code),
+        })
+    }
+}

@@ -1,0 +1,88 @@
+//! What a connection carries.
+
+use bytes::Bytes;
+use kv_core::{DecodeError, Operation, Outcome, RequestOptions, Status, wire_enum, wire_struct};
+
+use crate::handshake::{Hello, Refusal, Welcome};
+use crate::transfer::CheckpointChunk;
+
+/// Anything that a frame can hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// Opens a connection.
+    Hello(Hello),
+    /// Accepts it.
+    Welcome(Welcome),
+    /// Ends it.
+    Refusal(Refusal),
+    /// A client asks.
+    Request(Request),
+    /// A client asked for something that is not legal, such as a key that is too large. Made by
+    /// decoding only; the connection is sound and the answer is [`ResponseBody::Malformed`].
+    MalformedRequest {
+        /// The request's id.
+        id: u64,
+        /// What is wrong with it.
+        error: DecodeError,
+    },
+    /// A server answers.
+    Response(Response),
+    /// A message of one engine to another, in the engine's own byte form.
+    Peer(Bytes),
+    /// A part of an engine's checkpoint.
+    Checkpoint(CheckpointChunk),
+}
+
+/// What a client asks. Its id is the client's own, and free again once it is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Names the request in its response.
+    pub id: u64,
+    /// What is asked.
+    pub body: RequestBody,
+}
+
+wire_struct!(Request { id, body });
+
+/// What a client can ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RequestBody {
+    /// To do something; answered by [`ResponseBody::Outcome`].
+    Execute {
+        /// What.
+        op: Operation,
+        /// How.
+        options: RequestOptions,
+    },
+    /// To say how the server is; answered by [`ResponseBody::Status`].
+    Status,
+    /// To forget the request with this id: nobody waits for it. Not answered itself; the request
+    /// that it names may still be.
+    Cancel,
+}
+
+wire_enum!(RequestBody, "request", { 0 => Execute { op, options }, 1 => Status, 2 => Cancel });
+
+/// A server's answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    /// The request's id.
+    pub id: u64,
+    /// The answer.
+    pub body: ResponseBody,
+}
+
+wire_struct!(Response { id, body });
+
+/// A server's answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ResponseBody {
+    /// How an operation ended.
+    Outcome(Outcome),
+    /// How the server is.
+    Status(Box<Status>),
+    /// The request is not legal and nothing was done; in words.
+    Malformed(String),
+}
+
+wire_enum!(ResponseBody, "response", { 0 => Outcome(outcome), 1 => Status(status), 2 => Malformed(why) });
