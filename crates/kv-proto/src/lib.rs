@@ -28,9 +28,11 @@
 mod frame;
 mod handshake;
 mod message;
+mod servers;
 mod transfer;
 
 pub use frame::{FRAME_LEN_MAX, FrameCodec, FrameError, PROTOCOL_VERSION, put_peer_frame};
 pub use handshake::{Hello, Refusal, RefusalCode, Role, Welcome};
 pub use message::{Message, Request, RequestBody, Response, ResponseBody};
+pub use servers::{ServerList, ServerListError};
 pub use transfer::{CheckpointAssembly, CheckpointChunk, ChunkOutOfOrder, checkpoint_chunks};

@@ -1,0 +1,218 @@
+//! Which servers there are and where they listen.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use kv_core::{ClusterConfig, IdError, NodeId};
+
+/// The servers of a cluster with their addresses, by ascending id; at least one.
+///
+/// As text: items with commas between them, each an id (`2`), a range of ids (`1-3`), or an id
+/// with its address (`2=db2.example.org:4961`). Where no address is given it is 127.0.0.1 with port
+/// 4960 + id. The default is `1-10`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerList {
+    addresses: BTreeMap<NodeId, String>,
+}
+
+impl ServerList {
+    /// Makes a list of ids and addresses (`host:port`), which are not looked up yet.
+    ///
+    /// # Errors
+    /// [`ServerListError::Empty`] for no server, [`ServerListError::Twice`] for an id that stands
+    /// there twice.
+    pub fn new(
+        servers: impl IntoIterator<Item = (NodeId, String)>,
+    ) -> Result<Self, ServerListError> {
+        let mut addresses = BTreeMap::new();
+        for (node, address) in servers {
+            if addresses.insert(node, address).is_some() {
+                return Err(ServerListError::Twice { node });
+            }
+        }
+        if addresses.is_empty() {
+            Err(ServerListError::Empty)
+        } else {
+            Ok(Self { addresses })
+        }
+    }
+
+    /// The ids in ascending order.
+    pub fn ids(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.addresses.keys().copied()
+    }
+
+    /// Where a server listens, as `host:port`; `None` if it is not in the list.
+    #[must_use]
+    pub fn address(&self, node: NodeId) -> Option<&str> {
+        self.addresses.get(&node).map(String::as_str)
+    }
+
+    /// The next id after a server's, from the greatest on to the least again.
+    #[must_use]
+    pub fn next_after(&self, node: NodeId) -> Option<NodeId> {
+        let mut ids = self.ids();
+        let first = self.ids().next();
+        ids.find(|id| *id > node).or(first)
+    }
+
+    /// How many servers there are, at least 1.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.addresses.len()
+    }
+}
+
+impl Default for ServerList {
+    fn default() -> Self {
+        let ids = (1..=ClusterConfig::VOTERS_MAX).filter_map(|number| NodeId::new(number).ok());
+        Self {
+            addresses: ids.map(|node| (node, local_address(node))).collect(),
+        }
+    }
+}
+
+impl FromStr for ServerList {
+    type Err = ServerListError;
+
+    fn from_str(text: &str) -> Result<Self, ServerListError> {
+        let mut servers = Vec::new();
+        for item in text.split(',').map(str::trim) {
+            if let Some((id, address)) = item.split_once('=') {
+                let (host, port) = address.rsplit_once(':').ok_or(ServerListError::Address)?;
+                if host.is_empty() || port.parse::<u16>().is_err() {
+                    return Err(ServerListError::Address);
+                }
+                servers.push((parse_id(id)?, address.to_owned()));
+            } else {
+                let (first, last) = item.split_once('-').unwrap_or((item, item));
+                let (first, last) = (parse_id(first)?, parse_id(last)?);
+                if first > last {
+                    return Err(ServerListError::Range { first, last });
+                }
+                let ids = (first.number()..=last.number()).filter_map(|id| NodeId::new(id).ok());
+                servers.extend(ids.map(|node| (node, local_address(node))));
+            }
+        }
+        Self::new(servers)
+    }
+}
+
+/// `1=127.0.0.1:4961,2=127.0.0.1:4962`
+impl fmt::Display for ServerList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+        for (node, address) in &self.addresses {
+            write!(f, "{separator}{node}={address}")?;
+            separator = ",";
+        }
+        Ok(())
+    }
+}
+
+/// Why a text is no list of servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ServerListError {
+    /// There is no server in it.
+    #[error("the list of servers is empty: write for example 1-3")]
+    Empty,
+    /// A server stands in it twice.
+    #[error("server {node} is listed twice")]
+    Twice {
+        /// Which.
+        node: NodeId,
+    },
+    /// An id is none.
+    #[error("{0}: write for example 1-3, or 1=host1:4961,2=host2:4961")]
+    Id(#[from] IdError),
+    /// A server's id is over the limit.
+    #[error("server {node} does not exist: ids go from 1 to {max}", max = ClusterConfig::VOTERS_MAX)]
+    IdTooGreat {
+        /// Which.
+        node: NodeId,
+    },
+    /// A range goes downwards.
+    #[error("the range {first}-{last} is empty: write the lower id first")]
+    Range {
+        /// Its first id.
+        first: NodeId,
+        /// Its last id.
+        last: NodeId,
+    },
+    /// An address is not `host:port`.
+    #[error("an address is host:port, for example 2=127.0.0.1:4962")]
+    Address,
+}
+
+fn parse_id(text: &str) -> Result<NodeId, ServerListError> {
+    let node: NodeId = text.trim().parse()?;
+    if node.number() > ClusterConfig::VOTERS_MAX {
+        return Err(ServerListError::IdTooGreat { node });
+    }
+    Ok(node)
+}
+
+fn local_address(node: NodeId) -> String {
+    format!("127.0.0.1:{}", u32::from(node.number()) + PORT_BASE)
+}
+
+/// Server 1 listens on the port after this one.
+const PORT_BASE: u32 = 4960;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(text: &str) -> String {
+        text.parse::<ServerList>()
+            .map_or_else(|e| e.to_string(), |list| list.to_string())
+    }
+
+    #[test]
+    fn ids_ranges_and_addresses_mix() {
+        assert_eq!(list("1-2"), "1=127.0.0.1:4961,2=127.0.0.1:4962");
+        assert_eq!(
+            list("3, 1=db.example.org:7"),
+            "1=db.example.org:7,3=127.0.0.1:4963"
+        );
+        assert_eq!(list("2=[::1]:80"), "2=[::1]:80");
+        assert_eq!(ServerList::default(), "1-10".parse().unwrap());
+    }
+
+    #[test]
+    fn what_is_printed_parses_again() {
+        let default = ServerList::default();
+        assert_eq!(default.to_string().parse(), Ok(default));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        assert_eq!(list("1,1"), "server 1 is listed twice");
+        assert_eq!(
+            list("3-1"),
+            "the range 3-1 is empty: write the lower id first"
+        );
+        assert_eq!(
+            list("0"),
+            ServerListError::Id(IdError::ZeroNode).to_string()
+        );
+        assert_eq!(list("11"), "server 11 does not exist: ids go from 1 to 10");
+        assert_eq!(
+            list("1-70000"),
+            ServerListError::Id(IdError::NotANumber).to_string()
+        );
+        for address in ["1=host", "1=:80", "1=host:", "1=host:99999"] {
+            assert_eq!(list(address), ServerListError::Address.to_string());
+        }
+    }
+
+    #[test]
+    fn the_next_server_goes_round() {
+        let list: ServerList = "1,3,7".parse().unwrap();
+        let node = |number| NodeId::new(number).unwrap();
+        assert_eq!(list.next_after(node(1)), Some(node(3)));
+        assert_eq!(list.next_after(node(4)), Some(node(7)));
+        assert_eq!(list.next_after(node(7)), Some(node(1)));
+    }
+}
