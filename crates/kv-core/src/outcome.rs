@@ -182,6 +182,17 @@ pub enum NotDone {
         /// How many it may have.
         limit: u64,
     },
+    /// Clocks are too far apart to order a write by them (eventual engine).
+    #[error(
+        "clock skew: this server's clock is {off_ms} ms off the other servers' clocks or the \
+        key's version, and {limit_ms} ms are allowed; set the clocks, or ask another server"
+    )]
+    ClockSkew {
+        /// How far off in milliseconds, positive if this server's clock is ahead.
+        off_ms: i64,
+        /// How far off it may be, in milliseconds.
+        limit_ms: u64,
+    },
 }
 
 wire_enum!(NotDone, "reason", {
@@ -194,6 +205,7 @@ wire_enum!(NotDone, "reason", {
     6 => NotANumber { index },
     7 => ValueTooLarge { index },
     8 => Overloaded { limit },
+    9 => ClockSkew { off_ms, limit_ms },
 });
 
 /// What an engine was asked for and does not do.
@@ -403,6 +415,10 @@ mod tests {
             NotDone::NotANumber { index: 0 },
             NotDone::ValueTooLarge { index: 0 },
             NotDone::Overloaded { limit: 9 },
+            NotDone::ClockSkew {
+                off_ms: -11_000,
+                limit_ms: 10_000,
+            },
         ];
         for reason in reasons {
             let outcome = Outcome::NotDone(reason);
