@@ -34,5 +34,5 @@ mod transfer;
 pub use frame::{FRAME_LEN_MAX, FrameCodec, FrameError, PROTOCOL_VERSION, put_peer_frame};
 pub use handshake::{Hello, Refusal, RefusalCode, Role, Welcome};
 pub use message::{Message, Request, RequestBody, Response, ResponseBody};
-pub use servers::{ServerList, ServerListError};
+pub use servers::{ServerList, ServerListError, parse_server_id};
 pub use transfer::{CheckpointAssembly, CheckpointChunk, ChunkOutOfOrder, checkpoint_chunks};

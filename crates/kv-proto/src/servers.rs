@@ -84,10 +84,10 @@ impl FromStr for ServerList {
                 if host.is_empty() || port.parse::<u16>().is_err() {
                     return Err(ServerListError::Address);
                 }
-                servers.push((parse_id(id)?, address.to_owned()));
+                servers.push((parse_server_id(id)?, address.to_owned()));
             } else {
                 let (first, last) = item.split_once('-').unwrap_or((item, item));
-                let (first, last) = (parse_id(first)?, parse_id(last)?);
+                let (first, last) = (parse_server_id(first)?, parse_server_id(last)?);
                 if first > last {
                     return Err(ServerListError::Range { first, last });
                 }
@@ -145,7 +145,11 @@ pub enum ServerListError {
     Address,
 }
 
-fn parse_id(text: &str) -> Result<NodeId, ServerListError> {
+/// Reads a server's id from 1 to [`ClusterConfig::VOTERS_MAX`].
+///
+/// # Errors
+/// [`ServerListError::Id`] or [`ServerListError::IdTooGreat`].
+pub fn parse_server_id(text: &str) -> Result<NodeId, ServerListError> {
     let node: NodeId = text.trim().parse()?;
     if node.number() > ClusterConfig::VOTERS_MAX {
         return Err(ServerListError::IdTooGreat { node });
