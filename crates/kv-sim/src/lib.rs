@@ -1,1 +1,28 @@
 //! A deterministic, seeded cluster for any consistency engine.
+//!
+//! Two types to read first: [`Cluster`], N engines with a network, disks and clocks in virtual
+//! time, which watches the engines' contract while it runs; and [`SimConfig`], all that decides a
+//! run. There are no threads, no sockets and no system clock: equal configurations driven by the
+//! same calls do the same, byte for byte.
+
+mod clock;
+mod cluster;
+mod config;
+mod connection;
+mod event;
+mod intercept;
+mod network;
+mod queue;
+mod request;
+mod server;
+mod tape;
+mod trace;
+mod violation;
+
+pub use clock::WallOffset;
+pub use cluster::{Cluster, Restart};
+pub use config::{DiskConfig, NetworkConfig, SimConfig};
+pub use intercept::{Captured, Fate};
+pub use request::{Request, RequestState};
+pub use tape::{Tape, TapedBatch, TapedLife};
+pub use violation::{Breach, Violation};

@@ -1,0 +1,144 @@
+//! What a simulated cluster is made of.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use kv_core::{ClusterConfig, ClusterConfigError, Limits, NodeId, Quorum, SeedStream, Timing};
+
+/// Everything that decides a run: two clusters of equal configuration that are driven by the same
+/// calls do the same, byte for byte.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SimConfig {
+    /// The servers and their quorums.
+    pub cluster: ClusterConfig,
+    /// Decides all randomness: the network's, the disks', and each engine's own.
+    pub seed: u64,
+    /// The links between servers.
+    pub network: NetworkConfig,
+    /// The servers' disks.
+    pub disk: DiskConfig,
+    /// How long a server takes before it steps what has come in; all that has come by then is
+    /// stepped as one batch, and its effects are carried out after it. Zero by default.
+    pub processing: RangeInclusive<Duration>,
+    /// The engines' waiting times.
+    pub timing: Timing,
+    /// The engines' bounds.
+    pub limits: Limits,
+    /// Whether all that each engine is given and gives is kept; it takes memory without end.
+    pub keep_tapes: bool,
+}
+
+/// How messages travel between two servers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkConfig {
+    /// How long a message takes.
+    pub delay: RangeInclusive<Duration>,
+    /// How many of 1,000 messages never arrive.
+    pub loss_per_mille: u64,
+    /// How many of 1,000 messages arrive twice, the second time after a delay of its own.
+    pub duplicate_per_mille: u64,
+    /// How many of 1,000 messages may overtake those sent before them on the same link.
+    pub reorder_per_mille: u64,
+    /// How long it takes until a server is told that a peer has come or gone.
+    pub hint_delay: RangeInclusive<Duration>,
+}
+
+/// How a server's disk behaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskConfig {
+    /// How long a sync takes; later ones may end before earlier ones.
+    pub sync_delay: RangeInclusive<Duration>,
+    /// A checkpoint is written once so many records were persisted after the last one; never if
+    /// `None`.
+    pub checkpoint_every: Option<u64>,
+}
+
+impl SimConfig {
+    /// A cluster of servers 1 to `nodes` with quorums W and R, a network without faults and disks
+    /// that sync at once.
+    ///
+    /// # Errors
+    /// [`ClusterConfigError`] if the quorums cannot be had or there are too many servers.
+    pub fn new(nodes: u16, write: u16, read: u16, seed: u64) -> Result<Self, ClusterConfigError> {
+        let voters = (1..=nodes).filter_map(|number| NodeId::new(number).ok());
+        let cluster = ClusterConfig::new(voters, Quorum::Count(write), Quorum::Count(read))?;
+        Ok(Self {
+            cluster,
+            seed,
+            network: NetworkConfig::default(),
+            disk: DiskConfig::default(),
+            processing: Duration::ZERO..=Duration::ZERO,
+            timing: Timing::default(),
+            limits: Limits::default(),
+            keep_tapes: false,
+        })
+    }
+
+    /// The same with another network.
+    #[must_use]
+    pub fn with_network(self, network: NetworkConfig) -> Self {
+        Self { network, ..self }
+    }
+
+    /// The same with other disks.
+    #[must_use]
+    pub fn with_disk(self, disk: DiskConfig) -> Self {
+        Self { disk, ..self }
+    }
+}
+
+impl NetworkConfig {
+    /// A network that loses 10 %, duplicates 10 % and reorders 20 % of all messages, and takes up
+    /// to 50 ms for one.
+    #[must_use]
+    pub fn lossy() -> Self {
+        Self {
+            delay: Duration::from_micros(100)..=Duration::from_millis(50),
+            loss_per_mille: 100,
+            duplicate_per_mille: 100,
+            reorder_per_mille: 200,
+            hint_delay: Duration::ZERO..=Duration::from_millis(100),
+        }
+    }
+}
+
+impl Default for NetworkConfig {
+    /// No faults: every message arrives once and in order after 0.1 to 2 ms.
+    fn default() -> Self {
+        Self {
+            delay: Duration::from_micros(100)..=Duration::from_millis(2),
+            loss_per_mille: 0,
+            duplicate_per_mille: 0,
+            reorder_per_mille: 0,
+            hint_delay: Duration::ZERO..=Duration::from_millis(1),
+        }
+    }
+}
+
+impl DiskConfig {
+    /// Disks that take up to 20 ms for a sync and write a checkpoint every 50 records.
+    #[must_use]
+    pub fn slow() -> Self {
+        Self {
+            sync_delay: Duration::from_micros(100)..=Duration::from_millis(20),
+            checkpoint_every: Some(50),
+        }
+    }
+}
+
+impl Default for DiskConfig {
+    /// A sync takes no time, and no checkpoints are written.
+    fn default() -> Self {
+        Self {
+            sync_delay: Duration::ZERO..=Duration::ZERO,
+            checkpoint_every: None,
+        }
+    }
+}
+
+/// A duration from a range, both ends included; the lower end if the range is empty.
+pub(crate) fn draw(stream: &mut SeedStream, range: &RangeInclusive<Duration>) -> Duration {
+    let width = range.end().saturating_sub(*range.start()).as_nanos();
+    let width = u64::try_from(width).unwrap_or(u64::MAX - 1);
+    *range.start() + Duration::from_nanos(stream.below(width + 1))
+}

@@ -1,0 +1,123 @@
+//! The links between servers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use kv_core::{NodeId, SeedStream};
+
+use crate::config::{NetworkConfig, draw};
+
+/// Decides when and whether a message arrives.
+#[derive(Debug)]
+pub(crate) struct Network {
+    pub(crate) config: NetworkConfig,
+    blocked: BTreeSet<Link>,
+    last_arrival: BTreeMap<Link, Duration>,
+    stream: SeedStream,
+}
+
+/// One direction between two servers: from, to.
+pub(crate) type Link = (NodeId, NodeId);
+
+impl Network {
+    pub(crate) const fn new(config: NetworkConfig, stream: SeedStream) -> Self {
+        Self {
+            config,
+            blocked: BTreeSet::new(),
+            last_arrival: BTreeMap::new(),
+            stream,
+        }
+    }
+
+    pub(crate) fn block(&mut self, link: Link) {
+        self.blocked.insert(link);
+    }
+
+    pub(crate) fn unblock(&mut self, link: Link) {
+        self.blocked.remove(&link);
+    }
+
+    /// Ends every fault; delays stay.
+    pub(crate) fn heal(&mut self) {
+        self.blocked.clear();
+        self.config.loss_per_mille = 0;
+        self.config.duplicate_per_mille = 0;
+        self.config.reorder_per_mille = 0;
+    }
+
+    pub(crate) fn is_blocked(&self, link: Link) -> bool {
+        self.blocked.contains(&link)
+    }
+
+    /// When a message that is sent now arrives: never, once or twice.
+    pub(crate) fn arrivals(&mut self, link: Link, now: Duration) -> [Option<Duration>; 2] {
+        // Every draw is made for every message, so that a change of one rate does not change what
+        // the others decide.
+        let lost = self.stream.chance(self.config.loss_per_mille);
+        let doubled = self.stream.chance(self.config.duplicate_per_mille);
+        let overtakes = self.stream.chance(self.config.reorder_per_mille);
+        let first = now + draw(&mut self.stream, &self.config.delay);
+        let second = now + draw(&mut self.stream, &self.config.delay);
+        if lost || self.is_blocked(link) {
+            return [None, None];
+        }
+        let last = self.last_arrival.entry(link).or_default();
+        let first = if overtakes { first } else { first.max(*last) };
+        *last = first.max(*last);
+        [Some(first), doubled.then_some(second)]
+    }
+
+    /// How long it takes until a server learns that a peer has come or gone.
+    pub(crate) fn hint_delay(&mut self) -> Duration {
+        draw(&mut self.stream, &self.config.hint_delay)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link() -> Link {
+        (NodeId::FIRST, NodeId::new(2).unwrap())
+    }
+
+    fn arrivals(config: NetworkConfig, messages: usize) -> Vec<[Option<Duration>; 2]> {
+        let mut network = Network::new(config, SeedStream::new(3));
+        let send = |_| network.arrivals(link(), Duration::ZERO);
+        (0..messages).map(send).collect()
+    }
+
+    #[test]
+    fn without_faults_messages_arrive_once_and_in_order() {
+        let arrivals = arrivals(NetworkConfig::default(), 500);
+        assert!(
+            arrivals
+                .iter()
+                .all(|[one, two]| one.is_some() && two.is_none())
+        );
+        assert!(arrivals.is_sorted());
+    }
+
+    #[test]
+    fn each_fault_happens_about_as_often_as_asked_for() {
+        let arrivals = arrivals(NetworkConfig::lossy(), 10_000);
+        let lost = arrivals.iter().filter(|[one, _]| one.is_none()).count();
+        let doubled = arrivals.iter().filter(|[_, two]| two.is_some()).count();
+        let firsts: Vec<_> = arrivals.iter().filter_map(|[one, _]| *one).collect();
+        let overtaken = firsts.windows(2).filter(|pair| pair[0] > pair[1]).count();
+        assert!((800..1200).contains(&lost), "{lost}");
+        assert!((700..1100).contains(&doubled), "{doubled}");
+        assert!(overtaken > 500, "{overtaken}");
+    }
+
+    #[test]
+    fn a_blocked_link_lets_nothing_through_in_its_direction_alone() {
+        let mut network = Network::new(NetworkConfig::default(), SeedStream::new(3));
+        let (from, to) = link();
+        network.block((from, to));
+        assert_eq!(network.arrivals((from, to), Duration::ZERO), [None, None]);
+        assert!(network.arrivals((to, from), Duration::ZERO)[0].is_some());
+        network.unblock((from, to));
+        assert!(network.arrivals((from, to), Duration::ZERO)[0].is_some());
+    }
+}

@@ -1,0 +1,218 @@
+//! One simulated server: a process that comes and goes, and a disk that stays.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use kv_core::{
+    ConsistencyEngine, Effect, Effects, EngineConfig, HaltReason, Input, NodeId, Now, PersistSeq,
+    SeedStream,
+};
+use kv_storage::{MemoryCheckpoint, MemoryJournal, StorageError};
+
+use crate::clock::{Clock, WallOffset};
+use crate::config::SimConfig;
+use crate::violation::Breach;
+
+/// A server of the cluster, running or not.
+#[derive(Debug)]
+pub(crate) struct Server<E: ConsistencyEngine> {
+    pub(crate) node: NodeId,
+    /// How often the server was started.
+    pub(crate) life: u64,
+    /// The engine while the process runs.
+    pub(crate) engine: Option<E>,
+    pub(crate) halted: Option<HaltReason>,
+    pub(crate) paused: bool,
+    /// When the engine wants its timeout, in virtual time.
+    pub(crate) wake_at: Option<Duration>,
+    pub(crate) work_scheduled: bool,
+    /// The process dies before it carries out this many more effects.
+    pub(crate) effects_to_live: Option<u64>,
+    pub(crate) journal: MemoryJournal,
+    pub(crate) checkpoint: MemoryCheckpoint,
+    pub(crate) sync_asked: PersistSeq,
+    pub(crate) disk_held: bool,
+    checkpoint_tried: PersistSeq,
+    clock: Clock,
+    wall_offset: WallOffset,
+    inbox: VecDeque<Input<E::Message>>,
+    effects: Effects<E::Message, E::Record>,
+}
+
+/// What one batch of steps was given.
+#[derive(Debug)]
+pub(crate) struct Stepped<M> {
+    pub(crate) now: Now,
+    /// All inputs in order, the timeout at the end included. Empty unless asked for.
+    pub(crate) inputs: Vec<Input<M>>,
+    /// How many inputs there were.
+    pub(crate) steps: u64,
+}
+
+impl<E: ConsistencyEngine> Server<E> {
+    pub(crate) fn new(node: NodeId) -> Self {
+        Self {
+            node,
+            life: 0,
+            engine: None,
+            halted: None,
+            paused: false,
+            wake_at: None,
+            work_scheduled: false,
+            effects_to_live: None,
+            journal: MemoryJournal::new(),
+            checkpoint: MemoryCheckpoint::new(),
+            sync_asked: PersistSeq(0),
+            disk_held: false,
+            checkpoint_tried: PersistSeq(0),
+            clock: Clock::new(Duration::ZERO, WallOffset::NONE),
+            wall_offset: WallOffset::NONE,
+            inbox: VecDeque::new(),
+            effects: Effects::new(),
+        }
+    }
+
+    /// Starts the process on what the disk holds.
+    ///
+    /// # Errors
+    /// [`Breach`] if the engine cannot go on from its own disk.
+    pub(crate) fn start(&mut self, at: Duration, config: &SimConfig) -> Result<(), Breach> {
+        self.life += 1;
+        let records: Result<Vec<_>, StorageError> = self.journal.records().collect();
+        let records = records.map_err(Breach::JournalNotReadable)?;
+        let covers = self.checkpoint.covers();
+        let tail = records.into_iter().filter(|(seq, _)| *seq > covers);
+        let engine = E::recover(self.engine_config(config), self.checkpoint.read(), tail);
+        let engine = engine.map_err(Breach::NotRecovered)?;
+        self.clock = Clock::new(at, self.wall_offset);
+        self.halted = None;
+        self.wake_at = engine.next_deadline().map(|d| self.clock.time_of(d));
+        self.sync_asked = self.journal.last();
+        self.checkpoint_tried = self.journal.last();
+        self.engine = Some(engine);
+        Ok(())
+    }
+
+    /// The configuration of the engine in the present life.
+    pub(crate) fn engine_config(&self, config: &SimConfig) -> EngineConfig {
+        // Two lives must not share a seed: an engine may name its life by it.
+        let mut stream = SeedStream::new(config.seed ^ (u64::from(self.node.number()) << 48));
+        let seed = stream.next_u64() ^ SeedStream::new(self.life).next_u64();
+        EngineConfig {
+            timing: config.timing,
+            limits: config.limits,
+            ..EngineConfig::new(self.node, config.cluster.clone(), seed)
+        }
+    }
+
+    /// Ends the process: all that is not on disk is gone, but for the first `unsynced_kept`
+    /// records that were not synced.
+    pub(crate) fn crash(&mut self, unsynced_kept: u64) {
+        self.engine = None;
+        self.paused = false;
+        self.wake_at = None;
+        self.work_scheduled = false;
+        self.effects_to_live = None;
+        self.inbox.clear();
+        self.effects = Effects::new();
+        self.journal.crash_keeping(unsynced_kept);
+    }
+
+    /// Ends the process and loses its disk.
+    pub(crate) fn wipe(&mut self) {
+        self.crash(0);
+        self.journal = MemoryJournal::new();
+        self.checkpoint = MemoryCheckpoint::new();
+    }
+
+    pub(crate) fn set_wall_offset(&mut self, offset: WallOffset) {
+        self.wall_offset = offset;
+        self.clock.set_wall_offset(offset);
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.engine.is_some()
+    }
+
+    /// Puts an input into the inbox; false if the process is down or the inbox is full, and then
+    /// it is lost.
+    pub(crate) fn receive(&mut self, input: Input<E::Message>) -> bool {
+        let taken = self.is_running() && self.inbox.len() < INBOX_MAX;
+        if taken {
+            self.inbox.push_back(input);
+        }
+        taken
+    }
+
+    /// Steps the engine for everything in the inbox and for a deadline that is due. The effects
+    /// wait to be taken by [`Server::next_effect`].
+    ///
+    /// # Errors
+    /// [`Breach::DeadlineNotLater`] if the deadline does not move on.
+    pub(crate) fn step_all(
+        &mut self,
+        at: Duration,
+        keep_inputs: bool,
+    ) -> Result<Stepped<E::Message>, Breach> {
+        let now = self.clock.now(at);
+        let mut stepped = Stepped {
+            now,
+            inputs: Vec::new(),
+            steps: 0,
+        };
+        let Some(engine) = &mut self.engine else {
+            return Ok(stepped);
+        };
+        let mut step = |engine: &mut E, input: Input<E::Message>| {
+            stepped.steps += 1;
+            if keep_inputs {
+                stepped.inputs.push(input.clone());
+            }
+            engine.step(now, input, &mut self.effects);
+        };
+        while let Some(input) = self.inbox.pop_front() {
+            step(engine, input);
+        }
+        if engine.next_deadline().is_some_and(|due| due <= now.mono) {
+            step(engine, Input::Timeout);
+            if let Some(deadline) = engine.next_deadline().filter(|due| *due <= now.mono) {
+                let now = now.mono;
+                return Err(Breach::DeadlineNotLater { deadline, now });
+            }
+        }
+        self.wake_at = engine.next_deadline().map(|d| self.clock.time_of(d));
+        Ok(stepped)
+    }
+
+    /// The next effect to carry out.
+    pub(crate) fn next_effect(&mut self) -> Option<Effect<E::Message, E::Record>> {
+        self.effects.pop()
+    }
+
+    /// Writes a checkpoint if enough records were persisted since the last one, and tells the
+    /// engine; true if it did.
+    ///
+    /// # Errors
+    /// [`Breach::CheckpointAhead`] if it reflects more than is on disk.
+    pub(crate) fn checkpoint_if_due(&mut self, every: Option<u64>) -> Result<bool, Breach> {
+        let durable = self.journal.durable();
+        let due = every.is_some_and(|every| durable.0 >= self.checkpoint_tried.0 + every);
+        match &self.engine {
+            Some(engine) if due => {
+                self.checkpoint_tried = durable;
+                let checkpoint = engine.checkpoint();
+                let covers = checkpoint.covers;
+                if covers > durable {
+                    return Err(Breach::CheckpointAhead { covers, durable });
+                }
+                self.checkpoint.write(checkpoint);
+                self.journal.remove_through(covers);
+                Ok(self.receive(Input::CheckpointWritten { covers }))
+            }
+            Some(_) | None => Ok(false),
+        }
+    }
+}
+
+/// What comes in beyond this many inputs is lost, as at a real server whose inbox is full.
+const INBOX_MAX: usize = 100_000;

@@ -1,0 +1,34 @@
+//! All that one engine was given and gave, to be played again.
+
+use kv_core::{Effect, EngineConfig, Input, Now, PersistSeq, StagedCheckpoint};
+
+/// A server's lives as its engine saw them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tape<M, R> {
+    /// One after the other; the last may still go on.
+    pub lives: Vec<TapedLife<M, R>>,
+}
+
+/// From a start to a crash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TapedLife<M, R> {
+    /// What the engine was told at its start.
+    pub config: EngineConfig,
+    /// The checkpoint that it started on, with what that covers.
+    pub checkpoint: Option<(PersistSeq, StagedCheckpoint)>,
+    /// The records that it started on.
+    pub records: Vec<(PersistSeq, R)>,
+    /// What it did from then on.
+    pub batches: Vec<TapedBatch<M, R>>,
+}
+
+/// Some inputs and the effects that they had in the end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TapedBatch<M, R> {
+    /// The clocks of every step of the batch.
+    pub now: Now,
+    /// The inputs in order, timeouts included.
+    pub inputs: Vec<Input<M>>,
+    /// The effects that were carried out, in order; those that a crash prevented are missing.
+    pub effects: Vec<Effect<M, R>>,
+}

@@ -1,0 +1,89 @@
+//! A broken contract, and how to see it again.
+
+use std::time::Duration;
+
+use kv_core::{NodeId, PersistSeq, RecoverError, RequestId};
+use kv_storage::StorageError;
+
+/// An engine broke its contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("server {node} {breach} (seed {seed}, {at:?} of virtual time)")]
+pub struct Violation {
+    /// The seed of the run that shows it.
+    pub seed: u64,
+    /// The virtual time at which it happened.
+    pub at: Duration,
+    /// The server whose engine it was.
+    pub node: NodeId,
+    /// What it did.
+    pub breach: Breach,
+}
+
+/// What an engine may never do, with the clause of [`kv_core::ConsistencyEngine`]'s contract that
+/// it breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Breach {
+    /// Clause 1: sequence numbers are dense.
+    #[error("asked to persist record {found} where {expected} comes next (clause 1)")]
+    SeqNotDense {
+        /// The number that comes next.
+        expected: PersistSeq,
+        /// The number in the effect.
+        found: PersistSeq,
+    },
+    /// Clause 5: the deadline moves on.
+    #[error("wants a timeout at {deadline:?} right after the one at {now:?} (clause 5)")]
+    DeadlineNotLater {
+        /// Its next deadline, on its own monotonic clock.
+        deadline: Duration,
+        /// The time of the timeout that it was given.
+        now: Duration,
+    },
+    /// Clause 6: at most one reply for a request.
+    #[error("answered request {id} a second time (clause 6)")]
+    SecondReply {
+        /// Which request.
+        id: RequestId,
+    },
+    /// Clause 6: a reply is for a request that this life of the server was given.
+    #[error("answered request {id}, which it does not have (clause 6)")]
+    StrayReply {
+        /// Which request.
+        id: RequestId,
+    },
+    /// Messages go to the other voters.
+    #[error("sent a message to server {to}, which is none of its peers")]
+    SentToStranger {
+        /// To whom.
+        to: NodeId,
+    },
+    /// A message equals what is read from its byte form.
+    #[error("sent a message that its byte form does not give back")]
+    MessageChanged,
+    /// A message fits into a frame.
+    #[error("sent a message of {size} bytes, which no frame can carry")]
+    MessageTooLarge {
+        /// Its size in bytes.
+        size: usize,
+    },
+    /// Clause 8: a checkpoint reflects persisted records alone.
+    #[error("gave a checkpoint of record {covers} while only {durable} are on disk (clause 8)")]
+    CheckpointAhead {
+        /// What the checkpoint says that it covers.
+        covers: PersistSeq,
+        /// The last record on disk.
+        durable: PersistSeq,
+    },
+    /// Clause 8: it goes on from what it persisted.
+    #[error("cannot go on from its own disk: {0} (clause 8)")]
+    NotRecovered(RecoverError),
+    /// A record equals what is read from its byte form.
+    #[error("cannot read its own journal: {0}")]
+    JournalNotReadable(StorageError),
+    /// Time goes by.
+    #[error("was stepped {steps} times within one moment of virtual time")]
+    Spinning {
+        /// How many steps there were.
+        steps: u64,
+    },
+}
