@@ -25,12 +25,14 @@
 //! # }
 //! ```
 
+mod duration;
 mod frame;
 mod handshake;
 mod message;
 mod servers;
 mod transfer;
 
+pub use duration::{DurationError, parse_duration};
 pub use frame::{FRAME_LEN_MAX, FrameCodec, FrameError, PROTOCOL_VERSION, put_peer_frame};
 pub use handshake::{Hello, Refusal, RefusalCode, Role, Welcome};
 pub use message::{Message, Request, RequestBody, Response, ResponseBody};
