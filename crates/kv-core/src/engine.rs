@@ -50,6 +50,10 @@ pub trait ConsistencyEngine: Sized {
     /// The engine's word in handshakes, on screens and in errors.
     const NAME: &'static str;
 
+    /// Whether W and R are the cluster's, so that servers with different ones refuse each other;
+    /// otherwise they are the coordinator's own.
+    const SHARED_QUORUMS: bool = true;
+
     /// What is sent to peers.
     type Message: Wire + Clone + fmt::Debug + PartialEq;
 

@@ -291,6 +291,25 @@ pub enum Waiting {
         /// The sequencer's cluster.
         theirs: ClusterId,
     },
+    /// The sequencer restarted with its log. Going on in the same epoch could give one place in
+    /// the log to two operations, so it serves no more.
+    #[error("server {node} restarted and must not go on in its old epoch; restart all servers")]
+    SequencerRestarted {
+        /// The sequencer.
+        node: NodeId,
+    },
+    /// The sequencer works under another server list, W or R than this server.
+    #[error(
+        "server {node} has another server list, W or R than this server; restart this server with \
+         the ones of server {node}"
+    )]
+    OtherConfiguration {
+        /// The sequencer.
+        node: NodeId,
+    },
+    /// The server has been told to stop.
+    #[error("this server is stopping; use another one")]
+    Stopping,
 }
 
 wire_enum!(Waiting, "waiting reason", {
@@ -299,6 +318,9 @@ wire_enum!(Waiting, "waiting reason", {
     2 => Joining,
     3 => LostMemory { node },
     4 => OtherCluster { node, ours, theirs },
+    5 => Stopping,
+    6 => SequencerRestarted { node },
+    7 => OtherConfiguration { node },
 });
 
 /// What is known of a request that may have taken effect, or may still.
@@ -404,6 +426,12 @@ mod tests {
                 node: NodeId::FIRST,
                 ours: ClusterId(1),
                 theirs: ClusterId(2),
+            }),
+            NotDone::Waiting(Waiting::SequencerRestarted {
+                node: NodeId::FIRST,
+            }),
+            NotDone::Waiting(Waiting::OtherConfiguration {
+                node: NodeId::FIRST,
             }),
             NotDone::TimedOut {
                 answered: 1,
