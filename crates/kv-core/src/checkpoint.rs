@@ -41,10 +41,7 @@ pub struct StagedCheckpoint {
 
 impl From<Checkpoint> for StagedCheckpoint {
     fn from(checkpoint: Checkpoint) -> Self {
-        Self {
-            metadata: checkpoint.metadata,
-            items: checkpoint.items.collect(),
-        }
+        Self { metadata: checkpoint.metadata, items: checkpoint.items.collect() }
     }
 }
 

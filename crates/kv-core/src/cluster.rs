@@ -44,14 +44,10 @@ impl ClusterConfig {
         }
         let count = u16::try_from(voters.len()).unwrap_or(u16::MAX);
         if count == 0 || count > Self::VOTERS_MAX {
-            return Err(ClusterConfigError::VoterCount {
-                count: voters.len(),
-            });
+            return Err(ClusterConfigError::VoterCount { count: voters.len() });
         }
         let quorum = |name, quorum: Quorum| {
-            quorum
-                .resolve(count)
-                .map_err(|source| ClusterConfigError::Quorum { name, source })
+            quorum.resolve(count).map_err(|source| ClusterConfigError::Quorum { name, source })
         };
         Ok(Self {
             version: 1,
@@ -99,10 +95,7 @@ impl ClusterConfig {
 
     /// All voters but one.
     pub fn peers_of(&self, node: NodeId) -> impl Iterator<Item = NodeId> + '_ {
-        self.voters
-            .iter()
-            .copied()
-            .filter(move |voter| *voter != node)
+        self.voters.iter().copied().filter(move |voter| *voter != node)
     }
 
     /// A hash of everything in the configuration; equal on all servers that agree.
@@ -115,16 +108,8 @@ impl ClusterConfig {
 /// `N=3 W=2 R=2, servers 1 2 3`
 impl fmt::Display for ClusterConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "N={} W={} R={}, servers",
-            self.nodes(),
-            self.write_quorum,
-            self.read_quorum
-        )?;
-        self.voters
-            .iter()
-            .try_for_each(|voter| write!(f, " {voter}"))
+        write!(f, "N={} W={} R={}, servers", self.nodes(), self.write_quorum, self.read_quorum)?;
+        self.voters.iter().try_for_each(|voter| write!(f, " {voter}"))
     }
 }
 
@@ -166,9 +151,8 @@ impl Wire for ClusterConfig {
         let voters = Vec::<NodeId>::decode(input)?;
         let write = Quorum::Count(u16::decode(input)?);
         let read = Quorum::Count(u16::decode(input)?);
-        let config = Self::new(voters, write, read).map_err(|_| DecodeError::Invalid {
-            what: "cluster configuration",
-        })?;
+        let config = Self::new(voters, write, read)
+            .map_err(|_| DecodeError::Invalid { what: "cluster configuration" })?;
         Ok(Self { version, ..config })
     }
 }
@@ -207,9 +191,7 @@ mod tests {
             Err(ClusterConfigError::ListedTwice { node: node(1) })
         );
         assert_eq!(
-            ClusterConfig::new([1, 2].map(node), Quorum::Count(3), one)
-                .unwrap_err()
-                .to_string(),
+            ClusterConfig::new([1, 2].map(node), Quorum::Count(3), one).unwrap_err().to_string(),
             "W: a quorum of 3 servers cannot be had: the cluster has 2"
         );
     }
@@ -218,9 +200,7 @@ mod tests {
     fn the_hash_tells_quorums_and_voters_apart() {
         let config = |voters: &[u16], w| {
             let voters = voters.iter().copied().map(node);
-            ClusterConfig::new(voters, Quorum::Count(w), Quorum::Count(1))
-                .unwrap()
-                .hash()
+            ClusterConfig::new(voters, Quorum::Count(w), Quorum::Count(1)).unwrap().hash()
         };
         assert_eq!(config(&[1, 2], 1), config(&[2, 1], 1));
         assert_ne!(config(&[1, 2], 1), config(&[1, 2], 2));

@@ -68,9 +68,7 @@ impl<M, R> Effects<M, R> {
     /// An empty queue.
     #[must_use]
     pub const fn new() -> Self {
-        Self {
-            queue: VecDeque::new(),
-        }
+        Self { queue: VecDeque::new() }
     }
 
     /// Appends an [`Effect::Persist`].

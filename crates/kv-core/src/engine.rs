@@ -199,13 +199,7 @@ impl EngineConfig {
     /// A configuration with the default times and bounds.
     #[must_use]
     pub fn new(node: NodeId, cluster: ClusterConfig, seed: u64) -> Self {
-        Self {
-            node,
-            cluster,
-            seed,
-            timing: Timing::default(),
-            limits: Limits::default(),
-        }
+        Self { node, cluster, seed, timing: Timing::default(), limits: Limits::default() }
     }
 }
 

@@ -105,19 +105,13 @@ pub enum SizeError {
 impl From<SizeError> for DecodeError {
     fn from(error: SizeError) -> Self {
         match error {
-            SizeError::EmptyKey => Self::Invalid {
-                what: "key: it is empty",
-            },
-            SizeError::KeyTooLarge { size } => Self::TooLarge {
-                what: "key",
-                size,
-                limit: Key::LEN_MAX,
-            },
-            SizeError::ValueTooLarge { size } => Self::TooLarge {
-                what: "value",
-                size,
-                limit: Value::LEN_MAX,
-            },
+            SizeError::EmptyKey => Self::Invalid { what: "key: it is empty" },
+            SizeError::KeyTooLarge { size } => {
+                Self::TooLarge { what: "key", size, limit: Key::LEN_MAX }
+            }
+            SizeError::ValueTooLarge { size } => {
+                Self::TooLarge { what: "value", size, limit: Value::LEN_MAX }
+            }
         }
     }
 }
@@ -159,10 +153,7 @@ mod tests {
         assert_eq!(Key::new(""), Err(SizeError::EmptyKey));
         assert!(Key::new(vec![0; Key::LEN_MAX]).is_ok());
         let size = Key::LEN_MAX + 1;
-        assert_eq!(
-            Key::new(vec![0; size]),
-            Err(SizeError::KeyTooLarge { size })
-        );
+        assert_eq!(Key::new(vec![0; size]), Err(SizeError::KeyTooLarge { size }));
     }
 
     #[test]
@@ -170,10 +161,7 @@ mod tests {
         assert!(Value::new("").is_ok());
         assert!(Value::new(vec![0; Value::LEN_MAX]).is_ok());
         let size = Value::LEN_MAX + 1;
-        assert_eq!(
-            Value::new(vec![0; size]),
-            Err(SizeError::ValueTooLarge { size })
-        );
+        assert_eq!(Value::new(vec![0; size]), Err(SizeError::ValueTooLarge { size }));
     }
 
     #[test]
@@ -181,11 +169,7 @@ mod tests {
         let bytes = Bytes::from(vec![0; Key::LEN_MAX + 1]).to_bytes();
         assert_eq!(
             Key::from_bytes(bytes),
-            Err(DecodeError::TooLarge {
-                what: "key",
-                size: Key::LEN_MAX + 1,
-                limit: Key::LEN_MAX
-            })
+            Err(DecodeError::TooLarge { what: "key", size: Key::LEN_MAX + 1, limit: Key::LEN_MAX })
         );
     }
 }

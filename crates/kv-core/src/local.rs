@@ -53,10 +53,7 @@ impl<E: ConsistencyEngine> LocalNode<E> {
     /// Takes an engine under way.
     #[must_use]
     pub const fn new(engine: E) -> Self {
-        Self {
-            engine,
-            effects: Effects::new(),
-        }
+        Self { engine, effects: Effects::new() }
     }
 
     /// The engine, to look at.
@@ -71,11 +68,7 @@ impl<E: ConsistencyEngine> LocalNode<E> {
         self.engine.step(now, input, &mut self.effects);
         loop {
             self.flush(now, &mut outputs);
-            if self
-                .engine
-                .next_deadline()
-                .is_none_or(|deadline| deadline > now.mono)
-            {
+            if self.engine.next_deadline().is_none_or(|deadline| deadline > now.mono) {
                 return outputs;
             }
             self.engine.step(now, Input::Timeout, &mut self.effects);
@@ -86,8 +79,7 @@ impl<E: ConsistencyEngine> LocalNode<E> {
         while let Some(effect) = self.effects.pop() {
             match effect {
                 Effect::Persist { seq: up_to, .. } => {
-                    self.engine
-                        .step(now, Input::Persisted { up_to }, &mut self.effects);
+                    self.engine.step(now, Input::Persisted { up_to }, &mut self.effects);
                 }
                 Effect::Send { to, message } => outputs.push(Output::Send { to, message }),
                 Effect::SendCheckpoint { to } => {
@@ -133,22 +125,13 @@ impl<E: ConsistencyEngine> LocalCluster<E> {
             nodes.insert(node, LocalNode::new(E::recover(config, None, [])?));
         }
         let ups = voters.iter().flat_map(|&node| {
-            cluster.peers_of(node).map(move |peer| {
-                (
-                    node,
-                    Input::PeerUp {
-                        peer,
-                        incarnation: Incarnation::UNKNOWN,
-                    },
-                )
-            })
+            cluster
+                .peers_of(node)
+                .map(move |peer| (node, Input::PeerUp { peer, incarnation: Incarnation::UNKNOWN }))
         });
         let in_flight = ups.collect();
         // Far from zero, as on a real machine, so that nothing mistakes the epoch for "never".
-        let now = Now {
-            mono: Duration::from_secs(1),
-            wall: Duration::from_secs(1_000_000_000),
-        };
+        let now = Now { mono: Duration::from_secs(1), wall: Duration::from_secs(1_000_000_000) };
         let mut local = Self {
             nodes,
             in_flight,
@@ -181,8 +164,7 @@ impl<E: ConsistencyEngine> LocalCluster<E> {
     pub fn submit(&mut self, node: NodeId, op: Operation, options: RequestOptions) -> RequestId {
         self.last_request = RequestId(self.last_request.0 + 1);
         let id = self.last_request;
-        self.in_flight
-            .push_back((node, Input::Request { id, op, options }));
+        self.in_flight.push_back((node, Input::Request { id, op, options }));
         id
     }
 
@@ -200,19 +182,13 @@ impl<E: ConsistencyEngine> LocalCluster<E> {
 
     /// Lets time go by to the next deadline; false if there is none up to `limit`.
     pub fn advance(&mut self, limit: Duration) -> bool {
-        let deadlines = self
-            .nodes
-            .iter()
-            .filter(|(node, _)| !self.halted.contains_key(node));
+        let deadlines = self.nodes.iter().filter(|(node, _)| !self.halted.contains_key(node));
         let next = deadlines.filter_map(|(&id, node)| Some((node.engine.next_deadline()?, id)));
         let Some((deadline, node)) = next.min().filter(|(deadline, _)| *deadline <= limit) else {
             return false;
         };
         let passed = deadline.saturating_sub(self.now.mono);
-        self.now = Now {
-            mono: self.now.mono + passed,
-            wall: self.now.wall + passed,
-        };
+        self.now = Now { mono: self.now.mono + passed, wall: self.now.wall + passed };
         self.step(node, Input::Timeout);
         true
     }
@@ -230,29 +206,17 @@ impl<E: ConsistencyEngine> LocalCluster<E> {
     }
 
     fn step(&mut self, node: NodeId, input: Input<E::Message>) {
-        let Some(target) = self
-            .nodes
-            .get_mut(&node)
-            .filter(|_| !self.halted.contains_key(&node))
+        let Some(target) = self.nodes.get_mut(&node).filter(|_| !self.halted.contains_key(&node))
         else {
             return;
         };
         for output in target.step(self.now, input) {
             match output {
                 Output::Send { to, message } => {
-                    self.in_flight.push_back((
-                        to,
-                        Input::Message {
-                            from: node,
-                            message,
-                        },
-                    ));
+                    self.in_flight.push_back((to, Input::Message { from: node, message }));
                 }
                 Output::SendCheckpoint { to, checkpoint } => {
-                    let input = Input::CheckpointInstalled {
-                        from: node,
-                        checkpoint,
-                    };
+                    let input = Input::CheckpointInstalled { from: node, checkpoint };
                     self.in_flight.push_back((to, input));
                 }
                 Output::Reply { id, outcome } => {

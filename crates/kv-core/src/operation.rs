@@ -122,12 +122,7 @@ pub struct Scan {
     pub limit: u32,
 }
 
-wire_struct!(Scan {
-    from,
-    until,
-    after,
-    limit
-});
+wire_struct!(Scan { from, until, after, limit });
 
 /// A page of what a server holds.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -150,11 +145,7 @@ impl Operation {
     /// Writes one key.
     #[must_use]
     pub fn put(key: Key, value: Value) -> Self {
-        Self::of(Command::Put {
-            key,
-            value,
-            time_to_live: None,
-        })
+        Self::of(Command::Put { key, value, time_to_live: None })
     }
 
     /// Removes one key.
@@ -166,20 +157,16 @@ impl Operation {
     /// One command without conditions.
     #[must_use]
     pub fn of(command: Command) -> Self {
-        Self::Batch(Batch {
-            conditions: Vec::new(),
-            commands: vec![command],
-        })
+        Self::Batch(Batch { conditions: Vec::new(), commands: vec![command] })
     }
 
     /// Whether the operation changes nothing, so that it is safe to repeat.
     #[must_use]
     pub fn is_read_only(&self) -> bool {
         match self {
-            Self::Batch(batch) => batch
-                .commands
-                .iter()
-                .all(|command| matches!(command, Command::Get { .. })),
+            Self::Batch(batch) => {
+                batch.commands.iter().all(|command| matches!(command, Command::Get { .. }))
+            }
             Self::Scan(_) | Self::Dump(_) => true,
         }
     }
@@ -204,10 +191,7 @@ impl Batch {
         if count > Self::LEN_MAX {
             return Err(BatchError::TooMany { count });
         }
-        let batch = Self {
-            conditions,
-            commands,
-        };
+        let batch = Self { conditions, commands };
         match batch.size_bytes() {
             size if size > Self::BYTES_MAX => Err(BatchError::TooLarge { size }),
             _ => Ok(batch),
@@ -244,9 +228,7 @@ impl Batch {
         };
         let conditions = self.conditions.iter();
         let conditions = conditions.map(|c| c.key.as_bytes().len() + of_check(&c.check));
-        conditions
-            .chain(self.commands.iter().map(Command::size_bytes))
-            .sum()
+        conditions.chain(self.commands.iter().map(Command::size_bytes)).sum()
     }
 }
 
@@ -295,19 +277,13 @@ impl Wire for Batch {
         let conditions = Vec::decode(input)?;
         let commands = Vec::decode(input)?;
         Self::new(conditions, commands).map_err(|error| match error {
-            BatchError::Empty => DecodeError::Invalid {
-                what: "batch: it has no commands",
-            },
-            BatchError::TooMany { count: size } => DecodeError::TooLarge {
-                what: "batch",
-                size,
-                limit: Self::LEN_MAX,
-            },
-            BatchError::TooLarge { size } => DecodeError::TooLarge {
-                what: "batch",
-                size,
-                limit: Self::BYTES_MAX,
-            },
+            BatchError::Empty => DecodeError::Invalid { what: "batch: it has no commands" },
+            BatchError::TooMany { count: size } => {
+                DecodeError::TooLarge { what: "batch", size, limit: Self::LEN_MAX }
+            }
+            BatchError::TooLarge { size } => {
+                DecodeError::TooLarge { what: "batch", size, limit: Self::BYTES_MAX }
+            }
         })
     }
 }
@@ -346,21 +322,11 @@ pub struct RequestOptions {
     pub level: Option<Level>,
 }
 
-wire_struct!(RequestOptions {
-    timeout,
-    write_quorum,
-    read_quorum,
-    level
-});
+wire_struct!(RequestOptions { timeout, write_quorum, read_quorum, level });
 
 impl Default for RequestOptions {
     fn default() -> Self {
-        Self {
-            timeout: Duration::from_secs(5),
-            write_quorum: None,
-            read_quorum: None,
-            level: None,
-        }
+        Self { timeout: Duration::from_secs(5), write_quorum: None, read_quorum: None, level: None }
     }
 }
 
@@ -389,21 +355,13 @@ mod tests {
         let get = Command::Get { key: key("k") };
         assert_eq!(
             Batch::new(vec![], vec![get.clone(); Batch::LEN_MAX + 1]),
-            Err(BatchError::TooMany {
-                count: Batch::LEN_MAX + 1
-            })
+            Err(BatchError::TooMany { count: Batch::LEN_MAX + 1 })
         );
         let value = Value::new(vec![0; Value::LEN_MAX]).unwrap();
-        let put = Command::Put {
-            key: key("k"),
-            value,
-            time_to_live: None,
-        };
+        let put = Command::Put { key: key("k"), value, time_to_live: None };
         assert_eq!(
             Batch::new(vec![], vec![put.clone(), put]),
-            Err(BatchError::TooLarge {
-                size: 2 * (Value::LEN_MAX + 1)
-            })
+            Err(BatchError::TooLarge { size: 2 * (Value::LEN_MAX + 1) })
         );
         assert!(Batch::new(vec![], vec![get]).is_ok());
     }
@@ -415,21 +373,14 @@ mod tests {
         let batch = |commands| Operation::Batch(Batch::new(vec![], commands).unwrap());
         assert!(batch(vec![get.clone()]).is_read_only());
         assert!(!batch(vec![get, delete]).is_read_only());
-        assert!(
-            Operation::Dump(Dump {
-                after: None,
-                limit: 1
-            })
-            .is_read_only()
-        );
+        assert!(Operation::Dump(Dump { after: None, limit: 1 }).is_read_only());
     }
 
     #[test]
     fn golden_bytes_of_a_put() {
         let put = Operation::put(key("k"), Value::new("v").unwrap());
-        let expected: &[u8] = &[
-            0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 1, 0, 0, 0, b'k', 1, 0, 0, 0, b'v', 0,
-        ];
+        let expected: &[u8] =
+            &[0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 1, 0, 0, 0, b'k', 1, 0, 0, 0, b'v', 0];
         assert_eq!(&put.to_bytes()[..], expected);
     }
 
@@ -438,9 +389,7 @@ mod tests {
         let bytes = Bytes::from_static(&[0; 8]);
         assert_eq!(
             Batch::from_bytes(bytes),
-            Err(DecodeError::Invalid {
-                what: "batch: it has no commands"
-            })
+            Err(DecodeError::Invalid { what: "batch: it has no commands" })
         );
     }
 }

@@ -32,11 +32,7 @@ pub struct Done {
     pub served: Served,
 }
 
-wire_struct!(Done {
-    answer,
-    version,
-    served
-});
+wire_struct!(Done { answer, version, served });
 
 /// What was read or written.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -334,11 +330,7 @@ pub struct Unknown {
     pub needed: u16,
 }
 
-wire_struct!(Unknown {
-    version,
-    acks,
-    needed
-});
+wire_struct!(Unknown { version, acks, needed });
 
 impl fmt::Display for Unknown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -363,15 +355,9 @@ impl Wire for QuorumError {
     fn decode(input: &mut bytes::Bytes) -> Result<Self, DecodeError> {
         match u8::decode(input)? {
             0 => Ok(Self::Zero),
-            1 => Ok(Self::TooMany {
-                asked: u16::decode(input)?,
-                nodes: u16::decode(input)?,
-            }),
+            1 => Ok(Self::TooMany { asked: u16::decode(input)?, nodes: u16::decode(input)? }),
             2 => Ok(Self::Word),
-            tag => Err(DecodeError::UnknownTag {
-                what: "quorum error",
-                tag,
-            }),
+            tag => Err(DecodeError::UnknownTag { what: "quorum error", tag }),
         }
     }
 }
@@ -386,11 +372,7 @@ mod tests {
     #[test]
     fn messages_say_what_to_do() {
         assert_eq!(
-            NotDone::Unavailable {
-                reachable: 1,
-                needed: 2
-            }
-            .to_string(),
+            NotDone::Unavailable { reachable: 1, needed: 2 }.to_string(),
             "unavailable: 1 of 2 servers reachable; start or reconnect 1 more"
         );
         assert_eq!(
@@ -398,10 +380,7 @@ mod tests {
             "unavailable: waiting for 1 more server"
         );
         assert_eq!(
-            Waiting::LostMemory {
-                node: NodeId::FIRST
-            }
-            .to_string(),
+            Waiting::LostMemory { node: NodeId::FIRST }.to_string(),
             "server 1 lost its memory; restart all servers"
         );
         assert_eq!(
@@ -413,40 +392,24 @@ mod tests {
     #[test]
     fn every_reason_survives_a_round_trip() {
         let value = Value::new("v").unwrap();
-        let found = Some(Versioned {
-            value,
-            version: Version::Log(3),
-        });
+        let found = Some(Versioned { value, version: Version::Log(3) });
         let reasons = [
-            NotDone::Unavailable {
-                reachable: 1,
-                needed: 2,
-            },
+            NotDone::Unavailable { reachable: 1, needed: 2 },
             NotDone::Waiting(Waiting::OtherCluster {
                 node: NodeId::FIRST,
                 ours: ClusterId(1),
                 theirs: ClusterId(2),
             }),
-            NotDone::Waiting(Waiting::SequencerRestarted {
-                node: NodeId::FIRST,
-            }),
-            NotDone::Waiting(Waiting::OtherConfiguration {
-                node: NodeId::FIRST,
-            }),
-            NotDone::TimedOut {
-                answered: 1,
-                needed: 2,
-            },
+            NotDone::Waiting(Waiting::SequencerRestarted { node: NodeId::FIRST }),
+            NotDone::Waiting(Waiting::OtherConfiguration { node: NodeId::FIRST }),
+            NotDone::TimedOut { answered: 1, needed: 2 },
             NotDone::NotSupported(Feature::RequestQuorum),
             NotDone::Quorum(QuorumError::TooMany { asked: 3, nodes: 2 }),
             NotDone::ConditionFailed { index: 1, found },
             NotDone::NotANumber { index: 0 },
             NotDone::ValueTooLarge { index: 0 },
             NotDone::Overloaded { limit: 9 },
-            NotDone::ClockSkew {
-                off_ms: -11_000,
-                limit_ms: 10_000,
-            },
+            NotDone::ClockSkew { off_ms: -11_000, limit_ms: 10_000 },
         ];
         for reason in reasons {
             let outcome = Outcome::NotDone(reason);

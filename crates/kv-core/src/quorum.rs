@@ -93,10 +93,7 @@ impl Wire for Quorum {
             0 => u16::decode(input).map(Self::Count),
             1 => Ok(Self::Majority),
             2 => Ok(Self::All),
-            tag => Err(DecodeError::UnknownTag {
-                what: "quorum",
-                tag,
-            }),
+            tag => Err(DecodeError::UnknownTag { what: "quorum", tag }),
         }
     }
 }
@@ -118,9 +115,7 @@ mod tests {
             ("0", 5, Err(QuorumError::Zero)),
         ];
         for (word, nodes, expected) in cases {
-            let resolved = word
-                .parse::<Quorum>()
-                .and_then(|quorum| quorum.resolve(nodes));
+            let resolved = word.parse::<Quorum>().and_then(|quorum| quorum.resolve(nodes));
             assert_eq!(resolved, expected, "{word} of {nodes}");
         }
     }

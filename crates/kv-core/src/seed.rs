@@ -25,11 +25,7 @@ impl SeedStream {
 
     /// The next number below `bound`; 0 for a bound of 0. The bias is below `bound / 2^64`.
     pub const fn below(&mut self, bound: u64) -> u64 {
-        if bound == 0 {
-            0
-        } else {
-            self.next_u64() % bound
-        }
+        if bound == 0 { 0 } else { self.next_u64() % bound }
     }
 
     /// Whether an event of `per_mille` in 1,000 happens.
@@ -48,11 +44,7 @@ mod tests {
         let drawn = [stream.next_u64(), stream.next_u64(), stream.next_u64()];
         assert_eq!(
             drawn,
-            [
-                6_457_827_717_110_365_317,
-                3_203_168_211_198_807_973,
-                9_817_491_932_198_370_423
-            ]
+            [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]
         );
     }
 

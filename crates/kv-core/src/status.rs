@@ -24,12 +24,4 @@ pub struct Status {
     pub counters: Vec<(String, u64)>,
 }
 
-wire_struct!(Status {
-    engine,
-    node,
-    incarnation,
-    cluster,
-    connected,
-    waiting,
-    counters
-});
+wire_struct!(Status { engine, node, incarnation, cluster, connected, waiting, counters });

@@ -43,9 +43,7 @@ impl<T> MemoryStore<T> {
     /// An empty store.
     #[must_use]
     pub const fn new() -> Self {
-        Self {
-            items: BTreeMap::new(),
-        }
+        Self { items: BTreeMap::new() }
     }
 }
 

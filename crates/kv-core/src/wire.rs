@@ -176,10 +176,7 @@ impl<T: Wire> Wire for Option<T> {
         match u8::decode(input)? {
             0 => Ok(None),
             1 => T::decode(input).map(Some),
-            tag => Err(DecodeError::UnknownTag {
-                what: "optional value",
-                tag,
-            }),
+            tag => Err(DecodeError::UnknownTag { what: "optional value", tag }),
         }
     }
 }
@@ -195,11 +192,7 @@ impl<T: Wire> Wire for Vec<T> {
     fn decode(input: &mut Bytes) -> Result<Self, DecodeError> {
         let len = decode_len(input)?;
         if len > LIST_LEN_MAX {
-            return Err(DecodeError::TooLarge {
-                what: "list",
-                size: len,
-                limit: LIST_LEN_MAX,
-            });
+            return Err(DecodeError::TooLarge { what: "list", size: len, limit: LIST_LEN_MAX });
         }
         need(input, len)?;
         // The capacity is bounded apart from the length: an element may be far larger in memory
@@ -307,11 +300,7 @@ fn decode_len(input: &mut Bytes) -> Result<usize, DecodeError> {
 
 fn need(input: &Bytes, needed: usize) -> Result<(), DecodeError> {
     let left = input.len();
-    if left < needed {
-        Err(DecodeError::Truncated { needed, left })
-    } else {
-        Ok(())
-    }
+    if left < needed { Err(DecodeError::Truncated { needed, left }) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -347,37 +336,24 @@ mod tests {
         let input = Bytes::from_static(&[0xff, 0xff, 0xff, 0xff, 1]);
         assert_eq!(
             Vec::<u64>::from_bytes(input.clone()),
-            Err(DecodeError::TooLarge {
-                what: "list",
-                size: 0xffff_ffff,
-                limit: LIST_LEN_MAX
-            })
+            Err(DecodeError::TooLarge { what: "list", size: 0xffff_ffff, limit: LIST_LEN_MAX })
         );
         assert_eq!(
             Bytes::from_bytes(input),
-            Err(DecodeError::Truncated {
-                needed: 0xffff_ffff,
-                left: 1
-            })
+            Err(DecodeError::Truncated { needed: 0xffff_ffff, left: 1 })
         );
     }
 
     #[test]
     fn left_over_bytes_are_an_error() {
         let input = Bytes::from_static(&[1, 0, 9]);
-        assert_eq!(
-            u16::from_bytes(input),
-            Err(DecodeError::Trailing { left: 1 })
-        );
+        assert_eq!(u16::from_bytes(input), Err(DecodeError::Trailing { left: 1 }));
     }
 
     #[test]
     fn golden_bytes() {
         let value: (u16, Option<Bytes>, Vec<u8>) =
             (0x0102, Some(Bytes::from_static(b"ab")), vec![7, 8]);
-        assert_eq!(
-            &value.to_bytes()[..],
-            &[2, 1, 1, 2, 0, 0, 0, b'a', b'b', 2, 0, 0, 0, 7, 8]
-        );
+        assert_eq!(&value.to_bytes()[..], &[2, 1, 1, 2, 0, 0, 0, b'a', b'b', 2, 0, 0, 0, 7, 8]);
     }
 }

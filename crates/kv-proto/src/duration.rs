@@ -80,16 +80,7 @@ mod tests {
 
     #[test]
     fn mistakes_are_told_apart() {
-        for text in [
-            "",
-            "s",
-            ".5s",
-            "1.s",
-            "1..2s",
-            "-1s",
-            "five",
-            "0.0000000001s",
-        ] {
+        for text in ["", "s", ".5s", "1.s", "1..2s", "-1s", "five", "0.0000000001s"] {
             assert_eq!(parse_duration(text), Err(DurationError::Number), "{text}");
         }
         for text in ["5", "5 s", "5sec", "5S", "1h30m", "1,5s"] {

@@ -52,20 +52,13 @@ impl Decoder for FrameCodec {
     fn decode(&mut self, wire: &mut BytesMut) -> Result<Option<Message>, FrameError> {
         let announced = wire.first_chunk().map(|bytes| u32::from_le_bytes(*bytes));
         let frame = self.lengths.decode(wire).map_err(|error| {
-            if error
-                .get_ref()
-                .is_some_and(|inner| inner.is::<LengthDelimitedCodecError>())
-            {
-                FrameError::TooLarge {
-                    size: u64::from(announced.unwrap_or(u32::MAX)),
-                }
+            if error.get_ref().is_some_and(|inner| inner.is::<LengthDelimitedCodecError>()) {
+                FrameError::TooLarge { size: u64::from(announced.unwrap_or(u32::MAX)) }
             } else {
                 FrameError::Io(error)
             }
         })?;
-        frame
-            .map(|frame| decode_frame(self.group, frame.freeze()))
-            .transpose()
+        frame.map(|frame| decode_frame(self.group, frame.freeze())).transpose()
     }
 }
 
@@ -144,9 +137,7 @@ impl Wire for Raw<'_> {
     }
 
     fn decode(_: &mut Bytes) -> Result<Self, DecodeError> {
-        Err(DecodeError::Invalid {
-            what: "borrowed bytes",
-        })
+        Err(DecodeError::Invalid { what: "borrowed bytes" })
     }
 }
 
@@ -163,9 +154,7 @@ fn put_frame(
     let length = u32::try_from(size).unwrap_or(u32::MAX);
     if size > FRAME_LEN_MAX {
         wire.truncate(start);
-        return Err(FrameError::TooLarge {
-            size: u64::from(length),
-        });
+        return Err(FrameError::TooLarge { size: u64::from(length) });
     }
     let frame = wire.get_mut(start..).unwrap_or_default();
     if let Some((mut header, body)) = frame.split_at_mut_checked(LENGTH_LEN + HEADER_LEN) {
@@ -180,11 +169,7 @@ fn put_frame(
 
 fn decode_frame(ours: GroupId, mut frame: Bytes) -> Result<Message, FrameError> {
     if frame.len() < HEADER_LEN {
-        return Err(DecodeError::Truncated {
-            needed: HEADER_LEN,
-            left: frame.len(),
-        }
-        .into());
+        return Err(DecodeError::Truncated { needed: HEADER_LEN, left: frame.len() }.into());
     }
     let (version, kind) = (frame.get_u8(), frame.get_u8());
     let (group, expected) = (GroupId(frame.get_u32_le()), frame.get_u32_le());
@@ -208,11 +193,7 @@ fn decode_frame(ours: GroupId, mut frame: Bytes) -> Result<Message, FrameError> 
         PEER => Message::Peer(frame),
         CHECKPOINT => Message::Checkpoint(Wire::from_bytes(frame)?),
         tag => {
-            return Err(DecodeError::UnknownTag {
-                what: "message",
-                tag,
-            }
-            .into());
+            return Err(DecodeError::UnknownTag { what: "message", tag }.into());
         }
     })
 }
@@ -257,9 +238,7 @@ mod tests {
 
     fn frame_of(message: Message) -> BytesMut {
         let mut wire = BytesMut::new();
-        FrameCodec::new(GroupId(0))
-            .encode(message, &mut wire)
-            .unwrap();
+        FrameCodec::new(GroupId(0)).encode(message, &mut wire).unwrap();
         wire
     }
 
@@ -268,10 +247,7 @@ mod tests {
     }
 
     fn hello() -> Message {
-        Message::Hello(Hello {
-            cluster: "kv".to_owned(),
-            role: Role::Client,
-        })
+        Message::Hello(Hello { cluster: "kv".to_owned(), role: Role::Client })
     }
 
     #[test]
@@ -303,10 +279,7 @@ mod tests {
         for bit in 32..whole.len() * 8 {
             let mut wire = whole.clone();
             wire[bit / 8] ^= 1 << (bit % 8);
-            assert!(
-                matches!(decode(wire), Err(FrameError::Checksum)),
-                "bit {bit}"
-            );
+            assert!(matches!(decode(wire), Err(FrameError::Checksum)), "bit {bit}");
         }
     }
 
@@ -314,15 +287,9 @@ mod tests {
     fn a_length_over_the_limit_is_refused_before_the_frame_is_read() {
         let mut wire = BytesMut::new();
         wire.put_u32_le(1 << 30);
-        assert!(matches!(
-            decode(wire),
-            Err(FrameError::TooLarge { size: 0x4000_0000 })
-        ));
+        assert!(matches!(decode(wire), Err(FrameError::TooLarge { size: 0x4000_0000 })));
         let http = BytesMut::from(&b"GET / HTTP/1.1\r\n\r\n"[..]);
-        assert!(matches!(
-            decode(http),
-            Err(FrameError::TooLarge { size: 0x2054_4547 })
-        ));
+        assert!(matches!(decode(http), Err(FrameError::TooLarge { size: 0x2054_4547 })));
     }
 
     fn with_version(message: Message, version: u8) -> BytesMut {
@@ -336,27 +303,16 @@ mod tests {
 
     #[test]
     fn another_version_is_told_apart_from_damage_but_its_refusal_is_readable() {
-        assert!(matches!(
-            decode(with_version(hello(), 2)),
-            Err(FrameError::Version { theirs: 2 })
-        ));
+        assert!(matches!(decode(with_version(hello(), 2)), Err(FrameError::Version { theirs: 2 })));
         let refusal = Message::Refusal(Refusal::of_version(2));
-        assert_eq!(
-            decode(with_version(refusal.clone(), 9)).unwrap(),
-            Some(refusal)
-        );
+        assert_eq!(decode(with_version(refusal.clone(), 9)).unwrap(), Some(refusal));
     }
 
     #[test]
     fn another_group_is_refused() {
         let mut wire = BytesMut::new();
-        FrameCodec::new(GroupId(3))
-            .encode(hello(), &mut wire)
-            .unwrap();
-        assert!(matches!(
-            decode(wire),
-            Err(FrameError::Group { theirs: GroupId(3) })
-        ));
+        FrameCodec::new(GroupId(3)).encode(hello(), &mut wire).unwrap();
+        assert!(matches!(decode(wire), Err(FrameError::Group { theirs: GroupId(3) })));
     }
 
     #[test]
@@ -370,10 +326,7 @@ mod tests {
         let mut wire = BytesMut::new();
         put_frame(&mut wire, REQUEST, GroupId(0), &Raw(&payload.freeze())).unwrap();
         let error = DecodeError::Trailing { left: 1 };
-        assert_eq!(
-            decode(wire).unwrap(),
-            Some(Message::MalformedRequest { id: 77, error })
-        );
+        assert_eq!(decode(wire).unwrap(), Some(Message::MalformedRequest { id: 77, error }));
     }
 
     #[test]

@@ -54,13 +54,7 @@ pub struct Welcome {
     pub in_flight_max: u32,
 }
 
-wire_struct!(Welcome {
-    node,
-    incarnation,
-    engine,
-    config,
-    in_flight_max
-});
+wire_struct!(Welcome { node, incarnation, engine, config, in_flight_max });
 
 /// Why a connection is closed, in one line that says what to do.
 ///
@@ -98,20 +92,13 @@ impl Refusal {
     /// A refusal with a message for people.
     #[must_use]
     pub fn new(code: RefusalCode, message: impl fmt::Display) -> Self {
-        Self {
-            code,
-            message: message.to_string(),
-        }
+        Self { code, message: message.to_string() }
     }
 
     /// The refusal of a program that speaks version `theirs`.
     #[must_use]
     pub fn of_version(theirs: u8) -> Self {
-        let older = if theirs < PROTOCOL_VERSION {
-            "that program"
-        } else {
-            "this server"
-        };
+        let older = if theirs < PROTOCOL_VERSION { "that program" } else { "this server" };
         Self::new(
             RefusalCode::Version,
             format_args!(
@@ -129,10 +116,7 @@ impl Wire for Refusal {
     }
 
     fn decode(input: &mut Bytes) -> Result<Self, DecodeError> {
-        Ok(Self {
-            code: Wire::decode(input)?,
-            message: Wire::decode(input)?,
-        })
+        Ok(Self { code: Wire::decode(input)?, message: Wire::decode(input)? })
     }
 }
 

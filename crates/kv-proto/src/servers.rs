@@ -31,11 +31,7 @@ impl ServerList {
                 return Err(ServerListError::Twice { node });
             }
         }
-        if addresses.is_empty() {
-            Err(ServerListError::Empty)
-        } else {
-            Ok(Self { addresses })
-        }
+        if addresses.is_empty() { Err(ServerListError::Empty) } else { Ok(Self { addresses }) }
     }
 
     /// The ids in ascending order.
@@ -67,9 +63,7 @@ impl ServerList {
 impl Default for ServerList {
     fn default() -> Self {
         let ids = (1..=ClusterConfig::VOTERS_MAX).filter_map(|number| NodeId::new(number).ok());
-        Self {
-            addresses: ids.map(|node| (node, local_address(node))).collect(),
-        }
+        Self { addresses: ids.map(|node| (node, local_address(node))).collect() }
     }
 }
 
@@ -169,17 +163,13 @@ mod tests {
     use super::*;
 
     fn list(text: &str) -> String {
-        text.parse::<ServerList>()
-            .map_or_else(|e| e.to_string(), |list| list.to_string())
+        text.parse::<ServerList>().map_or_else(|e| e.to_string(), |list| list.to_string())
     }
 
     #[test]
     fn ids_ranges_and_addresses_mix() {
         assert_eq!(list("1-2"), "1=127.0.0.1:4961,2=127.0.0.1:4962");
-        assert_eq!(
-            list("3, 1=db.example.org:7"),
-            "1=db.example.org:7,3=127.0.0.1:4963"
-        );
+        assert_eq!(list("3, 1=db.example.org:7"), "1=db.example.org:7,3=127.0.0.1:4963");
         assert_eq!(list("2=[::1]:80"), "2=[::1]:80");
         assert_eq!(ServerList::default(), "1-10".parse().unwrap());
     }
@@ -193,19 +183,10 @@ mod tests {
     #[test]
     fn mistakes_are_named() {
         assert_eq!(list("1,1"), "server 1 is listed twice");
-        assert_eq!(
-            list("3-1"),
-            "the range 3-1 is empty: write the lower id first"
-        );
-        assert_eq!(
-            list("0"),
-            ServerListError::Id(IdError::ZeroNode).to_string()
-        );
+        assert_eq!(list("3-1"), "the range 3-1 is empty: write the lower id first");
+        assert_eq!(list("0"), ServerListError::Id(IdError::ZeroNode).to_string());
         assert_eq!(list("11"), "server 11 does not exist: ids go from 1 to 10");
-        assert_eq!(
-            list("1-70000"),
-            ServerListError::Id(IdError::NotANumber).to_string()
-        );
+        assert_eq!(list("1-70000"), ServerListError::Id(IdError::NotANumber).to_string());
         for address in ["1=host", "1=:80", "1=host:", "1=host:99999"] {
             assert_eq!(list(address), ServerListError::Address.to_string());
         }

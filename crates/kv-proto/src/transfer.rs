@@ -18,13 +18,7 @@ pub struct CheckpointChunk {
     pub last: bool,
 }
 
-wire_struct!(CheckpointChunk {
-    stream,
-    index,
-    metadata,
-    items,
-    last
-});
+wire_struct!(CheckpointChunk { stream, index, metadata, items, last });
 
 /// Cuts a checkpoint into parts of about a megabyte; an item is never cut.
 pub fn checkpoint_chunks(
@@ -49,13 +43,7 @@ pub fn checkpoint_chunks(
         }
         ended = items.peek().is_none();
         let metadata = std::mem::take(&mut metadata);
-        let chunk = CheckpointChunk {
-            stream,
-            index,
-            metadata,
-            items: part,
-            last: ended,
-        };
+        let chunk = CheckpointChunk { stream, index, metadata, items: part, last: ended };
         index += 1;
         Some(chunk)
     })
@@ -83,22 +71,14 @@ impl CheckpointAssembly {
         if chunk.index == 0 {
             self.stream = chunk.stream;
             self.next_index = 0;
-            self.staged = Some(StagedCheckpoint {
-                metadata: chunk.metadata,
-                items: Vec::new(),
-            });
+            self.staged = Some(StagedCheckpoint { metadata: chunk.metadata, items: Vec::new() });
         }
         let expected = self.next_index;
-        let Some(staged) = self
-            .staged
-            .as_mut()
-            .filter(|_| chunk.stream == self.stream && chunk.index == expected)
+        let Some(staged) =
+            self.staged.as_mut().filter(|_| chunk.stream == self.stream && chunk.index == expected)
         else {
             self.staged = None;
-            return Err(ChunkOutOfOrder {
-                expected,
-                found: chunk.index,
-            });
+            return Err(ChunkOutOfOrder { expected, found: chunk.index });
         };
         staged.items.extend(chunk.items);
         self.next_index += 1;
@@ -137,9 +117,7 @@ mod tests {
     }
 
     fn items(count: u8, len: usize) -> Vec<CheckpointItem> {
-        (0..count)
-            .map(|n| (Bytes::from(vec![n]), Bytes::from(vec![n; len])))
-            .collect()
+        (0..count).map(|n| (Bytes::from(vec![n]), Bytes::from(vec![n; len]))).collect()
     }
 
     #[test]
@@ -165,17 +143,8 @@ mod tests {
         let parts: Vec<_> = checkpoint_chunks(7, checkpoint(items(9, 600 << 10))).collect();
         let mut assembly = CheckpointAssembly::default();
         assert_eq!(assembly.add(parts[0].clone()), Ok(None));
-        assert_eq!(
-            assembly.add(parts[2].clone()),
-            Err(ChunkOutOfOrder {
-                expected: 1,
-                found: 2
-            })
-        );
-        assert!(
-            assembly.add(parts[1].clone()).is_err(),
-            "what was staged is gone"
-        );
+        assert_eq!(assembly.add(parts[2].clone()), Err(ChunkOutOfOrder { expected: 1, found: 2 }));
+        assert!(assembly.add(parts[1].clone()).is_err(), "what was staged is gone");
         for chunk in checkpoint_chunks(8, checkpoint(items(1, 1))) {
             assert!(assembly.add(chunk).unwrap().is_some());
         }
