@@ -1,1 +1,69 @@
 //! The eventual engine: leaderless replication with read and write quorums, last writer wins.
+//!
+//! Two types to read first: [`EventualEngine`], which implements
+//! [`ConsistencyEngine`](kv_core::ConsistencyEngine), and [`Message`], what its servers say to
+//! each other. The order of all writes is that of [`Entry`].
+//!
+//! Any server coordinates. A write is on the coordinator's own disk before it goes to all peers,
+//! and is done when W servers hold it on disk; a read is done when R servers have answered, and
+//! the newest version wins. With W + R > N, a read that starts after a write was acknowledged
+//! returns that version or a greater one *in version order*. That is not linearizable: a server
+//! with a slow clock can stamp a later write lower. A write that times out is unknown, is never
+//! rolled back, and can surface later.
+//!
+//! After DeCandia et al., *Dynamo* (2007), with versions after Kulkarni et al., *Logical Physical
+//! Clocks* (2014).
+//!
+//! ```
+//! use kv_core::local::LocalCluster;
+//! use kv_core::{Answer, ClusterConfig, CommandResult, Key, NodeId, Operation, Outcome, Quorum, Value};
+//! use kv_eventual::EventualEngine;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let (one, two) = (NodeId::new(1)?, NodeId::new(2)?);
+//! let cluster = ClusterConfig::new([one, two], Quorum::All, Quorum::Count(1))?;
+//! let mut local = LocalCluster::<EventualEngine>::start(cluster, 7)?;
+//!
+//! let (key, value) = (Key::new("colour")?, Value::new("blue")?);
+//! let put = local.execute(one, Operation::put(key.clone(), value.clone()));
+//! assert!(matches!(put, Some(Outcome::Done(_))));
+//!
+//! let Some(Outcome::Done(done)) = local.execute(two, Operation::get(key)) else {
+//!     return Err("the read has no answer".into());
+//! };
+//! let Answer::Results(results) = done.answer else {
+//!     return Err("a get gives results".into());
+//! };
+//! let [CommandResult::Value(Some(found))] = results.as_slice() else {
+//!     return Err("the key is missing".into());
+//! };
+//! assert_eq!(found.value, value);
+//! # Ok(())
+//! # }
+//! ```
+
+mod checkpoint;
+mod clock;
+mod coordinator;
+mod counters;
+mod deadline;
+mod dump;
+mod engine;
+mod join;
+mod journal;
+mod message;
+mod outbox;
+mod peer;
+mod reader;
+mod record;
+mod replica;
+mod report;
+mod request;
+mod stamp;
+mod state;
+
+pub use clock::MAX_SKEW;
+pub use engine::EventualEngine;
+pub use message::{Answer, Hello, Message, Part, Query, ReadId, Welcome};
+pub use record::{Record, Write};
+pub use stamp::{Entry, Stamp, WriteId, WriteSeq};

@@ -1,0 +1,110 @@
+//! The state as a checkpoint, and an engine's way back from one.
+
+use kv_core::{
+    Checkpoint, CheckpointItem, ClusterConfig, DecodeError, EngineConfig, HybridTime, Incarnation,
+    Key, NodeId, PersistSeq, RecoverError, StagedCheckpoint, Wire, wire_struct,
+};
+
+use crate::record::{Record, Write};
+use crate::stamp::{Entry, WriteSeq};
+use crate::state::State;
+
+/// What a checkpoint keeps beside the records of the keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Metadata {
+    pub(crate) node: NodeId,
+    pub(crate) cluster: ClusterConfig,
+    pub(crate) life: Incarnation,
+    pub(crate) last_seq: WriteSeq,
+    pub(crate) clock_bound: HybridTime,
+    pub(crate) lives: Vec<(NodeId, Incarnation)>,
+}
+
+wire_struct!(Metadata {
+    node,
+    cluster,
+    life,
+    last_seq,
+    clock_bound,
+    lives
+});
+
+/// Takes a view of the state, which reflects the records up to `covers`.
+pub(crate) fn take(state: &State, cluster: &ClusterConfig, covers: PersistSeq) -> Checkpoint {
+    let metadata = Metadata {
+        node: state.node,
+        cluster: cluster.clone(),
+        life: state.life,
+        last_seq: state.last_seq,
+        clock_bound: state.clock_bound,
+        lives: state
+            .lives
+            .iter()
+            .map(|(node, life)| (*node, *life))
+            .collect(),
+    };
+    let items = state.store.clone().into_iter();
+    Checkpoint {
+        covers,
+        metadata: metadata.to_bytes(),
+        items: Box::new(items.map(|(key, entry)| (key.as_bytes().clone(), entry.to_bytes()))),
+    }
+}
+
+/// Makes the state of a checkpoint and the records after it; returns the last record's place.
+pub(crate) fn recover(
+    config: &EngineConfig,
+    checkpoint: Option<Checkpoint>,
+    records: impl IntoIterator<Item = (PersistSeq, Record)>,
+) -> Result<(State, PersistSeq), RecoverError> {
+    let mut state = State::empty(config.node);
+    let mut last = PersistSeq(0);
+    if let Some(checkpoint) = checkpoint {
+        last = checkpoint.covers;
+        restore(&mut state, config, checkpoint)?;
+    }
+    for (seq, record) in records {
+        if seq != last.next() {
+            return Err(RecoverError::Record { seq });
+        }
+        state.check(&record, &config.cluster)?;
+        state.apply(record);
+        last = seq;
+    }
+    Ok((state, last))
+}
+
+/// Reads a peer's checkpoint.
+pub(crate) fn read(staged: StagedCheckpoint) -> Result<(Metadata, Vec<Write>), DecodeError> {
+    let metadata = Metadata::from_bytes(staged.metadata)?;
+    let writes = staged.items.into_iter().map(read_item);
+    Ok((metadata, writes.collect::<Result<_, _>>()?))
+}
+
+fn restore(
+    state: &mut State,
+    config: &EngineConfig,
+    checkpoint: Checkpoint,
+) -> Result<(), RecoverError> {
+    let metadata = Metadata::from_bytes(checkpoint.metadata).map_err(RecoverError::Checkpoint)?;
+    if metadata.node != config.node || metadata.cluster.voters() != config.cluster.voters() {
+        return Err(RecoverError::OtherConfiguration);
+    }
+    for item in checkpoint.items {
+        state.merge(read_item(item).map_err(RecoverError::Checkpoint)?);
+    }
+    state.life = metadata.life;
+    state.last_seq = metadata.last_seq;
+    state.clock_bound = metadata.clock_bound;
+    for (node, life) in metadata.lives {
+        state.meet(node, life);
+    }
+    Ok(())
+}
+
+fn read_item((key, entry): CheckpointItem) -> Result<Write, DecodeError> {
+    Ok(Write {
+        key: Key::new(key)?,
+        entry: Entry::from_bytes(entry)?,
+    })
+}

@@ -1,0 +1,141 @@
+//! The hybrid logical clock.
+
+use std::time::Duration;
+
+use kv_core::HybridTime;
+
+/// How far clocks may be apart. A write that is stamped further ahead of a replica's wall clock
+/// than this is rejected there, and a coordinator whose wall clock is further off its peers'
+/// refuses writes.
+pub const MAX_SKEW: Duration = Duration::from_secs(10);
+
+/// A hybrid logical clock (Kulkarni et al., *Logical Physical Clocks*, 2014) that issues no stamp
+/// twice, not even across a restart: it issues only below a bound that stands in the journal
+/// before the stamp does, and starts again at that bound.
+#[derive(Clone, Debug)]
+pub(crate) struct Clock {
+    latest: HybridTime,
+    bound: HybridTime,
+}
+
+impl Clock {
+    /// A clock that goes on from the bound in the journal.
+    pub(crate) const fn recovered(bound: HybridTime) -> Self {
+        Self {
+            latest: bound,
+            bound,
+        }
+    }
+
+    /// The highest stamp issued or observed.
+    pub(crate) const fn latest(&self) -> HybridTime {
+        self.latest
+    }
+
+    /// The least stamp that the clock would issue at this time.
+    pub(crate) fn tick(&self, wall: Duration) -> HybridTime {
+        reading(wall).max(self.latest.next())
+    }
+
+    /// Issues a stamp, `tick` or later. If a bound is returned, it must go into the journal
+    /// before anything that carries the stamp.
+    pub(crate) fn issue(&mut self, time: HybridTime) -> Option<HybridTime> {
+        assert!(time > self.latest, "a stamp is issued once");
+        self.latest = time;
+        if time < self.bound {
+            return None;
+        }
+        self.bound = HybridTime::from_millis(time.millis() + BOUND_AHEAD_MS);
+        Some(self.bound)
+    }
+
+    /// Moves on to a stamp that was received; false if it is beyond [`MAX_SKEW`] and the clock
+    /// stays.
+    pub(crate) fn observe(&mut self, time: HybridTime, wall: Duration) -> bool {
+        let near = !is_beyond_skew(time, wall);
+        if near {
+            self.latest = self.latest.max(time);
+        }
+        near
+    }
+}
+
+/// Whether a stamp is further ahead of a wall clock than [`MAX_SKEW`].
+pub(crate) fn is_beyond_skew(time: HybridTime, wall: Duration) -> bool {
+    time.millis() > millis(wall.saturating_add(MAX_SKEW))
+}
+
+/// Whether a stamp can be anything else than damage: no clock shows the year 6429.
+pub(crate) const fn is_plausible(time: HybridTime) -> bool {
+    time.millis() < MILLIS_END
+}
+
+/// A duration in whole milliseconds.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn reading(wall: Duration) -> HybridTime {
+    HybridTime::from_millis(millis(wall).min(MILLIS_END - 1))
+}
+
+/// How far ahead the bound is set: one record for each second of writing.
+const BOUND_AHEAD_MS: u64 = 1_000;
+
+/// Half of what 48 bits of milliseconds can say, so that adding to a stamp never runs over.
+const MILLIS_END: u64 = 1 << 47;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WALL: Duration = Duration::from_secs(1_000_000);
+
+    fn at(millis: u64) -> HybridTime {
+        HybridTime::from_millis(millis)
+    }
+
+    #[test]
+    fn stamps_rise_even_if_the_wall_clock_falls() {
+        let mut clock = Clock::recovered(HybridTime::ZERO);
+        let mut last = HybridTime::ZERO;
+        for wall in [WALL, WALL, WALL - Duration::from_secs(5), WALL] {
+            let time = clock.tick(wall);
+            assert!(time > last);
+            clock.issue(time);
+            last = time;
+        }
+        assert_eq!(last, at(1_000_000_000).next().next().next());
+    }
+
+    #[test]
+    fn a_bound_is_asked_for_once_a_second_and_is_above_every_stamp_issued() {
+        let mut clock = Clock::recovered(HybridTime::ZERO);
+        let mut bounds = Vec::new();
+        for tenth in 0..30 {
+            let time = clock.tick(WALL + Duration::from_millis(100 * tenth));
+            bounds.extend(clock.issue(time));
+            assert!(bounds.last().is_some_and(|bound| time < *bound));
+        }
+        let millis: Vec<_> = bounds.into_iter().map(HybridTime::millis).collect();
+        assert_eq!(millis, [1_000_001_000, 1_000_002_000, 1_000_003_000]);
+    }
+
+    #[test]
+    fn a_recovered_clock_starts_at_its_bound_or_at_the_wall() {
+        let clock = Clock::recovered(at(1_000_000_700));
+        assert_eq!(clock.tick(WALL), at(1_000_000_700).next());
+        let later = WALL + Duration::from_secs(1);
+        assert_eq!(clock.tick(later), at(1_000_001_000));
+    }
+
+    #[test]
+    fn a_received_stamp_moves_the_clock_up_to_the_allowed_skew() {
+        let mut clock = Clock::recovered(HybridTime::ZERO);
+        let limit = at(1_000_010_000);
+        assert!(!clock.observe(at(1_000_010_001), WALL));
+        assert_eq!(clock.latest(), HybridTime::ZERO);
+        assert!(clock.observe(limit, WALL));
+        assert_eq!(clock.tick(WALL), limit.next());
+    }
+}

@@ -1,0 +1,329 @@
+//! How a server that starts with nothing takes a life of its own, and how lives are compared
+//! whenever two servers meet.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kv_core::{Incarnation, NodeId, NotDone, Outcome, RequestId, SeedStream, Waiting};
+
+use crate::deadline::{Backoff, Due};
+use crate::engine::{EventualEngine, Step, is_plausible_life};
+use crate::journal::Then;
+use crate::message::{Hello, Part, Welcome};
+use crate::peer::{Greeting, Slot, SlotSet};
+use crate::record::Record;
+use crate::request::Task;
+
+/// Where this server stands in taking a life.
+#[derive(Clone, Debug)]
+pub(crate) struct Membership {
+    phase: Phase,
+    /// Random, for this start of the process; tells its hellos from those of an earlier one.
+    run: u64,
+    seeds: SeedStream,
+    /// The highest life of this server that a peer has told of.
+    highest: Incarnation,
+    queue: BTreeMap<QueuePlace, Queued>,
+    last_place: QueuePlace,
+    /// When the peers' clocks were last asked for.
+    clocks_asked: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// It holds nothing and has not been stepped yet, so that it knows no time to count from.
+    Unborn,
+    /// It asks its peers for the highest life that they know of it.
+    Asking {
+        /// The peers that have answered or cannot be reached.
+        resolved: SlotSet,
+        armed: Option<Duration>,
+    },
+    /// Its new life is on its way to the disk.
+    Beginning,
+    /// It serves.
+    Serving,
+}
+
+/// The place of a request in the queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct QueuePlace(u64);
+
+#[derive(Clone, Debug)]
+struct Queued {
+    id: RequestId,
+    task: Task,
+    expires: Duration,
+    armed: Option<Duration>,
+}
+
+impl Membership {
+    pub(crate) const fn new(life: Incarnation, run: u64) -> Self {
+        let phase = match life {
+            Incarnation::UNKNOWN => Phase::Unborn,
+            Incarnation(_) => Phase::Serving,
+        };
+        Self {
+            phase,
+            run,
+            seeds: SeedStream::new(run),
+            highest: Incarnation::UNKNOWN,
+            queue: BTreeMap::new(),
+            last_place: QueuePlace(0),
+            clocks_asked: None,
+        }
+    }
+
+    pub(crate) fn is_unborn(&self) -> bool {
+        self.phase == Phase::Unborn
+    }
+
+    pub(crate) fn is_serving(&self) -> bool {
+        self.phase == Phase::Serving
+    }
+
+    pub(crate) fn queue_len(&self) -> usize {
+        self.queue.len()
+    }
+}
+
+impl EventualEngine {
+    /// Begins to ask, at the first step.
+    pub(crate) fn join_if_unborn(&mut self, step: &mut Step<'_>) {
+        if !self.membership.is_unborn() {
+            return;
+        }
+        let until = step.now.mono.saturating_add(self.config.timing.join_wait);
+        let mut armed = None;
+        self.deadlines.arm(&mut armed, until, Due::Join);
+        self.membership.phase = Phase::Asking {
+            resolved: SlotSet::default(),
+            armed,
+        };
+        self.begin_if_resolved(step);
+    }
+
+    /// Puts a request that came while joining into the queue.
+    pub(crate) fn enqueue(&mut self, id: RequestId, task: Task, expires: Duration) {
+        let place = QueuePlace(self.membership.last_place.0 + 1);
+        self.membership.last_place = place;
+        let mut armed = None;
+        self.deadlines.arm(&mut armed, expires, Due::Queued(place));
+        let queued = Queued {
+            id,
+            task,
+            expires,
+            armed,
+        };
+        self.membership.queue.insert(place, queued);
+    }
+
+    pub(crate) fn on_queue_timeout(&mut self, step: &mut Step<'_>, place: QueuePlace) {
+        if let Some(queued) = self.membership.queue.remove(&place) {
+            let reason = NotDone::Waiting(Waiting::Joining);
+            self.reply(step, queued.id, Outcome::NotDone(reason));
+        }
+    }
+
+    pub(crate) fn on_join_timeout(&mut self, step: &mut Step<'_>) {
+        if let Phase::Asking { armed, .. } = &mut self.membership.phase {
+            *armed = None;
+            self.begin_life(step);
+        }
+    }
+
+    pub(crate) fn on_peer_up(
+        &mut self,
+        step: &mut Step<'_>,
+        peer: NodeId,
+        incarnation: Incarnation,
+    ) {
+        let Some(slot) = self.peers.slot(peer) else {
+            self.counters.bad_inputs += 1;
+            return;
+        };
+        self.peers.connect(slot);
+        if is_plausible_life(incarnation) {
+            self.meet(step, slot, incarnation);
+        }
+        if let Phase::Asking { resolved, .. } = &mut self.membership.phase {
+            resolved.remove(slot);
+        }
+        self.greet(step, slot);
+        self.send_writes_to(step, slot);
+        self.send_queries_to(step, slot);
+    }
+
+    pub(crate) fn on_peer_down(&mut self, step: &mut Step<'_>, peer: NodeId) {
+        let Some(slot) = self.peers.slot(peer) else {
+            self.counters.bad_inputs += 1;
+            return;
+        };
+        self.peers.disconnect(slot);
+        self.outbox.discard(slot);
+        self.end_greeting(slot);
+        self.fail_hopeless_reads(step);
+        self.resolve(step, slot);
+    }
+
+    pub(crate) fn on_hello(&mut self, step: &mut Step<'_>, slot: Slot, hello: Hello) {
+        let highest = self
+            .peers
+            .get(slot)
+            .map_or(Incarnation::UNKNOWN, |peer| peer.life);
+        let welcome = Welcome {
+            run: hello.run,
+            sent: hello.sent,
+            highest,
+            latest: self.clock.latest(),
+        };
+        self.send(step, slot, Part::Welcome(welcome));
+    }
+
+    pub(crate) fn on_welcome(
+        &mut self,
+        step: &mut Step<'_>,
+        slot: Slot,
+        welcome: Welcome,
+        wall_ms: u64,
+    ) {
+        if welcome.run != self.membership.run {
+            self.counters.stale_messages += 1;
+            return;
+        }
+        self.end_greeting(slot);
+        self.peers.measure(slot, step.now, welcome.sent, wall_ms);
+        self.observe_stamp(step, welcome.latest);
+        self.meet_own_life(step, welcome.highest);
+        self.resolve(step, slot);
+    }
+
+    /// Learns of a life of this very server. One that is not followed by the current one, and is
+    /// not the current one, means that this server must begin another: two lives could not be
+    /// told apart by their numbers.
+    pub(crate) fn meet_own_life(&mut self, step: &mut Step<'_>, life: Incarnation) {
+        if !is_plausible_life(life) {
+            self.counters.bad_messages += 1;
+            return;
+        }
+        let current = self.state.life;
+        self.membership.highest = self.membership.highest.max(life);
+        if life != current && life.counter() >= current.counter() && self.membership.is_serving() {
+            tracing::warn!(%life, %current, "another life of this server is known; begins a new one");
+            self.begin_life(step);
+        }
+    }
+
+    /// Begins a new life because the numbers of this one's writes cannot be trusted any more.
+    pub(crate) fn abandon_life(&mut self, step: &mut Step<'_>) {
+        if self.membership.is_serving() {
+            self.begin_life(step);
+        }
+    }
+
+    pub(crate) fn on_life_persisted(&mut self, step: &mut Step<'_>) {
+        let (highest, life) = (self.membership.highest, self.state.life);
+        if highest != life && highest.counter() >= life.counter() {
+            return self.begin_life(step);
+        }
+        self.counters.lives += 1;
+        self.writes.begin_life();
+        self.membership.phase = Phase::Serving;
+        tracing::info!(%life, "serves");
+        while let Some((place, mut queued)) = self.membership.queue.pop_first() {
+            self.deadlines.disarm(&mut queued.armed, Due::Queued(place));
+            self.start(step, queued.id, queued.task, queued.expires);
+        }
+    }
+
+    /// Says hello to a peer, again and again until it answers or is lost.
+    pub(crate) fn greet(&mut self, step: &mut Step<'_>, slot: Slot) {
+        self.end_greeting(slot);
+        self.membership.clocks_asked.get_or_insert(step.now.mono);
+        if let Some(peer) = self.peers.get_mut(slot) {
+            peer.greeting = Some(Greeting {
+                armed: None,
+                backoff: Backoff::new(&self.config.timing),
+            });
+        }
+        self.on_hello_timeout(step, slot);
+    }
+
+    pub(crate) fn on_hello_timeout(&mut self, step: &mut Step<'_>, slot: Slot) {
+        let Some(greeting) = self
+            .peers
+            .get_mut(slot)
+            .and_then(|peer| peer.greeting.as_mut())
+        else {
+            return;
+        };
+        let at = greeting.backoff.next(step.now.mono, &self.config.timing);
+        greeting.armed = None;
+        self.deadlines
+            .arm(&mut greeting.armed, at, Due::Hello(slot));
+        let hello = Hello {
+            run: self.membership.run,
+            sent: step.now.mono,
+        };
+        self.send(step, slot, Part::Hello(hello));
+    }
+
+    /// Asks for the peers' clocks if that was not done within `period`.
+    pub(crate) fn refresh_clocks(&mut self, step: &mut Step<'_>, period: Duration) {
+        let now = step.now.mono;
+        let asked = &mut self.membership.clocks_asked;
+        if asked.is_some_and(|at| now < at.saturating_add(period)) {
+            return;
+        }
+        *asked = Some(now);
+        for slot in self.peers.connected().iter() {
+            if self
+                .peers
+                .get(slot)
+                .is_some_and(|peer| peer.greeting.is_none())
+            {
+                self.greet(step, slot);
+            }
+        }
+    }
+
+    fn end_greeting(&mut self, slot: Slot) {
+        let greeting = self
+            .peers
+            .get_mut(slot)
+            .and_then(|peer| peer.greeting.take());
+        if let Some(mut greeting) = greeting {
+            self.deadlines.disarm(&mut greeting.armed, Due::Hello(slot));
+        }
+    }
+
+    fn resolve(&mut self, step: &mut Step<'_>, slot: Slot) {
+        if let Phase::Asking { resolved, .. } = &mut self.membership.phase {
+            resolved.insert(slot);
+            self.begin_if_resolved(step);
+        }
+    }
+
+    fn begin_if_resolved(&mut self, step: &mut Step<'_>) {
+        if let Phase::Asking { resolved, .. } = self.membership.phase
+            && self.peers.others().without(resolved).is_empty()
+        {
+            self.begin_life(step);
+        }
+    }
+
+    fn begin_life(&mut self, step: &mut Step<'_>) {
+        if let Phase::Asking { armed, .. } = &mut self.membership.phase {
+            self.deadlines.disarm(armed, Due::Join);
+        }
+        let highest = self.membership.highest.max(self.state.life);
+        let nonce = u32::try_from(self.membership.seeds.below(1 << 32)).unwrap_or(0);
+        let record = Record::Life {
+            node: self.config.node,
+            incarnation: Incarnation::following(highest, nonce),
+            cluster: self.config.cluster.clone(),
+        };
+        self.membership.phase = Phase::Beginning;
+        self.persist(step, record, Then::Begin);
+    }
+}

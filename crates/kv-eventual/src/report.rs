@@ -1,0 +1,50 @@
+//! The engine's state in figures.
+
+use kv_core::{ConsistencyEngine, Status, Store, Waiting};
+
+use crate::engine::EventualEngine;
+
+impl EventualEngine {
+    pub(crate) fn describe(&self) -> Status {
+        Status {
+            engine: Self::NAME.to_owned(),
+            node: self.config.node,
+            incarnation: self.state.life,
+            cluster: self.config.cluster.clone(),
+            connected: self.peers.connected_nodes().collect(),
+            waiting: self.waiting(),
+            counters: self.figures(),
+        }
+    }
+
+    /// `Servers` is for information: requests with smaller quorums are served all the same.
+    fn waiting(&self) -> Option<Waiting> {
+        if !self.membership.is_serving() {
+            return Some(Waiting::Joining);
+        }
+        let cluster = &self.config.cluster;
+        let needed = cluster.write_quorum().max(cluster.read_quorum());
+        let more = needed.saturating_sub(self.peers.reachable());
+        (more > 0).then_some(Waiting::Servers { more })
+    }
+
+    fn figures(&self) -> Vec<(String, u64)> {
+        let count = |len: usize| u64::try_from(len).unwrap_or(u64::MAX);
+        let entries = count(self.state.store.len());
+        let positions = [
+            ("keys", entries - self.state.tombstones),
+            ("tombstones", self.state.tombstones),
+            ("pending_writes", count(self.writes.waiting_len())),
+            ("trailing_writes", count(self.writes.trailing_len())),
+            ("pending_reads", count(self.reads.len())),
+            ("queued_requests", count(self.membership.queue_len())),
+            ("unpersisted_records", count(self.journal.len())),
+            ("last_write_seq", self.writes.last_seq().0),
+            ("clock_ms", self.clock.latest().millis()),
+        ];
+        let figures = positions.into_iter().chain(self.counters.named());
+        figures
+            .map(|(name, count)| (name.to_owned(), count))
+            .collect()
+    }
+}

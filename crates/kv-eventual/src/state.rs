@@ -1,0 +1,253 @@
+//! What the records on disk have made: all that a restart brings back.
+
+use std::collections::BTreeMap;
+
+use kv_core::{
+    ClusterConfig, HybridTime, Incarnation, Key, MemoryStore, NodeId, RecoverError, Store, Wire,
+    digest,
+};
+
+use crate::record::{Record, Write};
+use crate::stamp::{Entry, WriteSeq};
+
+/// The state that the persisted records have made, and nothing else: a record is applied when it
+/// is on disk, never before. So what a read shows cannot be forgotten, a checkpoint is exactly
+/// what it covers, and recovery is the same function as running.
+#[derive(Clone, Debug)]
+pub(crate) struct State {
+    pub(crate) node: NodeId,
+    pub(crate) store: MemoryStore<Entry>,
+    pub(crate) tombstones: u64,
+    /// This server's life; [`Incarnation::UNKNOWN`] before its first one.
+    pub(crate) life: Incarnation,
+    /// The last number used in this life.
+    pub(crate) last_seq: WriteSeq,
+    pub(crate) clock_bound: HybridTime,
+    /// The highest life that each other server was met in, or has a write from: all servers
+    /// ever seen.
+    pub(crate) lives: BTreeMap<NodeId, Incarnation>,
+}
+
+impl State {
+    pub(crate) const fn empty(node: NodeId) -> Self {
+        Self {
+            node,
+            store: MemoryStore::new(),
+            tombstones: 0,
+            life: Incarnation::UNKNOWN,
+            last_seq: WriteSeq(0),
+            clock_bound: HybridTime::ZERO,
+            lives: BTreeMap::new(),
+        }
+    }
+
+    /// Whether a disk that holds this record is one of this server, in this cluster. Quorums may
+    /// differ: they are the coordinator's own.
+    pub(crate) fn check(
+        &self,
+        record: &Record,
+        cluster: &ClusterConfig,
+    ) -> Result<(), RecoverError> {
+        match record {
+            Record::Life {
+                node, cluster: old, ..
+            } if *node != self.node || old.voters() != cluster.voters() => {
+                Err(RecoverError::OtherConfiguration)
+            }
+            Record::Life { .. }
+            | Record::PeerLife { .. }
+            | Record::ClockBound { .. }
+            | Record::Write(_) => Ok(()),
+        }
+    }
+
+    /// Takes a record that is on disk into effect.
+    pub(crate) fn apply(&mut self, record: Record) {
+        match record {
+            Record::Life { incarnation, .. } => {
+                self.life = incarnation;
+                self.last_seq = WriteSeq(0);
+            }
+            Record::PeerLife { peer, incarnation } => self.meet(peer, incarnation),
+            Record::ClockBound { below } => self.clock_bound = self.clock_bound.max(below),
+            Record::Write(write) => self.merge(write),
+        }
+    }
+
+    /// Keeps a write if it is the newest of its key. The order in which writes are merged, and
+    /// how often, makes no difference.
+    pub(crate) fn merge(&mut self, write: Write) {
+        let stamp = write.entry.stamp;
+        if stamp.origin != self.node {
+            self.meet(stamp.origin, stamp.incarnation);
+        } else if stamp.incarnation == self.life {
+            self.last_seq = self.last_seq.max(write.entry.seq);
+        }
+        let held = self.store.get(&write.key);
+        if write.entry.supersedes(held) {
+            let was_tombstone = held.is_some_and(|held| held.value.is_none());
+            self.tombstones -= u64::from(was_tombstone);
+            self.tombstones += u64::from(write.entry.value.is_none());
+            self.store.insert(write.key, write.entry);
+        }
+    }
+
+    pub(crate) fn meet(&mut self, peer: NodeId, life: Incarnation) {
+        let highest = self.lives.entry(peer).or_insert(Incarnation::UNKNOWN);
+        if life.counter() > highest.counter() {
+            *highest = life;
+        }
+    }
+
+    pub(crate) fn get(&self, key: &Key) -> Option<&Entry> {
+        self.store.get(key)
+    }
+
+    /// A hash of all records: equal on servers that hold the same.
+    pub(crate) fn fingerprint(&self) -> u64 {
+        let mut bytes = bytes::BytesMut::new();
+        let mut sum = 0u64;
+        for (key, entry) in self.store.after(None) {
+            bytes.clear();
+            key.encode(&mut bytes);
+            entry.encode(&mut bytes);
+            sum = sum.wrapping_mul(FINGERPRINT_FACTOR) ^ digest(&bytes);
+        }
+        sum
+    }
+}
+
+/// Odd, so that the place of a key counts (the multiplier of FNV-1a).
+const FINGERPRINT_FACTOR: u64 = 0x0100_0000_01b3;
+
+#[cfg(test)]
+mod tests {
+    use kv_core::{Quorum, Value};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::stamp::Stamp;
+
+    fn writes() -> impl Strategy<Value = Vec<Write>> {
+        let write = (
+            0u8..3,
+            0u64..3,
+            1u16..3,
+            1u64..3,
+            0u64..2,
+            any::<Option<u8>>(),
+        );
+        let write = write.prop_map(|(key, millis, origin, life, seq, value)| Write {
+            key: Key::new(vec![key]).unwrap(),
+            entry: Entry {
+                stamp: Stamp {
+                    time: HybridTime::from_millis(millis),
+                    origin: NodeId::new(origin).unwrap(),
+                    incarnation: Incarnation(life << 32),
+                },
+                seq: WriteSeq(seq),
+                value: value.map(|byte| Value::new(vec![byte]).unwrap()),
+            },
+        });
+        proptest::collection::vec(write, 0..20)
+    }
+
+    fn merged(writes: impl IntoIterator<Item = Write>) -> State {
+        let mut state = State::empty(NodeId::FIRST);
+        for write in writes {
+            state.merge(write);
+        }
+        state
+    }
+
+    fn content(state: &State) -> (Vec<(Key, Entry)>, u64) {
+        let entries = state.store.clone().into_iter().collect();
+        (entries, state.tombstones)
+    }
+
+    proptest! {
+        #[test]
+        fn merging_is_commutative_and_idempotent(
+            writes in writes(),
+            order in any::<prop::sample::Index>(),
+        ) {
+            let expected = merged(writes.clone());
+            let mut turned = writes.clone();
+            let middle = order.index(turned.len() + 1);
+            turned.rotate_left(middle);
+            turned.reverse();
+            prop_assert_eq!(content(&merged(turned)), content(&expected));
+            let twice = writes.iter().cloned().chain(writes.iter().cloned());
+            prop_assert_eq!(content(&merged(twice)), content(&expected));
+        }
+
+        #[test]
+        fn merging_is_associative(a in writes(), b in writes(), c in writes()) {
+            let rest = |writes: &State| {
+                let entries = writes.store.clone().into_iter();
+                entries.map(|(key, entry)| Write { key, entry }).collect::<Vec<_>>()
+            };
+            let left = merged([a.clone(), b.clone()].concat());
+            let left = merged(rest(&left).into_iter().chain(c.clone()));
+            let right = merged([b, c].concat());
+            let right = merged(a.into_iter().chain(rest(&right)));
+            prop_assert_eq!(content(&left), content(&right));
+        }
+    }
+
+    #[test]
+    fn a_new_life_numbers_its_writes_from_one() {
+        let node = NodeId::FIRST;
+        let cluster = ClusterConfig::new([node], Quorum::All, Quorum::All).unwrap();
+        let mut state = State::empty(node);
+        let life = Incarnation::following(Incarnation::UNKNOWN, 1);
+        let write = |incarnation, seq| {
+            Record::Write(Write {
+                key: Key::new("k").unwrap(),
+                entry: Entry {
+                    stamp: Stamp {
+                        time: HybridTime::from_millis(seq),
+                        origin: node,
+                        incarnation,
+                    },
+                    seq: WriteSeq(seq),
+                    value: None,
+                },
+            })
+        };
+        let begin = |incarnation| Record::Life {
+            node,
+            incarnation,
+            cluster: cluster.clone(),
+        };
+        state.apply(begin(life));
+        state.apply(write(life, 5));
+        assert_eq!(state.last_seq, WriteSeq(5));
+        let next = Incarnation::following(life, 1);
+        state.apply(begin(next));
+        assert_eq!((state.life, state.last_seq), (next, WriteSeq(0)));
+        state.apply(write(life, 9));
+        assert_eq!(state.last_seq, WriteSeq(0));
+    }
+
+    #[test]
+    fn the_fingerprint_tells_values_and_keys_apart() {
+        let write = |key: &'static str, value: &'static str| Write {
+            key: Key::new(key).unwrap(),
+            entry: Entry {
+                stamp: Stamp {
+                    time: HybridTime::ZERO,
+                    origin: NodeId::FIRST,
+                    incarnation: Incarnation(1),
+                },
+                seq: WriteSeq(1),
+                value: Some(Value::new(value).unwrap()),
+            },
+        };
+        let one = merged([write("a", "1"), write("b", "2")]).fingerprint();
+        let same = merged([write("b", "2"), write("a", "1")]).fingerprint();
+        let other = merged([write("a", "2"), write("b", "1")]).fingerprint();
+        assert_eq!(one, same);
+        assert_ne!(one, other);
+    }
+}
