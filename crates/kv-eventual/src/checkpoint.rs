@@ -20,14 +20,7 @@ pub(crate) struct Metadata {
     pub(crate) lives: Vec<(NodeId, Incarnation)>,
 }
 
-wire_struct!(Metadata {
-    node,
-    cluster,
-    life,
-    last_seq,
-    clock_bound,
-    lives
-});
+wire_struct!(Metadata { node, cluster, life, last_seq, clock_bound, lives });
 
 /// Takes a view of the state, which reflects the records up to `covers`.
 pub(crate) fn take(state: &State, cluster: &ClusterConfig, covers: PersistSeq) -> Checkpoint {
@@ -37,11 +30,7 @@ pub(crate) fn take(state: &State, cluster: &ClusterConfig, covers: PersistSeq) -
         life: state.life,
         last_seq: state.last_seq,
         clock_bound: state.clock_bound,
-        lives: state
-            .lives
-            .iter()
-            .map(|(node, life)| (*node, *life))
-            .collect(),
+        lives: state.lives.iter().map(|(node, life)| (*node, *life)).collect(),
     };
     let items = state.store.clone().into_iter();
     Checkpoint {
@@ -103,8 +92,5 @@ fn restore(
 }
 
 fn read_item((key, entry): CheckpointItem) -> Result<Write, DecodeError> {
-    Ok(Write {
-        key: Key::new(key)?,
-        entry: Entry::from_bytes(entry)?,
-    })
+    Ok(Write { key: Key::new(key)?, entry: Entry::from_bytes(entry)? })
 }

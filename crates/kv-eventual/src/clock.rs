@@ -21,10 +21,7 @@ pub(crate) struct Clock {
 impl Clock {
     /// A clock that goes on from the bound in the journal.
     pub(crate) const fn recovered(bound: HybridTime) -> Self {
-        Self {
-            latest: bound,
-            bound,
-        }
+        Self { latest: bound, bound }
     }
 
     /// The highest stamp issued or observed.

@@ -68,11 +68,7 @@ impl Table {
 impl Writes {
     /// No writes, with numbers that go on after the last one used.
     pub(crate) fn after(last_seq: WriteSeq) -> Self {
-        Self {
-            last_seq,
-            waiting: Table::default(),
-            trailing: Table::default(),
-        }
+        Self { last_seq, waiting: Table::default(), trailing: Table::default() }
     }
 
     /// Numbers from 1 again. Writes of the life before stay under way under their old names.
@@ -121,19 +117,12 @@ impl EventualEngine {
         }
         self.writes.last_seq = self.writes.last_seq.next();
         let entry = Entry {
-            stamp: Stamp {
-                time,
-                origin: self.config.node,
-                incarnation: self.state.life,
-            },
+            stamp: Stamp { time, origin: self.config.node, incarnation: self.state.life },
             seq: self.writes.last_seq,
             value: value.map(Value::detached),
         };
         let id = entry.id();
-        let write = Write {
-            key: key.detached(),
-            entry,
-        };
+        let write = Write { key: key.detached(), entry };
         let mut pending = PendingWrite {
             write: write.clone(),
             request,
@@ -145,8 +134,7 @@ impl EventualEngine {
             armed: None,
             backoff: Backoff::new(&self.config.timing),
         };
-        self.deadlines
-            .arm(&mut pending.armed, expires, Due::Write(id));
+        self.deadlines.arm(&mut pending.armed, expires, Due::Write(id));
         self.writes.waiting.insert(id, pending);
         self.persist(step, Record::Write(write), Then::Replicate(id));
     }
@@ -310,19 +298,14 @@ impl EventualEngine {
         };
         self.counters.refused_for_clock += 1;
         self.refresh_clocks(step, CLOCKS_PERIOD_IN_DOUBT);
-        Err(NotDone::ClockSkew {
-            off_ms,
-            limit_ms: millis(MAX_SKEW),
-        })
+        Err(NotDone::ClockSkew { off_ms, limit_ms: millis(MAX_SKEW) })
     }
 }
 
 /// The version is told only if it is on disk: a stamp that a crash forgets may be issued again.
 fn unknown(pending: &PendingWrite) -> Outcome {
     Outcome::Unknown(Unknown {
-        version: pending
-            .is_persisted
-            .then(|| pending.write.entry.stamp.into()),
+        version: pending.is_persisted.then(|| pending.write.entry.stamp.into()),
         acks: pending.acked.len(),
         needed: pending.needed,
     })

@@ -70,9 +70,7 @@ pub(crate) struct Backoff {
 
 impl Backoff {
     pub(crate) fn new(timing: &Timing) -> Self {
-        Self {
-            wait: timing.resend_min.max(RESEND_FLOOR),
-        }
+        Self { wait: timing.resend_min.max(RESEND_FLOOR) }
     }
 
     /// When to send again what is sent at `now`.
@@ -107,11 +105,8 @@ mod tests {
 
     #[test]
     fn a_wait_of_zero_still_moves_the_deadline() {
-        let timing = Timing {
-            resend_min: Duration::ZERO,
-            resend_max: Duration::ZERO,
-            ..Timing::default()
-        };
+        let timing =
+            Timing { resend_min: Duration::ZERO, resend_max: Duration::ZERO, ..Timing::default() };
         let mut backoff = Backoff::new(&timing);
         let now = Duration::from_secs(1);
         assert!(backoff.next(now, &timing) > now);

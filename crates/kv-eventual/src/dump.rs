@@ -17,10 +17,7 @@ impl EventualEngine {
         let mut last: Option<&Key> = None;
         for (looked_at, (key, entry)) in self.state.store.after(dump.after.as_ref()).enumerate() {
             if entries.len() >= limit || bytes >= PAGE_BYTES || looked_at >= LOOKED_AT_MAX {
-                return Page {
-                    entries,
-                    next: last.cloned(),
-                };
+                return Page { entries, next: last.cloned() };
             }
             last = Some(key);
             if let Some(versioned) = shown(entry) {
@@ -28,18 +25,12 @@ impl EventualEngine {
                 entries.push((key.clone(), versioned));
             }
         }
-        Page {
-            entries,
-            next: None,
-        }
+        Page { entries, next: None }
     }
 }
 
 fn shown(entry: &Entry) -> Option<Versioned> {
-    Some(Versioned {
-        value: entry.value.clone()?,
-        version: entry.stamp.into(),
-    })
+    Some(Versioned { value: entry.value.clone()?, version: entry.stamp.into() })
 }
 
 const PAGE_BYTES: usize = 1 << 20;

@@ -73,10 +73,7 @@ impl ConsistencyEngine for EventualEngine {
             requests: BTreeSet::new(),
             reads: Reads::new(seeds.next_u64()),
             writes: Writes::after(state.last_seq),
-            outbox: Outbox::new(
-                config.cluster.voters().len(),
-                config.limits.message_bytes_max,
-            ),
+            outbox: Outbox::new(config.cluster.voters().len(), config.limits.message_bytes_max),
             deadlines: Deadlines::default(),
             counters: Counters::default(),
             peers,
@@ -114,10 +111,7 @@ impl ConsistencyEngine for EventualEngine {
         if self.membership.is_unborn() {
             return Some(Duration::ZERO);
         }
-        [self.outbox.due(), self.deadlines.first()]
-            .into_iter()
-            .flatten()
-            .min()
+        [self.outbox.due(), self.deadlines.first()].into_iter().flatten().min()
     }
 
     fn checkpoint(&self) -> Checkpoint {
@@ -160,10 +154,7 @@ impl EventualEngine {
         if meeting == Meeting::New
             && let Some(peer) = self.peers.get(slot)
         {
-            let record = Record::PeerLife {
-                peer: peer.node,
-                incarnation: life,
-            };
+            let record = Record::PeerLife { peer: peer.node, incarnation: life };
             self.persist(step, record, Then::Rest);
         }
         meeting
@@ -254,33 +245,20 @@ impl EventualEngine {
         let Some(peer) = self.peers.get(to) else {
             return;
         };
-        let message = Message {
-            sender: self.state.life,
-            wall_ms: millis(step.now.wall),
-            parts,
-        };
+        let message = Message { sender: self.state.life, wall_ms: millis(step.now.wall), parts };
         step.out.send(peer.node, message);
     }
 
     fn check_invariants(&self) {
-        assert!(
-            self.requests.len() <= self.in_hand(),
-            "every client that waits is waited for"
-        );
-        assert!(
-            self.in_hand() <= self.config.limits.requests_max,
-            "the bound of requests is kept"
-        );
+        assert!(self.requests.len() <= self.in_hand(), "every client that waits is waited for");
+        assert!(self.in_hand() <= self.config.limits.requests_max, "the bound of requests is kept");
         assert!(
             self.membership.is_serving() || self.in_hand() >= self.membership.queue_len(),
             "requests are queued only while joining"
         );
         let timers =
             self.in_hand() + self.writes.trailing_len() + self.peers.others().iter().count();
-        assert!(
-            self.deadlines.len() <= timers + 1,
-            "a deadline belongs to something that waits"
-        );
+        assert!(self.deadlines.len() <= timers + 1, "a deadline belongs to something that waits");
     }
 }
 

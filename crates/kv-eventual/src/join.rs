@@ -96,10 +96,7 @@ impl EventualEngine {
         let until = step.now.mono.saturating_add(self.config.timing.join_wait);
         let mut armed = None;
         self.deadlines.arm(&mut armed, until, Due::Join);
-        self.membership.phase = Phase::Asking {
-            resolved: SlotSet::default(),
-            armed,
-        };
+        self.membership.phase = Phase::Asking { resolved: SlotSet::default(), armed };
         self.begin_if_resolved(step);
     }
 
@@ -109,12 +106,7 @@ impl EventualEngine {
         self.membership.last_place = place;
         let mut armed = None;
         self.deadlines.arm(&mut armed, expires, Due::Queued(place));
-        let queued = Queued {
-            id,
-            task,
-            expires,
-            armed,
-        };
+        let queued = Queued { id, task, expires, armed };
         self.membership.queue.insert(place, queued);
     }
 
@@ -167,16 +159,9 @@ impl EventualEngine {
     }
 
     pub(crate) fn on_hello(&mut self, step: &mut Step<'_>, slot: Slot, hello: Hello) {
-        let highest = self
-            .peers
-            .get(slot)
-            .map_or(Incarnation::UNKNOWN, |peer| peer.life);
-        let welcome = Welcome {
-            run: hello.run,
-            sent: hello.sent,
-            highest,
-            latest: self.clock.latest(),
-        };
+        let highest = self.peers.get(slot).map_or(Incarnation::UNKNOWN, |peer| peer.life);
+        let welcome =
+            Welcome { run: hello.run, sent: hello.sent, highest, latest: self.clock.latest() };
         self.send(step, slot, Part::Welcome(welcome));
     }
 
@@ -241,30 +226,21 @@ impl EventualEngine {
         self.end_greeting(slot);
         self.membership.clocks_asked.get_or_insert(step.now.mono);
         if let Some(peer) = self.peers.get_mut(slot) {
-            peer.greeting = Some(Greeting {
-                armed: None,
-                backoff: Backoff::new(&self.config.timing),
-            });
+            peer.greeting =
+                Some(Greeting { armed: None, backoff: Backoff::new(&self.config.timing) });
         }
         self.on_hello_timeout(step, slot);
     }
 
     pub(crate) fn on_hello_timeout(&mut self, step: &mut Step<'_>, slot: Slot) {
-        let Some(greeting) = self
-            .peers
-            .get_mut(slot)
-            .and_then(|peer| peer.greeting.as_mut())
+        let Some(greeting) = self.peers.get_mut(slot).and_then(|peer| peer.greeting.as_mut())
         else {
             return;
         };
         let at = greeting.backoff.next(step.now.mono, &self.config.timing);
         greeting.armed = None;
-        self.deadlines
-            .arm(&mut greeting.armed, at, Due::Hello(slot));
-        let hello = Hello {
-            run: self.membership.run,
-            sent: step.now.mono,
-        };
+        self.deadlines.arm(&mut greeting.armed, at, Due::Hello(slot));
+        let hello = Hello { run: self.membership.run, sent: step.now.mono };
         self.send(step, slot, Part::Hello(hello));
     }
 
@@ -277,21 +253,14 @@ impl EventualEngine {
         }
         *asked = Some(now);
         for slot in self.peers.connected().iter() {
-            if self
-                .peers
-                .get(slot)
-                .is_some_and(|peer| peer.greeting.is_none())
-            {
+            if self.peers.get(slot).is_some_and(|peer| peer.greeting.is_none()) {
                 self.greet(step, slot);
             }
         }
     }
 
     fn end_greeting(&mut self, slot: Slot) {
-        let greeting = self
-            .peers
-            .get_mut(slot)
-            .and_then(|peer| peer.greeting.take());
+        let greeting = self.peers.get_mut(slot).and_then(|peer| peer.greeting.take());
         if let Some(mut greeting) = greeting {
             self.deadlines.disarm(&mut greeting.armed, Due::Hello(slot));
         }

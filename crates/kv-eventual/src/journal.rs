@@ -45,12 +45,7 @@ impl Then {
 
 impl Journal {
     pub(crate) const fn after(last: PersistSeq) -> Self {
-        Self {
-            asked: last,
-            waiting: VecDeque::new(),
-            foreign: BTreeSet::new(),
-            foreign_bytes: 0,
-        }
+        Self { asked: last, waiting: VecDeque::new(), foreign: BTreeSet::new(), foreign_bytes: 0 }
     }
 
     /// Puts a record into the queue; returns its place.

@@ -19,11 +19,7 @@ pub struct Message {
     pub parts: Vec<Part>,
 }
 
-wire_struct!(Message {
-    sender,
-    wall_ms,
-    parts
-});
+wire_struct!(Message { sender, wall_ms, parts });
 
 /// One thing that a server says to another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,12 +92,7 @@ pub struct Welcome {
     pub latest: HybridTime,
 }
 
-wire_struct!(Welcome {
-    run,
-    sent,
-    highest,
-    latest
-});
+wire_struct!(Welcome { run, sent, highest, latest });
 
 /// Names a read of one coordinator; never used twice, not even by another life of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -22,11 +22,7 @@ struct Parcel {
 
 impl Outbox {
     pub(crate) fn new(slots: usize, message_bytes_max: usize) -> Self {
-        Self {
-            parcels: vec![Parcel::default(); slots],
-            message_bytes_max,
-            due: None,
-        }
+        Self { parcels: vec![Parcel::default(); slots], message_bytes_max, due: None }
     }
 
     /// Since when something waits.
@@ -75,10 +71,7 @@ mod tests {
     use crate::message::{Query, ReadId};
 
     fn query(read: u64, key_len: usize) -> Part {
-        Part::Query(Query {
-            read: ReadId(read),
-            key: Key::new(vec![b'k'; key_len]).unwrap(),
-        })
+        Part::Query(Query { read: ReadId(read), key: Key::new(vec![b'k'; key_len]).unwrap() })
     }
 
     #[test]
@@ -92,10 +85,7 @@ mod tests {
         assert_eq!(outbox.due(), Some(now));
         assert_eq!(
             outbox.take(),
-            [
-                (first, vec![query(2, 1)]),
-                (second, vec![query(1, 1), query(3, 1)])
-            ]
+            [(first, vec![query(2, 1)]), (second, vec![query(1, 1), query(3, 1)])]
         );
         assert_eq!((outbox.due(), outbox.take()), (None, vec![]));
     }
@@ -106,10 +96,7 @@ mod tests {
         let (to, now) = (Slot::new(0).unwrap(), Duration::ZERO);
         assert_eq!(outbox.push(now, to, query(1, 800)), None);
         let large = query(2, 5000);
-        assert_eq!(
-            outbox.push(now, to, large.clone()),
-            Some(vec![query(1, 800)])
-        );
+        assert_eq!(outbox.push(now, to, large.clone()), Some(vec![query(1, 800)]));
         assert_eq!(outbox.push(now, to, query(3, 1)), Some(vec![large]));
         assert_eq!(outbox.take(), [(to, vec![query(3, 1)])]);
     }

@@ -113,12 +113,7 @@ impl Peers {
     /// `None` if the server is not one of the voters.
     pub(crate) fn new(me: NodeId, voters: &[NodeId]) -> Option<Self> {
         let index = voters.iter().position(|voter| *voter == me)?;
-        let peer = |&node| Peer {
-            node,
-            life: Incarnation::UNKNOWN,
-            greeting: None,
-            clock: None,
-        };
+        let peer = |&node| Peer { node, life: Incarnation::UNKNOWN, greeting: None, clock: None };
         Some(Self {
             me: Slot::new(index)?,
             all: voters.iter().map(peer).collect(),
@@ -175,9 +170,7 @@ impl Peers {
     }
 
     pub(crate) fn connected_nodes(&self) -> impl Iterator<Item = NodeId> + '_ {
-        self.connected
-            .iter()
-            .filter_map(|slot| self.get(slot).map(|peer| peer.node))
+        self.connected.iter().filter_map(|slot| self.get(slot).map(|peer| peer.node))
     }
 
     pub(crate) const fn connect(&mut self, slot: Slot) {
@@ -295,18 +288,13 @@ mod tests {
         assert_eq!(peers.slot(NodeId::FIRST), None);
         assert_eq!(peers.slot(NodeId::new(4).unwrap()), None);
         assert_eq!(peers.slot(NodeId::new(3).unwrap()), Some(slot(2)));
-        assert_eq!(
-            peers.others().iter().collect::<Vec<_>>(),
-            [slot(1), slot(2)]
-        );
+        assert_eq!(peers.others().iter().collect::<Vec<_>>(), [slot(1), slot(2)]);
     }
 
     #[test]
     fn a_clock_off_the_median_shows_and_one_bad_peer_does_not() {
-        let now = |mono, wall| Now {
-            mono: Duration::from_secs(mono),
-            wall: Duration::from_secs(wall),
-        };
+        let now =
+            |mono, wall| Now { mono: Duration::from_secs(mono), wall: Duration::from_secs(wall) };
         let mut peers = peers(4);
         let sent = Duration::from_secs(100);
         peers.measure(slot(1), now(100, 5000), sent, 5_000_000);
@@ -324,10 +312,7 @@ mod tests {
     #[test]
     fn a_slow_answer_and_one_from_the_future_tell_no_clock() {
         let mut peers = peers(2);
-        let now = Now {
-            mono: Duration::from_secs(100),
-            wall: Duration::from_secs(5000),
-        };
+        let now = Now { mono: Duration::from_secs(100), wall: Duration::from_secs(5000) };
         peers.measure(slot(1), now, Duration::from_secs(97), 0);
         peers.measure(slot(1), now, Duration::from_secs(101), 0);
         assert_eq!(peers.clock_error_ms(now), None);

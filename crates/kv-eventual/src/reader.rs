@@ -36,10 +36,7 @@ impl Reads {
     /// No reads. They are numbered from a random place on, so that an answer to a read of an
     /// earlier start of this server answers none of this one.
     pub(crate) const fn new(random: u64) -> Self {
-        Self {
-            pending: BTreeMap::new(),
-            last: ReadId(random),
-        }
+        Self { pending: BTreeMap::new(), last: ReadId(random) }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -132,10 +129,7 @@ impl EventualEngine {
             return self.send_query(step, id, self.peers.connected());
         }
         if let Some(read) = self.reads.pending.remove(&id) {
-            let reason = NotDone::TimedOut {
-                answered: read.answered.len(),
-                needed: read.needed,
-            };
+            let reason = NotDone::TimedOut { answered: read.answered.len(), needed: read.needed };
             self.reply(step, read.request, Outcome::NotDone(reason));
         }
     }
@@ -146,10 +140,8 @@ impl EventualEngine {
         let reachable = self.peers.reachable();
         let is_hopeless = |read: &PendingRead| read.answered.union(connected).len() < read.needed;
         let pending = self.reads.pending.iter();
-        let hopeless: Vec<_> = pending
-            .filter(|(_, read)| is_hopeless(read))
-            .map(|(id, _)| *id)
-            .collect();
+        let hopeless: Vec<_> =
+            pending.filter(|(_, read)| is_hopeless(read)).map(|(id, _)| *id).collect();
         for id in hopeless {
             if let Some(mut read) = self.reads.pending.remove(&id) {
                 self.deadlines.disarm(&mut read.armed, Due::Read(id));
@@ -179,14 +171,10 @@ impl EventualEngine {
             return;
         };
         let next = read.backoff.next(step.now.mono, &self.config.timing);
-        self.deadlines
-            .arm(&mut read.armed, next.min(read.expires), Due::Read(id));
+        self.deadlines.arm(&mut read.armed, next.min(read.expires), Due::Read(id));
         let key = read.key.clone();
         for slot in to.without(read.answered).iter() {
-            let query = Query {
-                read: id,
-                key: key.clone(),
-            };
+            let query = Query { read: id, key: key.clone() };
             self.send(step, slot, Part::Query(query));
         }
     }
@@ -205,10 +193,7 @@ impl EventualEngine {
         };
         for (slot, entry) in read.answers {
             if best.supersedes(entry.as_ref()) {
-                let write = Write {
-                    key: read.key.clone(),
-                    entry: best.clone(),
-                };
+                let write = Write { key: read.key.clone(), entry: best.clone() };
                 self.repair(step, slot, write);
             }
         }

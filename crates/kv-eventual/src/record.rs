@@ -22,10 +22,7 @@ impl Write {
     }
 
     pub(crate) fn detached(&self) -> Self {
-        Self {
-            key: self.key.detached(),
-            entry: self.entry.detached(),
-        }
+        Self { key: self.key.detached(), entry: self.entry.detached() }
     }
 }
 

@@ -14,10 +14,7 @@ use crate::stamp::{Entry, WriteSeq};
 impl EventualEngine {
     pub(crate) fn on_write(&mut self, step: &mut Step<'_>, slot: Slot, write: &Write) {
         let id = write.entry.id();
-        let is_own = self
-            .peers
-            .get(slot)
-            .is_some_and(|peer| peer.node == id.origin);
+        let is_own = self.peers.get(slot).is_some_and(|peer| peer.node == id.origin);
         if !is_own || !self.is_legal(&write.entry) {
             self.counters.bad_messages += 1;
             return;
@@ -50,11 +47,8 @@ impl EventualEngine {
             self.counters.stale_messages += 1;
             return;
         }
-        let answer = Answer {
-            read: query.read,
-            entry: self.state.get(&query.key).cloned(),
-            key: query.key,
-        };
+        let answer =
+            Answer { read: query.read, entry: self.state.get(&query.key).cloned(), key: query.key };
         self.send(step, slot, Part::Answer(answer));
     }
 
@@ -87,10 +81,7 @@ impl EventualEngine {
         let Ok((metadata, writes)) = checkpoint::read(staged) else {
             return self.bad_message(from, "checkpoint is not readable");
         };
-        let lives = metadata
-            .lives
-            .into_iter()
-            .filter(|(_, life)| is_plausible_life(*life));
+        let lives = metadata.lives.into_iter().filter(|(_, life)| is_plausible_life(*life));
         for (node, life) in lives {
             if let Some(slot) = self.peers.slot(node) {
                 self.meet(step, slot, life);

@@ -43,8 +43,6 @@ impl EventualEngine {
             ("clock_ms", self.clock.latest().millis()),
         ];
         let figures = positions.into_iter().chain(self.counters.named());
-        figures
-            .map(|(name, count)| (name.to_owned(), count))
-            .collect()
+        figures.map(|(name, count)| (name.to_owned(), count)).collect()
     }
 }

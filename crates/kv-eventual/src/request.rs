@@ -16,11 +16,7 @@ pub(crate) enum Task {
     /// Reads a key from `needed` servers.
     Get { key: Key, needed: u16 },
     /// Writes a key, or removes it, on `needed` servers.
-    Write {
-        key: Key,
-        value: Option<Value>,
-        needed: u16,
-    },
+    Write { key: Key, value: Option<Value>, needed: u16 },
 }
 
 impl EventualEngine {
@@ -80,9 +76,7 @@ impl EventualEngine {
 
     pub(crate) fn overloaded(&self) -> NotDone {
         let limit = self.config.limits.requests_max;
-        NotDone::Overloaded {
-            limit: u64::try_from(limit).unwrap_or(u64::MAX),
-        }
+        NotDone::Overloaded { limit: u64::try_from(limit).unwrap_or(u64::MAX) }
     }
 
     fn admit(&self, op: Operation, options: &RequestOptions) -> Result<Admitted, NotDone> {
@@ -119,16 +113,9 @@ impl EventualEngine {
                 key: key.clone(),
                 needed: quorum(options.read_quorum, cluster.read_quorum())?,
             }),
-            Command::Put {
-                key,
-                value,
-                time_to_live: None,
-            } => write(key, Some(value.clone())),
+            Command::Put { key, value, time_to_live: None } => write(key, Some(value.clone())),
             Command::Delete { key } => write(key, None),
-            Command::Put {
-                time_to_live: Some(_),
-                ..
-            } => return unsupported(Feature::TimeToLive),
+            Command::Put { time_to_live: Some(_), .. } => return unsupported(Feature::TimeToLive),
             Command::Increment { .. } => return unsupported(Feature::Increment),
             Command::Append { .. } => return unsupported(Feature::Append),
         };
@@ -144,10 +131,7 @@ enum Admitted {
 /// The answer to a get: what the winning entry shows to a client.
 pub(crate) fn read_done(entry: Option<&Entry>, servers: u16) -> Outcome {
     let versioned = entry.and_then(|entry| {
-        Some(Versioned {
-            value: entry.value.clone()?,
-            version: entry.stamp.into(),
-        })
+        Some(Versioned { value: entry.value.clone()?, version: entry.stamp.into() })
     });
     let answer = Answer::Results(vec![CommandResult::Value(versioned)]);
     done(answer, None, Served::Quorum { servers })
@@ -160,9 +144,5 @@ pub(crate) fn write_done(version: Version, servers: u16) -> Outcome {
 }
 
 const fn done(answer: Answer, version: Option<Version>, served: Served) -> Outcome {
-    Outcome::Done(Done {
-        answer,
-        version,
-        served,
-    })
+    Outcome::Done(Done { answer, version, served })
 }

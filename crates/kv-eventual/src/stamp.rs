@@ -19,19 +19,11 @@ pub struct Stamp {
     pub incarnation: Incarnation,
 }
 
-wire_struct!(Stamp {
-    time,
-    origin,
-    incarnation
-});
+wire_struct!(Stamp { time, origin, incarnation });
 
 impl From<Stamp> for Version {
     fn from(stamp: Stamp) -> Self {
-        Self::Stamp {
-            time: stamp.time,
-            origin: stamp.origin,
-            incarnation: stamp.incarnation,
-        }
+        Self::Stamp { time: stamp.time, origin: stamp.origin, incarnation: stamp.incarnation }
     }
 }
 
@@ -68,11 +60,7 @@ pub struct WriteId {
     pub seq: WriteSeq,
 }
 
-wire_struct!(WriteId {
-    origin,
-    incarnation,
-    seq
-});
+wire_struct!(WriteId { origin, incarnation, seq });
 
 /// What one write made of a key: a value, or a tombstone.
 ///
@@ -95,11 +83,7 @@ impl Entry {
     /// The identity of the write that made it.
     #[must_use]
     pub const fn id(&self) -> WriteId {
-        WriteId {
-            origin: self.stamp.origin,
-            incarnation: self.stamp.incarnation,
-            seq: self.seq,
-        }
+        WriteId { origin: self.stamp.origin, incarnation: self.stamp.incarnation, seq: self.seq }
     }
 
     /// Whether it is newer than what a key holds, which may be nothing.
@@ -109,16 +93,11 @@ impl Entry {
     }
 
     pub(crate) fn size_bytes(&self) -> usize {
-        self.value
-            .as_ref()
-            .map_or(0, |value| value.as_bytes().len())
+        self.value.as_ref().map_or(0, |value| value.as_bytes().len())
     }
 
     pub(crate) fn detached(&self) -> Self {
-        Self {
-            value: self.value.as_ref().map(Value::detached),
-            ..*self
-        }
+        Self { value: self.value.as_ref().map(Value::detached), ..*self }
     }
 }
 
@@ -153,21 +132,12 @@ mod tests {
     }
 
     fn entry(stamp: Stamp, seq: u64, value: Option<&'static str>) -> Entry {
-        Entry {
-            stamp,
-            seq: WriteSeq(seq),
-            value: value.map(|text| Value::new(text).unwrap()),
-        }
+        Entry { stamp, seq: WriteSeq(seq), value: value.map(|text| Value::new(text).unwrap()) }
     }
 
     #[test]
     fn time_decides_before_origin_and_origin_before_life() {
-        let ascending = [
-            stamp(1, 3, 9),
-            stamp(2, 1, 9),
-            stamp(2, 2, 1),
-            stamp(2, 2, 2),
-        ];
+        let ascending = [stamp(1, 3, 9), stamp(2, 1, 9), stamp(2, 2, 1), stamp(2, 2, 2)];
         assert!(ascending.is_sorted());
         let entries = ascending.map(|stamp| entry(stamp, 1, Some("v")));
         assert!(entries.is_sorted());

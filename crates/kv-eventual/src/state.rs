@@ -49,9 +49,9 @@ impl State {
         cluster: &ClusterConfig,
     ) -> Result<(), RecoverError> {
         match record {
-            Record::Life {
-                node, cluster: old, ..
-            } if *node != self.node || old.voters() != cluster.voters() => {
+            Record::Life { node, cluster: old, .. }
+                if *node != self.node || old.voters() != cluster.voters() =>
+            {
                 Err(RecoverError::OtherConfiguration)
             }
             Record::Life { .. }
@@ -129,14 +129,7 @@ mod tests {
     use crate::stamp::Stamp;
 
     fn writes() -> impl Strategy<Value = Vec<Write>> {
-        let write = (
-            0u8..3,
-            0u64..3,
-            1u16..3,
-            1u64..3,
-            0u64..2,
-            any::<Option<u8>>(),
-        );
+        let write = (0u8..3, 0u64..3, 1u16..3, 1u64..3, 0u64..2, any::<Option<u8>>());
         let write = write.prop_map(|(key, millis, origin, life, seq, value)| Write {
             key: Key::new(vec![key]).unwrap(),
             entry: Entry {
@@ -205,21 +198,13 @@ mod tests {
             Record::Write(Write {
                 key: Key::new("k").unwrap(),
                 entry: Entry {
-                    stamp: Stamp {
-                        time: HybridTime::from_millis(seq),
-                        origin: node,
-                        incarnation,
-                    },
+                    stamp: Stamp { time: HybridTime::from_millis(seq), origin: node, incarnation },
                     seq: WriteSeq(seq),
                     value: None,
                 },
             })
         };
-        let begin = |incarnation| Record::Life {
-            node,
-            incarnation,
-            cluster: cluster.clone(),
-        };
+        let begin = |incarnation| Record::Life { node, incarnation, cluster: cluster.clone() };
         state.apply(begin(life));
         state.apply(write(life, 5));
         assert_eq!(state.last_seq, WriteSeq(5));

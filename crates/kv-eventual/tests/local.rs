@@ -118,15 +118,11 @@ fn all_servers_hold_the_same_after_writes_at_all_of_them() {
         cluster.submit(at, op, RequestOptions::default());
     }
     cluster.deliver_all();
-    let fingerprints: Vec<_> = (1..=5)
-        .map(|n| cluster.engine(node(n)).unwrap().fingerprint())
-        .collect();
+    let fingerprints: Vec<_> =
+        (1..=5).map(|n| cluster.engine(node(n)).unwrap().fingerprint()).collect();
     assert!(fingerprints.windows(2).all(|pair| pair[0] == pair[1]));
     let empty = start(5, 1, 1);
-    assert_ne!(
-        fingerprints[0],
-        empty.engine(node(1)).unwrap().fingerprint()
-    );
+    assert_ne!(fingerprints[0], empty.engine(node(1)).unwrap().fingerprint());
 }
 
 #[test]
@@ -137,11 +133,7 @@ fn a_request_may_bring_its_own_quorums() {
         read_quorum: Some(Quorum::Majority),
         ..RequestOptions::default()
     };
-    let put = ask(
-        &mut cluster,
-        Operation::put(key("x"), value("1")),
-        options.clone(),
-    );
+    let put = ask(&mut cluster, Operation::put(key("x"), value("1")), options.clone());
     assert_eq!(done(put).served, Served::Quorum { servers: 3 });
     let get = ask(&mut cluster, Operation::get(key("x")), options);
     assert_eq!(done(get).served, Served::Quorum { servers: 2 });
@@ -150,10 +142,8 @@ fn a_request_may_bring_its_own_quorums() {
 #[test]
 fn a_quorum_that_cannot_be_had_is_refused() {
     let mut cluster = start(3, 1, 1);
-    for (asked, error) in [
-        (0, QuorumError::Zero),
-        (4, QuorumError::TooMany { asked: 4, nodes: 3 }),
-    ] {
+    for (asked, error) in [(0, QuorumError::Zero), (4, QuorumError::TooMany { asked: 4, nodes: 3 })]
+    {
         let options = RequestOptions {
             write_quorum: Some(Quorum::Count(asked)),
             ..RequestOptions::default()
@@ -168,34 +158,13 @@ fn a_quorum_that_cannot_be_had_is_refused() {
 fn what_the_engine_cannot_keep_is_refused_by_name() {
     let mut cluster = start(3, 2, 2);
     let get = Command::Get { key: key("x") };
-    let condition = Condition {
-        key: key("x"),
-        check: Check::Absent,
-    };
+    let condition = Condition { key: key("x"), check: Check::Absent };
     let batch = |conditions, commands| Operation::Batch(Batch::new(conditions, commands).unwrap());
     let cases = [
-        (
-            batch(vec![condition], vec![get.clone()]),
-            Feature::Conditions,
-        ),
-        (
-            batch(vec![], vec![get.clone(), get.clone()]),
-            Feature::Transactions,
-        ),
-        (
-            Operation::of(Command::Increment {
-                key: key("x"),
-                by: 1,
-            }),
-            Feature::Increment,
-        ),
-        (
-            Operation::of(Command::Append {
-                key: key("x"),
-                suffix: value("y"),
-            }),
-            Feature::Append,
-        ),
+        (batch(vec![condition], vec![get.clone()]), Feature::Conditions),
+        (batch(vec![], vec![get.clone(), get.clone()]), Feature::Transactions),
+        (Operation::of(Command::Increment { key: key("x"), by: 1 }), Feature::Increment),
+        (Operation::of(Command::Append { key: key("x"), suffix: value("y") }), Feature::Append),
         (
             Operation::of(Command::Put {
                 key: key("x"),
@@ -219,10 +188,7 @@ fn what_the_engine_cannot_keep_is_refused_by_name() {
         let expected = Outcome::NotDone(NotDone::NotSupported(feature));
         assert_eq!(outcome, Some(expected));
     }
-    let options = RequestOptions {
-        level: Some(Level::Sequential),
-        ..RequestOptions::default()
-    };
+    let options = RequestOptions { level: Some(Level::Sequential), ..RequestOptions::default() };
     let outcome = ask(&mut cluster, Operation::of(get), options);
     let expected = Outcome::NotDone(NotDone::NotSupported(Feature::Level));
     assert_eq!(outcome, Some(expected));
@@ -252,10 +218,7 @@ fn a_dump_comes_in_pages_without_tombstones() {
             break;
         }
     }
-    assert_eq!(
-        names,
-        ["k0", "k1", "k2", "k4", "k5", "k6", "k7", "k8", "k9"]
-    );
+    assert_eq!(names, ["k0", "k1", "k2", "k4", "k5", "k6", "k7", "k8", "k9"]);
 }
 
 #[test]
@@ -263,15 +226,9 @@ fn a_page_of_large_values_ends_at_a_mebibyte() {
     let mut cluster = start(1, 1, 1);
     let large = Value::new(vec![0; 600 << 10]).unwrap();
     for n in 0..4 {
-        done(cluster.execute(
-            node(1),
-            Operation::put(key(&format!("k{n}")), large.clone()),
-        ));
+        done(cluster.execute(node(1), Operation::put(key(&format!("k{n}")), large.clone())));
     }
-    let dump = Operation::Dump(Dump {
-        after: None,
-        limit: u32::MAX,
-    });
+    let dump = Operation::Dump(Dump { after: None, limit: u32::MAX });
     let Answer::Page(page) = done(cluster.execute(node(1), dump)).answer else {
         panic!("no page");
     };
