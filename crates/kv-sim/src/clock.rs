@@ -27,10 +27,7 @@ impl WallOffset {
 
 impl Clock {
     pub(crate) const fn new(started_at: Duration, wall_offset: WallOffset) -> Self {
-        Self {
-            started_at,
-            wall_offset,
-        }
+        Self { started_at, wall_offset }
     }
 
     pub(crate) const fn set_wall_offset(&mut self, offset: WallOffset) {
@@ -51,8 +48,7 @@ impl Clock {
 
     /// The simulation's time when the server's monotonic clock shows `deadline`.
     pub(crate) const fn time_of(&self, deadline: Duration) -> Duration {
-        self.started_at
-            .saturating_add(deadline.saturating_sub(MONO_AT_START))
+        self.started_at.saturating_add(deadline.saturating_sub(MONO_AT_START))
     }
 }
 

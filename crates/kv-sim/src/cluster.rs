@@ -73,10 +73,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
             config,
             now: Duration::ZERO,
             queue: EventQueue::new(),
-            servers: voters
-                .iter()
-                .map(|&node| (node, Server::new(node)))
-                .collect(),
+            servers: voters.iter().map(|&node| (node, Server::new(node))).collect(),
             connections: Connections::default(),
             requests: BTreeMap::new(),
             intercept: Intercept::new(),
@@ -120,34 +117,17 @@ impl<E: ConsistencyEngine> Cluster<E> {
     pub fn submit(&mut self, node: NodeId, op: Operation, options: RequestOptions) -> RequestId {
         self.last_request = RequestId(self.last_request.0 + 1);
         let id = self.last_request;
-        let input = Input::Request {
-            id,
-            op: op.clone(),
-            options: options.clone(),
-        };
-        let state = if self.give(node, input) {
-            RequestState::Waiting
-        } else {
-            RequestState::Refused
-        };
-        let request = Request {
-            node,
-            op,
-            options,
-            invoked_at: self.now,
-            cancelled: false,
-            state,
-        };
+        let input = Input::Request { id, op: op.clone(), options: options.clone() };
+        let state =
+            if self.give(node, input) { RequestState::Waiting } else { RequestState::Refused };
+        let request = Request { node, op, options, invoked_at: self.now, cancelled: false, state };
         self.requests.insert(id, request);
         id
     }
 
     /// Tells the server that nobody waits for a request any more; nothing if it has ended.
     pub fn cancel(&mut self, id: RequestId) {
-        let waiting = self
-            .requests
-            .get_mut(&id)
-            .filter(|request| !request.has_ended());
+        let waiting = self.requests.get_mut(&id).filter(|request| !request.has_ended());
         if let Some(request) = waiting {
             request.cancelled = true;
             let node = request.node;
@@ -181,9 +161,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
         let options = RequestOptions::default();
         let bound = options.timeout + Duration::from_secs(1);
         let id = self.submit(node, op, options);
-        self.run_until(bound, |cluster| {
-            cluster.request(id).is_none_or(Request::has_ended)
-        })?;
+        self.run_until(bound, |cluster| cluster.request(id).is_none_or(Request::has_ended))?;
         Ok(self.outcome(id).cloned())
     }
 
@@ -327,17 +305,24 @@ impl<E: ConsistencyEngine> Cluster<E> {
         let server = self.server_mut(node);
         server.disk_held = false;
         let (life, up_to) = (server.life, server.journal.last());
-        self.queue
-            .push(self.now, Event::Synced { node, life, up_to });
+        self.queue.push(self.now, Event::Synced { node, life, up_to });
     }
 
-    /// Ends every fault of network, disks and clocks, and every pause. Servers that are down stay
+    /// Opens every link and replaces what the network does to messages.
+    pub fn heal_network(&mut self, network: NetworkConfig) {
+        self.network.heal();
+        self.network.config = network;
+        self.hint_everybody();
+    }
+
+    /// Ends every fault of network, disks and clocks, every pause and every crash to come. Servers that are down stay
     /// down, and the test's rule for messages stays.
     pub fn heal(&mut self) {
         self.network.heal();
         let nodes: Vec<NodeId> = self.nodes().collect();
         for node in nodes {
             self.set_wall_offset(node, WallOffset::NONE);
+            self.server_mut(node).effects_to_live = None;
             self.release_disk(node);
             self.resume(node);
         }
@@ -394,9 +379,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
     pub fn fingerprints(&self) -> BTreeMap<NodeId, u64> {
         let servers = self.servers.iter();
         let running = servers.filter_map(|(node, server)| Some((*node, server.engine.as_ref()?)));
-        running
-            .map(|(node, engine)| (node, engine.fingerprint()))
-            .collect()
+        running.map(|(node, engine)| (node, engine.fingerprint())).collect()
     }
 
     /// A hash of everything that happened so far, in order.

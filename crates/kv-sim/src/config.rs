@@ -129,10 +129,7 @@ impl DiskConfig {
 impl Default for DiskConfig {
     /// A sync takes no time, and no checkpoints are written.
     fn default() -> Self {
-        Self {
-            sync_delay: Duration::ZERO..=Duration::ZERO,
-            checkpoint_every: None,
-        }
+        Self { sync_delay: Duration::ZERO..=Duration::ZERO, checkpoint_every: None }
     }
 }
 

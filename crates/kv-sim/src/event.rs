@@ -21,25 +21,13 @@ use crate::violation::{Breach, Violation};
 #[derive(Debug)]
 pub(crate) enum Event {
     /// A message arrives.
-    Arrive {
-        from: NodeId,
-        to: NodeId,
-        bytes: Bytes,
-    },
+    Arrive { from: NodeId, to: NodeId, bytes: Bytes },
     /// A peer's checkpoint has arrived whole.
-    ArriveCheckpoint {
-        from: NodeId,
-        to: NodeId,
-        checkpoint: StagedCheckpoint,
-    },
+    ArriveCheckpoint { from: NodeId, to: NodeId, checkpoint: StagedCheckpoint },
     /// A server steps what has come in.
     Work { node: NodeId, life: u64 },
     /// A sync ends.
-    Synced {
-        node: NodeId,
-        life: u64,
-        up_to: PersistSeq,
-    },
+    Synced { node: NodeId, life: u64, up_to: PersistSeq },
     /// A server looks at its connection to a peer.
     Look { node: NodeId, peer: NodeId },
 }
@@ -147,11 +135,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
     fn on_event(&mut self, event: Event) -> Result<(), Violation> {
         match event {
             Event::Arrive { from, to, bytes } => self.on_arrive(from, to, bytes),
-            Event::ArriveCheckpoint {
-                from,
-                to,
-                checkpoint,
-            } => {
+            Event::ArriveCheckpoint { from, to, checkpoint } => {
                 if !self.network.is_blocked((from, to)) {
                     self.give(to, Input::CheckpointInstalled { from, checkpoint });
                 }
@@ -200,10 +184,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
         let open = !self.network.is_blocked((node, peer)) && !self.network.is_blocked((peer, node));
         let server = self.server(peer);
         let life = (open && server.is_running()).then_some(server.life);
-        let incarnation = server
-            .engine
-            .as_ref()
-            .map(|engine| engine.status().incarnation);
+        let incarnation = server.engine.as_ref().map(|engine| engine.status().incarnation);
         let hint = self.connections.hint(node, peer, life);
         if matches!(hint, Hint::Down | Hint::DownThenUp) {
             self.give(node, Input::PeerDown { peer });
@@ -311,12 +292,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
             return Err(self.violation(from, Breach::MessageChanged));
         }
         if self.intercept.lets_pass(self.now, (from, to), message) {
-            for at in self
-                .network
-                .arrivals((from, to), self.now)
-                .into_iter()
-                .flatten()
-            {
+            for at in self.network.arrivals((from, to), self.now).into_iter().flatten() {
                 let bytes = bytes.clone();
                 self.queue.push(at, Event::Arrive { from, to, bytes });
             }
@@ -325,32 +301,15 @@ impl<E: ConsistencyEngine> Cluster<E> {
     }
 
     fn send_checkpoint(&mut self, from: NodeId, to: NodeId) -> Result<(), Violation> {
-        self.note(
-            from,
-            6,
-            |out| to.encode(out),
-            || format!("-> {to} its checkpoint"),
-        );
+        self.note(from, 6, |out| to.encode(out), || format!("-> {to} its checkpoint"));
         self.check_receiver(from, to)?;
         let Some(checkpoint) = self.engine(from).map(E::checkpoint) else {
             return Ok(());
         };
         let checkpoint = StagedCheckpoint::from(checkpoint);
-        for at in self
-            .network
-            .arrivals((from, to), self.now)
-            .into_iter()
-            .flatten()
-        {
+        for at in self.network.arrivals((from, to), self.now).into_iter().flatten() {
             let checkpoint = checkpoint.clone();
-            self.queue.push(
-                at,
-                Event::ArriveCheckpoint {
-                    from,
-                    to,
-                    checkpoint,
-                },
-            );
+            self.queue.push(at, Event::ArriveCheckpoint { from, to, checkpoint });
         }
         Ok(())
     }
@@ -364,10 +323,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
 
     fn reply(&mut self, node: NodeId, id: RequestId, outcome: Outcome) -> Result<(), Violation> {
         let at = self.now;
-        let request = self
-            .requests
-            .get_mut(&id)
-            .filter(|request| request.node == node);
+        let request = self.requests.get_mut(&id).filter(|request| request.node == node);
         let breach = match request {
             Some(request) => match &request.state {
                 RequestState::Waiting => {
@@ -434,12 +390,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
     }
 
     fn violation(&self, node: NodeId, breach: Breach) -> Violation {
-        Violation {
-            seed: self.config.seed,
-            at: self.now,
-            node,
-            breach,
-        }
+        Violation { seed: self.config.seed, at: self.now, node, breach }
     }
 }
 

@@ -42,10 +42,7 @@ pub(crate) struct Intercept<M> {
 
 impl<M: Clone> Intercept<M> {
     pub(crate) const fn new() -> Self {
-        Self {
-            decide: None,
-            captured: Vec::new(),
-        }
+        Self { decide: None, captured: Vec::new() }
     }
 
     /// Keeps the message if the rule says so; true if it goes its way.
@@ -55,17 +52,9 @@ impl<M: Clone> Intercept<M> {
         (from, to): (NodeId, NodeId),
         message: &M,
     ) -> bool {
-        let fate = self
-            .decide
-            .as_mut()
-            .map_or(Fate::Pass, |decide| decide(from, to, message));
+        let fate = self.decide.as_mut().map_or(Fate::Pass, |decide| decide(from, to, message));
         if matches!(fate, Fate::Copy | Fate::Take) {
-            self.captured.push(Captured {
-                at,
-                from,
-                to,
-                message: message.clone(),
-            });
+            self.captured.push(Captured { at, from, to, message: message.clone() });
         }
         matches!(fate, Fate::Pass | Fate::Copy)
     }

@@ -8,6 +8,7 @@
 mod clock;
 mod cluster;
 mod config;
+pub mod conformance;
 mod connection;
 mod event;
 mod intercept;
@@ -18,6 +19,7 @@ mod server;
 mod tape;
 mod trace;
 mod violation;
+mod workload;
 
 pub use clock::WallOffset;
 pub use cluster::{Cluster, Restart};

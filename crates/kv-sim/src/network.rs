@@ -21,12 +21,7 @@ pub(crate) type Link = (NodeId, NodeId);
 
 impl Network {
     pub(crate) const fn new(config: NetworkConfig, stream: SeedStream) -> Self {
-        Self {
-            config,
-            blocked: BTreeSet::new(),
-            last_arrival: BTreeMap::new(),
-            stream,
-        }
+        Self { config, blocked: BTreeSet::new(), last_arrival: BTreeMap::new(), stream }
     }
 
     pub(crate) fn block(&mut self, link: Link) {
@@ -90,11 +85,7 @@ mod tests {
     #[test]
     fn without_faults_messages_arrive_once_and_in_order() {
         let arrivals = arrivals(NetworkConfig::default(), 500);
-        assert!(
-            arrivals
-                .iter()
-                .all(|[one, two]| one.is_some() && two.is_none())
-        );
+        assert!(arrivals.iter().all(|[one, two]| one.is_some() && two.is_none()));
         assert!(arrivals.is_sorted());
     }
 

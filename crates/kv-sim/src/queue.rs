@@ -20,10 +20,7 @@ struct Scheduled<T> {
 
 impl<T> EventQueue<T> {
     pub(crate) const fn new() -> Self {
-        Self {
-            heap: BinaryHeap::new(),
-            scheduled: 0,
-        }
+        Self { heap: BinaryHeap::new(), scheduled: 0 }
     }
 
     pub(crate) fn push(&mut self, at: Duration, event: T) {

@@ -155,11 +155,7 @@ impl<E: ConsistencyEngine> Server<E> {
         keep_inputs: bool,
     ) -> Result<Stepped<E::Message>, Breach> {
         let now = self.clock.now(at);
-        let mut stepped = Stepped {
-            now,
-            inputs: Vec::new(),
-            steps: 0,
-        };
+        let mut stepped = Stepped { now, inputs: Vec::new(), steps: 0 };
         let Some(engine) = &mut self.engine else {
             return Ok(stepped);
         };

@@ -48,8 +48,7 @@ impl Trace {
                 self.lines.pop_front();
             }
             let text = text();
-            self.lines
-                .push_back(format!("{:>12.6} {node:>2} {text}", at.as_secs_f64()));
+            self.lines.push_back(format!("{:>12.6} {node:>2} {text}", at.as_secs_f64()));
         }
     }
 }

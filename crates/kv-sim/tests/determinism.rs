@@ -1,10 +1,6 @@
 //! Same seed, same trace; and the faults of a cluster are what they say.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test's helpers may panic"
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test's helpers may panic")]
 
 mod one_copy;
 

@@ -46,19 +46,18 @@ pub struct Record {
     pub value: Option<Value>,
 }
 
-wire_struct!(Record {
-    ticket,
-    settled_below,
-    version,
-    key,
-    value
-});
+wire_struct!(Record { ticket, settled_below, version, key, value });
 
 impl Record {
     /// What its client is told.
     pub fn outcome(&self) -> Outcome {
-        done(CommandResult::Written, Version::Log(self.version))
+        written(self.version)
     }
+}
+
+/// A write's answer.
+pub fn written(version: u64) -> Outcome {
+    done(CommandResult::Written, Version::Log(version))
 }
 
 /// A read's answer.

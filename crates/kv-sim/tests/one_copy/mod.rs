@@ -108,9 +108,7 @@ impl<const MUTATION: usize> ConsistencyEngine for OneCopy<MUTATION> {
             next_number: 1,
         };
         if let Some(checkpoint) = checkpoint {
-            engine
-                .install(checkpoint)
-                .map_err(RecoverError::Checkpoint)?;
+            engine.install(checkpoint).map_err(RecoverError::Checkpoint)?;
         }
         let mut records: Vec<_> = records.into_iter().collect();
         let last = records.last().map(|(seq, _)| *seq);
@@ -153,9 +151,7 @@ impl<const MUTATION: usize> ConsistencyEngine for OneCopy<MUTATION> {
 
     fn next_deadline(&self) -> Option<Duration> {
         let asked = self.asked.values();
-        asked
-            .map(|asked| asked.resend_at.min(asked.give_up_at))
-            .min()
+        asked.map(|asked| asked.resend_at.min(asked.give_up_at)).min()
     }
 
     fn checkpoint(&self) -> Checkpoint {
@@ -184,9 +180,7 @@ impl<const MUTATION: usize> ConsistencyEngine for OneCopy<MUTATION> {
 
     fn fingerprint(&self) -> u64 {
         let items = self.store.after(None);
-        let items: Vec<_> = items
-            .map(|(key, item)| (key.clone(), item.clone()))
-            .collect();
+        let items: Vec<_> = items.map(|(key, item)| (key.clone(), item.clone())).collect();
         digest(&(self.version, self.applied_list(), items).to_bytes())
     }
 }
@@ -238,10 +232,7 @@ impl<const MUTATION: usize> OneCopy<MUTATION> {
             self.asked.insert(number, asked);
         } else {
             let node = self.holder();
-            out.reply(
-                id,
-                Outcome::NotDone(NotDone::Waiting(Waiting::Sequencer { node })),
-            );
+            out.reply(id, Outcome::NotDone(NotDone::Waiting(Waiting::Sequencer { node })));
         }
     }
 
@@ -251,12 +242,9 @@ impl<const MUTATION: usize> OneCopy<MUTATION> {
             assert!(known, "a message from server {from}");
         }
         match message {
-            Message::Ask {
-                ticket,
-                settled_below,
-                op,
-                ..
-            } if known && self.is_holder() && ticket.from == from => {
+            Message::Ask { ticket, settled_below, op, .. }
+                if known && self.is_holder() && ticket.from == from =>
+            {
                 self.on_ask(ticket, settled_below, &op, out);
             }
             Message::Answer { ticket, outcome }
@@ -278,7 +266,8 @@ impl<const MUTATION: usize> OneCopy<MUTATION> {
         op: &Operation,
         out: &mut Effects<Message, Record>,
     ) {
-        let applied = self.applied.entry((ticket.from, ticket.life)).or_default();
+        let applied = self.applied.get(&(ticket.from, ticket.life));
+        let applied = applied.cloned().unwrap_or_default();
         let mut unsynced = self.unsynced.values();
         if ticket.number < applied.settled_below {
             return;
@@ -288,15 +277,7 @@ impl<const MUTATION: usize> OneCopy<MUTATION> {
                 let (peer, index) = (ticket.from, *version);
                 out.halt(HaltReason::LogsDiffer { peer, index });
             }
-            let outcome = message::read(None, 0);
-            let outcome = match outcome {
-                Outcome::Done(done) => Outcome::Done(Done {
-                    answer: Answer::Results(vec![kv_core::CommandResult::Written]),
-                    version: Some(Version::Log(*version)),
-                    ..done
-                }),
-                other @ (Outcome::NotDone(_) | Outcome::Unknown(_)) => other,
-            };
+            let outcome = message::written(*version);
             out.send(ticket.from, Message::Answer { ticket, outcome });
         } else if !unsynced.any(|(record, _)| record.ticket == Some(ticket)) {
             self.execute(op, (Some(ticket), settled_below), None, out);
@@ -329,16 +310,7 @@ impl<const MUTATION: usize> OneCopy<MUTATION> {
         out.persist(self.next_seq, record.clone());
         if Self::is(Mutation::RepliesBeforePersisted) {
             self.answer(ticket, id, record.outcome(), out);
-            self.unsynced.insert(
-                self.next_seq,
-                (
-                    Record {
-                        ticket: None,
-                        ..record
-                    },
-                    None,
-                ),
-            );
+            self.unsynced.insert(self.next_seq, (Record { ticket: None, ..record }, None));
         } else {
             self.unsynced.insert(self.next_seq, (record, id));
         }
@@ -353,20 +325,16 @@ impl<const MUTATION: usize> OneCopy<MUTATION> {
             Operation::Dump(dump) => return Err(self.dump(dump)),
         };
         let asked = self.config.cluster.write_quorum();
-        let command = batch
-            .single()
-            .ok_or_else(|| refused(Feature::Transactions))?;
+        let command = batch.single().ok_or_else(|| refused(Feature::Transactions))?;
         match command {
             Command::Get { key } => Err(message::read(self.store.get(key), self.version)),
             _ if asked > 1 => {
                 let error = QuorumError::TooMany { asked, nodes: 1 };
                 Err(Outcome::NotDone(NotDone::Quorum(error)))
             }
-            Command::Put {
-                key,
-                value,
-                time_to_live: None,
-            } => Ok((key.clone(), Some(value.clone()))),
+            Command::Put { key, value, time_to_live: None } => {
+                Ok((key.clone(), Some(value.clone())))
+            }
             Command::Delete { key } => Ok((key.clone(), None)),
             Command::Put { .. } => Err(refused(Feature::TimeToLive)),
             Command::Increment { .. } => Err(refused(Feature::Increment)),
@@ -423,34 +391,19 @@ impl<const MUTATION: usize> OneCopy<MUTATION> {
         if Self::is(Mutation::DeadlineStands) {
             return;
         }
-        let late = self
-            .asked
-            .iter()
-            .filter(|(_, asked)| asked.give_up_at <= now.mono);
+        let late = self.asked.iter().filter(|(_, asked)| asked.give_up_at <= now.mono);
         let late: Vec<u64> = late.map(|(number, _)| *number).collect();
-        for asked in late
-            .iter()
-            .filter_map(|number| self.asked.remove(number))
-            .collect::<Vec<_>>()
+        for asked in late.iter().filter_map(|number| self.asked.remove(number)).collect::<Vec<_>>()
         {
             if !Self::is(Mutation::KeepsSilentAtTheTimeout) {
                 out.reply(asked.id, give_up(&asked, Self::MUTATION));
             }
         }
         let holder = self.holder();
-        let settled_below = self
-            .asked
-            .keys()
-            .next()
-            .copied()
-            .unwrap_or(self.next_number);
+        let settled_below = self.asked.keys().next().copied().unwrap_or(self.next_number);
         let due = self.asked.iter_mut();
         for (number, asked) in due.filter(|(_, asked)| asked.resend_at <= now.mono) {
-            let ticket = Ticket {
-                from: self.config.node,
-                life: self.life,
-                number: *number,
-            };
+            let ticket = Ticket { from: self.config.node, life: self.life, number: *number };
             let message = Message::Ask {
                 ticket,
                 settled_below,
@@ -471,19 +424,13 @@ impl<const MUTATION: usize> OneCopy<MUTATION> {
     fn dump(&self, dump: &Dump) -> Outcome {
         let limit = self.config.limits.page_entries_max;
         let limit = limit.min(usize::try_from(dump.limit).unwrap()).max(1);
-        let limit = if Self::is(Mutation::DumpsEverythingAtOnce) {
-            usize::MAX
-        } else {
-            limit
-        };
+        let limit = if Self::is(Mutation::DumpsEverythingAtOnce) { usize::MAX } else { limit };
         let mut entries = Vec::new();
         let mut bytes = 0;
         let mut next = None;
         for (key, (value, version)) in self.store.after(dump.after.as_ref()) {
             if entries.len() >= limit || (bytes > PAGE_BYTES && limit < usize::MAX) {
-                next = entries
-                    .last()
-                    .map(|(key, _): &(Key, Versioned)| key.clone());
+                next = entries.last().map(|(key, _): &(Key, Versioned)| key.clone());
                 break;
             }
             bytes += key.as_bytes().len() + value.as_bytes().len();
@@ -513,10 +460,7 @@ impl<const MUTATION: usize> OneCopy<MUTATION> {
         (self.persisted, self.version) = (persisted, version);
         for (life, (settled_below, versions)) in applied {
             let versions = versions.into_iter().collect();
-            let applied = Applied {
-                settled_below,
-                versions,
-            };
+            let applied = Applied { settled_below, versions };
             self.applied.insert(life, applied);
         }
         for (key, item) in checkpoint.items {
@@ -539,11 +483,7 @@ fn give_up(asked: &Asked, mutation: Mutation) -> Outcome {
         Outcome::NotDone(NotDone::TimedOut { answered, needed })
     } else {
         let (acks, needed) = (0, 1);
-        Outcome::Unknown(Unknown {
-            version: None,
-            acks,
-            needed,
-        })
+        Outcome::Unknown(Unknown { version: None, acks, needed })
     }
 }
 
@@ -560,7 +500,7 @@ static NOISE: AtomicU64 = AtomicU64::new(0);
 
 const PAGE_BYTES: usize = 1 << 20;
 
-const ALL: [Mutation; 14] = [
+pub const ALL: [Mutation; 14] = [
     Mutation::None,
     Mutation::RepliesBeforePersisted,
     Mutation::DropsAnEffect,

@@ -1,0 +1,62 @@
+//! The contract of [`kv_core::ConsistencyEngine`] as tests that every engine passes.
+//!
+//! A test file of an engine's crate, `tests/conformance.rs`, is one line, and each clause is a
+//! test with its name:
+//!
+//! ```ignore
+//! kv_sim::conformance_suite!(kv_eventual::EventualEngine);
+//! ```
+//!
+//! Each test is a function here, generic over the trait; its doc says what it shows and what it
+//! cannot show without knowing the engine. A [`Failure`] names the clause and the seed.
+
+mod durability;
+mod failure;
+mod pages;
+mod replay;
+mod replies;
+mod retransmission;
+mod scenario;
+mod totality;
+
+pub use durability::{
+    a_checkpoint_stands_for_its_records, acknowledged_writes_survive_a_crash,
+    recovers_from_any_prefix, withholds_until_persisted,
+};
+pub use failure::{Failure, Finding};
+pub use pages::dumps_come_in_pages;
+pub use replay::{only_appends_effects, same_inputs_give_same_effects};
+pub use replies::{answers_once_and_honestly, halts_never_without_cause};
+pub use retransmission::{deadlines_move_on, retransmits_what_was_lost};
+pub use totality::survives_any_input;
+
+/// Makes a test of each clause for an engine.
+#[macro_export]
+macro_rules! conformance_suite {
+    ($engine:ty) => {
+        $crate::conformance_suite!(@tests $engine,
+            withholds_until_persisted,
+            only_appends_effects,
+            survives_any_input,
+            retransmits_what_was_lost,
+            deadlines_move_on,
+            answers_once_and_honestly,
+            same_inputs_give_same_effects,
+            recovers_from_any_prefix,
+            a_checkpoint_stands_for_its_records,
+            acknowledged_writes_survive_a_crash,
+            halts_never_without_cause,
+            dumps_come_in_pages,
+        );
+    };
+    (@tests $engine:ty, $($clause:ident,)*) => {
+        $(
+            #[test]
+            fn $clause() {
+                if let Err(failure) = $crate::conformance::$clause::<$engine>() {
+                    panic!("{failure}");
+                }
+            }
+        )*
+    };
+}
