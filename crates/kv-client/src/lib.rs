@@ -1,1 +1,48 @@
-//! The client: an async library and the command line.
+//! The client: an async library, and the command line that is built on it.
+//!
+//! Two types to read first: [`Client`], which sends operations to one server of a cluster and goes
+//! on to the next one when that server is lost; and [`ClientError`], which tells what definitely
+//! had no effect from what may have had one.
+//!
+//! Many requests can be under way at once on a client's one connection; they are answered in any
+//! order. A client is cheap to clone, and every clone uses the same connection.
+//!
+//! ```no_run
+//! use kv_client::{Certainty, Client, ClientConfig};
+//! use kv_core::{Key, Value};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = ClientConfig { servers: "1-3".parse()?, ..ClientConfig::default() };
+//! let client = Client::connect(config).await?;
+//!
+//! let key = Key::new("greeting")?;
+//! match client.put(key.clone(), Value::new("hello")?).await {
+//!     Ok(written) => println!("written as version {:?}", written.version),
+//!     Err(error) if error.certainty() == Certainty::Unknown => println!("who knows: {error}"),
+//!     Err(error) => println!("not written: {error}"),
+//! }
+//! if let Some(found) = client.get(key).await?.found {
+//!     println!("{:?} of version {}", found.value, found.version);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod answer;
+pub mod cli;
+mod client;
+mod config;
+mod connection;
+mod dial;
+mod driver;
+mod error;
+mod event;
+mod route;
+mod table;
+
+pub use answer::{DumpEntries, Read, Written};
+pub use client::Client;
+pub use config::ClientConfig;
+pub use dial::{DialError, DialFailure};
+pub use error::{Certainty, ClientError, LostReason};
+pub use event::Event;

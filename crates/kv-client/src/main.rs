@@ -1,2 +1,7 @@
-//! Thin binary.
-fn main() {}
+//! The command line client; all of it is in [`kv_client::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    kv_client::cli::main()
+}

@@ -1,0 +1,201 @@
+//! The program's arguments.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::time::Duration;
+
+use clap::Parser;
+use clap::builder::FalseyValueParser;
+use kv_core::NodeId;
+use kv_proto::{ServerList, ServerListError, parse_server_id};
+
+use super::command::{Line, LineOptions, UsageError, parse_timeout};
+use super::words::Word;
+use crate::config::ClientConfig;
+
+/// Talks to a cluster of kv-server.
+#[derive(Debug, Parser)]
+#[command(
+    name = "kv-client",
+    version,
+    after_help = EXAMPLES,
+    override_usage = "kv-client [OPTIONS] [SERVER_ID] [COMMAND...]"
+)]
+pub(crate) struct Args {
+    /// The servers: ids, ranges, or ids with addresses, such as 1-3 or 1=db1:4961,2=db2:4961
+    #[arg(long, env = "KV_SERVERS", default_value = "1-10")]
+    servers: ServerList,
+
+    /// How long a request may take
+    #[arg(long, env = "KV_TIMEOUT", default_value = "5s", value_parser = parse_timeout)]
+    timeout: Duration,
+
+    /// The cluster's name
+    #[arg(long, env = "KV_CLUSTER", default_value = "kv")]
+    cluster: String,
+
+    /// Print one JSON object for each result, errors included
+    #[arg(long, env = "KV_JSON", value_parser = FalseyValueParser::new())]
+    pub(crate) json: bool,
+
+    /// The server to begin with; if it does not answer, the next one is tried [default: 1]
+    server_id: Option<OsString>,
+
+    /// A command to run, such as `get x`; without one, commands are read from the standard input
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<OsString>,
+}
+
+/// What to do.
+#[derive(Debug)]
+pub(crate) struct Start {
+    pub(crate) config: ClientConfig,
+    pub(crate) defaults: Defaults,
+    pub(crate) line: Option<Line>,
+}
+
+/// What counts for commands that say nothing else.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Defaults {
+    pub(crate) json: bool,
+    pub(crate) timeout: Duration,
+}
+
+/// Why arguments make no start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ArgsError {
+    #[error("{0}")]
+    Command(#[from] UsageError),
+    #[error("{0}")]
+    ServerId(#[from] ServerListError),
+    #[error("server {server} is not among --servers {servers}")]
+    NotListed { server: NodeId, servers: String },
+}
+
+impl Args {
+    /// Tells the server's id from the command's first word, and reads the command.
+    pub(crate) fn start(self) -> Result<Start, ArgsError> {
+        let mut words = self.command;
+        let mut first = None;
+        if let Some(word) = self.server_id {
+            match word.to_str().filter(|text| is_number(text)) {
+                Some(text) => first = Some(parse_server_id(text)?),
+                None => words.insert(0, word),
+            }
+        }
+        let line = match words.is_empty() {
+            true => None,
+            false => Some(line_of(words)?),
+        };
+        let first = match first {
+            Some(server) if self.servers.address(server).is_none() => {
+                let ids: Vec<NodeId> = self.servers.ids().collect();
+                let servers = crate::route::id_ranges(&ids);
+                return Err(ArgsError::NotListed { server, servers });
+            }
+            Some(server) => server,
+            None => NodeId::FIRST,
+        };
+        let defaults = Defaults { json: self.json, timeout: self.timeout };
+        let config = ClientConfig {
+            servers: self.servers,
+            first,
+            cluster: self.cluster,
+            timeout: self.timeout,
+            ..ClientConfig::default()
+        };
+        Ok(Start { config, defaults, line })
+    }
+}
+
+fn line_of(words: Vec<OsString>) -> Result<Line, UsageError> {
+    let words = words.into_iter();
+    let words = words.map(|word| Word::bare(word.into_vec()));
+    Line::of_words(words.collect())
+}
+
+fn is_number(text: &str) -> bool {
+    text.trim_start_matches('-').bytes().all(|byte| byte.is_ascii_digit())
+}
+
+impl Defaults {
+    /// A line's own options before these.
+    pub(crate) fn with(self, options: LineOptions) -> Self {
+        Self { json: self.json || options.json, timeout: options.timeout.unwrap_or(self.timeout) }
+    }
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  kv-client                      a session with server 1
+  kv-client 2                    a session with server 2
+  kv-client 2 put x \"two words\"  one command
+  kv-client 2 get x --r 1        one command, served by one server
+  kv-client --servers 1-3 2 < commands.txt
+                                 commands from a file, one on each line
+  kv-client help                 the commands
+
+Exit codes: 0 done, 1 definitely not done, 2 wrong usage, 3 key not found, 4 unavailable or unknown.
+With commands from a pipe or file, the first failure's code (a missing key is none there).";
+
+#[cfg(test)]
+mod tests {
+    use super::super::command::Command;
+    use super::*;
+
+    fn start(args: &str) -> Result<Start, ArgsError> {
+        let args = ["kv-client"].into_iter().chain(args.split_whitespace());
+        Args::try_parse_from(args).unwrap().start()
+    }
+
+    fn command(args: &str) -> (u16, Option<Command>) {
+        let start = start(args).unwrap();
+        let command = start.line.map(|line| line.command);
+        (start.config.first.number(), command)
+    }
+
+    fn parse(line: &str) -> Option<Command> {
+        Line::parse(line.as_bytes()).unwrap().map(|line| line.command)
+    }
+
+    #[test]
+    fn the_id_and_the_command_may_both_be_left_out() {
+        assert_eq!(command(""), (1, None));
+        assert_eq!(command("2"), (2, None));
+        assert_eq!(command("2 get x"), (2, parse("get x")));
+        assert_eq!(command("get x"), (1, parse("get x")));
+        assert_eq!(command("status"), (1, parse("status")));
+    }
+
+    #[test]
+    fn options_of_the_command_stay_with_it() {
+        assert_eq!(command("2 get x --r 1"), (2, parse("get x --r 1")));
+        assert_eq!(command("2 get --r 1 x"), (2, parse("get x --r 1")));
+        assert_eq!(command("get --r 1 x"), (1, parse("get x --r 1")));
+        assert_eq!(command("2 incr n -5"), (2, parse("incr n -5")));
+        assert_eq!(command("2 put x -- --w"), (2, parse("put x -- --w")));
+    }
+
+    #[test]
+    fn options_of_the_program_stand_before_or_after_the_id() {
+        let start = start("--servers 1-3 2 --timeout 250ms --cluster blue get x --json").unwrap();
+        assert_eq!(start.config.servers.count(), 3);
+        assert_eq!(start.config.first.number(), 2);
+        assert_eq!(start.config.cluster, "blue");
+        assert_eq!(start.defaults.timeout, Duration::from_millis(250));
+        assert!(start.defaults.with(start.line.unwrap().options).json);
+    }
+
+    #[test]
+    fn mistakes_are_one_line() {
+        let error = |args| start(args).unwrap_err().to_string();
+        assert_eq!(
+            error("0"),
+            "server id 0 does not exist: ids start at 1: write for example 1-3, or \
+             1=host1:4961,2=host2:4961"
+        );
+        assert_eq!(error("11"), "server 11 does not exist: ids go from 1 to 10");
+        assert_eq!(error("--servers 1-3 4"), "server 4 is not among --servers 1-3");
+        assert_eq!(error("2 gte x"), "unknown command gte: did you mean `get`?; `help` lists all");
+    }
+}

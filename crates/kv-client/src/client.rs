@@ -1,0 +1,302 @@
+//! The handle that programs use.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use kv_core::{Dump, Key, NodeId, Operation, Outcome, RequestOptions, Status, Value};
+use kv_proto::{RequestBody, ResponseBody};
+use tokio::sync::{Notify, Semaphore, broadcast, mpsc, oneshot, watch};
+use tokio::time::{Instant, timeout_at};
+
+use crate::answer::{DumpEntries, Read, Written, done, page_after};
+use crate::config::ClientConfig;
+use crate::driver::{Driver, Link, TIMEOUT_MAX};
+use crate::error::ClientError;
+use crate::event::Event;
+use crate::table::{Answered, Submission};
+
+/// A connection to a cluster: to one server at a time, and to the next one when that is lost.
+///
+/// Clones share the connection, which closes when the last one is dropped. When a server is lost,
+/// reads, and requests that had not been sent, go to the next server by themselves within their
+/// time. A write that had been sent is never repeated: it ends with [`ClientError::Lost`].
+///
+/// A method's future may be dropped at any time; the server is then told that nobody waits, but a
+/// write may still take effect.
+#[derive(Clone, Debug)]
+pub struct Client {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    timeout: Duration,
+    in_flight_max: u32,
+    inbox: mpsc::Sender<Submission>,
+    permits: Arc<Semaphore>,
+    abandoned: Arc<Notify>,
+    link: watch::Receiver<Link>,
+    events: broadcast::Sender<Event>,
+    last_id: AtomicU64,
+}
+
+impl Client {
+    /// Connects to the first server that accepts. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`ClientError::Unavailable`] if none does within [`ClientConfig::timeout`], and
+    /// [`ClientError::Refused`] if one refused the client; that comes early if every other server
+    /// fails as well.
+    pub async fn connect(config: ClientConfig) -> Result<Self, ClientError> {
+        let deadline = Instant::now() + config.timeout.min(TIMEOUT_MAX);
+        let servers = config.servers.ids().collect();
+        let (client, _) = Self::start(config);
+        let mut link = client.shared.link.clone();
+        let settled = link.wait_for(|link| link.server.is_some() || link.hopeless);
+        if let Ok(Ok(link)) = timeout_at(deadline, settled).await
+            && link.server.is_some()
+        {
+            drop(link);
+            return Ok(client);
+        }
+        let error = link.borrow().error.clone();
+        Err(error.unwrap_or(ClientError::Unavailable { servers, failures: Vec::new() }))
+    }
+
+    /// Begins to connect and does not wait for it: requests do, each within its time. Must be called
+    /// within a tokio runtime.
+    ///
+    /// The receiver has all events from the first one on.
+    #[must_use]
+    pub fn start(config: ClientConfig) -> (Self, broadcast::Receiver<Event>) {
+        let in_flight_max = config.in_flight_max.max(1);
+        let permits = usize::try_from(in_flight_max).unwrap_or(Semaphore::MAX_PERMITS);
+        let permits = permits.min(Semaphore::MAX_PERMITS);
+        let timeout = config.timeout;
+        let (inbox, submissions) = mpsc::channel(permits);
+        let (link_sender, link) = watch::channel(Link::default());
+        let (events, receiver) = broadcast::channel(EVENTS_MAX);
+        let abandoned = Arc::new(Notify::new());
+        let driver =
+            Driver::new(config, submissions, Arc::clone(&abandoned), link_sender, events.clone());
+        tokio::spawn(driver.run());
+        let shared = Arc::new(Shared {
+            timeout,
+            in_flight_max,
+            inbox,
+            permits: Arc::new(Semaphore::new(permits)),
+            abandoned,
+            link,
+            events,
+            last_id: AtomicU64::new(0),
+        });
+        (Self { shared }, receiver)
+    }
+
+    /// Carries out an operation and returns how it ended in the server's words, whatever they are.
+    ///
+    /// # Errors
+    /// [`ClientError`] if the server gave none.
+    pub async fn execute(
+        &self,
+        op: Operation,
+        options: RequestOptions,
+    ) -> Result<Outcome, ClientError> {
+        self.execute_somewhere(op, options).await.map(|(_, outcome)| outcome)
+    }
+
+    /// Reads a key.
+    ///
+    /// # Errors
+    /// [`ClientError`]; a read has no effect, so it may be repeated.
+    pub async fn get(&self, key: Key) -> Result<Read, ClientError> {
+        let operation = Operation::get(key);
+        let (server, outcome) = self.execute_somewhere(operation, self.options()).await?;
+        Read::of(server, done(outcome)?)
+    }
+
+    /// Writes a key.
+    ///
+    /// # Errors
+    /// [`ClientError`], whose [`certainty`](ClientError::certainty) tells whether the write may have
+    /// taken effect.
+    pub async fn put(&self, key: Key, value: Value) -> Result<Written, ClientError> {
+        self.write(Operation::put(key, value)).await
+    }
+
+    /// Removes a key; that it is missing already is no error.
+    ///
+    /// # Errors
+    /// [`ClientError`], whose [`certainty`](ClientError::certainty) tells whether the delete may
+    /// have taken effect.
+    pub async fn delete(&self, key: Key) -> Result<Written, ClientError> {
+        self.write(Operation::delete(key)).await
+    }
+
+    /// Asks the server that the client is connected to how it is.
+    ///
+    /// # Errors
+    /// [`ClientError`]; it may be asked again.
+    pub async fn status(&self) -> Result<Status, ClientError> {
+        self.status_within(self.shared.timeout).await
+    }
+
+    /// Like [`Client::status`], with a time of its own.
+    ///
+    /// # Errors
+    /// Like [`Client::status`].
+    pub async fn status_within(&self, timeout: Duration) -> Result<Status, ClientError> {
+        let answered = self.ask(RequestBody::Status, timeout).await?;
+        let server = answered.server;
+        match answered.body {
+            ResponseBody::Status(status) => Ok(*status),
+            ResponseBody::Malformed(why) => Err(ClientError::Malformed { server, why }),
+            ResponseBody::Outcome(_) => Err(ClientError::Unexpected { server }),
+        }
+    }
+
+    /// Reads all that one server holds, page by page, into memory. [`ClientConfig::timeout`] is for
+    /// each page. It begins anew when the server is lost on the way, a few times.
+    ///
+    /// # Errors
+    /// [`ClientError`]; it may be repeated.
+    pub async fn dump(&self) -> Result<DumpEntries, ClientError> {
+        self.dump_with(&self.options()).await
+    }
+
+    /// Like [`Client::dump`], with options for each page.
+    ///
+    /// # Errors
+    /// Like [`Client::dump`].
+    pub async fn dump_with(&self, options: &RequestOptions) -> Result<DumpEntries, ClientError> {
+        for _ in 0..DUMP_ATTEMPTS_MAX {
+            if let Some(dump) = self.dump_one_server(options).await? {
+                return Ok(dump);
+            }
+        }
+        Err(ClientError::DumpInterrupted)
+    }
+
+    /// The server that the client is connected to now.
+    #[must_use]
+    pub fn server(&self) -> Option<NodeId> {
+        self.shared.link.borrow().server
+    }
+
+    /// What happens to the connection from now on. A receiver that falls 64 events behind misses
+    /// the oldest.
+    #[must_use]
+    pub fn events(&self) -> broadcast::Receiver<Event> {
+        self.shared.events.subscribe()
+    }
+
+    pub(crate) async fn execute_somewhere(
+        &self,
+        op: Operation,
+        options: RequestOptions,
+    ) -> Result<(NodeId, Outcome), ClientError> {
+        let timeout = options.timeout;
+        let body = RequestBody::Execute { op, options };
+        let answered = self.ask(body, timeout).await?;
+        let server = answered.server;
+        match answered.body {
+            ResponseBody::Outcome(outcome) => Ok((server, outcome)),
+            ResponseBody::Malformed(why) => Err(ClientError::Malformed { server, why }),
+            ResponseBody::Status(_) => Err(ClientError::Unexpected { server }),
+        }
+    }
+
+    async fn write(&self, operation: Operation) -> Result<Written, ClientError> {
+        let (server, outcome) = self.execute_somewhere(operation, self.options()).await?;
+        Written::of(server, done(outcome)?)
+    }
+
+    /// `None` if the pages came from more than one server.
+    async fn dump_one_server(
+        &self,
+        options: &RequestOptions,
+    ) -> Result<Option<DumpEntries>, ClientError> {
+        let mut dump: Option<DumpEntries> = None;
+        let mut after = None;
+        loop {
+            let operation =
+                Operation::Dump(Dump { after: after.clone(), limit: DUMP_PAGE_ENTRIES_MAX });
+            let (server, outcome) = self.execute_somewhere(operation, options.clone()).await?;
+            let page = page_after(server, done(outcome)?, after.as_ref())?;
+            let entries = Vec::new();
+            let so_far = dump.get_or_insert(DumpEntries { server, entries });
+            if so_far.server != server {
+                return Ok(None);
+            }
+            so_far.entries.extend(page.entries);
+            after = page.next;
+            if after.is_none() {
+                return Ok(dump);
+            }
+        }
+    }
+
+    fn options(&self) -> RequestOptions {
+        RequestOptions { timeout: self.shared.timeout, ..RequestOptions::default() }
+    }
+
+    async fn ask(&self, body: RequestBody, timeout: Duration) -> Result<Answered, ClientError> {
+        let since = Instant::now();
+        let timeout = timeout.min(TIMEOUT_MAX);
+        let limit = self.shared.in_flight_max;
+        let permit = Arc::clone(&self.shared.permits).acquire_owned();
+        let permit = timeout_at(since + timeout, permit)
+            .await
+            .map_err(|_| ClientError::Busy { limit })?
+            .map_err(|_| ClientError::Stopped)?;
+        let (reply, answer) = oneshot::channel();
+        let submission = Submission {
+            id: self.shared.last_id.fetch_add(1, Ordering::Relaxed) + 1,
+            body,
+            since,
+            timeout,
+            reply,
+            permit,
+        };
+        let sent = self.shared.inbox.send(submission).await;
+        sent.map_err(|_| ClientError::Stopped)?;
+        let mut waiting = Waiting { answer: Some(answer), abandoned: &self.shared.abandoned };
+        waiting.answer().await
+    }
+}
+
+/// Tells the driver when a caller stops waiting.
+struct Waiting<'a> {
+    answer: Option<oneshot::Receiver<Result<Answered, ClientError>>>,
+    abandoned: &'a Notify,
+}
+
+impl Waiting<'_> {
+    async fn answer(&mut self) -> Result<Answered, ClientError> {
+        let Some(answer) = &mut self.answer else {
+            return Err(ClientError::Stopped);
+        };
+        let result = answer.await.unwrap_or(Err(ClientError::Stopped));
+        self.answer = None;
+        result
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some(answer) = self.answer.take() {
+            drop(answer);
+            self.abandoned.notify_one();
+        }
+    }
+}
+
+/// A receiver of events that falls further behind misses the oldest.
+const EVENTS_MAX: usize = 64;
+
+/// How often a dump begins anew because the server changed.
+const DUMP_ATTEMPTS_MAX: usize = 3;
+
+/// The server ends a page earlier if it likes.
+const DUMP_PAGE_ENTRIES_MAX: u32 = 1000;

@@ -1,0 +1,42 @@
+//! What a client is told.
+
+use std::time::Duration;
+
+use kv_core::NodeId;
+use kv_proto::ServerList;
+
+/// What a client is told. `ClientConfig::default()` means the ten default servers of this machine.
+#[derive(Clone, Debug)]
+pub struct ClientConfig {
+    /// The servers of the cluster.
+    pub servers: ServerList,
+    /// The server to begin with; the one after it, if it is not in the list. 1 by default.
+    pub first: NodeId,
+    /// The cluster's name, `kv` by default; servers of another cluster refuse the client.
+    pub cluster: String,
+    /// How long a request may take where none of its own time is given; 5 s by default.
+    pub timeout: Duration,
+    /// How much longer than a request's time to wait for the server's answer, which says more than
+    /// the client can; 1 s by default.
+    pub grace: Duration,
+    /// How long a server may take to accept a connection and to answer the handshake, before the
+    /// next one is tried; 1 s by default.
+    pub dial_timeout: Duration,
+    /// The most requests in hand, at least 1; 1024 by default. Callers wait beyond that, within
+    /// their request's time.
+    pub in_flight_max: u32,
+}
+
+impl Default for ClientConfig {
+    fn default() -> Self {
+        Self {
+            servers: ServerList::default(),
+            first: NodeId::FIRST,
+            cluster: "kv".to_owned(),
+            timeout: Duration::from_secs(5),
+            grace: Duration::from_secs(1),
+            dial_timeout: Duration::from_secs(1),
+            in_flight_max: 1024,
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! The background task that owns the connection.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kv_core::NodeId;
+use tokio::sync::{Notify, broadcast, mpsc, watch};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::config::ClientConfig;
+use crate::connection::Connection;
+use crate::dial::{DialError, DialFailure, Target};
+use crate::error::{ClientError, LostReason};
+use crate::event::Event;
+use crate::route::Route;
+use crate::table::{Submission, Table};
+
+/// Owns the connection and the requests in hand; ends when the last client is dropped.
+#[derive(Debug)]
+pub(crate) struct Driver {
+    config: ClientConfig,
+    inbox: mpsc::Receiver<Submission>,
+    abandoned: Arc<Notify>,
+    link: watch::Sender<Link>,
+    events: broadcast::Sender<Event>,
+    table: Table,
+    route: Route,
+    told_none_answers: bool,
+}
+
+/// How the connection is, for callers.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Link {
+    /// The server that the client is connected to.
+    pub(crate) server: Option<NodeId>,
+    /// Why there is none.
+    pub(crate) error: Option<ClientError>,
+    /// Whether waiting for one is no use.
+    pub(crate) hopeless: bool,
+}
+
+impl Driver {
+    pub(crate) fn new(
+        config: ClientConfig,
+        inbox: mpsc::Receiver<Submission>,
+        abandoned: Arc<Notify>,
+        link: watch::Sender<Link>,
+        events: broadcast::Sender<Event>,
+    ) -> Self {
+        Self {
+            table: Table::new(config.grace),
+            route: Route::new(config.servers.clone(), config.first),
+            told_none_answers: false,
+            config,
+            inbox,
+            abandoned,
+            link,
+            events,
+        }
+    }
+
+    pub(crate) async fn run(mut self) {
+        while let Some(connection) = self.find_server().await {
+            if self.serve(connection).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Tries one server after the other until one accepts; `None` if nobody waits for it.
+    async fn find_server(&mut self) -> Option<Connection> {
+        loop {
+            let (server, address, pause) = self.route.next();
+            let target = Target {
+                server,
+                address,
+                cluster: self.config.cluster.clone(),
+                timeout: self.config.dial_timeout,
+            };
+            let dial = async move {
+                sleep(pause).await;
+                target.dial().await
+            };
+            tokio::pin!(dial);
+            let result = loop {
+                tokio::select! {
+                    result = &mut dial => break result,
+                    arrived = self.inbox.recv() => self.table.add(arrived?),
+                    () = self.abandoned.notified() => self.table.drop_abandoned(None),
+                    () = until(self.table.next_deadline()) => {
+                        self.table.expire_unsent(Instant::now(), || self.route.error());
+                    }
+                }
+            };
+            match result {
+                Ok((connection, welcome)) => {
+                    let skipped = self.route.on_connected();
+                    self.told_none_answers = false;
+                    self.link.send_replace(Link { server: Some(server), ..Link::default() });
+                    let welcome = Box::new(welcome);
+                    self.tell(Event::Connected { server, welcome, skipped });
+                    return Some(connection);
+                }
+                Err(failure) => self.on_dial_failure(failure),
+            }
+        }
+    }
+
+    fn on_dial_failure(&mut self, failure: DialFailure) {
+        let server = failure.server;
+        let refusal = match &failure.error {
+            DialError::Refused(refusal) => Some(refusal.clone()),
+            DialError::Unreachable { .. }
+            | DialError::Silent { .. }
+            | DialError::Lost(_)
+            | DialError::OtherServer { .. } => None,
+        };
+        let is_news = self.route.on_failure(failure);
+        if let Some(refusal) = refusal.filter(|_| is_news) {
+            self.tell(Event::Refused { server, refusal });
+        }
+        if self.route.all_failed() && !self.told_none_answers {
+            self.told_none_answers = true;
+            let failures = self.route.failures().to_vec();
+            self.tell(Event::NoneAnswers { failures });
+        }
+        let hopeless = self.route.is_hopeless();
+        if hopeless {
+            self.table.fail_unsent(|| self.route.error());
+        }
+        self.link.send_replace(Link { server: None, error: Some(self.route.error()), hopeless });
+    }
+
+    /// Carries requests and answers until the connection is lost; `None` if the last client was
+    /// dropped.
+    async fn serve(&mut self, mut connection: Connection) -> Option<()> {
+        let mut answered = false;
+        let why = loop {
+            match self.take_responses(&mut connection) {
+                Ok(some) => answered |= some,
+                Err(why) => break why,
+            }
+            self.table.send_waiting(&mut connection);
+            tokio::select! {
+                progress = connection.progress() => {
+                    if let Err(why) = progress {
+                        break why;
+                    }
+                }
+                arrived = self.inbox.recv() => {
+                    self.table.add(arrived?);
+                    while let Ok(more) = self.inbox.try_recv() {
+                        self.table.add(more);
+                    }
+                }
+                () = self.abandoned.notified() => {
+                    self.table.drop_abandoned(Some(&mut connection));
+                }
+                () = until(self.table.next_deadline()) => {
+                    if let Err(why) = self.table.expire(Instant::now(), &mut connection) {
+                        break why;
+                    }
+                }
+            }
+        };
+        self.table.on_lost(&connection, &why);
+        self.route.on_lost(answered);
+        self.link.send_replace(Link {
+            server: None,
+            error: Some(self.route.error()),
+            hopeless: false,
+        });
+        let server = connection.server();
+        self.tell(Event::Lost { server, why });
+        Some(())
+    }
+
+    fn take_responses(&mut self, connection: &mut Connection) -> Result<bool, LostReason> {
+        let mut some = false;
+        while let Some(response) = connection.next_response()? {
+            self.table.on_response(connection.server(), response)?;
+            some = true;
+        }
+        Ok(some)
+    }
+
+    fn tell(&self, event: Event) {
+        tracing::debug!(?event, "connection");
+        // Nobody may be listening.
+        let _ = self.events.send(event);
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The longest time that a request may have: a year.
+pub(crate) const TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);

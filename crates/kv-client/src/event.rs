@@ -1,0 +1,41 @@
+//! What happens to a client's connection.
+
+use kv_core::NodeId;
+use kv_proto::{Refusal, Welcome};
+
+use crate::dial::DialFailure;
+use crate::error::LostReason;
+
+/// What happens to a client's connection, for people and logs; nothing has to be done about it.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A server accepted the client.
+    Connected {
+        /// Which.
+        server: NodeId,
+        /// What it said of itself.
+        welcome: Box<Welcome>,
+        /// The servers that were tried in vain since the last connection, each once.
+        skipped: Vec<DialFailure>,
+    },
+    /// The connection to a server has ended; the client goes on to the next one.
+    Lost {
+        /// Which server.
+        server: NodeId,
+        /// How.
+        why: LostReason,
+    },
+    /// A server does not take this client; told once for each server until one accepts it.
+    Refused {
+        /// Which server.
+        server: NodeId,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// Every server has been tried in vain; the client goes on trying. Told once until one accepts
+    /// it.
+    NoneAnswers {
+        /// How each attempt failed.
+        failures: Vec<DialFailure>,
+    },
+}
