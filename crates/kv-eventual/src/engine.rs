@@ -49,6 +49,8 @@ pub(crate) struct Step<'a> {
 impl ConsistencyEngine for EventualEngine {
     const NAME: &'static str = "eventual";
 
+    const SHARED_QUORUMS: bool = false;
+
     type Message = Message;
     type Record = Record;
 
