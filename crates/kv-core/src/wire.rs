@@ -65,7 +65,7 @@ pub enum DecodeError {
         what: &'static str,
     },
     /// A key, a value or a list is over its limit.
-    #[error("{what} of {size} is over the limit of {limit}")]
+    #[error("{what} of {size} is over the limit of {limit}: send a smaller one")]
     TooLarge {
         /// What was being read.
         what: &'static str,
