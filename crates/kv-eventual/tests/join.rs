@@ -1,0 +1,334 @@
+//! How a server that starts empty takes a life, and when it must take another.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail by a panic")]
+
+mod stand;
+
+use std::time::Duration;
+
+use kv_core::{
+    ConsistencyEngine, Effect, HybridTime, Incarnation, Input, NotDone, Operation, PersistSeq,
+    RecoverError, RequestId, RequestOptions, Waiting,
+};
+use kv_eventual::{EventualEngine, Hello, Part, Record, Welcome};
+use stand::{
+    Stand, TestEffect, config, found, key, life, node, refused, theirs, time, value, written,
+};
+
+fn life_in(effects: &[TestEffect]) -> Option<Incarnation> {
+    effects.iter().find_map(|effect| {
+        let Effect::Persist { record, .. } = effect else {
+            return None;
+        };
+        let Record::Life { incarnation, .. } = record else {
+            return None;
+        };
+        Some(*incarnation)
+    })
+}
+
+fn hello_in(effects: Vec<TestEffect>) -> Hello {
+    let sent = stand::sends(effects);
+    let mut parts = sent.into_iter().flat_map(|(_, message)| message.parts);
+    parts
+        .find_map(|part| {
+            let Part::Hello(hello) = part else {
+                return None;
+            };
+            Some(hello)
+        })
+        .unwrap()
+}
+
+fn welcome(hello: Hello, highest: Incarnation, latest: HybridTime) -> Part {
+    Part::Welcome(Welcome { run: hello.run, sent: hello.sent, highest, latest })
+}
+
+#[test]
+fn a_server_alone_takes_its_first_life_at_once() {
+    let mut stand = Stand::unborn(1, 1, 1);
+    assert!(stand.engine.next_deadline().unwrap() <= stand.now.mono);
+    let effects = stand.flush();
+    assert_eq!(life_in(&effects).map(Incarnation::counter), Some(1));
+    assert_eq!(effects.len(), 1);
+    assert_eq!(stand.engine.status().waiting, Some(Waiting::Joining));
+    stand.sync();
+    assert_eq!(stand.engine.status().waiting, None);
+}
+
+#[test]
+fn a_server_whose_dials_all_fail_serves_at_once() {
+    let mut stand = Stand::unborn(3, 1, 1);
+    stand.flush();
+    assert_eq!(stand.down(node(2)), []);
+    let effects = stand.down(node(3));
+    assert!(life_in(&effects).is_some());
+    stand.sync();
+    let write = stand.own(1, 0, "x", Some("1"));
+    stand.put("x", "1");
+    assert_eq!(stand.sync(), [written(1, &write, 1)]);
+}
+
+#[test]
+fn a_server_that_hears_of_nobody_waits_no_longer_than_it_may() {
+    let mut stand = Stand::unborn(3, 1, 1);
+    stand.flush();
+    assert_eq!(life_in(&stand.wait_ms(999)), None);
+    assert!(life_in(&stand.wait_ms(1)).is_some());
+}
+
+#[test]
+fn the_new_life_follows_the_highest_that_a_peer_knows_and_the_clock_their_highest_stamp() {
+    let mut stand = Stand::unborn(3, 1, 1);
+    stand.flush();
+    stand.up(node(2));
+    stand.up(node(3));
+    let hello = hello_in(stand.flush());
+    let first = welcome(hello, life(4, 1), time(2_000, 0));
+    assert_eq!(stand.hear(node(2), first), []);
+    let second = welcome(hello, life(2, 9), time(3_000, 5));
+    let effects = stand.hear(node(3), second);
+    assert_eq!(life_in(&effects).map(Incarnation::counter), Some(5));
+    stand.sync();
+    stand.put("x", "1");
+    let write = stand::write((1, stand.life()), 1, time(3_000, 6), "x", Some("1"));
+    assert_eq!(stand.sync(), [written(1, &write, 1)]);
+}
+
+#[test]
+fn a_stamp_too_far_ahead_does_not_move_the_clock_of_a_server_that_joins() {
+    let mut stand = Stand::unborn(2, 1, 1);
+    stand.flush();
+    stand.up(node(2));
+    let hello = hello_in(stand.flush());
+    stand.hear(node(2), welcome(hello, Incarnation::UNKNOWN, time(60_000, 0)));
+    stand.sync();
+    stand.put("x", "1");
+    let write = stand.own(1, 0, "x", Some("1"));
+    assert_eq!(stand.sync(), [written(1, &write, 1)]);
+    assert_eq!(stand.counter("skewed_stamps"), 1);
+}
+
+#[test]
+fn a_hello_is_repeated_until_it_is_answered() {
+    let mut stand = Stand::unborn(2, 1, 1);
+    stand.flush();
+    stand.up(node(2));
+    let first = hello_in(stand.flush());
+    let second = hello_in(stand.wait_ms(100));
+    assert_eq!(first.run, second.run);
+    stand.hear(node(2), welcome(first, Incarnation::UNKNOWN, HybridTime::ZERO));
+    stand.sync();
+    assert_eq!(stand.engine.next_deadline(), None);
+}
+
+#[test]
+fn a_welcome_to_an_earlier_start_resolves_nothing() {
+    let mut stand = Stand::unborn(2, 1, 1);
+    stand.flush();
+    stand.up(node(2));
+    let hello = hello_in(stand.flush());
+    let stale = Hello { run: hello.run ^ 1, ..hello };
+    let stale = welcome(stale, Incarnation::UNKNOWN, HybridTime::ZERO);
+    assert_eq!(stand.hear(node(2), stale), []);
+    assert_eq!(stand.counter("stale_messages"), 1);
+}
+
+#[test]
+fn a_hello_is_answered_with_the_highest_life_known() {
+    let mut stand = Stand::serving(3, 1, 1);
+    let hello = Hello { run: 5, sent: Duration::from_secs(1) };
+    stand.hear_as(node(2), life(3, 1), Part::Hello(hello));
+    let answer = welcome(hello, life(3, 1), HybridTime::ZERO);
+    assert_eq!(stand.flush(), [stand.message(2, vec![answer.clone()])]);
+    // A wiped server that has begun a life before it met anyone is told of its former one.
+    stand.hear_as(node(2), life(1, 7), Part::Hello(hello));
+    assert_eq!(stand.flush(), [stand.message(2, vec![answer])]);
+}
+
+#[test]
+fn requests_wait_while_joining_and_are_served_after_it_in_order() {
+    let mut stand = Stand::unborn(2, 1, 1);
+    assert_eq!(stand.put("x", "1"), []);
+    assert_eq!(stand.get("x"), []);
+    stand.step(Input::Cancel { id: RequestId(2) });
+    assert_eq!(stand.get("y"), []);
+    let effects = stand.down(node(2));
+    assert!(life_in(&effects).is_some());
+    let effects = stand.sync();
+    let write = stand.own(1, 0, "x", Some("1"));
+    assert_eq!(effects.len(), 3, "{effects:?}");
+    assert_eq!(effects.last(), Some(&found(3, None, 1)));
+    assert_eq!(stand.sync(), [written(1, &write, 1)]);
+}
+
+#[test]
+fn the_timeout_of_a_request_runs_while_it_waits_to_join() {
+    let mut config = config(2, 1, 1);
+    config.timing.join_wait = Duration::from_secs(60);
+    let mut stand = Stand::with(config);
+    let options =
+        RequestOptions { timeout: Duration::from_millis(300), ..RequestOptions::default() };
+    stand.request_with(Operation::put(key("x"), value("1")), options);
+    assert_eq!(stand.wait_ms(299), []);
+    let reason = NotDone::Waiting(Waiting::Joining);
+    assert_eq!(stand.wait_ms(1), [refused(1, reason)]);
+}
+
+#[test]
+fn the_queue_of_a_joining_server_is_bounded() {
+    let mut config = config(2, 1, 1);
+    config.limits.requests_max = 1;
+    let mut stand = Stand::with(config);
+    assert_eq!(stand.put("x", "1"), []);
+    let reason = NotDone::Overloaded { limit: 1 };
+    assert_eq!(stand.put("x", "2"), [refused(2, reason)]);
+}
+
+#[test]
+fn a_joining_server_holds_writes_of_others_but_answers_no_query() {
+    let mut stand = Stand::unborn(2, 1, 1);
+    stand.flush();
+    let write = theirs(1, time(0, 0), "x", "1");
+    assert_eq!(stand.hear(node(2), Part::Write(write.clone())).len(), 1);
+    stand.sync();
+    let query = Part::Query(kv_eventual::Query { read: kv_eventual::ReadId(1), key: key("x") });
+    stand.hear(node(2), query);
+    let sent = stand::sends(stand.flush());
+    assert_eq!(sent.len(), 1);
+    let parts = sent.into_iter().flat_map(|(_, message)| message.parts);
+    assert_eq!(parts.collect::<Vec<_>>(), [Part::Ack(write.entry.id())]);
+}
+
+#[test]
+fn a_server_that_learns_of_another_life_with_its_number_begins_a_new_one() {
+    let mut stand = Stand::serving(2, 1, 1);
+    let old = stand.life();
+    stand.put("x", "1");
+    stand.sync_and_flush();
+    stand.down(node(2));
+    stand.up(node(2));
+    let hello = hello_in(stand.flush());
+    let other = Incarnation(old.0 ^ 1);
+    let effects = stand.hear(node(2), welcome(hello, other, HybridTime::ZERO));
+    let new = life_in(&effects).unwrap();
+    assert_eq!((old.counter(), new.counter()), (1, 2));
+    assert_eq!(stand.get("x"), []);
+    let effects = stand.sync();
+    assert_eq!(effects.len(), 1, "the get that waited: {effects:?}");
+    assert_eq!(stand.life(), new);
+    stand.put("y", "1");
+    let write = stand::write((1, new), 1, time(0, 1), "y", Some("1"));
+    assert_eq!(stand.sync(), [written(3, &write, 1)]);
+}
+
+#[test]
+fn the_own_life_and_a_former_one_change_nothing() {
+    let mut stand = Stand::serving(2, 1, 1);
+    for known in [stand.life(), Incarnation::UNKNOWN] {
+        stand.down(node(2));
+        stand.up(node(2));
+        let hello = hello_in(stand.flush());
+        let effects = stand.hear(node(2), welcome(hello, known, HybridTime::ZERO));
+        assert_eq!(effects, []);
+    }
+}
+
+#[test]
+fn a_life_no_server_can_have_reached_is_not_believed() {
+    let mut stand = Stand::serving(2, 1, 1);
+    stand.down(node(2));
+    stand.up(node(2));
+    let hello = hello_in(stand.flush());
+    let absurd = welcome(hello, Incarnation(u64::MAX), HybridTime::ZERO);
+    assert_eq!(stand.hear(node(2), absurd), []);
+    assert_eq!(stand.counter("bad_messages"), 1);
+}
+
+#[test]
+fn an_own_write_that_the_disk_has_forgotten_ends_the_life() {
+    let mut stand = Stand::serving(2, 1, 1);
+    let forgotten = stand.own(7, 0, "x", Some("1"));
+    let effects = stand.hear(node(2), Part::Repair(forgotten));
+    let new = life_in(&effects).unwrap();
+    assert_eq!(new.counter(), 2);
+}
+
+/// What a server has written to its disk, from its first step on.
+fn journal() -> (Stand, Vec<(PersistSeq, Record)>) {
+    let mut stand = Stand::unborn(2, 1, 1);
+    let mut records = Vec::new();
+    let mut keep = |effects: Vec<TestEffect>| {
+        for effect in effects {
+            if let Effect::Persist { seq, record } = effect {
+                records.push((seq, record));
+            }
+        }
+    };
+    keep(stand.flush());
+    keep(stand.down(node(2)));
+    keep(stand.sync());
+    for n in 0..5 {
+        keep(stand.put(&format!("k{n}"), "1"));
+    }
+    keep(stand.sync());
+    keep(stand.request(Operation::delete(key("k1"))));
+    keep(stand.hear_as(node(2), life(3, 3), Part::Repair(theirs(9, time(50, 0), "k2", "2"))));
+    keep(stand.sync());
+    (stand, records)
+}
+
+#[test]
+fn a_recovered_server_serves_at_once_and_goes_on_in_its_life() {
+    let (before, records) = journal();
+    let last = u64::try_from(records.len()).unwrap();
+    let engine = EventualEngine::recover(config(2, 1, 1), None, records).unwrap();
+    assert_eq!(engine.fingerprint(), before.engine.fingerprint());
+    let mut stand = Stand::of(engine, last);
+    assert_eq!(stand.engine.status().waiting, None);
+    assert_eq!(stand.life(), before.life());
+    stand.put("x", "1");
+    // Above every stamp issued before, whatever the wall clock says.
+    let bound = HybridTime::from_millis(stand::WALL_MS + 1_000).next();
+    let write = stand::write((1, before.life()), 7, bound, "x", Some("1"));
+    assert_eq!(stand.sync(), [written(1, &write, 1)]);
+}
+
+#[test]
+fn a_checkpoint_and_the_records_after_it_give_the_same_as_all_records() {
+    let (before, records) = journal();
+    for cut in 0..=records.len() {
+        let (head, tail) = records.split_at(cut);
+        let first = EventualEngine::recover(config(2, 1, 1), None, head.to_vec()).unwrap();
+        let checkpoint = first.checkpoint();
+        assert_eq!(checkpoint.covers, PersistSeq(u64::try_from(cut).unwrap()));
+        let second =
+            EventualEngine::recover(config(2, 1, 1), Some(checkpoint), tail.to_vec()).unwrap();
+        assert_eq!(second.fingerprint(), before.engine.fingerprint());
+        let whole = EventualEngine::recover(config(2, 1, 1), None, records.clone()).unwrap();
+        let (a, b) = (second.checkpoint(), whole.checkpoint());
+        assert_eq!(a.metadata, b.metadata);
+        assert!(a.items.eq(b.items));
+        assert_eq!(second.status().counters, whole.status().counters);
+    }
+}
+
+#[test]
+fn a_disk_of_another_server_or_of_other_voters_is_refused() {
+    let (before, records) = journal();
+    let mut other = config(2, 1, 1);
+    other.node = node(2);
+    let recover = |config, checkpoint, records: &[(PersistSeq, Record)]| {
+        EventualEngine::recover(config, checkpoint, records.to_vec()).err()
+    };
+    for config in [other, config(3, 1, 1)] {
+        let refused = Some(RecoverError::OtherConfiguration);
+        assert_eq!(recover(config.clone(), None, &records), refused);
+        let checkpoint = before.engine.checkpoint();
+        assert_eq!(recover(config, Some(checkpoint), &[]), refused);
+    }
+    // Quorums are the coordinator's own.
+    assert_eq!(recover(config(2, 2, 2), None, &records), None);
+    let gap: Vec<_> = records.iter().skip(1).cloned().collect();
+    let seq = PersistSeq(2);
+    assert_eq!(recover(config(2, 1, 1), None, &gap), Some(RecoverError::Record { seq }));
+}

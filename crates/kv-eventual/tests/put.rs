@@ -1,0 +1,266 @@
+//! A put or a delete at its coordinator, from the request to the last acknowledgement.
+#![allow(clippy::unwrap_used, reason = "a test may fail by a panic")]
+
+mod stand;
+
+use std::time::Duration;
+
+use kv_core::{
+    ConsistencyEngine, Input, NotDone, Operation, PersistSeq, Quorum, RequestId, RequestOptions,
+};
+use kv_eventual::{Part, Record};
+use stand::{
+    Stand, config, id_of, key, node, persist, refused, theirs, time, unknown, value, version_of,
+    written,
+};
+
+/// The first write: records 1 is the life, 2 the clock's bound, 3 the write.
+const FIRST: u64 = 3;
+
+#[test]
+fn nothing_is_sent_before_the_own_disk_has_it_and_then_it_goes_to_all() {
+    let mut stand = Stand::serving(3, 2, 1);
+    let write = stand.own(1, 0, "x", Some("1"));
+    assert_eq!(stand.put("x", "1"), [stand.bound(2), persist(FIRST, Record::Write(write.clone()))]);
+    assert_eq!(stand.flush(), []);
+    assert_eq!(stand.step(Input::Persisted { up_to: PersistSeq(2) }), []);
+    assert_eq!(stand.flush(), []);
+    assert_eq!(stand.sync(), []);
+    let parts = vec![Part::Write(write)];
+    assert_eq!(stand.flush(), [stand.message(2, parts.clone()), stand.message(3, parts)]);
+}
+
+#[test]
+fn w_acknowledgements_of_distinct_servers_make_it_done() {
+    let mut stand = Stand::serving(4, 3, 1);
+    let write = stand.own(1, 0, "x", Some("1"));
+    stand.put("x", "1");
+    stand.sync_and_flush();
+    let ack = Part::Ack(id_of(&write));
+    assert_eq!(stand.hear(node(2), ack.clone()), []);
+    assert_eq!(stand.hear(node(2), ack.clone()), []);
+    assert_eq!(stand.hear(node(3), ack.clone()), [written(1, &write, 3)]);
+    assert_eq!(stand.counter("trailing_writes"), 1);
+    assert_eq!(stand.hear(node(4), ack.clone()), []);
+    assert_eq!(stand.counter("trailing_writes"), 0);
+    assert_eq!(stand.hear(node(4), ack), []);
+    assert_eq!(stand.counter("stale_messages"), 1);
+}
+
+#[test]
+fn with_w_of_one_it_is_done_when_the_own_disk_has_it() {
+    let mut stand = Stand::serving(1, 1, 1);
+    let write = stand.own(1, 0, "x", None);
+    assert_eq!(
+        stand.request(Operation::delete(key("x"))),
+        [stand.bound(2), persist(FIRST, Record::Write(write.clone()))]
+    );
+    assert_eq!(stand.sync(), [written(1, &write, 1)]);
+    assert_eq!(stand.engine.next_deadline(), None);
+}
+
+#[test]
+fn an_acknowledgement_before_the_own_disk_counts_for_nothing() {
+    let mut stand = Stand::serving(2, 2, 1);
+    let write = stand.own(1, 0, "x", Some("1"));
+    stand.put("x", "1");
+    assert_eq!(stand.hear(node(2), Part::Ack(id_of(&write))), []);
+    assert_eq!(stand.sync(), []);
+    assert_eq!(stand.hear(node(2), Part::Ack(id_of(&write))), [written(1, &write, 2)]);
+}
+
+#[test]
+fn too_few_reachable_servers_make_it_unavailable_with_nothing_written() {
+    let mut stand = Stand::serving(3, 3, 1);
+    stand.down(node(3));
+    let reason = NotDone::Unavailable { reachable: 2, needed: 3 };
+    assert_eq!(stand.put("x", "1"), [refused(1, reason)]);
+    assert_eq!(stand.flush(), []);
+    assert_eq!(stand.engine.next_deadline(), None);
+}
+
+#[test]
+fn a_timeout_is_unknown_with_version_and_acks() {
+    let mut stand = Stand::serving(3, 3, 1);
+    let write = stand.own(1, 0, "x", Some("1"));
+    stand.put("x", "1");
+    stand.sync_and_flush();
+    stand.hear(node(2), Part::Ack(id_of(&write)));
+    stand.down(node(3));
+    assert_eq!(stand.wait_ms(4_999), []);
+    let version = Some(version_of(&write));
+    assert_eq!(stand.wait_ms(1), [unknown(1, version, 2, 3)]);
+    assert_eq!(stand.engine.next_deadline(), None);
+    assert_eq!(stand.get("x"), [stand::found(2, Some(&write), 1)]);
+}
+
+#[test]
+fn a_timeout_before_the_disk_has_it_tells_no_version() {
+    let mut stand = Stand::serving(1, 1, 1);
+    stand.put("x", "1");
+    assert_eq!(stand.wait_ms(5_000), [unknown(1, None, 0, 1)]);
+    assert_eq!(stand.sync(), []);
+}
+
+#[test]
+fn servers_that_do_not_answer_are_asked_again_ever_more_rarely() {
+    let mut stand = Stand::serving(3, 2, 1);
+    let write = stand.own(1, 0, "x", Some("1"));
+    stand.put("x", "1");
+    stand.sync_and_flush();
+    stand.hear(node(2), Part::Ack(id_of(&write)));
+    let parts = vec![Part::Write(write)];
+    let mut times = Vec::new();
+    for tenth in 1..=60 {
+        let effects = stand.wait_ms(100);
+        if !effects.is_empty() {
+            assert_eq!(effects, [stand.message(3, parts.clone())]);
+            times.push(tenth);
+        }
+    }
+    assert_eq!(times, [1, 3, 7, 15, 31]);
+    assert_eq!(stand.counter("trailing_writes"), 0);
+    assert_eq!(stand.counter("unfinished_writes"), 1);
+    assert_eq!(stand.engine.next_deadline(), None);
+}
+
+#[test]
+fn a_server_that_comes_back_is_sent_what_it_lacks_at_once() {
+    let mut stand = Stand::serving(3, 2, 1);
+    let write = stand.own(1, 0, "x", Some("1"));
+    stand.put("x", "1");
+    stand.sync_and_flush();
+    stand.hear(node(2), Part::Ack(id_of(&write)));
+    stand.down(node(3));
+    assert_eq!(stand.wait_ms(2_500), []);
+    stand.up(node(3));
+    let effects = stand::sends(stand.flush());
+    assert_eq!(effects.len(), 1);
+    let (to, message) = effects.into_iter().next().unwrap();
+    assert_eq!(to, node(3));
+    assert!(message.parts.contains(&Part::Write(write)));
+}
+
+#[test]
+fn many_writes_of_one_batch_make_one_message_for_each_peer() {
+    let mut stand = Stand::serving(3, 2, 1);
+    for n in 0..5 {
+        stand.put(&format!("k{n}"), "1");
+    }
+    let sent = stand::sends(stand.sync_and_flush());
+    let shape: Vec<_> =
+        sent.iter().map(|(to, message)| (to.number(), message.parts.len())).collect();
+    assert_eq!(shape, [(2, 5), (3, 5)]);
+}
+
+#[test]
+fn a_stamp_is_above_the_version_that_the_key_has() {
+    let mut stand = Stand::serving(2, 1, 1);
+    let ahead = theirs(1, time(9_000, 3), "x", "1");
+    stand.hear(node(2), Part::Repair(ahead));
+    stand.sync_and_flush();
+    stand.put("x", "2");
+    let own = stand::write((1, stand.life()), 1, time(9_000, 4), "x", Some("2"));
+    assert_eq!(stand.sync(), [written(1, &own, 1)]);
+}
+
+#[test]
+fn a_key_with_a_version_far_in_the_future_cannot_be_written() {
+    let mut stand = Stand::serving(2, 1, 1);
+    stand.hear(node(2), Part::Repair(theirs(1, time(60_000, 0), "x", "1")));
+    stand.sync_and_flush();
+    let reason = NotDone::ClockSkew { off_ms: -60_000, limit_ms: 10_000 };
+    let effects = stand.put("x", "2");
+    assert_eq!(effects, [refused(1, reason)]);
+    stand.put("y", "2");
+    let own = stand.own(1, 0, "y", Some("2"));
+    assert_eq!(stand.sync(), [written(2, &own, 1)]);
+    assert_eq!(stand.counter("skewed_stamps"), 1);
+}
+
+#[test]
+fn a_server_whose_clock_jumps_refuses_writes_until_it_is_back() {
+    let mut stand = Stand::serving(3, 1, 1);
+    stand.now.wall += Duration::from_secs(11);
+    let reason = NotDone::ClockSkew { off_ms: 11_000, limit_ms: 10_000 };
+    assert_eq!(stand.put("x", "1"), [refused(1, reason)]);
+    assert_eq!(stand.counter("refused_for_clock"), 1);
+    stand.now.wall -= Duration::from_secs(11);
+    let own = stand.own(1, 0, "x", Some("1"));
+    stand.put("x", "1");
+    assert_eq!(stand.sync(), [written(2, &own, 1)]);
+}
+
+#[test]
+fn enough_rejections_end_the_wait() {
+    let mut stand = Stand::serving(3, 2, 1);
+    let write = stand.own(1, 0, "x", Some("1"));
+    stand.put("x", "1");
+    stand.sync_and_flush();
+    let reject = Part::Reject(id_of(&write));
+    assert_eq!(stand.hear(node(2), reject.clone()), []);
+    let version = Some(version_of(&write));
+    assert_eq!(stand.hear(node(3), reject), [unknown(1, version, 1, 2)]);
+    assert_eq!(stand.engine.next_deadline(), None);
+}
+
+#[test]
+fn after_a_cancel_there_is_no_reply_but_the_write_goes_on() {
+    let mut stand = Stand::serving(2, 1, 1);
+    stand.put("x", "1");
+    assert_eq!(stand.step(Input::Cancel { id: RequestId(1) }), []);
+    let write = stand.own(1, 0, "x", Some("1"));
+    assert_eq!(stand.sync(), []);
+    assert_eq!(stand.flush(), [stand.message(2, vec![Part::Write(write)])]);
+}
+
+#[test]
+fn one_request_too_many_is_overloaded() {
+    let mut config = config(1, 1, 1);
+    config.limits.requests_max = 2;
+    let mut stand = Stand::serving_with(config);
+    stand.put("a", "1");
+    stand.put("b", "1");
+    let reason = NotDone::Overloaded { limit: 2 };
+    assert_eq!(stand.put("c", "1"), [refused(3, reason)]);
+    stand.sync();
+    assert_eq!(stand.put("c", "1").len(), 1);
+}
+
+#[test]
+fn too_many_bytes_in_hand_are_overloaded() {
+    let mut config = config(2, 2, 1);
+    config.limits.window_bytes_max = 1_000;
+    let mut stand = Stand::serving_with(config);
+    stand.put("a", &"x".repeat(2_000));
+    let reason = NotDone::Overloaded { limit: 65_536 };
+    assert_eq!(stand.put("b", "1"), [refused(2, reason)]);
+}
+
+#[test]
+fn of_too_many_unfinished_writes_the_oldest_is_given_up() {
+    let mut config = config(2, 1, 1);
+    config.limits.window_entries_max = 2;
+    let mut stand = Stand::serving_with(config);
+    for name in ["a", "b", "c"] {
+        stand.put(name, "1");
+    }
+    stand.sync_and_flush();
+    assert_eq!(stand.counter("trailing_writes"), 2);
+    assert_eq!(stand.counter("unfinished_writes"), 1);
+    let (b, c) = (stand.own(2, 1, "b", Some("1")), stand.own(3, 2, "c", Some("1")));
+    assert_eq!(stand.wait_ms(100), [stand.message(2, vec![Part::Write(b), Part::Write(c)])]);
+}
+
+#[test]
+fn the_longest_timeout_is_no_overflow() {
+    let mut stand = Stand::serving(2, 2, 1);
+    let options = RequestOptions {
+        timeout: Duration::MAX,
+        write_quorum: Some(Quorum::All),
+        ..RequestOptions::default()
+    };
+    stand.request_with(Operation::put(key("x"), value("1")), options);
+    stand.sync_and_flush();
+    assert_eq!(stand.wait_ms(100).len(), 1);
+}
