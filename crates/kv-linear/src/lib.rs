@@ -1,1 +1,70 @@
 //! The linearizable engine: total-order broadcast through a sequencer.
+//!
+//! Two types to read first: [`LinearEngine`], a server as a state machine without IO, and
+//! [`Message`], what servers say to each other. `kv_core::ConsistencyEngine` is how both are
+//! driven.
+//!
+//! A server hands its clients' requests to the sequencer, which gives each its place in one log
+//! and sends the log to all ([`Prepare`]). An entry is committed when W servers, the sequencer
+//! among them, hold it on disk; each server applies the committed entries in order, and answers
+//! its own clients as it comes to theirs. Reads are entries too.
+//!
+//! # Example
+//! ```
+//! use kv_core::local::LocalCluster;
+//! use kv_core::{ClusterConfig, Key, NodeId, Operation, Outcome, Quorum, Value};
+//! use kv_linear::LinearEngine;
+//!
+//! let [first, second, third] = [NodeId::new(1)?, NodeId::new(2)?, NodeId::new(3)?];
+//! let majority = Quorum::Majority;
+//! let cluster = ClusterConfig::new([first, second, third], majority, majority)?;
+//! let mut local = LocalCluster::<LinearEngine>::start(cluster, 7)?;
+//!
+//! let put = Operation::put(Key::new("colour")?, Value::new("green")?);
+//! assert!(matches!(local.execute(second, put), Some(Outcome::Done(_))));
+//! let get = Operation::get(Key::new("colour")?);
+//! let Some(Outcome::Done(done)) = local.execute(third, get) else {
+//!     panic!("nobody is down")
+//! };
+//! println!("{:?} at log index {:?}", done.answer, done.version);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod admission;
+mod checkpoint;
+mod core;
+mod dedup;
+mod dispatch;
+mod draft;
+mod engine;
+mod entry;
+mod epoch;
+mod follower;
+mod forward;
+mod founding;
+mod hold_back;
+mod intake;
+mod joining;
+mod journal;
+mod links;
+mod log;
+mod message;
+mod numbers;
+mod page;
+mod progress;
+mod record;
+mod recovery;
+mod replica;
+mod replication;
+mod report;
+mod request;
+mod sequencer;
+mod state_machine;
+mod support;
+mod transfer;
+
+pub use engine::LinearEngine;
+pub use entry::{Entry, EntryHeader, Origin};
+pub use epoch::{Epoch, LogIndex};
+pub use message::{Body, Forward, Message, Prepare};
+pub use record::Record;

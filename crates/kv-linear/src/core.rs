@@ -1,0 +1,200 @@
+//! What a server has in every role.
+
+use std::time::Duration;
+
+use kv_core::{
+    ClusterId, Effects, EngineConfig, HaltReason, Incarnation, NodeId, NotDone, Outcome,
+    PersistSeq, RequestId, SeedStream, Unknown,
+};
+
+use crate::epoch::{Epoch, LogIndex};
+use crate::forward::{Forwarder, Pending};
+use crate::journal::{Durable, Journal};
+use crate::links::Links;
+use crate::message::{Body, Message};
+use crate::page::PageBounds;
+use crate::record::Record;
+use crate::replica::Replica;
+
+pub(crate) type Out = Effects<Message, Record>;
+
+/// A server's state apart from its role.
+#[derive(Clone, Debug)]
+pub(crate) struct Core {
+    pub(crate) config: EngineConfig,
+    pub(crate) configuration_hash: u64,
+    pub(crate) seed: SeedStream,
+    pub(crate) identity: Option<Identity>,
+    pub(crate) journal: Journal,
+    pub(crate) replica: Replica,
+    pub(crate) forwarder: Forwarder,
+    pub(crate) links: Links,
+    pub(crate) counters: Counters,
+    /// When what has gathered is to be sent.
+    pub(crate) flush_at: Option<Duration>,
+    /// A broken invariant was found; nothing is done any more.
+    pub(crate) halted: bool,
+}
+
+/// Who a server is in its cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) cluster: ClusterId,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) epoch: Epoch,
+    /// The sequencer's life in which it founded the cluster or took this server in.
+    pub(crate) sequencer: Incarnation,
+    /// How many records of this are on their way to the disk.
+    pub(crate) unwritten: u32,
+}
+
+impl Identity {
+    pub(crate) const fn is_durable(&self) -> bool {
+        self.unwritten == 0
+    }
+}
+
+/// Things that happened, counted since the start.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) refused_messages: u64,
+    pub(crate) stray_messages: u64,
+    pub(crate) malformed: u64,
+    pub(crate) refused_requests: u64,
+    pub(crate) held_back: u64,
+    pub(crate) dropped: u64,
+    pub(crate) nacks: u64,
+    pub(crate) resends: u64,
+    pub(crate) checkpoints_sent: u64,
+    pub(crate) checkpoints_installed: u64,
+}
+
+impl Core {
+    pub(crate) fn new(mut config: EngineConfig, recovered: PersistSeq) -> Self {
+        let timing = &mut config.timing;
+        for wait in [&mut timing.resend_min, &mut timing.resend_max, &mut timing.heartbeat] {
+            *wait = (*wait).max(WAIT_MIN);
+        }
+        Self {
+            configuration_hash: config.cluster.hash(),
+            seed: SeedStream::new(config.seed),
+            config,
+            identity: None,
+            journal: Journal::following(recovered),
+            replica: Replica::empty(),
+            forwarder: Forwarder::new(),
+            links: Links::default(),
+            counters: Counters::default(),
+            flush_at: None,
+            halted: false,
+        }
+    }
+
+    pub(crate) const fn node(&self) -> NodeId {
+        self.config.node
+    }
+
+    /// The server that gives places in the log: the lowest of the voters.
+    pub(crate) fn sequencer(&self) -> NodeId {
+        let lowest = self.config.cluster.voters().first();
+        lowest.copied().unwrap_or(self.config.node)
+    }
+
+    /// The epoch that this server is in.
+    pub(crate) fn epoch(&self) -> Epoch {
+        let first = Epoch::first(self.sequencer());
+        self.identity.map_or(first, |identity| identity.epoch)
+    }
+
+    /// The random half of a further life.
+    pub(crate) fn draw_nonce(&mut self) -> u32 {
+        u32::try_from(self.seed.next_u64() >> 32).unwrap_or(u32::MAX)
+    }
+
+    pub(crate) fn peers(&self) -> Vec<NodeId> {
+        self.config.cluster.peers_of(self.config.node).collect()
+    }
+
+    pub(crate) fn send(&self, to: NodeId, body: Body, out: &mut Out) {
+        let identity = self.identity.as_ref();
+        let message = Message {
+            cluster: identity.map(|identity| identity.cluster),
+            configuration: self.configuration_hash,
+            incarnation: identity.map_or(Incarnation::UNKNOWN, |identity| identity.incarnation),
+            body,
+        };
+        out.send(to, message);
+    }
+
+    pub(crate) fn persist(&mut self, record: Record, durable: Durable, out: &mut Out) {
+        self.journal.persist(record, durable, out);
+    }
+
+    /// Has a timeout stepped at once, so that what came together goes out together.
+    pub(crate) fn flush_soon(&mut self, now: Duration) {
+        self.flush_at = Some(self.flush_at.map_or(now, |at| at.min(now)));
+    }
+
+    /// Applies what is committed and on disk, and answers the clients that wait for it.
+    pub(crate) fn deliver(&mut self, out: &mut Out) {
+        let node = self.config.node;
+        let own = self.identity.map(|identity| (node, identity.incarnation));
+        let bounds = PageBounds::of(&self.config.limits);
+        while let Some(delivered) = self.replica.deliver_next(own, bounds) {
+            if own != Some((delivered.origin.server, delivered.origin.incarnation)) {
+                continue;
+            }
+            let Some(outcome) = delivered.outcome else {
+                continue;
+            };
+            if let Some(pending) = self.forwarder.settle(delivered.origin.number) {
+                out.reply(pending.id, outcome);
+            }
+        }
+        self.replica.trim(self.config.limits.log_bytes_max);
+    }
+
+    pub(crate) fn refuse(&mut self, id: RequestId, reason: NotDone, out: &mut Out) {
+        self.counters.refused_requests += 1;
+        out.reply(id, Outcome::NotDone(reason));
+    }
+
+    /// Answers a request whose time is up; `acks` servers are known to hold it.
+    pub(crate) fn reply_expired(&self, pending: &Pending, acks: u16, out: &mut Out) {
+        let needed = self.config.cluster.write_quorum();
+        let outcome = if pending.sent && !pending.read_only {
+            Outcome::Unknown(Unknown { version: None, acks, needed })
+        } else {
+            Outcome::NotDone(NotDone::TimedOut { answered: acks, needed })
+        };
+        out.reply(pending.id, outcome);
+    }
+
+    /// Stops this server: a peer's log and its own differ where they must not.
+    pub(crate) fn halt(&mut self, peer: NodeId, index: LogIndex, out: &mut Out) {
+        self.halted = true;
+        let reason = HaltReason::LogsDiffer { peer, index: index.0 };
+        tracing::error!(%reason, "halting");
+        out.halt(reason);
+    }
+
+    /// Whether the record of who this server is has come to the disk.
+    pub(crate) fn is_durable(&self) -> bool {
+        self.identity.as_ref().is_some_and(Identity::is_durable)
+    }
+
+    /// Begins another life with the log that this server has.
+    pub(crate) fn renew(&mut self, highest: Incarnation, out: &mut Out) {
+        let nonce = self.draw_nonce();
+        let Some(identity) = &mut self.identity else {
+            return;
+        };
+        let incarnation = Incarnation::following(highest.max(identity.incarnation), nonce);
+        identity.incarnation = incarnation;
+        identity.unwritten += 1;
+        self.persist(Record::Renewed { incarnation }, Durable::Identity, out);
+    }
+}
+
+/// Waits are at least this long, so that a timeout always ends with a later deadline.
+const WAIT_MIN: Duration = Duration::from_millis(1);

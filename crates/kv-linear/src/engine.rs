@@ -1,0 +1,338 @@
+//! The engine: who a server is, and which of its parts takes which input.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kv_core::{
+    AdminCommand, Checkpoint, ConsistencyEngine, Effects, EngineConfig, Feature, Incarnation,
+    Input, NodeId, NotDone, Now, PersistSeq, RecoverError, RequestId, StagedCheckpoint, Status,
+    Waiting,
+};
+
+use crate::checkpoint;
+use crate::core::{Core, Out};
+use crate::follower::Follower;
+use crate::founding::Founding;
+use crate::joining::Joining;
+use crate::journal::Durable;
+use crate::message::{Body, Message};
+use crate::record::Record;
+use crate::recovery::Recovery;
+use crate::sequencer::Sequencer;
+
+/// One server of a linearizable cluster.
+///
+/// The lowest of the voters is the sequencer. It founds the cluster when it starts empty and
+/// enough of its peers are empty too; the others join it. Epochs are fixed for now: while the
+/// sequencer is away, the cluster serves nothing, and a sequencer that lost its memory, or that
+/// restarted with its disk beside other servers, serves no more until all servers restart empty.
+/// A cluster of one server goes on with its disk in a new generation of its epoch.
+#[derive(Clone, Debug)]
+pub struct LinearEngine {
+    pub(crate) core: Core,
+    pub(crate) role: Role,
+    /// The peers' lives as the disk has them.
+    pub(crate) lives: BTreeMap<NodeId, Incarnation>,
+}
+
+/// What a server does in its cluster.
+#[derive(Clone, Debug)]
+pub(crate) enum Role {
+    /// Nothing was stepped yet.
+    Unstarted,
+    Founding(Founding),
+    Joining(Joining),
+    Sequencer(Box<Sequencer>),
+    Follower(Box<Follower>),
+    /// A sequencer that may not go on.
+    Retired(Waiting),
+}
+
+impl ConsistencyEngine for LinearEngine {
+    const NAME: &'static str = "linearizable";
+
+    type Message = Message;
+    type Record = Record;
+
+    fn recover(
+        config: EngineConfig,
+        checkpoint: Option<Checkpoint>,
+        records: impl IntoIterator<Item = (PersistSeq, Record)>,
+    ) -> Result<Self, RecoverError> {
+        let mut recovery = Recovery::new(config, checkpoint)?;
+        for (seq, record) in records {
+            recovery.replay(seq, record)?;
+        }
+        let (core, lives) = recovery.finish();
+        Ok(Self { core, role: Role::Unstarted, lives })
+    }
+
+    fn step(&mut self, now: Now, input: Input<Message>, out: &mut Effects<Message, Record>) {
+        if self.core.halted {
+            return;
+        }
+        self.start(now.mono, out);
+        match input {
+            Input::Request { id, op, options } => {
+                self.on_request(now.mono, (id, op, &options), out)
+            }
+            Input::Cancel { id } => self.core.forwarder.cancel(id),
+            Input::Admin { id, command } => self.on_admin(id, command, out),
+            Input::Message { from, message } => self.on_message(now.mono, from, message, out),
+            Input::PeerUp { peer, .. } => self.on_peer_up(now.mono, peer, out),
+            Input::PeerDown { peer } => self.on_peer_down(now.mono, peer, out),
+            Input::Persisted { up_to } => self.on_persisted(now.mono, up_to, out),
+            // The log is trimmed by its size alone.
+            Input::CheckpointWritten { .. } => {}
+            Input::CheckpointInstalled { from, checkpoint } => {
+                self.on_checkpoint(from, checkpoint, out);
+            }
+            Input::Timeout => self.on_timeout(now, out),
+        }
+        if cfg!(debug_assertions) {
+            self.check_invariants();
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Duration> {
+        if self.core.halted {
+            return None;
+        }
+        let role = match &self.role {
+            Role::Unstarted => Some(Duration::ZERO),
+            Role::Founding(founding) => founding.next_deadline(),
+            Role::Joining(joining) => Some(joining.next_deadline()),
+            Role::Sequencer(sequencer) => sequencer.next_deadline(),
+            Role::Follower(_) | Role::Retired(_) => None,
+        };
+        let gathered = self.core.flush_at;
+        let requests = self.core.forwarder.next_alarm();
+        role.into_iter().chain(gathered).chain(requests).min()
+    }
+
+    fn checkpoint(&self) -> Checkpoint {
+        checkpoint::view(&self.core, self.known_lives())
+    }
+
+    fn status(&self) -> Status {
+        self.describe()
+    }
+
+    fn fingerprint(&self) -> u64 {
+        self.hash_log()
+    }
+}
+
+impl LinearEngine {
+    /// Takes up a role, at the first step of this process.
+    fn start(&mut self, now: Duration, out: &mut Out) {
+        if !matches!(self.role, Role::Unstarted) {
+            return;
+        }
+        let core = &mut self.core;
+        let is_sequencer = core.node() == core.sequencer();
+        self.role = match core.identity {
+            None if is_sequencer => Role::Founding(Founding::start(core, now)),
+            None => Role::Joining(Joining::start(core, now)),
+            Some(_) if is_sequencer => return self.restart_sequencer(now, out),
+            Some(identity) => {
+                core.renew(identity.incarnation, out);
+                Role::Follower(Box::default())
+            }
+        };
+        self.try_to_found(now, out);
+    }
+
+    /// A sequencer restarts with its disk. It must not go on in its epoch, since its peers may
+    /// hold entries of it that never came to its disk; a new generation needs them to take part.
+    /// Without peers there is nobody who could.
+    fn restart_sequencer(&mut self, now: Duration, out: &mut Out) {
+        let core = &mut self.core;
+        let node = core.node();
+        let alone = core.config.cluster.nodes() == 1;
+        let epoch = core.epoch().next_generation().filter(|_| alone);
+        let (Some(epoch), Some(identity)) = (epoch, core.identity.as_mut()) else {
+            self.role = Role::Retired(Waiting::SequencerRestarted { node });
+            return;
+        };
+        identity.epoch = epoch;
+        identity.unwritten += 1;
+        core.persist(Record::Opened { epoch }, Durable::Identity, out);
+        core.renew(Incarnation::UNKNOWN, out);
+        let sequencer = Sequencer::start(core, now, &self.lives, Vec::new());
+        self.role = Role::Sequencer(Box::new(sequencer));
+    }
+
+    pub(crate) fn try_to_found(&mut self, now: Duration, out: &mut Out) {
+        let Role::Founding(founding) = &self.role else {
+            return;
+        };
+        let Some(members) = founding.found(&mut self.core, out) else {
+            return;
+        };
+        let lives = members.iter().map(|member| (member.node, member.incarnation));
+        self.lives = lives.collect();
+        let sequencer = Sequencer::start(&self.core, now, &self.lives, members);
+        self.role = Role::Sequencer(Box::new(sequencer));
+    }
+
+    fn on_admin(&mut self, id: RequestId, command: AdminCommand, out: &mut Out) {
+        match command {
+            AdminCommand::Forget { .. } => {
+                self.core.refuse(id, NotDone::NotSupported(Feature::Admin), out);
+            }
+        }
+    }
+
+    fn on_peer_up(&mut self, now: Duration, peer: NodeId, out: &mut Out) {
+        if !self.is_peer(peer) {
+            return;
+        }
+        let core = &mut self.core;
+        core.links.up(peer);
+        match &mut self.role {
+            Role::Founding(founding) => founding.on_peer_up(core, peer, out),
+            Role::Joining(joining) => joining.on_peer_up(core, peer, out),
+            Role::Sequencer(sequencer) => sequencer.on_peer_up(core, now, peer),
+            Role::Follower(_) if peer == core.sequencer() => {
+                Follower::acknowledge(core, out);
+                core.forwarder.send_all_again();
+                core.flush_soon(now);
+            }
+            Role::Retired(waiting) => {
+                let waiting = *waiting;
+                core.send(peer, Body::NotServing { waiting }, out);
+            }
+            Role::Follower(_) | Role::Unstarted => {}
+        }
+    }
+
+    fn on_peer_down(&mut self, now: Duration, peer: NodeId, out: &mut Out) {
+        if !self.is_peer(peer) {
+            return;
+        }
+        self.core.links.down(peer);
+        match &mut self.role {
+            Role::Founding(founding) => founding.on_peer_away(peer),
+            Role::Sequencer(sequencer) => {
+                sequencer.on_peer_down(peer);
+                self.core.flush_soon(now);
+            }
+            Role::Follower(follower) => follower.forward(&mut self.core, out),
+            Role::Joining(_) | Role::Retired(_) | Role::Unstarted => {}
+        }
+        self.try_to_found(now, out);
+    }
+
+    fn on_persisted(&mut self, now: Duration, up_to: PersistSeq, out: &mut Out) {
+        let durable_before = self.core.replica.durable();
+        while let Some(durable) = self.core.journal.pop_durable(up_to) {
+            self.on_durable(now, durable, out);
+        }
+        if self.core.replica.durable() > durable_before {
+            match &mut self.role {
+                Role::Sequencer(sequencer) => sequencer.advance_commit(&mut self.core, now, out),
+                Role::Follower(_) => Follower::acknowledge(&self.core, out),
+                Role::Founding(_) | Role::Joining(_) | Role::Retired(_) | Role::Unstarted => {}
+            }
+        }
+    }
+
+    fn on_durable(&mut self, now: Duration, durable: Durable, out: &mut Out) {
+        let core = &mut self.core;
+        if let (Durable::Identity, Some(identity)) = (durable, core.identity.as_mut()) {
+            identity.unwritten = identity.unwritten.saturating_sub(1);
+        }
+        if let Durable::PeerLife { peer, incarnation } = durable {
+            self.lives.insert(peer, incarnation);
+        }
+        match (&mut self.role, durable) {
+            (Role::Sequencer(sequencer), Durable::Identity) if core.is_durable() => {
+                sequencer.on_identity_durable(core, now, out);
+                sequencer.advance_commit(core, now, out);
+            }
+            (Role::Sequencer(sequencer), Durable::PeerLife { peer, incarnation }) => {
+                sequencer.on_life_durable(core, now, peer, incarnation);
+                sequencer.advance_commit(core, now, out);
+            }
+            (Role::Sequencer(_), Durable::Log { last }) => core.replica.note_durable(last),
+            (Role::Follower(_), Durable::Identity) => Follower::acknowledge(core, out),
+            (Role::Follower(_), Durable::Log { last }) => Follower::on_log_durable(core, last, out),
+            (Role::Follower(follower), Durable::Installed) => follower.on_installed(core, out),
+            (
+                Role::Unstarted
+                | Role::Founding(_)
+                | Role::Joining(_)
+                | Role::Sequencer(_)
+                | Role::Follower(_)
+                | Role::Retired(_),
+                Durable::Identity
+                | Durable::PeerLife { .. }
+                | Durable::Log { .. }
+                | Durable::Staged
+                | Durable::Installed,
+            ) => {}
+        }
+    }
+
+    fn on_checkpoint(&mut self, from: NodeId, checkpoint: StagedCheckpoint, out: &mut Out) {
+        match &mut self.role {
+            Role::Follower(follower) => {
+                follower.on_checkpoint(&mut self.core, from, checkpoint, out);
+            }
+            Role::Unstarted
+            | Role::Founding(_)
+            | Role::Joining(_)
+            | Role::Sequencer(_)
+            | Role::Retired(_) => self.core.counters.stray_messages += 1,
+        }
+    }
+
+    fn on_timeout(&mut self, now: Now, out: &mut Out) {
+        self.expire(now.mono, out);
+        let core = &mut self.core;
+        match &mut self.role {
+            Role::Founding(founding) => founding.on_timeout(core, now.mono, out),
+            Role::Joining(joining) => joining.on_timeout(core, now.mono, out),
+            Role::Sequencer(sequencer) => {
+                sequencer.sequence(core, now.wall, out);
+                sequencer.on_timeout(core, now.mono, out);
+                sequencer.replicate(core, now.mono, out);
+            }
+            Role::Follower(follower) => follower.forward(core, out),
+            Role::Retired(_) | Role::Unstarted => {}
+        }
+        self.try_to_found(now.mono, out);
+        // All that had gathered is on its way, as far as it may be.
+        self.core.flush_at = None;
+    }
+
+    /// Answers the requests whose time is up.
+    fn expire(&mut self, now: Duration, out: &mut Out) {
+        while let Some((_, pending)) = self.core.forwarder.pop_expired(now) {
+            self.core.reply_expired(&pending, 1, out);
+        }
+    }
+
+    /// What this server waits for, if it does not serve.
+    pub(crate) fn waiting(&self) -> Option<Waiting> {
+        match &self.role {
+            Role::Unstarted => Some(Waiting::Joining),
+            Role::Founding(founding) => Some(founding.waiting(&self.core)),
+            Role::Joining(joining) => Some(joining.waiting(&self.core)),
+            // Until its founding is on disk, requests wait in its queue.
+            Role::Sequencer(_) => None,
+            Role::Follower(follower) => follower.waiting(&self.core),
+            Role::Retired(waiting) => Some(*waiting),
+        }
+    }
+
+    pub(crate) fn is_peer(&self, node: NodeId) -> bool {
+        node != self.core.node() && self.core.config.cluster.contains(node)
+    }
+
+    /// The peers' lives as the disk has them, ascending.
+    fn known_lives(&self) -> Vec<(NodeId, Incarnation)> {
+        self.lives.iter().map(|(peer, life)| (*peer, *life)).collect()
+    }
+}

@@ -1,0 +1,56 @@
+//! Which peers can be reached, and which are refused.
+
+use std::collections::BTreeSet;
+
+use kv_core::NodeId;
+
+/// What the driver's hints and the heads of messages say of the peers.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Links {
+    connected: BTreeSet<NodeId>,
+    mismatched: BTreeSet<NodeId>,
+    warned: BTreeSet<NodeId>,
+}
+
+impl Links {
+    pub(crate) fn up(&mut self, peer: NodeId) {
+        self.connected.insert(peer);
+    }
+
+    pub(crate) fn down(&mut self, peer: NodeId) {
+        self.connected.remove(&peer);
+        self.warned.remove(&peer);
+    }
+
+    pub(crate) fn is_connected(&self, peer: NodeId) -> bool {
+        self.connected.contains(&peer)
+    }
+
+    /// The connected peers, ascending.
+    pub(crate) fn connected(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.connected.iter().copied()
+    }
+
+    /// How many peers are connected and of the same cluster.
+    pub(crate) fn reachable(&self) -> u16 {
+        let count = self.connected.difference(&self.mismatched).count();
+        u16::try_from(count).unwrap_or(u16::MAX)
+    }
+
+    /// Notes that a peer is of another cluster or configuration; true if that is worth a warning.
+    pub(crate) fn mismatch(&mut self, peer: NodeId) -> bool {
+        self.mismatched.insert(peer);
+        self.warned.insert(peer)
+    }
+
+    /// Notes that a peer is of the same cluster, or of none.
+    pub(crate) fn matches(&mut self, peer: NodeId) {
+        if !self.mismatched.is_empty() {
+            self.mismatched.remove(&peer);
+        }
+    }
+
+    pub(crate) fn is_mismatched(&self, peer: NodeId) -> bool {
+        self.mismatched.contains(&peer)
+    }
+}

@@ -1,0 +1,157 @@
+//! The log: entries in one order, chained by their hashes.
+
+use std::collections::VecDeque;
+
+use kv_core::wire_struct;
+
+use crate::entry::Entry;
+use crate::epoch::LogIndex;
+
+/// The part of the log that a server keeps: everything after `base`. It knows nothing of what the
+/// operations in it do.
+#[derive(Clone, Debug)]
+pub(crate) struct Log {
+    base: Position,
+    entries: VecDeque<Entry>,
+    size_bytes: usize,
+}
+
+/// A place in the log with what identifies everything up to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Position {
+    pub(crate) index: LogIndex,
+    pub(crate) hash: u64,
+    pub(crate) log_time_ms: u64,
+}
+
+wire_struct!(Position { index, hash, log_time_ms });
+
+impl Log {
+    pub(crate) const fn starting_after(base: Position) -> Self {
+        Self { base, entries: VecDeque::new(), size_bytes: 0 }
+    }
+
+    /// The place before the first entry that is kept.
+    pub(crate) const fn base(&self) -> Position {
+        self.base
+    }
+
+    /// The place of the last entry.
+    pub(crate) fn last(&self) -> Position {
+        self.entries.back().map_or(self.base, Position::of)
+    }
+
+    pub(crate) const fn size_bytes(&self) -> usize {
+        self.size_bytes
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Appends the entry that follows the last one.
+    pub(crate) fn append(&mut self, entry: Entry) {
+        let last = self.last();
+        assert_eq!(entry.index(), last.index.next());
+        assert_eq!(entry.header().previous_hash, last.hash);
+        assert!(entry.header().log_time_ms >= last.log_time_ms);
+        self.size_bytes += entry.size_bytes();
+        self.entries.push_back(entry);
+    }
+
+    pub(crate) fn entry(&self, index: LogIndex) -> Option<&Entry> {
+        self.entries.get(self.offset(index)?)
+    }
+
+    /// The hash of the log up to `index`; `None` beyond the last entry and before the base.
+    pub(crate) fn hash_at(&self, index: LogIndex) -> Option<u64> {
+        if index == self.base.index {
+            return Some(self.base.hash);
+        }
+        self.entry(index).map(Entry::hash)
+    }
+
+    /// The entries from `index` on, which must not be before the base.
+    pub(crate) fn from(&self, index: LogIndex) -> impl Iterator<Item = &Entry> {
+        let offset = self.offset(index).unwrap_or(self.entries.len());
+        self.entries.range(offset.min(self.entries.len())..)
+    }
+
+    /// Forgets the oldest entry and makes it the base.
+    pub(crate) fn trim_first(&mut self) -> Option<Entry> {
+        let entry = self.entries.pop_front()?;
+        self.size_bytes -= entry.size_bytes();
+        self.base = Position::of(&entry);
+        Some(entry)
+    }
+
+    fn offset(&self, index: LogIndex) -> Option<usize> {
+        let offset = index.0.checked_sub(self.base.index.0)?.checked_sub(1)?;
+        usize::try_from(offset).ok()
+    }
+}
+
+impl Position {
+    pub(crate) const fn of(entry: &Entry) -> Self {
+        Self { index: entry.index(), hash: entry.hash(), log_time_ms: entry.header().log_time_ms }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use kv_core::{Incarnation, NodeId};
+
+    use super::*;
+    use crate::entry::{EntryHeader, Origin};
+    use crate::epoch::Epoch;
+
+    fn following(log: &Log) -> Entry {
+        let last = log.last();
+        let header = EntryHeader {
+            index: last.index.next(),
+            epoch: Epoch::first(NodeId::FIRST),
+            log_time_ms: last.log_time_ms,
+            origin: Origin {
+                server: NodeId::FIRST,
+                incarnation: Incarnation(1),
+                number: last.index.0 + 1,
+                settled_below: 1,
+            },
+            previous_hash: last.hash,
+        };
+        Entry::new(header, &Bytes::from_static(b"x"))
+    }
+
+    fn log_of(count: u64) -> Log {
+        let mut log = Log::starting_after(Position::default());
+        for _ in 0..count {
+            log.append(following(&log));
+        }
+        log
+    }
+
+    #[test]
+    fn trimming_keeps_the_chain() {
+        let mut log = log_of(5);
+        let whole = log.clone();
+        assert_eq!(log.trim_first().map(|entry| entry.index()), Some(LogIndex(1)));
+        assert_eq!(log.trim_first().map(|entry| entry.index()), Some(LogIndex(2)));
+        assert_eq!(log.base().index, LogIndex(2));
+        assert_eq!(log.last(), whole.last());
+        assert_eq!(log.hash_at(LogIndex(1)), None);
+        assert_eq!(log.hash_at(LogIndex(2)), whole.hash_at(LogIndex(2)));
+        assert_eq!(log.entry(LogIndex(2)), None);
+        let rest: Vec<_> = log.from(LogIndex(4)).map(|entry| entry.index().0).collect();
+        assert_eq!(rest, [4, 5]);
+        assert_eq!(log.from(LogIndex(6)).count(), 0);
+        assert_eq!(log.size_bytes(), whole.size_bytes() / 5 * 3);
+    }
+
+    #[test]
+    #[should_panic(expected = "left == right")]
+    fn an_entry_from_elsewhere_is_not_appended() {
+        let mut log = log_of(2);
+        log.append(following(&log_of(1)));
+    }
+}

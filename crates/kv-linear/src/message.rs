@@ -1,0 +1,131 @@
+//! What servers say to each other.
+
+use bytes::Bytes;
+use kv_core::{ClusterId, Incarnation, NotDone, Waiting, wire_enum, wire_struct};
+
+use crate::entry::Entry;
+use crate::epoch::{Epoch, LogIndex};
+
+/// A message with what tells its sender's cluster and life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// The sender's cluster; `None` while it is empty.
+    pub cluster: Option<ClusterId>,
+    /// [`kv_core::ClusterConfig::hash`] of the sender's configuration.
+    pub configuration: u64,
+    /// The sender's life; [`Incarnation::UNKNOWN`] while it is empty.
+    pub incarnation: Incarnation,
+    /// What it says.
+    pub body: Body,
+}
+
+wire_struct!(Message { cluster, configuration, incarnation, body });
+
+/// What a message says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// An empty sequencer asks what the receiver holds.
+    Hello {
+        /// Names the sequencer's life.
+        nonce: u64,
+    },
+    /// The answer of a server that holds a cluster's log, which the message's head names.
+    Holding,
+    /// An empty server asks to be taken in.
+    Join {
+        /// Names the server's life.
+        nonce: u64,
+        /// The nonce of the Hello that this answers; 0 if none was heard.
+        asked: u64,
+    },
+    /// The sequencer takes an empty server in.
+    Welcome {
+        /// The nonce of the Join that this answers.
+        nonce: u64,
+        /// The highest life that is known of the receiver; it takes the one after.
+        highest: Incarnation,
+    },
+    /// The sequencer's new entries and its commit.
+    Prepare(Prepare),
+    /// A follower holds the log up to here on its disk, in the life that the message's head names.
+    Ack {
+        /// The sequencer's epoch.
+        epoch: Epoch,
+        /// The last entry on disk.
+        durable: LogIndex,
+    },
+    /// A follower lacks entries.
+    Nack {
+        /// The sequencer's epoch.
+        epoch: Epoch,
+        /// The last entry that it has without a gap.
+        last: LogIndex,
+    },
+    /// Requests for the sequencer.
+    Forward(Forward),
+    /// Requests that the sequencer has not given a place, and never will.
+    Refuse {
+        /// The sequencer's epoch.
+        epoch: Epoch,
+        /// The life of the receiver that forwarded them.
+        receiver: Incarnation,
+        /// Each request's number and why it was refused.
+        requests: Vec<(u64, NotDone)>,
+    },
+    /// The sequencer serves nobody, for this reason.
+    NotServing {
+        /// Why.
+        waiting: Waiting,
+    },
+    /// A message was refused: the servers are of different clusters or configurations, as the
+    /// head shows.
+    Refused,
+}
+
+wire_enum!(Body, "message of the linearizable engine", {
+    0 => Hello { nonce },
+    1 => Holding,
+    2 => Join { nonce, asked },
+    3 => Welcome { nonce, highest },
+    4 => Prepare(prepare),
+    5 => Ack { epoch, durable },
+    6 => Nack { epoch, last },
+    7 => Forward(forward),
+    8 => Refuse { epoch, receiver, requests },
+    9 => NotServing { waiting },
+    10 => Refused,
+});
+
+/// Entries from the sequencer, in order; none in a heartbeat.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prepare {
+    /// The sequencer's epoch.
+    pub epoch: Epoch,
+    /// The life of the receiver whose acknowledgements the sequencer counts.
+    pub receiver: Incarnation,
+    /// The place before the first entry.
+    pub previous: LogIndex,
+    /// The hash of the log up to there.
+    pub previous_hash: u64,
+    /// The entries.
+    pub entries: Vec<Entry>,
+    /// Entries up to here are committed.
+    pub commit: LogIndex,
+    /// The last entry that was sent to the receiver, so that it notices a lost one while idle.
+    pub last: LogIndex,
+}
+
+wire_struct!(Prepare { epoch, receiver, previous, previous_hash, entries, commit, last });
+
+/// Requests of one server's clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forward {
+    /// The epoch whose sequencer is meant; no other may give the requests a place.
+    pub epoch: Epoch,
+    /// The sender never sends a number below this one again.
+    pub settled_below: u64,
+    /// Each request's number and the byte form of its operation.
+    pub requests: Vec<(u64, Bytes)>,
+}
+
+wire_struct!(Forward { epoch, settled_below, requests });

@@ -1,0 +1,207 @@
+//! How far one follower is, as the sequencer sees it.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use kv_core::{Incarnation, Timing};
+
+use crate::epoch::LogIndex;
+use crate::forward::Backoff;
+use crate::intake::Intake;
+
+/// The sequencer's account of one follower.
+#[derive(Clone, Debug)]
+pub(crate) struct Progress {
+    /// The follower's life as this server's disk has it; acknowledgements of older ones do not
+    /// count.
+    pub(crate) incarnation: Incarnation,
+    /// A newer life on its way to the disk, with what it acknowledged.
+    pub(crate) noting: Option<(Incarnation, LogIndex)>,
+    /// What the present life has acknowledged; `None` until it has said anything.
+    pub(crate) acked: Option<LogIndex>,
+    /// The next entry to send.
+    pub(crate) next: LogIndex,
+    /// The messages on their way: the last entry of each, and its bytes.
+    in_flight: VecDeque<(LogIndex, usize)>,
+    in_flight_bytes: usize,
+    resend_at: Option<Duration>,
+    backoff: Backoff,
+    /// When something was last sent on this connection.
+    pub(crate) sent_at: Option<Duration>,
+    /// The highest commit that was sent.
+    pub(crate) commit_sent: LogIndex,
+    /// No checkpoint is sent before this.
+    pub(crate) checkpoint_not_before: Duration,
+    pub(crate) checkpoint_backoff: Backoff,
+    /// The requests that it forwarded.
+    pub(crate) intake: Intake,
+}
+
+impl Progress {
+    pub(crate) const fn new(timing: &Timing, incarnation: Incarnation) -> Self {
+        Self {
+            incarnation,
+            noting: None,
+            acked: None,
+            next: LogIndex(1),
+            in_flight: VecDeque::new(),
+            in_flight_bytes: 0,
+            resend_at: None,
+            backoff: Backoff { wait: timing.resend_min, wait_max: timing.resend_max },
+            sent_at: None,
+            commit_sent: LogIndex::ZERO,
+            checkpoint_not_before: Duration::ZERO,
+            checkpoint_backoff: Backoff {
+                wait: timing.resend_max,
+                wait_max: timing.resend_max.saturating_mul(16),
+            },
+            intake: Intake::new(),
+        }
+    }
+
+    /// What the present life has acknowledged.
+    pub(crate) fn acked(&self) -> LogIndex {
+        self.acked.unwrap_or(LogIndex::ZERO)
+    }
+
+    /// Goes over to another life of the follower, whose disk holds the log up to `durable`.
+    pub(crate) fn begin_life(&mut self, incarnation: Incarnation, durable: LogIndex) {
+        assert!(incarnation > self.incarnation);
+        self.incarnation = incarnation;
+        self.noting = None;
+        self.acked = Some(durable);
+        self.intake = Intake::new();
+        self.checkpoint_not_before = Duration::ZERO;
+        self.rewind(durable);
+    }
+
+    /// Takes an acknowledgement of the present life; true if it is the first or brings progress.
+    pub(crate) fn acknowledge(
+        &mut self,
+        timing: &Timing,
+        now: Duration,
+        durable: LogIndex,
+    ) -> bool {
+        let first = self.acked.is_none();
+        if !first && durable <= self.acked() {
+            return false;
+        }
+        self.acked = Some(durable);
+        if first || self.next <= durable {
+            self.rewind(durable);
+        }
+        while self.in_flight.front().is_some_and(|(last, _)| *last <= durable) {
+            if let Some((_, bytes)) = self.in_flight.pop_front() {
+                self.in_flight_bytes -= bytes;
+            }
+        }
+        self.backoff.wait = timing.resend_min;
+        let waits = !self.in_flight.is_empty();
+        self.resend_at = waits.then(|| now.saturating_add(self.backoff.wait));
+        true
+    }
+
+    /// Sends next what follows `have`.
+    pub(crate) fn rewind(&mut self, have: LogIndex) {
+        self.next = have.next();
+        self.in_flight.clear();
+        self.in_flight_bytes = 0;
+        self.resend_at = None;
+    }
+
+    /// Notes a message with entries up to `last`.
+    pub(crate) fn note_sent(&mut self, now: Duration, last: LogIndex, bytes: usize) {
+        self.next = last.next();
+        self.in_flight.push_back((last, bytes));
+        self.in_flight_bytes += bytes;
+        let resend_at = now.saturating_add(self.backoff.wait);
+        self.resend_at = Some(self.resend_at.unwrap_or(resend_at));
+    }
+
+    /// The bytes of entries that were sent and are not acknowledged.
+    pub(crate) const fn in_flight_bytes(&self) -> usize {
+        self.in_flight_bytes
+    }
+
+    /// Goes back to the first entry that is not acknowledged if its time has come.
+    pub(crate) fn rewind_if_due(&mut self, now: Duration) -> bool {
+        let due = self.resend_at.is_some_and(|at| at <= now);
+        if due {
+            self.backoff.double();
+            self.rewind(self.acked());
+        }
+        due
+    }
+
+    /// The follower cannot be reached: nothing is on its way, and there is nothing to wait for.
+    pub(crate) fn pause(&mut self) {
+        self.rewind(self.acked());
+    }
+
+    /// The follower can be reached again.
+    pub(crate) fn resume(&mut self, timing: &Timing) {
+        self.backoff.wait = timing.resend_min;
+        self.commit_sent = LogIndex::ZERO;
+        self.sent_at = None;
+        self.rewind(self.acked());
+    }
+
+    pub(crate) const fn resend_at(&self) -> Option<Duration> {
+        self.resend_at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn timing() -> Timing {
+        Timing { resend_min: MS * 10, resend_max: MS * 25, ..Timing::default() }
+    }
+
+    fn progress() -> Progress {
+        let mut progress = Progress::new(&timing(), Incarnation(1));
+        progress.acknowledge(&timing(), MS, LogIndex(0));
+        progress
+    }
+
+    #[test]
+    fn an_acknowledgement_frees_what_it_covers() {
+        let mut progress = progress();
+        progress.note_sent(MS, LogIndex(2), 100);
+        progress.note_sent(MS, LogIndex(5), 50);
+        assert!(progress.acknowledge(&timing(), MS, LogIndex(3)));
+        assert_eq!(progress.in_flight_bytes(), 50);
+        assert!(!progress.acknowledge(&timing(), MS, LogIndex(2)));
+        assert!(progress.acknowledge(&timing(), MS, LogIndex(5)));
+        assert_eq!((progress.in_flight_bytes(), progress.resend_at()), (0, None));
+        assert_eq!(progress.next, LogIndex(6));
+    }
+
+    #[test]
+    fn resends_wait_longer_each_time_and_start_over_with_progress() {
+        let mut progress = progress();
+        progress.note_sent(MS, LogIndex(1), 9);
+        assert!(!progress.rewind_if_due(MS * 10));
+        assert!(progress.rewind_if_due(MS * 11));
+        assert_eq!(progress.next, LogIndex(1));
+        progress.note_sent(MS * 11, LogIndex(2), 9);
+        assert_eq!(progress.resend_at(), Some(MS * 31));
+        assert!(progress.rewind_if_due(MS * 31));
+        progress.note_sent(MS * 31, LogIndex(2), 9);
+        assert_eq!(progress.resend_at(), Some(MS * 56));
+        progress.acknowledge(&timing(), MS * 40, LogIndex(1));
+        assert_eq!(progress.resend_at(), Some(MS * 50));
+    }
+
+    #[test]
+    fn a_new_life_is_sent_what_it_lacks() {
+        let mut progress = progress();
+        progress.note_sent(MS, LogIndex(9), 9);
+        progress.acknowledge(&timing(), MS, LogIndex(9));
+        progress.begin_life(Incarnation(2), LogIndex(0));
+        assert_eq!((progress.acked(), progress.next), (LogIndex(0), LogIndex(1)));
+    }
+}
