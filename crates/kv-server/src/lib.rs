@@ -1,1 +1,56 @@
-//! The server: wires an engine to sockets.
+//! The server: one engine wired to sockets, in a process of its own or inside another program.
+//!
+//! Two types to read first: [`Server`], a server under way, and [`ServerConfig`], what it is
+//! told. [`LocalClient`] talks to a server in the same process.
+//!
+//! A put comes in through `session`, waits in the inbox of `driver`, is stepped into the engine,
+//! leaves as messages through `link`, and is answered through `session` when the engine says so.
+//!
+//! ```
+//! use kv_core::{Key, NodeId, Operation, Outcome, Quorum, RequestOptions, Value};
+//! use kv_server::{Consistency, Server, ServerConfig};
+//! use tokio::net::TcpListener;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let runtime = tokio::runtime::Runtime::new()?;
+//! # runtime.block_on(async {
+//! let one = Quorum::Count(1);
+//! let mut config = ServerConfig::new(NodeId::FIRST, Consistency::Eventual, one, one);
+//! config.servers = "1".parse()?;
+//! let server = Server::start_on(TcpListener::bind("127.0.0.1:0").await?, config).await?;
+//!
+//! let put = Operation::put(Key::new("x")?, Value::new("1")?);
+//! let outcome = server.client().execute(put, RequestOptions::default()).await?;
+//! assert!(matches!(outcome, Outcome::Done(_)));
+//! server.stop().await?;
+//! # Ok(())
+//! # })
+//! # }
+//! ```
+
+mod admission;
+mod clock;
+mod config;
+mod driver;
+mod event;
+mod framed;
+mod link;
+mod listener;
+mod local;
+mod op_log;
+mod op_log_file;
+mod op_log_line;
+mod outbox;
+mod pending;
+mod promises;
+mod server;
+mod session;
+
+pub use config::{
+    ConfigError, Consistency, ConsistencyError, DEFAULT_CLUSTER, DumpHook, OpLogConfig,
+    ServerConfig,
+};
+pub use local::{LocalClient, ServerGone};
+pub use op_log::OpLogError;
+pub use promises::promises;
+pub use server::{Readiness, Server, ServerError, StartError};

@@ -1,0 +1,190 @@
+//! What a server is told when it starts.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use kv_core::{
+    ClusterConfig, ClusterConfigError, ConsistencyEngine, Limits, NodeId, Page, Quorum, Timing,
+};
+use kv_eventual::EventualEngine;
+use kv_linear::LinearEngine;
+use kv_proto::ServerList;
+
+/// Everything that a server is told.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// Which server of the list this is.
+    pub node: NodeId,
+    /// The engine to run.
+    pub consistency: Consistency,
+    /// W.
+    pub write_quorum: Quorum,
+    /// R.
+    pub read_quorum: Quorum,
+    /// All servers of the cluster with their addresses, this one included.
+    pub servers: ServerList,
+    /// The cluster's name, which peers and clients must mean as well.
+    pub cluster_name: String,
+    /// Where the log of operations goes.
+    pub op_log: Option<OpLogConfig>,
+    /// How many clients may be connected at once; one more is refused.
+    pub clients_max: usize,
+    /// How many requests of one connection are taken at once; further ones wait in its socket.
+    pub in_flight_max: u32,
+    /// The engine's waiting times.
+    pub timing: Timing,
+    /// The engine's bounds.
+    pub limits: Limits,
+    /// Is shown each page that a client's `dump` brings.
+    pub on_dump: Option<DumpHook>,
+}
+
+/// Is shown each page that a client's `dump` brings, on a thread that may block.
+#[derive(Clone)]
+pub struct DumpHook(pub Arc<dyn Fn(&Page) + Send + Sync>);
+
+impl fmt::Debug for DumpHook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DumpHook(..)")
+    }
+}
+
+/// Where the log of operations goes and how large it may grow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpLogConfig {
+    /// The folder; the file is `output_log<ID>.txt`.
+    pub folder: PathBuf,
+    /// At this many bytes the file is renamed to `output_log<ID>.txt.1`, replacing an older one,
+    /// and a new one is begun.
+    pub rotate_bytes: u64,
+}
+
+/// The consistency model of a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consistency {
+    /// Leaderless, W and R acknowledgements, last writer wins.
+    Eventual,
+    /// One order of all operations, through a sequencer.
+    Linearizable,
+}
+
+impl ServerConfig {
+    /// A configuration with defaults for all but the four that the command line names.
+    #[must_use]
+    pub fn new(node: NodeId, consistency: Consistency, write: Quorum, read: Quorum) -> Self {
+        Self {
+            node,
+            consistency,
+            write_quorum: write,
+            read_quorum: read,
+            servers: ServerList::default(),
+            cluster_name: DEFAULT_CLUSTER.to_owned(),
+            op_log: None,
+            clients_max: 1024,
+            in_flight_max: 1024,
+            timing: Timing::default(),
+            limits: Limits::default(),
+            on_dump: None,
+        }
+    }
+
+    /// The configuration that all servers of the cluster share.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if this server is not in the list, or W or R cannot be had from it.
+    pub fn cluster(&self) -> Result<ClusterConfig, ConfigError> {
+        if self.servers.address(self.node).is_none() {
+            return Err(ConfigError::NotListed { node: self.node });
+        }
+        Ok(ClusterConfig::new(self.servers.ids(), self.write_quorum, self.read_quorum)?)
+    }
+}
+
+/// Why a server's configuration is not legal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// The list of servers lacks this one.
+    #[error("server {node} is not in the list of servers: add it to --servers on every server")]
+    NotListed {
+        /// This server.
+        node: NodeId,
+    },
+    /// W, R or the list is outside its limits.
+    #[error("{0}")]
+    Cluster(#[from] ClusterConfigError),
+}
+
+impl Consistency {
+    /// The engine's name in handshakes.
+    #[must_use]
+    pub const fn engine_name(self) -> &'static str {
+        match self {
+            Self::Eventual => EventualEngine::NAME,
+            Self::Linearizable => LinearEngine::NAME,
+        }
+    }
+}
+
+impl FromStr for Consistency {
+    type Err = ConsistencyError;
+
+    fn from_str(text: &str) -> Result<Self, ConsistencyError> {
+        match text {
+            "eventual" => Ok(Self::Eventual),
+            "linearizability" | "linearizable" => Ok(Self::Linearizable),
+            _ => Err(ConsistencyError),
+        }
+    }
+}
+
+impl fmt::Display for Consistency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.engine_name())
+    }
+}
+
+/// A word that names no consistency model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the consistency model is `eventual` or `linearizability`")]
+pub struct ConsistencyError;
+
+/// The cluster name that servers and clients use unless they are told another.
+pub const DEFAULT_CLUSTER: &str = "kv";
+
+#[cfg(test)]
+mod tests {
+    use kv_core::QuorumError;
+
+    use super::*;
+
+    fn config(node: u16, servers: &str, write: u16) -> Result<ClusterConfig, ConfigError> {
+        let node = NodeId::new(node).unwrap();
+        let (write, read) = (Quorum::Count(write), Quorum::Count(1));
+        let config = ServerConfig::new(node, Consistency::Eventual, write, read);
+        ServerConfig { servers: servers.parse().unwrap(), ..config }.cluster()
+    }
+
+    #[test]
+    fn a_server_must_be_in_its_own_list() {
+        let node = NodeId::new(4).unwrap();
+        assert_eq!(config(4, "1-3", 1), Err(ConfigError::NotListed { node }));
+        assert_eq!(config(3, "1-3", 1).map(|cluster| cluster.nodes()), Ok(3));
+    }
+
+    #[test]
+    fn quorums_are_held_against_the_list() {
+        let source = QuorumError::TooMany { asked: 4, nodes: 3 };
+        let error = ClusterConfigError::Quorum { name: "W", source };
+        assert_eq!(config(1, "1-3", 4), Err(error.into()));
+    }
+
+    #[test]
+    fn both_words_for_the_strong_model_are_taken() {
+        for word in ["linearizability", "linearizable"] {
+            assert_eq!(word.parse(), Ok(Consistency::Linearizable));
+        }
+        assert_eq!("strong".parse::<Consistency>(), Err(ConsistencyError));
+    }
+}

@@ -1,0 +1,81 @@
+//! What can be typed at a server: `exit`, `dump` and `status`.
+
+use std::io::{BufRead, IsTerminal};
+
+use kv_core::{Answer, Dump, Operation, Outcome, RequestOptions};
+use kv_server::{LocalClient, ServerGone};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::screen;
+
+/// Listens to the terminal, if there is one; what comes back completes on `exit`, and fails where
+/// there is no terminal.
+pub(crate) fn start(client: LocalClient) -> oneshot::Receiver<()> {
+    let (exit, exited) = oneshot::channel();
+    if !std::io::stdin().is_terminal() {
+        return exited;
+    }
+    let (lines, typed) = mpsc::channel(1);
+    // A thread, because reading from a terminal cannot be interrupted: it ends with the process.
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+            if lines.blocking_send(line).is_err() {
+                return;
+            }
+        }
+    });
+    tokio::spawn(obey(client, typed, exit));
+    exited
+}
+
+async fn obey(client: LocalClient, mut typed: mpsc::Receiver<String>, exit: oneshot::Sender<()>) {
+    while let Some(line) = typed.recv().await {
+        let done = match line.trim() {
+            "" => Ok(()),
+            "exit" | "quit" => {
+                // The server may be stopping already.
+                let _ = exit.send(());
+                return;
+            }
+            "dump" => dump(&client).await,
+            "status" => client.status().await.map(|status| screen::show_status(&status)),
+            other => {
+                let words = "type `dump`, `status` or `exit`; clients use kv-client";
+                screen::say(format_args!("`{other}` is not known here: {words}"));
+                Ok(())
+            }
+        };
+        if done.is_err() {
+            return;
+        }
+    }
+}
+
+async fn dump(client: &LocalClient) -> Result<(), ServerGone> {
+    let mut after = None;
+    loop {
+        let op = Operation::Dump(Dump { after, limit: PAGE_LEN });
+        match client.execute(op, RequestOptions::default()).await? {
+            Outcome::Done(done) => match done.answer {
+                Answer::Page(page) => {
+                    screen::show_dump_page(&page);
+                    match page.next {
+                        Some(next) => after = Some(next),
+                        None => return Ok(()),
+                    }
+                }
+                Answer::Results(_) => return Ok(()),
+            },
+            Outcome::NotDone(reason) => {
+                screen::say(format_args!("{reason}"));
+                return Ok(());
+            }
+            Outcome::Unknown(unknown) => {
+                screen::say(format_args!("{unknown}"));
+                return Ok(());
+            }
+        }
+    }
+}
+
+const PAGE_LEN: u32 = 1_000;

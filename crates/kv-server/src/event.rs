@@ -1,0 +1,46 @@
+//! What reaches the driver.
+
+use kv_core::{Incarnation, NodeId, Operation, Outcome, RequestOptions, StagedCheckpoint, Status};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::session::SessionReply;
+
+/// From the connections between servers.
+#[derive(Debug)]
+pub(crate) enum PeerEvent<M> {
+    /// The connection to a peer stands.
+    Up { peer: NodeId, incarnation: Incarnation },
+    /// It is lost, or could not be made.
+    Down { peer: NodeId },
+    /// A message came from a peer.
+    Message { from: NodeId, message: M },
+    /// A checkpoint came whole from a peer.
+    Checkpoint { from: NodeId, staged: StagedCheckpoint },
+}
+
+/// From clients, those in this process included.
+#[derive(Debug)]
+pub(crate) enum ClientEvent {
+    /// A client has connected; its replies go here. The channel needs no bound of its own: it
+    /// holds at most as many replies as the connection may have requests in flight.
+    Opened { client: ClientNumber, replies: mpsc::UnboundedSender<Vec<SessionReply>> },
+    /// It has gone; nobody waits for its replies.
+    Closed { client: ClientNumber },
+    /// It asks for something.
+    Request { client: ClientNumber, id: u64, op: Operation, options: RequestOptions },
+    /// It waits for the reply no more.
+    Cancel { client: ClientNumber, id: u64 },
+    /// A client in this process asks for something.
+    Local {
+        client: ClientNumber,
+        op: Operation,
+        options: RequestOptions,
+        reply: oneshot::Sender<Outcome>,
+    },
+    /// Somebody asks how the server is.
+    Status { reply: oneshot::Sender<Status> },
+}
+
+/// Which client of this server: 0, 1, 2 as they come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct ClientNumber(pub(crate) u64);

@@ -1,0 +1,51 @@
+//! Reading and refusing, for every kind of connection.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use kv_core::GroupId;
+use kv_proto::{FrameCodec, FrameError, Message, Refusal, RefusalCode};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio_util::codec::{Encoder, FramedRead};
+
+/// The next message; `None` once the other side has closed the connection between two messages.
+pub(crate) async fn next<R: AsyncRead + Unpin>(
+    reader: &mut FramedRead<R, FrameCodec>,
+) -> Result<Option<Message>, FrameError> {
+    reader.next().await.transpose()
+}
+
+/// Sends one message.
+pub(crate) async fn send<W: AsyncWrite + Unpin>(
+    writer: &mut W,
+    message: Message,
+) -> Result<(), FrameError> {
+    let mut wire = bytes::BytesMut::new();
+    FrameCodec::new(GroupId(0)).encode(message, &mut wire)?;
+    Ok(writer.write_all(&wire).await?)
+}
+
+/// What to tell the other side about a frame that cannot be read.
+pub(crate) fn refusal_of(error: &FrameError) -> Refusal {
+    match error {
+        FrameError::Version { theirs } => Refusal::of_version(*theirs),
+        FrameError::TooLarge { .. }
+        | FrameError::Checksum
+        | FrameError::Group { .. }
+        | FrameError::Decode(_)
+        | FrameError::Io(_) => Refusal::new(RefusalCode::Malformed, error),
+    }
+}
+
+/// Reads what the other side still sends and throws it away, for a short time: closing a
+/// connection with unread bytes resets it, and the refusal just written would be lost with it.
+pub(crate) async fn drain<R: AsyncRead + Unpin>(reader: FramedRead<R, FrameCodec>) {
+    let mut reader = reader.into_inner().take(DRAIN_BYTES_MAX);
+    let mut nowhere = tokio::io::sink();
+    let drained = tokio::io::copy(&mut reader, &mut nowhere);
+    // Whatever ends it, there is nothing left to do for this connection.
+    let _ = tokio::time::timeout(DRAIN_MAX, drained).await;
+}
+
+const DRAIN_MAX: Duration = Duration::from_millis(500);
+const DRAIN_BYTES_MAX: u64 = 64 << 20;

@@ -1,0 +1,329 @@
+//! A running server.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::hash::{BuildHasher, Hasher};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use kv_core::{ConsistencyEngine, Effects, EngineConfig, HaltReason, RecoverError, Waiting};
+use kv_eventual::EventualEngine;
+use kv_linear::LinearEngine;
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::admission::Identity;
+use crate::clock::Clock;
+use crate::config::{ConfigError, Consistency, ServerConfig};
+use crate::driver::Driver;
+use crate::event::{ClientEvent, PeerEvent};
+use crate::link::Link;
+use crate::listener::{Door, Listener};
+use crate::local::LocalClient;
+use crate::op_log::{OpLog, OpLogError};
+use crate::outbox::Outbox;
+use crate::pending::Pending;
+
+/// A server under way, in this process. Dropping it stops it at once.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    clients: mpsc::Sender<ClientEvent>,
+    client_numbers: Arc<AtomicU64>,
+    readiness: watch::Receiver<Readiness>,
+    stop: watch::Sender<bool>,
+    driver: JoinHandle<Result<(), ServerError>>,
+    /// The listener and the links; they end when this is dropped.
+    connections: JoinSet<()>,
+}
+
+/// Whether a server serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// It has not looked yet.
+    Starting,
+    /// It waits for something; some requests may be served all the same.
+    Waiting(Waiting),
+    /// It serves.
+    Ready,
+}
+
+impl Server {
+    /// Starts a server on its address in the list of servers.
+    ///
+    /// # Errors
+    /// [`StartError`] in one line that says what to do.
+    pub async fn start(config: ServerConfig) -> Result<Self, StartError> {
+        // Said before the port is tried: it is the greater mistake.
+        config.cluster()?;
+        let address = config.servers.address(config.node).unwrap_or_default().to_owned();
+        Self::start_at(&address, config).await
+    }
+
+    /// Starts a server that listens on `address` (`host:port`), whatever the list of servers says;
+    /// for example on all interfaces.
+    ///
+    /// # Errors
+    /// [`StartError`] in one line that says what to do.
+    pub async fn start_at(address: &str, config: ServerConfig) -> Result<Self, StartError> {
+        config.cluster()?;
+        let socket = TcpListener::bind(address).await;
+        let socket = socket.map_err(|source| StartError::bind(address.to_owned(), source))?;
+        Self::start_on(socket, config).await
+    }
+
+    /// Starts a server on a socket that listens already, for example on port 0; the list of
+    /// servers then need not name this server's true address.
+    ///
+    /// # Errors
+    /// [`StartError`] in one line that says what to do.
+    pub async fn start_on(socket: TcpListener, config: ServerConfig) -> Result<Self, StartError> {
+        match config.consistency {
+            Consistency::Eventual => Self::start_engine::<EventualEngine>(socket, config).await,
+            Consistency::Linearizable => Self::start_engine::<LinearEngine>(socket, config).await,
+        }
+    }
+
+    /// Starts a server with any engine; [`ServerConfig::consistency`] is not looked at.
+    ///
+    /// # Errors
+    /// [`StartError`] in one line that says what to do.
+    pub async fn start_engine<E>(
+        socket: TcpListener,
+        config: ServerConfig,
+    ) -> Result<Self, StartError>
+    where
+        E: ConsistencyEngine + Send + 'static,
+        E::Message: Send + 'static,
+        E::Record: Send + 'static,
+    {
+        let cluster = config.cluster()?;
+        let address = socket.local_addr().map_err(StartError::Socket)?;
+        let mut engine_config = EngineConfig::new(config.node, cluster.clone(), random_seed());
+        engine_config.timing = config.timing;
+        engine_config.limits = config.limits;
+        let engine = E::recover(engine_config, None, [])?;
+        let op_log = OpLog::open(config.node, config.op_log.as_ref())?;
+        let identity = Arc::new(Identity {
+            node: config.node,
+            cluster_name: config.cluster_name.clone(),
+            engine: E::NAME,
+            config: cluster,
+            shared_quorums: E::SHARED_QUORUMS,
+            in_flight_max: config.in_flight_max,
+        });
+        let (peer_events, peers) = mpsc::channel(PEER_INBOX_LEN);
+        let (clients, client_events) = mpsc::channel(CLIENT_INBOX_LEN);
+        let (stop, stopped) = watch::channel(false);
+        let (readiness_sender, readiness) = watch::channel(Readiness::Starting);
+        let client_numbers = Arc::new(AtomicU64::new(0));
+        let mut connections = JoinSet::new();
+        let (outbox, doorbells) =
+            spawn_links::<E::Message>(&config, &identity, &peer_events, &mut connections);
+        let driver = Driver::<E> {
+            engine,
+            clock: Clock::start(),
+            peers,
+            clients: client_events,
+            outbox,
+            op_log,
+            readiness: readiness_sender,
+            stop: stopped,
+            pending: Pending::new(),
+            effects: Effects::new(),
+            halted: None,
+            looked_at: Duration::ZERO,
+        };
+        let door = Door {
+            identity,
+            peers: peer_events,
+            clients: clients.clone(),
+            client_numbers: Arc::clone(&client_numbers),
+            client_slots: Semaphore::new(config.clients_max),
+            doorbells,
+            on_dump: config.on_dump,
+            dropped: AtomicU64::new(0),
+        };
+        let listener = Listener { door: Arc::new(door), socket, stop: stop.subscribe() };
+        connections.spawn(listener.run());
+        let driver = tokio::spawn(driver.run());
+        Ok(Self { address, clients, client_numbers, readiness, stop, driver, connections })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn local_address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A client in this process.
+    #[must_use]
+    pub fn client(&self) -> LocalClient {
+        LocalClient::new(self.clients.clone(), Arc::clone(&self.client_numbers))
+    }
+
+    /// Follows whether it serves.
+    #[must_use]
+    pub fn readiness(&self) -> watch::Receiver<Readiness> {
+        self.readiness.clone()
+    }
+
+    /// Waits until it serves; returns at once if it has stopped.
+    pub async fn ready(&self) {
+        let mut readiness = self.readiness.clone();
+        // An error means that the driver has gone, and will never serve.
+        let _ = readiness.wait_for(|readiness| *readiness == Readiness::Ready).await;
+    }
+
+    /// Runs until `shutdown` completes, then stops: requests in hand are answered, as far as that
+    /// takes no longer than a second, the log of operations is written out, and the address is
+    /// free again.
+    ///
+    /// # Errors
+    /// [`ServerError`] if the server stopped by itself.
+    pub async fn run_until(
+        mut self,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), ServerError> {
+        let ended = tokio::select! {
+            () = shutdown => None,
+            ended = &mut self.driver => Some(ended),
+        };
+        // The driver may have gone; then there is nobody to tell.
+        let _ = self.stop.send(true);
+        let ended = match ended {
+            Some(ended) => ended,
+            None => (&mut self.driver).await,
+        };
+        self.close().await;
+        ended.unwrap_or(Err(ServerError::Driver))
+    }
+
+    /// Stops it, as at the end of [`Server::run_until`].
+    ///
+    /// # Errors
+    /// [`ServerError`] if the server had stopped by itself.
+    pub async fn stop(self) -> Result<(), ServerError> {
+        self.run_until(std::future::ready(())).await
+    }
+
+    /// Lets the last answers out, then ends whatever is left.
+    async fn close(mut self) {
+        let ended = async { while self.connections.join_next().await.is_some() {} };
+        // A client that does not read its answers is not waited for.
+        let _ = tokio::time::timeout(CLOSE_MAX, ended).await;
+        self.connections.shutdown().await;
+    }
+}
+
+type Doorbells = BTreeMap<kv_core::NodeId, Arc<Notify>>;
+
+fn spawn_links<M>(
+    config: &ServerConfig,
+    identity: &Arc<Identity>,
+    events: &mpsc::Sender<PeerEvent<M>>,
+    tasks: &mut JoinSet<()>,
+) -> (Outbox<M>, Doorbells)
+where
+    M: kv_core::Wire + Send + 'static,
+{
+    let mut links = BTreeMap::new();
+    let mut doorbells = BTreeMap::new();
+    for peer in identity.config.peers_of(config.node) {
+        let (link, outgoing) = mpsc::channel(LINK_LEN);
+        let doorbell = Arc::new(Notify::new());
+        links.insert(peer, link);
+        doorbells.insert(peer, Arc::clone(&doorbell));
+        let link = Link {
+            peer,
+            address: config.servers.address(peer).unwrap_or_default().to_owned(),
+            identity: Arc::clone(identity),
+            outgoing,
+            events: events.clone(),
+            doorbell,
+            checkpoints_sent: 0,
+        };
+        tasks.spawn(link.run());
+    }
+    (Outbox::new(links), doorbells)
+}
+
+/// A number that no other start has. The standard library's hasher draws its keys from the
+/// operating system.
+fn random_seed() -> u64 {
+    std::hash::RandomState::new().build_hasher().finish()
+}
+
+/// Why a server cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration is not legal.
+    #[error("{0}")]
+    Config(#[from] ConfigError),
+    /// Another program listens there.
+    #[error(
+        "{address} is in use: is this server running already? Stop it, or choose another id or \
+         address"
+    )]
+    AddressInUse {
+        /// Where this server should listen.
+        address: String,
+    },
+    /// It cannot listen there.
+    #[error("cannot listen on {address}: {source}; correct this server's address in --servers")]
+    Bind {
+        /// Where this server should listen.
+        address: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The socket that was given does not listen.
+    #[error("the socket to listen on is not usable: {0}")]
+    Socket(io::Error),
+    /// The engine refuses what the disk holds.
+    #[error("{0}")]
+    Recover(#[from] RecoverError),
+    /// The log of operations cannot be written.
+    #[error("{0}")]
+    OpLog(#[from] OpLogError),
+}
+
+impl StartError {
+    fn bind(address: String, source: io::Error) -> Self {
+        if source.kind() == io::ErrorKind::AddrInUse {
+            Self::AddressInUse { address }
+        } else {
+            Self::Bind { address, source }
+        }
+    }
+}
+
+/// Why a server stopped by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ServerError {
+    /// The engine found an invariant broken.
+    #[error("stopped: {reason}")]
+    Halted {
+        /// Which.
+        reason: HaltReason,
+    },
+    /// The driver's task died: a bug of this program.
+    #[error("stopped by a bug in this program; the log above says where")]
+    Driver,
+}
+
+/// How long connections may take to end once the driver has stopped.
+const CLOSE_MAX: Duration = Duration::from_secs(1);
+
+/// How many messages of peers may wait for the driver; one more is dropped and counted.
+const PEER_INBOX_LEN: usize = 16_384;
+
+/// How many requests may wait for the driver; a client that has one more waits in its socket.
+const CLIENT_INBOX_LEN: usize = 4_096;
+
+/// How many batches may wait for a peer; one more is dropped and counted.
+const LINK_LEN: usize = 256;

@@ -1,0 +1,199 @@
+//! One client's connection.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use kv_core::{Answer, GroupId, Outcome, Page, Served};
+use kv_proto::{
+    FrameCodec, FrameError, Message, Refusal, RefusalCode, Request, RequestBody, Response,
+    ResponseBody,
+};
+use tokio::io::AsyncWriteExt;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio_util::codec::{Encoder, FramedRead};
+
+use crate::config::DumpHook;
+use crate::event::{ClientEvent, ClientNumber};
+use crate::framed;
+
+/// What a session's writer is told.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum SessionReply {
+    /// Send this; a request is no longer in flight.
+    Respond(Response),
+    /// Send this; it was never counted as in flight.
+    RespondUncounted(Response),
+    /// A request was cancelled and is no longer in flight.
+    Released,
+    /// Send this and close the connection.
+    Refuse(Refusal),
+}
+
+/// Serves a client whose handshake is done, until either side goes.
+pub(crate) struct Session {
+    pub(crate) client: ClientNumber,
+    pub(crate) inbox: mpsc::Sender<ClientEvent>,
+    pub(crate) in_flight_max: u32,
+    pub(crate) on_dump: Option<DumpHook>,
+}
+
+impl Session {
+    pub(crate) async fn run(
+        self,
+        reader: FramedRead<OwnedReadHalf, FrameCodec>,
+        writer: OwnedWriteHalf,
+    ) {
+        let (replies, outgoing) = mpsc::unbounded_channel();
+        let client = self.client;
+        let opened = ClientEvent::Opened { client, replies: replies.clone() };
+        if self.inbox.send(opened).await.is_err() {
+            return;
+        }
+        let permits = usize::try_from(self.in_flight_max).unwrap_or(Semaphore::MAX_PERMITS);
+        let in_flight = Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
+        let on_dump = self.on_dump.clone();
+        let inbox = self.inbox.clone();
+        let read = self.read(reader, &replies, &in_flight);
+        let write = write(writer, outgoing, &in_flight, on_dump);
+        tokio::pin!(write);
+        tokio::select! {
+            mut rest = read => {
+                if let Some((reader, refusal)) = rest.take() {
+                    // The channel is open: its other end is polled below.
+                    let _ = replies.send(vec![SessionReply::Refuse(refusal)]);
+                    drop(replies);
+                    write.await;
+                    framed::drain(reader).await;
+                }
+            }
+            () = &mut write => {}
+            () = inbox.closed() => {
+                // The driver has stopped; what it has answered is still written.
+                drop(replies);
+                write.await;
+            }
+        }
+        // A driver that has stopped knows of no client any more.
+        let _ = inbox.send(ClientEvent::Closed { client }).await;
+    }
+
+    /// Hands on requests until the client goes (then `None`) or sends what is no request.
+    async fn read(
+        self,
+        mut reader: FramedRead<OwnedReadHalf, FrameCodec>,
+        replies: &mpsc::UnboundedSender<Vec<SessionReply>>,
+        in_flight: &Semaphore,
+    ) -> Option<(FramedRead<OwnedReadHalf, FrameCodec>, Refusal)> {
+        loop {
+            match framed::next(&mut reader).await {
+                Ok(Some(Message::Request(request))) => {
+                    self.on_request(request, replies, in_flight).await?;
+                }
+                Ok(Some(Message::MalformedRequest { id, error })) => {
+                    let body = ResponseBody::Malformed(error.to_string());
+                    let response = SessionReply::RespondUncounted(Response { id, body });
+                    replies.send(vec![response]).ok()?;
+                }
+                Ok(None) | Err(FrameError::Io(_)) => return None,
+                Ok(Some(_)) => {
+                    let why = "only requests may follow a client's hello: use a client of this \
+                               release";
+                    return Some((reader, Refusal::new(RefusalCode::Malformed, why)));
+                }
+                Err(error) => {
+                    tracing::warn!(client = self.client.0, %error, "closing a client's connection");
+                    return Some((reader, framed::refusal_of(&error)));
+                }
+            }
+        }
+    }
+
+    /// `None` once the driver or the writer has gone.
+    async fn on_request(
+        &self,
+        Request { id, body }: Request,
+        replies: &mpsc::UnboundedSender<Vec<SessionReply>>,
+        in_flight: &Semaphore,
+    ) -> Option<()> {
+        let client = self.client;
+        match body {
+            RequestBody::Execute { op, options } => {
+                in_flight.acquire().await.ok()?.forget();
+                self.inbox.send(ClientEvent::Request { client, id, op, options }).await.ok()
+            }
+            RequestBody::Cancel => self.inbox.send(ClientEvent::Cancel { client, id }).await.ok(),
+            RequestBody::Status => {
+                let (reply, status) = oneshot::channel();
+                self.inbox.send(ClientEvent::Status { reply }).await.ok()?;
+                let body = ResponseBody::Status(Box::new(status.await.ok()?));
+                replies.send(vec![SessionReply::RespondUncounted(Response { id, body })]).ok()
+            }
+        }
+    }
+}
+
+/// Writes replies, all that wait in one go, until the connection or the driver has gone.
+async fn write(
+    mut writer: OwnedWriteHalf,
+    mut outgoing: mpsc::UnboundedReceiver<Vec<SessionReply>>,
+    in_flight: &Semaphore,
+    on_dump: Option<DumpHook>,
+) {
+    let mut codec = FrameCodec::new(GroupId(0));
+    let mut wire = BytesMut::new();
+    while let Some(mut replies) = outgoing.recv().await {
+        while let Ok(more) = outgoing.try_recv() {
+            replies.extend(more);
+        }
+        let mut refused = false;
+        for reply in replies {
+            let message = match reply {
+                SessionReply::Released => {
+                    in_flight.add_permits(1);
+                    continue;
+                }
+                SessionReply::Respond(response) => {
+                    in_flight.add_permits(1);
+                    show_dump(&response, on_dump.as_ref()).await;
+                    Message::Response(response)
+                }
+                SessionReply::RespondUncounted(response) => Message::Response(response),
+                SessionReply::Refuse(refusal) => {
+                    refused = true;
+                    Message::Refusal(refusal)
+                }
+            };
+            if let Err(error) = codec.encode(message, &mut wire) {
+                tracing::error!(%error, "a response does not fit into a frame");
+                return;
+            }
+        }
+        if writer.write_all(&wire).await.is_err() || refused {
+            return;
+        }
+        wire.clear();
+    }
+}
+
+/// A page served from this server alone is a page of a dump, which the server shows as well.
+async fn show_dump(response: &Response, on_dump: Option<&DumpHook>) {
+    if let (Some(hook), Some(page)) = (on_dump, dumped_page(response)) {
+        let (hook, page) = (hook.clone(), page.clone());
+        if tokio::task::spawn_blocking(move || (hook.0)(&page)).await.is_err() {
+            tracing::error!("the dump could not be shown on the server's side");
+        }
+    }
+}
+
+fn dumped_page(response: &Response) -> Option<&Page> {
+    match &response.body {
+        ResponseBody::Outcome(Outcome::Done(done)) if done.served == Served::Local => {
+            match &done.answer {
+                Answer::Page(page) => Some(page),
+                Answer::Results(_) => None,
+            }
+        }
+        ResponseBody::Outcome(_) | ResponseBody::Status(_) | ResponseBody::Malformed(_) => None,
+    }
+}

@@ -1,0 +1,86 @@
+//! Servers inside another program.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod in_process;
+
+use in_process::{config, execute, get, put, ready, sockets, start, value};
+use kv_core::{NotDone, Outcome, Waiting};
+use kv_server::{Consistency, Server, StartError};
+
+#[tokio::test]
+async fn what_one_server_takes_another_gives() {
+    for consistency in [Consistency::Eventual, Consistency::Linearizable] {
+        let servers = start(3, consistency, 2).await;
+        let outcome = execute(&servers[0], put("x", "1")).await;
+        assert!(matches!(outcome, Outcome::Done(_)), "{consistency}: {outcome:?}");
+        for server in &servers {
+            assert_eq!(value(execute(server, get("x")).await).as_deref(), Some("1"));
+            assert_eq!(value(execute(server, get("y")).await), None);
+        }
+        for server in servers {
+            server.stop().await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_order_in_which_servers_start_does_not_matter() {
+    for consistency in [Consistency::Eventual, Consistency::Linearizable] {
+        let (mut sockets, list) = sockets(2).await;
+        let second = sockets.pop().unwrap();
+        let second = Server::start_on(second, config(2, consistency, 2, &list)).await.unwrap();
+        let first = sockets.pop().unwrap();
+        let first = Server::start_on(first, config(1, consistency, 2, &list)).await.unwrap();
+        ready(&first).await;
+        ready(&second).await;
+        execute(&second, put("x", "1")).await;
+        assert_eq!(value(execute(&first, get("x")).await).as_deref(), Some("1"));
+    }
+}
+
+#[tokio::test]
+async fn a_server_without_its_quorum_says_so_and_does_nothing() {
+    let (mut sockets, list) = sockets(2).await;
+    let socket = sockets.remove(0);
+    // The other server's socket is closed, so that nobody answers there.
+    drop(sockets);
+    let config = config(1, Consistency::Eventual, 2, &list);
+    let server = Server::start_on(socket, config).await.unwrap();
+    assert_eq!(
+        execute(&server, put("x", "1")).await,
+        Outcome::NotDone(NotDone::Unavailable { reachable: 1, needed: 2 })
+    );
+    let mut readiness = server.readiness();
+    let waiting = kv_server::Readiness::Waiting(Waiting::Servers { more: 1 });
+    readiness.wait_for(|readiness| *readiness == waiting).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_address_in_use_is_named() {
+    let servers = start(1, Consistency::Eventual, 1).await;
+    let address = servers[0].local_address().to_string();
+    let list = format!("1={address}").parse().unwrap();
+    let error = Server::start(config(1, Consistency::Eventual, 1, &list)).await.unwrap_err();
+    assert!(matches!(&error, StartError::AddressInUse { .. }), "{error:?}");
+    assert!(error.to_string().starts_with(&format!("{address} is in use")), "{error}");
+}
+
+#[tokio::test]
+async fn a_stopped_server_frees_its_address_and_its_clients_are_told() {
+    let (mut sockets, list) = sockets(1).await;
+    let config = config(1, Consistency::Eventual, 1, &list);
+    let server = Server::start_on(sockets.remove(0), config.clone()).await.unwrap();
+    ready(&server).await;
+    let client = server.client();
+    server.stop().await.unwrap();
+    assert!(client.execute(get("x"), Default::default()).await.is_err());
+    let again = Server::start(config).await.unwrap();
+    ready(&again).await;
+    assert_eq!(value(execute(&again, get("x")).await), None);
+}

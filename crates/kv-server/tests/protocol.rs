@@ -1,0 +1,181 @@
+//! What a server says to programs that speak its protocol, and to those that do not.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod in_process;
+
+use bytes::{BufMut, BytesMut};
+use futures_util::{SinkExt, StreamExt};
+use in_process::{WAIT_MAX, address, execute, get, node, put, start, value};
+use kv_core::{ClusterConfig, GroupId, Incarnation, Key, Outcome, Quorum, RequestOptions, Wire};
+use kv_proto::{
+    FrameCodec, Hello, Message, Refusal, RefusalCode, Request, RequestBody, Response, ResponseBody,
+    Role, put_peer_frame,
+};
+use kv_server::{Consistency, Server};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_util::codec::Framed;
+
+type Connection = Framed<TcpStream, FrameCodec>;
+
+async fn dial(server: &Server) -> Connection {
+    let stream = TcpStream::connect(address(server)).await.unwrap();
+    Framed::new(stream, FrameCodec::new(GroupId(0)))
+}
+
+async fn next(connection: &mut Connection) -> Option<Message> {
+    let next = timeout(WAIT_MAX, connection.next()).await.expect("the server answers");
+    next.transpose().unwrap()
+}
+
+async fn client_of(server: &Server) -> Connection {
+    let mut connection = dial(server).await;
+    let hello = Hello { cluster: "kv".to_owned(), role: Role::Client };
+    connection.send(Message::Hello(hello)).await.unwrap();
+    assert!(matches!(next(&mut connection).await, Some(Message::Welcome(_))));
+    connection
+}
+
+async fn refusal(connection: &mut Connection) -> Refusal {
+    match next(connection).await {
+        Some(Message::Refusal(refusal)) => {
+            assert_eq!(next(connection).await, None, "the connection is closed after a refusal");
+            assert_eq!(refusal.message.lines().count(), 1, "{refusal}");
+            refusal
+        }
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+fn request(id: u64, op: kv_core::Operation) -> Message {
+    let body = RequestBody::Execute { op, options: RequestOptions::default() };
+    Message::Request(Request { id, body })
+}
+
+async fn still_serves(server: &Server) {
+    assert!(matches!(execute(server, put("alive", "1")).await, Outcome::Done(_)));
+    assert_eq!(value(execute(server, get("alive")).await).as_deref(), Some("1"));
+}
+
+#[tokio::test]
+async fn a_connection_carries_many_requests_at_once() {
+    let servers = start(3, Consistency::Eventual, 2).await;
+    let mut connection = client_of(&servers[1]).await;
+    for id in 0..500 {
+        connection.feed(request(id, put(&format!("k{id}"), "v"))).await.unwrap();
+    }
+    connection.flush().await.unwrap();
+    let mut answered = Vec::new();
+    for _ in 0..500 {
+        match next(&mut connection).await {
+            Some(Message::Response(Response {
+                id,
+                body: ResponseBody::Outcome(Outcome::Done(_)),
+            })) => answered.push(id),
+            other => panic!("{other:?}"),
+        }
+    }
+    answered.sort_unstable();
+    assert_eq!(answered, (0..500).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn an_oversized_key_is_refused_by_itself_and_the_connection_goes_on() {
+    let servers = start(1, Consistency::Eventual, 1).await;
+    let mut connection = client_of(&servers[0]).await;
+    // A get of a key that no `Key` can be: one byte too long.
+    let mut body = BytesMut::new();
+    (9u64, 0u8, 0u8).encode(&mut body);
+    (0u32, 1u32, 0u8).encode(&mut body);
+    vec![0u8; Key::LEN_MAX + 1].encode(&mut body);
+    RequestOptions::default().encode(&mut body);
+    send_with_kind(&mut connection, REQUEST_KIND, &body).await;
+    match next(&mut connection).await {
+        Some(Message::Response(Response { id: 9, body: ResponseBody::Malformed(why) })) => {
+            assert_eq!(why, "key of 65537 is over the limit of 65536: send a smaller one");
+        }
+        other => panic!("{other:?}"),
+    }
+    connection.send(request(10, put("x", "1"))).await.unwrap();
+    assert!(matches!(
+        next(&mut connection).await,
+        Some(Message::Response(Response { id: 10, body: ResponseBody::Outcome(Outcome::Done(_)) }))
+    ));
+}
+
+#[tokio::test]
+async fn garbage_and_a_gigabyte_are_refused_and_the_server_lives() {
+    let servers = start(1, Consistency::Eventual, 1).await;
+    for (bytes, what) in [
+        (&b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"[..], "frame of"),
+        (&[0, 0, 0, 0x40, 1, 2, 3], "frame of 1073741824 bytes is over the limit"),
+        (&[20, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1], "checksum"),
+    ] {
+        let mut connection = dial(&servers[0]).await;
+        connection.get_mut().write_all(bytes).await.unwrap();
+        let refusal = refusal(&mut connection).await;
+        assert_eq!(refusal.code, RefusalCode::Malformed);
+        assert!(refusal.message.contains(what), "{refusal}");
+        // The same in the middle of a client's connection.
+        let mut connection = client_of(&servers[0]).await;
+        connection.get_mut().write_all(bytes).await.unwrap();
+        assert_eq!(self::refusal(&mut connection).await.code, RefusalCode::Malformed);
+    }
+    still_serves(&servers[0]).await;
+}
+
+#[tokio::test]
+async fn another_protocol_version_is_named() {
+    let servers = start(1, Consistency::Eventual, 1).await;
+    let mut connection = dial(&servers[0]).await;
+    let mut frame = BytesMut::new();
+    put_peer_frame(GroupId(0), &0u8, &mut frame).unwrap();
+    frame[4] = 9;
+    let checksum = crc32c::crc32c(&[&frame[4..10], &frame[14..]].concat());
+    frame[10..14].copy_from_slice(&checksum.to_le_bytes());
+    connection.get_mut().write_all(&frame).await.unwrap();
+    let refusal = refusal(&mut connection).await;
+    assert_eq!(refusal.code, RefusalCode::Version);
+    assert!(refusal.message.contains("speaks protocol version 1, not 9: upgrade this server"));
+    still_serves(&servers[0]).await;
+}
+
+#[tokio::test]
+async fn a_server_with_other_quorums_is_refused_with_both_sides_named() {
+    let servers = start(2, Consistency::Linearizable, 2).await;
+    let mut connection = dial(&servers[0]).await;
+    let one = Quorum::Count(1);
+    let config = ClusterConfig::new([1, 2].map(node), one, one).unwrap();
+    let engine = Consistency::Linearizable.engine_name().to_owned();
+    let role = Role::Server { node: node(2), incarnation: Incarnation::UNKNOWN, engine, config };
+    let hello = Hello { cluster: "kv".to_owned(), role };
+    connection.send(Message::Hello(hello)).await.unwrap();
+    let refusal = refusal(&mut connection).await;
+    assert_eq!(refusal.code, RefusalCode::Configuration);
+    assert!(refusal.message.contains("N=2 W=1 R=1"), "{refusal}");
+    assert!(refusal.message.contains("N=2 W=2 R=2"), "{refusal}");
+    still_serves(&servers[0]).await;
+}
+
+async fn send_with_kind(connection: &mut Connection, kind: u8, body: &[u8]) {
+    let mut frame = BytesMut::new();
+    let length = u32::try_from(body.len() + 10).unwrap();
+    let mut head = BytesMut::new();
+    head.put_u8(1);
+    head.put_u8(kind);
+    head.put_u32_le(0);
+    frame.put_u32_le(length);
+    frame.put_slice(&head);
+    frame.put_u32_le(crc32c::crc32c_append(crc32c::crc32c(&head), body));
+    frame.put_slice(body);
+    connection.get_mut().write_all(&frame).await.unwrap();
+}
+
+const REQUEST_KIND: u8 = 4;
