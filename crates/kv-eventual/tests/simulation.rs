@@ -1,0 +1,314 @@
+//! The engine's promises in simulated clusters with faults of network, disks, clocks and
+//! processes. A failure names the seed that shows it again.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail by a panic")]
+
+mod audit;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use audit::{Clients, Sim, Tally};
+use kv_core::{
+    Incarnation, Key, NodeId, NotDone, Operation, Outcome, Quorum, RequestOptions, Value,
+};
+use kv_sim::{Cluster, DiskConfig, NetworkConfig, Restart, SimConfig, WallOffset};
+
+fn node(number: u16) -> NodeId {
+    NodeId::new(number).unwrap()
+}
+
+fn key(name: &str) -> Key {
+    Key::new(name.to_owned()).unwrap()
+}
+
+fn put(name: &str, text: &str) -> Operation {
+    Operation::put(key(name), Value::new(text.to_owned()).unwrap())
+}
+
+fn faulty(nodes: u16, w: u16, r: u16, seed: u64) -> Sim {
+    let mut config = SimConfig::new(nodes, w, r, seed).unwrap();
+    config.processing = Duration::ZERO..=Duration::from_millis(2);
+    let config = config.with_network(NetworkConfig::lossy());
+    Cluster::new(config.with_disk(DiskConfig::slow())).unwrap()
+}
+
+fn settle(sim: &mut Sim) {
+    sim.run_for(Duration::from_secs(2)).unwrap();
+}
+
+/// One fault, or the end of one.
+fn disturb(sim: &mut Sim, clients: &mut Clients, lives: Restart) {
+    let nodes: Vec<_> = sim.nodes().collect();
+    let victim = clients.pick(&nodes);
+    let other = clients.pick(&nodes);
+    match clients.stream.below(12) {
+        0 | 1 => sim.crash_after_effects(victim, clients.stream.below(20)),
+        2 => sim.crash(victim),
+        3 => sim.restart(victim, lives).unwrap(),
+        4 => sim.partition(&[victim]),
+        5 => sim.block(victim, other),
+        6 => sim.pause(victim),
+        7 => sim.hold_disk(victim),
+        8 => {
+            let millis = clients.stream.below(8_000);
+            sim.set_wall_offset(victim, WallOffset::Ahead(Duration::from_millis(millis)));
+        }
+        _ => {
+            sim.heal();
+            revive(sim, lives);
+        }
+    }
+}
+
+fn revive(sim: &mut Sim, lives: Restart) {
+    let down: Vec<_> = sim.nodes().filter(|node| !sim.is_running(*node)).collect();
+    for node in down {
+        sim.restart(node, lives).unwrap();
+    }
+}
+
+/// Clients and faults for some seconds, then peace.
+fn run(nodes: u16, w: u16, r: u16, seed: u64) -> (Sim, Clients) {
+    let mut sim = faulty(nodes, w, r, seed);
+    let mut clients = Clients::new(seed, 3);
+    let mut seen = BTreeSet::new();
+    for _ in 0..60 {
+        for _ in 0..clients.stream.below(6) {
+            clients.submit(&mut sim);
+        }
+        if clients.stream.chance(250) {
+            disturb(&mut sim, &mut clients, Restart::Intact);
+        }
+        let millis = clients.stream.below(120);
+        audit::run_watching(&mut sim, Duration::from_millis(millis), &mut seen);
+    }
+    sim.heal();
+    sim.set_network(NetworkConfig::default());
+    revive(&mut sim, Restart::Intact);
+    audit::run_watching(&mut sim, Duration::from_secs(10), &mut seen);
+    (sim, clients)
+}
+
+#[test]
+fn promises_hold_through_crashes_partitions_and_slow_disks() {
+    let mut tally = Tally::default();
+    for seed in 0..60 {
+        let (nodes, w, r) = [(3, 2, 2), (5, 3, 3), (3, 3, 1), (3, 1, 3), (2, 2, 1)]
+            [usize::try_from(seed % 5).unwrap()];
+        let (mut sim, clients) = run(nodes, w, r, seed);
+        assert!(sim.requests().all(|(_, request)| request.has_ended()));
+        audit::check_versions_unique(&sim);
+        audit::check_visibility(&sim);
+        audit::check_not_done(&sim);
+        audit::check_origin(&sim);
+        tally.add(&sim);
+        audit::check_converges(&mut sim, &clients.keys);
+        for number in 1..=nodes {
+            let outcome = sim.execute(node(number), put("end", &number.to_string()));
+            assert!(
+                matches!(outcome, Ok(Some(Outcome::Done(_)))),
+                "seed {seed}: server {number} does not serve: {outcome:?}"
+            );
+        }
+    }
+    // A run in which nothing goes wrong would prove nothing.
+    assert!(tally.done > 3_000, "{tally:?}");
+    assert!(tally.not_done > 300, "{tally:?}");
+    assert!(tally.unknown > 50, "{tally:?}");
+}
+
+#[test]
+fn small_quorums_promise_less_but_versions_and_refusals_hold() {
+    for seed in 100..130 {
+        let (mut sim, clients) = run(3, 1, 1, seed);
+        audit::check_versions_unique(&sim);
+        audit::check_not_done(&sim);
+        audit::check_origin(&sim);
+        audit::check_converges(&mut sim, &clients.keys);
+    }
+}
+
+#[test]
+fn servers_that_lose_their_disks_take_new_lives_and_issue_no_version_twice() {
+    let mut lives = 0;
+    for seed in 200..230 {
+        let mut sim = faulty(3, 2, 2, seed);
+        let mut clients = Clients::new(seed, 3);
+        for _ in 0..50 {
+            for _ in 0..clients.stream.below(5) {
+                clients.submit(&mut sim);
+            }
+            if clients.stream.chance(200) {
+                disturb(&mut sim, &mut clients, Restart::Wiped);
+            }
+            let millis = clients.stream.below(200);
+            sim.run_for(Duration::from_millis(millis)).unwrap();
+        }
+        sim.heal();
+        sim.set_network(NetworkConfig::default());
+        revive(&mut sim, Restart::Wiped);
+        sim.run_for(Duration::from_secs(10)).unwrap();
+        audit::check_versions_unique(&sim);
+        audit::check_not_done(&sim);
+        audit::check_origin(&sim);
+        audit::check_converges(&mut sim, &clients.keys);
+        let counters = sim.nodes().map(|node| sim.status(node).unwrap().incarnation);
+        lives += counters.map(Incarnation::counter).sum::<u64>();
+    }
+    assert!(lives > 3 * 30, "no server has had a second life");
+}
+
+#[test]
+fn an_acknowledged_write_survives_the_loss_of_fewer_than_w_disks() {
+    for seed in 300..340 {
+        let mut sim = faulty(3, 2, 2, seed);
+        settle(&mut sim);
+        let id = sim.submit(node(1), put("k", "v"), RequestOptions::default());
+        let bound = Duration::from_secs(6);
+        sim.run_until(bound, |sim| sim.outcome(id).is_some()).unwrap();
+        let Some((version, _)) = audit::written(sim.request(id).unwrap()) else {
+            continue;
+        };
+        let victim = node(u16::try_from(seed % 3).unwrap() + 1);
+        sim.restart(victim, Restart::Wiped).unwrap();
+        assert!(audit::holders(&sim, &key("k"), version) >= 1, "seed {seed}");
+        settle(&mut sim);
+        let options =
+            RequestOptions { read_quorum: Some(Quorum::All), ..RequestOptions::default() };
+        let read = sim.submit(victim, Operation::get(key("k")), options);
+        sim.run_until(bound, |sim| sim.outcome(read).is_some()).unwrap();
+        let shown = audit::read(sim.request(read).unwrap());
+        if let Some(shown) = shown {
+            let shown = shown.map(|(_, version)| version);
+            assert!(shown >= Some(version), "seed {seed}: shows {shown:?}");
+        }
+    }
+}
+
+#[test]
+fn with_one_server_down_and_quorums_reachable_nothing_stops() {
+    for down in 1..=3 {
+        let mut sim = Sim::new(SimConfig::new(3, 2, 2, 9).unwrap()).unwrap();
+        settle(&mut sim);
+        sim.crash(node(down));
+        settle(&mut sim);
+        for number in (1..=3).filter(|number| *number != down) {
+            for op in [put("k", "v"), Operation::get(key("k"))] {
+                let outcome = sim.execute(node(number), op).unwrap();
+                assert!(matches!(outcome, Some(Outcome::Done(_))), "{outcome:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn unavailable_is_told_apart_from_unknown() {
+    let mut sim = Sim::new(SimConfig::new(3, 2, 2, 10).unwrap()).unwrap();
+    settle(&mut sim);
+    sim.execute(node(1), put("k", "old")).unwrap();
+    // Server 1 has not heard of the cut yet when it takes the first write.
+    sim.partition(&[node(1)]);
+    let unknown = sim.submit(node(1), put("k", "new"), RequestOptions::default());
+    settle(&mut sim);
+    let refused = sim.execute(node(1), put("k", "never")).unwrap();
+    let reason = NotDone::Unavailable { reachable: 1, needed: 2 };
+    assert_eq!(refused, Some(Outcome::NotDone(reason)));
+    sim.run_for(Duration::from_secs(5)).unwrap();
+    let Some(Outcome::Unknown(unknown)) = sim.outcome(unknown) else {
+        panic!("{:?}", sim.outcome(unknown));
+    };
+    assert_eq!((unknown.acks, unknown.needed), (1, 2));
+    let version = unknown.version.unwrap();
+    sim.heal();
+    settle(&mut sim);
+    // It was never rolled back, and surfaces.
+    let read = sim.submit(node(1), Operation::get(key("k")), RequestOptions::default());
+    settle(&mut sim);
+    let shown = audit::read(sim.request(read).unwrap()).unwrap().unwrap();
+    assert_eq!(shown, (Value::new("new").unwrap(), version));
+    audit::check_not_done(&sim);
+}
+
+#[test]
+fn a_write_that_waits_is_finished_when_its_peer_returns() {
+    let mut sim = Sim::new(SimConfig::new(2, 2, 1, 11).unwrap()).unwrap();
+    settle(&mut sim);
+    sim.partition(&[node(1)]);
+    let id = sim.submit(node(1), put("k", "v"), RequestOptions::default());
+    settle(&mut sim);
+    assert_eq!(sim.outcome(id), None);
+    sim.heal();
+    settle(&mut sim);
+    assert!(matches!(sim.outcome(id), Some(Outcome::Done(_))));
+}
+
+#[test]
+fn a_read_repairs_the_servers_that_are_behind() {
+    let mut sim = Sim::new(SimConfig::new(3, 1, 3, 12).unwrap()).unwrap();
+    settle(&mut sim);
+    sim.crash(node(3));
+    settle(&mut sim);
+    sim.execute(node(1), put("k", "v")).unwrap();
+    sim.run_for(Duration::from_secs(6)).unwrap();
+    sim.restart(node(3), Restart::Intact).unwrap();
+    settle(&mut sim);
+    assert_eq!(audit::disk(&sim, node(3)).len(), 0);
+    sim.execute(node(2), Operation::get(key("k"))).unwrap();
+    settle(&mut sim);
+    assert_eq!(audit::disk(&sim, node(3)).len(), 1);
+    assert_eq!(audit::counter(&sim, node(2), "repairs_sent"), 1);
+    assert_eq!(audit::counter(&sim, node(3), "repairs_applied"), 1);
+}
+
+#[test]
+fn a_server_with_a_wrong_clock_refuses_writes_and_says_why() {
+    let mut sim = Sim::new(SimConfig::new(3, 2, 2, 13).unwrap()).unwrap();
+    settle(&mut sim);
+    sim.execute(node(2), put("k", "old")).unwrap();
+    sim.set_wall_offset(node(1), WallOffset::Ahead(Duration::from_secs(60)));
+    let outcome = sim.execute(node(1), put("k", "new")).unwrap();
+    let skewed = Some(Outcome::NotDone(NotDone::ClockSkew { off_ms: 60_000, limit_ms: 10_000 }));
+    let off = |outcome: &Option<Outcome>| {
+        let Some(Outcome::NotDone(NotDone::ClockSkew { off_ms, .. })) = outcome else {
+            panic!("{outcome:?}");
+        };
+        *off_ms
+    };
+    assert!((off(&outcome) - off(&skewed)).abs() <= 2);
+    // Others, and reads here, go on.
+    assert!(matches!(sim.execute(node(2), put("k", "new")), Ok(Some(Outcome::Done(_)))));
+    assert!(matches!(sim.execute(node(1), Operation::get(key("k"))), Ok(Some(Outcome::Done(_)))));
+    sim.set_wall_offset(node(1), WallOffset::NONE);
+    assert!(matches!(sim.execute(node(1), put("k", "newer")), Ok(Some(Outcome::Done(_)))));
+}
+
+#[test]
+fn a_server_that_comes_back_empty_has_the_next_life() {
+    let mut sim = Sim::new(SimConfig::new(3, 1, 1, 14).unwrap()).unwrap();
+    settle(&mut sim);
+    for life in 1..5 {
+        sim.execute(node(1), put("k", &life.to_string())).unwrap();
+        settle(&mut sim);
+        assert_eq!(sim.status(node(1)).unwrap().incarnation.counter(), life);
+        sim.restart(node(1), Restart::Wiped).unwrap();
+        settle(&mut sim);
+    }
+}
+
+#[test]
+fn a_server_that_began_a_life_alone_begins_another_when_it_meets_the_others() {
+    let mut sim = Sim::new(SimConfig::new(3, 1, 1, 15).unwrap()).unwrap();
+    settle(&mut sim);
+    sim.execute(node(1), put("k", "before")).unwrap();
+    settle(&mut sim);
+    sim.partition(&[node(1)]);
+    sim.restart(node(1), Restart::Wiped).unwrap();
+    settle(&mut sim);
+    assert_eq!(sim.status(node(1)).unwrap().incarnation.counter(), 1);
+    assert!(matches!(sim.execute(node(1), put("alone", "v")), Ok(Some(Outcome::Done(_)))));
+    sim.heal();
+    settle(&mut sim);
+    assert_eq!(sim.status(node(1)).unwrap().incarnation.counter(), 2);
+    assert!(matches!(sim.execute(node(1), put("k", "after")), Ok(Some(Outcome::Done(_)))));
+    audit::check_versions_unique(&sim);
+}
