@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use clap::builder::FalseyValueParser;
-use kv_core::NodeId;
+use kv_core::{IdError, NodeId};
 use kv_proto::{ServerList, ServerListError, parse_server_id};
 
 use super::command::{Line, LineOptions, UsageError, parse_timeout};
@@ -66,8 +66,10 @@ pub(crate) struct Defaults {
 pub(crate) enum ArgsError {
     #[error("{0}")]
     Command(#[from] UsageError),
+    #[error("{0}; write for example 2")]
+    ServerId(IdError),
     #[error("{0}")]
-    ServerId(#[from] ServerListError),
+    ServerIdLimit(ServerListError),
     #[error("server {server} is not among --servers {servers}")]
     NotListed { server: NodeId, servers: String },
 }
@@ -79,7 +81,7 @@ impl Args {
         let mut first = None;
         if let Some(word) = self.server_id {
             match word.to_str().filter(|text| is_number(text)) {
-                Some(text) => first = Some(parse_server_id(text)?),
+                Some(text) => first = Some(parse_server_id(text).map_err(id_error)?),
                 None => words.insert(0, word),
             }
         }
@@ -112,6 +114,14 @@ fn line_of(words: Vec<OsString>) -> Result<Line, UsageError> {
     let words = words.into_iter();
     let words = words.map(|word| Word::bare(word.into_vec()));
     Line::of_words(words.collect())
+}
+
+fn id_error(error: ServerListError) -> ArgsError {
+    if let ServerListError::Id(error) = error {
+        ArgsError::ServerId(error)
+    } else {
+        ArgsError::ServerIdLimit(error)
+    }
 }
 
 fn is_number(text: &str) -> bool {
@@ -189,11 +199,7 @@ mod tests {
     #[test]
     fn mistakes_are_one_line() {
         let error = |args| start(args).unwrap_err().to_string();
-        assert_eq!(
-            error("0"),
-            "server id 0 does not exist: ids start at 1: write for example 1-3, or \
-             1=host1:4961,2=host2:4961"
-        );
+        assert_eq!(error("0"), "server id 0 does not exist: ids start at 1; write for example 2");
         assert_eq!(error("11"), "server 11 does not exist: ids go from 1 to 10");
         assert_eq!(error("--servers 1-3 4"), "server 4 is not among --servers 1-3");
         assert_eq!(error("2 gte x"), "unknown command gte: did you mean `get`?; `help` lists all");

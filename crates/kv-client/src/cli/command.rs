@@ -64,10 +64,10 @@ pub(crate) enum UsageError {
     OptionWithoutValue { option: &'static str, usage: &'static str },
     #[error("{option}: {error}")]
     Quorum { option: &'static str, error: QuorumError },
-    #[error("{option}: {error}")]
-    Duration { option: &'static str, error: DurationError },
-    #[error("--timeout: a request needs some time: write for example 5s")]
-    NoTime,
+    #[error("delay: {0}")]
+    Delay(DurationError),
+    #[error("--timeout: {0}")]
+    Timeout(#[from] TimeoutError),
     #[error("{} is no whole number of 64 bits; usage: {usage}", as_word(word.as_bytes()))]
     Number { word: String, usage: &'static str },
     #[error("{0}")]
@@ -259,8 +259,7 @@ impl Arguments {
         let word = text(&self.word("MS")?);
         let pause = match word.parse() {
             Ok(millis) => Duration::from_millis(millis),
-            Err(_) => parse_duration(&word)
-                .map_err(|error| UsageError::Duration { option: "delay", error })?,
+            Err(_) => parse_duration(&word).map_err(UsageError::Delay)?,
         };
         Ok(pause.min(TIMEOUT_MAX))
     }
@@ -280,12 +279,20 @@ impl Arguments {
 }
 
 /// Reads a request's time, which is more than none.
-pub(crate) fn parse_timeout(text: &str) -> Result<Duration, UsageError> {
-    match parse_duration(text) {
-        Ok(Duration::ZERO) => Err(UsageError::NoTime),
-        Ok(timeout) => Ok(timeout),
-        Err(error) => Err(UsageError::Duration { option: TIMEOUT, error }),
+pub(crate) fn parse_timeout(text: &str) -> Result<Duration, TimeoutError> {
+    match parse_duration(text)? {
+        Duration::ZERO => Err(TimeoutError::Zero),
+        timeout => Ok(timeout),
     }
+}
+
+/// Why a text is no time for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum TimeoutError {
+    #[error("a request needs some time: write for example 5s")]
+    Zero,
+    #[error("{0}")]
+    Duration(#[from] DurationError),
 }
 
 fn text(bytes: &[u8]) -> String {

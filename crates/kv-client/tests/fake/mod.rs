@@ -1,0 +1,230 @@
+//! A server that does what a test says.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "helpers of several tests, each of which uses some"
+)]
+
+pub mod program;
+pub mod store;
+
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use kv_client::{ClientConfig, Event};
+use kv_core::{
+    Answer, ClusterConfig, Command, CommandResult, Done, GroupId, Incarnation, Key, NodeId,
+    Operation, Outcome, Quorum, Served, Value, Version, Versioned,
+};
+use kv_proto::{
+    FrameCodec, Hello, Message, Refusal, Request, RequestBody, Response, ResponseBody, ServerList,
+    Welcome,
+};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::codec::Framed;
+
+/// Long enough for whatever should happen, on a busy machine as well.
+pub const SOON: Duration = Duration::from_secs(20);
+
+/// A listening server.
+pub struct FakeServer {
+    pub node: NodeId,
+    listener: TcpListener,
+    in_flight_max: u32,
+}
+
+impl FakeServer {
+    pub async fn start(id: u16) -> Self {
+        Self {
+            node: node(id),
+            listener: TcpListener::bind("127.0.0.1:0").await.unwrap(),
+            in_flight_max: 100,
+        }
+    }
+
+    pub fn with_in_flight_max(self, in_flight_max: u32) -> Self {
+        Self { in_flight_max, ..self }
+    }
+
+    pub fn entry(&self) -> (NodeId, String) {
+        (self.node, self.listener.local_addr().unwrap().to_string())
+    }
+
+    /// Accepts a connection and says nothing.
+    pub async fn accept_silently(&self) -> TcpStream {
+        let accepted = tokio::time::timeout(SOON, self.listener.accept()).await;
+        accepted.expect("no client came").unwrap().0
+    }
+
+    /// Accepts a connection and reads its hello.
+    pub async fn accept_hello(&self) -> (FakeConnection, Hello) {
+        let stream = self.accept_silently().await;
+        let framed = Framed::new(stream, FrameCodec::new(GroupId(0)));
+        let mut connection = FakeConnection { framed };
+        match connection.next().await {
+            Some(Message::Hello(hello)) => (connection, hello),
+            other => panic!("no hello but {other:?}"),
+        }
+    }
+
+    /// Accepts a client.
+    pub async fn accept(&self) -> FakeConnection {
+        let (mut connection, _) = self.accept_hello().await;
+        connection.send(Message::Welcome(self.welcome())).await;
+        connection
+    }
+
+    /// Refuses a client.
+    pub async fn refuse(&self, refusal: Refusal) {
+        let (mut connection, _) = self.accept_hello().await;
+        connection.send(Message::Refusal(refusal)).await;
+    }
+
+    pub fn welcome(&self) -> Welcome {
+        Welcome {
+            node: self.node,
+            incarnation: Incarnation::UNKNOWN,
+            engine: "fake".to_owned(),
+            config: cluster(),
+            in_flight_max: self.in_flight_max,
+        }
+    }
+}
+
+/// A connection from a client.
+pub struct FakeConnection {
+    pub framed: Framed<TcpStream, FrameCodec>,
+}
+
+impl FakeConnection {
+    /// The next message; `None` if the client closed the connection.
+    pub async fn next(&mut self) -> Option<Message> {
+        let next = tokio::time::timeout(SOON, self.framed.next()).await;
+        next.expect("the client sends nothing").map(Result::unwrap)
+    }
+
+    pub async fn request(&mut self) -> Request {
+        match self.next().await {
+            Some(Message::Request(request)) => request,
+            other => panic!("no request but {other:?}"),
+        }
+    }
+
+    /// The next request, which must be for this operation; its id.
+    pub async fn expect(&mut self, expected: &Operation) -> u64 {
+        let request = self.request().await;
+        match request.body {
+            RequestBody::Execute { op, .. } if op == *expected => request.id,
+            other => panic!("not {expected:?} but {other:?}"),
+        }
+    }
+
+    pub async fn answer(&mut self, id: u64, outcome: Outcome) {
+        let body = ResponseBody::Outcome(outcome);
+        self.respond(id, body).await;
+    }
+
+    pub async fn respond(&mut self, id: u64, body: ResponseBody) {
+        self.send(Message::Response(Response { id, body })).await;
+    }
+
+    pub async fn send(&mut self, message: Message) {
+        self.framed.send(message).await.unwrap();
+    }
+}
+
+/// A port where nobody listens, and nobody else can.
+pub struct DeadServer {
+    node: NodeId,
+    socket: tokio::net::TcpSocket,
+}
+
+impl DeadServer {
+    pub fn new(id: u16) -> Self {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        Self { node: node(id), socket }
+    }
+
+    pub fn entry(&self) -> (NodeId, String) {
+        (self.node, self.socket.local_addr().unwrap().to_string())
+    }
+}
+
+pub fn config(servers: impl IntoIterator<Item = (NodeId, String)>, first: u16) -> ClientConfig {
+    ClientConfig {
+        servers: ServerList::new(servers).unwrap(),
+        first: node(first),
+        timeout: SOON,
+        ..ClientConfig::default()
+    }
+}
+
+/// Waits for an event that fits.
+pub async fn event<T>(
+    events: &mut tokio::sync::broadcast::Receiver<Event>,
+    mut fits: impl FnMut(Event) -> Option<T>,
+) -> T {
+    let wait = async {
+        loop {
+            if let Some(found) = fits(events.recv().await.unwrap()) {
+                return found;
+            }
+        }
+    };
+    tokio::time::timeout(SOON, wait).await.expect("no such event")
+}
+
+pub fn node(id: u16) -> NodeId {
+    NodeId::new(id).unwrap()
+}
+
+pub fn cluster() -> ClusterConfig {
+    ClusterConfig::new([1, 2, 3].map(node), Quorum::Majority, Quorum::Majority).unwrap()
+}
+
+pub fn key(text: &str) -> Key {
+    Key::new(text.to_owned()).unwrap()
+}
+
+pub fn value(text: &str) -> Value {
+    Value::new(text.to_owned()).unwrap()
+}
+
+pub fn get(text: &str) -> Operation {
+    Operation::get(key(text))
+}
+
+pub fn put(text: &str, to: &str) -> Operation {
+    Operation::put(key(text), value(to))
+}
+
+pub fn incr(text: &str) -> Operation {
+    let key = key(text);
+    Operation::of(Command::Increment { key, by: 1 })
+}
+
+pub fn found(text: &str) -> Outcome {
+    let version = Version::Log(7);
+    let value = value(text);
+    done(CommandResult::Value(Some(Versioned { value, version })))
+}
+
+pub fn missing() -> Outcome {
+    done(CommandResult::Value(None))
+}
+
+pub fn written() -> Outcome {
+    done(CommandResult::Written)
+}
+
+pub fn done(result: CommandResult) -> Outcome {
+    answered(Answer::Results(vec![result]))
+}
+
+pub fn answered(answer: Answer) -> Outcome {
+    Outcome::Done(Done { answer, version: Some(Version::Log(7)), served: Served::Linearizable })
+}

@@ -1,0 +1,129 @@
+//! A server that keeps keys, for tests of the command line.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use kv_core::{
+    Answer, Check, Command, CommandResult, Done, Feature, Incarnation, Key, NotDone, Operation,
+    Outcome, Page, RequestOptions, Served, Status, Value, Version, Versioned,
+};
+use kv_proto::{Message, RequestBody, ResponseBody};
+
+use super::{FakeConnection, FakeServer, cluster};
+
+/// All that was asked of a store, in order.
+pub type Log = Arc<Mutex<Vec<(Operation, RequestOptions)>>>;
+
+/// Serves any number of connections from one map until the test ends.
+pub fn serve(server: FakeServer) -> Log {
+    let log = Log::default();
+    let store = Arc::new(Mutex::new(Store::default()));
+    let asked = Arc::clone(&log);
+    tokio::spawn(async move {
+        loop {
+            let connection = server.accept().await;
+            tokio::spawn(serve_one(connection, Arc::clone(&store), Arc::clone(&asked)));
+        }
+    });
+    log
+}
+
+async fn serve_one(mut connection: FakeConnection, store: Arc<Mutex<Store>>, log: Log) {
+    while let Some(Message::Request(request)) = connection.next().await {
+        let body = match request.body {
+            RequestBody::Execute { op, options } => {
+                log.lock().unwrap().push((op.clone(), options));
+                ResponseBody::Outcome(store.lock().unwrap().execute(&op))
+            }
+            RequestBody::Status => ResponseBody::Status(Box::new(status())),
+            RequestBody::Cancel => continue,
+        };
+        connection.respond(request.id, body).await;
+    }
+}
+
+#[derive(Default)]
+struct Store {
+    map: BTreeMap<Key, Versioned>,
+    writes: u64,
+}
+
+impl Store {
+    fn execute(&mut self, op: &Operation) -> Outcome {
+        let answer = match op {
+            Operation::Batch(batch) => {
+                for condition in batch.conditions() {
+                    let found = self.map.get(&condition.key).cloned();
+                    let value = found.clone().map(|found| Check::ValueIs(found.value));
+                    if value.as_ref() != Some(&condition.check) {
+                        return Outcome::NotDone(NotDone::ConditionFailed { index: 0, found });
+                    }
+                }
+                let results = batch.commands().iter().map(|command| self.apply(command));
+                match results.collect::<Result<Vec<_>, _>>() {
+                    Ok(results) => Answer::Results(results),
+                    Err(reason) => return Outcome::NotDone(reason),
+                }
+            }
+            Operation::Dump(dump) => Answer::Page(self.page(dump.after.as_ref())),
+            Operation::Scan(_) => return Outcome::NotDone(NotDone::NotSupported(Feature::Scan)),
+        };
+        Outcome::Done(Done {
+            answer,
+            version: Some(Version::Log(self.writes)),
+            served: Served::Quorum { servers: 2 },
+        })
+    }
+
+    fn apply(&mut self, command: &Command) -> Result<CommandResult, NotDone> {
+        match command {
+            Command::Get { key } => Ok(CommandResult::Value(self.map.get(key).cloned())),
+            Command::Put { key, value, .. } => {
+                self.writes += 1;
+                let version = Version::Log(self.writes);
+                let value = value.clone();
+                self.map.insert(key.clone(), Versioned { value, version });
+                Ok(CommandResult::Written)
+            }
+            Command::Delete { key } => {
+                self.writes += 1;
+                self.map.remove(key);
+                Ok(CommandResult::Written)
+            }
+            Command::Increment { key, by } => {
+                let old = self.map.get(key).map(|found| found.value.as_bytes());
+                let old = old.map_or("0", |bytes| std::str::from_utf8(bytes).unwrap());
+                let Ok(old) = old.parse::<i64>() else {
+                    return Err(NotDone::NotANumber { index: 0 });
+                };
+                let (key, number) = (key.clone(), old + by);
+                let value = Value::new(number.to_string()).unwrap();
+                self.apply(&Command::Put { key, value, time_to_live: None })?;
+                Ok(CommandResult::Number(number))
+            }
+            Command::Append { .. } => Err(NotDone::NotSupported(Feature::Append)),
+        }
+    }
+
+    /// Pages of two entries, so that there are several.
+    fn page(&self, after: Option<&Key>) -> Page {
+        let rest = self.map.iter().filter(|(key, _)| Some(*key) > after);
+        let mut entries: Vec<_> = rest.map(|(key, found)| (key.clone(), found.clone())).collect();
+        let has_more = entries.len() > 2;
+        entries.truncate(2);
+        let next = entries.last().filter(|_| has_more).map(|(key, _)| key.clone());
+        Page { entries, next }
+    }
+}
+
+pub fn status() -> Status {
+    Status {
+        engine: "fake".to_owned(),
+        node: super::node(2),
+        incarnation: Incarnation::following(Incarnation::UNKNOWN, 0xab),
+        cluster: cluster(),
+        connected: vec![super::node(1)],
+        waiting: None,
+        counters: vec![("keys".to_owned(), 3)],
+    }
+}

@@ -1,0 +1,281 @@
+//! The program with a command among its arguments.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod fake;
+
+use fake::program::{Run, finish, program, run_one};
+use fake::{DeadServer, FakeServer, get, key, put, store};
+use kv_core::{NotDone, Operation, Outcome, Quorum, Unknown, Value};
+use kv_proto::{Refusal, RefusalCode};
+
+fn run(code: i32, stdout: &str, stderr: &str) -> Run {
+    Run { code: Some(code), stdout: stdout.to_owned(), stderr: stderr.to_owned() }
+}
+
+#[tokio::test]
+async fn values_come_alone_and_a_missing_key_has_its_own_code() {
+    let server = FakeServer::start(2).await;
+    let at = server.entry();
+    let log = store::serve(server);
+    assert_eq!(run_one(&at, &["put", "x", "two words"]).await, run(0, "ok\n", ""));
+    assert_eq!(run_one(&at, &["get", "x"]).await, run(0, "two words\n", ""));
+    assert_eq!(run_one(&at, &["get", "y"]).await, run(3, "", "(not found)\n"));
+    assert_eq!(run_one(&at, &["delete", "x"]).await, run(0, "ok\n", ""));
+    assert_eq!(run_one(&at, &["get", "x"]).await.code, Some(3));
+    assert_eq!(run_one(&at, &["incr", "n", "5"]).await, run(0, "5\n", ""));
+    assert_eq!(run_one(&at, &["incr", "n", "-7"]).await, run(0, "-2\n", ""));
+    assert_eq!(run_one(&at, &["get", "x", "--r", "all", "--timeout", "7s"]).await.code, Some(3));
+    let (_, last) = log.lock().unwrap().last().cloned().unwrap();
+    assert_eq!(last.read_quorum, Some(Quorum::All));
+    assert!(last.timeout.as_secs_f64() > 6.0, "{:?}", last.timeout);
+}
+
+#[tokio::test]
+async fn words_of_the_shell_are_taken_as_they_are() {
+    let server = FakeServer::start(2).await;
+    let at = server.entry();
+    let log = store::serve(server);
+    run_one(&at, &["put", "x", r#"a\n"b"#]).await;
+    assert_eq!(run_one(&at, &["get", "x"]).await.stdout, "a\\n\"b\n");
+    run_one(&at, &["put", "x", "a\nb"]).await;
+    assert_eq!(run_one(&at, &["get", "x"]).await.stdout, "a\nb\n");
+    run_one(&at, &["put", "x", "--", "--w"]).await;
+    assert_eq!(run_one(&at, &["get", "x"]).await.stdout, "--w\n");
+    let all = program([at], &["2", "put", "x"]);
+    let mut all = all;
+    use std::os::unix::ffi::OsStrExt;
+    all.arg(std::ffi::OsStr::from_bytes(b"\xff"));
+    assert_eq!(finish(all.spawn().unwrap()).await.code, Some(0));
+    let (last, _) = log.lock().unwrap().last().cloned().unwrap();
+    assert_eq!(last, Operation::put(key("x"), Value::new(&b"\xff"[..]).unwrap()));
+}
+
+#[tokio::test]
+async fn what_was_definitely_not_done_is_code_1() {
+    let server = FakeServer::start(2).await;
+    let at = server.entry();
+    store::serve(server);
+    run_one(&at, &["put", "x", "1"]).await;
+    assert_eq!(run_one(&at, &["cas", "x", "1", "2"]).await, run(0, "ok\n", ""));
+    assert_eq!(
+        run_one(&at, &["cas", "x", "1", "3"]).await,
+        run(1, "", "not done: the value is \"2\" (version 2)\n")
+    );
+    assert_eq!(
+        run_one(&at, &["cas", "y", "1", "3"]).await,
+        run(1, "", "not done: the key is missing\n")
+    );
+    run_one(&at, &["put", "x", "word"]).await;
+    assert_eq!(
+        run_one(&at, &["incr", "x"]).await,
+        run(1, "", "command 1: the value is no number that can be counted on\n")
+    );
+}
+
+#[tokio::test]
+async fn wrong_usage_is_code_2_and_needs_no_server() {
+    let at = DeadServer::new(2).entry();
+    let usage = "usage: put KEY VALUE [--w N|majority|all]";
+    for (args, expected) in [
+        (&["gte", "x"][..], "unknown command gte: did you mean `get`?; `help` lists all\n"),
+        (
+            &["put", "x", "two", "words"],
+            &format!("words is too much; put what holds spaces in quotes; {usage}\n"),
+        ),
+        (&["get", ""], "a key has at least 1 byte\n"),
+        (
+            &["get", "x", "--r", "0"],
+            "--r: a quorum of 0 servers promises nothing: use 1 or more, `majority` or `all`\n",
+        ),
+    ] {
+        assert_eq!(run_one(&at, args).await, run(2, "", expected), "{args:?}");
+    }
+    for id in ["0", "11", "3"] {
+        let refused = finish(program([at.clone()], &[id]).spawn().unwrap()).await;
+        assert_eq!((refused.code, refused.stderr.lines().count()), (Some(2), 1), "{refused:?}");
+    }
+    let option = finish(program([at.clone()], &["--nonsense"]).spawn().unwrap()).await;
+    assert_eq!(option.code, Some(2));
+}
+
+#[tokio::test]
+async fn a_value_too_large_is_named_and_nothing_is_sent() {
+    let at = DeadServer::new(2).entry();
+    // Larger than one argument may be in one piece, so it comes through a pipe.
+    let line = format!("put k {}\nget {}\nexit\n", "v".repeat((16 << 20) + 1), "k".repeat(65537));
+    let refused = fake::program::run_lines(&at, &[], line.as_bytes()).await;
+    assert_eq!(
+        refused,
+        run(
+            2,
+            "",
+            "line 1: value of 16777217 bytes is too large: at most 16777216 are allowed\n\
+             line 2: key of 65537 bytes is too large: at most 65536 are allowed\n"
+        )
+    );
+}
+
+#[tokio::test]
+async fn unavailable_and_unknown_are_code_4() {
+    let dead = DeadServer::new(2);
+    let nobody = run_one(&dead.entry(), &["get", "x", "--timeout", "100ms"]).await;
+    assert_eq!(nobody.code, Some(4));
+    assert_eq!(
+        nobody.stderr.lines().last(),
+        Some(
+            "unavailable: no server of 2 answers (server 2: connection refused); nothing was \
+             done, so try again"
+        )
+    );
+    let server = FakeServer::start(2).await;
+    let at = server.entry();
+    let script = async {
+        let mut connection = server.accept().await;
+        let id = connection.expect(&get("x")).await;
+        let reason = NotDone::Unavailable { reachable: 1, needed: 2 };
+        connection.answer(id, Outcome::NotDone(reason)).await;
+        let mut connection = server.accept().await;
+        let id = connection.expect(&put("x", "1")).await;
+        let unknown = Unknown { version: None, acks: 1, needed: 2 };
+        connection.answer(id, Outcome::Unknown(unknown)).await;
+        let mut connection = server.accept().await;
+        connection.expect(&put("x", "2")).await;
+    };
+    let runs = async {
+        assert_eq!(
+            run_one(&at, &["get", "x"]).await,
+            run(4, "", "unavailable: 1 of 2 servers reachable; start or reconnect 1 more\n")
+        );
+        let unknown = run_one(&at, &["put", "x", "1"]).await;
+        assert_eq!(unknown.code, Some(4));
+        assert!(unknown.stderr.starts_with("unknown: 1 of 2"), "{unknown:?}");
+        let lost = run_one(&at, &["put", "x", "2"]).await;
+        assert_eq!(
+            lost,
+            run(
+                4,
+                "",
+                "server 2 is lost (connection closed)\nunknown: server 2 was lost (connection \
+                 closed); the write may have taken effect or may still, so read before you \
+                 repeat it\n"
+            )
+        );
+    };
+    tokio::join!(script, runs);
+}
+
+#[tokio::test]
+async fn a_refusal_is_shown() {
+    let server = FakeServer::start(2).await;
+    let at = server.entry();
+    let refusal = Refusal::new(RefusalCode::Version, "upgrade that program");
+    let args = ["get", "x"];
+    let (refused, ()) = tokio::join!(run_one(&at, &args), server.refuse(refusal));
+    assert_eq!(refused.code, Some(4));
+    let shown = "server 2 refuses this client: upgrade that program";
+    assert!(refused.stderr.lines().any(|line| line == shown), "{refused:?}");
+}
+
+#[tokio::test]
+async fn the_next_server_is_tried_and_named() {
+    let (dead, server) = (DeadServer::new(2), FakeServer::start(3).await);
+    let servers = [dead.entry(), server.entry()];
+    store::serve(server);
+    let child = program(servers, &["2", "put", "x", "1"]).spawn().unwrap();
+    assert_eq!(
+        finish(child).await,
+        run(0, "ok\n", "server 2 does not answer (connection refused); connected to server 3\n")
+    );
+}
+
+#[tokio::test]
+async fn a_loss_and_the_next_server_are_one_line() {
+    let (two, three) = (FakeServer::start(2).await, FakeServer::start(3).await);
+    let child = program([two.entry(), three.entry()], &["2", "get", "x"]).spawn().unwrap();
+    let script = async {
+        let mut connection = two.accept().await;
+        connection.expect(&get("x")).await;
+        drop(connection);
+        let mut connection = three.accept().await;
+        let id = connection.expect(&get("x")).await;
+        connection.answer(id, fake::found("1")).await;
+        connection
+    };
+    let (got, _connection) = tokio::join!(finish(child), script);
+    let news = "server 2 is lost (connection closed); connected to server 3\n";
+    assert_eq!(got, run(0, "1\n", news));
+}
+
+#[tokio::test]
+async fn the_environment_gives_defaults() {
+    let server = FakeServer::start(2).await;
+    let at = server.entry();
+    let mut command = program([at.clone()], &[]);
+    command.env_clear();
+    // An option on the command line goes first, so these stand alone.
+    let mut command = tokio::process::Command::new(command.as_std().get_program());
+    command.env_clear().env("KV_SERVERS", format!("2={}", at.1)).env("KV_CLUSTER", "blue");
+    command.args(["2", "get", "x"]).stdin(std::process::Stdio::null());
+    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let child = command.spawn().unwrap();
+    let script = async {
+        let (mut connection, hello) = server.accept_hello().await;
+        assert_eq!(hello.cluster, "blue");
+        connection.send(kv_proto::Message::Welcome(server.welcome())).await;
+        let id = connection.expect(&get("x")).await;
+        connection.answer(id, fake::found("1")).await;
+        connection
+    };
+    let (got, _connection) = tokio::join!(finish(child), script);
+    assert_eq!(got, run(0, "1\n", ""));
+}
+
+#[tokio::test]
+async fn dump_and_status_are_readable() {
+    let server = FakeServer::start(2).await;
+    let at = server.entry();
+    store::serve(server);
+    for (name, text) in [("b", "1"), ("a key", "two words"), ("c", "\u{1b}[31m")] {
+        run_one(&at, &["put", name, text]).await;
+    }
+    let dump = run_one(&at, &["dump"]).await;
+    let expected = "\"a key\" = \"two words\" (version 2)\nb = 1 (version 1)\n\
+                    c = \"\\x1b[31m\" (version 3)\n";
+    assert_eq!(dump, run(0, expected, ""));
+    let status = run_one(&at, &["status"]).await;
+    let expected = "server 2: fake, life 1-000000ab\n\
+                    cluster: servers 1-3, W=2 R=2, configuration 1\n\
+                    connected to: 1\nserving\nkeys: 3\n";
+    assert_eq!(status, run(0, expected, ""));
+}
+
+#[tokio::test]
+async fn json_holds_results_and_errors() {
+    let server = FakeServer::start(2).await;
+    let at = server.entry();
+    store::serve(server);
+    let parse = |run: &Run| -> serde_json::Value {
+        assert_eq!(run.stdout.lines().count(), 1, "{run:?}");
+        serde_json::from_str(&run.stdout).unwrap()
+    };
+    run_one(&at, &["put", "x", "1"]).await;
+    let got = parse(&run_one(&at, &["--json", "get", "x"]).await);
+    assert_eq!(got["value"], "1");
+    assert_eq!((&got["outcome"], &got["server"]), (&"done".into(), &2.into()));
+    let missing = run_one(&at, &["get", "y", "--json"]).await;
+    assert_eq!(missing.code, Some(3));
+    assert_eq!(parse(&missing)["found"], false);
+    let refused = run_one(&at, &["--json", "cas", "x", "5", "6"]).await;
+    assert_eq!(refused.code, Some(1));
+    let refused = parse(&refused);
+    assert_eq!(refused["outcome"], "not_done");
+    assert_eq!(refused["reason"], "condition_failed");
+    assert_eq!(refused["value"], "1");
+    let dump = parse(&run_one(&at, &["--json", "dump"]).await);
+    assert_eq!(dump["entries"][0]["key"], "x");
+    let status = parse(&run_one(&at, &["--json", "status"]).await);
+    assert_eq!(status["status"]["counters"]["keys"], 3);
+    let usage = run_one(&at, &["--json", "gte"]).await;
+    assert_eq!(usage.code, Some(2));
+    assert_eq!(parse(&usage)["outcome"], "usage");
+}
