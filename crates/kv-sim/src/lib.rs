@@ -11,7 +11,9 @@ mod config;
 pub mod conformance;
 mod connection;
 mod event;
+mod history;
 mod intercept;
+mod linearizability;
 mod network;
 mod queue;
 mod request;
@@ -24,7 +26,11 @@ mod workload;
 pub use clock::WallOffset;
 pub use cluster::{Cluster, Restart};
 pub use config::{DiskConfig, NetworkConfig, SimConfig};
+pub use history::{Event, History, Process, Refusal, Seen};
 pub use intercept::{Captured, Fate};
+pub use linearizability::{
+    Budget, Counterexample, CounterexampleCall, HistoryError, Verdict, linearizability,
+};
 pub use request::{Request, RequestState};
 pub use tape::{Tape, TapedBatch, TapedLife};
 pub use violation::{Breach, Violation};

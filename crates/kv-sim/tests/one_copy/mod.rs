@@ -42,6 +42,7 @@ pub enum Mutation {
     CheckpointForgetsAKey,
     HaltsOnADuplicate,
     DumpsEverythingAtOnce,
+    ExecutesADuplicateAgain,
 }
 
 /// The engine, broken by the mutation with this number.
@@ -268,11 +269,12 @@ impl<const MUTATION: usize> OneCopy<MUTATION> {
     ) {
         let applied = self.applied.get(&(ticket.from, ticket.life));
         let applied = applied.cloned().unwrap_or_default();
+        let dedup = !Self::is(Mutation::ExecutesADuplicateAgain);
         let mut unsynced = self.unsynced.values();
-        if ticket.number < applied.settled_below {
+        if dedup && ticket.number < applied.settled_below {
             return;
         }
-        if let Some(version) = applied.versions.get(&ticket.number) {
+        if let Some(version) = applied.versions.get(&ticket.number).filter(|_| dedup) {
             if Self::is(Mutation::HaltsOnADuplicate) {
                 let (peer, index) = (ticket.from, *version);
                 out.halt(HaltReason::LogsDiffer { peer, index });
@@ -500,7 +502,7 @@ static NOISE: AtomicU64 = AtomicU64::new(0);
 
 const PAGE_BYTES: usize = 1 << 20;
 
-pub const ALL: [Mutation; 14] = [
+pub const ALL: [Mutation; 15] = [
     Mutation::None,
     Mutation::RepliesBeforePersisted,
     Mutation::DropsAnEffect,
@@ -515,4 +517,5 @@ pub const ALL: [Mutation; 14] = [
     Mutation::CheckpointForgetsAKey,
     Mutation::HaltsOnADuplicate,
     Mutation::DumpsEverythingAtOnce,
+    Mutation::ExecutesADuplicateAgain,
 ];

@@ -1,0 +1,134 @@
+//! The few calls of a history that cannot be put in order.
+
+use std::fmt;
+
+use kv_core::{Batch, Check, Command, Key};
+
+use super::partition::{Moment, Partition};
+use super::register::End;
+use super::search::{Found, search};
+use crate::history::{Process, Refusal, Seen};
+
+/// Calls that no order explains. They are a part of the history that is not linearizable by
+/// itself, and no larger than could be found; the whole history is then not linearizable either.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counterexample {
+    /// The keys that the calls touch.
+    pub keys: Vec<Key>,
+    /// The calls, in the order in which they began.
+    pub calls: Vec<CounterexampleCall>,
+}
+
+/// One call of a counterexample.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CounterexampleCall {
+    /// Who called.
+    pub process: Process,
+    /// What was asked.
+    pub batch: Batch,
+    /// What came of it; `None` if that is unknown.
+    pub end: Option<Result<Vec<Seen>, Refusal>>,
+    /// When it began: the place among all begins and ends of the counterexample, from 0.
+    pub invoked: usize,
+    /// When it ended, likewise; `None` if it never did, or after all the others.
+    pub returned: Option<usize>,
+}
+
+/// Takes away what is not needed for the calls to have no order.
+pub(super) fn shrink(
+    partition: &Partition,
+    stuck_at: usize,
+    steps_left: &mut u64,
+) -> Counterexample {
+    let mut smallest = partition.up_to(stuck_at);
+    let mut chunk = smallest.ops.len().div_ceil(2).max(1);
+    loop {
+        let mut from = 0;
+        while from < smallest.ops.len() && *steps_left > 0 {
+            let end = from + chunk;
+            let tried = smallest.without_superfluous(from..end);
+            *steps_left = steps_left.saturating_sub(count(&smallest));
+            let removed = smallest.ops.len() - tried.ops.len();
+            match search(&tried, steps_left) {
+                Found::NoOrder { stuck_at } if removed > 0 => smallest = tried.up_to(stuck_at),
+                Found::NoOrder { .. } | Found::Order | Found::Nothing => from = end,
+            }
+        }
+        if *steps_left == 0 || chunk == 1 {
+            return counterexample(&smallest);
+        }
+        chunk = chunk.div_ceil(2);
+    }
+}
+
+fn counterexample(partition: &Partition) -> Counterexample {
+    let position = |moment: Moment| partition.moments.iter().position(|other| *other == moment);
+    let calls = partition.ops.iter().enumerate().map(|(place, op)| CounterexampleCall {
+        process: op.process,
+        batch: op.batch.clone(),
+        end: match &op.end {
+            End::Ok(seen) => Some(Ok(seen.clone())),
+            End::Refused(refusal) => Some(Err(refusal.clone())),
+            End::Open => None,
+        },
+        invoked: position(Moment::Invoke(place)).unwrap_or_default(),
+        returned: position(Moment::Return(place)),
+    });
+    Counterexample { keys: partition.keys.clone(), calls: calls.collect() }
+}
+
+fn count(partition: &Partition) -> u64 {
+    u64::try_from(partition.ops.len()).unwrap_or(u64::MAX)
+}
+
+impl fmt::Display for Counterexample {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for call in &self.calls {
+            write!(f, "{call}")?;
+        }
+        Ok(())
+    }
+}
+
+/// One line: when, who, what, and what came of it.
+impl fmt::Display for CounterexampleCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let returned = self.returned.map_or_else(|| "...".to_owned(), |at| at.to_string());
+        write!(f, "[{:>3} to {returned:>3}] client {:>3}:", self.invoked, self.process.0)?;
+        for condition in self.batch.conditions() {
+            let key = &condition.key;
+            match &condition.check {
+                Check::Absent => write!(f, " if {key:?} is absent")?,
+                Check::Present => write!(f, " if {key:?} is present")?,
+                Check::ValueIs(value) => write!(f, " if {key:?} is {value:?}")?,
+                Check::VersionIs(version) => write!(f, " if {key:?} has version {version}")?,
+            }
+        }
+        for command in self.batch.commands() {
+            let (name, key) = (command.name(), command.key());
+            match command {
+                Command::Get { .. } | Command::Delete { .. } => write!(f, " {name} {key:?}")?,
+                Command::Put { value, .. } => write!(f, " {name} {key:?} {value:?}")?,
+                Command::Increment { by, .. } => write!(f, " {name} {key:?} {by}")?,
+                Command::Append { suffix, .. } => write!(f, " {name} {key:?} {suffix:?}")?,
+            }
+        }
+        match &self.end {
+            None => f.write_str(" -> unknown\n"),
+            Some(Err(_)) => f.write_str(" -> refused\n"),
+            Some(Ok(seen)) => {
+                f.write_str(" ->")?;
+                for seen in seen {
+                    match seen {
+                        Seen::Value(Some(value)) => write!(f, " {value:?}")?,
+                        Seen::Value(None) => f.write_str(" nothing")?,
+                        Seen::Written | Seen::Unnoted => f.write_str(" ok")?,
+                        Seen::Number(number) => write!(f, " {number}")?,
+                        Seen::Length(length) => write!(f, " {length} bytes")?,
+                    }
+                }
+                f.write_str("\n")
+            }
+        }
+    }
+}

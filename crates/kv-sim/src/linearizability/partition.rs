@@ -1,0 +1,275 @@
+//! Histories cut into parts that can be judged one by one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kv_core::{Batch, Command, Key};
+
+use super::observation::Observations;
+use super::register::{Action, Call, End, Test};
+use crate::history::{Event, History, Process, Refusal};
+
+/// A history of some keys that no call connects with other keys: it is linearizable exactly when
+/// each part is (Herlihy & Wing, *Linearizability*, 1990, theorem 1).
+#[derive(Clone, Debug, Default)]
+pub(super) struct Partition {
+    pub(super) keys: Vec<Key>,
+    pub(super) ops: Vec<Op>,
+    /// In order of time.
+    pub(super) moments: Vec<Moment>,
+}
+
+/// One call of a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Op {
+    pub(super) process: Process,
+    pub(super) call: Call,
+    pub(super) end: End,
+    /// The call as the client made it.
+    pub(super) batch: Batch,
+}
+
+/// A call begins or returns; the number is its place in [`Partition::ops`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Moment {
+    Invoke(usize),
+    Return(usize),
+}
+
+/// Why a history cannot be judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HistoryError {
+    /// A process begins a call while it has one open, or ends one that it has not begun.
+    #[error("event {index} of the history: process {} has a call open, or none to end", process.0)]
+    Order {
+        /// The event's place in the history, from 0.
+        index: usize,
+        /// Whose event it is.
+        process: Process,
+    },
+    /// A condition on versions: a history does not hold the versions of unknown writes.
+    #[error("event {index} of the history has a condition on a version, which cannot be judged")]
+    Version {
+        /// The event's place in the history, from 0.
+        index: usize,
+    },
+}
+
+/// A call with its place in time, before it is put into a partition.
+struct Whole<'a> {
+    process: Process,
+    batch: &'a Batch,
+    invoked: usize,
+    end: End,
+    returned: Option<usize>,
+}
+
+/// Cuts a history into partitions, in the order of their least keys. Calls that were never tried
+/// and open reads are left out: they say nothing.
+pub(super) fn partitions(history: &History) -> Result<Vec<Partition>, HistoryError> {
+    let calls = whole_calls(history)?;
+    let mut groups = Groups::default();
+    for call in &calls {
+        groups.join(keys_of(call.batch));
+    }
+    let mut parts: BTreeMap<&Key, Vec<&Whole<'_>>> = BTreeMap::new();
+    for call in &calls {
+        if let Some(key) = keys_of(call.batch).next() {
+            parts.entry(groups.least(key)).or_default().push(call);
+        }
+    }
+    parts.values().map(|calls| partition(calls)).collect()
+}
+
+impl Partition {
+    /// The same with some calls left out.
+    pub(super) fn without(&self, left_out: impl Fn(usize) -> bool) -> Self {
+        let mut places = BTreeMap::new();
+        let mut ops = Vec::new();
+        for (place, op) in self.ops.iter().enumerate().filter(|(place, _)| !left_out(*place)) {
+            places.insert(place, ops.len());
+            ops.push(op.clone());
+        }
+        let moments = self.moments.iter().filter_map(|moment| match moment {
+            Moment::Invoke(op) => places.get(op).copied().map(Moment::Invoke),
+            Moment::Return(op) => places.get(op).copied().map(Moment::Return),
+        });
+        Self { keys: self.keys.clone(), moments: moments.collect(), ops }
+    }
+
+    /// The same up to the moment at `last`. What a call that returns later brings is still known:
+    /// the search had made use of it. Reads that have not returned by then are left out.
+    pub(super) fn up_to(&self, last: usize) -> Self {
+        let moments: Vec<Moment> = self.moments.iter().take(last + 1).copied().collect();
+        let mut invoked = BTreeSet::new();
+        let mut returned = BTreeSet::new();
+        for moment in &moments {
+            match moment {
+                Moment::Invoke(op) => invoked.insert(*op),
+                Moment::Return(op) => returned.insert(*op),
+            };
+        }
+        let says_nothing = |place: usize| {
+            let reads = |op: &Op| op.changes_nothing() && !returned.contains(&place);
+            !invoked.contains(&place) || self.ops.get(place).is_none_or(reads)
+        };
+        let cut = Self { keys: self.keys.clone(), ops: self.ops.clone(), moments };
+        cut.without(says_nothing)
+    }
+
+    /// The same without those calls of a range of places that the others can do without
+    /// ([`Observations::take_out`]), tried from the last to the first.
+    pub(super) fn without_superfluous(&self, range: std::ops::Range<usize>) -> Self {
+        let mut observations = Observations::of(self);
+        let mut left_out = BTreeSet::new();
+        for (place, op) in self.ops.iter().enumerate().rev() {
+            if range.contains(&place) && observations.take_out(op) {
+                left_out.insert(place);
+            }
+        }
+        self.without(|place| left_out.contains(&place))
+    }
+
+    /// Leaves out the open writes that nobody can have seen: they may as well never have taken
+    /// effect.
+    fn without_unseen_writes(self) -> Self {
+        let mut observations = Observations::of(&self);
+        let mut left_out = BTreeSet::new();
+        for (place, op) in self.ops.iter().enumerate().rev() {
+            if op.end == End::Open && observations.take_out(op) {
+                left_out.insert(place);
+            }
+        }
+        self.without(|place| left_out.contains(&place))
+    }
+}
+
+impl Op {
+    /// Whether the state is the same before and after the call.
+    pub(super) fn changes_nothing(&self) -> bool {
+        matches!(self.end, End::Refused(_)) || self.call.only_reads()
+    }
+}
+
+fn whole_calls(history: &History) -> Result<Vec<Whole<'_>>, HistoryError> {
+    let mut calls: Vec<Whole<'_>> = Vec::new();
+    let mut open: BTreeMap<Process, usize> = BTreeMap::new();
+    let mut retired: BTreeSet<Process> = BTreeSet::new();
+    for (index, (process, event)) in history.events.iter().enumerate() {
+        let process = *process;
+        let order = HistoryError::Order { index, process };
+        if let Event::Invoke(batch) = event {
+            let place = calls.len();
+            if retired.contains(&process) || open.insert(process, place).is_some() {
+                return Err(order);
+            }
+            calls.push(Whole { process, batch, invoked: index, end: End::Open, returned: None });
+            continue;
+        }
+        let place = open.remove(&process).ok_or(order)?;
+        let call = calls.get_mut(place).ok_or(order)?;
+        call.end = match event {
+            Event::Ok(seen) => End::Ok(seen.clone()),
+            Event::Fail(refusal) => End::Refused(refusal.clone()),
+            Event::Info | Event::Invoke(_) => End::Open,
+        };
+        match event {
+            Event::Info => {
+                retired.insert(process);
+            }
+            Event::Ok(_) | Event::Fail(_) | Event::Invoke(_) => call.returned = Some(index),
+        }
+    }
+    Ok(calls)
+}
+
+fn partition(calls: &[&Whole<'_>]) -> Result<Partition, HistoryError> {
+    let keys: BTreeSet<Key> = calls.iter().flat_map(|call| keys_of(call.batch)).cloned().collect();
+    let keys: Vec<Key> = keys.into_iter().collect();
+    let places: BTreeMap<&Key, usize> = keys.iter().enumerate().map(|(n, key)| (key, n)).collect();
+    let mut ops = Vec::new();
+    let mut moments = Vec::new();
+    for whole in calls {
+        let call = call(whole, &places)?;
+        let never_tried = whole.end == End::Refused(Refusal::NeverTried);
+        if never_tried || (whole.end == End::Open && call.only_reads()) {
+            continue;
+        }
+        moments.push((whole.invoked, Moment::Invoke(ops.len())));
+        if let Some(returned) = whole.returned {
+            moments.push((returned, Moment::Return(ops.len())));
+        }
+        ops.push(Op {
+            process: whole.process,
+            call,
+            end: whole.end.clone(),
+            batch: whole.batch.clone(),
+        });
+    }
+    moments.sort_unstable_by_key(|(at, _)| *at);
+    let partition = Partition {
+        ops,
+        moments: moments.into_iter().map(|(_, moment)| moment).collect(),
+        keys: keys.clone(),
+    };
+    Ok(partition.without_unseen_writes())
+}
+
+fn call(whole: &Whole<'_>, places: &BTreeMap<&Key, usize>) -> Result<Call, HistoryError> {
+    let place = |key: &Key| places.get(key).copied().unwrap_or(usize::MAX);
+    let mut conditions = Vec::new();
+    for condition in whole.batch.conditions() {
+        let index = whole.invoked;
+        let test = Test::of(&condition.check).ok_or(HistoryError::Version { index })?;
+        conditions.push((place(&condition.key), test));
+    }
+    let commands = whole.batch.commands().iter();
+    let commands = commands.map(|command| (place(command.key()), action(command)));
+    Ok(Call { conditions, commands: commands.collect() })
+}
+
+fn action(command: &Command) -> Action {
+    match command {
+        Command::Get { .. } => Action::Get,
+        Command::Put { value, .. } => Action::Put(value.as_bytes().clone()),
+        Command::Delete { .. } => Action::Delete,
+        Command::Increment { by, .. } => Action::Increment(*by),
+        Command::Append { suffix, .. } => Action::Append(suffix.as_bytes().clone()),
+    }
+}
+
+fn keys_of(batch: &Batch) -> impl Iterator<Item = &Key> {
+    let conditions = batch.conditions().iter().map(|condition| &condition.key);
+    batch.commands().iter().map(Command::key).chain(conditions)
+}
+
+/// Keys that some call touches together.
+#[derive(Default)]
+struct Groups<'a> {
+    parents: BTreeMap<&'a Key, &'a Key>,
+}
+
+impl<'a> Groups<'a> {
+    fn join(&mut self, mut keys: impl Iterator<Item = &'a Key>) {
+        let Some(first) = keys.next() else {
+            return;
+        };
+        let mut least = self.least(first);
+        self.parents.entry(least).or_insert(least);
+        for key in keys {
+            let other = self.least(key);
+            let (low, high) = (least.min(other), least.max(other));
+            self.parents.insert(low, low);
+            self.parents.insert(high, low);
+            least = low;
+        }
+    }
+
+    /// The least key of a key's group.
+    fn least(&self, key: &'a Key) -> &'a Key {
+        let mut key = key;
+        while let Some(parent) = self.parents.get(key).filter(|parent| **parent != key) {
+            key = parent;
+        }
+        key
+    }
+}

@@ -1,0 +1,208 @@
+//! The sequential specification: what commands do to the keys that they touch.
+
+use std::collections::BTreeMap;
+
+use bytes::{Bytes, BytesMut};
+use kv_core::{Check, Value};
+
+use crate::history::{Refusal, Seen};
+
+/// What the keys of a partition hold, by their places in it.
+pub(super) type State = Vec<Option<Bytes>>;
+
+/// A call with its keys as places in the partition's state, and with what is known of its end.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Call {
+    pub(super) conditions: Vec<(usize, Test)>,
+    pub(super) commands: Vec<(usize, Action)>,
+}
+
+/// What a condition asks of a key.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Test {
+    Absent,
+    Present,
+    Is(Bytes),
+}
+
+/// What a command does to a key.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Action {
+    Get,
+    Put(Bytes),
+    Delete,
+    Increment(i64),
+    Append(Bytes),
+}
+
+/// What is known of a call's end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// It took effect and brought this.
+    Ok(Vec<Seen>),
+    /// It had no effect, and that says something of the state.
+    Refused(Refusal),
+    /// Nothing: it may take effect at any time, or never.
+    Open,
+}
+
+impl Test {
+    /// The test of a condition; `None` for one on versions, which a history does not hold.
+    pub(super) fn of(check: &Check) -> Option<Self> {
+        match check {
+            Check::Absent => Some(Self::Absent),
+            Check::Present => Some(Self::Present),
+            Check::ValueIs(value) => Some(Self::Is(value.as_bytes().clone())),
+            Check::VersionIs(_) => None,
+        }
+    }
+
+    fn holds(&self, held: Option<&Bytes>) -> bool {
+        match self {
+            Self::Absent => held.is_none(),
+            Self::Present => held.is_some(),
+            Self::Is(value) => held == Some(value),
+        }
+    }
+}
+
+impl Call {
+    /// Whether the call changes nothing, however it ends.
+    pub(super) fn only_reads(&self) -> bool {
+        self.commands.iter().all(|(_, action)| *action == Action::Get)
+    }
+
+    /// The state after the call, if it can take effect in `state` and end as it did.
+    pub(super) fn apply(&self, end: &End, state: &State) -> Option<State> {
+        match end {
+            End::Open => {
+                self.conditions_hold(state)?;
+                self.run(state, |_, _| true).ok()
+            }
+            End::Ok(seen) => {
+                self.conditions_hold(state)?;
+                let matches = |index: usize, result: &Seen| {
+                    let seen = seen.get(index);
+                    seen == Some(result) || seen == Some(&Seen::Unnoted)
+                };
+                let after = self.run(state, matches).ok()?;
+                (seen.len() == self.commands.len()).then_some(after)
+            }
+            End::Refused(refusal) => self.refuses(refusal, state).then(|| state.clone()),
+        }
+    }
+
+    fn conditions_hold(&self, state: &State) -> Option<()> {
+        let mut conditions = self.conditions.iter();
+        conditions.all(|(key, test)| test.holds(held(state, *key))).then_some(())
+    }
+
+    fn refuses(&self, refusal: &Refusal, state: &State) -> bool {
+        match refusal {
+            Refusal::NeverTried => true,
+            Refusal::Condition { index, found } => {
+                let holds = |(key, test): &(usize, Test)| test.holds(held(state, *key));
+                let failed = self.conditions.iter().position(|condition| !holds(condition));
+                let key = self.conditions.get(*index).map(|(key, _)| *key);
+                let told = match (found, key) {
+                    (Some(found), Some(key)) => {
+                        held(state, key) == found.as_ref().map(Value::as_bytes)
+                    }
+                    (None, Some(_)) => true,
+                    (_, None) => false,
+                };
+                failed == Some(*index) && told
+            }
+            Refusal::Command { index } => {
+                self.conditions_hold(state).is_some()
+                    && self.run(state, |_, _| true) == Err(Stuck::At(*index))
+            }
+        }
+    }
+
+    /// Carries out the commands one after the other while `accept` takes their results.
+    fn run(&self, state: &State, accept: impl Fn(usize, &Seen) -> bool) -> Result<State, Stuck> {
+        let mut state = state.clone();
+        for (index, (key, action)) in self.commands.iter().enumerate() {
+            let Some(held) = state.get_mut(*key) else {
+                return Err(Stuck::At(index));
+            };
+            let seen = act(action, held).ok_or(Stuck::At(index))?;
+            if !accept(index, &seen) {
+                return Err(Stuck::OtherResult);
+            }
+        }
+        Ok(state)
+    }
+}
+
+/// Why commands did not run to their end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stuck {
+    /// A command cannot be carried out on what its key holds.
+    At(usize),
+    /// A command brought something else than was seen.
+    OtherResult,
+}
+
+/// Numbers for states, so that configurations are small.
+#[derive(Debug, Default)]
+pub(super) struct States {
+    known: Vec<State>,
+    numbers: BTreeMap<State, u32>,
+}
+
+impl States {
+    pub(super) fn number(&mut self, state: State) -> u32 {
+        if let Some(number) = self.numbers.get(&state) {
+            return *number;
+        }
+        let number = u32::try_from(self.known.len()).unwrap_or(u32::MAX);
+        self.known.push(state.clone());
+        self.numbers.insert(state, number);
+        number
+    }
+
+    pub(super) fn state(&self, number: u32) -> Option<&State> {
+        self.known.get(usize::try_from(number).ok()?)
+    }
+}
+
+fn held(state: &State, key: usize) -> Option<&Bytes> {
+    state.get(key).and_then(Option::as_ref)
+}
+
+/// Does to a key what the action says; `None` if that cannot be done.
+fn act(action: &Action, held: &mut Option<Bytes>) -> Option<Seen> {
+    match action {
+        Action::Get => {
+            let value = held.clone().map(Value::new).transpose().ok()?;
+            Some(Seen::Value(value))
+        }
+        Action::Put(value) => {
+            *held = Some(value.clone());
+            Some(Seen::Written)
+        }
+        Action::Delete => {
+            *held = None;
+            Some(Seen::Written)
+        }
+        Action::Increment(by) => {
+            let number = match held {
+                Some(bytes) => std::str::from_utf8(bytes).ok()?.parse::<i64>().ok()?,
+                None => 0,
+            };
+            let number = number.checked_add(*by)?;
+            *held = Some(number.to_string().into());
+            Some(Seen::Number(number))
+        }
+        Action::Append(suffix) => {
+            let mut value = BytesMut::from(held.as_deref().unwrap_or_default());
+            value.extend_from_slice(suffix);
+            let length = value.len();
+            *held = Some(value.freeze());
+            (length <= Value::LEN_MAX)
+                .then(|| Seen::Length(u64::try_from(length).unwrap_or(u64::MAX)))
+        }
+    }
+}

@@ -1,0 +1,475 @@
+//! The checker's verdicts: on small histories with every operation, against a search by brute
+//! force, and within its budget.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    clippy::disallowed_methods,
+    reason = "a test's helpers may panic, and one test looks at the clock"
+)]
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use kv_core::{Batch, Check, Command, Condition, Key, SeedStream, Value, Version};
+use kv_sim::{
+    Budget, Event, History, HistoryError, Process, Refusal, Seen, Verdict, linearizability,
+};
+
+fn key(text: &str) -> Key {
+    Key::new(text.to_owned()).unwrap()
+}
+
+fn value(text: &str) -> Value {
+    Value::new(text.to_owned()).unwrap()
+}
+
+fn one(command: Command) -> Batch {
+    Batch::new(vec![], vec![command]).unwrap()
+}
+
+fn get(name: &str) -> Batch {
+    one(Command::Get { key: key(name) })
+}
+
+fn put(name: &str, text: &str) -> Batch {
+    one(put_command(name, text))
+}
+
+fn put_command(name: &str, text: &str) -> Command {
+    Command::Put { key: key(name), value: value(text), time_to_live: None }
+}
+
+fn delete(name: &str) -> Batch {
+    one(Command::Delete { key: key(name) })
+}
+
+fn increment(name: &str, by: i64) -> Batch {
+    let key = key(name);
+    one(Command::Increment { key, by })
+}
+
+fn append(name: &str, suffix: &str) -> Batch {
+    let (key, suffix) = (key(name), value(suffix));
+    one(Command::Append { key, suffix })
+}
+
+fn if_then(name: &str, check: Check, command: Command) -> Batch {
+    let key = key(name);
+    Batch::new(vec![Condition { key, check }], vec![command]).unwrap()
+}
+
+fn written() -> Event {
+    Event::Ok(vec![Seen::Written])
+}
+
+fn found(text: &str) -> Event {
+    Event::Ok(vec![Seen::Value(Some(value(text)))])
+}
+
+fn nothing() -> Event {
+    Event::Ok(vec![Seen::Value(None)])
+}
+
+/// A history of events, each of a process.
+fn history(events: Vec<(u64, Event)>) -> History {
+    let events = events.into_iter();
+    History { events: events.map(|(process, event)| (Process(process), event)).collect() }
+}
+
+/// Calls one after the other.
+fn in_turn(calls: Vec<(Batch, Event)>) -> History {
+    let events = calls.into_iter();
+    history(events.flat_map(|(call, end)| [(0, Event::Invoke(call)), (0, end)]).collect())
+}
+
+fn judge(history: &History) -> Verdict {
+    linearizability(history, Budget::default()).unwrap()
+}
+
+fn is_linearizable(history: &History) -> bool {
+    match judge(history) {
+        Verdict::Linearizable => true,
+        Verdict::NotLinearizable(_) => false,
+        undecided @ Verdict::Undecided { .. } => panic!("{undecided}"),
+    }
+}
+
+#[test]
+fn calls_in_turn_are_judged_by_what_they_bring() {
+    let number = |number| Event::Ok(vec![Seen::Number(number)]);
+    let length = |length| Event::Ok(vec![Seen::Length(length)]);
+    let refused = |text: &str| {
+        let found = Some(Some(value(text)));
+        Event::Fail(Refusal::Condition { index: 0, found })
+    };
+    let swap =
+        |old: &str, new: &str| if_then("k", Check::ValueIs(value(old)), put_command("k", new));
+    let no_number = Event::Fail(Refusal::Command { index: 0 });
+    let cases: Vec<(Vec<(Batch, Event)>, bool)> = vec![
+        (vec![(get("k"), nothing())], true),
+        (vec![(get("k"), found("1"))], false),
+        (vec![(put("k", "1"), written()), (get("k"), found("1"))], true),
+        (vec![(put("k", "1"), written()), (get("k"), nothing())], false),
+        (vec![(put("k", "1"), written()), (delete("k"), written()), (get("k"), nothing())], true),
+        (vec![(put("k", "1"), written()), (delete("k"), written()), (get("k"), found("1"))], false),
+        (vec![(increment("k", 3), number(3)), (increment("k", 4), number(7))], true),
+        (vec![(increment("k", 3), number(3)), (increment("k", 4), number(4))], false),
+        (vec![(increment("k", 3), number(3)), (get("k"), found("3"))], true),
+        (vec![(put("k", "x"), written()), (increment("k", 1), no_number.clone())], true),
+        (vec![(put("k", "5"), written()), (increment("k", 1), no_number)], false),
+        (
+            vec![
+                (append("k", "ab"), length(2)),
+                (append("k", "c"), length(3)),
+                (get("k"), found("abc")),
+            ],
+            true,
+        ),
+        (vec![(append("k", "ab"), length(2)), (append("k", "c"), length(1))], false),
+        (
+            vec![(put("k", "1"), written()), (swap("1", "2"), written()), (get("k"), found("2"))],
+            true,
+        ),
+        (vec![(put("k", "3"), written()), (swap("1", "2"), written())], false),
+        (vec![(put("k", "3"), written()), (swap("1", "2"), refused("3"))], true),
+        (vec![(put("k", "1"), written()), (swap("1", "2"), refused("3"))], false),
+        (vec![(put("k", "3"), written()), (swap("1", "2"), refused("4"))], false),
+        (vec![(if_then("k", Check::Absent, put_command("k", "1")), written())], true),
+        (vec![(if_then("k", Check::Present, put_command("k", "1")), written())], false),
+        (vec![(put("k", "1"), Event::Fail(Refusal::NeverTried)), (get("k"), nothing())], true),
+        (vec![(put("k", "1"), Event::Fail(Refusal::NeverTried)), (get("k"), found("1"))], false),
+        (vec![(append("k", "a"), Event::Ok(vec![Seen::Unnoted])), (get("k"), found("a"))], true),
+    ];
+    for (calls, expected) in cases {
+        let history = in_turn(calls);
+        assert_eq!(is_linearizable(&history), expected, "{history:#?}");
+    }
+}
+
+#[test]
+fn an_unknown_write_takes_effect_late_or_never_but_not_early_and_not_twice() {
+    let ends = |reads: &[Event]| {
+        let mut events = vec![
+            (1, Event::Invoke(put("k", "old"))),
+            (1, written()),
+            (2, Event::Invoke(put("k", "new"))),
+            (2, Event::Info),
+        ];
+        for read in reads {
+            events.push((3, Event::Invoke(get("k"))));
+            events.push((3, read.clone()));
+        }
+        is_linearizable(&history(events))
+    };
+    assert!(ends(&[found("old"), found("old")]));
+    assert!(ends(&[found("old"), found("new")]));
+    assert!(ends(&[found("new"), found("new")]));
+    assert!(!ends(&[found("new"), found("old")]));
+    let early = vec![
+        (3, Event::Invoke(get("k"))),
+        (3, found("new")),
+        (2, Event::Invoke(put("k", "new"))),
+        (2, Event::Info),
+    ];
+    assert!(!is_linearizable(&history(early)));
+}
+
+#[test]
+fn a_call_on_two_keys_binds_them_together() {
+    let both = |a: &str, b: &str| {
+        Batch::new(vec![], vec![put_command("a", a), put_command("b", b)]).unwrap()
+    };
+    let twice = Event::Ok(vec![Seen::Written, Seen::Written]);
+    let half_seen = in_turn(vec![
+        (both("1", "1"), twice.clone()),
+        (get("a"), found("1")),
+        (get("b"), nothing()),
+    ]);
+    assert!(!is_linearizable(&half_seen));
+    let swapped = |first: (&str, &str), then: (&str, &str)| {
+        history(vec![
+            (1, Event::Invoke(both("1", "1"))),
+            (2, Event::Invoke(get(first.0))),
+            (2, if first.1.is_empty() { nothing() } else { found(first.1) }),
+            (2, Event::Invoke(get(then.0))),
+            (2, if then.1.is_empty() { nothing() } else { found(then.1) }),
+            (1, twice.clone()),
+        ])
+    };
+    assert!(is_linearizable(&swapped(("a", ""), ("b", "1"))));
+    assert!(!is_linearizable(&swapped(("a", "1"), ("b", ""))));
+}
+
+#[test]
+fn what_is_no_history_is_refused_with_its_place() {
+    let twice = history(vec![(1, Event::Invoke(get("k"))), (1, Event::Invoke(get("k")))]);
+    let end = history(vec![(1, nothing())]);
+    let retired =
+        history(vec![(1, Event::Invoke(get("k"))), (1, Event::Info), (1, Event::Invoke(get("k")))]);
+    let process = Process(1);
+    for (history, index) in [(twice, 1), (end, 0), (retired, 2)] {
+        let verdict = linearizability(&history, Budget::default());
+        assert_eq!(verdict, Err(HistoryError::Order { index, process }));
+    }
+    let check = Check::VersionIs(Version::Log(1));
+    let versions = in_turn(vec![(if_then("k", check, put_command("k", "1")), written())]);
+    let verdict = linearizability(&versions, Budget::default());
+    assert_eq!(verdict, Err(HistoryError::Version { index: 0 }));
+}
+
+#[test]
+fn a_counterexample_is_small_and_fails_by_itself() {
+    let mut events = Vec::new();
+    for n in 0..200 {
+        let text = n.to_string();
+        events.push((n % 3, Event::Invoke(put("k", &text))));
+        events.push((9, Event::Invoke(get("k"))));
+        events.push((n % 3, written()));
+        let seen = if n == 150 { 140 } else { n };
+        events.push((9, found(&seen.to_string())));
+    }
+    let Verdict::NotLinearizable(smallest) = judge(&history(events)) else {
+        panic!("a stale read passes");
+    };
+    assert!(smallest.calls.len() <= 3, "{smallest}");
+    let text = smallest.to_string();
+    assert!(text.contains("get b\"k\" -> b\"140\""), "{text}");
+}
+
+#[test]
+fn an_exhausted_budget_is_no_verdict() {
+    let budget = Budget { steps_max: 5, ..Budget::default() };
+    let verdict = linearizability(&concurrent(3, 4, 20), budget).unwrap();
+    assert_eq!(verdict, Verdict::Undecided { key: key("k0") });
+}
+
+/// Every answer is right: each call takes effect at one moment between begin and end.
+fn concurrent(seed: u64, clients: u64, operations: u64) -> History {
+    on_keys(seed, clients, operations, 1)
+}
+
+fn on_keys(seed: u64, clients: u64, operations: u64, keys: u64) -> History {
+    let mut stream = SeedStream::new(seed);
+    let mut state: BTreeMap<String, String> = BTreeMap::new();
+    // For each client: its call, and its end once it took effect.
+    let mut open: BTreeMap<u64, (Batch, Option<Event>)> = BTreeMap::new();
+    let mut events = Vec::new();
+    let mut begun = 0;
+    while begun < operations || !open.is_empty() {
+        let client = stream.below(clients);
+        match open.get_mut(&client) {
+            None if begun < operations => {
+                begun += 1;
+                let name = format!("k{}", stream.below(keys));
+                let call =
+                    if stream.chance(500) { put(&name, &begun.to_string()) } else { get(&name) };
+                events.push((client, Event::Invoke(call.clone())));
+                open.insert(client, (call, None));
+            }
+            None => {}
+            Some((call, end @ None)) => {
+                *end = Some(match call.single().unwrap() {
+                    Command::Put { key, value, .. } => {
+                        state.insert(format!("{key:?}"), text(value));
+                        written()
+                    }
+                    Command::Get { key } => match state.get(&format!("{key:?}")) {
+                        Some(held) => found(held),
+                        None => nothing(),
+                    },
+                    other => panic!("not generated: {other:?}"),
+                });
+            }
+            Some((_, Some(end))) => {
+                events.push((client, end.clone()));
+                open.remove(&client);
+            }
+        }
+    }
+    history(events)
+}
+
+fn text(value: &Value) -> String {
+    String::from_utf8(value.as_bytes().to_vec()).unwrap()
+}
+
+#[test]
+fn long_histories_are_judged_fast() {
+    // A build for tests is about fifteen times slower, so that it gets a tenth of the work.
+    let share = if cfg!(debug_assertions) { 10 } else { 1 };
+    for (history, bound, what) in [
+        (concurrent(1, 8, 40_000 / share), 1, "40,000 calls of 8 clients on one key"),
+        (on_keys(2, 8, 100_000 / share, 1_000), 5, "100,000 calls on 1,000 keys"),
+    ] {
+        let begin = Instant::now();
+        assert!(is_linearizable(&history));
+        let took = begin.elapsed();
+        println!("{what}, a share of 1/{share}: {took:?}");
+        assert!(took < Duration::from_secs(5 * bound), "{what}: {took:?}");
+    }
+}
+
+/// A random small history: calls with random ends, right or wrong.
+fn random(stream: &mut SeedStream) -> History {
+    let mut open: BTreeMap<u64, Batch> = BTreeMap::new();
+    let mut events = Vec::new();
+    let mut fresh = 3;
+    let clients: Vec<u64> = vec![0, 1, 2];
+    let mut names = clients.clone();
+    for _ in 0..3 + stream.below(9) {
+        let place = usize::try_from(stream.below(3)).unwrap();
+        let client = names[place];
+        let text = stream.below(3).to_string();
+        let Some(call) = open.remove(&client) else {
+            let call = match stream.below(8) {
+                0..=2 => get("k"),
+                3..=4 => put("k", &text),
+                5 => delete("k"),
+                6 => if_then("k", Check::ValueIs(value(&text)), put_command("k", "2")),
+                _ => append("k", &text),
+            };
+            events.push((client, Event::Invoke(call.clone())));
+            open.insert(client, call);
+            continue;
+        };
+        let end = match (call.commands().first().unwrap(), stream.below(8)) {
+            (_, 0) => {
+                names[place] = fresh;
+                fresh += 1;
+                Event::Info
+            }
+            (_, 1) => Event::Fail(Refusal::NeverTried),
+            (_, 2) if !call.conditions().is_empty() => Event::Fail(Refusal::Condition {
+                index: 0,
+                found: stream.chance(500).then(|| Some(value(&text))),
+            }),
+            (Command::Get { .. }, 3) => nothing(),
+            (Command::Get { .. }, _) => found(&text),
+            (Command::Append { .. }, _) => Event::Ok(vec![Seen::Length(1 + stream.below(2))]),
+            _ => written(),
+        };
+        events.push((client, end));
+    }
+    history(events)
+}
+
+/// One call for the search by brute force.
+struct Plain {
+    call: Batch,
+    invoked: usize,
+    returned: Option<usize>,
+    end: Option<Event>,
+}
+
+fn plain(history: &History) -> Vec<Plain> {
+    let mut calls: Vec<Plain> = Vec::new();
+    let mut open = BTreeMap::new();
+    for (at, (process, event)) in history.events.iter().enumerate() {
+        if let Event::Invoke(call) = event {
+            open.insert(*process, calls.len());
+            let call = call.clone();
+            calls.push(Plain { call, invoked: at, returned: None, end: None });
+        } else if *event != Event::Info {
+            let call = &mut calls[open[process]];
+            (call.returned, call.end) = (Some(at), Some(event.clone()));
+        }
+    }
+    calls
+}
+
+/// Tries every order of the calls, without any thought.
+fn has_order(calls: &[Plain], done: &mut Vec<usize>, state: Option<&str>) -> bool {
+    let left: Vec<usize> = (0..calls.len()).filter(|n| !done.contains(n)).collect();
+    if left.iter().all(|n| calls[*n].returned.is_none()) {
+        return true;
+    }
+    let first_end = left.iter().filter_map(|n| calls[*n].returned).min();
+    left.iter().any(|n| {
+        let call = &calls[*n];
+        if first_end.is_some_and(|end| end < call.invoked) {
+            return false;
+        }
+        let Some(after) = plain_effect(call, state) else {
+            return false;
+        };
+        done.push(*n);
+        let found = has_order(calls, done, after.as_deref());
+        done.pop();
+        found
+    })
+}
+
+/// What the key holds after a call, if it can end as it did.
+fn plain_effect(plain: &Plain, state: Option<&str>) -> Option<Option<String>> {
+    let same = state.map(str::to_owned);
+    let end = plain.end.as_ref();
+    let holds = plain.call.conditions().iter().all(|condition| match &condition.check {
+        Check::ValueIs(wanted) => state == Some(text(wanted).as_str()),
+        other => panic!("not generated: {other:?}"),
+    });
+    match end {
+        Some(Event::Fail(Refusal::NeverTried)) => return Some(same),
+        Some(Event::Fail(Refusal::Condition { found: told, .. })) => {
+            let told = told.as_ref().is_none_or(|told| told.as_ref().map(text) == same);
+            return (!holds && told).then_some(same);
+        }
+        _ if !holds => return None,
+        _ => {}
+    }
+    let (after, seen) = match plain.call.single().or(plain.call.commands().first()).unwrap() {
+        Command::Get { .. } => {
+            let seen = state.map(|text| Value::new(text.to_owned()).unwrap());
+            (same, Seen::Value(seen))
+        }
+        Command::Put { value, .. } => (Some(text(value)), Seen::Written),
+        Command::Delete { .. } => (None, Seen::Written),
+        Command::Append { suffix, .. } => {
+            let after = format!("{}{}", state.unwrap_or_default(), text(suffix));
+            let length = u64::try_from(after.len()).unwrap();
+            (Some(after), Seen::Length(length))
+        }
+        Command::Increment { .. } => unreachable!(),
+    };
+    let matches = end.is_none_or(|end| *end == Event::Ok(vec![seen]));
+    matches.then_some(after)
+}
+
+#[test]
+fn verdicts_agree_with_a_search_by_brute_force() {
+    let mut stream = SeedStream::new(11);
+    let mut counts = [0, 0];
+    for _ in 0..20_000 {
+        let history = random(&mut stream);
+        let expected = has_order(&plain(&history), &mut Vec::new(), None);
+        assert_eq!(is_linearizable(&history), expected, "{history:#?}");
+        counts[usize::from(expected)] += 1;
+    }
+    assert!(counts.iter().all(|count| *count > 3_000), "{counts:?}");
+}
+
+#[test]
+fn counterexamples_of_random_histories_have_no_order_either() {
+    let mut stream = SeedStream::new(12);
+    let mut judged = 0;
+    for _ in 0..5_000 {
+        let history = random(&mut stream);
+        let Verdict::NotLinearizable(smallest) = judge(&history) else {
+            continue;
+        };
+        judged += 1;
+        let calls = smallest.calls.iter().map(|call| Plain {
+            call: call.batch.clone(),
+            invoked: call.invoked,
+            returned: call.returned,
+            end: call.end.clone().map(|end| match end {
+                Ok(seen) => Event::Ok(seen),
+                Err(refusal) => Event::Fail(refusal),
+            }),
+        });
+        let calls: Vec<Plain> = calls.collect();
+        assert!(!has_order(&calls, &mut Vec::new(), None), "{history:#?}\n{smallest}");
+    }
+    assert!(judged > 500, "{judged}");
+}
