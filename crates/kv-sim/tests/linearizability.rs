@@ -177,6 +177,24 @@ fn an_unknown_write_takes_effect_late_or_never_but_not_early_and_not_twice() {
 }
 
 #[test]
+fn an_unknown_write_may_be_what_made_a_condition_fail() {
+    let swap = if_then("k", Check::ValueIs(value("1")), put_command("k", "3"));
+    let found = None;
+    let refused = Event::Fail(Refusal::Condition { index: 0, found });
+    let mut events = vec![
+        (1, Event::Invoke(put("k", "1"))),
+        (1, written()),
+        (2, Event::Invoke(put("k", "2"))),
+        (2, Event::Info),
+        (1, Event::Invoke(swap)),
+        (1, refused),
+    ];
+    assert!(is_linearizable(&history(events.clone())));
+    events.drain(2..4);
+    assert!(!is_linearizable(&history(events)));
+}
+
+#[test]
 fn a_call_on_two_keys_binds_them_together() {
     let both = |a: &str, b: &str| {
         Batch::new(vec![], vec![put_command("a", a), put_command("b", b)]).unwrap()
