@@ -101,7 +101,8 @@ wire_enum!(Body, "message of the linearizable engine", {
 pub struct Prepare {
     /// The sequencer's epoch.
     pub epoch: Epoch,
-    /// The life of the receiver whose acknowledgements the sequencer counts.
+    /// The life of the receiver whose acknowledgements the sequencer counts; unknown until it has
+    /// heard any.
     pub receiver: Incarnation,
     /// The place before the first entry.
     pub previous: LogIndex,

@@ -64,6 +64,14 @@ impl Progress {
         self.acked.unwrap_or(LogIndex::ZERO)
     }
 
+    /// The follower's life if it has been heard; it shows itself until it is.
+    pub(crate) const fn counted_life(&self) -> Incarnation {
+        match self.acked {
+            Some(_) => self.incarnation,
+            None => Incarnation::UNKNOWN,
+        }
+    }
+
     /// Goes over to another life of the follower, whose disk holds the log up to `durable`.
     pub(crate) fn begin_life(&mut self, incarnation: Incarnation, durable: LogIndex) {
         assert!(incarnation > self.incarnation);

@@ -98,7 +98,7 @@ fn send_heartbeat(core: &Core, now: Duration, to: (NodeId, &mut Progress), out: 
 fn heartbeat(core: &Core, progress: &Progress, (previous, hash): (LogIndex, u64)) -> Prepare {
     Prepare {
         epoch: core.epoch(),
-        receiver: progress.incarnation,
+        receiver: progress.counted_life(),
         previous,
         previous_hash: hash,
         entries: Vec::new(),
