@@ -178,7 +178,7 @@ fn an_unknown_write_takes_effect_late_or_never_but_not_early_and_not_twice() {
 
 #[test]
 fn an_unknown_write_may_be_what_made_a_condition_fail() {
-    let swap = if_then("k", Check::ValueIs(value("1")), put_command("k", "3"));
+    let swap = if_then("k", Check::ValueIs(value("1")), put_command("other", "3"));
     let found = None;
     let refused = Event::Fail(Refusal::Condition { index: 0, found });
     let mut events = vec![
