@@ -1,7 +1,7 @@
 //! What a server says of itself, and what must always hold of it.
 
 use bytes::BytesMut;
-use kv_core::{ConsistencyEngine, Incarnation, Status, Store, Wire, digest};
+use kv_core::{ConsistencyEngine, Incarnation, NotDone, Status, Store, Waiting, Wire, digest};
 
 use crate::engine::{LinearEngine, Role};
 use crate::epoch::{Epoch, LogIndex};
@@ -56,9 +56,21 @@ impl LinearEngine {
                 .map_or(Incarnation::UNKNOWN, |identity| identity.incarnation),
             cluster: core.config.cluster.clone(),
             connected: core.links.connected().collect(),
-            waiting: self.waiting(),
+            waiting: self.waiting().or_else(|| self.missing_servers()),
             counters: self.counters(),
         }
+    }
+
+    /// What the sequencer waits for while it refuses requests because too few servers are up.
+    fn missing_servers(&self) -> Option<Waiting> {
+        let Role::Sequencer(sequencer) = &self.role else {
+            return None;
+        };
+        let Err(NotDone::Unavailable { reachable, needed }) = sequencer.check_reachable(&self.core)
+        else {
+            return None;
+        };
+        Some(Waiting::Servers { more: needed.saturating_sub(reachable) })
     }
 
     fn counters(&self) -> Vec<(String, u64)> {

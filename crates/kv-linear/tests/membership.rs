@@ -1,5 +1,10 @@
 //! How a cluster is founded, and who is taken into it after a restart.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what went wrong by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test says what went wrong by panicking"
+)]
 
 mod witness;
 

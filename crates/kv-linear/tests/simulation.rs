@@ -28,8 +28,13 @@ fn number(outcome: &Outcome) -> i64 {
     }
 }
 
+fn pick(stream: &mut SeedStream, servers: &[NodeId]) -> NodeId {
+    let count = u64::try_from(servers.len()).unwrap();
+    servers[usize::try_from(stream.below(count)).unwrap()]
+}
+
 fn disturb(sim: &mut Sim, stream: &mut SeedStream, followers: &[NodeId]) {
-    let victim = followers[usize::try_from(stream.below(followers.len() as u64)).unwrap()];
+    let victim = pick(stream, followers);
     match stream.below(12) {
         0 => sim.restart(victim, Restart::Intact).unwrap(),
         1 => sim.restart(victim, Restart::Wiped).unwrap(),
@@ -52,12 +57,13 @@ fn disturb(sim: &mut Sim, stream: &mut SeedStream, followers: &[NodeId]) {
 }
 
 fn run(nodes: u16, write: u16, read: u16, seed: u64) -> usize {
-    let disk = DiskConfig { checkpoint_every: (seed % 2 == 0).then_some(7), ..DiskConfig::slow() };
+    let disk =
+        DiskConfig { checkpoint_every: seed.is_multiple_of(2).then_some(7), ..DiskConfig::slow() };
     let mut config = SimConfig::new(nodes, write, read, seed)
         .unwrap()
         .with_network(NetworkConfig::lossy())
         .with_disk(disk);
-    if seed % 3 == 0 {
+    if seed.is_multiple_of(3) {
         config.limits.log_bytes_max = 600;
         config.limits.message_bytes_max = 300;
         config.limits.window_entries_max = 5;
@@ -68,7 +74,7 @@ fn run(nodes: u16, write: u16, read: u16, seed: u64) -> usize {
     let servers: Vec<NodeId> = sim.nodes().collect();
     sim.run_for(Duration::from_secs(2)).unwrap();
     for step in 0..150 {
-        let server = servers[usize::try_from(stream.below(servers.len() as u64)).unwrap()];
+        let server = pick(&mut stream, &servers);
         let name = format!("k{}", stream.below(3));
         let op = match stream.below(4) {
             0 => get(&name),

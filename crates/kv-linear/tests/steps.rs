@@ -1,0 +1,616 @@
+//! Step tables: a state, an input, and exactly what follows from it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test says what went wrong by panicking"
+)]
+
+use std::time::Duration;
+
+use kv_core::{
+    Answer, ClusterConfig, ClusterId, CommandResult, ConsistencyEngine, Done, Effect, Effects,
+    EngineConfig, HaltReason, Incarnation, Input, Key, NodeId, NotDone, Now, Operation, Outcome,
+    PersistSeq, Quorum, RecoverError, RequestId, RequestOptions, Served, Unknown, Value, Version,
+    Waiting, Wire,
+};
+use kv_linear::{
+    Body, Entry, EntryHeader, Epoch, Forward, LinearEngine, LogIndex, Message, Origin, Prepare,
+    Record,
+};
+
+type Given = Effect<Message, Record>;
+
+const CLUSTER: ClusterId = ClusterId(77);
+const SEQUENCER: Incarnation = Incarnation(1 << 32);
+const EPOCH: Epoch = Epoch::first(NodeId::FIRST);
+const MS: Duration = Duration::from_millis(1);
+
+fn node(number: u16) -> NodeId {
+    NodeId::new(number).unwrap()
+}
+
+fn configuration(write: u16) -> ClusterConfig {
+    ClusterConfig::new([1, 2, 3].map(node), Quorum::Count(write), Quorum::Count(2)).unwrap()
+}
+
+fn put(text: &str) -> Operation {
+    Operation::put(Key::new("k").unwrap(), Value::new(text.to_owned()).unwrap())
+}
+
+fn get() -> Operation {
+    Operation::get(Key::new("k").unwrap())
+}
+
+/// One server whose effects are looked at one step at a time.
+struct Server {
+    engine: LinearEngine,
+    life: Incarnation,
+    cluster: Option<ClusterId>,
+    now: Now,
+}
+
+impl Server {
+    fn recover(number: u16, records: Vec<Record>) -> Self {
+        let config = EngineConfig::new(node(number), configuration(2), 9);
+        let records = (1..).map(PersistSeq).zip(records);
+        let engine = LinearEngine::recover(config, None, records).unwrap();
+        let now = Now { mono: MS * 1000, wall: MS * 5000 };
+        Self { engine, life: Incarnation::UNKNOWN, cluster: None, now }
+    }
+
+    /// A follower in its cluster, connected to the sequencer, with these entries on disk.
+    fn follower(entries: Vec<Entry>) -> Self {
+        let joined = Record::Joined {
+            cluster: CLUSTER,
+            configuration: configuration(2),
+            incarnation: Incarnation(1 << 32),
+            sequencer: SEQUENCER,
+        };
+        let entries = Record::Entries { commit: LogIndex::ZERO, entries };
+        let mut server = Self::recover(2, vec![joined, entries]);
+        server.cluster = Some(CLUSTER);
+        let renewed = server.step(peer_up(1));
+        let [Effect::Persist { seq: PersistSeq(3), record: Record::Renewed { incarnation } }] =
+            renewed.as_slice()
+        else {
+            panic!("{renewed:?}")
+        };
+        server.life = *incarnation;
+        assert_eq!(server.life.counter(), 2);
+        let durable = LogIndex(server.counter("durable"));
+        let ack = server.send(1, Body::Ack { epoch: EPOCH, durable });
+        assert_eq!(server.persisted(3), [ack]);
+        server
+    }
+
+    /// The sequencer of a cluster with all servers, connected to them.
+    fn sequencer() -> Self {
+        let mut server = Self::recover(1, vec![]);
+        let hellos = server.step(peer_up(2));
+        let [Effect::Send { message: Message { body: Body::Hello { nonce }, .. }, .. }] =
+            hellos.as_slice()
+        else {
+            panic!("{hellos:?}")
+        };
+        let asked = *nonce;
+        server.step(peer_up(3));
+        let join = |nonce| empty(Body::Join { nonce, asked });
+        assert_eq!(server.message(2, join(21)), []);
+        let founded = server.message(3, join(31));
+        let [Effect::Persist { record, .. }] = founded.as_slice() else { panic!("{founded:?}") };
+        let Record::Founded { cluster, incarnation, members, .. } = record else {
+            panic!("{record:?}")
+        };
+        assert_eq!(members, &[(node(2), first_life(21)), (node(3), first_life(31))]);
+        (server.life, server.cluster) = (*incarnation, Some(*cluster));
+        let welcome = |nonce| Body::Welcome { nonce, highest: Incarnation::UNKNOWN };
+        let expected = [server.send(2, welcome(21)), server.send(3, welcome(31))];
+        assert_eq!(server.persisted(1), expected);
+        for (from, nonce) in [(2, 21), (3, 31)] {
+            let ack = Body::Ack { epoch: EPOCH, durable: LogIndex(0) };
+            assert_eq!(server.message(from, server.of(first_life(nonce), ack)), []);
+        }
+        server.timeout();
+        server
+    }
+
+    fn step(&mut self, input: Input<Message>) -> Vec<Given> {
+        let mut out = Effects::new();
+        self.engine.step(self.now, input, &mut out);
+        out.drain().collect()
+    }
+
+    fn message(&mut self, from: u16, message: Message) -> Vec<Given> {
+        self.step(Input::Message { from: node(from), message })
+    }
+
+    /// A message of the sequencer to this follower.
+    fn told(&mut self, body: Body) -> Vec<Given> {
+        self.message(1, self.of(SEQUENCER, body))
+    }
+
+    fn request(&mut self, id: u64, op: Operation) -> Vec<Given> {
+        let options = RequestOptions { timeout: MS * 500, ..RequestOptions::default() };
+        self.step(Input::Request { id: RequestId(id), op, options })
+    }
+
+    fn persisted(&mut self, up_to: u64) -> Vec<Given> {
+        self.step(Input::Persisted { up_to: PersistSeq(up_to) })
+    }
+
+    fn timeout(&mut self) -> Vec<Given> {
+        self.step(Input::Timeout)
+    }
+
+    fn timeout_after(&mut self, wait: Duration) -> Vec<Given> {
+        self.now.mono += wait;
+        self.timeout()
+    }
+
+    fn counter(&self, name: &str) -> u64 {
+        let counters = self.engine.status().counters;
+        counters.into_iter().find(|(named, _)| named == name).unwrap().1
+    }
+
+    /// What this server sends.
+    fn send(&self, to: u16, body: Body) -> Given {
+        Effect::Send { to: node(to), message: self.of(self.life, body) }
+    }
+
+    /// A message within this server's cluster.
+    fn of(&self, incarnation: Incarnation, body: Body) -> Message {
+        let configuration = configuration(2).hash();
+        Message { cluster: self.cluster, configuration, incarnation, body }
+    }
+}
+
+fn peer_up(peer: u16) -> Input<Message> {
+    Input::PeerUp { peer: node(peer), incarnation: Incarnation::UNKNOWN }
+}
+
+fn first_life(nonce: u32) -> Incarnation {
+    Incarnation::following(Incarnation::UNKNOWN, nonce)
+}
+
+/// A message of an empty server.
+fn empty(body: Body) -> Message {
+    Message {
+        cluster: None,
+        configuration: configuration(2).hash(),
+        incarnation: Incarnation::UNKNOWN,
+        body,
+    }
+}
+
+/// Entries of another server's requests, chained, from place 1.
+fn log(operations: &[Operation]) -> Vec<Entry> {
+    let origin = (node(3), Incarnation(1 << 32));
+    log_of(origin, operations)
+}
+
+fn log_of((server, incarnation): (NodeId, Incarnation), operations: &[Operation]) -> Vec<Entry> {
+    let mut previous_hash = 0;
+    let chain = (1..).zip(operations).map(|(number, operation)| {
+        let origin = Origin { server, incarnation, number, settled_below: number };
+        let header = EntryHeader {
+            index: LogIndex(number),
+            epoch: EPOCH,
+            log_time_ms: 5000,
+            origin,
+            previous_hash,
+        };
+        let entry = Entry::new(header, &operation.to_bytes());
+        previous_hash = entry.hash();
+        entry
+    });
+    chain.collect()
+}
+
+fn prepare(receiver: Incarnation, entries: &[Entry], commit: u64, last: u64) -> Body {
+    let first = entries.first().map(|entry| *entry.header());
+    Body::Prepare(Prepare {
+        epoch: EPOCH,
+        receiver,
+        previous: LogIndex(first.map_or(0, |header| header.index.0 - 1)),
+        previous_hash: first.map_or(0, |header| header.previous_hash),
+        entries: entries.to_vec(),
+        commit: LogIndex(commit),
+        last: LogIndex(last),
+    })
+}
+
+fn ack(durable: u64) -> Body {
+    Body::Ack { epoch: EPOCH, durable: LogIndex(durable) }
+}
+
+fn persist(seq: u64, commit: u64, entries: &[Entry]) -> Given {
+    let record = Record::Entries { commit: LogIndex(commit), entries: entries.to_vec() };
+    Effect::Persist { seq: PersistSeq(seq), record }
+}
+
+fn written(id: u64, index: u64) -> Given {
+    reply(
+        id,
+        Outcome::Done(Done {
+            answer: Answer::Results(vec![CommandResult::Written]),
+            version: Some(Version::Log(index)),
+            served: Served::Linearizable,
+        }),
+    )
+}
+
+const fn reply(id: u64, outcome: Outcome) -> Given {
+    Effect::Reply { id: RequestId(id), outcome }
+}
+
+#[test]
+fn a_follower_acknowledges_entries_once_they_are_on_disk() {
+    let mut follower = Server::follower(vec![]);
+    let entries = log(&[put("a"), put("b")]);
+    let life = follower.life;
+    assert_eq!(follower.told(prepare(life, &entries, 0, 2)), [persist(4, 0, &entries)]);
+    let expected = [follower.send(1, ack(2))];
+    assert_eq!(follower.persisted(4), expected);
+    assert_eq!(follower.persisted(4), []);
+}
+
+#[test]
+fn several_records_on_disk_at_once_make_one_acknowledgement() {
+    let mut follower = Server::follower(vec![]);
+    let entries = log(&[put("a"), put("b")]);
+    let life = follower.life;
+    follower.told(prepare(life, &entries[..1], 0, 1));
+    follower.told(prepare(life, &entries[1..], 0, 2));
+    assert_eq!(follower.persisted(5), [follower.send(1, ack(2))]);
+}
+
+#[test]
+fn entries_that_come_again_are_acknowledged_again_and_not_written() {
+    let entries = log(&[put("a"), put("b")]);
+    let mut follower = Server::follower(entries.clone());
+    let life = follower.life;
+    assert_eq!(follower.told(prepare(life, &entries, 0, 2)), [follower.send(1, ack(2))]);
+}
+
+#[test]
+fn an_entry_beyond_a_gap_is_held_back_and_the_gap_reported_once_in_a_while() {
+    let entries = log(&[put("a"), put("b"), put("c")]);
+    let mut follower = Server::follower(vec![]);
+    let life = follower.life;
+    let nack = follower.send(1, Body::Nack { epoch: EPOCH, last: LogIndex(0) });
+    assert_eq!(follower.told(prepare(life, &entries[2..], 0, 3)), [nack.clone()]);
+    assert_eq!(follower.told(prepare(life, &entries[1..2], 0, 2)), []);
+    follower.now.mono += MS * 50;
+    assert_eq!(follower.told(prepare(life, &entries[1..2], 0, 2)), [nack]);
+    // The gap closes: everything held back follows at once.
+    assert_eq!(follower.told(prepare(life, &entries[..1], 0, 1)), [persist(4, 0, &entries)]);
+}
+
+#[test]
+fn a_heartbeat_shows_a_lost_tail_and_an_idle_one_is_not_answered() {
+    let entries = log(&[put("a")]);
+    let mut follower = Server::follower(entries.clone());
+    let life = follower.life;
+    assert_eq!(follower.told(prepare(life, &[], 0, 1)), []);
+    let nack = Body::Nack { epoch: EPOCH, last: LogIndex(1) };
+    assert_eq!(follower.told(prepare(life, &[], 0, 2)), [follower.send(1, nack)]);
+}
+
+#[test]
+fn a_follower_shows_its_life_until_the_sequencer_counts_it() {
+    let mut follower = Server::follower(vec![]);
+    let shown = [follower.send(1, ack(0))];
+    assert_eq!(follower.told(prepare(Incarnation::UNKNOWN, &[], 0, 0)), shown);
+    assert_eq!(follower.told(prepare(SEQUENCER, &[], 0, 0)), shown);
+    assert_eq!(follower.told(prepare(follower.life, &[], 0, 0)), []);
+}
+
+#[test]
+fn a_follower_whose_life_is_taken_for_over_begins_another() {
+    let mut follower = Server::follower(vec![]);
+    let counted = Incarnation::following(follower.life, 5);
+    let effects = follower.told(prepare(counted, &[], 0, 0));
+    let [Effect::Persist { seq: PersistSeq(4), record: Record::Renewed { incarnation } }] =
+        effects.as_slice()
+    else {
+        panic!("{effects:?}")
+    };
+    assert!(*incarnation > counted);
+    follower.life = *incarnation;
+    assert_eq!(follower.persisted(4), [follower.send(1, ack(0))]);
+}
+
+#[test]
+fn another_entry_in_the_same_place_halts_the_follower() {
+    let halt = |index| Effect::Halt { reason: HaltReason::LogsDiffer { peer: node(1), index } };
+    let ours = log(&[put("a"), put("b")]);
+    let theirs = log(&[put("a"), put("x"), put("c")]);
+    let receiver = Incarnation::UNKNOWN;
+    let cases = [(&theirs[1..2], 2), (&theirs[2..], 2), (&log(&[put("y")])[..], 1)];
+    for (entries, index) in cases {
+        let mut follower = Server::follower(ours.clone());
+        let expected = halt(index);
+        assert_eq!(follower.told(prepare(receiver, entries, 0, 2)), [expected]);
+        assert_eq!(follower.timeout(), []);
+        assert_eq!(follower.engine.next_deadline(), None);
+    }
+}
+
+#[test]
+fn a_follower_commits_no_further_than_its_own_log_and_disk() {
+    let mut follower = Server::follower(vec![]);
+    let entries = log(&[put("a"), put("b")]);
+    let life = follower.life;
+    follower.told(prepare(life, &entries[..1], 9, 1));
+    assert_eq!((follower.counter("commit"), follower.counter("applied")), (1, 0));
+    follower.persisted(4);
+    assert_eq!((follower.counter("commit"), follower.counter("applied")), (1, 1));
+}
+
+#[test]
+fn a_request_is_forwarded_in_a_batch_and_answered_when_it_is_applied() {
+    let mut follower = Server::follower(vec![]);
+    assert_eq!(follower.request(1, put("a")), []);
+    assert_eq!(follower.request(2, put("b")), []);
+    assert_eq!(follower.engine.next_deadline(), Some(follower.now.mono));
+    let requests = vec![(1, put("a").to_bytes()), (2, put("b").to_bytes())];
+    let forward = Forward { epoch: EPOCH, settled_below: 1, requests };
+    assert_eq!(follower.timeout(), [follower.send(1, Body::Forward(forward))]);
+    let entries = log_of((node(2), follower.life), &[put("a"), put("b")]);
+    let life = follower.life;
+    assert_eq!(follower.told(prepare(life, &entries, 1, 2)), [persist(4, 0, &entries)]);
+    assert_eq!(follower.persisted(4), [written(1, 1), follower.send(1, ack(2))]);
+    assert_eq!(follower.told(prepare(life, &[], 2, 2)), [written(2, 2)]);
+}
+
+#[test]
+fn a_request_that_is_not_applied_in_time_is_unknown_or_timed_out() {
+    let mut follower = Server::follower(vec![]);
+    follower.request(1, put("a"));
+    follower.request(2, get());
+    follower.timeout();
+    let resent = follower.timeout_after(MS * 499);
+    assert!(matches!(resent.as_slice(), [Effect::Send { .. }]), "{resent:?}");
+    let unknown = Outcome::Unknown(Unknown { version: None, acks: 1, needed: 2 });
+    let timed_out = Outcome::NotDone(NotDone::TimedOut { answered: 1, needed: 2 });
+    assert_eq!(follower.timeout_after(MS), [reply(1, unknown), reply(2, timed_out)]);
+    assert_eq!(follower.counter("requests"), 0);
+}
+
+#[test]
+fn what_was_never_sent_is_refused_when_the_sequencer_goes() {
+    let mut follower = Server::follower(vec![]);
+    follower.request(1, put("a"));
+    let down = Input::PeerDown { peer: node(1) };
+    let waiting = NotDone::Waiting(Waiting::Sequencer { node: node(1) });
+    assert_eq!(follower.step(down.clone()), [reply(1, Outcome::NotDone(waiting))]);
+    follower.step(peer_up(1));
+    follower.request(2, put("a"));
+    follower.timeout();
+    assert_eq!(follower.step(down), []);
+    assert_eq!(follower.counter("requests"), 1);
+}
+
+#[test]
+fn a_refusal_of_another_life_is_not_ours() {
+    let mut follower = Server::follower(vec![]);
+    follower.request(1, put("a"));
+    follower.timeout();
+    let reason = NotDone::Overloaded { limit: 3 };
+    let refuse = |receiver, epoch| {
+        let requests = vec![(1, NotDone::Overloaded { limit: 3 })];
+        Body::Refuse { epoch, receiver, requests }
+    };
+    let life = follower.life;
+    assert_eq!(follower.told(refuse(Incarnation(1 << 32), EPOCH)), []);
+    assert_eq!(follower.told(refuse(life, Epoch { round: 1, ..EPOCH })), []);
+    let expected = [reply(1, Outcome::NotDone(reason))];
+    assert_eq!(follower.told(refuse(life, EPOCH)), expected);
+    assert_eq!(follower.told(refuse(life, EPOCH)), []);
+}
+
+#[test]
+fn only_the_sequencers_word_counts() {
+    let mut follower = Server::follower(vec![]);
+    let entries = log(&[put("a")]);
+    let body = prepare(follower.life, &entries, 1, 1);
+    assert_eq!(follower.message(3, follower.of(SEQUENCER, body.clone())), []);
+    assert_eq!(follower.message(9, follower.of(SEQUENCER, body)), []);
+    assert_eq!(follower.counter("last"), 0);
+    assert_eq!(follower.counter("stray_messages"), 2);
+}
+
+#[test]
+fn a_message_of_another_configuration_or_cluster_is_refused() {
+    let mut follower = Server::follower(vec![]);
+    let body = prepare(follower.life, &log(&[put("a")]), 1, 1);
+    let mut other = follower.of(SEQUENCER, body.clone());
+    other.configuration = configuration(3).hash();
+    assert_eq!(follower.message(1, other), [follower.send(1, Body::Refused)]);
+    let node1 = node(1);
+    let waiting = |follower: &Server| follower.engine.status().waiting;
+    assert_eq!(waiting(&follower), Some(Waiting::OtherConfiguration { node: node1 }));
+    let mut other = follower.of(SEQUENCER, body.clone());
+    other.cluster = Some(ClusterId(78));
+    assert_eq!(follower.message(1, other.clone()), [follower.send(1, Body::Refused)]);
+    let theirs = ClusterId(78);
+    let expected = Waiting::OtherCluster { node: node1, ours: CLUSTER, theirs };
+    assert_eq!(waiting(&follower), Some(expected));
+    let refused = [reply(1, Outcome::NotDone(NotDone::Waiting(expected)))];
+    assert_eq!(follower.request(1, put("a")), refused);
+    // A refusal is never refused, or two servers would never stop.
+    other.body = Body::Refused;
+    assert_eq!(follower.message(1, other), []);
+    assert_eq!(follower.counter("last"), 0);
+    follower.told(body);
+    assert_eq!(waiting(&follower), None);
+}
+
+#[test]
+fn a_hello_of_the_sequencers_own_life_is_only_late() {
+    let joined = |sequencer| Record::Joined {
+        cluster: CLUSTER,
+        configuration: configuration(2),
+        incarnation: Incarnation(1 << 32),
+        sequencer,
+    };
+    for (nonce, lost) in [(5, false), (6, true)] {
+        let mut follower = Server::recover(2, vec![joined(first_life(5))]);
+        follower.step(peer_up(1));
+        follower.persisted(2);
+        follower.message(1, empty(Body::Hello { nonce }));
+        let expected = lost.then_some(Waiting::LostMemory { node: node(1) });
+        assert_eq!(follower.engine.status().waiting, expected);
+    }
+}
+
+#[test]
+fn the_sequencer_writes_and_sends_in_parallel_and_commits_with_a_quorum() {
+    let mut sequencer = Server::sequencer();
+    assert_eq!(sequencer.request(1, put("a")), []);
+    let effects = sequencer.timeout();
+    let [Effect::Persist { record: Record::Entries { entries, .. }, .. }, sends @ ..] =
+        effects.as_slice()
+    else {
+        panic!("{effects:?}")
+    };
+    let to = |to, nonce: u32| sequencer.send(to, prepare(first_life(nonce), entries, 0, 1));
+    assert_eq!(sends, [to(2, 21), to(3, 31)]);
+    assert_eq!(entries.first().unwrap().header().log_time_ms, 5000);
+    // Its own disk is mandatory, whoever else holds the entry.
+    for (from, nonce) in [(2, 21), (3, 31)] {
+        let message = sequencer.of(first_life(nonce), ack(1));
+        assert_eq!(sequencer.message(from, message), []);
+    }
+    assert_eq!(sequencer.persisted(2), [written(1, 1)]);
+    // The commit is told at once.
+    assert_eq!(sequencer.engine.next_deadline(), Some(sequencer.now.mono));
+    let commits = sequencer.timeout();
+    let told = commits.iter().filter(|effect| {
+        matches!(effect, Effect::Send { message: Message { body: Body::Prepare(prepare), .. }, .. }
+            if prepare.commit == LogIndex(1) && prepare.entries.is_empty())
+    });
+    assert_eq!((commits.len(), told.count()), (2, 2));
+}
+
+#[test]
+fn the_sequencers_own_disk_alone_commits_nothing() {
+    let mut sequencer = Server::sequencer();
+    sequencer.request(1, put("a"));
+    sequencer.timeout();
+    assert_eq!(sequencer.persisted(2), []);
+    // Neither a former life nor what was never sent counts.
+    let messages = [(Incarnation(1), 1), (first_life(21), 2), (first_life(21), 0)];
+    for (life, durable) in messages {
+        assert_eq!(sequencer.message(2, sequencer.of(life, ack(durable))), []);
+    }
+    let message = sequencer.of(first_life(21), ack(1));
+    assert_eq!(sequencer.message(2, message), [written(1, 1)]);
+}
+
+#[test]
+fn a_new_life_counts_once_it_is_on_the_sequencers_disk() {
+    let mut sequencer = Server::sequencer();
+    sequencer.request(1, put("a"));
+    sequencer.timeout();
+    sequencer.persisted(2);
+    let life = Incarnation::following(first_life(21), 22);
+    let effects = sequencer.message(2, sequencer.of(life, ack(1)));
+    let record = Record::PeerLife { peer: node(2), incarnation: life };
+    assert_eq!(effects, [Effect::Persist { seq: PersistSeq(3), record }]);
+    // Said again before it is on disk: it is being written already.
+    assert_eq!(sequencer.message(2, sequencer.of(life, ack(1))), []);
+    assert_eq!(sequencer.persisted(3), [written(1, 1)]);
+    // The former life is over.
+    sequencer.request(2, put("b"));
+    sequencer.timeout();
+    sequencer.persisted(4);
+    assert_eq!(sequencer.message(2, sequencer.of(first_life(21), ack(2))), []);
+}
+
+#[test]
+fn entries_are_sent_again_with_growing_waits_and_at_once_after_a_nack() {
+    let mut sequencer = Server::sequencer();
+    sequencer.request(1, put("a"));
+    sequencer.timeout();
+    let message = sequencer.of(first_life(31), ack(1));
+    sequencer.message(3, message);
+    let resent = |effects: &[Given]| {
+        let to_2 = effects.iter().filter(|effect| {
+            matches!(effect, Effect::Send { to, message: Message { body: Body::Prepare(p), .. } }
+                if *to == node(2) && p.entries.len() == 1)
+        });
+        to_2.count()
+    };
+    let mut resent_at = Vec::new();
+    for ms in 1..=800 {
+        if resent(&sequencer.timeout_after(MS)) == 1 {
+            resent_at.push(ms);
+        }
+    }
+    assert_eq!(resent_at, [100, 300, 700]);
+    let nack = Body::Nack { epoch: EPOCH, last: LogIndex(0) };
+    sequencer.message(2, sequencer.of(first_life(21), nack));
+    assert_eq!(resent(&sequencer.timeout()), 1);
+}
+
+#[test]
+fn with_too_few_servers_a_request_is_refused_before_it_has_a_place() {
+    let mut sequencer = Server::sequencer();
+    sequencer.request(1, put("a"));
+    sequencer.step(Input::PeerDown { peer: node(2) });
+    sequencer.step(Input::PeerDown { peer: node(3) });
+    let unavailable = Outcome::NotDone(NotDone::Unavailable { reachable: 1, needed: 2 });
+    assert_eq!(sequencer.request(2, put("b")), [reply(2, unavailable.clone())]);
+    // The first one waited in the queue.
+    assert_eq!(sequencer.timeout(), [reply(1, unavailable)]);
+    assert_eq!(sequencer.counter("last"), 0);
+}
+
+#[test]
+fn a_cancelled_request_gets_no_place_and_no_answer() {
+    let mut sequencer = Server::sequencer();
+    sequencer.request(1, put("a"));
+    assert_eq!(sequencer.step(Input::Cancel { id: RequestId(1) }), []);
+    assert_eq!(sequencer.timeout(), []);
+    assert_eq!(sequencer.counter("last"), 0);
+}
+
+#[test]
+fn a_join_is_answered_with_the_highest_life_known() {
+    let mut sequencer = Server::sequencer();
+    let join = || empty(Body::Join { nonce: 44, asked: 0 });
+    let welcome = |highest| Body::Welcome { nonce: 44, highest };
+    assert_eq!(sequencer.message(2, join()), [sequencer.send(2, welcome(first_life(21)))]);
+    let life = Incarnation::following(first_life(21), 22);
+    sequencer.message(2, sequencer.of(life, ack(0)));
+    assert_eq!(sequencer.message(2, join()), [sequencer.send(2, welcome(life))]);
+}
+
+#[test]
+fn a_journal_of_another_configuration_or_with_a_hole_is_refused() {
+    let recover = |records: Vec<(u64, Record)>| {
+        let config = EngineConfig::new(node(2), configuration(2), 9);
+        let records = records.into_iter().map(|(seq, record)| (PersistSeq(seq), record));
+        LinearEngine::recover(config, None, records).map(|_| ())
+    };
+    let joined = |configuration| Record::Joined {
+        cluster: CLUSTER,
+        configuration,
+        incarnation: Incarnation(1 << 32),
+        sequencer: SEQUENCER,
+    };
+    let chain = log(&[put("a"), put("b")]);
+    let entries =
+        |entries: &[Entry]| Record::Entries { commit: LogIndex::ZERO, entries: entries.to_vec() };
+    let at = |seq| Err(RecoverError::Record { seq: PersistSeq(seq) });
+    let good = || (1, joined(configuration(2)));
+    assert_eq!(recover(vec![good(), (2, entries(&chain))]), Ok(()));
+    assert_eq!(recover(vec![(1, joined(configuration(3)))]), Err(RecoverError::OtherConfiguration));
+    assert_eq!(recover(vec![good(), (3, entries(&chain))]), at(3));
+    assert_eq!(recover(vec![good(), (2, entries(&chain[1..]))]), at(2));
+    assert_eq!(recover(vec![(1, Record::Renewed { incarnation: SEQUENCER })]), at(1));
+    let other = entries(&log(&[put("x")]));
+    assert_eq!(recover(vec![good(), (2, entries(&chain)), (3, other)]), at(3));
+}

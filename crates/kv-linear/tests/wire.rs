@@ -1,0 +1,314 @@
+//! The byte forms of messages and records.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test says what went wrong by panicking"
+)]
+
+use bytes::Bytes;
+use kv_core::{
+    ClusterConfig, ClusterId, Incarnation, NodeId, NotDone, Operation, Quorum, Waiting, Wire,
+};
+use kv_linear::{
+    Body, Entry, EntryHeader, Epoch, Forward, LogIndex, Message, Origin, Prepare, Record,
+};
+use proptest::prelude::*;
+
+fn node() -> impl Strategy<Value = NodeId> {
+    (1u16..).prop_map(|number| NodeId::new(number).unwrap())
+}
+
+fn life() -> impl Strategy<Value = Incarnation> {
+    any::<u64>().prop_map(Incarnation)
+}
+
+fn index() -> impl Strategy<Value = LogIndex> {
+    any::<u64>().prop_map(LogIndex)
+}
+
+fn epoch() -> impl Strategy<Value = Epoch> {
+    (any::<u32>(), node(), any::<u16>()).prop_map(|(round, owner, generation)| Epoch {
+        round,
+        owner,
+        generation,
+    })
+}
+
+fn bytes() -> impl Strategy<Value = Bytes> {
+    proptest::collection::vec(any::<u8>(), 0..40).prop_map(Bytes::from)
+}
+
+fn entry() -> impl Strategy<Value = Entry> {
+    let origin = (node(), life(), any::<u64>(), any::<u64>()).prop_map(
+        |(server, incarnation, number, settled_below)| Origin {
+            server,
+            incarnation,
+            number,
+            settled_below,
+        },
+    );
+    (index(), epoch(), any::<u64>(), origin, any::<u64>(), bytes()).prop_map(
+        |(index, epoch, log_time_ms, origin, previous_hash, operation)| {
+            let header = EntryHeader { index, epoch, log_time_ms, origin, previous_hash };
+            Entry::new(header, &operation)
+        },
+    )
+}
+
+fn entries() -> impl Strategy<Value = Vec<Entry>> {
+    proptest::collection::vec(entry(), 0..4)
+}
+
+fn prepare() -> impl Strategy<Value = Prepare> {
+    (epoch(), life(), index(), any::<u64>(), entries(), index(), index()).prop_map(
+        |(epoch, receiver, previous, previous_hash, entries, commit, last)| Prepare {
+            epoch,
+            receiver,
+            previous,
+            previous_hash,
+            entries,
+            commit,
+            last,
+        },
+    )
+}
+
+fn refusal() -> impl Strategy<Value = NotDone> {
+    prop_oneof![
+        (any::<u16>(), any::<u16>())
+            .prop_map(|(reachable, needed)| NotDone::Unavailable { reachable, needed }),
+        any::<u64>().prop_map(|limit| NotDone::Overloaded { limit }),
+        node().prop_map(|node| NotDone::Waiting(Waiting::SequencerRestarted { node })),
+    ]
+}
+
+fn body() -> impl Strategy<Value = Body> {
+    let forward = (epoch(), any::<u64>(), proptest::collection::vec((any::<u64>(), bytes()), 0..4))
+        .prop_map(|(epoch, settled_below, requests)| Forward { epoch, settled_below, requests });
+    prop_oneof![
+        any::<u64>().prop_map(|nonce| Body::Hello { nonce }),
+        Just(Body::Holding),
+        (any::<u64>(), any::<u64>()).prop_map(|(nonce, asked)| Body::Join { nonce, asked }),
+        (any::<u64>(), life()).prop_map(|(nonce, highest)| Body::Welcome { nonce, highest }),
+        prepare().prop_map(Body::Prepare),
+        (epoch(), index()).prop_map(|(epoch, durable)| Body::Ack { epoch, durable }),
+        (epoch(), index()).prop_map(|(epoch, last)| Body::Nack { epoch, last }),
+        forward.prop_map(Body::Forward),
+        (epoch(), life(), proptest::collection::vec((any::<u64>(), refusal()), 0..4))
+            .prop_map(|(epoch, receiver, requests)| Body::Refuse { epoch, receiver, requests }),
+        node().prop_map(|node| Body::NotServing { waiting: Waiting::LostMemory { node } }),
+        Just(Body::Refused),
+    ]
+}
+
+fn message() -> impl Strategy<Value = Message> {
+    let cluster = proptest::option::of(any::<u64>().prop_map(ClusterId));
+    (cluster, any::<u64>(), life(), body()).prop_map(
+        |(cluster, configuration, incarnation, body)| Message {
+            cluster,
+            configuration,
+            incarnation,
+            body,
+        },
+    )
+}
+
+fn configuration(nodes: u16) -> ClusterConfig {
+    let voters = (1..=nodes).map(|number| NodeId::new(number).unwrap());
+    ClusterConfig::new(voters, Quorum::Majority, Quorum::Count(1)).unwrap()
+}
+
+fn record() -> impl Strategy<Value = Record> {
+    let cluster = || any::<u64>().prop_map(ClusterId);
+    let configurations = || (1u16..=10).prop_map(configuration);
+    let items = proptest::collection::vec((bytes(), bytes()), 0..4);
+    prop_oneof![
+        (cluster(), configurations(), life(), proptest::collection::vec((node(), life()), 0..4))
+            .prop_map(|(cluster, configuration, incarnation, members)| Record::Founded {
+                cluster,
+                configuration,
+                incarnation,
+                members
+            }),
+        (cluster(), configurations(), life(), life()).prop_map(
+            |(cluster, configuration, incarnation, sequencer)| Record::Joined {
+                cluster,
+                configuration,
+                incarnation,
+                sequencer
+            }
+        ),
+        life().prop_map(|incarnation| Record::Renewed { incarnation }),
+        (node(), life()).prop_map(|(peer, incarnation)| Record::PeerLife { peer, incarnation }),
+        epoch().prop_map(|epoch| Record::Opened { epoch }),
+        (index(), entries()).prop_map(|(commit, entries)| Record::Entries { commit, entries }),
+        (any::<u32>(), items).prop_map(|(part, items)| Record::Staged { part, items }),
+        (any::<u32>(), bytes()).prop_map(|(parts, metadata)| Record::Installed { parts, metadata }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn a_message_survives_a_round_trip(message in message()) {
+        prop_assert_eq!(Message::from_bytes(message.to_bytes()), Ok(message));
+    }
+
+    #[test]
+    fn a_record_survives_a_round_trip(record in record()) {
+        prop_assert_eq!(Record::from_bytes(record.to_bytes()), Ok(record));
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let bytes = Bytes::from(bytes);
+        let _ = Message::from_bytes(bytes.clone());
+        let _ = Record::from_bytes(bytes.clone());
+        let _ = Entry::from_bytes(bytes);
+    }
+
+    #[test]
+    fn changed_and_cut_messages_never_panic(
+        message in message(),
+        position: prop::sample::Index,
+        byte: u8,
+    ) {
+        let mut bytes = message.to_bytes().to_vec();
+        let position = position.index(bytes.len());
+        let cut = Bytes::copy_from_slice(bytes.get(..position).unwrap());
+        prop_assert!(Message::from_bytes(cut).is_err());
+        *bytes.get_mut(position).unwrap() = byte;
+        let _ = Message::from_bytes(bytes.into());
+    }
+
+    #[test]
+    fn changed_and_cut_records_never_panic(
+        record in record(),
+        position: prop::sample::Index,
+        byte: u8,
+    ) {
+        let mut bytes = record.to_bytes().to_vec();
+        let position = position.index(bytes.len());
+        let cut = Bytes::copy_from_slice(bytes.get(..position).unwrap());
+        prop_assert!(Record::from_bytes(cut).is_err());
+        *bytes.get_mut(position).unwrap() = byte;
+        let _ = Record::from_bytes(bytes.into());
+    }
+}
+
+const EPOCH: Epoch = Epoch { round: 1, owner: NodeId::FIRST, generation: 2 };
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn golden_entry() -> Entry {
+    let origin =
+        Origin { server: NodeId::FIRST, incarnation: Incarnation(3), number: 4, settled_below: 5 };
+    let header =
+        EntryHeader { index: LogIndex(6), epoch: EPOCH, log_time_ms: 7, origin, previous_hash: 8 };
+    let key = kv_core::Key::new("k").unwrap();
+    Entry::new(header, &Operation::get(key).to_bytes())
+}
+
+const ENTRY: &str = "490000000600000000000000010000000100020007000000000000000100030000000000\
+    00000400000000000000050000000000000008000000000000000000000000010000000001000000\
+    6b";
+
+#[test]
+fn golden_bytes_of_every_message() {
+    let number = |n: u8| format!("{n:02x}00000000000000");
+    let epoch = "0100000001000200";
+    let prepare = Prepare {
+        epoch: EPOCH,
+        receiver: Incarnation(1),
+        previous: LogIndex(2),
+        previous_hash: 3,
+        entries: vec![golden_entry()],
+        commit: LogIndex(4),
+        last: LogIndex(5),
+    };
+    let forward =
+        Forward { epoch: EPOCH, settled_below: 1, requests: vec![(2, Bytes::from_static(b"op"))] };
+    let refused = vec![(2, NotDone::Overloaded { limit: 3 })];
+    let n = number;
+    let cases = [
+        (Body::Hello { nonce: 1 }, format!("00{}", n(1))),
+        (Body::Holding, "01".to_owned()),
+        (Body::Join { nonce: 1, asked: 2 }, format!("02{}{}", n(1), n(2))),
+        (Body::Welcome { nonce: 1, highest: Incarnation(2) }, format!("03{}{}", n(1), n(2))),
+        (
+            Body::Prepare(prepare),
+            format!("04{epoch}{}{}{}01000000{ENTRY}{}{}", n(1), n(2), n(3), n(4), n(5)),
+        ),
+        (Body::Ack { epoch: EPOCH, durable: LogIndex(1) }, format!("05{epoch}{}", n(1))),
+        (Body::Nack { epoch: EPOCH, last: LogIndex(1) }, format!("06{epoch}{}", n(1))),
+        (Body::Forward(forward), format!("07{epoch}{}01000000{}020000006f70", n(1), n(2))),
+        (
+            Body::Refuse { epoch: EPOCH, receiver: Incarnation(1), requests: refused },
+            format!("08{epoch}{}01000000{}08{}", n(1), n(2), n(3)),
+        ),
+        (
+            Body::NotServing { waiting: Waiting::LostMemory { node: NodeId::FIRST } },
+            "09030100".to_owned(),
+        ),
+        (Body::Refused, "0a".to_owned()),
+    ];
+    for (body, expected) in cases {
+        let message = Message {
+            cluster: Some(ClusterId(9)),
+            configuration: 8,
+            incarnation: Incarnation(7),
+            body,
+        };
+        let expected = format!("01{}{}{}{expected}", n(9), n(8), n(7));
+        assert_eq!(hex(&message.to_bytes()), expected, "{message:?}");
+    }
+}
+
+#[test]
+fn golden_bytes_of_every_record() {
+    let n = |n: u8| format!("{n:02x}00000000000000");
+    let configuration = configuration(1);
+    let config = format!("{}01000000010001000100", n(1));
+    let incarnation = Incarnation(2);
+    let item = (Bytes::from_static(b"k"), Bytes::from_static(b"v"));
+    let cases = [
+        (
+            Record::Founded {
+                cluster: ClusterId(1),
+                configuration: configuration.clone(),
+                incarnation,
+                members: vec![(NodeId::FIRST, Incarnation(3))],
+            },
+            format!("00{}{config}{}010000000100{}", n(1), n(2), n(3)),
+        ),
+        (
+            Record::Joined {
+                cluster: ClusterId(1),
+                configuration,
+                incarnation,
+                sequencer: Incarnation(3),
+            },
+            format!("01{}{config}{}{}", n(1), n(2), n(3)),
+        ),
+        (Record::Renewed { incarnation }, format!("02{}", n(2))),
+        (Record::PeerLife { peer: NodeId::FIRST, incarnation }, format!("030100{}", n(2))),
+        (Record::Opened { epoch: EPOCH }, "040100000001000200".to_owned()),
+        (
+            Record::Entries { commit: LogIndex(1), entries: vec![golden_entry()] },
+            format!("05{}01000000{ENTRY}", n(1)),
+        ),
+        (
+            Record::Staged { part: 1, items: vec![item] },
+            "060100000001000000010000006b0100000076".to_owned(),
+        ),
+        (
+            Record::Installed { parts: 1, metadata: Bytes::from_static(b"m") },
+            "0701000000010000006d".to_owned(),
+        ),
+    ];
+    for (record, expected) in cases {
+        assert_eq!(hex(&record.to_bytes()), expected, "{record:?}");
+    }
+}
