@@ -1,1 +1,32 @@
-//! End-to-end tests with real processes.
+//! What the end-to-end tests need to run real servers and clients.
+//!
+//! Two types to read first: [`Site`], a folder and an address of its own, where a test types the
+//! commands that a person would type; and [`Process`], one running program whose output can be
+//! waited for. The tests themselves stand in `tests/`, one file per behaviour.
+//!
+//! The tests need Linux: they use addresses all over 127.0.0.0/8.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and shows what its processes said"
+)]
+
+mod binaries;
+mod history;
+mod loopback;
+mod op_log;
+mod process;
+mod raw_connection;
+mod site;
+mod transcript;
+
+pub use binaries::{Program, program};
+pub use history::{Access, History, NotLinearizable};
+pub use loopback::Loopback;
+pub use op_log::{OpLogEvent, OpLogLine, read_op_log};
+pub use process::{PATIENCE, Process, wait_until};
+pub use raw_connection::RawConnection;
+pub use site::Site;
+pub use transcript::Stream;

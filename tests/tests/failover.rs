@@ -1,0 +1,165 @@
+//! A server is killed under its clients.
+
+use std::time::{Duration, Instant};
+
+use kv_tests::{Process, Site, wait_until};
+
+/// Far below a request's time of 5 s: whoever waits for that has not noticed the loss.
+const NOTICED: Duration = Duration::from_secs(3);
+
+fn three(site: &Site, model: &str) -> [Process; 3] {
+    let words = [1, 2, 3].map(|id| format!("{id} {model} 2 2"));
+    site.ready_servers(words.each_ref().map(String::as_str))
+}
+
+#[test]
+fn an_eventual_client_goes_on_to_server_1_where_r_decides_what_it_can_read() {
+    let site = Site::of(10);
+    let [_first, mut second] = site.ready_servers(["1 eventual 2 2", "2 eventual 2 2"]);
+    let mut client = site.client("2");
+    client.type_line("put x 1");
+    client.wait_for("ok");
+
+    second.kill();
+    let killed = Instant::now();
+    client.type_line("get x");
+    let news = client.wait_for_error("server 2 is lost");
+    assert!(news.ends_with("connected to server 1"), "{news}");
+    client.wait_for_error("unavailable: 1 of 2");
+    client.type_line("get x --r 1");
+    client.wait_for("1");
+    client.type_line("put x 2");
+    client.wait_for_error("unavailable: 1 of 2");
+    client.type_line("get x --r 1");
+    client.wait_for("1");
+    assert!(killed.elapsed() < NOTICED, "{:?}; {}", killed.elapsed(), client.report());
+}
+
+#[test]
+fn a_client_that_is_idle_says_by_its_next_command_where_it_is() {
+    let site = Site::of(3);
+    let mut servers = three(&site, "eventual");
+    let mut client = site.client("3");
+    client.type_line("put x 1");
+    client.wait_for("ok");
+    let [_, _, third] = &mut servers;
+    third.kill();
+    client.type_line("get x");
+    client.wait_for("1");
+    client.wait_for_error("server 3 is lost (connection closed); connected to server 1");
+}
+
+#[test]
+fn a_linearizable_cluster_goes_on_without_a_follower() {
+    let site = Site::of(3);
+    let mut servers = three(&site, "linearizability");
+    let mut client = site.client("2");
+    client.type_line("put x 1");
+    client.wait_for("ok");
+    let [_, second, _] = &mut servers;
+    second.kill();
+    client.type_line("get x");
+    client.wait_for("1");
+    client.wait_for_error("connected to server 3");
+    client.type_line("put x 2");
+    client.wait_for("ok");
+    assert_eq!(site.run("1 get x"), "2");
+}
+
+#[test]
+fn without_the_sequencer_clients_are_told_so_and_nothing_hangs() {
+    let site = Site::of(3);
+    let mut servers = three(&site, "linearizability");
+    assert_eq!(site.run("2 put x 1"), "ok");
+    let [first, second, third] = &mut servers;
+    first.kill();
+    for server in [second, third] {
+        server.wait_for("waiting for server 1");
+    }
+    let began = Instant::now();
+    for command in ["2 get x", "3 put x 2", "2 incr n"] {
+        let mut client = site.client(command);
+        client.wait_for_error("unavailable: waiting for server 1");
+        assert_eq!(client.exit_code(), Some(4), "{}", client.report());
+    }
+    assert!(began.elapsed() < NOTICED, "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_read_under_way_is_repeated_elsewhere_and_a_write_is_not() {
+    let site = Site::of(3);
+    let mut servers = three(&site, "eventual");
+    let [mut writer, mut reader] = [site.client("2"), site.client("2")];
+    for client in [&mut writer, &mut reader] {
+        client.type_line("put x 0");
+        client.wait_for("ok");
+    }
+    let [first, second, third] = &mut servers;
+    first.freeze();
+    third.freeze();
+    writer.type_line("put x 1");
+    reader.type_line("get x");
+    let under_way = || {
+        let log = site.op_log(2);
+        let begun = |gist: &str| log.iter().any(|line| line.gist().ends_with(gist));
+        begun(",put,x,req,1") && begun(",get,x,req,")
+    };
+    wait_until("server 2 has both requests in hand", under_way);
+    second.kill();
+    first.thaw();
+    third.thaw();
+
+    // The unknown write may have reached the others before its coordinator died.
+    let read = reader.wait_for("");
+    assert!(["0", "1"].contains(&read.as_str()), "{}", reader.report());
+    reader.wait_for_error("server 2 is lost (connection closed); connected to server 3");
+    writer.wait_for_error("unknown: server 2 was lost (connection closed)");
+    writer.end_input();
+    assert_eq!(writer.exit_code(), Some(4), "{}", writer.report());
+    for id in [1, 3] {
+        assert!(site.op_log(id).iter().all(|line| line.operation != "put"), "it was repeated");
+    }
+}
+
+#[test]
+fn a_server_that_stands_still_costs_a_request_its_time_and_no_more() {
+    let site = Site::of(3);
+    let servers = three(&site, "eventual");
+    let mut client = site.client("--timeout 500ms 2");
+    client.type_line("put x 1");
+    client.wait_for("ok");
+    let [first, second, third] = &servers;
+
+    for other in [first, third] {
+        other.freeze();
+    }
+    client.type_line("get x");
+    client.wait_for_error("timed out: 1 of 2 servers answered");
+    client.type_line("put x 2");
+    client.wait_for_error("unknown: 1 of 2 servers acknowledged");
+
+    let [mut writer, mut reader] = ["put x 3", "get x"].map(|line| {
+        let mut client = site.client("--timeout 500ms 2");
+        client.type_line("dump");
+        client.wait_for("x = ");
+        (client, line)
+    });
+    second.freeze();
+    for (client, line) in [&mut writer, &mut reader] {
+        client.type_line(line);
+    }
+    writer.0.wait_for_error("unknown: server 2 did not answer in 1.5s");
+    reader.0.wait_for_error("timed out: server 2 did not answer in 1.5s");
+    client.type_line("get x");
+    client.wait_for_error("timed out: server 2 did not answer in 1.5s");
+    client.type_line("put x 3");
+    client.wait_for_error("unavailable: no server of 1-3 answers");
+
+    for server in &servers {
+        server.thaw();
+    }
+    client.type_line("put x 4");
+    client.wait_for("ok");
+    client.type_line("get x");
+    client.wait_for("4");
+}

@@ -1,0 +1,117 @@
+//! Servers in memory that are started again.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use kv_tests::{Process, Site, wait_until};
+
+fn three(site: &Site, model: &str) -> [Process; 3] {
+    let words = [1, 2, 3].map(|id| format!("{id} {model} 2 2"));
+    site.ready_servers(words.each_ref().map(String::as_str))
+}
+
+fn holds(site: &Site, server: u16, entry: &str) -> bool {
+    site.run(&format!("{server} dump")).lines().any(|line| line.starts_with(entry))
+}
+
+#[test]
+fn a_linearizable_follower_refills_and_serves() {
+    let site = Site::of(3);
+    let [mut first, mut second, mut third] = three(&site, "linearizability");
+    assert_eq!(site.run("3 put x 1"), "ok");
+    third.kill();
+    assert_eq!(site.run("1 put y 2"), "ok");
+
+    let mut third = site.ready_server("3 linearizability 2 2");
+    assert_eq!(site.run("3 get x"), "1");
+    assert_eq!(site.run("3 get y"), "2");
+    wait_until("it holds what was written before it came", || {
+        holds(&site, 3, "x = 1 ") && holds(&site, 3, "y = 2 ")
+    });
+    // With server 2 gone, every write needs it.
+    second.kill();
+    assert_eq!(site.run("3 put z 3"), "ok");
+    assert_eq!(site.run("1 get z"), "3");
+    third.kill();
+    first.wait_for("waiting for 1 more server");
+}
+
+#[test]
+fn a_sequencer_that_lost_its_memory_refuses_until_all_are_restarted() {
+    const LOST: &str = "server 1 lost its memory; restart all servers";
+    let site = Site::of(3);
+    let [mut first, mut second, mut third] = three(&site, "linearizability");
+    assert_eq!(site.run("2 put x 1"), "ok");
+    first.kill();
+    second.wait_for("waiting for server 1");
+
+    let mut first = site.server("1 linearizability 2 2");
+    for server in [&mut first, &mut second, &mut third] {
+        server.wait_for(LOST);
+    }
+    for command in ["1 get x", "2 get x", "3 put x 2"] {
+        let mut client = site.client(command);
+        client.wait_for_error(&format!("unavailable: {LOST}"));
+        assert_eq!(client.exit_code(), Some(4), "{}", client.report());
+    }
+
+    drop([first, second, third]);
+    let _servers = three(&site, "linearizability");
+    assert_eq!(site.client("2 get x").exit_code(), Some(3), "in memory nothing stays");
+    assert_eq!(site.run("3 put x 2"), "ok");
+    assert_eq!(site.run("1 get x"), "2");
+}
+
+#[test]
+fn a_restarted_sequencer_refuses_even_if_it_and_a_new_follower_would_be_enough() {
+    let site = Site::of(3);
+    let [mut first, mut second, mut third] = three(&site, "linearizability");
+    assert_eq!(site.run("2 put x 1"), "ok");
+    first.kill();
+    third.kill();
+    let mut first = site.server("1 linearizability 2 2");
+    let third = site.server("3 linearizability 2 2");
+    first.wait_for("server 1 lost its memory; restart all servers");
+    second.kill();
+    // Nobody holds the old log any more, but the write was acknowledged: to found a new cluster
+    // without being told would lose it silently.
+    let mut client = site.client("3 get x --timeout 500ms");
+    assert_eq!(client.exit_code(), Some(4), "{}", client.report());
+    drop(third);
+}
+
+#[test]
+fn any_eventual_server_may_be_lost_and_what_is_read_repairs_it_number_1_included() {
+    let site = Site::of(3);
+    let mut servers = three(&site, "eventual");
+    for (place, id) in [1, 2, 3, 1].into_iter().enumerate() {
+        assert_eq!(site.run(&format!("{id} put x {place}")), "ok");
+        let server = servers.get_mut(usize::from(id) - 1).unwrap();
+        server.kill();
+        let next = id % 3 + 1;
+        assert_eq!(site.run(&format!("{next} put during {place}")), "ok");
+        assert_eq!(site.run(&format!("{next} get x")), place.to_string());
+
+        *server = site.ready_server(&format!("{id} eventual 2 2"));
+        for key in ["x", "during"] {
+            assert_eq!(site.run(&format!("{id} get {key} --r all")), place.to_string());
+            let entry = format!("{key} = {place} ");
+            wait_until("it holds what was read", || holds(&site, id, &entry));
+        }
+        assert_eq!(site.run(&format!("{id} get x --r 1")), place.to_string());
+    }
+}
+
+#[test]
+fn a_restarted_eventual_server_writes_what_wins_over_its_former_life() {
+    let site = Site::of(2);
+    let [_first, mut second] = site.ready_servers(["1 eventual 2 1", "2 eventual 2 1"]);
+    for life in 0..3 {
+        for n in 0..5 {
+            assert_eq!(site.run(&format!("2 put x {life}.{n}")), "ok");
+        }
+        second.kill();
+        second = site.ready_server("2 eventual 2 1");
+        assert_eq!(site.run(&format!("2 put x {life}.last")), "ok");
+        assert_eq!(site.run("1 get x"), format!("{life}.last"));
+    }
+}

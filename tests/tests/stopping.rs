@@ -1,0 +1,51 @@
+//! A server that is told to stop does so in order.
+
+use kv_tests::{Process, Site};
+
+fn pair(site: &Site, model: &str) -> [Process; 2] {
+    let words = [1, 2].map(|id| format!("{id} {model} 1 1"));
+    site.ready_servers(words.each_ref().map(String::as_str))
+}
+
+#[test]
+fn sigterm_and_sigint_stop_it_with_exit_code_0() {
+    for model in ["eventual", "linearizability"] {
+        let site = Site::of(2);
+        let [mut first, mut second] = pair(&site, model);
+        let mut client = site.client("2");
+        client.type_line("put x 1");
+        client.wait_for("ok");
+
+        second.terminate();
+        second.wait_for("stopped");
+        assert_eq!(second.exit_code(), Some(0), "{}", second.report());
+        client.type_line("put y 2");
+        client.wait_for_error("connected to server 1");
+        client.wait_for("ok");
+
+        first.interrupt();
+        first.wait_for("stopped");
+        assert_eq!(first.exit_code(), Some(0), "{}", first.report());
+    }
+}
+
+#[test]
+fn requests_in_hand_are_answered_before_it_ends() {
+    let site = Site::of(2);
+    let [mut first, second] = site.ready_servers(["1 eventual 2 2", "2 eventual 2 2"]);
+    second.freeze();
+    let mut client = site.client("1 put x 1");
+    kv_tests::wait_until("server 1 has the request in hand", || !site.op_log(1).is_empty());
+    first.terminate();
+    client.wait_for_error("unknown:");
+    assert_eq!(client.exit_code(), Some(4), "{}", client.report());
+    assert_eq!(first.exit_code(), Some(0), "{}", first.report());
+}
+
+#[test]
+fn it_runs_on_with_its_input_closed() {
+    let site = Site::of(1);
+    let mut server = site.ready_server("1");
+    assert_eq!(site.run("put x 1"), "ok");
+    assert!(server.runs());
+}
