@@ -1,5 +1,6 @@
 //! One connection to a server, after the handshake.
 
+use std::io;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -28,6 +29,8 @@ pub(crate) struct Connection {
     bytes_written: u64,
     last_read: Instant,
     last_write: Instant,
+    /// Why nothing can be written any more, while what was read before is still looked at.
+    failure: Option<LostReason>,
 }
 
 impl Connection {
@@ -49,6 +52,7 @@ impl Connection {
             bytes_written: 0,
             last_read: Instant::now(),
             last_write: Instant::now(),
+            failure: None,
         }
     }
 
@@ -91,8 +95,12 @@ impl Connection {
         Ok(self.bytes_encoded)
     }
 
-    /// Waits until some bytes have been read or written. Nothing is lost if it is dropped.
+    /// Waits until some bytes have been read or written. Nothing is lost if it is dropped, and all
+    /// that came before a failure has been read when the failure is returned.
     pub(crate) async fn progress(&mut self) -> Result<(), LostReason> {
+        if let Some(failure) = self.failure.take() {
+            return Err(failure);
+        }
         self.input.reserve(READ_BYTES);
         let (mut reader, mut writer) = self.stream.split();
         tokio::select! {
@@ -103,12 +111,24 @@ impl Connection {
                 self.last_read = Instant::now();
             }
             written = writer.write_buf(&mut self.output), if !self.output.is_empty() => {
-                let written = written.map_err(FrameError::Io)?;
-                self.bytes_written += u64::try_from(written).unwrap_or(u64::MAX);
-                self.last_write = Instant::now();
+                match written {
+                    Ok(written) => {
+                        self.bytes_written += u64::try_from(written).unwrap_or(u64::MAX);
+                        self.last_write = Instant::now();
+                    }
+                    Err(error) => self.on_write_error(&error),
+                }
             }
         }
         Ok(())
+    }
+
+    /// The server may have answered before it closed the connection.
+    fn on_write_error(&mut self, error: &io::Error) {
+        self.failure = Some(LostReason::Failed { kind: error.kind() });
+        while let Ok(1..) = self.stream.try_read_buf(&mut self.input) {
+            self.input.reserve(READ_BYTES);
+        }
     }
 
     /// Takes the next response out of what was read.
@@ -133,3 +153,76 @@ impl Connection {
 const WRITE_BYTES_MAX: usize = 1 << 20;
 
 const READ_BYTES: usize = 16 << 10;
+
+#[cfg(test)]
+mod tests {
+    use kv_core::{ClusterConfig, GroupId, Incarnation, Quorum};
+    use kv_proto::{RequestBody, ResponseBody};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    async fn pair() -> (Connection, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (peer, _) = listener.accept().await.unwrap();
+        let one = Quorum::Count(1);
+        let welcome = Welcome {
+            node: NodeId::FIRST,
+            incarnation: Incarnation::UNKNOWN,
+            engine: "fake".to_owned(),
+            config: ClusterConfig::new([NodeId::FIRST], one, one).unwrap(),
+            in_flight_max: 0,
+        };
+        let codec = FrameCodec::new(GroupId(0));
+        let buffer = BytesMut::new();
+        (Connection::new(stream, codec, buffer, NodeId::FIRST, &welcome), peer)
+    }
+
+    fn status(id: u64) -> Request {
+        Request { id, body: RequestBody::Status }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_takes_no_requests_at_once_takes_one() {
+        assert_eq!(pair().await.0.window(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_frame_is_written_when_its_last_byte_is() {
+        let (mut connection, _peer) = pair().await;
+        let first = connection.put(status(1)).unwrap();
+        assert!(!connection.has_written(first));
+        connection.progress().await.unwrap();
+        assert!(connection.has_written(first));
+        let second = connection.put(status(2)).unwrap();
+        assert!(second > first);
+        assert!(!connection.has_written(second));
+    }
+
+    #[tokio::test]
+    async fn answers_that_came_before_a_failed_write_are_read() {
+        for _ in 0..20 {
+            let (mut connection, mut peer) = pair().await;
+            let body = ResponseBody::Malformed("no".to_owned());
+            let response = Response { id: 1, body };
+            let mut frame = BytesMut::new();
+            let mut codec = FrameCodec::new(GroupId(0));
+            codec.encode(Message::Response(response.clone()), &mut frame).unwrap();
+            peer.write_all(&frame).await.unwrap();
+            connection.stream.readable().await.unwrap();
+            connection.stream.shutdown().await.unwrap();
+            connection.put(status(2)).unwrap();
+            let mut responses = Vec::new();
+            loop {
+                while let Some(response) = connection.next_response().unwrap() {
+                    responses.push(response);
+                }
+                if connection.progress().await.is_err() {
+                    break;
+                }
+            }
+            assert_eq!(responses, [response]);
+        }
+    }
+}

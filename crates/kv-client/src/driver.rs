@@ -163,15 +163,16 @@ impl Driver {
                 }
             }
         };
-        self.table.on_lost(&connection, &why);
         self.route.on_lost(answered);
         self.link.send_replace(Link {
             server: None,
             error: Some(self.route.error()),
             hopeless: false,
         });
+        // Told before the requests end, so that whoever reads of one can have read of the other.
         let server = connection.server();
-        self.tell(Event::Lost { server, why });
+        self.tell(Event::Lost { server, why: why.clone() });
+        self.table.on_lost(&connection, &why);
         Some(())
     }
 

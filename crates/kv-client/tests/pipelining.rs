@@ -6,6 +6,7 @@ mod fake;
 use std::time::Duration;
 
 use fake::{FakeServer, config, found, get, incr, key, put, value, written};
+use futures_util::StreamExt;
 use kv_client::{Client, ClientConfig, ClientError};
 use kv_core::{CommandResult, NotDone, Outcome, RequestOptions};
 use kv_proto::{RequestBody, ResponseBody};
@@ -84,8 +85,7 @@ async fn no_more_requests_are_sent_than_the_server_takes_at_once() {
         let mut connection = server.accept().await;
         let a = connection.expect(&put("a", "")).await;
         let b = connection.expect(&put("b", "")).await;
-        let third =
-            tokio::time::timeout(Duration::from_millis(50), connection.framed.get_mut().readable());
+        let third = tokio::time::timeout(Duration::from_millis(50), connection.framed.next());
         assert!(third.await.is_err(), "a third request came");
         connection.answer(b, written()).await;
         let c = connection.expect(&put("c", "")).await;

@@ -1,7 +1,6 @@
 //! The program's arguments.
 
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
 use clap::Parser;
@@ -112,7 +111,7 @@ impl Args {
 
 fn line_of(words: Vec<OsString>) -> Result<Line, UsageError> {
     let words = words.into_iter();
-    let words = words.map(|word| Word::bare(word.into_vec()));
+    let words = words.map(|word| Word::bare(word.into_encoded_bytes()));
     Line::of_words(words.collect())
 }
 

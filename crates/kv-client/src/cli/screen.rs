@@ -5,6 +5,8 @@ use std::io::{self, Write};
 
 use serde_json::json;
 
+use super::words::as_message;
+
 /// The standard output, for results, and the standard error, for all else.
 pub(crate) struct Screen {
     out: Box<dyn Write + Send>,
@@ -50,7 +52,7 @@ impl Screen {
 
     /// Prints a message for people. That nobody reads it is no error: the results count.
     pub(crate) fn note(&mut self, text: &str) {
-        let _ = writeln!(self.err, "{text}");
+        let _ = writeln!(self.err, "{}", as_message(text));
     }
 
     /// Prints a mistake of the user: in JSON as a result, else as a message, with the line's number

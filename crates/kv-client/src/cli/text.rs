@@ -112,7 +112,7 @@ fn status_text(status: &Status) -> String {
     let mut text = format!(
         "server {}: {}, life {}\ncluster: servers {}, W={} R={}, configuration {}\nconnected to: {}",
         status.node,
-        status.engine,
+        as_line(status.engine.as_bytes()),
         status.incarnation,
         id_ranges(cluster.voters()),
         cluster.write_quorum(),

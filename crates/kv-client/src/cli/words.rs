@@ -148,6 +148,18 @@ pub(crate) fn as_word(bytes: &[u8]) -> String {
     }
 }
 
+/// A message with escapes for what a terminal would obey: parts of it may be another's words.
+pub(crate) fn as_message(text: &str) -> String {
+    let mut message = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '"' | '\\' | '\n' => message.push(character),
+            _ => push_escaped(&mut message, character),
+        }
+    }
+    message
+}
+
 /// Whether a terminal shows a character as itself. Marks that turn the direction of writing would
 /// let a value forge what stands around it.
 fn is_printable(character: char) -> bool {
@@ -210,6 +222,12 @@ mod tests {
         let tricky = "é\u{202e}\u{2028}\u{85}".as_bytes();
         assert_eq!(in_quotes(tricky), r#""é\xe2\x80\xae\xe2\x80\xa8\xc2\x85""#);
         assert_eq!(split(in_quotes(tricky).as_bytes()).unwrap()[0].bytes, tricky);
+    }
+
+    #[test]
+    fn messages_command_no_terminal() {
+        let message = "\nserver 1 says \"a\\b\": \u{1b}[2J";
+        assert_eq!(as_message(message), "\nserver 1 says \"a\\b\": \\x1b[2J");
     }
 
     #[test]
