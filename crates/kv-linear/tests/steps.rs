@@ -278,11 +278,11 @@ fn an_entry_beyond_a_gap_is_held_back_and_the_gap_reported_once_in_a_while() {
     let entries = log(&[put("a"), put("b"), put("c")]);
     let mut follower = Server::follower(vec![]);
     let life = follower.life;
-    let nack = follower.send(1, Body::Nack { epoch: EPOCH, last: LogIndex(0) });
-    assert_eq!(follower.told(prepare(life, &entries[2..], 0, 3)), [nack.clone()]);
+    let nack = [follower.send(1, Body::Nack { epoch: EPOCH, last: LogIndex(0) })];
+    assert_eq!(follower.told(prepare(life, &entries[2..], 0, 3)), nack);
     assert_eq!(follower.told(prepare(life, &entries[1..2], 0, 2)), []);
     follower.now.mono += MS * 50;
-    assert_eq!(follower.told(prepare(life, &entries[1..2], 0, 2)), [nack]);
+    assert_eq!(follower.told(prepare(life, &entries[1..2], 0, 2)), nack);
     // The gap closes: everything held back follows at once.
     assert_eq!(follower.told(prepare(life, &entries[..1], 0, 1)), [persist(4, 0, &entries)]);
 }
