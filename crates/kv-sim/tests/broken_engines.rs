@@ -32,5 +32,6 @@ caught! {
     a_key_missing_in_the_checkpoint: CheckpointForgetsAKey = 11
         by a_checkpoint_stands_for_its_records,
     a_halt_without_cause: HaltsOnADuplicate = 12 by halts_never_without_cause,
+    nothing_done_at_all: RefusesEverything = 15 by answers_once_and_honestly,
     a_page_without_end: DumpsEverythingAtOnce = 13 by dumps_come_in_pages,
 }

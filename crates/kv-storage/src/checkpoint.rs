@@ -79,10 +79,7 @@ mod tests {
         assert_eq!(disk.write(checkpoint(2, &["z", "old"])), PersistSeq(2));
         assert_eq!(disk.write(checkpoint(5, &["b", "a"])), PersistSeq(5));
         let read = disk.read().unwrap();
-        assert_eq!(
-            (read.covers, &read.metadata[..]),
-            (PersistSeq(5), &b"m"[..])
-        );
+        assert_eq!((read.covers, &read.metadata[..]), (PersistSeq(5), &b"m"[..]));
         let keys: Vec<Bytes> = read.items.map(|(key, _)| key).collect();
         assert_eq!(keys, ["a", "b"].map(Bytes::from));
     }

@@ -18,12 +18,7 @@ pub(crate) struct Frame {
     pub(crate) record: Bytes,
 }
 
-wire_struct!(Frame {
-    group,
-    seq,
-    durable_through,
-    record
-});
+wire_struct!(Frame { group, seq, durable_through, record });
 
 impl Frame {
     /// The frame with its checksum in front.
@@ -64,9 +59,8 @@ mod tests {
 
     #[test]
     fn golden_bytes() {
-        let body: &[u8] = &[
-            0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, b'a', b'b',
-        ];
+        let body: &[u8] =
+            &[0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, b'a', b'b'];
         let sealed = frame().sealed();
         assert_eq!(&sealed[4..], body);
         assert_eq!(sealed[..4], crc32c::crc32c(body).to_le_bytes());

@@ -24,11 +24,7 @@ impl MemoryJournal {
     /// An empty journal; its first record is 1.
     #[must_use]
     pub const fn new() -> Self {
-        Self {
-            frames: VecDeque::new(),
-            last: PersistSeq(0),
-            durable: PersistSeq(0),
-        }
+        Self { frames: VecDeque::new(), last: PersistSeq(0), durable: PersistSeq(0) }
     }
 
     /// Appends a record; it is lost in a crash until it is synced.
@@ -38,10 +34,7 @@ impl MemoryJournal {
     pub fn append(&mut self, seq: PersistSeq, record: &impl Wire) -> Result<(), StorageError> {
         let expected = self.last.next();
         if seq != expected {
-            return Err(StorageError::NotDense {
-                expected,
-                found: seq,
-            });
+            return Err(StorageError::NotDense { expected, found: seq });
         }
         let frame = Frame {
             group: GroupId(0),

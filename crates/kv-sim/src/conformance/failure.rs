@@ -108,6 +108,14 @@ pub enum Finding {
         /// How much too late it is.
         late: Duration,
     },
+    /// Nearly everything was refused, so that nothing was shown.
+    #[error("only {done} requests were done in all runs together, {bound} would do")]
+    TooLittleDone {
+        /// How many were done.
+        done: usize,
+        /// How many are needed.
+        bound: usize,
+    },
     /// A write that was called not done was read.
     #[error("request {id} was answered \"not done\", but its value was read")]
     NotDoneTookEffect {

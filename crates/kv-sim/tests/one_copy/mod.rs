@@ -43,6 +43,7 @@ pub enum Mutation {
     HaltsOnADuplicate,
     DumpsEverythingAtOnce,
     ExecutesADuplicateAgain,
+    RefusesEverything,
 }
 
 /// The engine, broken by the mutation with this number.
@@ -211,7 +212,9 @@ impl<const MUTATION: usize> OneCopy<MUTATION> {
         options: RequestOptions,
         out: &mut Effects<Message, Record>,
     ) {
-        if let Operation::Dump(dump) = &op {
+        if Self::is(Mutation::RefusesEverything) {
+            out.reply(id, Outcome::NotDone(NotDone::Waiting(Waiting::Joining)));
+        } else if let Operation::Dump(dump) = &op {
             out.reply(id, self.dump(dump));
         } else if self.is_holder() {
             self.execute(&op, (None, 0), Some(id), out);
@@ -502,7 +505,7 @@ static NOISE: AtomicU64 = AtomicU64::new(0);
 
 const PAGE_BYTES: usize = 1 << 20;
 
-pub const ALL: [Mutation; 15] = [
+pub const ALL: [Mutation; 16] = [
     Mutation::None,
     Mutation::RepliesBeforePersisted,
     Mutation::DropsAnEffect,
@@ -518,4 +521,5 @@ pub const ALL: [Mutation; 15] = [
     Mutation::HaltsOnADuplicate,
     Mutation::DumpsEverythingAtOnce,
     Mutation::ExecutesADuplicateAgain,
+    Mutation::RefusesEverything,
 ];
