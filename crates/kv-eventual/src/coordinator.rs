@@ -160,9 +160,10 @@ impl EventualEngine {
     }
 
     pub(crate) fn on_reject(&mut self, step: &mut Step<'_>, slot: Slot, id: WriteId) {
+        let node = self.peers.get(slot).map(|peer| peer.node);
+        tracing::warn!(?node, "a write was rejected there: its stamp is too far in the future");
         match self.writes.get_mut(id).filter(|write| write.is_persisted) {
             Some(pending) => {
-                tracing::warn!(server = slot.index(), "a write was rejected for its stamp");
                 pending.rejected.insert(slot);
                 self.settle(step, id);
             }
@@ -290,7 +291,11 @@ impl EventualEngine {
         let above = held.unwrap_or_default().max(time);
         let off_ms = match self.peers.clock_error_ms(now) {
             Some(off_ms) => off_ms,
-            None if above > time && is_beyond_skew(above, now.wall) => {
+            // The peers would reject it. A server that knows of no peers and has set its own
+            // clock back goes on counting instead.
+            None if is_beyond_skew(above, now.wall)
+                && (above > time || self.peers.knows_clocks()) =>
+            {
                 let ahead = above.millis().saturating_sub(millis(now.wall));
                 i64::try_from(ahead).unwrap_or(i64::MAX).saturating_neg()
             }

@@ -4,13 +4,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kv_core::{Incarnation, NodeId, NotDone, Outcome, RequestId, SeedStream, Waiting};
+use kv_core::{Incarnation, NotDone, Outcome, RequestId, SeedStream, Waiting};
 
-use crate::deadline::{Backoff, Due};
+use crate::deadline::Due;
 use crate::engine::{EventualEngine, Step, is_plausible_life};
 use crate::journal::Then;
-use crate::message::{Hello, Part, Welcome};
-use crate::peer::{Greeting, Slot, SlotSet};
+use crate::peer::{Slot, SlotSet};
 use crate::record::Record;
 use crate::request::Task;
 
@@ -25,8 +24,6 @@ pub(crate) struct Membership {
     highest: Incarnation,
     queue: BTreeMap<QueuePlace, Queued>,
     last_place: QueuePlace,
-    /// When the peers' clocks were last asked for.
-    clocks_asked: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +67,6 @@ impl Membership {
             highest: Incarnation::UNKNOWN,
             queue: BTreeMap::new(),
             last_place: QueuePlace(0),
-            clocks_asked: None,
         }
     }
 
@@ -84,6 +80,17 @@ impl Membership {
 
     pub(crate) fn queue_len(&self) -> usize {
         self.queue.len()
+    }
+
+    pub(crate) const fn run(&self) -> u64 {
+        self.run
+    }
+
+    /// A peer can be reached again and may have something to tell.
+    pub(crate) const fn unresolve(&mut self, slot: Slot) {
+        if let Phase::Asking { resolved, .. } = &mut self.phase {
+            resolved.remove(slot);
+        }
     }
 }
 
@@ -124,65 +131,6 @@ impl EventualEngine {
         }
     }
 
-    pub(crate) fn on_peer_up(
-        &mut self,
-        step: &mut Step<'_>,
-        peer: NodeId,
-        incarnation: Incarnation,
-    ) {
-        let Some(slot) = self.peers.slot(peer) else {
-            self.counters.bad_inputs += 1;
-            return;
-        };
-        self.peers.connect(slot);
-        if is_plausible_life(incarnation) {
-            self.meet(step, slot, incarnation);
-        }
-        if let Phase::Asking { resolved, .. } = &mut self.membership.phase {
-            resolved.remove(slot);
-        }
-        self.greet(step, slot);
-        self.send_writes_to(step, slot);
-        self.send_queries_to(step, slot);
-    }
-
-    pub(crate) fn on_peer_down(&mut self, step: &mut Step<'_>, peer: NodeId) {
-        let Some(slot) = self.peers.slot(peer) else {
-            self.counters.bad_inputs += 1;
-            return;
-        };
-        self.peers.disconnect(slot);
-        self.outbox.discard(slot);
-        self.end_greeting(slot);
-        self.fail_hopeless_reads(step);
-        self.resolve(step, slot);
-    }
-
-    pub(crate) fn on_hello(&mut self, step: &mut Step<'_>, slot: Slot, hello: Hello) {
-        let highest = self.peers.get(slot).map_or(Incarnation::UNKNOWN, |peer| peer.life);
-        let welcome =
-            Welcome { run: hello.run, sent: hello.sent, highest, latest: self.clock.latest() };
-        self.send(step, slot, Part::Welcome(welcome));
-    }
-
-    pub(crate) fn on_welcome(
-        &mut self,
-        step: &mut Step<'_>,
-        slot: Slot,
-        welcome: Welcome,
-        wall_ms: u64,
-    ) {
-        if welcome.run != self.membership.run {
-            self.counters.stale_messages += 1;
-            return;
-        }
-        self.end_greeting(slot);
-        self.peers.measure(slot, step.now, welcome.sent, wall_ms);
-        self.observe_stamp(step, welcome.latest);
-        self.meet_own_life(step, welcome.highest);
-        self.resolve(step, slot);
-    }
-
     /// Learns of a life of this very server. One that is not followed by the current one, and is
     /// not the current one, means that this server must begin another: two lives could not be
     /// told apart by their numbers.
@@ -221,52 +169,8 @@ impl EventualEngine {
         }
     }
 
-    /// Says hello to a peer, again and again until it answers or is lost.
-    pub(crate) fn greet(&mut self, step: &mut Step<'_>, slot: Slot) {
-        self.end_greeting(slot);
-        self.membership.clocks_asked.get_or_insert(step.now.mono);
-        if let Some(peer) = self.peers.get_mut(slot) {
-            peer.greeting =
-                Some(Greeting { armed: None, backoff: Backoff::new(&self.config.timing) });
-        }
-        self.on_hello_timeout(step, slot);
-    }
-
-    pub(crate) fn on_hello_timeout(&mut self, step: &mut Step<'_>, slot: Slot) {
-        let Some(greeting) = self.peers.get_mut(slot).and_then(|peer| peer.greeting.as_mut())
-        else {
-            return;
-        };
-        let at = greeting.backoff.next(step.now.mono, &self.config.timing);
-        greeting.armed = None;
-        self.deadlines.arm(&mut greeting.armed, at, Due::Hello(slot));
-        let hello = Hello { run: self.membership.run, sent: step.now.mono };
-        self.send(step, slot, Part::Hello(hello));
-    }
-
-    /// Asks for the peers' clocks if that was not done within `period`.
-    pub(crate) fn refresh_clocks(&mut self, step: &mut Step<'_>, period: Duration) {
-        let now = step.now.mono;
-        let asked = &mut self.membership.clocks_asked;
-        if asked.is_some_and(|at| now < at.saturating_add(period)) {
-            return;
-        }
-        *asked = Some(now);
-        for slot in self.peers.connected().iter() {
-            if self.peers.get(slot).is_some_and(|peer| peer.greeting.is_none()) {
-                self.greet(step, slot);
-            }
-        }
-    }
-
-    fn end_greeting(&mut self, slot: Slot) {
-        let greeting = self.peers.get_mut(slot).and_then(|peer| peer.greeting.take());
-        if let Some(mut greeting) = greeting {
-            self.deadlines.disarm(&mut greeting.armed, Due::Hello(slot));
-        }
-    }
-
-    fn resolve(&mut self, step: &mut Step<'_>, slot: Slot) {
+    /// A peer has answered, or cannot be reached: joining waits for it no longer.
+    pub(crate) fn resolve(&mut self, step: &mut Step<'_>, slot: Slot) {
         if let Phase::Asking { resolved, .. } = &mut self.membership.phase {
             resolved.insert(slot);
             self.begin_if_resolved(step);

@@ -49,6 +49,7 @@ mod counters;
 mod deadline;
 mod dump;
 mod engine;
+mod greeting;
 mod join;
 mod journal;
 mod message;

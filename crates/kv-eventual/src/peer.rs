@@ -72,6 +72,8 @@ pub(crate) struct Peers {
     connected: SlotSet,
     /// The two middle ones of the peers' clocks; one twice if their number is odd.
     median: Option<(ClockOffset, ClockOffset)>,
+    /// When the peers' clocks were last asked for.
+    pub(crate) clocks_asked: Option<Duration>,
 }
 
 /// One server.
@@ -119,6 +121,7 @@ impl Peers {
             all: voters.iter().map(peer).collect(),
             connected: SlotSet::default(),
             median: None,
+            clocks_asked: None,
         })
     }
 
@@ -232,6 +235,11 @@ impl Peers {
         } else {
             None
         }
+    }
+
+    /// Whether any peer's clock is known.
+    pub(crate) const fn knows_clocks(&self) -> bool {
+        self.median.is_some()
     }
 
     fn find_median(&self) -> Option<(ClockOffset, ClockOffset)> {

@@ -6,8 +6,8 @@ mod stand;
 use std::time::Duration;
 
 use kv_core::{
-    ConsistencyEngine, Effect, HybridTime, Incarnation, Input, NotDone, Operation, PersistSeq,
-    RecoverError, RequestId, RequestOptions, Waiting,
+    Answer, ConsistencyEngine, Effect, HybridTime, Incarnation, Input, NotDone, Operation, Outcome,
+    PersistSeq, RecoverError, RequestId, RequestOptions, Waiting,
 };
 use kv_eventual::{EventualEngine, Hello, Part, Record, Welcome};
 use stand::{
@@ -331,4 +331,31 @@ fn a_disk_of_another_server_or_of_other_voters_is_refused() {
     let gap: Vec<_> = records.iter().skip(1).cloned().collect();
     let seq = PersistSeq(2);
     assert_eq!(recover(config(2, 1, 1), None, &gap), Some(RecoverError::Record { seq }));
+}
+
+#[test]
+fn a_dump_looks_at_so_many_keys_and_goes_on_from_there() {
+    let tombstone =
+        |n: u64| stand::write((2, life(1, 2)), n, time(n, 0), &format!("k{n:05}"), None);
+    let mut last = tombstone(10_002);
+    last.entry.value = Some(value("here"));
+    let writes = (1..=10_001).map(tombstone).chain([last.clone()]);
+    let records = (1..).map(PersistSeq).zip(writes.map(Record::Write));
+    let engine = EventualEngine::recover(config(2, 1, 1), None, records).unwrap();
+    let mut stand = Stand::of(engine, 10_002);
+    let mut dump = |after| {
+        let effects = stand.request(Operation::Dump(kv_core::Dump { after, limit: 10 }));
+        let Some(Effect::Reply { outcome: Outcome::Done(done), .. }) = effects.last() else {
+            panic!("{effects:?}");
+        };
+        let Answer::Page(page) = &done.answer else {
+            panic!("no page: {done:?}");
+        };
+        page.clone()
+    };
+    let first = dump(None);
+    assert_eq!((first.entries.len(), first.next.clone()), (0, Some(key("k10000"))));
+    let second = dump(first.next);
+    let names: Vec<_> = second.entries.into_iter().map(|(key, _)| key).collect();
+    assert_eq!((names, second.next), (vec![last.key], None));
 }

@@ -192,6 +192,44 @@ fn a_server_whose_clock_jumps_refuses_writes_until_it_is_back() {
 }
 
 #[test]
+fn a_server_that_has_set_its_clock_back_refuses_what_its_peers_would_reject() {
+    // Alone, it trusts its own clock, and then goes on above its own stamps.
+    let mut stand = Stand::serving(2, 1, 1);
+    stand.down(node(2));
+    stand.now.wall += Duration::from_secs(60);
+    stand.put("x", "1");
+    stand.sync();
+    stand.now.wall -= Duration::from_secs(60);
+    stand.put("x", "2");
+    let ahead = stand::write((1, stand.life()), 2, time(60_000, 1), "x", Some("2"));
+    assert_eq!(stand.sync(), [written(2, &ahead, 1)]);
+    stand.up(node(2));
+    stand.welcomed(node(2));
+    let reason = NotDone::ClockSkew { off_ms: -60_000, limit_ms: 10_000 };
+    assert_eq!(stand.put("x", "3"), [refused(3, reason)]);
+}
+
+#[test]
+fn the_peers_clocks_are_asked_for_again_every_ten_seconds_of_writing() {
+    let mut stand = Stand::serving(2, 1, 1);
+    let hellos = |stand: &mut Stand| {
+        stand.put("x", "1");
+        let sent = stand::sends(stand.sync_and_flush().split_off(1));
+        let parts = sent.into_iter().flat_map(|(_, message)| message.parts);
+        parts.filter(|part| matches!(part, Part::Hello(_))).count()
+    };
+    assert_eq!(hellos(&mut stand), 0);
+    stand.down(node(2));
+    stand.now.mono += Duration::from_secs(20);
+    stand.now.wall += Duration::from_secs(20);
+    stand.flush();
+    stand.up(node(2));
+    stand.welcomed(node(2));
+    assert_eq!(hellos(&mut stand), 1);
+    assert_eq!(hellos(&mut stand), 0);
+}
+
+#[test]
 fn enough_rejections_end_the_wait() {
     let mut stand = Stand::serving(3, 2, 1);
     let write = stand.own(1, 0, "x", Some("1"));

@@ -100,18 +100,20 @@ pub(crate) fn done(request: &Request) -> Option<&Done> {
 /// hold it as the reply says, and at least W.
 pub(crate) fn run_watching(sim: &mut Sim, time: Duration, seen: &mut BTreeSet<RequestId>) {
     let end = sim.now() + time;
+    // Nothing is submitted while it runs, so only these can get an answer.
+    let requests = sim.requests().map(|(id, _)| id);
+    let mut open: BTreeSet<RequestId> = requests.filter(|id| !seen.contains(id)).collect();
     while sim.now() < end {
         let left = end - sim.now();
         let mut fresh = Vec::new();
         sim.run_until(left, |sim| {
-            let replied = sim
-                .requests()
-                .filter(|(id, request)| !seen.contains(id) && request.outcome().is_some());
-            fresh = replied.map(|(id, _)| id).collect();
+            let replied = open.iter().filter(|id| sim.outcome(**id).is_some());
+            fresh = replied.copied().collect();
             !fresh.is_empty()
         })
         .unwrap();
         for id in fresh {
+            open.remove(&id);
             seen.insert(id);
             let request = sim.request(id).unwrap();
             if let Some((version, servers)) = written(request) {

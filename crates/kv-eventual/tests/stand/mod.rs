@@ -79,6 +79,30 @@ impl Stand {
         stand
     }
 
+    /// The peer answers the hello that is on its way to it.
+    pub(crate) fn welcomed(&mut self, peer: NodeId) {
+        for (to, message) in sends(self.flush()) {
+            for part in message.parts {
+                if let Part::Hello(hello) = part
+                    && to == peer
+                {
+                    let welcome = Welcome {
+                        run: hello.run,
+                        sent: hello.sent,
+                        highest: Incarnation::UNKNOWN,
+                        latest: HybridTime::ZERO,
+                    };
+                    let message = Message {
+                        sender: Incarnation::UNKNOWN,
+                        wall_ms: u64::try_from(self.now.wall.as_millis()).unwrap(),
+                        parts: vec![Part::Welcome(welcome)],
+                    };
+                    self.step(Input::Message { from: peer, message });
+                }
+            }
+        }
+    }
+
     pub(crate) fn step(&mut self, input: Input<Message>) -> Vec<TestEffect> {
         self.engine.step(self.now, input, &mut self.out);
         let effects: Vec<_> = self.out.drain().collect();
