@@ -8,6 +8,7 @@ mod command;
 mod exit;
 mod help;
 mod input;
+mod interrupts;
 mod json;
 mod news;
 mod screen;

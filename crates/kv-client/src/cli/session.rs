@@ -14,6 +14,7 @@ use super::command::{Command, Line, Request, UsageError};
 use super::exit::ExitStatus;
 use super::help::help_text;
 use super::input::{Input, InputLine, LINE_BYTES_MAX};
+use super::interrupts::Interrupts;
 use super::news::{self, News};
 use super::screen::Screen;
 use super::words::as_line;
@@ -53,6 +54,7 @@ pub(crate) struct Session {
     input: Option<Input>,
     /// Lines that came during a pause.
     waiting: VecDeque<InputLine>,
+    interrupts: Interrupts,
     on_terminal: bool,
     line: Option<u64>,
     first_failure: Option<ExitStatus>,
@@ -79,6 +81,7 @@ impl Session {
             defaults,
             input: None,
             waiting: VecDeque::new(),
+            interrupts: Interrupts::ignored(),
             on_terminal: false,
             line: None,
             first_failure: None,
@@ -113,6 +116,7 @@ impl Session {
     pub(crate) async fn run_terminal(mut self, input: Input) -> io::Result<ExitStatus> {
         self.input = Some(input);
         self.on_terminal = true;
+        self.interrupts = Interrupts::taken();
         self.greet().await;
         loop {
             let prompt = self.prompt();
@@ -159,7 +163,7 @@ impl Session {
                         self.screen.prompt(&prompt)?;
                     }
                 }
-                () = interrupt(true) => return Ok(None),
+                () = self.interrupts.next() => return Ok(None),
             }
         }
     }
@@ -256,7 +260,7 @@ impl Session {
                     }
                 }
                 result = &mut work => break Some(result),
-                () = interrupt(self.on_terminal) => break None,
+                () = self.interrupts.next() => break None,
             }
         };
         self.tell_rest();
@@ -287,7 +291,7 @@ impl Session {
                         self.screen.note(&line);
                     }
                 }
-                () = interrupt(self.on_terminal) => {
+                () = self.interrupts.next() => {
                     self.waiting.clear();
                     return false;
                 }
@@ -369,14 +373,6 @@ async fn next(input: &mut Option<Input>) -> Option<InputLine> {
         Some(input) => input.next().await,
         None => None,
     }
-}
-
-/// Waits for Ctrl-C, or for ever where that ends the program by itself.
-async fn interrupt(wanted: bool) {
-    if wanted && tokio::signal::ctrl_c().await.is_ok() {
-        return;
-    }
-    std::future::pending().await
 }
 
 /// How many lines wait for the end of a pause; further ones wait where they come from.

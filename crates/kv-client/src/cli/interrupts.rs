@@ -1,0 +1,38 @@
+//! Ctrl-C at a terminal.
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+/// Ctrl-C, which is remembered until somebody waits for it.
+#[derive(Debug)]
+pub(crate) struct Interrupts {
+    pressed: Option<Arc<Notify>>,
+}
+
+impl Interrupts {
+    /// Leaves Ctrl-C to the system, which ends the program.
+    pub(crate) const fn ignored() -> Self {
+        Self { pressed: None }
+    }
+
+    /// Takes Ctrl-C from now on.
+    pub(crate) fn taken() -> Self {
+        let pressed = Arc::new(Notify::new());
+        let press = Arc::clone(&pressed);
+        tokio::spawn(async move {
+            while tokio::signal::ctrl_c().await.is_ok() {
+                press.notify_one();
+            }
+        });
+        Self { pressed: Some(pressed) }
+    }
+
+    /// Waits for Ctrl-C, for ever where it is not taken.
+    pub(crate) async fn next(&self) {
+        match &self.pressed {
+            Some(pressed) => pressed.notified().await,
+            None => std::future::pending().await,
+        }
+    }
+}
