@@ -141,10 +141,10 @@ async fn a_server_that_hangs_is_left_after_a_request_in_vain() {
     let (one, two) = (FakeServer::start(1).await, FakeServer::start(2).await);
     let impatient =
         ClientConfig { grace: Duration::from_millis(20), ..config([one.entry(), two.entry()], 1) };
-    let client = Client::start(impatient).0;
-    let mut hanging = one.accept().await;
+    let (client, mut hanging) = tokio::join!(Client::connect(impatient), one.accept());
+    let client = client.unwrap();
     let options =
-        RequestOptions { timeout: Duration::from_millis(30), ..RequestOptions::default() };
+        RequestOptions { timeout: Duration::from_millis(300), ..RequestOptions::default() };
     let operation = get("a");
     let call = client.execute(operation.clone(), options);
     let (first, _) = tokio::join!(call, hanging.expect(&operation));
