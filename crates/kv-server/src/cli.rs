@@ -1,5 +1,6 @@
 //! The command line of `kv-server`.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -71,6 +72,10 @@ struct Args {
     #[arg(long, env = "KV_IN_FLIGHT_MAX", value_name = "N", default_value_t = 1024)]
     in_flight_max: u16,
 
+    /// How many threads serve; one is fastest for small clusters on small machines
+    #[arg(long, env = "KV_THREADS", value_name = "N", default_value_t = 1)]
+    threads: u8,
+
     /// What is logged on stderr: `error`, `warn`, `info`, `debug` or `trace`, also by module
     /// (`info,kv_linear=debug`)
     #[arg(long, env = "KV_LOG", value_name = "LEVEL", default_value = "warn")]
@@ -81,6 +86,7 @@ struct Args {
 pub(crate) struct Invocation {
     pub(crate) config: ServerConfig,
     pub(crate) listen: Option<String>,
+    pub(crate) threads: usize,
     pub(crate) log: Targets,
 }
 
@@ -99,7 +105,8 @@ impl Invocation {
         config.clients_max = usize::from(args.clients_max.max(1));
         config.in_flight_max = u32::from(args.in_flight_max.max(1));
         config.on_dump = Some(DumpHook(std::sync::Arc::new(screen::show_dump_page)));
-        Ok(Self { config, listen: args.listen, log: args.log })
+        let threads = usize::from(args.threads.max(1));
+        Ok(Self { config, listen: args.listen, threads, log: args.log })
     }
 }
 
@@ -123,7 +130,8 @@ impl Answer {
 
 /// Sends what the server logs to stderr.
 pub(crate) fn start_logging(filter: &Targets) {
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let coloured = std::io::stderr().is_terminal();
+    let lines = tracing_subscriber::fmt::layer().with_ansi(coloured).with_writer(std::io::stderr);
     tracing_subscriber::registry().with(lines).with(filter.clone()).init();
 }
 

@@ -30,10 +30,15 @@ fn main() -> ExitCode {
 
 fn run(invocation: Invocation) -> anyhow::Result<()> {
     cli::start_logging(&invocation.log);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the threads of the server")?;
+    let mut runtime = match invocation.threads {
+        1 => tokio::runtime::Builder::new_current_thread(),
+        threads => {
+            let mut builder = tokio::runtime::Builder::new_multi_thread();
+            builder.worker_threads(threads);
+            builder
+        }
+    };
+    let runtime = runtime.enable_all().build().context("cannot start the server's threads")?;
     runtime.block_on(async {
         let config = invocation.config.clone();
         let server = match &invocation.listen {

@@ -1,0 +1,126 @@
+//! How many puts a second three servers take, and how long one put takes, beside a plain echo.
+//!
+//! `cargo bench -p kv-tests --bench throughput` starts real servers (W=2 R=2, in memory, with their
+//! logs of operations) and an echo process that answers the same requests in the same frames
+//! without doing anything. Client, framing and sockets are the same for all, so the ratio to the
+//! echo is what replication costs. The targets take turns, several rounds of them, and the median
+//! round counts.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::as_conversions,
+    reason = "a benchmark prints its figures and fails by panicking"
+)]
+
+#[path = "throughput/echo.rs"]
+mod echo;
+#[path = "throughput/load.rs"]
+mod load;
+
+use kv_client::Client;
+use kv_tests::{Process, Site};
+use load::Figures;
+
+fn main() {
+    let mut arguments = std::env::args().skip(1);
+    if arguments.next().as_deref() == Some(echo::ARGUMENT) {
+        return echo::run(&arguments.next().expect("an address follows"));
+    }
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let mut targets: Vec<Target> = ["eventual", "linearizability"].map(Target::servers).into();
+    targets.insert(0, Target::echo());
+    let mut figures = vec![[Figures::default(), Figures::default()]; targets.len()];
+    for round in 0..ROUNDS {
+        for (target, figures) in targets.iter().zip(&mut figures) {
+            for (concurrency, figures) in CONCURRENCY.into_iter().zip(figures) {
+                runtime.block_on(async {
+                    let clients = target.connect(concurrency).await;
+                    figures.add(load::run(clients, concurrency, round).await);
+                });
+            }
+        }
+    }
+    report(&targets, &figures);
+}
+
+struct Target {
+    name: &'static str,
+    site: Site,
+    ids: Vec<u16>,
+    _processes: Vec<Process>,
+}
+
+impl Target {
+    fn servers(consistency: &'static str) -> Self {
+        let site = Site::of(3);
+        let start = |id| {
+            site.server(&format!(
+                "{id} {consistency} 2 2 --threads {}",
+                std::env::var("BT").unwrap_or("1".into())
+            ))
+        };
+        let mut processes: Vec<Process> = (1..=3).map(start).collect();
+        for process in &mut processes {
+            process.wait_for("ready");
+        }
+        Self { name: consistency, site, ids: vec![1, 2, 3], _processes: processes }
+    }
+
+    fn echo() -> Self {
+        let site = Site::of(1);
+        let process = echo::start(&site.address(1).to_string());
+        Self { name: "echo", site, ids: vec![1], _processes: vec![process] }
+    }
+
+    /// A connection for every 16 requests at once, spread over the servers.
+    async fn connect(&self, concurrency: usize) -> Vec<Client> {
+        let mut clients = Vec::new();
+        for id in self.ids.iter().cycle().take(concurrency.div_ceil(16)) {
+            clients.push(self.site.connect(*id).await);
+        }
+        clients
+    }
+}
+
+fn report(targets: &[Target], figures: &[[Figures; 2]]) {
+    println!(
+        "puts of {} bytes under {} keys, 3 servers, W=2 R=2, in memory; {} rounds of {} s each",
+        load::VALUE_BYTES,
+        load::KEYS,
+        ROUNDS,
+        load::DURATION.as_secs()
+    );
+    println!("{}", machine());
+    println!(
+        "{:<16} {:>11} {:>9} {:>9} {:>9} {:>9}",
+        "", "in flight", "puts/s", "of echo", "p50 us", "p99 us"
+    );
+    for (place, concurrency) in CONCURRENCY.into_iter().enumerate() {
+        let echo = figures[0][place].rate();
+        for (target, figures) in targets.iter().zip(figures) {
+            let figures = &figures[place];
+            println!(
+                "{:<16} {:>11} {:>9.0} {:>9.2} {:>9} {:>9}",
+                target.name,
+                concurrency,
+                figures.rate(),
+                figures.rate() / echo,
+                figures.micros_at(0.50),
+                figures.micros_at(0.99)
+            );
+        }
+    }
+}
+
+fn machine() -> String {
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    format!("{cores} cores, {}", model.map_or("unknown processor", |(_, name)| name))
+}
+
+const ROUNDS: usize = 3;
+const CONCURRENCY: [usize; 2] = [1, 64];

@@ -1,0 +1,83 @@
+//! A server that says yes to everything, for comparison.
+
+use std::process::{Command, Stdio};
+
+use bytes::BytesMut;
+use futures_util::StreamExt;
+use kv_core::{
+    Answer, ClusterConfig, CommandResult, Done, GroupId, Incarnation, NodeId, Outcome, Quorum,
+    Served,
+};
+use kv_proto::{FrameCodec, Message, Request, RequestBody, Response, ResponseBody, Welcome};
+use kv_tests::Process;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::codec::{Encoder, FramedRead};
+
+pub(crate) const ARGUMENT: &str = "echo-at";
+
+/// Starts this very program as an echo process.
+pub(crate) fn start(address: &str) -> Process {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.arg(ARGUMENT).arg(address);
+    let mut process = Process::start("echo".to_owned(), command, Stdio::null());
+    process.wait_for("ready");
+    process
+}
+
+/// Runs the echo process.
+pub(crate) fn run(address: &str) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let listener = TcpListener::bind(address).await.unwrap();
+        println!("ready");
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            tokio::spawn(serve(stream));
+        }
+    });
+}
+
+/// Answers all requests that came together in one write, as the server does.
+async fn serve(stream: TcpStream) {
+    stream.set_nodelay(true).unwrap();
+    let (reader, mut writer) = stream.into_split();
+    let mut frames = FramedRead::new(reader, FrameCodec::new(GroupId(0))).ready_chunks(1024);
+    let mut codec = FrameCodec::new(GroupId(0));
+    let mut wire = BytesMut::new();
+    while let Some(messages) = frames.next().await {
+        for message in messages {
+            let Ok(message) = message else { return };
+            let Some(answer) = answer(message) else { continue };
+            codec.encode(answer, &mut wire).unwrap();
+        }
+        if writer.write_all(&wire).await.is_err() {
+            return;
+        }
+        wire.clear();
+    }
+}
+
+fn answer(message: Message) -> Option<Message> {
+    match message {
+        Message::Hello(_) => Some(Message::Welcome(welcome())),
+        Message::Request(Request { id, body: RequestBody::Execute { .. } }) => {
+            let answer = Answer::Results(vec![CommandResult::Written]);
+            let done = Done { answer, version: None, served: Served::Local };
+            let body = ResponseBody::Outcome(Outcome::Done(done));
+            Some(Message::Response(Response { id, body }))
+        }
+        _ => None,
+    }
+}
+
+fn welcome() -> Welcome {
+    let node = NodeId::FIRST;
+    Welcome {
+        node,
+        incarnation: Incarnation::UNKNOWN,
+        engine: "echo".to_owned(),
+        config: ClusterConfig::new([node], Quorum::All, Quorum::All).unwrap(),
+        in_flight_max: 1024,
+    }
+}

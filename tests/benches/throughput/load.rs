@@ -1,0 +1,99 @@
+//! A closed loop of puts, and its figures.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use kv_client::Client;
+use kv_core::{Key, Value};
+
+/// Keeps `concurrency` puts under way, spread over the clients, for [`DURATION`] after a short
+/// while that does not count.
+pub(crate) async fn run(clients: Vec<Client>, concurrency: usize, round: usize) -> Round {
+    let counted_from = Instant::now() + WARM_UP;
+    let until = counted_from + DURATION;
+    let clients = Arc::new(clients);
+    let workers: Vec<_> = (0..concurrency)
+        .map(|worker| {
+            let client = clients[worker % clients.len()].clone();
+            let first = (worker * 7919 + round * 104_729) % KEYS;
+            tokio::spawn(put_until(client, first, counted_from, until))
+        })
+        .collect();
+    let mut micros = new_histogram();
+    for worker in workers {
+        micros.add(worker.await.unwrap()).unwrap();
+    }
+    Round { rate: micros.len() as f64 / DURATION.as_secs_f64(), micros }
+}
+
+async fn put_until(
+    client: Client,
+    first: usize,
+    counted_from: Instant,
+    until: Instant,
+) -> Histogram<u64> {
+    let mut micros = new_histogram();
+    for place in first.. {
+        let key = Key::new(format!("key{:06}", place % KEYS)).unwrap();
+        let value = Value::new(vec![b'v'; VALUE_BYTES]).unwrap();
+        let began = Instant::now();
+        if began >= until {
+            break;
+        }
+        client.put(key, value).await.expect("a put is done");
+        if began >= counted_from {
+            let elapsed = u64::try_from(began.elapsed().as_micros()).unwrap();
+            micros.record(elapsed.max(1)).unwrap();
+        }
+    }
+    micros
+}
+
+/// What one round brought.
+pub(crate) struct Round {
+    rate: f64,
+    micros: Histogram<u64>,
+}
+
+/// What all rounds brought.
+#[derive(Clone)]
+pub(crate) struct Figures {
+    rates: Vec<f64>,
+    micros: Histogram<u64>,
+}
+
+impl Figures {
+    pub(crate) fn add(&mut self, round: Round) {
+        self.rates.push(round.rate);
+        self.micros.add(round.micros).unwrap();
+    }
+
+    /// Puts a second in the median round.
+    pub(crate) fn rate(&self) -> f64 {
+        let mut rates = self.rates.clone();
+        rates.sort_by(f64::total_cmp);
+        rates[rates.len() / 2]
+    }
+
+    /// The time in which this share of all puts was done, in microseconds.
+    pub(crate) fn micros_at(&self, share: f64) -> u64 {
+        self.micros.value_at_quantile(share)
+    }
+}
+
+impl Default for Figures {
+    fn default() -> Self {
+        Self { rates: Vec::new(), micros: new_histogram() }
+    }
+}
+
+/// From a microsecond to a minute, three digits.
+fn new_histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 60_000_000, 3).unwrap()
+}
+
+pub(crate) const KEYS: usize = 10_000;
+pub(crate) const VALUE_BYTES: usize = 16;
+pub(crate) const DURATION: Duration = Duration::from_secs(3);
+const WARM_UP: Duration = Duration::from_millis(500);
