@@ -111,20 +111,30 @@ impl Site {
         client.lines(crate::Stream::Out).join("\n")
     }
 
-    /// A command of a program in this folder, with this site's servers, before it is started. The
-    /// `KV_*` variables of whoever runs the tests do not reach it.
+    /// A command of a program in this folder, with this site's servers, before it is started.
     pub fn command<'a>(&self, which: Program, words: impl Iterator<Item = &'a str>) -> Command {
+        let mut command = self.command_elsewhere(which, std::iter::empty());
+        if let Some(servers) = &self.servers {
+            command.arg("--servers").arg(servers.to_string());
+        }
+        command.args(words);
+        command
+    }
+
+    /// A command of a program in this folder, with no words but these. The `KV_*` variables of
+    /// whoever runs the tests do not reach it.
+    pub fn command_elsewhere<'a>(
+        &self,
+        which: Program,
+        words: impl Iterator<Item = &'a str>,
+    ) -> Command {
         let mut command = Command::new(program(which));
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("KV_") {
                 command.env_remove(name);
             }
         }
-        command.current_dir(self.folder.path());
-        if let Some(servers) = &self.servers {
-            command.arg("--servers").arg(servers.to_string());
-        }
-        command.args(words);
+        command.current_dir(self.folder.path()).args(words);
         command
     }
 

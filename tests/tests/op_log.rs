@@ -121,8 +121,13 @@ fn a_restart_appends_whether_the_server_was_stopped_or_killed() {
 fn each_client_has_one_number_however_they_take_turns() {
     let site = Site::of(1);
     let server = site.ready_server("1");
-    let mut clients = [0, 1, 2].map(|_| site.client("1"));
-    for turn in 0..5 {
+    let mut clients = ["by0", "by1", "by2"].map(|key| {
+        let mut client = site.client("1");
+        client.type_line(&format!("put {key} first"));
+        client.wait_for("ok");
+        client
+    });
+    for turn in 0..4 {
         for (who, client) in clients.iter_mut().enumerate() {
             client.type_line(&format!("put by{who} {turn}"));
             client.wait_for("ok");
