@@ -7,6 +7,7 @@ use kv_core::{
     PersistSeq, RequestId, SeedStream, Unknown,
 };
 
+use crate::entry::Entry;
 use crate::epoch::{Epoch, LogIndex};
 use crate::forward::{Forwarder, Pending};
 use crate::journal::{Durable, Journal};
@@ -128,6 +129,28 @@ impl Core {
 
     pub(crate) fn persist(&mut self, record: Record, durable: Durable, out: &mut Out) {
         self.journal.persist(record, durable, out);
+    }
+
+    /// Writes entries that were appended to the log, in records of about the size of a message.
+    pub(crate) fn persist_entries(&mut self, entries: Vec<Entry>, out: &mut Out) {
+        let mut part = Vec::new();
+        let mut size_bytes = 0;
+        for entry in entries {
+            size_bytes += entry.size_bytes();
+            if size_bytes > self.config.limits.message_bytes_max && !part.is_empty() {
+                self.persist_part(std::mem::take(&mut part), out);
+                size_bytes = entry.size_bytes();
+            }
+            part.push(entry);
+        }
+        self.persist_part(part, out);
+    }
+
+    fn persist_part(&mut self, entries: Vec<Entry>, out: &mut Out) {
+        if let Some(last) = entries.last().map(Entry::index) {
+            let commit = self.replica.commit();
+            self.persist(Record::Entries { commit, entries }, Durable::Log { last }, out);
+        }
     }
 
     /// Has a timeout stepped at once, so that what came together goes out together.

@@ -8,9 +8,7 @@ use crate::core::{Core, Out};
 use crate::entry::Entry;
 use crate::epoch::{Epoch, LogIndex};
 use crate::hold_back::HoldBack;
-use crate::journal::Durable;
 use crate::message::{Body, Forward, Prepare};
-use crate::record::Record;
 use crate::transfer::Transfer;
 
 /// A server that holds a copy of the sequencer's log.
@@ -138,11 +136,7 @@ impl Follower {
                 }
             }
         }
-        if let Some(last) = appended.last().map(Entry::index) {
-            let commit = core.replica.commit();
-            let record = Record::Entries { commit, entries: appended };
-            core.persist(record, Durable::Log { last }, out);
-        }
+        core.persist_entries(appended, out);
         Some(repeated)
     }
 

@@ -197,8 +197,7 @@ impl Sequencer {
             self.refuse_queue(core, &reason, out);
             return;
         }
-        let mut batch = Vec::new();
-        let mut batch_bytes = 0;
+        let mut placed = Vec::new();
         while self.has_window(core) {
             let Some(queued) = self.queue.pop_front() else {
                 break;
@@ -211,18 +210,10 @@ impl Sequencer {
                 core.forwarder.mark_sent(queued.origin.number);
             }
             let entry = place(core, wall, &queued);
-            let size = entry.size_bytes();
-            if batch_bytes + size > core.config.limits.message_bytes_max && !batch.is_empty() {
-                persist(core, std::mem::take(&mut batch), out);
-                batch_bytes = 0;
-            }
-            batch_bytes += size;
-            batch.push(entry.clone());
+            placed.push(entry.clone());
             core.replica.append(entry, queued.operation);
         }
-        if !batch.is_empty() {
-            persist(core, batch, out);
-        }
+        core.persist_entries(placed, out);
     }
 
     fn has_window(&self, core: &Core) -> bool {
@@ -246,12 +237,4 @@ fn place(core: &Core, wall: Duration, queued: &Queued) -> Entry {
         previous_hash: last.hash,
     };
     Entry::new(header, &queued.encoded)
-}
-
-fn persist(core: &mut Core, entries: Vec<Entry>, out: &mut Out) {
-    let Some(last) = entries.last().map(Entry::index) else {
-        return;
-    };
-    let commit = core.replica.commit();
-    core.persist(Record::Entries { commit, entries }, Durable::Log { last }, out);
 }

@@ -614,3 +614,15 @@ fn a_journal_of_another_configuration_or_with_a_hole_is_refused() {
     let other = entries(&log(&[put("x")]));
     assert_eq!(recover(vec![good(), (2, entries(&chain)), (3, other)]), at(3));
 }
+
+#[test]
+fn what_was_held_back_is_written_in_records_of_a_messages_size() {
+    let mut follower = Server::follower(vec![]);
+    let large = "x".repeat(600_000);
+    let entries = log(&[put("a"), put(&large), put(&large), put("b")]);
+    let life = follower.life;
+    follower.told(prepare(life, &entries[1..], 0, 4));
+    let expected = [persist(4, 0, &entries[..2]), persist(5, 0, &entries[2..])];
+    assert_eq!(follower.told(prepare(life, &entries[..1], 0, 1)), expected);
+    assert_eq!(follower.persisted(5), [follower.send(1, ack(4))]);
+}
