@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use kv_core::Now;
+use kv_core::{ConsistencyEngine, NodeId, Now};
+
+use crate::cluster::Cluster;
 
 /// How one server reads the time in one of its lives.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +51,13 @@ impl Clock {
     /// The simulation's time when the server's monotonic clock shows `deadline`.
     pub(crate) const fn time_of(&self, deadline: Duration) -> Duration {
         self.started_at.saturating_add(deadline.saturating_sub(MONO_AT_START))
+    }
+}
+
+impl<E: ConsistencyEngine> Cluster<E> {
+    /// Sets how far a server's wall clock is off, in this life and the later ones.
+    pub fn set_wall_offset(&mut self, node: NodeId, offset: WallOffset) {
+        self.server_mut(node).set_wall_offset(offset);
     }
 }
 

@@ -3,18 +3,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use kv_core::{
-    ConsistencyEngine, Effect, Input, NodeId, Outcome, PersistSeq, RequestId, StagedCheckpoint,
-    Wire,
-};
+use kv_core::{ConsistencyEngine, Effect, Input, NodeId, PersistSeq, StagedCheckpoint, Wire};
 use kv_storage::StorageError;
 
 use crate::cluster::Cluster;
 use crate::config::draw;
-use crate::connection::Hint;
-use crate::request::RequestState;
-use crate::server::Server;
-use crate::tape::{Tape, TapedBatch, TapedLife};
+use crate::tape::TapedBatch;
 use crate::violation::{Breach, Violation};
 
 /// Something that happens at its time.
@@ -73,44 +67,6 @@ impl<E: ConsistencyEngine> Cluster<E> {
         }
     }
 
-    /// Starts a server's process on what its disk holds.
-    pub(crate) fn start(&mut self, node: NodeId) -> Result<(), Violation> {
-        let (now, config) = (self.now, self.config.clone());
-        let started = self.server_mut(node).start(now, &config);
-        started.map_err(|breach| self.violation(node, breach))?;
-        self.tape_start(node);
-        self.note(node, 1, |_| {}, || "starts".to_owned());
-        self.connections.forget(node);
-        self.hint_everybody();
-        Ok(())
-    }
-
-    /// Ends a server's process by `end`, and the requests that it had in hand.
-    pub(crate) fn end_process(&mut self, node: NodeId, end: impl FnOnce(&mut Server<E>)) {
-        if !self.is_running(node) {
-            return;
-        }
-        end(self.server_mut(node));
-        let at = self.now;
-        let requests = self.requests.values_mut();
-        for request in requests.filter(|request| request.node == node && !request.has_ended()) {
-            request.state = RequestState::Lost { at };
-        }
-        self.note(node, 2, |_| {}, || "crashes".to_owned());
-        self.hint_everybody();
-    }
-
-    /// Has every server look at its connections before long.
-    pub(crate) fn hint_everybody(&mut self) {
-        let nodes: Vec<NodeId> = self.nodes().collect();
-        for &node in &nodes {
-            for &peer in nodes.iter().filter(|peer| **peer != node) {
-                let at = self.now + self.network.hint_delay();
-                self.queue.push(at, Event::Look { node, peer });
-            }
-        }
-    }
-
     pub(crate) fn note_input(&mut self, node: NodeId, input: &Input<E::Message>) {
         let encode = |out: &mut bytes::BytesMut| match input {
             Input::Request { id, op, options } => {
@@ -166,34 +122,6 @@ impl<E: ConsistencyEngine> Cluster<E> {
         }
     }
 
-    fn on_arrive(&mut self, from: NodeId, to: NodeId, bytes: Bytes) -> Result<(), Violation> {
-        if self.network.is_blocked((from, to)) {
-            return Ok(());
-        }
-        let message = E::Message::from_bytes(bytes)
-            .map_err(|_| self.violation(from, Breach::MessageChanged))?;
-        self.give(to, Input::Message { from, message });
-        Ok(())
-    }
-
-    /// Tells a server what has become of its connection to a peer.
-    fn look(&mut self, node: NodeId, peer: NodeId) {
-        if !self.is_running(node) {
-            return;
-        }
-        let open = !self.network.is_blocked((node, peer)) && !self.network.is_blocked((peer, node));
-        let server = self.server(peer);
-        let life = (open && server.is_running()).then_some(server.life);
-        let incarnation = server.engine.as_ref().map(|engine| engine.status().incarnation);
-        let hint = self.connections.hint(node, peer, life);
-        if matches!(hint, Hint::Down | Hint::DownThenUp) {
-            self.give(node, Input::PeerDown { peer });
-        }
-        if let (Hint::Up | Hint::DownThenUp, Some(incarnation)) = (hint, incarnation) {
-            self.give(node, Input::PeerUp { peer, incarnation });
-        }
-    }
-
     /// The server whose deadline is due first.
     fn next_deadline(&self) -> Option<(Duration, NodeId)> {
         let waiting = self.servers.values().filter(|server| !server.paused);
@@ -232,21 +160,6 @@ impl<E: ConsistencyEngine> Cluster<E> {
         self.sync_and_checkpoint(node)
     }
 
-    /// Counts down to a crash that the test has set; true if it comes now.
-    fn dies_here(&mut self, node: NodeId) -> bool {
-        match &mut self.server_mut(node).effects_to_live {
-            Some(0) => {
-                self.crash(node);
-                true
-            }
-            Some(left) => {
-                *left -= 1;
-                false
-            }
-            None => false,
-        }
-    }
-
     fn carry_out(
         &mut self,
         node: NodeId,
@@ -279,103 +192,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
         }
     }
 
-    fn send(&mut self, from: NodeId, to: NodeId, message: &E::Message) -> Result<(), Violation> {
-        let bytes = message.to_bytes();
-        let text = || format!("-> {to} {message:?}");
-        self.note(from, 4, |out| (to, bytes.clone()).encode(out), text);
-        self.check_receiver(from, to)?;
-        if bytes.len() > MESSAGE_BYTES_MAX {
-            let size = bytes.len();
-            return Err(self.violation(from, Breach::MessageTooLarge { size }));
-        }
-        if E::Message::from_bytes(bytes.clone()).as_ref() != Ok(message) {
-            return Err(self.violation(from, Breach::MessageChanged));
-        }
-        if self.intercept.lets_pass(self.now, (from, to), message) {
-            for at in self.network.arrivals((from, to), self.now).into_iter().flatten() {
-                let bytes = bytes.clone();
-                self.queue.push(at, Event::Arrive { from, to, bytes });
-            }
-        }
-        Ok(())
-    }
-
-    fn send_checkpoint(&mut self, from: NodeId, to: NodeId) -> Result<(), Violation> {
-        self.note(from, 6, |out| to.encode(out), || format!("-> {to} its checkpoint"));
-        self.check_receiver(from, to)?;
-        let Some(checkpoint) = self.engine(from).map(E::checkpoint) else {
-            return Ok(());
-        };
-        let checkpoint = StagedCheckpoint::from(checkpoint);
-        for at in self.network.arrivals((from, to), self.now).into_iter().flatten() {
-            let checkpoint = checkpoint.clone();
-            self.queue.push(at, Event::ArriveCheckpoint { from, to, checkpoint });
-        }
-        Ok(())
-    }
-
-    fn check_receiver(&self, from: NodeId, to: NodeId) -> Result<(), Violation> {
-        if to == from || !self.servers.contains_key(&to) {
-            return Err(self.violation(from, Breach::SentToStranger { to }));
-        }
-        Ok(())
-    }
-
-    fn reply(&mut self, node: NodeId, id: RequestId, outcome: Outcome) -> Result<(), Violation> {
-        let at = self.now;
-        let request = self.requests.get_mut(&id).filter(|request| request.node == node);
-        let breach = match request {
-            Some(request) => match &request.state {
-                RequestState::Waiting => {
-                    request.state = RequestState::Replied { at, outcome };
-                    return Ok(());
-                }
-                RequestState::Replied { .. } => Breach::SecondReply { id },
-                RequestState::Refused | RequestState::Lost { .. } => Breach::StrayReply { id },
-            },
-            None => Breach::StrayReply { id },
-        };
-        Err(self.violation(node, breach))
-    }
-
-    /// Begins a sync of what was appended, and writes a checkpoint when it is time.
-    fn sync_and_checkpoint(&mut self, node: NodeId) -> Result<(), Violation> {
-        let every = self.config.disk.checkpoint_every;
-        let server = self.server_mut(node);
-        let (life, up_to) = (server.life, server.journal.last());
-        if server.is_running() && up_to > server.sync_asked {
-            server.sync_asked = up_to;
-            let at = self.now + draw(&mut self.driver_stream, &self.config.disk.sync_delay);
-            self.queue.push(at, Event::Synced { node, life, up_to });
-        }
-        let written = self.server_mut(node).checkpoint_if_due(every);
-        if written.map_err(|breach| self.violation(node, breach))? {
-            self.note(node, 8, |_| {}, || "checkpoint written".to_owned());
-            self.schedule_work(node);
-        }
-        Ok(())
-    }
-
-    /// Begins a new life on the server's tape.
-    fn tape_start(&mut self, node: NodeId) {
-        if !self.config.keep_tapes {
-            return;
-        }
-        let server = self.server(node);
-        let covers = server.checkpoint.covers();
-        let checkpoint = server.checkpoint.read();
-        let records = server.journal.records().flatten();
-        let life = TapedLife {
-            config: server.engine_config(&self.config),
-            checkpoint: checkpoint.map(|checkpoint| (covers, checkpoint.into())),
-            records: records.filter(|(seq, _)| *seq > covers).collect(),
-            batches: Vec::new(),
-        };
-        let tape = self.tapes.entry(node).or_insert(Tape { lives: Vec::new() });
-        tape.lives.push(life);
-    }
-
-    fn note(
+    pub(crate) fn note(
         &mut self,
         node: NodeId,
         kind: u8,
@@ -389,7 +206,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
         self.trace.note(self.now, node, encode, text);
     }
 
-    fn violation(&self, node: NodeId, breach: Breach) -> Violation {
+    pub(crate) fn violation(&self, node: NodeId, breach: Breach) -> Violation {
         Violation { seed: self.config.seed, at: self.now, node, breach }
     }
 }
@@ -402,9 +219,6 @@ fn breach_of(error: StorageError) -> Breach {
         }
     }
 }
-
-/// The largest frame that servers exchange; a message must fit into it.
-const MESSAGE_BYTES_MAX: usize = 32 << 20;
 
 /// More steps than this without any time going by are no work but a loop.
 const STEPS_AT_ONCE_MAX: u64 = 1_000_000;

@@ -10,11 +10,14 @@ mod cluster;
 mod config;
 pub mod conformance;
 mod connection;
+mod disk;
 mod event;
 mod history;
 mod intercept;
 mod linearizability;
+mod link;
 mod network;
+mod process;
 mod queue;
 mod request;
 mod server;
@@ -24,13 +27,14 @@ mod violation;
 mod workload;
 
 pub use clock::WallOffset;
-pub use cluster::{Cluster, Restart};
+pub use cluster::Cluster;
 pub use config::{DiskConfig, NetworkConfig, SimConfig};
 pub use history::{Event, History, Process, Refusal, Seen};
 pub use intercept::{Captured, Fate};
 pub use linearizability::{
     Budget, Counterexample, CounterexampleCall, HistoryError, Verdict, linearizability,
 };
+pub use process::Restart;
 pub use request::{Request, RequestState};
 pub use tape::{Tape, TapedBatch, TapedLife};
 pub use violation::{Breach, Violation};

@@ -10,8 +10,9 @@ use kv_core::{
 
 use super::failure::{Failure, Finding};
 use super::scenario::{Scenario, seeds, serving, serving_with_all};
-use crate::cluster::{Cluster, Restart};
+use crate::cluster::Cluster;
 use crate::config::{DiskConfig, SimConfig};
+use crate::process::Restart;
 use crate::workload::{key, value};
 
 /// Clause 1: no write is done before the disks that it needs hold it.

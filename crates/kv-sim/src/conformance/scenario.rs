@@ -7,8 +7,9 @@ use kv_core::{ConsistencyEngine, NodeId, NotDone, Operation, Outcome, SeedStream
 
 use super::failure::{Failure, Finding};
 use crate::clock::WallOffset;
-use crate::cluster::{Cluster, Restart};
+use crate::cluster::Cluster;
 use crate::config::{DiskConfig, NetworkConfig, SimConfig};
+use crate::process::Restart;
 use crate::workload::{Workload, key, pick, value};
 
 /// A run of random requests under faults, then healed and quiet.
