@@ -25,14 +25,16 @@ struct Server {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    for in_flight in [1, 64, 1024] {
-        let rate = measure(in_flight, PUTS)?;
-        println!("3 servers, W=2, {in_flight} puts at once: {rate:.0} puts/s");
+    for keys in [1_000, 100_000] {
+        for in_flight in [1, 64, 1024] {
+            let rate = measure(keys, in_flight, PUTS)?;
+            println!("3 servers, W=2, {keys} keys, {in_flight} puts at once: {rate:.0} puts/s");
+        }
     }
     Ok(())
 }
 
-fn measure(in_flight: u64, puts: u64) -> Result<f64, Box<dyn Error>> {
+fn measure(keys: u64, in_flight: u64, puts: u64) -> Result<f64, Box<dyn Error>> {
     let nodes = [NodeId::new(1)?, NodeId::new(2)?, NodeId::new(3)?];
     let cluster = ClusterConfig::new(nodes, Quorum::Count(2), Quorum::Count(2))?;
     let mut servers = Vec::new();
@@ -51,7 +53,7 @@ fn measure(in_flight: u64, puts: u64) -> Result<f64, Box<dyn Error>> {
     while answered < puts {
         while asked < puts && asked - answered < in_flight {
             asked += 1;
-            let key = Key::new(format!("key{:06}", asked * 7919 % 100_000))?;
+            let key = Key::new(format!("key{:06}", asked * 7919 % keys))?;
             let input = Input::Request {
                 id: RequestId(asked),
                 op: Operation::put(key, Value::new(vec![b'v'; 100])?),

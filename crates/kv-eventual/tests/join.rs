@@ -286,10 +286,12 @@ fn a_recovered_server_serves_at_once_and_goes_on_in_its_life() {
     let mut stand = Stand::of(engine, last);
     assert_eq!(stand.engine.status().waiting, None);
     assert_eq!(stand.life(), before.life());
-    stand.put("x", "1");
-    // Above every stamp issued before, whatever the wall clock says.
+    // Above every stamp issued before, whatever the wall clock says, and numbered after the last.
     let bound = HybridTime::from_millis(stand::WALL_MS + 1_000).next();
     let write = stand::write((1, before.life()), 7, bound, "x", Some("1"));
+    let effects = stand.put("x", "1");
+    let record = stand::persist(last + 2, Record::Write(write.clone()));
+    assert_eq!(effects.last(), Some(&record));
     assert_eq!(stand.sync(), [written(1, &write, 1)]);
 }
 

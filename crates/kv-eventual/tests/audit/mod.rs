@@ -131,7 +131,8 @@ pub(crate) fn run_watching(sim: &mut Sim, time: Duration, seen: &mut BTreeSet<Re
     }
 }
 
-/// No version names two writes: neither in what clients were told nor on the disks.
+/// No version names two writes: neither in what clients were told nor on the disks. Nor does an
+/// identity: origin, life and number.
 pub(crate) fn check_versions_unique(sim: &Sim) {
     let mut writes = BTreeMap::<Version, (Key, Option<Value>)>::new();
     let mut check = |version: Version, write: (Key, Option<Value>)| {
@@ -153,8 +154,11 @@ pub(crate) fn check_versions_unique(sim: &Sim) {
             check(version, (key, Some(value)));
         }
     }
+    let mut identities = BTreeMap::new();
     for node in sim.nodes() {
         for (key, entry) in disk(sim, node) {
+            let stamp = *identities.entry(entry.id()).or_insert(entry.stamp);
+            assert_eq!(stamp, entry.stamp, "seed {}: {:?} twice", sim.config().seed, entry.id());
             check(entry.stamp.into(), (key, entry.value));
         }
     }
