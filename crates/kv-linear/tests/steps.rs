@@ -626,3 +626,39 @@ fn what_was_held_back_is_written_in_records_of_a_messages_size() {
     assert_eq!(follower.told(prepare(life, &entries[..1], 0, 1)), expected);
     assert_eq!(follower.persisted(5), [follower.send(1, ack(4))]);
 }
+
+#[test]
+fn an_offer_to_a_former_life_is_not_taken() {
+    let mut joining = Server::recover(2, vec![]);
+    let effects = joining.step(peer_up(1));
+    let [Effect::Send { message: Message { body: Body::Join { nonce, asked: 0 }, .. }, .. }] =
+        effects.as_slice()
+    else {
+        panic!("{effects:?}")
+    };
+    let nonce = *nonce;
+    joining.cluster = Some(CLUSTER);
+    let mut welcome = |nonce| {
+        let body = Body::Welcome { nonce, highest: Incarnation::following(SEQUENCER, 1) };
+        joining.told(body)
+    };
+    let effects = welcome(nonce.wrapping_add(1));
+    assert_eq!(effects, []);
+    let effects = welcome(nonce);
+    let [Effect::Persist { record: Record::Joined { cluster, incarnation, .. }, .. }] =
+        effects.as_slice()
+    else {
+        panic!("{effects:?}")
+    };
+    assert_eq!((*cluster, incarnation.counter()), (CLUSTER, 3));
+}
+
+#[test]
+fn a_server_that_says_unasked_that_it_is_empty_is_asked() {
+    let mut founding = Server::recover(1, vec![]);
+    let asked = founding.step(peer_up(2));
+    founding.step(Input::PeerDown { peer: node(3) });
+    // It may be late: since then the server may have got a log.
+    assert_eq!(founding.message(2, empty(Body::Join { nonce: 21, asked: 0 })), asked);
+    assert_eq!(founding.engine.status().waiting, Some(Waiting::Servers { more: 1 }));
+}
