@@ -12,6 +12,8 @@
     clippy::panic,
     clippy::print_stdout,
     clippy::as_conversions,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
     reason = "a benchmark prints its figures and fails by panicking"
 )]
 
