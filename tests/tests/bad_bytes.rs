@@ -186,7 +186,8 @@ fn a_frame_over_the_limit_ends_the_connection_with_a_reason() {
     let server = site.ready_server("1");
     let mut client = RawConnection::client(site.address(1));
     let put = unchecked_put(1, b"k", &vec![b'v'; FRAME_LEN_MAX]);
-    client.send_bytes(put.get(..100_000).unwrap());
+    // Far more than the server reads before it refuses: the reason must arrive all the same.
+    client.send_bytes(put.get(..4_000_000).unwrap());
     let (_, message) = refusal(&mut client);
     assert!(message.contains("over the limit of 33554432: send less at once"), "{message}");
     assert_eq!(site.run("1 put x 1"), "ok");

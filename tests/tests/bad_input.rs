@@ -155,6 +155,7 @@ fn servers_of_two_models_or_lists_refuse_each_other_by_name() {
         for server in [&mut first, &mut second] {
             let line = server.wait_for_error(expected);
             assert!(line.contains("restart"), "it does not say what to do: {line}");
+            assert!(!line.contains('\u{1b}'), "colours are for terminals: {line}");
         }
         assert_eq!(site.run("1 put x 1"), "ok");
         assert_eq!(site.run("3 get x"), "1");
