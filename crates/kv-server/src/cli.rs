@@ -1,131 +1,133 @@
 //! The command line of `kv-server`.
 
+use std::fmt::Display;
 use std::io::IsTerminal;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
-use kv_core::{NodeId, Quorum};
-use kv_proto::{ServerList, parse_server_id};
-use kv_server::{Consistency, DEFAULT_CLUSTER, DumpHook, OpLogConfig, ServerConfig};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use kv_server::ServerConfig;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use crate::dev::DevSettings;
+use crate::layers::{Layers, LayersError, first_line, settings_of};
 use crate::screen;
+use crate::settings::Settings;
 
 /// Starts one server of a replicated key-value store.
 ///
-/// Example, three servers of a cluster, each in its own terminal:
+/// Example, a cluster of three servers in one process:
+///
+///   kv-server dev
+///
+/// The same, each in its own terminal:
 ///
 ///   kv-server 1 linearizability 2 2 --servers 1-3
 ///   kv-server 2 linearizability 2 2 --servers 1-3
 ///   kv-server 3 linearizability 2 2 --servers 1-3
 ///
-/// Then, in another terminal: kv-client 2
+/// Then, in another terminal: kv-client 2 --servers 1-3
 #[derive(Debug, Parser)]
 #[command(name = "kv-server", version, verbatim_doc_comment, max_term_width = 100)]
-struct Args {
-    /// This server's id, 1 to 10. The lowest id in the list of servers is the sequencer of the
-    /// linearizable engine
-    #[arg(default_value = "1", value_parser = parse_server_id)]
-    id: NodeId,
+#[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
+#[command(mut_args(|arg| arg.hide_env_values(true)))]
+pub(crate) struct CommandLine {
+    #[command(flatten)]
+    settings: Settings,
 
-    /// The consistency model: `eventual` or `linearizability`
-    #[arg(default_value = "eventual")]
-    consistency: Consistency,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
 
-    /// W: how many servers must hold a write before it is done: a number, `majority` or `all`
-    #[arg(value_name = "W", default_value = "1")]
-    write_quorum: Quorum,
-
-    /// R: how many servers must answer a read: a number, `majority` or `all`
-    #[arg(value_name = "R", default_value = "1")]
-    read_quorum: Quorum,
-
-    /// All servers of the cluster, this one included: ids (`1-3`), or ids with addresses
-    /// (`1=host1:4961,2=host2:4961`). Without an address: 127.0.0.1, port 4960 + id
-    #[arg(long, env = "KV_SERVERS", value_name = "LIST", default_value = "1-10")]
-    servers: ServerList,
-
-    /// Listen here instead of on this server's address in the list, for example 0.0.0.0:4961
-    #[arg(long, env = "KV_LISTEN", value_name = "HOST:PORT")]
-    listen: Option<String>,
-
-    /// The cluster's name; servers and clients of another name are refused
-    #[arg(long, env = "KV_CLUSTER", value_name = "NAME", default_value = DEFAULT_CLUSTER)]
-    cluster: String,
-
-    /// The folder of the log of operations, `output_log<ID>.txt`; `off` for none
-    #[arg(long, env = "KV_OP_LOG", value_name = "FOLDER", default_value = ".")]
-    op_log: String,
-
-    /// At this size the log of operations is renamed to `output_log<ID>.txt.1` and begun anew
-    #[arg(long, env = "KV_OP_LOG_MIB", value_name = "MIB", default_value_t = 256)]
-    op_log_mib: u32,
-
-    /// How many clients may be connected at once
-    #[arg(long, env = "KV_CLIENTS_MAX", value_name = "N", default_value_t = 1024)]
-    clients_max: u16,
-
-    /// How many requests of one client are worked on at once; further ones wait
-    #[arg(long, env = "KV_IN_FLIGHT_MAX", value_name = "N", default_value_t = 1024)]
-    in_flight_max: u16,
-
-    /// How many threads serve; one is fastest for small clusters on small machines
-    #[arg(long, env = "KV_THREADS", value_name = "N", default_value_t = 1)]
-    threads: u8,
-
-    /// What is logged on stderr: `error`, `warn`, `info`, `debug` or `trace`, also by module
-    /// (`info,kv_linear=debug`)
-    #[arg(long, env = "KV_LOG", value_name = "LEVEL", default_value = "warn")]
-    log: Targets,
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Starts a cluster in one process, to try things: three servers, linearizable, W=2 R=2
+    #[command(mut_args(|arg| arg.hide_env_values(true)))]
+    Dev(DevSettings),
+    /// Prints the settings that a start with the same words would have, as a TOML file, and where
+    /// each is from
+    #[command(mut_args(|arg| arg.hide(true)))]
+    Config(Box<Settings>),
 }
 
 /// What the command line asks for.
-pub(crate) struct Invocation {
-    pub(crate) config: ServerConfig,
+pub(crate) enum Invocation {
+    /// Run servers.
+    Run(Plan),
+    /// Print the settings of this server.
+    ShowSettings(String, Box<ServerConfig>),
+}
+
+/// The servers to run in this process, and how.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// At least one.
+    pub(crate) servers: Vec<ServerConfig>,
+    /// Where the only server listens instead of on its address in the list.
     pub(crate) listen: Option<String>,
+    /// How many threads serve, at least 1.
     pub(crate) threads: usize,
+    /// What is logged on stderr.
     pub(crate) log: Targets,
 }
 
 impl Invocation {
-    /// Reads the command line and the environment.
+    /// Reads the command line, the environment, and the file that they name.
     pub(crate) fn parse() -> Result<Self, Answer> {
-        let args = Args::try_parse().map_err(Answer)?;
-        let mut config =
-            ServerConfig::new(args.id, args.consistency, args.write_quorum, args.read_quorum);
-        config.servers = args.servers;
-        config.cluster_name = args.cluster;
-        config.op_log = (args.op_log != "off").then(|| OpLogConfig {
-            folder: PathBuf::from(args.op_log),
-            rotate_bytes: u64::from(args.op_log_mib) << 20,
-        });
-        config.clients_max = usize::from(args.clients_max.max(1));
-        config.in_flight_max = u32::from(args.in_flight_max.max(1));
-        config.on_dump = Some(DumpHook(std::sync::Arc::new(screen::show_dump_page)));
-        let threads = usize::from(args.threads.max(1));
-        Ok(Self { config, listen: args.listen, threads, log: args.log })
+        let layers = Layers::read(CommandLine::command(), std::env::args_os().collect())?;
+        let matches = &layers.matches;
+        if let Some(("dev", of_dev)) = matches.subcommand() {
+            let dev: DevSettings = read(of_dev)?;
+            return Ok(Self::Run(dev.plan()));
+        }
+        let settings: Settings = read(settings_of(matches))?;
+        if matches.subcommand().is_some() {
+            let config = Box::new(settings.server_config());
+            return Ok(Self::ShowSettings(layers.to_toml(), config));
+        }
+        Ok(Self::Run(Plan {
+            servers: vec![settings.server_config()],
+            listen: settings.listen().map(ToOwned::to_owned),
+            threads: settings.threads(),
+            log: settings.log().clone(),
+        }))
     }
 }
 
+fn read<T: FromArgMatches>(matches: &ArgMatches) -> Result<T, Answer> {
+    T::from_arg_matches(matches).map_err(|error| Answer(LayersError::CommandLine(error)))
+}
+
 /// What is printed instead of starting: help, the version, or what is wrong, in one line.
-pub(crate) struct Answer(clap::Error);
+pub(crate) struct Answer(LayersError);
+
+impl From<LayersError> for Answer {
+    fn from(error: LayersError) -> Self {
+        Self(error)
+    }
+}
 
 impl Answer {
     pub(crate) fn give(self) -> ExitCode {
-        if !self.0.use_stderr() {
-            // Nobody reads the help that was asked for; that is no failure of the server.
-            let _ = self.0.print();
-            return ExitCode::SUCCESS;
+        match self.0 {
+            LayersError::CommandLine(error) if !error.use_stderr() => {
+                // Nobody reads the help that was asked for; that is no failure of the server.
+                let _ = error.print();
+                ExitCode::SUCCESS
+            }
+            LayersError::CommandLine(error) => {
+                refuse(format_args!("{} (see kv-server --help)", first_line(&error)))
+            }
+            error @ (LayersError::Environment { .. } | LayersError::File(_)) => refuse(error),
         }
-        let text = self.0.to_string();
-        let line = text.lines().next().unwrap_or_default();
-        let line = line.strip_prefix("error: ").unwrap_or(line);
-        screen::complain(format_args!("{line} (see kv-server --help)"));
-        ExitCode::from(USAGE)
     }
+}
+
+/// Says what is wrong with what was asked for.
+pub(crate) fn refuse(problem: impl Display) -> ExitCode {
+    screen::complain(format_args!("{problem}"));
+    ExitCode::from(USAGE)
 }
 
 /// Sends what the server logs to stderr.
@@ -136,35 +138,47 @@ pub(crate) fn start_logging(filter: &Targets) {
 }
 
 /// The exit code for a command line that makes no sense.
-pub(crate) const USAGE: u8 = 2;
+const USAGE: u8 = 2;
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use kv_core::{NodeId, Quorum};
+    use kv_server::Consistency;
 
     use super::*;
 
     fn problem(line: &str) -> String {
-        let error = Args::try_parse_from(line.split(' ')).unwrap_err().to_string();
-        error.lines().next().unwrap().to_owned()
+        first_line(&CommandLine::try_parse_from(line.split(' ')).unwrap_err())
+    }
+
+    fn config(line: &str) -> ServerConfig {
+        CommandLine::try_parse_from(line.split(' ')).unwrap().settings.server_config()
     }
 
     #[test]
     fn the_command_line_is_consistent() {
-        Args::command().debug_assert();
+        CommandLine::command().debug_assert();
     }
 
     #[test]
     fn the_four_words_have_defaults() {
-        let args = Args::try_parse_from(["kv-server"]).unwrap();
-        assert_eq!(args.id, NodeId::FIRST);
-        assert_eq!(args.consistency, Consistency::Eventual);
-        assert_eq!((args.write_quorum, args.read_quorum), (Quorum::Count(1), Quorum::Count(1)));
-        let args =
-            Args::try_parse_from(["kv-server", "2", "linearizability", "majority", "all"]).unwrap();
-        assert_eq!(args.id.number(), 2);
-        assert_eq!(args.consistency, Consistency::Linearizable);
-        assert_eq!((args.write_quorum, args.read_quorum), (Quorum::Majority, Quorum::All));
+        let bare = config("kv-server");
+        assert_eq!((bare.node, bare.consistency), (NodeId::FIRST, Consistency::Eventual));
+        assert_eq!((bare.write_quorum, bare.read_quorum), (Quorum::Count(1), Quorum::Count(1)));
+        let full = config("kv-server 2 linearizability majority all");
+        assert_eq!((full.node.number(), full.consistency), (2, Consistency::Linearizable));
+        assert_eq!((full.write_quorum, full.read_quorum), (Quorum::Majority, Quorum::All));
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_library() {
+        let bare = config("kv-server");
+        let library =
+            ServerConfig::new(NodeId::FIRST, Consistency::Eventual, Quorum::All, Quorum::All);
+        assert_eq!((bare.limits, bare.timing), (library.limits, library.timing));
+        assert_eq!(bare.clients_max, library.clients_max);
+        assert_eq!(bare.in_flight_max, library.in_flight_max);
+        assert_eq!((bare.delay, bare.servers), (library.delay, library.servers));
     }
 
     #[test]
@@ -175,5 +189,7 @@ mod tests {
         assert!(problem("kv-server 1 eventual 0").contains("use 1 or more"));
         assert!(problem("kv-server 1 eventual x").contains("a whole number"));
         assert!(problem("kv-server 1 --servers 3-1").contains("write the lower id first"));
+        assert!(problem("kv-server --clients-max 0").contains("0 is not in 1.."));
+        assert!(problem("kv-server dev --nodes 11").contains("11 is not in 1..=10"));
     }
 }

@@ -12,6 +12,8 @@ use kv_eventual::EventualEngine;
 use kv_linear::LinearEngine;
 use kv_proto::ServerList;
 
+use crate::delay::Delay;
+
 /// Everything that a server is told.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
@@ -29,6 +31,8 @@ pub struct ServerConfig {
     pub cluster_name: String,
     /// Where the log of operations goes.
     pub op_log: Option<OpLogConfig>,
+    /// How long each message to another server is held back.
+    pub delay: Delay,
     /// How many clients may be connected at once; one more is refused.
     pub clients_max: usize,
     /// How many requests of one connection are taken at once; further ones wait in its socket.
@@ -82,6 +86,7 @@ impl ServerConfig {
             servers: ServerList::default(),
             cluster_name: DEFAULT_CLUSTER.to_owned(),
             op_log: None,
+            delay: Delay::OFF,
             clients_max: 1024,
             in_flight_max: 1024,
             timing: Timing::default(),

@@ -1,4 +1,4 @@
-//! What can be typed at a server: `exit`, `dump` and `status`.
+//! What can be typed at the servers of this process: `exit`, `dump` and `status`.
 
 use std::io::{BufRead, IsTerminal};
 
@@ -10,7 +10,7 @@ use crate::screen;
 
 /// Listens to the terminal, if there is one; what comes back completes on `exit`, and fails where
 /// there is no terminal.
-pub(crate) fn start(client: LocalClient) -> oneshot::Receiver<()> {
+pub(crate) fn start(clients: Vec<LocalClient>) -> oneshot::Receiver<()> {
     let (exit, exited) = oneshot::channel();
     if !std::io::stdin().is_terminal() {
         return exited;
@@ -24,11 +24,15 @@ pub(crate) fn start(client: LocalClient) -> oneshot::Receiver<()> {
             }
         }
     });
-    tokio::spawn(obey(client, typed, exit));
+    tokio::spawn(obey(clients, typed, exit));
     exited
 }
 
-async fn obey(client: LocalClient, mut typed: mpsc::Receiver<String>, exit: oneshot::Sender<()>) {
+async fn obey(
+    clients: Vec<LocalClient>,
+    mut typed: mpsc::Receiver<String>,
+    exit: oneshot::Sender<()>,
+) {
     while let Some(line) = typed.recv().await {
         let done = match line.trim() {
             "" => Ok(()),
@@ -37,8 +41,8 @@ async fn obey(client: LocalClient, mut typed: mpsc::Receiver<String>, exit: ones
                 let _ = exit.send(());
                 return;
             }
-            "dump" => dump(&client).await,
-            "status" => client.status().await.map(|status| screen::show_status(&status)),
+            "dump" => dump_all(&clients).await,
+            "status" => show_status(&clients).await,
             other => {
                 let words = "type `dump`, `status` or `exit`; clients use kv-client";
                 screen::say(format_args!("`{other}` is not known here: {words}"));
@@ -49,6 +53,24 @@ async fn obey(client: LocalClient, mut typed: mpsc::Receiver<String>, exit: ones
             return;
         }
     }
+}
+
+async fn show_status(clients: &[LocalClient]) -> Result<(), ServerGone> {
+    for client in clients {
+        screen::show_status(&client.status().await?);
+    }
+    Ok(())
+}
+
+async fn dump_all(clients: &[LocalClient]) -> Result<(), ServerGone> {
+    for client in clients {
+        if clients.len() > 1 {
+            let node = client.status().await?.node;
+            screen::say(format_args!("server {node} holds:"));
+        }
+        dump(client).await?;
+    }
+    Ok(())
 }
 
 async fn dump(client: &LocalClient) -> Result<(), ServerGone> {

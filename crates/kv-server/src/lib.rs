@@ -31,6 +31,7 @@
 mod admission;
 mod clock;
 mod config;
+mod delay;
 mod driver;
 mod event;
 mod framed;
@@ -50,6 +51,7 @@ pub use config::{
     ConfigError, Consistency, ConsistencyError, DEFAULT_CLUSTER, DumpHook, OpLogConfig,
     ServerConfig,
 };
+pub use delay::{Delay, DelayError};
 pub use local::{LocalClient, ServerGone};
 pub use op_log::OpLogError;
 pub use promises::promises;

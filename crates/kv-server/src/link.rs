@@ -11,10 +11,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Notify, mpsc};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::codec::{Encoder, FramedRead};
 
 use crate::admission::Identity;
+use crate::delay::HeldBack;
 use crate::event::PeerEvent;
 use crate::framed;
 use crate::outbox::Outgoing;
@@ -29,6 +30,7 @@ pub(crate) struct Link<M> {
     /// Rings when the peer has connected to this server: it is there, so dial it now.
     pub(crate) doorbell: Arc<Notify>,
     pub(crate) checkpoints_sent: u64,
+    pub(crate) held_back: HeldBack<Outgoing<M>>,
 }
 
 impl<M: Wire> Link<M> {
@@ -43,6 +45,7 @@ impl<M: Wire> Link<M> {
                     backoff = BACKOFF_MIN;
                     // What was meant for the lost connection is stale.
                     while self.outgoing.try_recv().is_ok() {}
+                    self.held_back.clear();
                     if self.tell(PeerEvent::Up { peer: self.peer, incarnation }).await.is_err() {
                         return;
                     }
@@ -69,7 +72,7 @@ impl<M: Wire> Link<M> {
     }
 
     async fn connect(
-        &self,
+        &mut self,
     ) -> Result<(FramedRead<OwnedReadHalf, FrameCodec>, OwnedWriteHalf, Incarnation), LinkError>
     {
         let dialled = timeout(DIAL_MAX, TcpStream::connect(&self.address));
@@ -104,30 +107,73 @@ impl<M: Wire> Link<M> {
         let mut unexpected = [0; 64];
         let mut wire = BytesMut::new();
         loop {
-            let outgoing = tokio::select! {
-                item = self.outgoing.recv() => match item {
-                    Some(item) => item,
+            let due = self.held_back.due();
+            tokio::select! {
+                item = self.outgoing.recv(), if self.held_back.has_room() => match item {
+                    Some(item) => self.take(item, &mut wire, &mut writer).await?,
                     None => return Ok(()),
                 },
+                () = until(due) => {}
                 read = reader.read(&mut unexpected) => match read {
                     Ok(0) => return Err(LinkError::Closed),
                     Ok(_) => continue,
                     Err(error) => return Err(FrameError::Io(error).into()),
                 },
-            };
-            self.take(outgoing, &mut wire, &mut writer).await?;
+            }
             // What else waits goes along, so that a slow connection gets few large writes.
             while wire.len() < WRITE_BYTES
+                && self.held_back.has_room()
                 && let Ok(outgoing) = self.outgoing.try_recv()
             {
                 self.take(outgoing, &mut wire, &mut writer).await?;
             }
+            self.release(&mut wire, &mut writer).await?;
             write_out(&mut wire, &mut writer).await?;
         }
     }
 
-    /// Puts messages into the next write; sends a checkpoint part by part at once.
+    /// Takes what the driver hands over: into the next write, or to be held back first.
     async fn take(
+        &mut self,
+        outgoing: Outgoing<M>,
+        wire: &mut BytesMut,
+        writer: &mut OwnedWriteHalf,
+    ) -> Result<(), LinkError> {
+        if self.held_back.is_off() {
+            return self.put(outgoing, wire, writer).await;
+        }
+        let now = Instant::now();
+        match outgoing {
+            Outgoing::Messages(messages) => {
+                for message in messages {
+                    self.held_back.push(now, Outgoing::Messages(vec![message]));
+                }
+            }
+            Outgoing::Checkpoint(_) => self.held_back.push(now, outgoing),
+        }
+        Ok(())
+    }
+
+    /// Puts into the next write what has been held back long enough.
+    async fn release(
+        &mut self,
+        wire: &mut BytesMut,
+        writer: &mut OwnedWriteHalf,
+    ) -> Result<(), LinkError> {
+        if self.held_back.is_off() {
+            return Ok(());
+        }
+        let now = Instant::now();
+        while wire.len() < WRITE_BYTES
+            && let Some(outgoing) = self.held_back.pop_due(now)
+        {
+            self.put(outgoing, wire, writer).await?;
+        }
+        Ok(())
+    }
+
+    /// Puts messages into the next write; sends a checkpoint part by part at once.
+    async fn put(
         &mut self,
         outgoing: Outgoing<M>,
         wire: &mut BytesMut,
@@ -167,8 +213,19 @@ impl<M: Wire> Link<M> {
         *last = text;
     }
 
-    async fn tell(&self, event: PeerEvent<M>) -> Result<(), mpsc::error::SendError<PeerEvent<M>>> {
+    async fn tell(
+        &mut self,
+        event: PeerEvent<M>,
+    ) -> Result<(), mpsc::error::SendError<PeerEvent<M>>> {
         self.events.send(event).await
+    }
+}
+
+/// Completes at an instant; never, if there is none.
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -182,6 +239,9 @@ fn put_messages<M: Wire>(messages: &[M], wire: &mut BytesMut) {
 }
 
 async fn write_out(wire: &mut BytesMut, writer: &mut OwnedWriteHalf) -> Result<(), LinkError> {
+    if wire.is_empty() {
+        return Ok(());
+    }
     match timeout(WRITE_MAX, writer.write_all(wire)).await {
         Ok(written) => written.map_err(FrameError::Io)?,
         Err(_) => return Err(LinkError::Slow),

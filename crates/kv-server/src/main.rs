@@ -1,36 +1,47 @@
 //! `kv-server`: parses the command line and runs a server until it is told to stop.
 
 mod cli;
+mod config_file;
 mod console;
+mod dev;
+mod fleet;
+mod hints;
+mod layers;
 mod screen;
+mod settings;
 
 use std::process::ExitCode;
 
 use anyhow::Context;
-use kv_server::{Readiness, Server, StartError};
+use kv_server::StartError;
 
-use crate::cli::Invocation;
+use crate::cli::{Invocation, Plan};
+use crate::fleet::Fleet;
 
 fn main() -> ExitCode {
-    let invocation = match Invocation::parse() {
-        Ok(invocation) => invocation,
+    let plan = match Invocation::parse() {
+        Ok(Invocation::Run(plan)) => plan,
+        Ok(Invocation::ShowSettings(toml, config)) => {
+            screen::say(format_args!("{}", toml.trim_end()));
+            return config.cluster().map_or_else(cli::refuse, |_| ExitCode::SUCCESS);
+        }
         Err(answer) => return answer.give(),
     };
-    match run(invocation) {
+    match run(&plan) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            screen::complain(format_args!("{error:#}"));
-            match error.downcast_ref::<StartError>() {
-                Some(StartError::Config(_)) => ExitCode::from(cli::USAGE),
-                Some(_) | None => ExitCode::FAILURE,
+        Err(error) => match error.downcast_ref::<StartError>() {
+            Some(StartError::Config(problem)) => cli::refuse(problem),
+            Some(_) | None => {
+                screen::complain(format_args!("{error:#}"));
+                ExitCode::FAILURE
             }
-        }
+        },
     }
 }
 
-fn run(invocation: Invocation) -> anyhow::Result<()> {
-    cli::start_logging(&invocation.log);
-    let mut runtime = match invocation.threads {
+fn run(plan: &Plan) -> anyhow::Result<()> {
+    cli::start_logging(&plan.log);
+    let mut runtime = match plan.threads {
         1 => tokio::runtime::Builder::new_current_thread(),
         threads => {
             let mut builder = tokio::runtime::Builder::new_multi_thread();
@@ -40,30 +51,12 @@ fn run(invocation: Invocation) -> anyhow::Result<()> {
     };
     let runtime = runtime.enable_all().build().context("cannot start the server's threads")?;
     runtime.block_on(async {
-        let config = invocation.config.clone();
-        let server = match &invocation.listen {
-            None => Server::start(config).await?,
-            Some(address) => Server::start_at(address, config).await?,
-        };
-        screen::show_start(&invocation.config, server.local_address())?;
-        let announcements = tokio::spawn(announce(server.readiness()));
-        let exit = console::start(server.client());
-        let outcome = server.run_until(until_stopped(exit)).await;
-        announcements.abort();
+        let fleet = Fleet::start(plan).await?;
+        let exit = console::start(fleet.clients());
+        let outcome = fleet.run_until(until_stopped(exit)).await;
         screen::say(format_args!("stopped"));
         Ok(outcome?)
     })
-}
-
-/// Says when the server begins to serve, and what it waits for before.
-async fn announce(mut readiness: tokio::sync::watch::Receiver<Readiness>) {
-    while readiness.changed().await.is_ok() {
-        match *readiness.borrow_and_update() {
-            Readiness::Starting => {}
-            Readiness::Waiting(what) => screen::say(format_args!("{what}")),
-            Readiness::Ready => screen::say(format_args!("ready")),
-        }
-    }
 }
 
 /// Completes on SIGINT, on SIGTERM, or when `exit` is typed.

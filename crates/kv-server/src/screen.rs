@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 use kv_core::{ClusterConfig, Page, Status};
 use kv_server::{ServerConfig, StartError, promises};
 
+use crate::hints;
+
 /// Shows what has been started.
 pub(crate) fn show_start(config: &ServerConfig, address: SocketAddr) -> Result<(), StartError> {
     let cluster = config.cluster()?;
@@ -21,19 +23,11 @@ fn start_text(config: &ServerConfig, cluster: &ClusterConfig, address: SocketAdd
         .map(|peer| format!("{peer} at {}", config.servers.address(peer).unwrap_or("?")))
         .collect();
     let peers = if peers.is_empty() { "none".to_owned() } else { peers.join(", ") };
-    let op_log = config.op_log.as_ref().map_or_else(
-        || "off".to_owned(),
-        |op_log| op_log.folder.join(format!("output_log{node}.txt")).display().to_string(),
-    );
-    let rows = [
-        ("listens on", address.to_string()),
-        ("peers", peers),
-        ("means", promises(config.consistency, cluster).join("\n               ")),
-        ("data", "in memory: a server that stops forgets".to_owned()),
-        ("operations", op_log),
-        ("try", format!("kv-client {node}, then: put x 1")),
-    ];
-    let mut text = format!(
+    let mut rows = vec![("listens on", address.to_string()), ("peers", peers)];
+    rows.extend(common_rows(config, cluster));
+    rows.push(("operations", op_log_path(config)));
+    rows.push(("try", format!("{}, then: put x 1", hints::client_command(config))));
+    let title = format!(
         "kv-server {} | server {node} of {} | {} | W={} R={}",
         env!("CARGO_PKG_VERSION"),
         cluster.nodes(),
@@ -41,11 +35,77 @@ fn start_text(config: &ServerConfig, cluster: &ClusterConfig, address: SocketAdd
         cluster.write_quorum(),
         cluster.read_quorum(),
     );
+    with_rows(title, rows)
+}
+
+/// Shows what `kv-server dev` has started.
+pub(crate) fn show_cluster_start(servers: &[&ServerConfig]) -> Result<(), StartError> {
+    let Some(first) = servers.first() else {
+        return Ok(());
+    };
+    say(format_args!("{}", cluster_start_text(first, servers)?));
+    Ok(())
+}
+
+fn cluster_start_text(
+    first: &ServerConfig,
+    servers: &[&ServerConfig],
+) -> Result<String, StartError> {
+    let cluster = first.cluster()?;
+    let mut rows: Vec<(&str, String)> = Vec::new();
+    for config in servers {
+        let address = config.servers.address(config.node).unwrap_or("?");
+        rows.push(("", format!("server {} at {address}", config.node)));
+    }
+    if let Some(row) = rows.first_mut() {
+        row.0 = "runs here";
+    }
+    rows.extend(common_rows(first, &cluster));
+    let logs: Vec<String> = servers.iter().map(|config| op_log_path(config)).collect();
+    let logs = if first.op_log.is_some() { logs.join(", ") } else { "off".to_owned() };
+    rows.push(("operations", logs));
+    rows.push(("try", "in another terminal:".to_owned()));
+    rows.push(("", format!("  {}", hints::client_command(first))));
+    rows.push(("", "and then: put x 1, get x, status, help".to_owned()));
+    rows.push(("stop", "Ctrl-C".to_owned()));
+    let title = format!(
+        "kv-server {} | {} servers in this process | {} | W={} R={}",
+        env!("CARGO_PKG_VERSION"),
+        servers.len(),
+        first.consistency,
+        cluster.write_quorum(),
+        cluster.read_quorum(),
+    );
+    Ok(with_rows(title, rows))
+}
+
+fn common_rows(
+    config: &ServerConfig,
+    cluster: &ClusterConfig,
+) -> impl Iterator<Item = (&'static str, String)> {
+    let means = promises(config.consistency, cluster).join(NEXT_ROW);
+    let rows = [("means", means), ("data", "in memory: a server that stops forgets".to_owned())];
+    let delay = format!("{} ms on each message to another server", config.delay);
+    let delay = (!config.delay.is_off()).then_some(("delay", delay));
+    rows.into_iter().chain(delay)
+}
+
+fn op_log_path(config: &ServerConfig) -> String {
+    config.op_log.as_ref().map_or_else(
+        || "off".to_owned(),
+        |op_log| op_log.folder.join(format!("output_log{}.txt", config.node)).display().to_string(),
+    )
+}
+
+fn with_rows(mut text: String, rows: Vec<(&str, String)>) -> String {
     for (name, value) in rows {
         text.push_str(&format!("\n  {name:<12} {value}"));
     }
     text
 }
+
+/// Continues a row of the start screen.
+const NEXT_ROW: &str = "\n               ";
 
 /// Prints a page of what the server holds.
 pub(crate) fn show_dump_page(page: &Page) {
@@ -110,5 +170,23 @@ mod tests {
         assert!(text.contains("peers        2 at 127.0.0.1:4962"), "{text}");
         assert!(text.contains("a write is done when 2 servers hold it"), "{text}");
         assert!(text.contains("operations   off"), "{text}");
+        assert!(!text.contains("delay"), "{text}");
+    }
+
+    #[test]
+    fn the_screen_of_a_cluster_names_each_server_and_the_clients_command() {
+        let two = Quorum::Count(2);
+        let configs = [1, 2, 3].map(|number| {
+            let node = NodeId::new(number).unwrap();
+            let mut config = ServerConfig::new(node, Consistency::Linearizable, two, two);
+            config.servers = "1-3".parse().unwrap();
+            config.delay = "1-5".parse().unwrap();
+            config
+        });
+        let text = cluster_start_text(&configs[0], &configs.each_ref()).unwrap();
+        assert!(text.contains("3 servers in this process | linearizable | W=2 R=2"), "{text}");
+        assert!(text.contains("server 3 at 127.0.0.1:4963"), "{text}");
+        assert!(text.contains("kv-client 1 --servers 1-3"), "{text}");
+        assert!(text.contains("delay        1-5 ms on each message"), "{text}");
     }
 }

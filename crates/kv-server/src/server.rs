@@ -19,6 +19,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::admission::Identity;
 use crate::clock::Clock;
 use crate::config::{ConfigError, Consistency, ServerConfig};
+use crate::delay::HeldBack;
 use crate::driver::Driver;
 use crate::event::{ClientEvent, PeerEvent};
 use crate::link::Link;
@@ -246,6 +247,7 @@ where
             events: events.clone(),
             doorbell,
             checkpoints_sent: 0,
+            held_back: HeldBack::new(config.delay, random_seed()),
         };
         tasks.spawn(link.run());
     }

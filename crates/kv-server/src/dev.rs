@@ -1,0 +1,122 @@
+//! `kv-server dev`: a cluster in one process.
+
+use clap::{Args, value_parser};
+use kv_core::{NodeId, Quorum};
+use kv_proto::{ServerList, ServerListError};
+use kv_server::{Consistency, DEFAULT_CLUSTER, Delay, DumpHook, ServerConfig};
+use tracing_subscriber::filter::Targets;
+
+use crate::cli::Plan;
+use crate::screen;
+use crate::settings::op_log;
+
+/// The settings of `kv-server dev`. Those that say which cluster it is are not taken from the
+/// environment, where they are meant for servers that run by themselves.
+#[derive(Debug, Args)]
+pub(crate) struct DevSettings {
+    /// The consistency model: `linearizability` or `eventual`
+    #[arg(long, value_name = "MODEL", default_value = "linearizability")]
+    engine: Consistency,
+
+    /// How many servers, 1 to 10
+    #[arg(long, value_name = "N", default_value = "3")]
+    #[arg(value_parser = value_parser!(u16).range(1..=10))]
+    nodes: u16,
+
+    /// W: how many servers must hold a write before it is done: a number, `majority` or `all`
+    #[arg(long = "w", value_name = "W", default_value = "majority")]
+    w: Quorum,
+
+    /// R: how many servers must answer a read: a number, `majority` or `all`
+    #[arg(long = "r", value_name = "R", default_value = "majority")]
+    r: Quorum,
+
+    /// The servers with their addresses, instead of --nodes
+    #[arg(long, value_name = "LIST", conflicts_with = "nodes")]
+    servers: Option<ServerList>,
+
+    /// The cluster's name; clients of another name are refused
+    #[arg(long, env = "KV_CLUSTER", value_name = "NAME", default_value = DEFAULT_CLUSTER)]
+    cluster: String,
+
+    /// The folder of the logs of operations, `output_log<ID>.txt`; `off` for none
+    #[arg(long, env = "KV_OP_LOG", value_name = "FOLDER", default_value = ".")]
+    op_log: String,
+
+    /// At this size a log of operations is renamed to `output_log<ID>.txt.1` and begun anew
+    #[arg(long, env = "KV_OP_LOG_MIB", value_name = "MIB", default_value = "256")]
+    #[arg(value_parser = value_parser!(u32).range(1..))]
+    op_log_mib: u32,
+
+    /// Hold each message between servers back for a random time, in milliseconds: `1-5`, `20` or
+    /// `off`
+    #[arg(long, env = "KV_DELAY", value_name = "MS", default_value = "off")]
+    delay: Delay,
+
+    /// What is logged on stderr: `error`, `warn`, `info`, `debug` or `trace`, also by module
+    #[arg(long, env = "KV_LOG", value_name = "LEVEL", default_value = "warn")]
+    log: Targets,
+}
+
+impl DevSettings {
+    /// All servers of the cluster, to run in this process.
+    pub(crate) fn plan(self) -> Plan {
+        let list = self.servers.clone().unwrap_or_else(|| first_servers(self.nodes));
+        let servers = list.ids().map(|node| self.server_config(node, &list)).collect();
+        Plan { servers, listen: None, threads: 1, log: self.log }
+    }
+
+    fn server_config(&self, node: NodeId, list: &ServerList) -> ServerConfig {
+        let mut config = ServerConfig::new(node, self.engine, self.w, self.r);
+        config.servers = list.clone();
+        config.cluster_name.clone_from(&self.cluster);
+        config.op_log = op_log(&self.op_log, self.op_log_mib);
+        config.delay = self.delay;
+        config.on_dump = Some(DumpHook(std::sync::Arc::new(screen::show_dump_page)));
+        config
+    }
+}
+
+/// Servers 1 to `count` at their usual addresses.
+fn first_servers(count: u16) -> ServerList {
+    let all = ServerList::default();
+    let some = all.ids().filter(|node| node.number() <= count);
+    let some = some.filter_map(|node| Some((node, all.address(node)?.to_owned())));
+    let list: Result<ServerList, ServerListError> = ServerList::new(some);
+    // There is at least one, and none is there twice.
+    list.unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::FromArgMatches;
+
+    use super::*;
+
+    fn plan(words: &str) -> Plan {
+        let command = DevSettings::augment_args(clap::Command::new("dev").no_binary_name(true));
+        let matches = command.try_get_matches_from(words.split_whitespace()).unwrap();
+        DevSettings::from_arg_matches(&matches).unwrap().plan()
+    }
+
+    #[test]
+    fn three_linearizable_servers_with_majorities_unless_told_otherwise() {
+        let plan = plan("");
+        let clusters: Vec<String> =
+            plan.servers.iter().map(|server| server.cluster().unwrap().to_string()).collect();
+        assert_eq!(clusters, ["N=3 W=2 R=2, servers 1 2 3"; 3]);
+        for (server, number) in plan.servers.iter().zip(1..) {
+            assert_eq!(server.node.number(), number);
+            assert_eq!(server.consistency, Consistency::Linearizable);
+        }
+    }
+
+    #[test]
+    fn all_of_it_can_be_chosen() {
+        let server = plan("--engine eventual --nodes 5 --w 1 --r all").servers.pop().unwrap();
+        assert_eq!((server.node.number(), server.consistency), (5, Consistency::Eventual));
+        assert_eq!(server.cluster().unwrap().to_string(), "N=5 W=1 R=5, servers 1 2 3 4 5");
+        let server = plan("--servers 2=127.0.0.1:9").servers.remove(0);
+        assert_eq!(server.servers.to_string(), "2=127.0.0.1:9");
+    }
+}

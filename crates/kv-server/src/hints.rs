@@ -1,0 +1,180 @@
+//! What to type next.
+
+use std::path::Path;
+
+use kv_core::{NodeId, Waiting};
+use kv_server::{Consistency, ServerConfig};
+
+/// How to start a client of a server, from where this program was started.
+pub(crate) fn client_command(config: &ServerConfig) -> String {
+    let mut command = format!("{} {}", client_program(), config.node);
+    if let Some(list) = servers_option(config) {
+        command.push_str(&format!(" --servers {list}"));
+    }
+    if config.cluster_name != kv_server::DEFAULT_CLUSTER {
+        command.push_str(&format!(" --cluster {}", config.cluster_name));
+    }
+    command
+}
+
+/// Who is not connected, and how to start one of them, for a server that waits; nothing where
+/// that would not help.
+pub(crate) fn who_is_missing(
+    config: &ServerConfig,
+    waiting: Waiting,
+    connected: &[NodeId],
+) -> String {
+    let needed = match waiting {
+        Waiting::Sequencer { node } => Some(node),
+        Waiting::Servers { .. } => None,
+        Waiting::Joining
+        | Waiting::LostMemory { .. }
+        | Waiting::OtherCluster { .. }
+        | Waiting::SequencerRestarted { .. }
+        | Waiting::OtherConfiguration { .. }
+        | Waiting::Stopping => return String::new(),
+    };
+    let missing: Vec<NodeId> =
+        config.servers.ids().filter(|id| *id != config.node && !connected.contains(id)).collect();
+    // A sequencer that is connected has other reasons not to serve.
+    let Some(first) = needed.or(missing.first().copied()).filter(|id| missing.contains(id)) else {
+        return String::new();
+    };
+    let command = server_command(config, first);
+    if needed.is_some() {
+        return format!("; start it with: {command}");
+    }
+    format!(" (not connected: {}); start for example: {command}", id_ranges(&missing))
+}
+
+/// The command that starts another server of the same cluster.
+fn server_command(config: &ServerConfig, node: NodeId) -> String {
+    let model = match config.consistency {
+        Consistency::Eventual => "eventual",
+        Consistency::Linearizable => "linearizability",
+    };
+    let (w, r) = (config.write_quorum, config.read_quorum);
+    let mut command = format!("kv-server {node} {model} {w} {r}");
+    if let Some(list) = servers_option(config) {
+        command.push_str(&format!(" --servers {list}"));
+    }
+    if config.cluster_name != kv_server::DEFAULT_CLUSTER {
+        command.push_str(&format!(" --cluster {}", config.cluster_name));
+    }
+    command
+}
+
+/// The list of servers as short as it can be typed; `None` if it is the usual one.
+fn servers_option(config: &ServerConfig) -> Option<String> {
+    if config.servers == kv_proto::ServerList::default() {
+        return None;
+    }
+    let ids: Vec<NodeId> = config.servers.ids().collect();
+    let short = id_ranges(&ids).replace(' ', ",");
+    let is_usual = short.parse().is_ok_and(|usual: kv_proto::ServerList| usual == config.servers);
+    Some(if is_usual { short } else { config.servers.to_string() })
+}
+
+/// Ascending ids as `1-3 5`.
+pub(crate) fn id_ranges(ids: &[NodeId]) -> String {
+    let mut ranges: Vec<(u16, u16)> = Vec::new();
+    for id in ids.iter().map(|id| id.number()) {
+        match ranges.last_mut() {
+            Some((_, last)) if *last + 1 == id => *last = id,
+            Some(_) | None => ranges.push((id, id)),
+        }
+    }
+    let name = |(first, last): (u16, u16)| {
+        if first == last { first.to_string() } else { format!("{first}-{last}") }
+    };
+    ranges.into_iter().map(name).collect::<Vec<_>>().join(" ")
+}
+
+/// The client that was built or installed beside this program.
+fn client_program() -> String {
+    let own = std::env::args_os().next().unwrap_or_default();
+    client_beside(Path::new(&own), |path| path.exists())
+}
+
+fn client_beside(own: &Path, exists: impl Fn(&Path) -> bool) -> String {
+    let folder = own.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let Some(folder) = folder else {
+        return "kv-client".to_owned();
+    };
+    let beside = folder.join("kv-client");
+    if exists(&beside) {
+        let path = beside.display();
+        return if folder.is_absolute() || folder.starts_with(".") {
+            path.to_string()
+        } else {
+            format!("./{path}")
+        };
+    }
+    // Cargo has built the server alone.
+    match folder.components().next_back().map(|name| name.as_os_str().to_os_string()) {
+        Some(profile) if profile == "release" => {
+            "cargo run --release --bin kv-client --".to_owned()
+        }
+        Some(profile) if profile == "debug" => "cargo run --bin kv-client --".to_owned(),
+        Some(_) | None => "kv-client".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kv_core::Quorum;
+
+    use super::*;
+
+    fn node(number: u16) -> NodeId {
+        NodeId::new(number).unwrap()
+    }
+
+    fn config(consistency: Consistency, servers: &str) -> ServerConfig {
+        let two = Quorum::Count(2);
+        let mut config = ServerConfig::new(node(1), consistency, two, Quorum::Majority);
+        config.servers = servers.parse().unwrap();
+        config
+    }
+
+    #[test]
+    fn the_client_is_found_where_the_server_is() {
+        let there = |_: &Path| true;
+        let nowhere = |_: &Path| false;
+        assert_eq!(client_beside(Path::new("kv-server"), there), "kv-client");
+        let built = Path::new("target/release/kv-server");
+        assert_eq!(client_beside(built, there), "./target/release/kv-client");
+        assert_eq!(client_beside(built, nowhere), "cargo run --release --bin kv-client --");
+        assert_eq!(client_beside(Path::new("/opt/bin/kv-server"), there), "/opt/bin/kv-client");
+        assert_eq!(client_beside(Path::new("/opt/bin/kv-server"), nowhere), "kv-client");
+    }
+
+    #[test]
+    fn lists_are_as_short_as_can_be() {
+        let option = |servers| servers_option(&config(Consistency::Eventual, servers));
+        assert_eq!(option("1-10"), None);
+        assert_eq!(option("1,2,3,5"), Some("1-3,5".to_owned()));
+        assert_eq!(option("1=a:1,2"), Some("1=a:1,2=127.0.0.1:4962".to_owned()));
+    }
+
+    #[test]
+    fn those_that_are_missing_are_named_with_the_command_that_starts_one() {
+        let mut config = config(Consistency::Eventual, "1-10");
+        let more = Waiting::Servers { more: 1 };
+        assert_eq!(
+            who_is_missing(&config, more, &[node(4)]),
+            " (not connected: 2-3 5-10); start for example: kv-server 2 eventual 2 majority"
+        );
+        config.servers = "1-3".parse().unwrap();
+        config.consistency = Consistency::Linearizable;
+        config.node = node(2);
+        config.cluster_name = "blue".to_owned();
+        assert_eq!(
+            who_is_missing(&config, Waiting::Sequencer { node: node(1) }, &[node(3)]),
+            "; start it with: kv-server 1 linearizability 2 majority --servers 1-3 --cluster blue"
+        );
+        let present = who_is_missing(&config, Waiting::Sequencer { node: node(1) }, &[node(1)]);
+        assert_eq!(present, "");
+        assert_eq!(who_is_missing(&config, Waiting::Joining, &[]), "");
+    }
+}

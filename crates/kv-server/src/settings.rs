@@ -1,0 +1,283 @@
+//! What a server can be told, on the command line, by the environment or in a file.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, value_parser};
+use kv_core::{NodeId, Quorum};
+use kv_proto::{DurationError, ServerList, parse_duration, parse_server_id};
+use kv_server::{Consistency, DEFAULT_CLUSTER, Delay, DumpHook, OpLogConfig, ServerConfig};
+use tracing_subscriber::filter::Targets;
+
+use crate::screen;
+
+/// The settings of one server. Each stands in [`KEYS`] as well.
+#[derive(Debug, Args)]
+pub(crate) struct Settings {
+    /// This server's id, 1 to 10. The lowest id in the list of servers is the sequencer of the
+    /// linearizable engine
+    #[arg(env = "KV_ID", default_value = "1", value_parser = parse_server_id)]
+    id: NodeId,
+
+    /// The consistency model: `eventual` or `linearizability`
+    #[arg(env = "KV_CONSISTENCY", default_value = "eventual")]
+    consistency: Consistency,
+
+    /// W: how many servers must hold a write before it is done: a number, `majority` or `all`
+    #[arg(value_name = "W", env = "KV_W", default_value = "1")]
+    w: Quorum,
+
+    /// R: how many servers must answer a read: a number, `majority` or `all`
+    #[arg(value_name = "R", env = "KV_R", default_value = "1")]
+    r: Quorum,
+
+    /// A TOML file with settings; the environment stands above it, options above both
+    #[arg(long, env = "KV_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// All servers of the cluster, this one included: ids (`1-3`), or ids with addresses
+    /// (`1=host1:4961,2=host2:4961`). Without an address: 127.0.0.1, port 4960 + id
+    #[arg(long, env = "KV_SERVERS", value_name = "LIST", default_value = "1-10")]
+    servers: ServerList,
+
+    /// Listen here instead of on this server's address in the list, for example 0.0.0.0:4961
+    #[arg(long, env = "KV_LISTEN", value_name = "HOST:PORT")]
+    listen: Option<String>,
+
+    /// The cluster's name; servers and clients of another name are refused
+    #[arg(long, env = "KV_CLUSTER", value_name = "NAME", default_value = DEFAULT_CLUSTER)]
+    cluster: String,
+
+    /// The folder of the log of operations, `output_log<ID>.txt`; `off` for none
+    #[arg(long, env = "KV_OP_LOG", value_name = "FOLDER", default_value = ".")]
+    op_log: String,
+
+    /// At this size the log of operations is renamed to `output_log<ID>.txt.1` and begun anew
+    #[arg(long, env = "KV_OP_LOG_MIB", value_name = "MIB", default_value = "256")]
+    #[arg(value_parser = value_parser!(u32).range(1..))]
+    op_log_mib: u32,
+
+    /// Hold each message to another server back for a random time, in milliseconds: `1-5`, `20`
+    /// or `off`. Shows what consistency means; order is kept on each connection
+    #[arg(long, env = "KV_DELAY", value_name = "MS", default_value = "off")]
+    delay: Delay,
+
+    /// How many clients may be connected at once
+    #[arg(long, env = "KV_CLIENTS_MAX", value_name = "N", default_value = "1024")]
+    #[arg(value_parser = value_parser!(u16).range(1..))]
+    clients_max: u16,
+
+    /// How many requests of one client are worked on at once; further ones wait
+    #[arg(long, env = "KV_IN_FLIGHT_MAX", value_name = "N", default_value = "1024")]
+    #[arg(value_parser = value_parser!(u16).range(1..))]
+    in_flight_max: u16,
+
+    /// How many threads serve; one is fastest for small clusters on small machines
+    #[arg(long, env = "KV_THREADS", value_name = "N", default_value = "1")]
+    #[arg(value_parser = value_parser!(u8).range(1..))]
+    threads: u8,
+
+    /// What is logged on stderr: `error`, `warn`, `info`, `debug` or `trace`, also by module
+    /// (`info,kv_linear=debug`)
+    #[arg(long, env = "KV_LOG", value_name = "LEVEL", default_value = "warn")]
+    log: Targets,
+
+    #[command(flatten)]
+    limits: LimitSettings,
+
+    #[command(flatten)]
+    timing: TimingSettings,
+}
+
+/// The engine's bounds; the defaults are those of [`kv_core::Limits`].
+#[derive(Debug, Args)]
+#[command(next_help_heading = "The engine's bounds")]
+struct LimitSettings {
+    /// Requests in hand; one more is answered `overloaded`
+    #[arg(long, env = "KV_REQUESTS_MAX", value_name = "N", default_value = "65536")]
+    #[arg(value_parser = value_parser!(u32).range(1..), hide_short_help = true)]
+    requests_max: u32,
+
+    /// Log entries that may be sequenced and not yet committed; more wait
+    #[arg(long, env = "KV_WINDOW_ENTRIES_MAX", value_name = "N", default_value = "16384")]
+    #[arg(value_parser = value_parser!(u32).range(1..), hide_short_help = true)]
+    window_entries_max: u32,
+
+    /// MiB that may be sequenced and not yet committed; more wait
+    #[arg(long, env = "KV_WINDOW_MIB", value_name = "MIB", default_value = "64")]
+    #[arg(value_parser = value_parser!(u32).range(1..=4095), hide_short_help = true)]
+    window_mib: u32,
+
+    /// KiB after which a message to a server takes no further entry
+    #[arg(long, env = "KV_MESSAGE_KIB", value_name = "KIB", default_value = "1024")]
+    #[arg(value_parser = value_parser!(u32).range(1..=8192), hide_short_help = true)]
+    message_kib: u32,
+
+    /// Entries that came too early and are held back; one more is dropped and sent again
+    #[arg(long, env = "KV_HOLD_BACK_ENTRIES_MAX", value_name = "N", default_value = "16384")]
+    #[arg(value_parser = value_parser!(u32).range(1..), hide_short_help = true)]
+    hold_back_entries_max: u32,
+
+    /// MiB of delivered log kept for servers that are behind; who needs more gets a checkpoint
+    #[arg(long, env = "KV_KEPT_LOG_MIB", value_name = "MIB", default_value = "256")]
+    #[arg(value_parser = value_parser!(u32).range(1..=4095), hide_short_help = true)]
+    kept_log_mib: u32,
+
+    /// Keys in a page of a dump or a scan
+    #[arg(long, env = "KV_PAGE_ENTRIES_MAX", value_name = "N", default_value = "1000")]
+    #[arg(value_parser = value_parser!(u32).range(1..=1_000_000), hide_short_help = true)]
+    page_entries_max: u32,
+}
+
+/// The engine's waiting times; the defaults are those of [`kv_core::Timing`].
+#[derive(Debug, Args)]
+#[command(next_help_heading = "The engine's waiting times")]
+struct TimingSettings {
+    /// How long to wait for another server's answer before sending again; doubles each time
+    #[arg(long, env = "KV_RESEND_MIN", value_name = "TIME", default_value = "100ms")]
+    #[arg(value_parser = parse_wait, hide_short_help = true)]
+    resend_min: Duration,
+
+    /// The longest wait between two sendings of one message
+    #[arg(long, env = "KV_RESEND_MAX", value_name = "TIME", default_value = "2s")]
+    #[arg(value_parser = parse_wait, hide_short_help = true)]
+    resend_max: Duration,
+
+    /// How often an idle sequencer shows that it lives
+    #[arg(long, env = "KV_HEARTBEAT", value_name = "TIME", default_value = "100ms")]
+    #[arg(value_parser = parse_wait, hide_short_help = true)]
+    heartbeat: Duration,
+
+    /// How long a server that starts empty waits to hear of all other servers
+    #[arg(long, env = "KV_JOIN_WAIT", value_name = "TIME", default_value = "1s")]
+    #[arg(value_parser = parse_wait, hide_short_help = true)]
+    join_wait: Duration,
+}
+
+/// A setting's name in a file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Key {
+    /// The name of its field in [`Settings`].
+    pub(crate) field: &'static str,
+    /// The table that it stands in, empty for none.
+    pub(crate) table: &'static str,
+    /// Its name there.
+    pub(crate) name: &'static str,
+    /// How its value is written.
+    pub(crate) form: Form,
+}
+
+/// How a value is written in a file. A text is taken for each of them as well: what the option
+/// would be given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// `"..."`
+    Text,
+    /// `3`, where the text is a number.
+    Number,
+    /// `[1, 5]`
+    Range,
+    /// A table of addresses by id.
+    Addresses,
+}
+
+impl Settings {
+    /// How many threads serve, at least 1.
+    pub(crate) fn threads(&self) -> usize {
+        usize::from(self.threads)
+    }
+
+    /// What is logged on stderr.
+    pub(crate) fn log(&self) -> &Targets {
+        &self.log
+    }
+
+    /// Where to listen instead of on the address in the list of servers.
+    pub(crate) fn listen(&self) -> Option<&str> {
+        self.listen.as_deref()
+    }
+
+    /// The server that these settings describe.
+    pub(crate) fn server_config(&self) -> ServerConfig {
+        let mut config = ServerConfig::new(self.id, self.consistency, self.w, self.r);
+        config.servers = self.servers.clone();
+        config.cluster_name.clone_from(&self.cluster);
+        config.op_log = op_log(&self.op_log, self.op_log_mib);
+        config.delay = self.delay;
+        config.clients_max = usize::from(self.clients_max);
+        config.in_flight_max = u32::from(self.in_flight_max);
+        config.on_dump = Some(DumpHook(std::sync::Arc::new(screen::show_dump_page)));
+        let bounds = &self.limits;
+        let limits = &mut config.limits;
+        limits.requests_max = size(bounds.requests_max, 1);
+        limits.window_entries_max = size(bounds.window_entries_max, 1);
+        limits.window_bytes_max = size(bounds.window_mib, 1 << 20);
+        limits.message_bytes_max = size(bounds.message_kib, 1 << 10);
+        limits.hold_back_entries_max = size(bounds.hold_back_entries_max, 1);
+        limits.log_bytes_max = size(bounds.kept_log_mib, 1 << 20);
+        limits.page_entries_max = size(bounds.page_entries_max, 1);
+        config.timing.resend_min = self.timing.resend_min;
+        config.timing.resend_max = self.timing.resend_max;
+        config.timing.heartbeat = self.timing.heartbeat;
+        config.timing.join_wait = self.timing.join_wait;
+        config
+    }
+}
+
+/// The log of operations in a folder, or none if that is `off`.
+pub(crate) fn op_log(folder: &str, mib: u32) -> Option<OpLogConfig> {
+    let on = folder != "off";
+    on.then(|| OpLogConfig { folder: PathBuf::from(folder), rotate_bytes: u64::from(mib) << 20 })
+}
+
+/// Reads a waiting time from 1 ms to an hour: zero would never let the engine rest.
+fn parse_wait(text: &str) -> Result<Duration, WaitError> {
+    let wait = parse_duration(text)?;
+    let legal = Duration::from_millis(1)..=Duration::from_secs(3600);
+    if legal.contains(&wait) { Ok(wait) } else { Err(WaitError::OutOfRange) }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+enum WaitError {
+    #[error("{0}")]
+    Duration(#[from] DurationError),
+    #[error("a waiting time is from 1ms to 1h")]
+    OutOfRange,
+}
+
+fn size(count: u32, unit_bytes: usize) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX).saturating_mul(unit_bytes)
+}
+
+const fn key(field: &'static str, table: &'static str, name: &'static str, form: Form) -> Key {
+    Key { field, table, name, form }
+}
+
+/// The names of all settings in a file, in the order in which they are printed.
+pub(crate) const KEYS: [Key; 25] = [
+    key("id", "", "id", Form::Number),
+    key("consistency", "", "consistency", Form::Text),
+    key("w", "", "w", Form::Number),
+    key("r", "", "r", Form::Number),
+    key("servers", "", "servers", Form::Addresses),
+    key("listen", "", "listen", Form::Text),
+    key("cluster", "", "cluster", Form::Text),
+    key("threads", "", "threads", Form::Number),
+    key("log", "", "log", Form::Text),
+    key("op_log", "op_log", "folder", Form::Text),
+    key("op_log_mib", "op_log", "rotate_mib", Form::Number),
+    key("delay", "network", "delay_ms", Form::Range),
+    key("clients_max", "limits", "clients_max", Form::Number),
+    key("in_flight_max", "limits", "in_flight_max", Form::Number),
+    key("requests_max", "limits", "requests_max", Form::Number),
+    key("window_entries_max", "limits", "window_entries_max", Form::Number),
+    key("window_mib", "limits", "window_mib", Form::Number),
+    key("message_kib", "limits", "message_kib", Form::Number),
+    key("hold_back_entries_max", "limits", "hold_back_entries_max", Form::Number),
+    key("kept_log_mib", "limits", "kept_log_mib", Form::Number),
+    key("page_entries_max", "limits", "page_entries_max", Form::Number),
+    key("resend_min", "timing", "resend_min", Form::Text),
+    key("resend_max", "timing", "resend_max", Form::Text),
+    key("heartbeat", "timing", "heartbeat", Form::Text),
+    key("join_wait", "timing", "join_wait", Form::Text),
+];
