@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use kv_core::{Dump, Key, NodeId, Operation, Outcome, RequestOptions, Status, Value};
+use kv_core::{
+    Dump, Key, NodeId, Operation, Outcome, RequestOptions, Scan, Status, Value, Versioned,
+};
 use kv_proto::{RequestBody, ResponseBody};
 use tokio::sync::{Notify, Semaphore, broadcast, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
@@ -178,6 +180,31 @@ impl Client {
         Err(ClientError::DumpInterrupted)
     }
 
+    /// Reads the keys that begin with `prefix`, in ascending order and with what they hold, page by
+    /// page, into memory. The options are for each page; a key may change between pages. An empty
+    /// prefix means all keys. The eventual engine has no scan.
+    ///
+    /// # Errors
+    /// [`ClientError`]; it may be repeated.
+    pub async fn scan(
+        &self,
+        prefix: &[u8],
+        options: &RequestOptions,
+    ) -> Result<Vec<(Key, Versioned)>, ClientError> {
+        let mut entries = Vec::new();
+        let mut after = None;
+        loop {
+            let operation = Operation::Scan(scan_of(prefix, after.clone(), PAGE_ENTRIES_MAX));
+            let (server, outcome) = self.execute_somewhere(operation, options.clone()).await?;
+            let page = page_after(server, done(outcome)?, after.as_ref())?;
+            entries.extend(page.entries);
+            after = page.next;
+            if after.is_none() {
+                return Ok(entries);
+            }
+        }
+    }
+
     /// The server that the client is connected to now.
     #[must_use]
     pub fn server(&self) -> Option<NodeId> {
@@ -220,8 +247,7 @@ impl Client {
         let mut dump: Option<DumpEntries> = None;
         let mut after = None;
         loop {
-            let operation =
-                Operation::Dump(Dump { after: after.clone(), limit: DUMP_PAGE_ENTRIES_MAX });
+            let operation = Operation::Dump(Dump { after: after.clone(), limit: PAGE_ENTRIES_MAX });
             let (server, outcome) = self.execute_somewhere(operation, options.clone()).await?;
             let page = page_after(server, done(outcome)?, after.as_ref())?;
             let entries = Vec::new();
@@ -266,6 +292,21 @@ impl Client {
     }
 }
 
+/// A page of the keys that begin with `prefix`.
+pub(crate) fn scan_of(prefix: &[u8], after: Option<Key>, limit: u32) -> Scan {
+    let from = prefix.to_vec().into();
+    let until = end_of_prefix(prefix).map(Into::into);
+    Scan { from, until, after, limit }
+}
+
+/// The least bytes that are greater than all that begin with `prefix`; `None` if there are none.
+fn end_of_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
+    let last = prefix.iter().rposition(|byte| *byte < u8::MAX)?;
+    let mut end = prefix.get(..=last)?.to_vec();
+    *end.last_mut()? += 1;
+    Some(end)
+}
+
 /// Tells the driver when a caller stops waiting.
 struct Waiting<'a> {
     answer: Option<oneshot::Receiver<Result<Answered, ClientError>>>,
@@ -299,4 +340,17 @@ const EVENTS_MAX: usize = 64;
 const DUMP_ATTEMPTS_MAX: usize = 3;
 
 /// The server ends a page earlier if it likes.
-const DUMP_PAGE_ENTRIES_MAX: u32 = 1000;
+const PAGE_ENTRIES_MAX: u32 = 1000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_has_an_end() {
+        assert_eq!(end_of_prefix(b"ab"), Some(b"ac".to_vec()));
+        assert_eq!(end_of_prefix(b"a\xff\xff"), Some(b"b".to_vec()));
+        assert_eq!(end_of_prefix(b"\xff"), None);
+        assert_eq!(end_of_prefix(b""), None);
+    }
+}

@@ -3,10 +3,13 @@
 
 mod fake;
 
+use std::process::Stdio;
+
 use fake::program::{Run, finish, program, run_one};
 use fake::{DeadServer, FakeServer, get, key, put, store};
 use kv_core::{NotDone, Operation, Outcome, Quorum, Unknown, Value};
 use kv_proto::{Refusal, RefusalCode};
+use tokio::io::AsyncWriteExt;
 
 fn run(code: i32, stdout: &str, stderr: &str) -> Run {
     Run { code: Some(code), stdout: stdout.to_owned(), stderr: stderr.to_owned() }
@@ -278,4 +281,48 @@ async fn json_holds_results_and_errors() {
     let usage = run_one(&at, &["--json", "gte"]).await;
     assert_eq!(usage.code, Some(2));
     assert_eq!(parse(&usage)["outcome"], "usage");
+}
+
+#[tokio::test]
+async fn a_value_may_come_from_the_standard_input_and_go_out_as_it_came() {
+    let server = FakeServer::start(2).await;
+    let at = server.entry();
+    store::serve(server);
+    let bytes = b"\x00\xff\n two\n lines \x1b[2J";
+    let mut put = program([at.clone()], &["2", "put", "x", "-"]);
+    let mut put = put.stdin(Stdio::piped()).spawn().unwrap();
+    put.stdin.take().unwrap().write_all(bytes).await.unwrap();
+    assert_eq!(finish(put).await, run(0, "ok\n", ""));
+    let got = program([at.clone()], &["2", "get", "x", "--raw"]).output().await.unwrap();
+    assert_eq!((got.status.code(), got.stdout.as_slice()), (Some(0), &bytes[..]));
+    let got = run_one(&at, &["get", "x", "--json"]).await;
+    assert!(got.stdout.contains(r#""value_base64":"AP8KIHR3bwogbGluZXMgG1sySg==""#), "{got:?}");
+    assert_eq!(run_one(&at, &["put", "x", "--", "-"]).await, run(0, "ok\n", ""));
+    assert_eq!(run_one(&at, &["get", "x", "--raw"]).await, run(0, "-", ""));
+}
+
+#[tokio::test]
+async fn a_scan_shows_the_keys_that_begin_so() {
+    let server = FakeServer::start(2).await;
+    let at = server.entry();
+    store::serve(server);
+    for key in ["a", "b1", "b2", "c"] {
+        run_one(&at, &["put", key, "v"]).await;
+    }
+    let expected = "b1 = v (version 2)\nb2 = v (version 3)\n";
+    assert_eq!(run_one(&at, &["scan", "b"]).await, run(0, expected, ""));
+    assert_eq!(run_one(&at, &["scan"]).await.stdout.lines().count(), 4);
+}
+
+#[tokio::test]
+async fn a_command_and_a_wrong_option_explain_themselves() {
+    let at = DeadServer::new(2).entry();
+    let help = run_one(&at, &["put", "--help"]).await;
+    assert!(
+        help.stdout.starts_with("put KEY VALUE [--w N|majority|all]: write a key\n"),
+        "{help:?}"
+    );
+    let wrong = finish(program([at], &["--frobnicate"]).spawn().unwrap()).await;
+    let expected = "unexpected argument '--frobnicate' found (see kv-client --help)\n";
+    assert_eq!(wrong, run(2, "", expected));
 }

@@ -9,6 +9,7 @@ use kv_core::{IdError, NodeId};
 use kv_proto::{ServerList, ServerListError, parse_server_id};
 
 use super::command::{Line, LineOptions, UsageError, parse_timeout};
+use super::pager::Pager;
 use super::words::Word;
 use crate::config::ClientConfig;
 
@@ -37,6 +38,24 @@ pub(crate) struct Args {
     #[arg(long, env = "KV_JSON", value_parser = FalseyValueParser::new())]
     pub(crate) json: bool,
 
+    /// Print values as they are, without quotes, escapes and remarks; of a single command without
+    /// an end of line
+    #[arg(long, env = "KV_RAW", value_parser = FalseyValueParser::new())]
+    raw: bool,
+
+    /// Use the plain prompt on a terminal: no editing, completion, history and colours
+    #[arg(long, env = "KV_PLAIN", value_parser = FalseyValueParser::new())]
+    plain: bool,
+
+    /// The file of the lines that were typed; `off` for none
+    /// [default: $XDG_STATE_HOME/kv/client_history]
+    #[arg(long, env = "KV_HISTORY", value_name = "FILE")]
+    history: Option<String>,
+
+    /// What shows long results on a terminal; `off` for nothing [default: $PAGER, or less]
+    #[arg(long, env = "KV_PAGER", value_name = "COMMAND")]
+    pager: Option<String>,
+
     /// The server to begin with; if it does not answer, the next one is tried [default: 1]
     server_id: Option<OsString>,
 
@@ -51,12 +70,17 @@ pub(crate) struct Start {
     pub(crate) config: ClientConfig,
     pub(crate) defaults: Defaults,
     pub(crate) line: Option<Line>,
+    /// Whether a terminal is to get no more than the plain prompt.
+    pub(crate) plain: bool,
+    pub(crate) history: Option<String>,
+    pub(crate) pager: Pager,
 }
 
 /// What counts for commands that say nothing else.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Defaults {
     pub(crate) json: bool,
+    pub(crate) raw: bool,
     pub(crate) timeout: Duration,
 }
 
@@ -97,7 +121,7 @@ impl Args {
             Some(server) => server,
             None => NodeId::FIRST,
         };
-        let defaults = Defaults { json: self.json, timeout: self.timeout };
+        let defaults = Defaults { json: self.json, raw: self.raw, timeout: self.timeout };
         let config = ClientConfig {
             servers: self.servers,
             first,
@@ -105,7 +129,8 @@ impl Args {
             timeout: self.timeout,
             ..ClientConfig::default()
         };
-        Ok(Start { config, defaults, line })
+        let (plain, history, pager) = (self.plain, self.history, Pager::of(self.pager));
+        Ok(Start { config, defaults, line, plain, history, pager })
     }
 }
 
@@ -130,7 +155,11 @@ fn is_number(text: &str) -> bool {
 impl Defaults {
     /// A line's own options before these.
     pub(crate) fn with(self, options: LineOptions) -> Self {
-        Self { json: self.json || options.json, timeout: options.timeout.unwrap_or(self.timeout) }
+        Self {
+            json: self.json || options.json,
+            raw: self.raw || options.raw,
+            timeout: options.timeout.unwrap_or(self.timeout),
+        }
     }
 }
 

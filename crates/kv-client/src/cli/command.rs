@@ -1,5 +1,6 @@
 //! Commands: what a line of words means.
 
+use std::io;
 use std::time::Duration;
 
 use kv_core::{
@@ -8,7 +9,7 @@ use kv_core::{
 };
 use kv_proto::{DurationError, parse_duration};
 
-use super::help::{COMMANDS, CommandHelp};
+use super::help::{COMMANDS, COMMON_OPTIONS, CommandHelp, named};
 use super::suggestion::nearest;
 use super::words::{SplitError, Word, as_word, split};
 use crate::driver::TIMEOUT_MAX;
@@ -24,6 +25,7 @@ pub(crate) struct Line {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LineOptions {
     pub(crate) json: bool,
+    pub(crate) raw: bool,
     pub(crate) timeout: Option<Duration>,
 }
 
@@ -31,6 +33,10 @@ pub(crate) struct LineOptions {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Command {
     Execute(Request),
+    /// A put whose value is the standard input.
+    PutInput(PutInput),
+    /// The bytes that the keys begin with.
+    Scan(Vec<u8>),
     Dump,
     Status,
     Delay(Duration),
@@ -45,6 +51,22 @@ pub(crate) struct Request {
     pub(crate) key: Key,
     pub(crate) operation: Operation,
     pub(crate) options: RequestOptions,
+}
+
+/// A put that has no value yet.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct PutInput {
+    key: Key,
+    options: RequestOptions,
+}
+
+impl PutInput {
+    /// The put of a value.
+    pub(crate) fn with(self, value: Vec<u8>) -> Result<Request, UsageError> {
+        let Self { key, options } = self;
+        let operation = Operation::put(key.clone(), Value::new(value)?);
+        Ok(Request { name: "put", key, operation, options })
+    }
 }
 
 /// Why words are no command.
@@ -76,6 +98,13 @@ pub(crate) enum UsageError {
     Batch(#[from] BatchError),
     #[error("{0}")]
     Split(#[from] SplitError),
+    #[error(
+        "- stands for the standard input, which brings the commands here: write \"-\" for the \
+         character"
+    )]
+    InputTaken,
+    #[error("the standard input cannot be read: {0}")]
+    InputUnreadable(io::ErrorKind),
     #[error("the line is longer than {limit} bytes; it was skipped")]
     LineTooLong { limit: usize },
 }
@@ -96,16 +125,19 @@ impl Line {
         let name = String::from_utf8_lossy(&first).to_lowercase();
         let help = find_command(&name)?;
         let mut arguments = Arguments::of(words, help)?;
-        let command = arguments.command()?;
-        arguments.end()?;
-        let options = LineOptions { json: arguments.json, timeout: arguments.timeout };
-        Ok(Self { command, options })
+        let command = arguments.command();
+        let command = command.and_then(|command| arguments.end().map(|()| command));
+        if arguments.help_asked {
+            let options = LineOptions::default();
+            return Ok(Self { command: Command::Help(Some(help)), options });
+        }
+        let (json, raw, timeout) = (arguments.json, arguments.raw, arguments.timeout);
+        Ok(Self { command: command?, options: LineOptions { json, raw, timeout } })
     }
 }
 
 fn find_command(name: &str) -> Result<&'static CommandHelp, UsageError> {
-    let same = |help: &&CommandHelp| help.name == name || help.aliases.contains(&name);
-    COMMANDS.iter().find(same).ok_or_else(|| {
+    named(name).ok_or_else(|| {
         let names: Vec<&str> = COMMANDS.iter().map(|help| help.name).collect();
         UsageError::UnknownCommand { word: name.to_owned(), nearest: nearest(name, &names) }
     })
@@ -114,8 +146,11 @@ fn find_command(name: &str) -> Result<&'static CommandHelp, UsageError> {
 /// The words after a command's name, sorted into options and others.
 struct Arguments {
     help: &'static CommandHelp,
-    words: std::vec::IntoIter<Vec<u8>>,
+    /// Quoted counts for all that cannot be mistaken.
+    words: std::vec::IntoIter<Word>,
     json: bool,
+    raw: bool,
+    help_asked: bool,
     timeout: Option<Duration>,
     read_quorum: Option<Quorum>,
     write_quorum: Option<Quorum>,
@@ -130,6 +165,8 @@ impl Arguments {
             help,
             words: Vec::new().into_iter(),
             json: false,
+            raw: false,
+            help_asked: false,
             timeout: None,
             read_quorum: None,
             write_quorum: None,
@@ -139,7 +176,7 @@ impl Arguments {
         let mut words = words;
         while let Some(word) = words.next() {
             if options_ended || word.quoted || !word.bytes.starts_with(b"--") {
-                others.push(word.bytes);
+                others.push(Word { quoted: word.quoted || options_ended, ..word });
             } else if word.bytes == b"--" {
                 options_ended = true;
             } else {
@@ -166,8 +203,16 @@ impl Arguments {
             let option = name.to_owned();
             return Err(UsageError::UnknownOption { option, usage });
         };
-        if option == JSON && joined.is_none() {
-            self.json = true;
+        let switch = match option {
+            JSON => Some(&mut self.json),
+            RAW => Some(&mut self.raw),
+            HELP => Some(&mut self.help_asked),
+            _ => None,
+        };
+        if let Some(switch) = switch
+            && joined.is_none()
+        {
+            *switch = true;
             return Ok(());
         }
         let next = || words.next().map(|word| text(&word.bytes));
@@ -195,10 +240,7 @@ impl Arguments {
                 let key = self.key()?;
                 self.request(key.clone(), Operation::get(key))
             }
-            "put" => {
-                let (key, value) = (self.key()?, self.value("VALUE")?);
-                self.request(key.clone(), Operation::put(key, value))
-            }
+            "put" => self.put()?,
             "delete" => {
                 let key = self.key()?;
                 self.request(key.clone(), Operation::delete(key))
@@ -210,10 +252,11 @@ impl Arguments {
                 self.request(key, Operation::of(step))
             }
             "delay" => Command::Delay(self.pause()?),
+            "scan" => Command::Scan(self.words.next().map(|word| word.bytes).unwrap_or_default()),
             "dump" => Command::Dump,
             "status" => Command::Status,
             "help" => Command::Help(match self.words.next() {
-                Some(topic) => Some(find_command(&text(&topic).to_lowercase())?),
+                Some(topic) => Some(find_command(&text(&topic.bytes).to_lowercase())?),
                 None => None,
             }),
             _ => Command::Exit,
@@ -221,12 +264,25 @@ impl Arguments {
     }
 
     fn request(&self, key: Key, operation: Operation) -> Command {
-        let options = RequestOptions {
+        let options = self.options();
+        Command::Execute(Request { name: self.help.name, key, operation, options })
+    }
+
+    fn options(&self) -> RequestOptions {
+        RequestOptions {
             read_quorum: self.read_quorum,
             write_quorum: self.write_quorum,
             ..RequestOptions::default()
-        };
-        Command::Execute(Request { name: self.help.name, key, operation, options })
+        }
+    }
+
+    fn put(&mut self) -> Result<Command, UsageError> {
+        let (key, word) = (self.key()?, self.word("VALUE")?);
+        if word == Word::bare(b"-".to_vec()) {
+            return Ok(Command::PutInput(PutInput { key, options: self.options() }));
+        }
+        let value = Value::new(word.bytes)?;
+        Ok(self.request(key.clone(), Operation::put(key, value)))
     }
 
     fn compare_and_set(&mut self) -> Result<Command, UsageError> {
@@ -238,16 +294,16 @@ impl Arguments {
     }
 
     fn key(&mut self) -> Result<Key, UsageError> {
-        Ok(Key::new(self.word("KEY")?)?)
+        Ok(Key::new(self.word("KEY")?.bytes)?)
     }
 
     fn value(&mut self, what: &'static str) -> Result<Value, UsageError> {
-        Ok(Value::new(self.word(what)?)?)
+        Ok(Value::new(self.word(what)?.bytes)?)
     }
 
     fn number(&mut self) -> Result<Option<i64>, UsageError> {
         let usage = self.help.usage;
-        let Some(word) = self.words.next().map(|word| text(&word)) else {
+        let Some(word) = self.words.next().map(|word| text(&word.bytes)) else {
             return Ok(None);
         };
         let number = word.parse().map(Some);
@@ -256,7 +312,7 @@ impl Arguments {
 
     /// Whole milliseconds, or a number with its unit.
     fn pause(&mut self) -> Result<Duration, UsageError> {
-        let word = text(&self.word("MS")?);
+        let word = text(&self.word("MS")?.bytes);
         let pause = match word.parse() {
             Ok(millis) => Duration::from_millis(millis),
             Err(_) => parse_duration(&word).map_err(UsageError::Delay)?,
@@ -264,14 +320,14 @@ impl Arguments {
         Ok(pause.min(TIMEOUT_MAX))
     }
 
-    fn word(&mut self, what: &'static str) -> Result<Vec<u8>, UsageError> {
+    fn word(&mut self, what: &'static str) -> Result<Word, UsageError> {
         let usage = self.help.usage;
         self.words.next().ok_or(UsageError::Missing { what, usage })
     }
 
     fn end(&mut self) -> Result<(), UsageError> {
         let usage = self.help.usage;
-        match self.words.next().map(|word| text(&word)) {
+        match self.words.next().map(|word| text(&word.bytes)) {
             Some(word) => Err(UsageError::TooMany { word, usage }),
             None => Ok(()),
         }
@@ -300,10 +356,11 @@ fn text(bytes: &[u8]) -> String {
 }
 
 const JSON: &str = "--json";
+const RAW: &str = "--raw";
+const HELP: &str = "--help";
 const TIMEOUT: &str = "--timeout";
 const READ: &str = "--r";
 const WRITE: &str = "--w";
-const COMMON_OPTIONS: &[&str] = &[JSON, TIMEOUT];
 
 #[cfg(test)]
 mod tests {
@@ -365,6 +422,22 @@ mod tests {
     }
 
     #[test]
+    fn a_bare_dash_is_the_standard_input() {
+        assert!(matches!(parse("put x -").command, Command::PutInput(put) if put.key == key("x")));
+        let dash = Operation::put(key("x"), value("-"));
+        assert_eq!(request("put x \"-\"").operation, dash);
+        assert_eq!(request("put x -- -").operation, dash);
+    }
+
+    #[test]
+    fn help_goes_before_mistakes() {
+        for line in ["put --help", "put x y z --help"] {
+            let help = parse(line).command;
+            assert!(matches!(help, Command::Help(Some(help)) if help.name == "put"), "{line}");
+        }
+    }
+
+    #[test]
     fn options_stand_anywhere_and_quotes_or_two_dashes_make_them_words() {
         let with_r = request("get x --r majority").options.read_quorum;
         assert_eq!(with_r, Some(Quorum::Majority));
@@ -375,7 +448,10 @@ mod tests {
         assert_eq!(request(r#"put x "--w""#).operation, dashes);
         assert_eq!(request("put x -- --w").operation, dashes);
         let options = parse("status --json --timeout 1s").options;
-        assert_eq!(options, LineOptions { json: true, timeout: Some(Duration::from_secs(1)) });
+        assert_eq!(
+            options,
+            LineOptions { json: true, raw: false, timeout: Some(Duration::from_secs(1)) }
+        );
     }
 
     #[test]

@@ -8,6 +8,8 @@ pub(crate) struct CommandHelp {
     pub(crate) name: &'static str,
     pub(crate) aliases: &'static [&'static str],
     pub(crate) usage: &'static str,
+    /// Whether its first word is a key.
+    pub(crate) has_key: bool,
     /// The options of this command alone.
     pub(crate) options: &'static [&'static str],
     pub(crate) summary: &'static str,
@@ -20,6 +22,7 @@ pub(crate) const COMMANDS: &[CommandHelp] = &[
         name: "get",
         aliases: &[],
         usage: "get KEY [--r N|majority|all]",
+        has_key: true,
         options: &["--r"],
         summary: "read a key",
         details: "--r sets R, how many servers must answer, for this read alone (eventual engine).",
@@ -28,15 +31,18 @@ pub(crate) const COMMANDS: &[CommandHelp] = &[
         name: "put",
         aliases: &["set"],
         usage: "put KEY VALUE [--w N|majority|all]",
+        has_key: true,
         options: &["--w"],
         summary: "write a key",
         details: "--w sets W, how many servers must hold it, for this write alone (eventual \
-                  engine).",
+                  engine).\nAs one command of the program, `put KEY -` takes the value from the \
+                  standard input.",
     },
     CommandHelp {
         name: "delete",
         aliases: &["del", "rm"],
         usage: "delete KEY [--w N|majority|all]",
+        has_key: true,
         options: &["--w"],
         summary: "remove a key",
         details: "A missing key is no error. --w sets W for this delete alone (eventual engine).",
@@ -45,6 +51,7 @@ pub(crate) const COMMANDS: &[CommandHelp] = &[
         name: "cas",
         aliases: &[],
         usage: "cas KEY OLD NEW",
+        has_key: true,
         options: &[],
         summary: "write a key if it has the value OLD",
         details: "Linearizable engine only.",
@@ -53,14 +60,25 @@ pub(crate) const COMMANDS: &[CommandHelp] = &[
         name: "incr",
         aliases: &[],
         usage: "incr KEY [N]",
+        has_key: true,
         options: &[],
         summary: "add N, or 1, to the number that a key holds",
         details: "A missing key counts as 0. Linearizable engine only.",
     },
     CommandHelp {
+        name: "scan",
+        aliases: &[],
+        usage: "scan [PREFIX]",
+        has_key: true,
+        options: &[],
+        summary: "show the keys that begin with PREFIX, or all",
+        details: "Page by page, so that a key may change between pages. Linearizable engine only.",
+    },
+    CommandHelp {
         name: "delay",
         aliases: &["sleep"],
         usage: "delay MS",
+        has_key: false,
         options: &[],
         summary: "pause; lines typed meanwhile run afterwards, in order",
         details: "Up to 1024 lines wait; further ones are read when the pause is over.",
@@ -69,6 +87,7 @@ pub(crate) const COMMANDS: &[CommandHelp] = &[
         name: "dump",
         aliases: &[],
         usage: "dump",
+        has_key: false,
         options: &[],
         summary: "show all that the server holds",
         details: "The server prints it as well. It is not a consistent read.",
@@ -77,6 +96,7 @@ pub(crate) const COMMANDS: &[CommandHelp] = &[
         name: "status",
         aliases: &[],
         usage: "status",
+        has_key: false,
         options: &[],
         summary: "show how the server is",
         details: "",
@@ -85,6 +105,7 @@ pub(crate) const COMMANDS: &[CommandHelp] = &[
         name: "help",
         aliases: &["?"],
         usage: "help [COMMAND]",
+        has_key: false,
         options: &[],
         summary: "show this, or more about one command",
         details: "",
@@ -93,11 +114,24 @@ pub(crate) const COMMANDS: &[CommandHelp] = &[
         name: "exit",
         aliases: &["quit"],
         usage: "exit",
+        has_key: false,
         options: &[],
         summary: "leave; so does the end of the input",
         details: "",
     },
 ];
+
+impl CommandHelp {
+    /// The options that the command takes.
+    pub(crate) fn all_options(&self) -> impl Iterator<Item = &'static str> {
+        self.options.iter().chain(COMMON_OPTIONS).copied()
+    }
+}
+
+/// The command that a name, or another name of it, stands for.
+pub(crate) fn named(name: &str) -> Option<&'static CommandHelp> {
+    COMMANDS.iter().find(|help| help.name == name || help.aliases.contains(&name))
+}
 
 /// All commands, or one in full.
 pub(crate) fn help_text(topic: Option<&CommandHelp>) -> String {
@@ -119,8 +153,11 @@ pub(crate) fn help_text(topic: Option<&CommandHelp>) -> String {
     text
 }
 
+/// The options that every command takes.
+pub(crate) const COMMON_OPTIONS: &[&str] = &["--raw", "--json", "--timeout", "--help"];
+
 const WORDS: &str = "\
-Every command takes --timeout D (such as 500ms) and --json.
+Every command takes --timeout D (such as 500ms), --json, --raw (values as they are) and --help.
 A word in \"double quotes\" may hold spaces and the escapes \\n \\r \\t \\0 \\\\ \\\" \\xNN.
 A word that begins with -- is an option unless it is in quotes or comes after a lone --.";
 

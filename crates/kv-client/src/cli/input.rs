@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, ErrorKind, Read};
 
+use kv_core::Value;
 use tokio::sync::mpsc;
 
 /// Lines that a thread of its own reads, so that typing goes on while a command runs. The thread
@@ -42,6 +43,14 @@ impl Input {
     pub(crate) async fn next(&mut self) -> Option<InputLine> {
         self.lines.recv().await
     }
+}
+
+/// The whole standard input, up to one byte more than a value may have.
+pub(crate) fn whole_value() -> std::io::Result<Vec<u8>> {
+    let mut value = Vec::new();
+    let one_more = u64::try_from(Value::LEN_MAX).unwrap_or(u64::MAX).saturating_add(1);
+    std::io::stdin().lock().take(one_more).read_to_end(&mut value)?;
+    Ok(value)
 }
 
 fn read_line(source: &mut impl BufRead, limit: usize) -> std::io::Result<Option<InputLine>> {

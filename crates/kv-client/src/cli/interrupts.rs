@@ -28,6 +28,15 @@ impl Interrupts {
         Self { pressed: Some(pressed) }
     }
 
+    /// Forgets what was pressed when nobody waited.
+    pub(crate) fn forget(&self) {
+        if let Some(pressed) = &self.pressed {
+            let earlier = pressed.notified();
+            tokio::pin!(earlier);
+            earlier.as_mut().enable();
+        }
+    }
+
     /// Waits for Ctrl-C, for ever where it is not taken.
     pub(crate) async fn next(&self) {
         match &self.pressed {

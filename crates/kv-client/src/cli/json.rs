@@ -1,15 +1,15 @@
 //! Results as JSON, one object on a line.
 //!
-//! Keys and values that are not UTF-8 stand in hexadecimal digits under `key_hex` and `value_hex`.
+//! Keys and values that are not UTF-8 stand in base64 under `key_base64` and `value_base64`.
 
-use std::fmt::Write;
-
-use kv_core::{CommandResult, Done, NotDone, Served, Status, Versioned};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use kv_core::{CommandResult, Done, Key, NotDone, Served, Status, Versioned};
 use serde_json::{Map, Value as Json, json};
 
 use super::session::{Finished, Success};
 use super::text::error_text;
-use crate::answer::{DumpEntries, single};
+use crate::answer::single;
 use crate::error::{Certainty, ClientError};
 
 type Object = Map<String, Json>;
@@ -42,7 +42,8 @@ pub(crate) fn finished(finished: Finished) -> String {
 fn put_success(object: &mut Object, success: Success) {
     match success {
         Success::Done(done) => put_done(object, done),
-        Success::Dump(dump) => put_dump(object, dump),
+        Success::Scan(entries) => put_entries(object, entries),
+        Success::Dump(dump) => put_entries(object, dump.entries),
         Success::Status(status) => put(object, "status", status_object(&status)),
         Success::Paused => {}
     }
@@ -80,8 +81,8 @@ fn put_served(object: &mut Object, served: Served) {
     put(object, "served", level);
 }
 
-fn put_dump(object: &mut Object, dump: DumpEntries) {
-    let entries = dump.entries.into_iter().map(|(key, found)| {
+fn put_entries(object: &mut Object, entries: Vec<(Key, Versioned)>) {
+    let entries = entries.into_iter().map(|(key, found)| {
         let mut entry = Object::new();
         put_bytes(&mut entry, "key", key.as_bytes());
         put_versioned(&mut entry, &found);
@@ -182,12 +183,7 @@ fn put_bytes(object: &mut Object, name: &str, bytes: &[u8]) {
     if let Ok(text) = std::str::from_utf8(bytes) {
         put(object, name, text);
     } else {
-        let mut digits = String::with_capacity(bytes.len() * 2);
-        for byte in bytes {
-            // Writing to a string does not fail.
-            let _ = write!(digits, "{byte:02x}");
-        }
-        put(object, &format!("{name}_hex"), digits);
+        put(object, &format!("{name}_base64"), BASE64_STANDARD.encode(bytes));
     }
 }
 
@@ -199,7 +195,7 @@ fn put(object: &mut Object, name: &str, value: impl Into<Json>) {
 mod tests {
     use std::time::Duration;
 
-    use kv_core::{Answer, Key, NodeId, Unknown, Value, Version};
+    use kv_core::{Answer, NodeId, Unknown, Value, Version};
 
     use super::*;
 
@@ -241,9 +237,9 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_text_are_digits() {
+    fn bytes_that_are_no_text_are_base64() {
         let object = object(got(Some(b"\x00\xff")));
-        assert_eq!(object["value_hex"], json!("00ff"));
+        assert_eq!(object["value_base64"], json!("AP8="));
         assert_eq!(object.get("value"), None);
     }
 

@@ -11,9 +11,14 @@ mod input;
 mod interrupts;
 mod json;
 mod news;
+mod pager;
+mod paint;
 mod screen;
 mod session;
+mod shell;
+mod source;
 mod suggestion;
+mod terminal;
 mod text;
 mod words;
 
@@ -21,13 +26,19 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
+use tokio::runtime::Handle;
 
 use crate::client::Client;
 use args::{Args, Start};
 use exit::ExitStatus;
 use input::Input;
+use pager::Pager;
 use screen::{Screen, Style};
 use session::Session;
+use shell::editor::Editor;
+use shell::history;
+use shell::peek::Peek;
+use shell::terminal_mode::TerminalMode;
 
 /// Runs the program on the process's own arguments, streams and environment.
 ///
@@ -37,13 +48,15 @@ use session::Session;
 /// with 0.
 #[must_use]
 pub fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return answer(&error),
+    };
     let json = args.json;
     let start = match args.start() {
         Ok(start) => start,
         Err(error) => {
-            let mut screen = Screen::standard(Style::Raw);
-            screen.error(&error, None, json);
+            standard_screen().error(&error, None, json);
             return ExitStatus::Usage.into();
         }
     };
@@ -57,8 +70,7 @@ pub fn main() -> ExitCode {
             status.into()
         }
         Err(error) => {
-            let mut screen = Screen::standard(Style::Raw);
-            screen.note(&format!("the program cannot start: {error}"));
+            standard_screen().complain(&format!("the program cannot start: {error}"));
             ExitStatus::NotDone.into()
         }
     }
@@ -72,14 +84,47 @@ async fn run(start: Start) -> ExitStatus {
         (Some(_), false) => Style::Raw,
         (None, false) => Style::Pipe,
     };
-    let screen = Screen::standard(style);
+    let screen = Screen::standard(style, start.pager);
+    let _mode = is_session.then(TerminalMode::keep);
     let (client, events) = Client::start(start.config);
+    let peek = Peek::at(client.clone(), Handle::current());
     let session = Session::new(client, events, screen, start.defaults);
-    let result = match start.line {
-        Some(line) => session.run_one(line).await,
-        None if is_session => session.run_terminal(Input::stdin()).await,
-        None => session.run_pipe(Input::stdin()).await,
+    let editor = (is_session && !start.plain && is_able_terminal()).then(|| {
+        let history = history::file(start.history.as_deref());
+        Editor::start(session.assistant(peek), history).ok()
+    });
+    let result = match (start.line, editor.flatten()) {
+        (Some(line), _) => session.run_one(line).await,
+        (None, Some(editor)) => session.run_shell(editor).await,
+        (None, None) if is_session => session.run_plain(Input::stdin()).await,
+        (None, None) => session.run_pipe(Input::stdin()).await,
     };
     // Nobody reads the output any more; that is how pipes end.
     result.unwrap_or(ExitStatus::Done)
 }
+
+/// Prints what the parser of the arguments says instead of a start: help, the version, or in one
+/// line what is wrong.
+fn answer(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        // Nobody reads the help that was asked for; that is no failure.
+        let _ = error.print();
+        return ExitStatus::Done.into();
+    }
+    let text = error.to_string();
+    let line = text.lines().next().unwrap_or_default();
+    let line = line.strip_prefix("error: ").unwrap_or(line);
+    standard_screen().complain(&format!("{line} (see kv-client --help)"));
+    ExitStatus::Usage.into()
+}
+
+fn standard_screen() -> Screen {
+    Screen::standard(Style::Raw, Pager::of(Some(String::new())))
+}
+
+/// Whether the terminal can move its cursor.
+fn is_able_terminal() -> bool {
+    std::env::var("TERM").is_ok_and(|term| !INABLE_TERMINALS.contains(&term.as_str()))
+}
+
+const INABLE_TERMINALS: &[&str] = &["", "dumb", "cons25", "emacs"];

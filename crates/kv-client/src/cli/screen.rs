@@ -1,10 +1,13 @@
 //! Where results and messages go.
 
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use serde_json::json;
 
+use super::pager::Pager;
+use super::paint::Paint;
+use super::shell::console::Console;
 use super::words::as_message;
 
 /// The standard output, for results, and the standard error, for all else.
@@ -12,6 +15,9 @@ pub(crate) struct Screen {
     out: Box<dyn Write + Send>,
     err: Box<dyn Write + Send>,
     style: Style,
+    pager: Pager,
+    paint: Paint,
+    err_paint: Paint,
 }
 
 /// How values are shown.
@@ -23,11 +29,24 @@ pub(crate) enum Style {
     Pipe,
     /// As they are.
     Raw,
+    /// As they are, without so much as an end of line.
+    Exact,
 }
 
 impl Screen {
-    pub(crate) fn standard(style: Style) -> Self {
-        Self { out: Box::new(io::stdout()), err: Box::new(io::stderr()), style }
+    pub(crate) fn standard(style: Style, pager: Pager) -> Self {
+        let (out, err) = (io::stdout(), io::stderr());
+        let (paint, err_paint) = (Paint::on(&out), Paint::on(&err));
+        Self { out: Box::new(out), err: Box::new(err), style, pager, paint, err_paint }
+    }
+
+    /// A terminal where lines are typed.
+    pub(crate) fn shared(self, console: &Console) -> Self {
+        let err: Box<dyn Write + Send> = match io::stderr().is_terminal() {
+            true => Box::new(console.clone()),
+            false => self.err,
+        };
+        Self { out: Box::new(console.clone()), err, ..self }
     }
 
     pub(crate) const fn style(&self) -> Style {
@@ -44,6 +63,35 @@ impl Screen {
         self.out.flush()
     }
 
+    /// Prints bytes alone.
+    ///
+    /// # Errors
+    /// Like [`Screen::line`].
+    pub(crate) fn exactly(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.out.write_all(bytes)?;
+        self.out.flush()
+    }
+
+    /// Prints many lines, through the pager where they are for a person who can use one.
+    ///
+    /// # Errors
+    /// Like [`Screen::line`].
+    pub(crate) fn lines(&mut self, lines: &[String], may_page: bool) -> io::Result<()> {
+        if may_page && self.style == Style::Terminal && self.pager.show(lines) {
+            return Ok(());
+        }
+        for line in lines {
+            self.out.write_all(line.as_bytes())?;
+            self.out.write_all(b"\n")?;
+        }
+        self.out.flush()
+    }
+
+    /// The colours of the standard output.
+    pub(crate) const fn paint(&self) -> Paint {
+        self.paint
+    }
+
     /// Prints text without an end of line.
     pub(crate) fn prompt(&mut self, text: &str) -> io::Result<()> {
         self.out.write_all(text.as_bytes())?;
@@ -53,6 +101,16 @@ impl Screen {
     /// Prints a message for people. That nobody reads it is no error: the results count.
     pub(crate) fn note(&mut self, text: &str) {
         let _ = writeln!(self.err, "{}", as_message(text));
+    }
+
+    /// Prints a message about what happens beside the commands.
+    pub(crate) fn event(&mut self, text: &str) {
+        let _ = writeln!(self.err, "{}", self.err_paint.yellow(as_message(text)));
+    }
+
+    /// Prints a message about what went wrong.
+    pub(crate) fn complain(&mut self, text: &str) {
+        let _ = writeln!(self.err, "{}", self.err_paint.red(as_message(text)));
     }
 
     /// Prints a mistake of the user: in JSON as a result, else as a message, with the line's number
@@ -67,7 +125,7 @@ impl Screen {
             // A closed output shows at the next result.
             let _ = self.line(object.to_string());
         } else {
-            self.note(&at_line(line, error));
+            self.complain(&at_line(line, error));
         }
     }
 }

@@ -4,20 +4,25 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::{Duration, Instant};
 
-use kv_core::{Answer, CommandResult, Done, Key, NodeId, RequestOptions, Status};
+use kv_core::{Answer, CommandResult, Done, Key, NodeId, RequestOptions, Status, Versioned};
+use kv_proto::Welcome;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::args::Defaults;
-use super::command::{Command, Line, Request, UsageError};
+use super::command::{Command, Line, PutInput, Request, UsageError};
 use super::exit::ExitStatus;
 use super::help::help_text;
-use super::input::{Input, InputLine, LINE_BYTES_MAX};
+use super::input::{self, Input, InputLine, LINE_BYTES_MAX};
 use super::interrupts::Interrupts;
 use super::news::{self, News};
-use super::screen::Screen;
-use super::words::as_line;
+use super::screen::{Screen, Style};
+use super::shell::editor::Typed;
+use super::shell::known_keys::KnownKeys;
+use super::shell::prompt::{Prompt, full_text, short_text};
+use super::source::Source;
+use super::text::Look;
 use super::{json, text};
 use crate::answer::{DumpEntries, done};
 use crate::client::Client;
@@ -39,6 +44,7 @@ pub(crate) struct Finished {
 /// What a command brought.
 pub(crate) enum Success {
     Done(Done),
+    Scan(Vec<(Key, Versioned)>),
     Dump(DumpEntries),
     Status(Box<Status>),
     Paused,
@@ -46,24 +52,51 @@ pub(crate) enum Success {
 
 /// Commands in order, with one client.
 pub(crate) struct Session {
-    client: Client,
-    events: broadcast::Receiver<Event>,
+    pub(super) client: Client,
+    pub(super) events: broadcast::Receiver<Event>,
     news: News,
-    screen: Screen,
+    pub(super) screen: Screen,
     defaults: Defaults,
-    input: Option<Input>,
+    pub(super) mode: Mode,
+    pub(super) source: Source,
     /// Lines that came during a pause.
-    waiting: VecDeque<InputLine>,
-    interrupts: Interrupts,
-    on_terminal: bool,
+    pub(super) waiting: VecDeque<InputLine>,
+    pub(super) interrupts: Interrupts,
     line: Option<u64>,
-    first_failure: Option<ExitStatus>,
+    /// What the server said of itself that the client was connected to last.
+    pub(super) welcome: Option<Box<Welcome>>,
+    pub(super) prompt: Prompt,
+    pub(super) known: KnownKeys,
+}
+
+/// Where commands come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// One command of the program's arguments.
+    One,
+    /// Lines from a pipe or a file.
+    Pipe,
+    /// A person at a terminal that can do nothing but print.
+    Plain,
+    /// A person at a terminal, with an editor.
+    Shell,
 }
 
 /// What comes after a command.
-enum Flow {
+pub(super) enum Flow {
     Next(ExitStatus),
     Exit,
+}
+
+/// How far a command has come.
+enum Work {
+    /// It asks to leave.
+    Exit,
+    /// It has printed all that there is to say.
+    Told(ExitStatus),
+    /// It was interrupted.
+    Interrupted,
+    Ended(&'static str, Option<Key>, Result<Success, ClientError>),
 }
 
 impl Session {
@@ -79,12 +112,14 @@ impl Session {
             news: News::default(),
             screen,
             defaults,
-            input: None,
+            mode: Mode::One,
+            source: Source::Ended,
             waiting: VecDeque::new(),
             interrupts: Interrupts::ignored(),
-            on_terminal: false,
             line: None,
-            first_failure: None,
+            welcome: None,
+            prompt: Prompt::default(),
+            known: KnownKeys::default(),
         }
     }
 
@@ -98,91 +133,33 @@ impl Session {
 
     /// Runs lines to the end of the input or to `exit`; the first failure is the status.
     pub(crate) async fn run_pipe(mut self, input: Input) -> io::Result<ExitStatus> {
-        self.input = Some(input);
+        self.mode = Mode::Pipe;
+        self.source = Source::Plain(input);
+        let mut first_failure = None;
         while let Some(line) = self.next_line().await {
             self.line = Some(self.line.unwrap_or(0) + 1);
             match self.run_line(line).await? {
                 Flow::Exit => break,
                 Flow::Next(ExitStatus::Done | ExitStatus::NotFound) => {}
                 Flow::Next(failure) => {
-                    self.first_failure.get_or_insert(failure);
+                    first_failure.get_or_insert(failure);
                 }
             }
         }
-        Ok(self.first_failure.unwrap_or(ExitStatus::Done))
-    }
-
-    /// Talks to a person until `exit`, the end of the input, or Ctrl-C at the prompt.
-    pub(crate) async fn run_terminal(mut self, input: Input) -> io::Result<ExitStatus> {
-        self.input = Some(input);
-        self.on_terminal = true;
-        self.interrupts = Interrupts::taken();
-        self.greet().await;
-        loop {
-            let prompt = self.prompt();
-            let line = if let Some(line) = self.waiting.pop_front() {
-                let text = match &line {
-                    InputLine::Text(text) => as_line(text.trim_ascii()),
-                    InputLine::TooLong => String::new(),
-                };
-                self.screen.line(prompt + &text)?;
-                Some(line)
-            } else {
-                self.ask().await?
-            };
-            let Some(line) = line else {
-                self.screen.line("")?;
-                return Ok(ExitStatus::Done);
-            };
-            if let Flow::Exit = self.run_line(line).await? {
-                return Ok(ExitStatus::Done);
-            }
-        }
-    }
-
-    /// Waits a moment for the first server, so that the prompt can name it.
-    async fn greet(&mut self) {
-        match timeout(GREETING_MAX, self.events.recv()).await {
-            Ok(Ok(event)) => self.tell(event),
-            Ok(Err(_)) => {}
-            Err(_) => self.screen.note("no server has answered yet; still trying"),
-        }
-    }
-
-    /// Shows the prompt and waits for a line; `None` for the end or Ctrl-C.
-    async fn ask(&mut self) -> io::Result<Option<InputLine>> {
-        let prompt = self.prompt();
-        self.screen.prompt(&prompt)?;
-        loop {
-            tokio::select! {
-                line = next(&mut self.input) => return Ok(line),
-                event = self.events.recv() => {
-                    if let Some(line) = self.news_line(event) {
-                        self.screen.note(&format!("\n{line}"));
-                        let prompt = self.prompt();
-                        self.screen.prompt(&prompt)?;
-                    }
-                }
-                () = self.interrupts.next() => return Ok(None),
-            }
-        }
-    }
-
-    fn prompt(&self) -> String {
-        match self.client.server() {
-            Some(server) => format!("kv {server}> "),
-            None => "kv> ".to_owned(),
-        }
+        Ok(first_failure.unwrap_or(ExitStatus::Done))
     }
 
     async fn next_line(&mut self) -> Option<InputLine> {
-        match self.waiting.pop_front() {
-            Some(line) => Some(line),
-            None => next(&mut self.input).await,
+        if let Some(line) = self.waiting.pop_front() {
+            return Some(line);
+        }
+        match self.source.next().await {
+            Typed::Line(line) => Some(line),
+            Typed::Interrupt | Typed::End => None,
         }
     }
 
-    async fn run_line(&mut self, line: InputLine) -> io::Result<Flow> {
+    pub(super) async fn run_line(&mut self, line: InputLine) -> io::Result<Flow> {
         let parsed = match &line {
             InputLine::Text(text) => Line::parse(text),
             InputLine::TooLong => Err(UsageError::LineTooLong { limit: LINE_BYTES_MAX }),
@@ -198,54 +175,111 @@ impl Session {
     }
 
     async fn run(&mut self, line: Line) -> io::Result<Flow> {
+        self.interrupts.forget();
         let defaults = self.defaults.with(line.options);
-        let options = RequestOptions { timeout: defaults.timeout, ..RequestOptions::default() };
-        let client = self.client.clone();
         let begin = Instant::now();
-        let (command, key, result) = match line.command {
-            Command::Exit => return Ok(Flow::Exit),
-            Command::Help(topic) => {
-                self.screen.line(help_text(topic))?;
-                return Ok(Flow::Next(ExitStatus::Done));
+        let (command, key, result) = match self.work(line.command, defaults).await? {
+            Work::Exit => return Ok(Flow::Exit),
+            Work::Told(status) => return Ok(Flow::Next(status)),
+            Work::Interrupted => {
+                let line_feed = if self.source.is_open() { "" } else { "\n" };
+                self.screen.note(&format!("{line_feed}interrupted"));
+                return Ok(Flow::Next(ExitStatus::Unclear));
             }
-            Command::Execute(request) => {
-                let (name, key) = (request.name, request.key.clone());
-                let result = self.attend(execute(&client, request, defaults.timeout)).await;
-                (name, Some(key), result)
-            }
-            Command::Dump => {
-                let dump = async { client.dump_with(&options).await.map(Success::Dump) };
-                ("dump", None, self.attend(dump).await)
-            }
-            Command::Status => {
-                let status = async { client.status_within(defaults.timeout).await };
-                let status = async { status.await.map(|status| Success::Status(Box::new(status))) };
-                ("status", None, self.attend(status).await)
-            }
-            Command::Delay(pause) => {
-                let result = self.pause(pause).await.then_some(Ok(Success::Paused));
-                ("delay", None, result)
-            }
-        };
-        let Some(result) = result else {
-            self.screen.note("\ninterrupted");
-            return Ok(Flow::Next(ExitStatus::Unclear));
+            Work::Ended(command, key, result) => (command, key, result),
         };
         let finished = Finished {
             command,
             key,
             line: self.line,
-            server: client.server(),
+            server: self.client.server(),
             elapsed: begin.elapsed(),
             result,
         };
         let status = finished.status();
+        finished.remember_keys(&self.known);
         if defaults.json {
             self.screen.line(json::finished(finished))?;
         } else {
-            text::print(finished, &mut self.screen)?;
+            let look = self.look(defaults);
+            if look.may_page && self.mode == Mode::One && look.style == Style::Terminal {
+                // Ctrl-C is the pager's.
+                self.interrupts = Interrupts::taken();
+            }
+            text::print(finished, look, &mut self.screen)?;
         }
         Ok(Flow::Next(status))
+    }
+
+    fn look(&self, defaults: Defaults) -> Look {
+        let style = match (defaults.raw, self.mode) {
+            (false, _) => self.screen.style(),
+            (true, Mode::One) => Style::Exact,
+            (true, Mode::Pipe | Mode::Plain | Mode::Shell) => Style::Raw,
+        };
+        Look { style, may_page: !self.source.is_open() }
+    }
+
+    async fn work(&mut self, command: Command, defaults: Defaults) -> io::Result<Work> {
+        let timeout = defaults.timeout;
+        let options = RequestOptions { timeout, ..RequestOptions::default() };
+        let client = self.client.clone();
+        let (command, result) = match command {
+            Command::Exit => return Ok(Work::Exit),
+            Command::Help(topic) => {
+                self.screen.line(help_text(topic))?;
+                return Ok(Work::Told(ExitStatus::Done));
+            }
+            Command::Execute(request) => return Ok(self.request(request, timeout).await),
+            Command::PutInput(put) => {
+                return Ok(match self.value_from_input(put).await {
+                    Ok(request) => self.request(request, timeout).await,
+                    Err(error) => {
+                        self.screen.error(&error, self.line, defaults.json);
+                        Work::Told(ExitStatus::Usage)
+                    }
+                });
+            }
+            Command::Scan(prefix) => {
+                let scan = async { client.scan(&prefix, &options).await.map(Success::Scan) };
+                ("scan", self.attend(scan).await)
+            }
+            Command::Dump => {
+                let dump = async { client.dump_with(&options).await.map(Success::Dump) };
+                ("dump", self.attend(dump).await)
+            }
+            Command::Status => {
+                let status = async { client.status_within(timeout).await };
+                let status = async { status.await.map(|status| Success::Status(Box::new(status))) };
+                ("status", self.attend(status).await)
+            }
+            Command::Delay(pause) => {
+                ("delay", self.pause(pause).await.then_some(Ok(Success::Paused)))
+            }
+        };
+        Ok(match result {
+            Some(result) => Work::Ended(command, None, result),
+            None => Work::Interrupted,
+        })
+    }
+
+    async fn request(&mut self, request: Request, timeout: Duration) -> Work {
+        let client = self.client.clone();
+        let (name, key) = (request.name, request.key.clone());
+        match self.attend(execute(&client, request, timeout)).await {
+            Some(result) => Work::Ended(name, Some(key), result),
+            None => Work::Interrupted,
+        }
+    }
+
+    async fn value_from_input(&self, put: PutInput) -> Result<Request, UsageError> {
+        if self.mode != Mode::One {
+            return Err(UsageError::InputTaken);
+        }
+        let read = tokio::task::spawn_blocking(input::whole_value).await;
+        let stopped = |_| io::Error::from(io::ErrorKind::Interrupted);
+        let value = read.map_err(stopped).and_then(|value| value);
+        put.with(value.map_err(|error| UsageError::InputUnreadable(error.kind()))?)
     }
 
     /// Waits for a command and tells meanwhile what happens to the connection; `None` after Ctrl-C.
@@ -256,11 +290,19 @@ impl Session {
                 biased;
                 event = self.events.recv() => {
                     if let Some(line) = self.news_line(event) {
-                        self.screen.note(&line);
+                        self.screen.event(&line);
                     }
                 }
                 result = &mut work => break Some(result),
                 () = self.interrupts.next() => break None,
+                typed = self.source.next(), if self.source.is_open() => match typed {
+                    Typed::Line(line) => self.waiting.push_back(line),
+                    Typed::Interrupt => {
+                        self.waiting.clear();
+                        break None;
+                    }
+                    Typed::End => {}
+                },
             }
         };
         self.tell_rest();
@@ -269,7 +311,7 @@ impl Session {
 
     /// Waits while lines gather; false after Ctrl-C, which drops them.
     async fn pause(&mut self, pause: Duration) -> bool {
-        if self.on_terminal {
+        if matches!(self.mode, Mode::Plain | Mode::Shell) {
             let text = format!("pausing for {pause:?}; lines typed meanwhile run afterwards");
             self.screen.note(&text);
         }
@@ -277,18 +319,25 @@ impl Session {
         tokio::pin!(over);
         loop {
             let has_room = self.waiting.len() < WAITING_MAX;
+            if has_room {
+                self.source.ask(&self.prompt_text());
+            }
             tokio::select! {
                 () = &mut over => break,
-                line = next(&mut self.input), if has_room && self.input.is_some() => match line {
-                    Some(line) => {
+                typed = self.source.next(), if has_room && !self.source.has_ended() => match typed {
+                    Typed::Line(line) => {
                         self.waiting.push_back(line);
                         self.tell_waiting();
                     }
-                    None => self.input = None,
+                    Typed::Interrupt => {
+                        self.waiting.clear();
+                        return false;
+                    }
+                    Typed::End => {}
                 },
                 event = self.events.recv() => {
                     if let Some(line) = self.news_line(event) {
-                        self.screen.note(&line);
+                        self.screen.event(&line);
                     }
                 }
                 () = self.interrupts.next() => {
@@ -302,7 +351,7 @@ impl Session {
     }
 
     fn tell_waiting(&mut self) {
-        if !self.on_terminal {
+        if !matches!(self.mode, Mode::Plain | Mode::Shell) {
             return;
         }
         let text = match self.waiting.len() {
@@ -323,23 +372,34 @@ impl Session {
             }
         }
         if let Some(line) = self.news.rest() {
-            self.screen.note(&line);
+            self.screen.event(&line);
         }
     }
 
-    fn tell(&mut self, event: Event) {
+    pub(super) fn tell(&mut self, event: Event) {
         if let Some(line) = self.news_line(Ok(event)) {
-            self.screen.note(&line);
+            self.screen.event(&line);
         }
     }
 
-    fn news_line(&mut self, event: Result<Event, RecvError>) -> Option<String> {
+    pub(super) fn news_line(&mut self, event: Result<Event, RecvError>) -> Option<String> {
         // Events that were missed in a long wait are of the past.
         let event = event.ok()?;
+        if let Event::Connected { welcome, .. } = &event {
+            self.welcome = Some(welcome.clone());
+        }
+        self.prompt.set(&self.prompt_text());
         if self.defaults.json {
             return Some(news::json(&event));
         }
-        self.news.line(event, self.on_terminal)
+        self.news.line(event, matches!(self.mode, Mode::Plain | Mode::Shell))
+    }
+
+    pub(super) fn prompt_text(&self) -> String {
+        match self.mode {
+            Mode::Shell => full_text(self.client.server(), self.welcome.as_deref()),
+            Mode::One | Mode::Pipe | Mode::Plain => short_text(self.client.server()),
+        }
     }
 }
 
@@ -349,6 +409,18 @@ impl Finished {
             Ok(Success::Done(done)) if is_missing(&done.answer) => ExitStatus::NotFound,
             Ok(_) => ExitStatus::Done,
             Err(error) => ExitStatus::of_error(error),
+        }
+    }
+
+    fn remember_keys(&self, known: &KnownKeys) {
+        match &self.result {
+            Ok(Success::Done(done)) if !is_missing(&done.answer) => {
+                self.key.iter().for_each(|key| known.add(key));
+            }
+            Ok(Success::Dump(DumpEntries { entries, .. }) | Success::Scan(entries)) => {
+                entries.iter().for_each(|(key, _)| known.add(key));
+            }
+            Ok(Success::Done(_) | Success::Status(_) | Success::Paused) | Err(_) => {}
         }
     }
 }
@@ -368,15 +440,5 @@ async fn execute(
     done(outcome).map(Success::Done)
 }
 
-async fn next(input: &mut Option<Input>) -> Option<InputLine> {
-    match input {
-        Some(input) => input.next().await,
-        None => None,
-    }
-}
-
 /// How many lines wait for the end of a pause; further ones wait where they come from.
 const WAITING_MAX: usize = 1024;
-
-/// How long the first prompt waits for a server.
-const GREETING_MAX: Duration = Duration::from_secs(2);

@@ -4,25 +4,40 @@ use std::fmt::Write;
 use std::io;
 use std::time::Duration;
 
-use kv_core::{CommandResult, Done, NotDone, Served, Status, Version, Versioned};
+use kv_core::{CommandResult, Done, Key, NotDone, Served, Status, Version, Versioned};
 
 use super::screen::{Screen, Style, at_line};
 use super::session::{Finished, Success};
 use super::words::{as_line, as_word, in_quotes};
-use crate::answer::{DumpEntries, single};
+use crate::answer::single;
 use crate::error::ClientError;
 use crate::route::id_ranges;
 
+/// How results are shown.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Look {
+    pub(crate) style: Style,
+    /// Whether a pager would not be in the way.
+    pub(crate) may_page: bool,
+}
+
 /// Prints how a command ended.
-pub(crate) fn print(finished: Finished, screen: &mut Screen) -> io::Result<()> {
+pub(crate) fn print(finished: Finished, look: Look, screen: &mut Screen) -> io::Result<()> {
+    let style = look.style;
     match finished.result {
-        Ok(Success::Done(done)) => print_done(done, finished.elapsed, screen),
-        Ok(Success::Dump(dump)) => print_dump(&dump, screen),
+        Ok(Success::Done(done)) => print_done(done, finished.elapsed, style, screen),
+        Ok(Success::Dump(dump)) => {
+            let place = format!(" at server {}", dump.server);
+            screen.lines(&entry_lines(&dump.entries, &place, style), look.may_page)
+        }
+        Ok(Success::Scan(entries)) => {
+            screen.lines(&entry_lines(&entries, "", style), look.may_page)
+        }
         Ok(Success::Status(status)) => screen.line(status_text(&status)),
         Ok(Success::Paused) => Ok(()),
         Err(error) => {
             let message = error_text(&error);
-            screen.note(&at_line(finished.line, &message));
+            screen.complain(&at_line(finished.line, &message));
             Ok(())
         }
     }
@@ -55,19 +70,20 @@ pub(crate) fn error_text(error: &ClientError) -> String {
     }
 }
 
-fn print_done(done: Done, elapsed: Duration, screen: &mut Screen) -> io::Result<()> {
+fn print_done(done: Done, elapsed: Duration, style: Style, screen: &mut Screen) -> io::Result<()> {
     let (version, served) = (done.version, done.served);
     let (result, version) = match single(done.answer) {
         Some(CommandResult::Value(Some(found))) => {
             let Versioned { value, version } = found;
-            match screen.style() {
+            match style {
                 Style::Terminal => (in_quotes(value.as_bytes()), Some(version)),
                 Style::Pipe => (as_line(value.as_bytes()), Some(version)),
                 Style::Raw => return screen.line(value.as_bytes()),
+                Style::Exact => return screen.exactly(value.as_bytes()),
             }
         }
         Some(CommandResult::Value(None)) => {
-            if screen.style() != Style::Terminal {
+            if style != Style::Terminal {
                 screen.note(NOT_FOUND);
                 return Ok(());
             }
@@ -78,33 +94,37 @@ fn print_done(done: Done, elapsed: Duration, screen: &mut Screen) -> io::Result<
         Some(CommandResult::Length(length)) => (length.to_string(), version),
         None => ("done".to_owned(), version),
     };
-    match screen.style() {
-        Style::Terminal => screen.line(result + &suffix(version, served, elapsed)),
-        Style::Pipe | Style::Raw => screen.line(result),
+    match style {
+        Style::Terminal => {
+            let suffix = screen.paint().dim(suffix(version, served, elapsed));
+            screen.line(format!("{result}  {suffix}"))
+        }
+        Style::Pipe | Style::Raw | Style::Exact => screen.line(result),
     }
 }
 
 fn suffix(version: Option<Version>, served: Served, elapsed: Duration) -> String {
     let version = version.map_or_else(String::new, |version| format!("version {version}, "));
     let millis = elapsed.as_secs_f64() * 1000.0;
-    format!("  ({version}{served}, {millis:.1} ms)")
+    format!("({version}{served}, {millis:.1} ms)")
 }
 
-fn print_dump(dump: &DumpEntries, screen: &mut Screen) -> io::Result<()> {
-    for (key, found) in &dump.entries {
-        let value = match screen.style() {
+fn entry_lines(entries: &[(Key, Versioned)], place: &str, style: Style) -> Vec<String> {
+    let lines = entries.iter().map(|(key, found)| {
+        let value = match style {
             Style::Terminal => in_quotes(found.value.as_bytes()),
-            Style::Pipe | Style::Raw => as_word(found.value.as_bytes()),
+            Style::Pipe | Style::Raw | Style::Exact => as_word(found.value.as_bytes()),
         };
         let key = as_word(key.as_bytes());
-        screen.line(format!("{key} = {value} (version {})", found.version))?;
-    }
-    if screen.style() == Style::Terminal {
-        let count = dump.entries.len();
+        format!("{key} = {value} (version {})", found.version)
+    });
+    let mut lines: Vec<String> = lines.collect();
+    if style == Style::Terminal {
+        let count = lines.len();
         let keys = if count == 1 { "key" } else { "keys" };
-        screen.line(format!("{count} {keys} at server {}", dump.server))?;
+        lines.push(format!("{count} {keys}{place}"));
     }
-    Ok(())
+    lines
 }
 
 fn status_text(status: &Status) -> String {

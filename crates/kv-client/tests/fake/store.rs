@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use kv_core::{
     Answer, Check, Command, CommandResult, Done, Feature, Incarnation, Key, NotDone, Operation,
-    Outcome, Page, RequestOptions, Served, Status, Value, Version, Versioned,
+    Outcome, Page, RequestOptions, Scan, Served, Status, Value, Version, Versioned,
 };
 use kv_proto::{Message, RequestBody, ResponseBody};
 
@@ -66,7 +66,7 @@ impl Store {
                 }
             }
             Operation::Dump(dump) => Answer::Page(self.page(dump.after.as_ref())),
-            Operation::Scan(_) => return Outcome::NotDone(NotDone::NotSupported(Feature::Scan)),
+            Operation::Scan(scan) => Answer::Page(self.scan(scan)),
         };
         Outcome::Done(Done {
             answer,
@@ -103,6 +103,16 @@ impl Store {
             }
             Command::Append { .. } => Err(NotDone::NotSupported(Feature::Append)),
         }
+    }
+
+    /// One page of all.
+    fn scan(&self, scan: &Scan) -> Page {
+        let rest = self.map.iter().filter(|(key, _)| {
+            let key = key.as_bytes();
+            key >= &scan.from[..] && scan.until.as_ref().is_none_or(|until| key < &until[..])
+        });
+        let entries = rest.map(|(key, found)| (key.clone(), found.clone())).collect();
+        Page { entries, next: None }
     }
 
     /// Pages of two entries, so that there are several.

@@ -1,0 +1,10 @@
+//! What a terminal offers beyond lines: editing, history, completion, hints.
+
+pub(crate) mod assistant;
+pub(crate) mod console;
+pub(crate) mod editor;
+pub(crate) mod history;
+pub(crate) mod known_keys;
+pub(crate) mod peek;
+pub(crate) mod prompt;
+pub(crate) mod terminal_mode;

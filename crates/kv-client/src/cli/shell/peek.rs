@@ -1,0 +1,66 @@
+//! A look at the server's keys while a line is typed.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use kv_core::{Feature, Key, NotDone, Operation, RequestOptions};
+use tokio::runtime::Handle;
+
+use crate::answer::{done, page_after};
+use crate::client::{Client, scan_of};
+use crate::error::ClientError;
+
+/// Asks the server for keys, on the thread of the editor, for a moment at most.
+#[derive(Debug)]
+pub(crate) struct Peek {
+    client: Option<(Client, Handle)>,
+    /// The engine has no scan, so that there is nothing to ask for.
+    in_vain: AtomicBool,
+}
+
+impl Peek {
+    pub(crate) const fn at(client: Client, runtime: Handle) -> Self {
+        Self { client: Some((client, runtime)), in_vain: AtomicBool::new(false) }
+    }
+
+    #[cfg(test)]
+    pub(crate) const fn nowhere() -> Self {
+        Self { client: None, in_vain: AtomicBool::new(false) }
+    }
+
+    /// The first keys that begin with `prefix`; none if that takes long.
+    pub(crate) fn keys(&self, prefix: &[u8]) -> Vec<Key> {
+        let Some((client, runtime)) = &self.client else {
+            return Vec::new();
+        };
+        if client.server().is_none() || self.in_vain.load(Ordering::Relaxed) {
+            return Vec::new();
+        }
+        match runtime.block_on(first_keys(client, prefix)) {
+            Ok(keys) => keys,
+            Err(error) => {
+                let no_scan = NotDone::NotSupported(Feature::Scan);
+                self.in_vain.store(error == ClientError::NotDone(no_scan), Ordering::Relaxed);
+                Vec::new()
+            }
+        }
+    }
+}
+
+async fn first_keys(client: &Client, prefix: &[u8]) -> Result<Vec<Key>, ClientError> {
+    let operation = Operation::Scan(scan_of(prefix, None, KEYS_MAX));
+    let options = RequestOptions { timeout: PATIENCE, ..RequestOptions::default() };
+    let asked = client.execute_somewhere(operation, options);
+    let Ok(answered) = tokio::time::timeout(PATIENCE, asked).await else {
+        return Ok(Vec::new());
+    };
+    let (server, outcome) = answered?;
+    let page = page_after(server, done(outcome)?, None)?;
+    Ok(page.entries.into_iter().map(|(key, _)| key).collect())
+}
+
+/// How long a person waits for a completion.
+const PATIENCE: Duration = Duration::from_millis(300);
+
+/// A page of keys comes with its values, so it is a small one.
+const KEYS_MAX: u32 = 50;
