@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use kv_core::{ConsistencyEngine, Input, NodeId, RequestId, SeedStream, Status};
 
-use crate::clock::WallOffset;
 use crate::config::SimConfig;
 use crate::connection::Connections;
 use crate::event::Event;
+use crate::fault::{Fault, FaultCounts};
 use crate::intercept::Intercept;
 use crate::network::Network;
 use crate::queue::EventQueue;
@@ -41,6 +41,7 @@ pub struct Cluster<E: ConsistencyEngine> {
     pub(crate) tapes: BTreeMap<NodeId, Tape<E::Message, E::Record>>,
     pub(crate) trace: Trace,
     pub(crate) driver_stream: SeedStream,
+    pub(crate) counts: FaultCounts,
     pub(crate) steps: u64,
     pub(crate) steps_at_once: u64,
     pub(crate) last_request: RequestId,
@@ -68,6 +69,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
             tapes: BTreeMap::new(),
             trace: Trace::default(),
             driver_stream,
+            counts: FaultCounts::default(),
             steps: 0,
             steps_at_once: 0,
             last_request: RequestId(0),
@@ -144,14 +146,17 @@ impl<E: ConsistencyEngine> Cluster<E> {
         }
     }
 
-    /// Ends every fault of network, disks and clocks, every pause and every crash to come. Servers that are down stay
-    /// down, and the test's rule for messages stays.
+    /// Ends every fault of network, disks and clocks, every pause and every crash to come. Servers
+    /// that are down stay down, and the test's rule for messages stays.
     pub fn heal(&mut self) {
         self.network.heal();
+        for (from, to) in self.network.clogged() {
+            self.unclog(from, to);
+        }
         let nodes: Vec<NodeId> = self.nodes().collect();
         for node in nodes {
-            self.set_wall_offset(node, WallOffset::NONE);
-            self.server_mut(node).effects_to_live = None;
+            self.correct_clock(node);
+            self.spare_process(node);
             self.release_disk(node);
             self.resume(node);
         }
@@ -187,6 +192,20 @@ impl<E: ConsistencyEngine> Cluster<E> {
         let servers = self.servers.iter();
         let running = servers.filter_map(|(node, server)| Some((*node, server.engine.as_ref()?)));
         running.map(|(node, engine)| (node, engine.fingerprint())).collect()
+    }
+
+    /// How often each kind of fault has come to pass.
+    #[must_use]
+    pub fn faults(&self) -> FaultCounts {
+        let mut counts = self.counts.clone();
+        counts.add(&self.network.counts);
+        counts
+    }
+
+    /// Counts a fault that is nothing but a state for a while, such as a partition.
+    pub(crate) fn note_fault(&mut self, fault: Fault, node: NodeId, text: impl FnOnce() -> String) {
+        self.counts.note(fault);
+        self.note(node, 11, |_| {}, text);
     }
 
     /// A hash of everything that happened so far, in order.

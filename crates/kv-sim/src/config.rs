@@ -39,6 +39,10 @@ pub struct NetworkConfig {
     pub duplicate_per_mille: u64,
     /// How many of 1,000 messages may overtake those sent before them on the same link.
     pub reorder_per_mille: u64,
+    /// How many of 1,000 messages take `slow_delay` in place of `delay`.
+    pub slow_per_mille: u64,
+    /// How long a slow message takes.
+    pub slow_delay: RangeInclusive<Duration>,
     /// How long it takes until a server is told that a peer has come or gone.
     pub hint_delay: RangeInclusive<Duration>,
 }
@@ -51,6 +55,8 @@ pub struct DiskConfig {
     /// A checkpoint is written once so many records were persisted after the last one; never if
     /// `None`.
     pub checkpoint_every: Option<u64>,
+    /// At how many of 1,000 crashes the record that was being written is there in part.
+    pub torn_per_mille: u64,
 }
 
 impl SimConfig {
@@ -67,7 +73,7 @@ impl SimConfig {
             seed,
             network: NetworkConfig::default(),
             disk: DiskConfig::default(),
-            processing: Duration::ZERO..=Duration::ZERO,
+            processing: NO_TIME,
             timing: Timing::default(),
             limits: Limits::default(),
             keep_tapes: false,
@@ -97,6 +103,8 @@ impl NetworkConfig {
             loss_per_mille: 100,
             duplicate_per_mille: 100,
             reorder_per_mille: 200,
+            slow_per_mille: 0,
+            slow_delay: NO_TIME,
             hint_delay: Duration::ZERO..=Duration::from_millis(100),
         }
     }
@@ -110,6 +118,8 @@ impl Default for NetworkConfig {
             loss_per_mille: 0,
             duplicate_per_mille: 0,
             reorder_per_mille: 0,
+            slow_per_mille: 0,
+            slow_delay: NO_TIME,
             hint_delay: Duration::ZERO..=Duration::from_millis(1),
         }
     }
@@ -122,6 +132,7 @@ impl DiskConfig {
         Self {
             sync_delay: Duration::from_micros(100)..=Duration::from_millis(20),
             checkpoint_every: Some(50),
+            torn_per_mille: 0,
         }
     }
 }
@@ -129,7 +140,7 @@ impl DiskConfig {
 impl Default for DiskConfig {
     /// A sync takes no time, and no checkpoints are written.
     fn default() -> Self {
-        Self { sync_delay: Duration::ZERO..=Duration::ZERO, checkpoint_every: None }
+        Self { sync_delay: NO_TIME, checkpoint_every: None, torn_per_mille: 0 }
     }
 }
 
@@ -139,3 +150,5 @@ pub(crate) fn draw(stream: &mut SeedStream, range: &RangeInclusive<Duration>) ->
     let width = u64::try_from(width).unwrap_or(u64::MAX - 1);
     *range.start() + Duration::from_nanos(stream.below(width + 1))
 }
+
+const NO_TIME: RangeInclusive<Duration> = Duration::ZERO..=Duration::ZERO;

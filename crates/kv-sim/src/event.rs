@@ -8,6 +8,7 @@ use kv_storage::StorageError;
 
 use crate::cluster::Cluster;
 use crate::config::draw;
+use crate::fault::Fault;
 use crate::tape::TapedBatch;
 use crate::violation::{Breach, Violation};
 
@@ -24,6 +25,18 @@ pub(crate) enum Event {
     Synced { node: NodeId, life: u64, up_to: PersistSeq },
     /// A server looks at its connection to a peer.
     Look { node: NodeId, peer: NodeId },
+}
+
+impl Event {
+    /// The link that it comes over.
+    const fn link(&self) -> Option<(NodeId, NodeId)> {
+        match self {
+            Self::Arrive { from, to, .. } | Self::ArriveCheckpoint { from, to, .. } => {
+                Some((*from, *to))
+            }
+            Self::Work { .. } | Self::Synced { .. } | Self::Look { .. } => None,
+        }
+    }
 }
 
 impl<E: ConsistencyEngine> Cluster<E> {
@@ -89,10 +102,21 @@ impl<E: ConsistencyEngine> Cluster<E> {
     }
 
     fn on_event(&mut self, event: Event) -> Result<(), Violation> {
+        let event = match event.link() {
+            Some(link) => self.network.hold_back(link, event),
+            None => Some(event),
+        };
+        match event {
+            None => Ok(()),
+            Some(event) => self.on_event_in_time(event),
+        }
+    }
+
+    fn on_event_in_time(&mut self, event: Event) -> Result<(), Violation> {
         match event {
             Event::Arrive { from, to, bytes } => self.on_arrive(from, to, bytes),
             Event::ArriveCheckpoint { from, to, checkpoint } => {
-                if !self.network.is_blocked((from, to)) {
+                if !self.network.is_blocked((from, to)) && self.admits(from, to) {
                     self.give(to, Input::CheckpointInstalled { from, checkpoint });
                 }
                 Ok(())
@@ -107,12 +131,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
                 self.work(node)
             }
             Event::Synced { node, life, up_to } => {
-                let server = self.server_mut(node);
-                let durable = server.journal.durable();
-                if server.life == life && !server.disk_held && up_to > durable {
-                    let up_to = server.journal.sync_through(up_to);
-                    self.give(node, Input::Persisted { up_to });
-                }
+                self.on_synced(node, life, up_to);
                 Ok(())
             }
             Event::Look { node, peer } => {
@@ -167,6 +186,10 @@ impl<E: ConsistencyEngine> Cluster<E> {
     ) -> Result<(), Violation> {
         match effect {
             Effect::Persist { seq, record } => {
+                if self.server(node).disk_full {
+                    self.die_of(node, Fault::FullDisk);
+                    return Ok(());
+                }
                 let text = || format!("-> persist {seq} {record:?}");
                 self.note(node, 3, |out| (seq, record.to_bytes()).encode(out), text);
                 let journal = &mut self.server_mut(node).journal;

@@ -4,6 +4,7 @@ use kv_core::{
     Answer, Batch, CommandResult, ConsistencyEngine, NotDone, Operation, Outcome, Value,
 };
 
+use crate::client::Clients;
 use crate::cluster::Cluster;
 use crate::request::{Request, RequestState};
 
@@ -75,10 +76,22 @@ impl History {
     /// are left out: they write nothing, and a dump promises nothing.
     #[must_use]
     pub fn of_cluster<E: ConsistencyEngine>(cluster: &Cluster<E>) -> Self {
+        Self::of_requests(cluster.requests().map(|(id, request)| (Process(id.0), request)))
+    }
+
+    /// The same with the numbers of the clients as processes; requests that no client put are left
+    /// out.
+    #[must_use]
+    pub fn of_clients<E: ConsistencyEngine>(cluster: &Cluster<E>, clients: &Clients) -> Self {
+        let calls = clients.calls().iter();
+        Self::of_requests(calls.filter_map(|(id, process)| Some((*process, cluster.request(*id)?))))
+    }
+
+    /// The requests, each with its process.
+    pub(crate) fn of_requests<'a>(requests: impl Iterator<Item = (Process, &'a Request)>) -> Self {
         let mut timed = Vec::new();
-        for (id, request) in cluster.requests() {
+        for (process, request) in requests {
             if let Operation::Batch(batch) = &request.op {
-                let process = Process(id.0);
                 timed.push((request.invoked_at, false, process, Event::Invoke(batch.clone())));
                 if let Some((at, event)) = end_of(request) {
                     timed.push((at, true, process, event));

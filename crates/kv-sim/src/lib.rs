@@ -5,6 +5,7 @@
 //! run. There are no threads, no sockets and no system clock: equal configurations driven by the
 //! same calls do the same, byte for byte.
 
+mod client;
 mod clock;
 mod cluster;
 mod config;
@@ -12,6 +13,7 @@ pub mod conformance;
 mod connection;
 mod disk;
 mod event;
+mod fault;
 mod history;
 mod intercept;
 mod linearizability;
@@ -21,20 +23,25 @@ mod process;
 mod queue;
 mod request;
 mod server;
+mod simulation;
 mod tape;
 mod trace;
+mod transcript;
 mod violation;
 mod workload;
 
+pub use client::{ClientConfig, Clients, OperationKind};
 pub use clock::WallOffset;
 pub use cluster::Cluster;
 pub use config::{DiskConfig, NetworkConfig, SimConfig};
+pub use fault::{Fault, FaultCounts};
 pub use history::{Event, History, Process, Refusal, Seen};
 pub use intercept::{Captured, Fate};
 pub use linearizability::{
     Budget, Counterexample, CounterexampleCall, HistoryError, Verdict, linearizability,
 };
-pub use process::Restart;
+pub use process::{Restart, Started};
 pub use request::{Request, RequestState};
+pub use simulation::{Declaration, Oracle, Plan, Report, Simulation, SimulationFailure};
 pub use tape::{Tape, TapedBatch, TapedLife};
 pub use violation::{Breach, Violation};

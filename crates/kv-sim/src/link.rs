@@ -1,5 +1,7 @@
 //! The links between servers as a test and the engines use them.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use kv_core::{ConsistencyEngine, Input, NodeId, StagedCheckpoint, Wire};
 
@@ -47,6 +49,25 @@ impl<E: ConsistencyEngine> Cluster<E> {
         self.network.heal();
         self.network.config = network;
         self.hint_everybody();
+    }
+
+    /// Makes every message that is sent in one direction from here on take so much longer;
+    /// zero ends that.
+    pub fn slow_link(&mut self, from: NodeId, to: NodeId, by: Duration) {
+        self.network.slow_down((from, to), by);
+    }
+
+    /// Lets one direction keep everything back that arrives from here on. The servers are told
+    /// nothing: their connection stays.
+    pub fn clog(&mut self, from: NodeId, to: NodeId) {
+        self.network.clog((from, to));
+    }
+
+    /// Delivers at once and in order what a clogged direction kept back.
+    pub fn unclog(&mut self, from: NodeId, to: NodeId) {
+        for event in self.network.unclog((from, to)) {
+            self.queue.push(self.now, event);
+        }
     }
 
     /// Decides the fate of every message from here on: sender, receiver, message. It comes before
@@ -99,7 +120,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
         if E::Message::from_bytes(bytes.clone()).as_ref() != Ok(message) {
             return Err(self.violation(from, Breach::MessageChanged));
         }
-        if self.intercept.lets_pass(self.now, (from, to), message) {
+        if self.intercept.lets_pass(self.now, (from, to), message) && self.admits(from, to) {
             for at in self.network.arrivals((from, to), self.now).into_iter().flatten() {
                 let bytes = bytes.clone();
                 self.queue.push(at, Event::Arrive { from, to, bytes });
@@ -128,7 +149,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
         to: NodeId,
         bytes: Bytes,
     ) -> Result<(), Violation> {
-        if self.network.is_blocked((from, to)) {
+        if self.network.is_blocked((from, to)) || !self.admits(from, to) {
             return Ok(());
         }
         let message = E::Message::from_bytes(bytes)
@@ -142,7 +163,9 @@ impl<E: ConsistencyEngine> Cluster<E> {
         if !self.is_running(node) {
             return;
         }
-        let open = !self.network.is_blocked((node, peer)) && !self.network.is_blocked((peer, node));
+        let open = !self.network.is_blocked((node, peer))
+            && !self.network.is_blocked((peer, node))
+            && self.admits(node, peer);
         let server = self.server(peer);
         let life = (open && server.is_running()).then_some(server.life);
         let incarnation = server.engine.as_ref().map(|engine| engine.status().incarnation);
@@ -155,8 +178,19 @@ impl<E: ConsistencyEngine> Cluster<E> {
         }
     }
 
+    /// Whether two servers take each other in: the handshake of the real server refuses another
+    /// list of servers, and other quorums where those are the cluster's.
+    pub(crate) fn admits(&self, one: NodeId, other: NodeId) -> bool {
+        let config = |node| self.servers.get(&node).map(|server| server.cluster(&self.config));
+        match (config(one), config(other)) {
+            (Some(one), Some(other)) if E::SHARED_QUORUMS => one == other,
+            (Some(one), Some(other)) => one.voters() == other.voters(),
+            (None, _) | (_, None) => false,
+        }
+    }
+
     pub(crate) fn check_receiver(&self, from: NodeId, to: NodeId) -> Result<(), Violation> {
-        if to == from || !self.servers.contains_key(&to) {
+        if to == from || !self.server(from).cluster(&self.config).contains(to) {
             return Err(self.violation(from, Breach::SentToStranger { to }));
         }
         Ok(())

@@ -1,11 +1,13 @@
 //! The links between servers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use kv_core::{NodeId, SeedStream};
 
 use crate::config::{NetworkConfig, draw};
+use crate::event::Event;
+use crate::fault::{Fault, FaultCounts};
 
 /// Decides when and whether a message arrives.
 #[derive(Debug)]
@@ -13,15 +15,31 @@ pub(crate) struct Network {
     pub(crate) config: NetworkConfig,
     blocked: BTreeSet<Link>,
     last_arrival: BTreeMap<Link, Duration>,
+    slow: BTreeMap<Link, Duration>,
+    /// What clogged links hold back.
+    clogged: BTreeMap<Link, VecDeque<Event>>,
+    pub(crate) counts: FaultCounts,
     stream: SeedStream,
+    /// A stream of its own, so that slow messages change nothing else.
+    slow_stream: SeedStream,
 }
 
 /// One direction between two servers: from, to.
 pub(crate) type Link = (NodeId, NodeId);
 
 impl Network {
-    pub(crate) const fn new(config: NetworkConfig, stream: SeedStream) -> Self {
-        Self { config, blocked: BTreeSet::new(), last_arrival: BTreeMap::new(), stream }
+    pub(crate) fn new(config: NetworkConfig, stream: SeedStream) -> Self {
+        let slow_stream = SeedStream::new(stream.clone().next_u64());
+        Self {
+            config,
+            blocked: BTreeSet::new(),
+            last_arrival: BTreeMap::new(),
+            slow: BTreeMap::new(),
+            clogged: BTreeMap::new(),
+            counts: FaultCounts::default(),
+            stream,
+            slow_stream,
+        }
     }
 
     pub(crate) fn block(&mut self, link: Link) {
@@ -32,9 +50,49 @@ impl Network {
         self.blocked.remove(&link);
     }
 
-    /// Ends every fault; delays stay.
+    /// Makes every message on a link take so much longer.
+    pub(crate) fn slow_down(&mut self, link: Link, by: Duration) {
+        if by.is_zero() {
+            self.slow.remove(&link);
+        } else {
+            self.slow.insert(link, by);
+        }
+    }
+
+    /// Lets a link hold everything back from here on.
+    pub(crate) fn clog(&mut self, link: Link) {
+        self.clogged.entry(link).or_default();
+    }
+
+    /// Lets a link go on; what it held back, in order.
+    pub(crate) fn unclog(&mut self, link: Link) -> VecDeque<Event> {
+        self.clogged.remove(&link).unwrap_or_default()
+    }
+
+    /// The links that hold everything back.
+    pub(crate) fn clogged(&self) -> Vec<Link> {
+        self.clogged.keys().copied().collect()
+    }
+
+    /// Takes what arrives if its link holds everything back; otherwise gives it back.
+    pub(crate) fn hold_back(&mut self, link: Link, event: Event) -> Option<Event> {
+        match self.clogged.get_mut(&link) {
+            Some(held) => {
+                self.counts.note(Fault::Clog);
+                if held.len() < CLOGGED_MAX {
+                    held.push_back(event);
+                }
+                None
+            }
+            None => Some(event),
+        }
+    }
+
+    /// Ends every fault but clogs; delays stay.
     pub(crate) fn heal(&mut self) {
         self.blocked.clear();
+        self.slow.clear();
+        self.config.slow_per_mille = 0;
         self.config.loss_per_mille = 0;
         self.config.duplicate_per_mille = 0;
         self.config.reorder_per_mille = 0;
@@ -53,13 +111,41 @@ impl Network {
         let overtakes = self.stream.chance(self.config.reorder_per_mille);
         let first = now + draw(&mut self.stream, &self.config.delay);
         let second = now + draw(&mut self.stream, &self.config.delay);
+        let is_slow = self.slow_stream.chance(self.config.slow_per_mille);
+        let slow = draw(&mut self.slow_stream, &self.config.slow_delay);
         if lost || self.is_blocked(link) {
+            if lost {
+                self.counts.note(Fault::Loss);
+            }
             return [None, None];
         }
+        let late = if is_slow { slow } else { Duration::ZERO } + self.slowed_by(link);
+        if is_slow {
+            self.counts.note(Fault::SlowMessage);
+        }
+        let (first, second) = (first + late, second + late);
         let last = self.last_arrival.entry(link).or_default();
-        let first = if overtakes { first } else { first.max(*last) };
-        *last = first.max(*last);
+        // Others overtake a message that is slow by itself.
+        let in_order = !overtakes && !is_slow;
+        let first = if in_order { first.max(*last) } else { first };
+        if first < *last {
+            self.counts.note(Fault::Reordering);
+        }
+        if doubled {
+            self.counts.note(Fault::Duplication);
+        }
+        if !is_slow {
+            *last = first.max(*last);
+        }
         [Some(first), doubled.then_some(second)]
+    }
+
+    fn slowed_by(&mut self, link: Link) -> Duration {
+        let by = self.slow.get(&link).copied();
+        if by.is_some() {
+            self.counts.note(Fault::SlowLink);
+        }
+        by.unwrap_or_default()
     }
 
     /// How long it takes until a server learns that a peer has come or gone.
@@ -67,6 +153,9 @@ impl Network {
         draw(&mut self.stream, &self.config.hint_delay)
     }
 }
+
+/// What comes to a clogged link beyond this many messages is lost.
+const CLOGGED_MAX: usize = 10_000;
 
 #[cfg(test)]
 mod tests {

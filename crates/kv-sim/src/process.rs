@@ -1,12 +1,14 @@
 //! Servers' processes: they crash, start again, pause and go on.
 
-use kv_core::{ConsistencyEngine, HaltReason, NodeId};
+use kv_core::{ClusterConfig, ConsistencyEngine, HaltReason, NodeId, RecoverError};
+use kv_storage::StorageError;
 
 use crate::cluster::Cluster;
+use crate::fault::Fault;
 use crate::request::RequestState;
 use crate::server::Server;
 use crate::tape::{Tape, TapedLife};
-use crate::violation::Violation;
+use crate::violation::{Breach, Violation};
 
 /// What a server finds on its disk when it starts again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,15 +19,26 @@ pub enum Restart {
     Wiped,
 }
 
+/// How a server's start went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Started {
+    /// It runs.
+    Runs,
+    /// Its journal is damaged; it needs an empty disk, and its peers.
+    DiskDamaged(StorageError),
+    /// Its disk was used under another configuration.
+    Refused(RecoverError),
+}
+
 impl<E: ConsistencyEngine> Cluster<E> {
     /// Ends a server's process. What it did not sync is lost, but for a random number of records
     /// that had reached the disk by themselves; requests that it had not answered are
     /// [`RequestState::Lost`]. Nothing if it is down.
     pub fn crash(&mut self, node: NodeId) {
-        let server = self.server(node);
-        let unsynced = server.journal.last().0 - server.journal.durable().0;
-        let kept = self.driver_stream.below(unsynced + 1);
-        self.end_process(node, |server| server.crash(kept));
+        if self.is_running(node) {
+            self.counts.note(Fault::Crash);
+        }
+        self.end_by_crash(node);
     }
 
     /// Ends a server's process right before it carries out the effect after the next `effects`
@@ -34,16 +47,70 @@ impl<E: ConsistencyEngine> Cluster<E> {
         self.server_mut(node).effects_to_live = Some(effects);
     }
 
-    /// Starts a server again; if it runs, it crashes first.
+    /// Starts a server again under the cluster's configuration; if it runs, it crashes first.
     ///
     /// # Errors
-    /// [`Violation`] if the engine cannot go on from its own disk.
+    /// [`Violation`] if the engine cannot go on from its own disk, for whatever reason.
     pub fn restart(&mut self, node: NodeId, disk: Restart) -> Result<(), Violation> {
+        let breach = match self.start_again(node, disk, None)? {
+            Started::Runs => return Ok(()),
+            Started::DiskDamaged(error) => Breach::JournalNotReadable(error),
+            Started::Refused(error) => Breach::NotRecovered(error),
+        };
+        Err(self.violation(node, breach))
+    }
+
+    /// Starts a server again, under a configuration of its own if there is one; if it runs, it
+    /// crashes first. A disk on which a bit was flipped, and a configuration that is not the one
+    /// that the disk was used under, may keep it from starting: then it is down.
+    ///
+    /// # Errors
+    /// [`Violation`] if the engine cannot go on from its own disk without such a reason.
+    pub fn start_again(
+        &mut self,
+        node: NodeId,
+        disk: Restart,
+        own_config: Option<ClusterConfig>,
+    ) -> Result<Started, Violation> {
         self.crash(node);
+        let server = self.server_mut(node);
         if disk == Restart::Wiped {
-            self.server_mut(node).wipe();
+            server.wipe();
         }
-        self.start(node)
+        server.own_config = own_config;
+        if disk == Restart::Wiped {
+            self.counts.note(Fault::WipedDisk);
+        }
+        let server = self.server(node);
+        let config = server.cluster(&self.config);
+        let moved = server.disk_config.as_ref().is_some_and(|before| before != config);
+        let damaged = server.disk_damaged;
+        if server.own_config.is_some() {
+            self.counts.note(Fault::MixedConfiguration);
+        }
+        let Err(violation) = self.start(node) else {
+            return Ok(Started::Runs);
+        };
+        if let (Breach::JournalNotReadable(error), true) = (violation.breach, damaged) {
+            return Ok(Started::DiskDamaged(error));
+        }
+        if let (Breach::NotRecovered(error), true) = (violation.breach, moved) {
+            return Ok(Started::Refused(error));
+        }
+        Err(violation)
+    }
+
+    /// Takes away what would end a server's process before long.
+    pub(crate) fn spare_process(&mut self, node: NodeId) {
+        let server = self.server_mut(node);
+        server.effects_to_live = None;
+        server.sync_fails = false;
+        server.disk_full = false;
+    }
+
+    /// Whether a server has another configuration than the cluster.
+    pub(crate) fn is_configured_apart(&self, node: NodeId) -> bool {
+        self.server(node).own_config.is_some()
     }
 
     /// Whether a server's process runs: it neither crashed nor halted.
@@ -67,6 +134,25 @@ impl<E: ConsistencyEngine> Cluster<E> {
     pub fn resume(&mut self, node: NodeId) {
         self.server_mut(node).paused = false;
         self.schedule_work(node);
+    }
+
+    /// Ends a process as a crash does; what is left on its disk is drawn.
+    pub(crate) fn end_by_crash(&mut self, node: NodeId) {
+        let torn_per_mille = self.config.disk.torn_per_mille;
+        let server = self.server(node);
+        let unsynced = server.journal.last().0 - server.journal.durable().0;
+        let kept = self.driver_stream.below(unsynced + 1);
+        // Without torn writes nothing more is drawn, so that they change no other run.
+        let torn = (torn_per_mille > 0 && self.driver_stream.chance(torn_per_mille))
+            .then(|| usize::try_from(self.driver_stream.below(TORN_BYTES_MAX)).unwrap_or(0));
+        let mut was_torn = false;
+        self.end_process(node, |server| match torn {
+            Some(bytes) => was_torn = server.crash_tearing(kept, bytes),
+            None => server.crash(kept),
+        });
+        if was_torn {
+            self.counts.note(Fault::TornWrite);
+        }
     }
 
     /// Starts a server's process on what its disk holds.
@@ -100,7 +186,8 @@ impl<E: ConsistencyEngine> Cluster<E> {
     pub(crate) fn dies_here(&mut self, node: NodeId) -> bool {
         match &mut self.server_mut(node).effects_to_live {
             Some(0) => {
-                self.crash(node);
+                self.counts.note(Fault::CrashBetweenEffects);
+                self.end_by_crash(node);
                 true
             }
             Some(left) => {
@@ -130,3 +217,6 @@ impl<E: ConsistencyEngine> Cluster<E> {
         tape.lives.push(life);
     }
 }
+
+/// A record in the journal has at least this many bytes before its own.
+const TORN_BYTES_MAX: u64 = 64;

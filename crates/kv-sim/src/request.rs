@@ -56,6 +56,16 @@ impl Request {
         }
     }
 
+    /// When that became so; `None` while there may be an answer yet.
+    #[must_use]
+    pub const fn ended_at(&self) -> Option<Duration> {
+        match &self.state {
+            RequestState::Waiting => None,
+            RequestState::Refused => Some(self.invoked_at),
+            RequestState::Replied { at, .. } | RequestState::Lost { at } => Some(*at),
+        }
+    }
+
     /// Whether nothing more will be heard of it.
     #[must_use]
     pub const fn has_ended(&self) -> bool {

@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use kv_core::{
-    ConsistencyEngine, Effect, Effects, EngineConfig, HaltReason, Input, NodeId, Now, PersistSeq,
-    SeedStream,
+    ClusterConfig, ConsistencyEngine, Effect, Effects, EngineConfig, HaltReason, Input, NodeId,
+    Now, PersistSeq, SeedStream,
 };
 use kv_storage::{MemoryCheckpoint, MemoryJournal, StorageError};
 
-use crate::clock::{Clock, WallOffset};
+use crate::clock::Clock;
 use crate::config::SimConfig;
 use crate::violation::Breach;
 
@@ -32,9 +32,18 @@ pub(crate) struct Server<E: ConsistencyEngine> {
     pub(crate) checkpoint: MemoryCheckpoint,
     pub(crate) sync_asked: PersistSeq,
     pub(crate) disk_held: bool,
+    /// The next sync fails.
+    pub(crate) sync_fails: bool,
+    /// Nothing more can be written.
+    pub(crate) disk_full: bool,
+    /// A bit of the journal was flipped, so that it may rightly be refused.
+    pub(crate) disk_damaged: bool,
+    /// What the server is told at its start in place of the cluster's configuration.
+    pub(crate) own_config: Option<ClusterConfig>,
+    /// The configuration under which the disk was last used.
+    pub(crate) disk_config: Option<ClusterConfig>,
     checkpoint_tried: PersistSeq,
-    clock: Clock,
-    wall_offset: WallOffset,
+    pub(crate) clock: Clock,
     inbox: VecDeque<Input<E::Message>>,
     effects: Effects<E::Message, E::Record>,
 }
@@ -64,9 +73,13 @@ impl<E: ConsistencyEngine> Server<E> {
             checkpoint: MemoryCheckpoint::new(),
             sync_asked: PersistSeq(0),
             disk_held: false,
+            sync_fails: false,
+            disk_full: false,
+            disk_damaged: false,
+            own_config: None,
+            disk_config: None,
             checkpoint_tried: PersistSeq(0),
-            clock: Clock::new(Duration::ZERO, WallOffset::NONE),
-            wall_offset: WallOffset::NONE,
+            clock: Clock::new(),
             inbox: VecDeque::new(),
             effects: Effects::new(),
         }
@@ -78,13 +91,15 @@ impl<E: ConsistencyEngine> Server<E> {
     /// [`Breach`] if the engine cannot go on from its own disk.
     pub(crate) fn start(&mut self, at: Duration, config: &SimConfig) -> Result<(), Breach> {
         self.life += 1;
+        self.journal.recover().map_err(Breach::JournalNotReadable)?;
         let records: Result<Vec<_>, StorageError> = self.journal.records().collect();
         let records = records.map_err(Breach::JournalNotReadable)?;
         let covers = self.checkpoint.covers();
         let tail = records.into_iter().filter(|(seq, _)| *seq > covers);
         let engine = E::recover(self.engine_config(config), self.checkpoint.read(), tail);
         let engine = engine.map_err(Breach::NotRecovered)?;
-        self.clock = Clock::new(at, self.wall_offset);
+        self.clock.start(at);
+        self.disk_config = Some(self.cluster(config).clone());
         self.halted = None;
         self.wake_at = engine.next_deadline().map(|d| self.clock.time_of(d));
         self.sync_asked = self.journal.last();
@@ -101,21 +116,37 @@ impl<E: ConsistencyEngine> Server<E> {
         EngineConfig {
             timing: config.timing,
             limits: config.limits,
-            ..EngineConfig::new(self.node, config.cluster.clone(), seed)
+            ..EngineConfig::new(self.node, self.cluster(config).clone(), seed)
         }
+    }
+
+    /// The configuration of the cluster as this server is told.
+    pub(crate) fn cluster<'a>(&'a self, config: &'a SimConfig) -> &'a ClusterConfig {
+        self.own_config.as_ref().unwrap_or(&config.cluster)
     }
 
     /// Ends the process: all that is not on disk is gone, but for the first `unsynced_kept`
     /// records that were not synced.
     pub(crate) fn crash(&mut self, unsynced_kept: u64) {
+        self.end();
+        self.journal.crash_keeping(unsynced_kept);
+    }
+
+    /// The same, and of the record after those the first bytes are there; true if there is one.
+    pub(crate) fn crash_tearing(&mut self, unsynced_kept: u64, torn_bytes: usize) -> bool {
+        self.end();
+        self.journal.crash_tearing(unsynced_kept, torn_bytes)
+    }
+
+    fn end(&mut self) {
         self.engine = None;
         self.paused = false;
         self.wake_at = None;
         self.work_scheduled = false;
         self.effects_to_live = None;
+        self.sync_fails = false;
         self.inbox.clear();
         self.effects = Effects::new();
-        self.journal.crash_keeping(unsynced_kept);
     }
 
     /// Ends the process and loses its disk.
@@ -123,11 +154,15 @@ impl<E: ConsistencyEngine> Server<E> {
         self.crash(0);
         self.journal = MemoryJournal::new();
         self.checkpoint = MemoryCheckpoint::new();
+        self.disk_damaged = false;
+        self.disk_config = None;
     }
 
-    pub(crate) fn set_wall_offset(&mut self, offset: WallOffset) {
-        self.wall_offset = offset;
-        self.clock.set_wall_offset(offset);
+    /// Changes how the clocks run.
+    pub(crate) fn set_clock(&mut self, change: impl FnOnce(&mut Clock)) {
+        change(&mut self.clock);
+        let deadline = self.engine.as_ref().and_then(E::next_deadline);
+        self.wake_at = deadline.map(|d| self.clock.time_of(d));
     }
 
     pub(crate) fn is_running(&self) -> bool {

@@ -75,6 +75,57 @@ impl MemoryJournal {
         self.durable = kept;
     }
 
+    /// Loses the records that were not synced, but for the first `unsynced` of them; of the one
+    /// after those the first `torn_bytes` bytes are there, fewer than it has. True if one was torn.
+    ///
+    /// [`MemoryJournal::recover`] must come before the next record is appended.
+    pub fn crash_tearing(&mut self, unsynced: u64, torn_bytes: usize) -> bool {
+        let kept = PersistSeq(self.durable.0.saturating_add(unsynced)).min(self.last);
+        let next = self.frames.iter().find(|(seq, _)| *seq == kept.next());
+        let torn = next.map(|(seq, sealed)| {
+            let len = torn_bytes.min(sealed.len().saturating_sub(1));
+            (*seq, sealed.slice(..len))
+        });
+        self.crash_keeping(unsynced);
+        let is_torn = torn.is_some();
+        self.frames.extend(torn);
+        is_torn
+    }
+
+    /// Flips one bit of a record that a later record knows to be on disk, so that the damage can
+    /// be told from a torn tail; `choice` decides which. `None` if there is no such record.
+    pub fn flip_bit(&mut self, choice: u64) -> Option<PersistSeq> {
+        let known = self.known_durable();
+        let places = self.frames.iter().take_while(|(seq, _)| *seq <= known).count();
+        let place = usize::try_from(choice).unwrap_or(usize::MAX).checked_rem(places)?;
+        let (seq, sealed) = self.frames.get_mut(place)?;
+        let mut bytes = sealed.to_vec();
+        let bit = usize::try_from(choice >> 16).unwrap_or(usize::MAX) % (bytes.len() * 8);
+        *bytes.get_mut(bit / 8)? ^= 1 << (bit % 8);
+        *sealed = bytes.into();
+        Some(*seq)
+    }
+
+    /// Looks at every record after a crash and cuts off a torn tail; how many records that cost.
+    ///
+    /// # Errors
+    /// [`StorageError::Damaged`] if a later record knows that the damaged one was on disk: that is
+    /// no torn tail, and nothing is cut.
+    pub fn recover(&mut self) -> Result<usize, StorageError> {
+        let damaged = self.frames.iter().find(|(seq, sealed)| !is_whole(*seq, sealed));
+        let Some(seq) = damaged.map(|(seq, _)| *seq) else {
+            return Ok(0);
+        };
+        if seq <= self.known_durable() {
+            return Err(StorageError::Damaged { seq });
+        }
+        let before = self.frames.len();
+        self.frames.retain(|(other, _)| *other < seq);
+        self.last = PersistSeq(seq.0 - 1);
+        self.durable = self.last;
+        Ok(before - self.frames.len())
+    }
+
     /// Lets go of records up to `covers`, which a checkpoint reflects; records that are not
     /// durable stay.
     pub fn remove_through(&mut self, covers: PersistSeq) {
@@ -127,6 +178,16 @@ impl MemoryJournal {
     pub fn is_empty(&self) -> bool {
         self.frames.is_empty()
     }
+
+    /// The last record that a whole record knows to be on disk.
+    fn known_durable(&self) -> PersistSeq {
+        let frames = self.frames.iter().filter_map(|(_, sealed)| Frame::open(sealed.clone()).ok());
+        frames.map(|frame| frame.durable_through).max().unwrap_or_default()
+    }
+}
+
+fn is_whole(seq: PersistSeq, sealed: &Bytes) -> bool {
+    Frame::open(sealed.clone()).is_ok_and(|frame| frame.seq == seq)
 }
 
 #[cfg(test)]
@@ -188,6 +249,37 @@ mod tests {
     fn a_sync_promises_no_more_than_was_appended() {
         let mut journal = journal(2);
         assert_eq!(journal.sync_through(PersistSeq(9)), PersistSeq(2));
+    }
+
+    #[test]
+    fn a_torn_tail_is_cut() {
+        for torn_bytes in 0..40 {
+            let mut journal = journal(4);
+            journal.sync_through(PersistSeq(2));
+            assert!(journal.crash_tearing(1, torn_bytes));
+            assert_eq!(journal.len(), 4);
+            assert_eq!(journal.recover(), Ok(1));
+            assert_eq!(held(&journal), [10, 20, 30]);
+            assert_eq!(journal.append(PersistSeq(4), &41u64), Ok(()));
+        }
+        let mut journal = journal(2);
+        journal.sync();
+        assert!(!journal.crash_tearing(0, 9), "nothing was under way");
+        assert_eq!(journal.recover(), Ok(0));
+    }
+
+    #[test]
+    fn a_flipped_bit_below_what_is_known_to_be_on_disk_is_damage() {
+        for choice in 0..500 {
+            let mut journal = journal(3);
+            assert_eq!(journal.flip_bit(choice), None, "no record knows of another");
+            journal.sync();
+            journal.append(PersistSeq(4), &40u64).unwrap();
+            let seq = journal.flip_bit(choice << 7).unwrap();
+            assert!(seq <= PersistSeq(3));
+            assert_eq!(journal.recover(), Err(StorageError::Damaged { seq }));
+            assert_eq!(journal.len(), 4);
+        }
     }
 
     #[test]

@@ -1,0 +1,101 @@
+//! The command line of `kv-sim`.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Parser, ValueEnum};
+
+/// Runs an engine in simulated clusters under random faults, and judges what clients saw.
+///
+/// One seed decides a whole run. Exit code 0: every run passed; 1: one did not, or it is undecided.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+pub(crate) struct Args {
+    /// Which engine
+    #[arg(long, value_enum)]
+    pub(crate) engine: Engine,
+
+    /// The seed of one run
+    #[arg(long, default_value_t = 1, conflicts_with = "seeds")]
+    pub(crate) seed: u64,
+
+    /// A sweep of many seeds, both ends included: 1..2000
+    #[arg(long)]
+    pub(crate) seeds: Option<Seeds>,
+
+    /// Print everything that happens in a run
+    #[arg(long, conflicts_with = "seeds")]
+    pub(crate) trace: bool,
+
+    /// The folder for the histories of runs that fail
+    #[arg(long, default_value = ".")]
+    pub(crate) out: PathBuf,
+
+    /// Write the history of a run that passes, too
+    #[arg(long, conflicts_with = "seeds")]
+    pub(crate) history: bool,
+}
+
+impl Args {
+    pub(crate) fn seeds(&self) -> RangeInclusive<u64> {
+        match &self.seeds {
+            Some(Seeds(seeds)) => seeds.clone(),
+            None => self.seed..=self.seed,
+        }
+    }
+}
+
+/// An engine by its word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Engine {
+    /// Leaderless, last writer wins
+    Eventual,
+    /// One order for all servers
+    #[value(alias = "linearizability")]
+    Linearizable,
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Eventual => "eventual",
+            Self::Linearizable => "linearizable",
+        })
+    }
+}
+
+/// Some seeds that follow each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Seeds(RangeInclusive<u64>);
+
+impl FromStr for Seeds {
+    type Err = SeedsError;
+
+    fn from_str(text: &str) -> Result<Self, SeedsError> {
+        let (first, last) = text.split_once("..").ok_or(SeedsError)?;
+        let number = |text: &str| text.trim().parse::<u64>().map_err(|_| SeedsError);
+        let seeds = number(first)?..=number(last.trim_start_matches('='))?;
+        if seeds.is_empty() { Err(SeedsError) } else { Ok(Self(seeds)) }
+    }
+}
+
+/// The text is no range of seeds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("seeds are two numbers, the lesser first: 1..2000")]
+pub(crate) struct SeedsError;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeds_are_a_range_with_both_ends() {
+        assert_eq!("1..3".parse(), Ok(Seeds(1..=3)));
+        assert_eq!("7..=7".parse(), Ok(Seeds(7..=7)));
+        for text in ["", "1", "3..1", "a..b", "1..", "-1..2"] {
+            assert_eq!(text.parse::<Seeds>(), Err(SeedsError), "{text}");
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! What `kv-sim` says on its standard output and standard error.
+
+use std::fmt;
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use kv_sim::{Fault, Report};
+
+/// Writes a line.
+pub(crate) fn say(text: fmt::Arguments<'_>) {
+    // Whoever closed the output does not want it any more.
+    let _ = writeln!(io::stdout().lock(), "{text}");
+}
+
+/// Writes a line about something that is wrong.
+pub(crate) fn complain(text: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// A line that shows how far a sweep is, on a terminal.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Progress {
+    runs: u64,
+    is_shown: bool,
+}
+
+impl Progress {
+    pub(crate) fn new(runs: u64) -> Self {
+        Self { runs, is_shown: runs > 1 && io::stderr().is_terminal() }
+    }
+
+    pub(crate) fn show(&self, done: u64, elapsed: Duration) {
+        if !self.is_shown {
+            return;
+        }
+        let filled = usize::try_from(done * BAR_LEN / self.runs.max(1)).unwrap_or_default();
+        let bar = "#".repeat(filled);
+        let width = usize::try_from(BAR_LEN).unwrap_or_default();
+        let (runs, seconds) = (self.runs, elapsed.as_secs());
+        let mut err = io::stderr().lock();
+        let _ = write!(err, "\r[{bar:<width$}] {done} of {runs}, {seconds} s ");
+        let _ = err.flush();
+    }
+
+    pub(crate) fn clear(&self) {
+        if self.is_shown {
+            let _ = write!(io::stderr().lock(), "\r\x1b[K");
+        }
+    }
+}
+
+/// Writes what happened in all runs together.
+pub(crate) fn summarize(report: &Report, elapsed: Duration) {
+    let per_minute = u128::from(report.steps) * 60_000 / elapsed.as_millis().max(1);
+    say(format_args!("runs that passed     {}", report.runs));
+    say(format_args!(
+        "steps                {}, {}.{} million a minute",
+        report.steps,
+        per_minute / 1_000_000,
+        per_minute / 100_000 % 10
+    ));
+    say(format_args!("virtual time         {} s", report.virtual_time.as_secs()));
+    say(format_args!("real time            {:.1} s", elapsed.as_secs_f64()));
+    say(format_args!(
+        "operations           {} ok, {} fail, {} info",
+        report.ok, report.fail, report.info
+    ));
+    say(format_args!(
+        "slowest heal         {:.1} s of virtual time (seed {})",
+        report.slowest_heal.as_secs_f64(),
+        report.slowest_heal_seed
+    ));
+    say(format_args!("hash of all traces   {:016x}", report.trace_hash));
+    say(format_args!("faults"));
+    for fault in Fault::ALL {
+        say(format_args!("  {fault:<21} {:>9}", report.faults.of(fault)));
+    }
+}
+
+const BAR_LEN: u64 = 40;

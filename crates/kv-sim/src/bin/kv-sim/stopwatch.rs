@@ -1,0 +1,18 @@
+//! Real time, to say how fast the simulator is. Nothing in a run depends on it.
+
+use std::time::{Duration, Instant};
+
+/// Measures from its making on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stopwatch(Instant);
+
+impl Stopwatch {
+    pub(crate) fn start() -> Self {
+        #[expect(clippy::disallowed_methods, reason = "only what is shown depends on it")]
+        Self(Instant::now())
+    }
+
+    pub(crate) fn elapsed(self) -> Duration {
+        self.0.elapsed()
+    }
+}

@@ -1,0 +1,108 @@
+//! Runs of one seed or many.
+
+use std::fmt::Display;
+use std::fs::File;
+use std::io::{self, BufWriter};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+
+use kv_core::ConsistencyEngine;
+use kv_sim::{Declaration, Report, Simulation};
+
+use crate::args::Args;
+use crate::screen::{Progress, complain, say, summarize};
+use crate::stopwatch::Stopwatch;
+
+/// Runs all seeds that were asked for; whether all passed.
+pub(crate) fn run<E: ConsistencyEngine>(
+    args: &Args,
+    declaration: &Declaration,
+) -> io::Result<bool> {
+    say(format_args!("the {} engine {declaration}", E::NAME));
+    let stopwatch = Stopwatch::start();
+    let seeds = args.seeds();
+    let progress = Progress::new(seeds.end() - seeds.start() + 1);
+    let mut total = Report::default();
+    let mut failed = 0;
+    for (done, seed) in (0..).zip(seeds) {
+        progress.show(done, stopwatch.elapsed());
+        match run_one::<E>(args, declaration, seed)? {
+            Some(report) => total.add(&report),
+            None => failed += 1,
+        }
+        if failed == FAILURES_MAX {
+            complain(format_args!("stopped after {failed} failures"));
+            break;
+        }
+    }
+    progress.clear();
+    summarize(&total, stopwatch.elapsed());
+    say(format_args!("runs that failed     {failed}"));
+    Ok(failed == 0)
+}
+
+/// Runs one seed; `None` if it fails, which is said.
+fn run_one<E: ConsistencyEngine>(
+    args: &Args,
+    declaration: &Declaration,
+    seed: u64,
+) -> io::Result<Option<Report>> {
+    let mut simulation = match Simulation::<E>::new(seed, declaration) {
+        Ok(simulation) => simulation,
+        Err(failure) => {
+            complain_of(args, seed, &failure);
+            return Ok(None);
+        }
+    };
+    if args.trace {
+        simulation.keep_trace(TRACE_LINES_MAX);
+    }
+    // An engine whose own assertion fails must not end the sweep.
+    let result = catch_unwind(AssertUnwindSafe(|| simulation.run()));
+    if args.trace {
+        say(format_args!("{:#?}", simulation.plan()));
+        simulation.cluster().trace_lines().for_each(|line| say(format_args!("{line}")));
+    }
+    let report = match result {
+        Ok(Ok(report)) => Some(report),
+        Ok(Err(failure)) => {
+            complain_of(args, seed, &failure);
+            None
+        }
+        Err(_) => {
+            complain_of(args, seed, &"the engine panicked; its message stands above");
+            None
+        }
+    };
+    if report.is_none() || args.history {
+        write_history(args, seed, &simulation)?;
+    }
+    Ok(report)
+}
+
+fn complain_of(args: &Args, seed: u64, failure: &dyn Display) {
+    complain(format_args!("\nseed {seed}: {failure}"));
+    complain(format_args!(
+        "again: cargo run --release -p kv-sim -- --engine {} --seed {seed} --trace",
+        args.engine
+    ));
+}
+
+fn write_history<E: ConsistencyEngine>(
+    args: &Args,
+    seed: u64,
+    simulation: &Simulation<E>,
+) -> io::Result<()> {
+    let history = simulation.history();
+    let path = |ending: &str| -> PathBuf {
+        args.out.join(format!("history-{}-{seed}.{ending}", args.engine))
+    };
+    let (json, edn) = (path("jsonl"), path("edn"));
+    history.write_json_lines(&mut BufWriter::new(File::create(&json)?))?;
+    history.write_edn(&mut BufWriter::new(File::create(&edn)?))?;
+    complain(format_args!("history: {} and {}", json.display(), edn.display()));
+    Ok(())
+}
+
+const FAILURES_MAX: u64 = 10;
+const TRACE_LINES_MAX: usize = 10_000_000;

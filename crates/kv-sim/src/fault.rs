@@ -1,0 +1,220 @@
+//! What can go wrong in a cluster.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+/// A kind of fault that the simulator can inject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Fault {
+    /// A message never arrives.
+    Loss,
+    /// A message arrives twice.
+    Duplication,
+    /// A message overtakes one that was sent before it.
+    Reordering,
+    /// A message takes far longer than the others.
+    SlowMessage,
+    /// Every message on one link takes longer.
+    SlowLink,
+    /// Some servers cannot reach the others, in both directions.
+    Partition,
+    /// One server cannot reach another, which still reaches it.
+    OneWayPartition,
+    /// Two servers cannot reach each other, and both reach a third.
+    PartialPartition,
+    /// A link keeps everything back and later delivers it at once.
+    Clog,
+    /// No sync ends on a disk for a while.
+    HeldSync,
+    /// The last record was half written at a crash.
+    TornWrite,
+    /// A sync fails, and with it the process.
+    FailedSync,
+    /// A disk is full: the next write fails, and with it the process.
+    FullDisk,
+    /// A bit of a record changes on disk; the server does not start again with it.
+    FlippedBit,
+    /// A server starts again with an empty disk.
+    WipedDisk,
+    /// A wall clock is off.
+    ClockSkew,
+    /// A server's clocks run fast or slow.
+    ClockDrift,
+    /// A wall clock jumps, forth and back.
+    ClockJump,
+    /// A wall clock stands still, and then jumps to the right time.
+    ClockFreeze,
+    /// A process ends; what it did not sync is lost.
+    Crash,
+    /// A process ends between two effects of a step.
+    CrashBetweenEffects,
+    /// A process stands still for a while.
+    Pause,
+    /// All servers restart, one after the other.
+    RollingRestart,
+    /// A server starts with another configuration than the others, which must refuse it.
+    MixedConfiguration,
+}
+
+impl Fault {
+    /// Every kind.
+    pub const ALL: [Self; 24] = [
+        Self::Loss,
+        Self::Duplication,
+        Self::Reordering,
+        Self::SlowMessage,
+        Self::SlowLink,
+        Self::Partition,
+        Self::OneWayPartition,
+        Self::PartialPartition,
+        Self::Clog,
+        Self::HeldSync,
+        Self::TornWrite,
+        Self::FailedSync,
+        Self::FullDisk,
+        Self::FlippedBit,
+        Self::WipedDisk,
+        Self::ClockSkew,
+        Self::ClockDrift,
+        Self::ClockJump,
+        Self::ClockFreeze,
+        Self::Crash,
+        Self::CrashBetweenEffects,
+        Self::Pause,
+        Self::RollingRestart,
+        Self::MixedConfiguration,
+    ];
+
+    /// The kind in a few words, as a sweep's summary shows it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Loss => "loss",
+            Self::Duplication => "duplication",
+            Self::Reordering => "reordering",
+            Self::SlowMessage => "slow message",
+            Self::SlowLink => "slow link",
+            Self::Partition => "partition",
+            Self::OneWayPartition => "one-way partition",
+            Self::PartialPartition => "partial partition",
+            Self::Clog => "clogged link",
+            Self::HeldSync => "held sync",
+            Self::TornWrite => "torn write",
+            Self::FailedSync => "failed sync",
+            Self::FullDisk => "full disk",
+            Self::FlippedBit => "flipped bit",
+            Self::WipedDisk => "wiped disk",
+            Self::ClockSkew => "clock skew",
+            Self::ClockDrift => "clock drift",
+            Self::ClockJump => "clock jump",
+            Self::ClockFreeze => "frozen clock",
+            Self::Crash => "crash",
+            Self::CrashBetweenEffects => "crash between effects",
+            Self::Pause => "pause",
+            Self::RollingRestart => "rolling restart",
+            Self::MixedConfiguration => "mixed configuration",
+        }
+    }
+
+    /// Whether the fault ends a process or touches what it has on disk.
+    #[must_use]
+    pub const fn ends_processes(self) -> bool {
+        match self {
+            Self::TornWrite
+            | Self::FailedSync
+            | Self::FullDisk
+            | Self::FlippedBit
+            | Self::WipedDisk
+            | Self::Crash
+            | Self::CrashBetweenEffects
+            | Self::RollingRestart
+            | Self::MixedConfiguration => true,
+            Self::Loss
+            | Self::Duplication
+            | Self::Reordering
+            | Self::SlowMessage
+            | Self::SlowLink
+            | Self::Partition
+            | Self::OneWayPartition
+            | Self::PartialPartition
+            | Self::Clog
+            | Self::HeldSync
+            | Self::ClockSkew
+            | Self::ClockDrift
+            | Self::ClockJump
+            | Self::ClockFreeze
+            | Self::Pause => false,
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// How often each kind of fault came to pass.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FaultCounts {
+    counts: BTreeMap<Fault, u64>,
+}
+
+impl FaultCounts {
+    /// How often this kind did.
+    #[must_use]
+    pub fn of(&self, fault: Fault) -> u64 {
+        self.counts.get(&fault).copied().unwrap_or_default()
+    }
+
+    /// The kinds that did.
+    #[must_use]
+    pub fn kinds(&self) -> BTreeSet<Fault> {
+        self.counts.keys().copied().collect()
+    }
+
+    /// Adds the counts of another run.
+    pub fn add(&mut self, other: &Self) {
+        for (fault, count) in &other.counts {
+            *self.counts.entry(*fault).or_default() += count;
+        }
+    }
+
+    pub(crate) fn note(&mut self, fault: Fault) {
+        *self.counts.entry(fault).or_default() += 1;
+    }
+}
+
+/// `loss 12, crash 3`
+impl fmt::Display for FaultCounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, (fault, count)) in self.counts.iter().enumerate() {
+            let comma = if place == 0 { "" } else { ", " };
+            write!(f, "{comma}{fault} {count}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_is_listed_once_under_a_name_of_its_own() {
+        let names: BTreeSet<&str> = Fault::ALL.iter().map(|fault| fault.name()).collect();
+        assert_eq!(names.len(), Fault::ALL.len());
+        assert!(Fault::ALL.is_sorted(), "in the order of their declaration");
+    }
+
+    #[test]
+    fn counts_add_up_and_read_well() {
+        let mut counts = FaultCounts::default();
+        counts.note(Fault::Crash);
+        counts.note(Fault::Loss);
+        let mut sum = counts.clone();
+        sum.add(&counts);
+        assert_eq!(sum.to_string(), "loss 2, crash 2");
+        assert_eq!((sum.of(Fault::Crash), sum.of(Fault::Pause)), (2, 0));
+    }
+}

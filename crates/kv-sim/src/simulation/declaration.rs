@@ -1,0 +1,105 @@
+//! What an engine says that it can bear.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use kv_core::NodeId;
+
+use crate::client::OperationKind;
+use crate::fault::Fault;
+
+/// What an engine survives today and how it is judged; the simulator asks no more of it, and
+/// prints it with every sweep, so that what is left out is seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Declaration {
+    /// The kinds of fault that the engine survives. A [`Fault::FlippedBit`] is injected only if
+    /// [`Fault::WipedDisk`] is here too: that is its remedy.
+    pub survives: BTreeSet<Fault>,
+    /// The servers whose processes and disks must be left alone.
+    pub spares: BTreeSet<NodeId>,
+    /// What clients may ask of it.
+    pub operations: Vec<OperationKind>,
+    /// Whether a request may bring its own W and R.
+    pub request_quorums: bool,
+    /// What its histories must satisfy.
+    pub oracle: Oracle,
+}
+
+/// How the runs of an engine are judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Oracle {
+    /// Every history is linearizable, and after healing all servers come to hold the same by
+    /// themselves.
+    Linearizability,
+    /// After healing, reads from all servers bring these to hold the same, and show of each key
+    /// the newest acknowledged write or a newer one. A write counts as acknowledged for good
+    /// unless W servers or more have lost their disks since it began.
+    LastWriterWins,
+}
+
+impl Declaration {
+    /// An engine that survives all that the simulator can do.
+    #[must_use]
+    pub fn all(oracle: Oracle, operations: &[OperationKind]) -> Self {
+        Self {
+            survives: Fault::ALL.into(),
+            spares: BTreeSet::new(),
+            operations: operations.to_vec(),
+            request_quorums: false,
+            oracle,
+        }
+    }
+
+    /// The same without some kinds of fault.
+    #[must_use]
+    pub fn but_not(mut self, faults: &[Fault]) -> Self {
+        self.survives.retain(|fault| !faults.contains(fault));
+        self
+    }
+
+    /// The same with a server whose process and disk are left alone.
+    #[must_use]
+    pub fn sparing(mut self, node: NodeId) -> Self {
+        self.spares.insert(node);
+        self
+    }
+
+    /// The kinds of fault that the engine does not survive.
+    pub fn left_out(&self) -> impl Iterator<Item = Fault> + '_ {
+        Fault::ALL.into_iter().filter(|fault| !self.survives.contains(fault))
+    }
+}
+
+/// `survives loss, crash; not wiped disk; processes and disks of server 1 are left alone`
+impl fmt::Display for Declaration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |faults: &mut dyn Iterator<Item = Fault>| {
+            let names: Vec<&str> = faults.map(Fault::name).collect();
+            if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
+        };
+        write!(f, "survives {}", list(&mut self.survives.iter().copied()))?;
+        write!(f, "; left out: {}", list(&mut self.left_out()))?;
+        for node in &self.spares {
+            write!(f, "; the process and disk of server {node} are left alone")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_out_is_said() {
+        let declaration = Declaration::all(Oracle::Linearizability, &[OperationKind::Get])
+            .but_not(&[Fault::WipedDisk])
+            .sparing(NodeId::FIRST);
+        let text = declaration.to_string();
+        assert!(text.starts_with("survives loss, duplication"), "{text}");
+        assert!(
+            text.ends_with("left out: wiped disk; the process and disk of server 1 are left alone"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,91 @@
+//! Why a run does not pass.
+
+use std::time::Duration;
+
+use kv_core::{ClusterConfigError, HaltReason, Key, NodeId, Outcome, RequestId, Version};
+
+use crate::fault::FaultCounts;
+use crate::linearizability::{Counterexample, HistoryError};
+use crate::violation::Violation;
+
+/// Why a run of a simulation does not pass.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SimulationFailure {
+    /// The engine broke its contract.
+    #[error("{0}")]
+    Contract(#[from] Violation),
+    /// An engine halted though nothing was damaged.
+    #[error("server {node} halted: {reason}")]
+    Halted {
+        /// Which server.
+        node: NodeId,
+        /// Its reason.
+        reason: HaltReason,
+    },
+    /// After all faults had ended, a server did not serve.
+    #[error(
+        "server {node} did no write within {bound:?} after all faults had ended; last: {last:?}"
+    )]
+    NeverServes {
+        /// Which server.
+        node: NodeId,
+        /// How long it was given, in virtual time.
+        bound: Duration,
+        /// Its last answer.
+        last: Option<Outcome>,
+    },
+    /// After all faults had ended, a read got no answer.
+    #[error("server {node} did not read {key:?} after all faults had ended")]
+    NeverReads {
+        /// Which server.
+        node: NodeId,
+        /// Which key.
+        key: Key,
+    },
+    /// After all faults had ended, the servers still held different things.
+    #[error("the servers still differ {bound:?} after all faults had ended")]
+    NotConverged {
+        /// How long they were given, in virtual time.
+        bound: Duration,
+    },
+    /// The history is not linearizable.
+    #[error("the history is not linearizable: no order explains these calls\n{0}")]
+    NotLinearizable(Counterexample),
+    /// The checker's budget was used up.
+    #[error("undecided whether the history is linearizable, at key {key:?}")]
+    Undecided {
+        /// The least key of the part that was looked at.
+        key: Key,
+    },
+    /// The history cannot be judged: a defect of the simulator.
+    #[error("{0}")]
+    History(#[from] HistoryError),
+    /// An acknowledged write is gone.
+    #[error(
+        "write {id} of {key:?} was acknowledged as {acknowledged}, but a read from all servers \
+         through server {node} shows {found:?}"
+    )]
+    WriteLost {
+        /// The write.
+        id: RequestId,
+        /// Its key.
+        key: Key,
+        /// Its version.
+        acknowledged: Version,
+        /// Who was asked.
+        node: NodeId,
+        /// What was shown.
+        found: Option<Version>,
+    },
+    /// So little happened that the run shows nothing.
+    #[error("the run shows too little: {acknowledged} operations acknowledged, faults: {faults}")]
+    TooLittle {
+        /// How many operations were acknowledged.
+        acknowledged: u64,
+        /// What went wrong.
+        faults: FaultCounts,
+    },
+    /// No cluster can be made of the plan: a defect of the simulator.
+    #[error("{0}")]
+    Config(#[from] ClusterConfigError),
+}

@@ -1,0 +1,117 @@
+//! Whether what clients saw is what the engine promises.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use kv_core::{
+    Answer, Command, CommandResult, ConsistencyEngine, Done, Key, Level, NodeId, Operation,
+    Outcome, RequestId, Version,
+};
+
+use super::failure::SimulationFailure;
+use crate::cluster::Cluster;
+use crate::history::{History, Process};
+use crate::linearizability::{Budget, Verdict, linearizability};
+use crate::request::Request;
+
+/// Judges all calls of a run that asked for no weaker level.
+pub(super) fn judge_linearizability<E: ConsistencyEngine>(
+    cluster: &Cluster<E>,
+) -> Result<(), SimulationFailure> {
+    let strict = cluster.requests().filter(|(_, r)| r.options.level != Some(Level::Sequential));
+    let history = History::of_requests(strict.map(|(id, request)| (Process(id.0), request)));
+    match linearizability(&history, Budget::default())? {
+        Verdict::Linearizable => Ok(()),
+        Verdict::NotLinearizable(smallest) => Err(SimulationFailure::NotLinearizable(smallest)),
+        Verdict::Undecided { key } => Err(SimulationFailure::Undecided { key }),
+    }
+}
+
+/// Judges the reads `finals`, which asked all servers after all others had ended: each shows the
+/// newest write of its key that was acknowledged for good, or a newer one.
+pub(super) fn judge_last_writes<E: ConsistencyEngine>(
+    cluster: &Cluster<E>,
+    finals: &[RequestId],
+    wipes: &[(Duration, NodeId)],
+) -> Result<(), SimulationFailure> {
+    for read in finals.iter().filter_map(|id| cluster.request(*id)) {
+        let Some((key, _)) = command(read) else {
+            continue;
+        };
+        let lasting = cluster.requests().filter(|(_, write)| {
+            command(write).is_some_and(|(other, is_write)| other == key && is_write)
+                && is_for_good(cluster, write, wipes)
+        });
+        let newest = lasting.filter_map(|(id, write)| Some((done(write)?.version?, id))).max();
+        let Some((acknowledged, id)) = newest else {
+            continue;
+        };
+        let found = shown(read);
+        let fits = match found {
+            Some(found) => found >= acknowledged,
+            None => cluster.requests().any(|(_, other)| may_hide(other, key, acknowledged)),
+        };
+        if !fits {
+            let (key, node) = (key.clone(), read.node);
+            return Err(SimulationFailure::WriteLost { id, key, acknowledged, node, found });
+        }
+    }
+    Ok(())
+}
+
+/// Whether a done write is on a disk still: fewer servers have lost theirs since it began than
+/// acknowledged it.
+fn is_for_good<E: ConsistencyEngine>(
+    cluster: &Cluster<E>,
+    write: &Request,
+    wipes: &[(Duration, NodeId)],
+) -> bool {
+    let since = wipes.iter().filter(|(at, _)| *at >= write.invoked_at);
+    let lost: BTreeSet<NodeId> = since.map(|(_, node)| *node).collect();
+    let asked = write.options.write_quorum;
+    let needed = match asked.map(|quorum| quorum.resolve(cluster.config().cluster.nodes())) {
+        None => cluster.config().cluster.write_quorum(),
+        Some(Ok(needed)) => needed,
+        Some(Err(_)) => return false,
+    };
+    lost.len() < usize::from(needed)
+}
+
+/// Whether a request is a delete that can be at least this new.
+fn may_hide(request: &Request, key: &Key, newest: Version) -> bool {
+    let Operation::Batch(batch) = &request.op else {
+        return false;
+    };
+    let deletes = |command: &Command| matches!(command, Command::Delete { key: k } if k == key);
+    let version = done(request).and_then(|done| done.version);
+    let tried = !matches!(request.outcome(), Some(Outcome::NotDone(_)));
+    tried && batch.commands().iter().any(deletes) && version.is_none_or(|version| version >= newest)
+}
+
+/// The key of a request of one command, and whether it writes.
+fn command(request: &Request) -> Option<(&Key, bool)> {
+    match &request.op {
+        Operation::Batch(batch) => {
+            let command = batch.single()?;
+            Some((command.key(), !matches!(command, Command::Get { .. })))
+        }
+        Operation::Scan(_) | Operation::Dump(_) => None,
+    }
+}
+
+fn shown(read: &Request) -> Option<Version> {
+    let Answer::Results(results) = &done(read)?.answer else {
+        return None;
+    };
+    match results.as_slice() {
+        [CommandResult::Value(Some(found))] => Some(found.version),
+        _ => None,
+    }
+}
+
+fn done(request: &Request) -> Option<&Done> {
+    match request.outcome() {
+        Some(Outcome::Done(done)) => Some(done),
+        Some(Outcome::NotDone(_) | Outcome::Unknown(_)) | None => None,
+    }
+}

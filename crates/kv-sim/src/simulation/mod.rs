@@ -1,0 +1,268 @@
+//! Whole runs: a seed makes a cluster, clients and faults; then all faults end, and the cluster
+//! must serve and come to rest; then what the clients saw is judged.
+
+mod chaos;
+mod declaration;
+mod failure;
+mod judgement;
+mod plan;
+mod report;
+
+pub use declaration::{Declaration, Oracle};
+pub use failure::SimulationFailure;
+pub use plan::Plan;
+pub use report::Report;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use kv_core::{
+    ConsistencyEngine, Key, NodeId, Operation, Outcome, Quorum, RequestId, RequestOptions,
+    SeedStream, Value,
+};
+
+use crate::client::Clients;
+use crate::cluster::Cluster;
+use crate::config::NetworkConfig;
+use crate::history::History;
+use crate::request::RequestState;
+use chaos::Chaos;
+use plan::{ACKNOWLEDGED_MIN, KINDS_MIN};
+
+/// One run of an engine in two phases: chaos, in which only safety is asked, and then peace, in
+/// which the cluster must serve again and come to hold the same everywhere.
+#[derive(Debug)]
+pub struct Simulation<E: ConsistencyEngine> {
+    declaration: Declaration,
+    plan: Plan,
+    cluster: Cluster<E>,
+    clients: Clients,
+    chaos: Chaos,
+    stream: SeedStream,
+    finals: Vec<RequestId>,
+}
+
+impl<E: ConsistencyEngine> Simulation<E> {
+    /// The run of a seed, at its beginning.
+    ///
+    /// # Errors
+    /// [`SimulationFailure`] if an engine does not start on an empty disk.
+    pub fn new(seed: u64, declaration: &Declaration) -> Result<Self, SimulationFailure> {
+        let plan = Plan::of(seed, declaration)?;
+        Self::with_plan(plan, declaration)
+    }
+
+    /// The run of a plan of one's own, at its beginning.
+    ///
+    /// # Errors
+    /// [`SimulationFailure`] if an engine does not start on an empty disk.
+    pub fn with_plan(plan: Plan, declaration: &Declaration) -> Result<Self, SimulationFailure> {
+        let mut stream = SeedStream::new(plan.cluster.seed ^ RUN);
+        let cluster = Cluster::new(plan.cluster.clone())?;
+        let clients = Clients::new(stream.next_u64(), plan.clients.clone());
+        let chaos = Chaos::new(stream.next_u64(), &plan, declaration);
+        let declaration = declaration.clone();
+        Ok(Self { declaration, plan, cluster, clients, chaos, stream, finals: Vec::new() })
+    }
+
+    /// Runs both phases and judges.
+    ///
+    /// # Errors
+    /// [`SimulationFailure`] if the engine, or the run itself, does not pass.
+    pub fn run(&mut self) -> Result<Report, SimulationFailure> {
+        self.disturb()?;
+        self.chaos.end_all(&mut self.cluster)?;
+        self.cluster.heal_network(NetworkConfig::default());
+        let healed_at = self.cluster.now();
+        self.serve()?;
+        self.close()?;
+        self.converge()?;
+        let slowest_heal = self.cluster.now() - healed_at;
+        self.read_all()?;
+        self.judge()?;
+        self.report(slowest_heal)
+    }
+
+    /// What the seed made of the run.
+    #[must_use]
+    pub const fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The cluster as it is.
+    #[must_use]
+    pub const fn cluster(&self) -> &Cluster<E> {
+        &self.cluster
+    }
+
+    /// What clients saw so far.
+    #[must_use]
+    pub fn history(&self) -> History {
+        History::of_clients(&self.cluster, &self.clients)
+    }
+
+    /// Keeps the last lines of the trace from here on.
+    pub fn keep_trace(&mut self, lines_max: usize) {
+        self.cluster.keep_trace(lines_max);
+    }
+
+    fn disturb(&mut self) -> Result<(), SimulationFailure> {
+        for moment in 0_u64.. {
+            let enough = self.clients.acknowledged() >= self.plan.acknowledged_min
+                && self.cluster.faults().kinds().len() >= KINDS_MIN
+                && moment > MOMENTS_MIN;
+            if enough || self.cluster.now() > DISTURBED_MAX {
+                return Ok(());
+            }
+            self.clients.act(&mut self.cluster, false);
+            self.chaos.act(&mut self.cluster)?;
+            let time = Duration::from_micros(self.stream.below(MOMENT_MICROS_MAX));
+            self.cluster.run_for(time)?;
+            if let Some((node, reason)) = self.cluster.halted().next() {
+                return Err(SimulationFailure::Halted { node, reason });
+            }
+        }
+        Ok(())
+    }
+
+    /// Every server must do a write.
+    fn serve(&mut self) -> Result<(), SimulationFailure> {
+        let give_up = self.cluster.now() + HEALED_WITHIN;
+        let nodes: Vec<NodeId> = self.cluster.nodes().collect();
+        for node in nodes {
+            let key = crate::workload::key(HEALED_KEY);
+            let value = Value::new(format!("by {node}")).unwrap_or_default();
+            let put = Operation::put(key, value);
+            loop {
+                let last = self.cluster.execute(node, put.clone())?;
+                if matches!(last, Some(Outcome::Done(_))) {
+                    break;
+                }
+                if self.cluster.now() > give_up {
+                    let bound = HEALED_WITHIN;
+                    return Err(SimulationFailure::NeverServes { node, bound, last });
+                }
+                self.clients.act(&mut self.cluster, true);
+                self.cluster.run_for(Duration::from_millis(50))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets every client get its last answer.
+    fn close(&mut self) -> Result<(), SimulationFailure> {
+        let give_up = self.cluster.now() + HEALED_WITHIN;
+        while !self.clients.all_idle() && self.cluster.now() < give_up {
+            self.clients.act(&mut self.cluster, true);
+            self.cluster.run_for(Duration::from_millis(20))?;
+        }
+        Ok(())
+    }
+
+    /// Waits until all servers hold the same; where nothing but reads brings that about, reads.
+    fn converge(&mut self) -> Result<(), SimulationFailure> {
+        let give_up = self.cluster.now() + HEALED_WITHIN;
+        loop {
+            let fingerprints: BTreeSet<u64> = self.cluster.fingerprints().into_values().collect();
+            if fingerprints.len() == 1 {
+                return Ok(());
+            }
+            if self.cluster.now() > give_up {
+                return Err(SimulationFailure::NotConverged { bound: HEALED_WITHIN });
+            }
+            if self.declaration.oracle == Oracle::LastWriterWins {
+                self.read_all()?;
+            }
+            self.cluster.run_for(Duration::from_millis(100))?;
+        }
+    }
+
+    /// Reads every key at every server, from all servers where a read may say so.
+    fn read_all(&mut self) -> Result<(), SimulationFailure> {
+        let keys = self.clients.keys().into_iter().chain([crate::workload::key(HEALED_KEY)]);
+        let nodes: Vec<NodeId> = self.cluster.nodes().collect();
+        let read_quorum = match self.declaration.oracle {
+            Oracle::Linearizability => None,
+            Oracle::LastWriterWins => Some(Quorum::All),
+        };
+        let options = RequestOptions { read_quorum, ..RequestOptions::default() };
+        let reads: Vec<(NodeId, Key, RequestId)> = keys
+            .flat_map(|key| nodes.iter().map(move |node| (*node, key.clone())))
+            .map(|(node, key)| {
+                let get = Operation::get(key.clone());
+                (node, key, self.cluster.submit(node, get, options.clone()))
+            })
+            .collect();
+        let ids: Vec<RequestId> = reads.iter().map(|(_, _, id)| *id).collect();
+        let bound = options.timeout + Duration::from_secs(1);
+        let mut left = ids.as_slice();
+        self.cluster.run_until(bound, |cluster| {
+            while let [first, rest @ ..] = left
+                && cluster.request(*first).is_none_or(crate::Request::has_ended)
+            {
+                left = rest;
+            }
+            left.is_empty()
+        })?;
+        for (node, key, id) in reads {
+            if !matches!(self.cluster.outcome(id), Some(Outcome::Done(_))) {
+                return Err(SimulationFailure::NeverReads { node, key });
+            }
+        }
+        self.finals = ids;
+        Ok(())
+    }
+
+    fn judge(&self) -> Result<(), SimulationFailure> {
+        match self.declaration.oracle {
+            Oracle::Linearizability => judgement::judge_linearizability(&self.cluster),
+            Oracle::LastWriterWins => {
+                judgement::judge_last_writes(&self.cluster, &self.finals, &self.chaos.wipes)
+            }
+        }
+    }
+
+    fn report(&self, slowest_heal: Duration) -> Result<Report, SimulationFailure> {
+        let faults = self.cluster.faults();
+        let acknowledged = self.clients.acknowledged();
+        if acknowledged < ACKNOWLEDGED_MIN || faults.kinds().len() < KINDS_MIN {
+            return Err(SimulationFailure::TooLittle { acknowledged, faults });
+        }
+        let mut report = Report {
+            runs: 1,
+            steps: self.cluster.steps(),
+            virtual_time: self.cluster.now(),
+            faults,
+            slowest_heal,
+            slowest_heal_seed: self.plan.cluster.seed,
+            trace_hash: self.cluster.trace_hash(),
+            ..Report::default()
+        };
+        for (_, request) in self.cluster.requests() {
+            match &request.state {
+                RequestState::Replied { outcome: Outcome::Done(_), .. } => report.ok += 1,
+                RequestState::Replied { outcome: Outcome::NotDone(_), .. }
+                | RequestState::Refused => report.fail += 1,
+                RequestState::Replied { outcome: Outcome::Unknown(_), .. }
+                | RequestState::Waiting
+                | RequestState::Lost { .. } => report.info += 1,
+            }
+        }
+        Ok(report)
+    }
+}
+
+/// Virtual time for the cluster to serve, and again to come to rest, once all faults have ended.
+const HEALED_WITHIN: Duration = Duration::from_secs(60);
+
+/// The first phase ends after so much virtual time, whatever was acknowledged.
+const DISTURBED_MAX: Duration = Duration::from_secs(900);
+
+/// The first phase has more moments than this.
+const MOMENTS_MIN: u64 = 300;
+const MOMENT_MICROS_MAX: u64 = 10_000;
+
+/// The key that is written once all faults have ended.
+const HEALED_KEY: &str = "healed";
+
+const RUN: u64 = 0x0072_756e;

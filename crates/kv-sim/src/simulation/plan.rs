@@ -1,0 +1,230 @@
+//! What a seed makes of a run: the cluster, the clients, and a random subset of the faults
+//! (swarm testing; Groce et al., *Swarm Testing*, 2012).
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use kv_core::{ClusterConfigError, Limits, SeedStream};
+
+use super::declaration::Declaration;
+use crate::client::{ClientConfig, OperationKind};
+use crate::config::{DiskConfig, NetworkConfig, SimConfig};
+use crate::fault::Fault;
+use crate::workload::pick;
+
+/// Everything that a seed decides before a run begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The cluster, with its network and disks as they are in the first phase.
+    pub cluster: SimConfig,
+    /// What clients do.
+    pub clients: ClientConfig,
+    /// The kinds of fault that come to pass.
+    pub faults: BTreeSet<Fault>,
+    /// How many faults may be under way at a time.
+    pub faults_at_once: usize,
+    /// The longest time for which a fault lasts.
+    pub fault_lasts_max: Duration,
+    /// How many of 1,000 moments begin a fault; clients act at each moment.
+    pub fault_per_mille: u64,
+    /// The first phase ends once so many operations were acknowledged, at the earliest.
+    pub acknowledged_min: u64,
+}
+
+impl Plan {
+    /// The plan of a seed for an engine.
+    ///
+    /// # Errors
+    /// [`ClusterConfigError`] never, as far as is known.
+    pub fn of(seed: u64, declaration: &Declaration) -> Result<Self, ClusterConfigError> {
+        let mut stream = SeedStream::new(seed ^ PLAN);
+        let nodes = *pick(&mut stream, &[1, 2, 3, 3, 3, 3, 4, 5, 5, 7]).unwrap_or(&3);
+        let (write, read) = quorums(&mut stream, nodes);
+        let faults = faults(&mut stream, declaration, nodes);
+        let mut cluster = SimConfig::new(nodes, write, read, seed)?
+            .with_network(network(&mut stream, &faults))
+            .with_disk(disk(&mut stream, &faults));
+        cluster.processing = Duration::ZERO..=Duration::from_micros(stream.below(3_000));
+        if stream.chance(300) {
+            cluster.limits = narrow_limits(&mut stream);
+        }
+        Ok(Self {
+            cluster,
+            clients: clients(&mut stream, declaration),
+            faults,
+            faults_at_once: usize::try_from(1 + stream.below(3)).unwrap_or(1),
+            fault_lasts_max: Duration::from_millis(
+                *pick(&mut stream, &[200, 1_000, 4_000]).unwrap_or(&1_000),
+            ),
+            fault_per_mille: *pick(&mut stream, &[10, 30, 80]).unwrap_or(&30),
+            acknowledged_min: ACKNOWLEDGED_MIN + stream.below(300),
+        })
+    }
+
+    /// W + R > N: every read quorum meets every write quorum.
+    #[must_use]
+    pub fn quorums_meet(&self) -> bool {
+        let cluster = &self.cluster.cluster;
+        cluster.write_quorum() + cluster.read_quorum() > cluster.nodes()
+    }
+}
+
+/// Half of all clusters have majorities, the others any quorums at all.
+fn quorums(stream: &mut SeedStream, nodes: u16) -> (u16, u16) {
+    let mut up_to = |max: u16| {
+        let drawn = 1 + stream.below(u64::from(max));
+        u16::try_from(drawn).unwrap_or(max)
+    };
+    let any = (up_to(nodes), up_to(nodes));
+    if up_to(2) == 1 { (nodes / 2 + 1, nodes / 2 + 1) } else { any }
+}
+
+/// A random half of the faults that can come to pass, and at least [`KINDS_MIN`] of those that are
+/// bound to.
+fn faults(stream: &mut SeedStream, declaration: &Declaration, nodes: u16) -> BTreeSet<Fault> {
+    let spares_all = nodes == 1 && !declaration.spares.is_empty();
+    let can_be = |fault: &Fault| match fault {
+        Fault::Loss
+        | Fault::Duplication
+        | Fault::Reordering
+        | Fault::SlowMessage
+        | Fault::SlowLink
+        | Fault::Partition
+        | Fault::OneWayPartition
+        | Fault::Clog => nodes > 1,
+        Fault::PartialPartition => nodes > 2,
+        Fault::FlippedBit => !spares_all && declaration.survives.contains(&Fault::WipedDisk),
+        Fault::HeldSync
+        | Fault::ClockSkew
+        | Fault::ClockDrift
+        | Fault::ClockJump
+        | Fault::ClockFreeze
+        | Fault::Pause => true,
+        Fault::TornWrite
+        | Fault::FailedSync
+        | Fault::FullDisk
+        | Fault::WipedDisk
+        | Fault::Crash
+        | Fault::CrashBetweenEffects
+        | Fault::RollingRestart
+        | Fault::MixedConfiguration => !spares_all,
+    };
+    let possible = declaration.survives.iter().copied().filter(can_be);
+    let mut left: Vec<Fault> = possible.collect();
+    let mut chosen: BTreeSet<Fault> = left.iter().copied().filter(|_| stream.chance(500)).collect();
+    // A torn write needs a crash, a flipped bit the remedy of a wiped disk.
+    if chosen.contains(&Fault::TornWrite) && declaration.survives.contains(&Fault::Crash) {
+        chosen.insert(Fault::Crash);
+    }
+    if chosen.contains(&Fault::FlippedBit) {
+        chosen.insert(Fault::WipedDisk);
+    }
+    left.retain(|fault| !chosen.contains(fault) && !is_by_chance(*fault));
+    while chosen.iter().filter(|fault| !is_by_chance(**fault)).count() < KINDS_MIN {
+        let Some(fault) = pick(stream, &left).copied() else {
+            break;
+        };
+        left.retain(|other| *other != fault);
+        chosen.insert(fault);
+    }
+    chosen
+}
+
+/// Whether the fault may be chosen and yet never come to pass in a short run.
+const fn is_by_chance(fault: Fault) -> bool {
+    matches!(
+        fault,
+        Fault::TornWrite
+            | Fault::FailedSync
+            | Fault::FullDisk
+            | Fault::FlippedBit
+            | Fault::CrashBetweenEffects
+            | Fault::Clog
+            | Fault::SlowLink
+            | Fault::MixedConfiguration
+    )
+}
+
+fn network(stream: &mut SeedStream, faults: &BTreeSet<Fault>) -> NetworkConfig {
+    let mut rate = |fault, max| if faults.contains(&fault) { 1 + stream.below(max) } else { 0 };
+    let loss_per_mille = rate(Fault::Loss, 200);
+    let duplicate_per_mille = rate(Fault::Duplication, 200);
+    let reorder_per_mille = rate(Fault::Reordering, 300);
+    let slow_per_mille = rate(Fault::SlowMessage, 50);
+    let delay_max = *pick(stream, &[1, 5, 50]).unwrap_or(&5);
+    NetworkConfig {
+        delay: Duration::from_micros(50)..=Duration::from_millis(delay_max),
+        loss_per_mille,
+        duplicate_per_mille,
+        reorder_per_mille,
+        slow_per_mille,
+        slow_delay: Duration::from_millis(100)..=Duration::from_millis(3_000),
+        hint_delay: Duration::ZERO..=Duration::from_millis(100),
+    }
+}
+
+fn disk(stream: &mut SeedStream, faults: &BTreeSet<Fault>) -> DiskConfig {
+    let sync_max = *pick(stream, &[0, 1, 20]).unwrap_or(&1);
+    let checkpoint_every = *pick(stream, &[None, Some(7), Some(50)]).unwrap_or(&None);
+    let torn_per_mille = if faults.contains(&Fault::TornWrite) { 700 } else { 0 };
+    DiskConfig {
+        sync_delay: Duration::ZERO..=Duration::from_millis(sync_max),
+        checkpoint_every,
+        torn_per_mille,
+    }
+}
+
+fn narrow_limits(stream: &mut SeedStream) -> Limits {
+    Limits {
+        window_entries_max: usize::try_from(2 + stream.below(8)).unwrap_or(2),
+        message_bytes_max: 300,
+        hold_back_entries_max: usize::try_from(2 + stream.below(8)).unwrap_or(2),
+        log_bytes_max: 600,
+        ..Limits::default()
+    }
+}
+
+fn clients(stream: &mut SeedStream, declaration: &Declaration) -> ClientConfig {
+    let mut operations = Vec::new();
+    for &kind in &declaration.operations {
+        let share = match kind {
+            OperationKind::Put => 6,
+            OperationKind::Get => 7,
+            OperationKind::Delete => 2,
+            OperationKind::Increment
+            | OperationKind::Append
+            | OperationKind::ConditionalPut
+            | OperationKind::Transaction
+            | OperationKind::Scan
+            | OperationKind::Dump => {
+                if stream.chance(400) {
+                    1 + stream.below(2)
+                } else {
+                    0
+                }
+            }
+        };
+        operations.extend((0..share).map(|_| kind));
+    }
+    ClientConfig {
+        clients: 2 + stream.below(6),
+        keys: *pick(stream, &[1, 2, 4, 30]).unwrap_or(&4),
+        operations,
+        value_bytes_max: *pick(stream, &[1, 1, 200]).unwrap_or(&1),
+        timeout: Duration::from_millis(100)..=Duration::from_millis(500 + stream.below(4_000)),
+        think: Duration::ZERO..=Duration::from_millis(stream.below(40)),
+        cancel_per_mille: if stream.chance(300) { 10 } else { 0 },
+        move_per_mille: *pick(stream, &[0, 100, 1_000]).unwrap_or(&100),
+        retries_max: u32::try_from(stream.below(3)).unwrap_or_default(),
+        request_quorums: declaration.request_quorums && stream.chance(500),
+        levels: stream.chance(200),
+    }
+}
+
+/// A run counts only with so many acknowledged operations in it.
+pub(super) const ACKNOWLEDGED_MIN: u64 = 200;
+
+/// A run counts only with so many kinds of fault in it.
+pub(super) const KINDS_MIN: usize = 3;
+
+const PLAN: u64 = 0x706c_616e;

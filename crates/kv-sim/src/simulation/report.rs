@@ -1,0 +1,49 @@
+//! Runs in figures.
+
+use std::time::Duration;
+
+use crate::fault::FaultCounts;
+
+/// What happened in a run, or in many.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// How many runs.
+    pub runs: u64,
+    /// How many inputs the engines were stepped with.
+    pub steps: u64,
+    /// How much virtual time went by.
+    pub virtual_time: Duration,
+    /// How often each kind of fault came to pass.
+    pub faults: FaultCounts,
+    /// How many operations were done.
+    pub ok: u64,
+    /// How many were definitely not done.
+    pub fail: u64,
+    /// How many ended in the unknown.
+    pub info: u64,
+    /// The longest virtual time from the end of all faults until every server served and all held
+    /// the same.
+    pub slowest_heal: Duration,
+    /// The seed of that run.
+    pub slowest_heal_seed: u64,
+    /// The traces' hashes, folded into one: equal sweeps have equal ones.
+    pub trace_hash: u64,
+}
+
+impl Report {
+    /// Adds another run, or many.
+    pub fn add(&mut self, other: &Self) {
+        self.runs += other.runs;
+        self.steps += other.steps;
+        self.virtual_time += other.virtual_time;
+        self.faults.add(&other.faults);
+        self.ok += other.ok;
+        self.fail += other.fail;
+        self.info += other.info;
+        if other.slowest_heal > self.slowest_heal {
+            self.slowest_heal = other.slowest_heal;
+            self.slowest_heal_seed = other.slowest_heal_seed;
+        }
+        self.trace_hash = self.trace_hash.rotate_left(1) ^ other.trace_hash;
+    }
+}
