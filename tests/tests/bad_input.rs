@@ -4,7 +4,7 @@
 
 use std::net::TcpListener;
 
-use kv_tests::{Process, Program, Site, Stream};
+use kv_tests::{Process, Program, RawConnection, Site, Stream, wait_until};
 
 const USAGE: Option<i32> = Some(2);
 
@@ -194,4 +194,38 @@ fn another_cluster_is_refused_by_name() {
     client.wait_for_error("server 1 belongs to cluster `blue`, not `kv`");
     assert_eq!(client.exit_code(), Some(4), "{}", client.report());
     assert_eq!(site.run("--cluster blue 1 put x 1"), "ok");
+}
+
+#[test]
+fn what_an_engine_does_not_do_is_refused_by_name() {
+    for (model, command, expected) in [
+        ("eventual", "incr n", "increment; use a cluster with the linearizable engine"),
+        ("eventual", "cas x 1 2", "conditional writes; use a cluster with the linearizable"),
+        ("linearizability", "get x --r 1", "they are the cluster's"),
+        ("linearizability", "put x 1 --w 1", "they are the cluster's"),
+    ] {
+        let site = Site::of(1);
+        let _server = site.ready_server(&format!("1 {model} 1 1"));
+        let (line, code) = complaint(site.client(&format!("1 {command}")));
+        assert!(line.starts_with("not supported: ") && line.contains(expected), "{line}");
+        assert_eq!(code, Some(1), "{line}");
+    }
+}
+
+#[test]
+fn a_client_too_many_is_told_so_and_goes_on_to_another_server() {
+    let site = Site::of(2);
+    let words = ["--clients-max 2 1 eventual 1 1", "2 eventual 1 1"];
+    let _servers = site.ready_servers(words);
+    let held = [(); 2].map(|()| RawConnection::client(site.address(1)));
+    let mut client = site.client("1 put x 1");
+    client.wait_for_error(
+        "as many clients as it may: connect to another one, or raise --clients-max",
+    );
+    client.wait_for("ok");
+    drop(held);
+    wait_until("server 1 has room again", || {
+        let mut client = site.client("1 status");
+        client.exit_code() == Some(0) && client.lines(Stream::Out).concat().starts_with("server 1")
+    });
 }
