@@ -51,10 +51,7 @@ impl Progress {
             sent_at: None,
             commit_sent: LogIndex::ZERO,
             checkpoint_not_before: Duration::ZERO,
-            checkpoint_backoff: Backoff {
-                wait: timing.resend_max,
-                wait_max: timing.resend_max.saturating_mul(16),
-            },
+            checkpoint_backoff: checkpoint_backoff(timing),
             intake: Intake::new(),
         }
     }
@@ -104,6 +101,10 @@ impl Progress {
             }
         }
         self.backoff.wait = timing.resend_min;
+        // What it lacks from here on is another matter than what the last checkpoints were for.
+        self.checkpoint_backoff = checkpoint_backoff(timing);
+        let soon = now.saturating_add(self.checkpoint_backoff.wait);
+        self.checkpoint_not_before = self.checkpoint_not_before.min(soon);
         let waits = !self.in_flight.is_empty();
         self.resend_at = waits.then(|| now.saturating_add(self.backoff.wait));
         true
@@ -159,6 +160,10 @@ impl Progress {
     }
 }
 
+const fn checkpoint_backoff(timing: &Timing) -> Backoff {
+    Backoff { wait: timing.resend_max, wait_max: timing.resend_max.saturating_mul(16) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -202,6 +207,18 @@ mod tests {
         assert_eq!(progress.resend_at(), Some(MS * 56));
         progress.acknowledge(&timing(), MS * 40, LogIndex(1));
         assert_eq!(progress.resend_at(), Some(MS * 50));
+    }
+
+    #[test]
+    fn a_follower_that_came_on_does_not_wait_for_a_checkpoint_as_long_as_one_that_did_not() {
+        let mut progress = progress();
+        progress.checkpoint_backoff.wait = MS * 400;
+        progress.checkpoint_not_before = MS * 400;
+        assert!(!progress.acknowledge(&timing(), MS, LogIndex(0)));
+        assert_eq!(progress.checkpoint_not_before, MS * 400);
+        assert!(progress.acknowledge(&timing(), MS, LogIndex(5)));
+        assert_eq!(progress.checkpoint_not_before, MS * 26);
+        assert_eq!(progress.checkpoint_backoff.wait, MS * 25);
     }
 
     #[test]

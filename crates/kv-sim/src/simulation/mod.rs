@@ -177,26 +177,44 @@ impl<E: ConsistencyEngine> Simulation<E> {
         }
     }
 
-    /// Reads every key at every server, from all servers where a read may say so.
+    /// Reads every key at every server, from all servers where a read may say so, until every read
+    /// is done.
     fn read_all(&mut self) -> Result<(), SimulationFailure> {
+        let give_up = self.cluster.now() + HEALED_WITHIN;
         let keys = self.clients.keys().into_iter().chain([crate::workload::key(HEALED_KEY)]);
         let nodes: Vec<NodeId> = self.cluster.nodes().collect();
+        let mut wanted: Vec<(NodeId, Key)> =
+            keys.flat_map(|key| nodes.iter().map(move |node| (*node, key.clone()))).collect();
+        self.finals.clear();
+        while let Some((node, key)) = wanted.first().cloned() {
+            if self.cluster.now() > give_up {
+                return Err(SimulationFailure::NeverReads { node, key });
+            }
+            let done = self.read(&wanted)?;
+            let all = wanted.into_iter().zip(done);
+            let (read, left): (Vec<_>, Vec<_>) = all.partition(|(_, id)| id.is_some());
+            self.finals.extend(read.into_iter().filter_map(|(_, id)| id));
+            wanted = left.into_iter().map(|(wanted, _)| wanted).collect();
+        }
+        Ok(())
+    }
+
+    /// Reads keys at servers, all at once; those reads that are done.
+    fn read(
+        &mut self,
+        wanted: &[(NodeId, Key)],
+    ) -> Result<Vec<Option<RequestId>>, SimulationFailure> {
         let read_quorum = match self.declaration.oracle {
             Oracle::Linearizability => None,
             Oracle::LastWriterWins => Some(Quorum::All),
         };
         let options = RequestOptions { read_quorum, ..RequestOptions::default() };
-        let reads: Vec<(NodeId, Key, RequestId)> = keys
-            .flat_map(|key| nodes.iter().map(move |node| (*node, key.clone())))
-            .map(|(node, key)| {
-                let get = Operation::get(key.clone());
-                (node, key, self.cluster.submit(node, get, options.clone()))
-            })
-            .collect();
-        let ids: Vec<RequestId> = reads.iter().map(|(_, _, id)| *id).collect();
-        let bound = options.timeout + Duration::from_secs(1);
+        let submit = |(node, key): &(NodeId, Key)| {
+            self.cluster.submit(*node, Operation::get(key.clone()), options.clone())
+        };
+        let ids: Vec<RequestId> = wanted.iter().map(submit).collect();
         let mut left = ids.as_slice();
-        self.cluster.run_until(bound, |cluster| {
+        self.cluster.run_until(options.timeout + Duration::from_secs(1), |cluster| {
             while let [first, rest @ ..] = left
                 && cluster.request(*first).is_none_or(crate::Request::has_ended)
             {
@@ -204,13 +222,9 @@ impl<E: ConsistencyEngine> Simulation<E> {
             }
             left.is_empty()
         })?;
-        for (node, key, id) in reads {
-            if !matches!(self.cluster.outcome(id), Some(Outcome::Done(_))) {
-                return Err(SimulationFailure::NeverReads { node, key });
-            }
-        }
-        self.finals = ids;
-        Ok(())
+        self.cluster.run_for(Duration::from_millis(10))?;
+        let is_done = |id: &RequestId| matches!(self.cluster.outcome(*id), Some(Outcome::Done(_)));
+        Ok(ids.into_iter().map(|id| Some(id).filter(is_done)).collect())
     }
 
     fn judge(&self) -> Result<(), SimulationFailure> {
