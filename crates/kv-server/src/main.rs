@@ -7,6 +7,8 @@ mod dev;
 mod fleet;
 mod hints;
 mod layers;
+#[cfg(test)]
+mod page;
 mod screen;
 mod settings;
 

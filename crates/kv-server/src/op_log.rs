@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use kv_core::{NodeId, Now, Operation, Outcome, RequestId};
 
@@ -126,8 +127,10 @@ impl Writer {
         let write = move || {
             let mut open = OpenOperations::new(node);
             let mut lines = Vec::new();
-            while let Ok(batch) = waiting.recv() {
-                for entry in std::iter::once(batch).chain(waiting.try_iter().take(GATHER)).flatten()
+            while let Ok(first) = waiting.recv() {
+                // Waking up for each batch and writing it alone would cost more than the lines.
+                std::thread::sleep(GATHER_TIME);
+                for entry in std::iter::once(first).chain(waiting.try_iter().take(GATHER)).flatten()
                 {
                     open.put_lines(entry, &mut lines);
                 }
@@ -152,4 +155,7 @@ pub struct OpLogError {
 const QUEUE_LEN: usize = 1024;
 
 /// How many further batches one write takes at most.
-const GATHER: usize = 64;
+const GATHER: usize = 1024;
+
+/// How long the writer lets batches gather before it writes them: so late a line may come.
+const GATHER_TIME: Duration = Duration::from_millis(5);

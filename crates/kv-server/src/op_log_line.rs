@@ -145,11 +145,16 @@ fn put(lines: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
 /// Writes bytes so that a line stays a line and a column a column: what is not printable ASCII,
 /// and comma, quote and backslash, as `\xNN`.
 fn put_escaped(lines: &mut Vec<u8>, bytes: &[u8]) {
-    for &byte in bytes {
-        match byte {
-            b',' | b'"' | b'\\' => put(lines, format_args!("\\x{byte:02x}")),
-            b' '..=b'~' => lines.push(byte),
-            _ => put(lines, format_args!("\\x{byte:02x}")),
+    let stays = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b',' | b'"' | b'\\');
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let plain = rest.iter().position(|byte| !stays(byte)).unwrap_or(rest.len());
+        let (clean, after) = rest.split_at(plain);
+        lines.extend_from_slice(clean);
+        rest = after;
+        if let Some((byte, after)) = rest.split_first() {
+            put(lines, format_args!("\\x{byte:02x}"));
+            rest = after;
         }
     }
 }
