@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use clap::Parser;
 use clap::builder::FalseyValueParser;
+use clap_complete::Shell;
 use kv_core::{IdError, NodeId};
 use kv_proto::{ServerList, ServerListError, parse_server_id};
 
+use super::bench::{Bench, BenchArgs};
 use super::command::{Line, LineOptions, UsageError, parse_timeout};
 use super::pager::Pager;
 use super::words::Word;
@@ -69,11 +71,25 @@ pub(crate) struct Args {
 pub(crate) struct Start {
     pub(crate) config: ClientConfig,
     pub(crate) defaults: Defaults,
-    pub(crate) line: Option<Line>,
+    pub(crate) task: Task,
     /// Whether a terminal is to get no more than the plain prompt.
     pub(crate) plain: bool,
     pub(crate) history: Option<String>,
     pub(crate) pager: Pager,
+}
+
+/// What to run.
+#[derive(Debug)]
+pub(crate) enum Task {
+    /// What comes on the standard input.
+    Session,
+    /// One command.
+    Line(Box<Line>),
+    Bench(Box<Bench>),
+    /// Prints the completions of a shell.
+    Completions(Shell),
+    /// Prints the page of the manual.
+    Manual,
 }
 
 /// What counts for commands that say nothing else.
@@ -91,6 +107,9 @@ pub(crate) enum ArgsError {
     Command(#[from] UsageError),
     #[error("{0}; write for example 2")]
     ServerId(IdError),
+    /// What the parser says, which may be the help that was asked for.
+    #[error("{0}")]
+    Parser(#[from] clap::Error),
     #[error("{0}")]
     ServerIdLimit(ServerListError),
     #[error("server {server} is not among --servers {servers}")]
@@ -108,30 +127,65 @@ impl Args {
                 None => words.insert(0, word),
             }
         }
-        let line = match words.is_empty() {
-            true => None,
-            false => Some(line_of(words)?),
-        };
-        let first = match first {
-            Some(server) if self.servers.address(server).is_none() => {
-                let ids: Vec<NodeId> = self.servers.ids().collect();
-                let servers = crate::route::id_ranges(&ids);
-                return Err(ArgsError::NotListed { server, servers });
-            }
-            Some(server) => server,
-            None => NodeId::FIRST,
-        };
-        let defaults = Defaults { json: self.json, raw: self.raw, timeout: self.timeout };
-        let config = ClientConfig {
+        let mut config = ClientConfig {
             servers: self.servers,
-            first,
+            first: first.unwrap_or(NodeId::FIRST),
             cluster: self.cluster,
             timeout: self.timeout,
             ..ClientConfig::default()
         };
+        let name = words.first().and_then(|word| word.to_str());
+        let task = match name {
+            None if words.is_empty() => Task::Session,
+            Some(BENCH) => Task::Bench(Box::new(bench_of(words, first, self.json, &mut config)?)),
+            Some(COMPLETIONS) => Task::Completions(CompletionsArgs::try_parse_from(words)?.shell),
+            Some(MANUAL) => {
+                ManualArgs::try_parse_from(words)?;
+                Task::Manual
+            }
+            Some(_) | None => Task::Line(Box::new(line_of(words)?)),
+        };
+        if let Some(server) = first.filter(|server| config.servers.address(*server).is_none()) {
+            let ids: Vec<NodeId> = config.servers.ids().collect();
+            let servers = crate::route::id_ranges(&ids);
+            return Err(ArgsError::NotListed { server, servers });
+        }
+        let defaults = Defaults { json: self.json, raw: self.raw, timeout: self.timeout };
         let (plain, history, pager) = (self.plain, self.history, Pager::of(self.pager));
-        Ok(Start { config, defaults, line, plain, history, pager })
+        Ok(Start { config, defaults, task, plain, history, pager })
     }
+}
+
+/// Prints what a shell needs to complete the words of kv-client.
+#[derive(Debug, Parser)]
+#[command(name = COMPLETIONS, bin_name = "kv-client completions")]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    shell: Shell,
+}
+
+/// Prints the page of the manual, for `man -l -` or a folder of pages.
+#[derive(Debug, Parser)]
+#[command(name = MANUAL, bin_name = "kv-client man")]
+pub(crate) struct ManualArgs {}
+
+/// The measurement that words after the program's own options ask for.
+fn bench_of(
+    words: Vec<OsString>,
+    server: Option<NodeId>,
+    json: bool,
+    config: &mut ClientConfig,
+) -> Result<Bench, ArgsError> {
+    let args = BenchArgs::try_parse_from(words)?;
+    if let Some(servers) = &args.servers {
+        config.servers = servers.clone();
+    }
+    if let Some(cluster) = &args.cluster {
+        config.cluster.clone_from(cluster);
+    }
+    config.timeout = args.timeout.unwrap_or(config.timeout);
+    let json = json || args.json;
+    Ok(Bench { args, config: config.clone(), server, json })
 }
 
 fn line_of(words: Vec<OsString>) -> Result<Line, UsageError> {
@@ -163,7 +217,11 @@ impl Defaults {
     }
 }
 
-const EXAMPLES: &str = "\
+const BENCH: &str = "bench";
+const COMPLETIONS: &str = "completions";
+const MANUAL: &str = "man";
+
+pub(crate) const EXAMPLES: &str = "\
 Examples:
   kv-client                      a session with server 1
   kv-client 2                    a session with server 2
@@ -172,6 +230,9 @@ Examples:
   kv-client --servers 1-3 2 < commands.txt
                                  commands from a file, one on each line
   kv-client help                 the commands
+  kv-client bench --help         how fast the cluster is
+  kv-client completions bash     completions for a shell: bash, zsh, fish
+  kv-client man                  the page of the manual
 
 Exit codes: 0 done, 1 definitely not done, 2 wrong usage, 3 key not found, 4 unavailable or unknown.
 With commands from a pipe or file, the first failure's code (a missing key is none there).";
@@ -186,9 +247,17 @@ mod tests {
         Args::try_parse_from(args).unwrap().start()
     }
 
+    fn line(task: Task) -> Option<Line> {
+        match task {
+            Task::Line(line) => Some(*line),
+            Task::Session => None,
+            Task::Bench(_) | Task::Completions(_) | Task::Manual => panic!("{task:?}"),
+        }
+    }
+
     fn command(args: &str) -> (u16, Option<Command>) {
         let start = start(args).unwrap();
-        let command = start.line.map(|line| line.command);
+        let command = line(start.task).map(|line| line.command);
         (start.config.first.number(), command)
     }
 
@@ -221,7 +290,25 @@ mod tests {
         assert_eq!(start.config.first.number(), 2);
         assert_eq!(start.config.cluster, "blue");
         assert_eq!(start.defaults.timeout, Duration::from_millis(250));
-        assert!(start.defaults.with(start.line.unwrap().options).json);
+        assert!(start.defaults.with(line(start.task).unwrap().options).json);
+    }
+
+    #[test]
+    fn a_bench_takes_the_programs_options_before_and_after() {
+        let bench = |args| {
+            let Task::Bench(bench) = start(args).unwrap().task else {
+                panic!("{args} is no bench");
+            };
+            *bench
+        };
+        let plain = bench("--servers 1-3 --json bench");
+        assert_eq!((plain.config.servers.count(), plain.json, plain.server), (3, true, None));
+        let other = bench("2 bench --connections 7 --servers 1-3 --timeout 1s --cluster c");
+        assert_eq!((other.args.connections, other.config.servers.count()), (7, 3));
+        assert_eq!((other.config.timeout, &*other.config.cluster), (Duration::from_secs(1), "c"));
+        assert_eq!(other.server.map(NodeId::number), Some(2));
+        assert!(matches!(start("4 bench --servers 1-3"), Err(ArgsError::NotListed { .. })));
+        assert!(matches!(start("bench --connections 0"), Err(ArgsError::Parser(_))));
     }
 
     #[test]

@@ -156,7 +156,8 @@ pub(crate) fn help_text(topic: Option<&CommandHelp>) -> String {
 /// The options that every command takes.
 pub(crate) const COMMON_OPTIONS: &[&str] = &["--raw", "--json", "--timeout", "--help"];
 
-const WORDS: &str = "\
+/// How words are written.
+pub(crate) const WORDS: &str = "\
 Every command takes --timeout D (such as 500ms), --json, --raw (values as they are) and --help.
 A word in \"double quotes\" may hold spaces and the escapes \\n \\r \\t \\0 \\\\ \\\" \\xNN.
 A word that begins with -- is an option unless it is in quotes or comes after a lone --.";

@@ -4,12 +4,14 @@
 //! pipe. [`main`] is the whole program.
 
 mod args;
+mod bench;
 mod command;
 mod exit;
 mod help;
 mod input;
 mod interrupts;
 mod json;
+mod manual;
 mod news;
 mod pager;
 mod paint;
@@ -29,7 +31,8 @@ use clap::Parser;
 use tokio::runtime::Handle;
 
 use crate::client::Client;
-use args::{Args, Start};
+use crate::config::ClientConfig;
+use args::{Args, ArgsError, Defaults, Start, Task};
 use exit::ExitStatus;
 use input::Input;
 use pager::Pager;
@@ -55,14 +58,17 @@ pub fn main() -> ExitCode {
     let json = args.json;
     let start = match args.start() {
         Ok(start) => start,
+        Err(ArgsError::Parser(error)) => return answer(&error),
         Err(error) => {
             standard_screen().error(&error, None, json);
             return ExitStatus::Usage.into();
         }
     };
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    match runtime {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if !matches!(start.task, Task::Bench(_)) {
+        builder.worker_threads(1);
+    }
+    match builder.enable_all().build() {
         Ok(runtime) => {
             let status = runtime.block_on(run(start));
             // The connection needs no farewell, and nothing else is under way.
@@ -78,29 +84,47 @@ pub fn main() -> ExitCode {
 
 async fn run(start: Start) -> ExitStatus {
     let on_terminal = std::io::stdout().is_terminal();
-    let is_session = std::io::stdin().is_terminal() && on_terminal && start.line.is_none();
-    let style = match (&start.line, on_terminal) {
+    let style = match (&start.task, on_terminal) {
         (_, true) => Style::Terminal,
-        (Some(_), false) => Style::Raw,
-        (None, false) => Style::Pipe,
+        (Task::Session, false) => Style::Pipe,
+        (Task::Line(_) | Task::Bench(_) | Task::Completions(_) | Task::Manual, false) => Style::Raw,
     };
-    let screen = Screen::standard(style, start.pager);
-    let _mode = is_session.then(TerminalMode::keep);
-    let (client, events) = Client::start(start.config);
-    let peek = Peek::at(client.clone(), Handle::current());
-    let session = Session::new(client, events, screen, start.defaults);
-    let editor = (is_session && !start.plain && is_able_terminal()).then(|| {
-        let history = history::file(start.history.as_deref());
-        Editor::start(session.assistant(peek), history).ok()
-    });
-    let result = match (start.line, editor.flatten()) {
-        (Some(line), _) => session.run_one(line).await,
-        (None, Some(editor)) => session.run_shell(editor).await,
-        (None, None) if is_session => session.run_plain(Input::stdin()).await,
-        (None, None) => session.run_pipe(Input::stdin()).await,
+    let mut screen = Screen::standard(style, start.pager);
+    if start.plain {
+        screen = screen.without_colours();
+    }
+    let (config, defaults) = (start.config, start.defaults);
+    let result = match start.task {
+        Task::Line(line) => session(config, defaults, screen).0.run_one(*line).await,
+        Task::Bench(bench) => bench.run(&mut screen).await,
+        Task::Completions(shell) => {
+            screen.exactly(&manual::completions(shell)).map(|()| ExitStatus::Done)
+        }
+        Task::Manual => {
+            manual::page().and_then(|page| screen.exactly(&page)).map(|()| ExitStatus::Done)
+        }
+        Task::Session if on_terminal && std::io::stdin().is_terminal() => {
+            let _mode = TerminalMode::keep();
+            let (session, peek) = session(config, defaults, screen);
+            let editor = (!start.plain && is_able_terminal()).then(|| {
+                let history = history::file(start.history.as_deref());
+                Editor::start(session.assistant(peek), history).ok()
+            });
+            match editor.flatten() {
+                Some(editor) => session.run_shell(editor).await,
+                None => session.run_plain(Input::stdin()).await,
+            }
+        }
+        Task::Session => session(config, defaults, screen).0.run_pipe(Input::stdin()).await,
     };
     // Nobody reads the output any more; that is how pipes end.
     result.unwrap_or(ExitStatus::Done)
+}
+
+fn session(config: ClientConfig, defaults: Defaults, screen: Screen) -> (Session, Peek) {
+    let (client, events) = Client::start(config);
+    let peek = Peek::at(client.clone(), Handle::current());
+    (Session::new(client, events, screen, defaults), peek)
 }
 
 /// Prints what the parser of the arguments says instead of a start: help, the version, or in one
@@ -112,8 +136,10 @@ fn answer(error: &clap::Error) -> ExitCode {
         return ExitStatus::Done.into();
     }
     let text = error.to_string();
-    let line = text.lines().next().unwrap_or_default();
-    let line = line.strip_prefix("error: ").unwrap_or(line);
+    let lines: Vec<&str> =
+        text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+    let line = lines.join(" ");
+    let line = line.strip_prefix("error: ").unwrap_or(&line);
     standard_screen().complain(&format!("{line} (see kv-client --help)"));
     ExitStatus::Usage.into()
 }

@@ -9,7 +9,6 @@ pub(crate) struct Paint {
 }
 
 impl Paint {
-    #[cfg(test)]
     pub(crate) const OFF: Self = Self { is_on: false };
 
     /// For a stream that is a terminal, unless `NO_COLOR` has a value or the terminal is dumb.

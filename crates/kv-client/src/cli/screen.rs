@@ -40,6 +40,11 @@ impl Screen {
         Self { out: Box::new(out), err: Box::new(err), style, pager, paint, err_paint }
     }
 
+    /// Prints nothing in colour.
+    pub(crate) fn without_colours(self) -> Self {
+        Self { paint: Paint::OFF, err_paint: Paint::OFF, ..self }
+    }
+
     /// A terminal where lines are typed.
     pub(crate) fn shared(self, console: &Console) -> Self {
         let err: Box<dyn Write + Send> = match io::stderr().is_terminal() {

@@ -1,0 +1,105 @@
+//! Completions for shells, and the page of the manual.
+
+use std::io;
+
+use clap::{Arg, ArgAction, Command, CommandFactory};
+use clap_complete::Shell;
+use clap_mangen::Man;
+use clap_mangen::roff::{Roff, bold, roman};
+
+use super::args::{Args, CompletionsArgs, EXAMPLES, ManualArgs};
+use super::bench::BenchArgs;
+use super::help::{COMMANDS, CommandHelp, WORDS};
+
+/// The script that teaches a shell the words of the program.
+pub(crate) fn completions(shell: Shell) -> Vec<u8> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut program(), NAME, &mut script);
+    script
+}
+
+/// The page of the manual, in roff.
+///
+/// # Errors
+/// None in practice: it is written to memory.
+pub(crate) fn page() -> io::Result<Vec<u8>> {
+    let mut page = Vec::new();
+    let manual = Man::new(Args::command());
+    manual.render_title(&mut page)?;
+    manual.render_name_section(&mut page)?;
+    manual.render_synopsis_section(&mut page)?;
+    manual.render_description_section(&mut page)?;
+    manual.render_options_section(&mut page)?;
+    commands_section().to_writer(&mut page)?;
+    let bench = Man::new(BenchArgs::command());
+    heading("BENCH").to_writer(&mut page)?;
+    bench.render_description_section(&mut page)?;
+    bench.render_options_section(&mut page)?;
+    let mut examples = heading("EXAMPLES");
+    examples.control("nf", []).text([roman(EXAMPLES)]).control("fi", []);
+    examples.to_writer(&mut page)?;
+    manual.render_version_section(&mut page)?;
+    Ok(page)
+}
+
+fn commands_section() -> Roff {
+    let mut section = heading("COMMANDS");
+    for help in COMMANDS {
+        let details = format!("{}. {}", help.summary, help.details);
+        section.control("TP", []).text([bold(help.usage)]).text([roman(details)]);
+    }
+    section.control("PP", []).text([roman(WORDS)]);
+    section
+}
+
+fn heading(name: &str) -> Roff {
+    let mut section = Roff::new();
+    section.control("SH", [name]);
+    section
+}
+
+/// The program with its commands as a parser knows them, which it does not use itself: a command's
+/// words are split here in the same way as those of a session.
+fn program() -> Command {
+    let own = [BenchArgs::command(), CompletionsArgs::command(), ManualArgs::command()];
+    let program = Args::command().disable_help_subcommand(true);
+    let program = program.mut_arg("command", |argument| argument.hide(true));
+    program.subcommands(COMMANDS.iter().map(command)).subcommands(own)
+}
+
+fn command(help: &'static CommandHelp) -> Command {
+    let about = format!("{}: {}\n\n{}", help.usage, help.summary, help.details);
+    let mut command = Command::new(help.name).about(help.summary).long_about(about);
+    command = command.disable_help_flag(true).aliases(help.aliases.iter().copied());
+    for option in help.all_options().filter_map(|option| option.strip_prefix("--")) {
+        let argument = Arg::new(option).long(option);
+        command = command.arg(match option {
+            "r" | "w" => {
+                argument.value_name("N|majority|all").help("W or R for this request alone")
+            }
+            "timeout" => argument.value_name("TIME").help("How long it may take"),
+            "json" => argument.action(ArgAction::SetTrue).help("Print a JSON object"),
+            "raw" => argument.action(ArgAction::SetTrue).help("Print values as they are"),
+            _ => argument.action(ArgAction::SetTrue).help("Explain the command"),
+        });
+    }
+    if help.name == "help" {
+        let names = COMMANDS.iter().map(|help| help.name);
+        let topics = clap::builder::PossibleValuesParser::new(names);
+        command = command.arg(Arg::new("topic").value_name("COMMAND").value_parser(topics));
+    }
+    command
+}
+
+const NAME: &str = "kv-client";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parser_is_consistent() {
+        Args::command().debug_assert();
+        program().debug_assert();
+    }
+}
