@@ -10,6 +10,7 @@
 
 pub mod program;
 pub mod store;
+pub mod tmux;
 
 use std::time::Duration;
 

@@ -1,0 +1,122 @@
+//! The program in a real terminal, which tmux plays.
+
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use kv_core::NodeId;
+use kv_proto::ServerList;
+
+use super::SOON;
+
+/// A terminal of 100 columns and 30 rows; gone when it is dropped.
+pub struct Tmux {
+    socket: String,
+}
+
+impl Tmux {
+    /// Runs the program with these servers, in an environment that has nothing else than this.
+    pub fn start(
+        servers: impl IntoIterator<Item = (NodeId, String)>,
+        environment: &str,
+        args: &str,
+    ) -> Self {
+        Self::run(&format!("env -i TERM=screen {}", program(servers, environment, args)))
+    }
+
+    /// Runs a line of a shell; what it shows stays when it has ended.
+    pub fn run(line: &str) -> Self {
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let terminal = Self { socket: format!("kv-test-{}-{number}", std::process::id()) };
+        let begin = ["new-session", "-d", "-x", "100", "-y", "30", line];
+        let stay = [";", "set-option", "remain-on-exit", "on"];
+        let config = ["-f", "/dev/null"];
+        terminal.tmux(&[&config[..], &begin, &stay].concat());
+        terminal
+    }
+
+    /// Types keys by tmux's names, such as `Enter` and `C-c`.
+    pub fn press(&self, keys: &[&str]) {
+        self.tmux(&[&["send-keys"], keys].concat());
+    }
+
+    /// Types text as it is.
+    pub fn type_text(&self, text: &str) {
+        self.tmux(&["send-keys", "-l", text]);
+    }
+
+    pub fn type_line(&self, text: &str) {
+        self.type_text(text);
+        self.press(&["Enter"]);
+    }
+
+    /// What is shown, without colours.
+    pub fn screen(&self) -> String {
+        String::from_utf8(self.tmux(&["capture-pane", "-p"]).stdout).unwrap()
+    }
+
+    /// What is shown, with the escapes of colours.
+    pub fn coloured_screen(&self) -> String {
+        String::from_utf8(self.tmux(&["capture-pane", "-p", "-e"]).stdout).unwrap()
+    }
+
+    /// Waits until this is shown.
+    pub fn expect(&self, text: &str) {
+        self.wait(text, |screen| screen.contains(text));
+    }
+
+    /// Waits until the last line that is not empty begins so.
+    pub fn expect_last(&self, text: &str) {
+        self.wait(text, |screen| {
+            let last = screen.lines().rfind(|line| !line.is_empty());
+            last.is_some_and(|line| line.starts_with(text))
+        });
+    }
+
+    /// Waits until the program has ended with 0.
+    pub fn expect_end(&self) {
+        self.expect("Pane is dead (status 0");
+    }
+
+    fn wait(&self, what: &str, holds: impl Fn(&str) -> bool) {
+        let deadline = Instant::now() + SOON;
+        loop {
+            let screen = self.screen();
+            if holds(&screen) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{what:?} is not shown, but:\n{screen}");
+            // Tmux tells nobody when the screen changes.
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn tmux(&self, args: &[&str]) -> Output {
+        let output = Command::new("tmux").args(["-L", &self.socket]).args(args).output();
+        let output = output.unwrap_or_else(|error| {
+            panic!("tmux is needed for this test; install it (apt-get install tmux): {error}")
+        });
+        assert!(output.status.success(), "tmux {args:?}: {output:?}");
+        output
+    }
+}
+
+impl Drop for Tmux {
+    fn drop(&mut self) {
+        // It may never have begun.
+        let _ = Command::new("tmux").args(["-L", &self.socket, "kill-server"]).output();
+    }
+}
+
+/// The program's line for a shell, to be run by `env`.
+pub fn program(
+    servers: impl IntoIterator<Item = (NodeId, String)>,
+    environment: &str,
+    args: &str,
+) -> String {
+    let servers = ServerList::new(servers).unwrap();
+    let path = std::env::var("PATH").unwrap();
+    let program = env!("CARGO_BIN_EXE_kv-client");
+    format!("PATH={path} {environment} {program} --servers {servers} {args}")
+}

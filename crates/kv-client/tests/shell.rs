@@ -1,0 +1,242 @@
+//! The session at a terminal that can move its cursor.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod fake;
+
+use std::path::PathBuf;
+
+use fake::program::run_lines;
+use fake::tmux::{Tmux, program};
+use fake::{DeadServer, FakeServer, get, store};
+use kv_proto::RequestBody;
+
+const PROMPT: &str = "kv 2 fake W=2 R=2>";
+
+/// A folder that no other test has.
+fn folder(name: &str) -> PathBuf {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_and_keys_are_completed_and_hints_shown() {
+    let server = FakeServer::start(2).await;
+    let at = server.entry();
+    store::serve(server);
+    run_lines(&at, &[], b"put banana yellow\n").await;
+    let terminal = Tmux::start([at], "KV_HISTORY=off", "2");
+    terminal.expect("connected to server 2 (fake, servers 1-3, W=2 R=2)");
+    terminal.expect_last(PROMPT);
+    terminal.type_text("pu");
+    terminal.press(&["Tab"]);
+    terminal.expect_last(&format!("{PROMPT} put KEY VALUE [--w N|majority|all]"));
+    terminal.type_line("apple red");
+    terminal.expect("ok  (version 2, 2 servers, ");
+    terminal.expect_last(PROMPT);
+    terminal.type_text("get ap");
+    terminal.press(&["Tab"]);
+    terminal.expect_last(&format!("{PROMPT} get apple"));
+    terminal.press(&["Enter"]);
+    terminal.expect("\"red\"  (version 2, 2 servers, ");
+    terminal.expect_last(PROMPT);
+    // This session has not met the key: the server is asked.
+    terminal.type_text("get b");
+    terminal.press(&["Tab", "Enter"]);
+    terminal.expect("\"yellow\"  (version 1, 2 servers, ");
+    terminal.expect_last(PROMPT);
+    terminal.press(&["C-d"]);
+    terminal.expect_end();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn history_outlives_the_session_and_can_be_searched() {
+    let server = FakeServer::start(2).await;
+    let at = server.entry();
+    store::serve(server);
+    let home = folder("shell-history");
+    let environment = format!("HOME={}", home.display());
+    let terminal = Tmux::start([at.clone()], &environment, "2");
+    terminal.expect_last(PROMPT);
+    for line in ["put first 1", " put unseen 2", "get second"] {
+        terminal.type_line(line);
+        terminal.expect_last(PROMPT);
+    }
+    terminal.press(&["Up"]);
+    terminal.expect_last(&format!("{PROMPT} get second"));
+    terminal.press(&["C-c"]);
+    terminal.expect_last(PROMPT);
+    terminal.type_line("exit");
+    terminal.expect_end();
+    let path = home.join(".local/state/kv/client_history");
+    let kept = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(kept, "#V2\nput first 1\nget second\nexit\n");
+    let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(&path).unwrap());
+    assert_eq!(mode & 0o777, 0o600, "nobody else may read it");
+
+    let terminal = Tmux::start([at], &environment, "2");
+    terminal.expect_last(PROMPT);
+    terminal.press(&["C-r"]);
+    terminal.type_text("fir");
+    terminal.expect_last("(reverse-i-search)`fir': put first 1");
+    terminal.press(&["Enter"]);
+    terminal.expect("ok  (version 3, 2 servers, ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_cancels_the_request_or_the_line_and_never_the_session() {
+    let server = FakeServer::start(2).await;
+    let terminal = Tmux::start([server.entry()], "KV_HISTORY=off", "2");
+    let mut connection = server.accept().await;
+    terminal.expect_last(PROMPT);
+    terminal.type_line("get x");
+    let id = connection.expect(&get("x")).await;
+    terminal.press(&["C-c"]);
+    let cancel = connection.request().await;
+    assert_eq!((cancel.id, cancel.body), (id, RequestBody::Cancel));
+    terminal.expect("interrupted");
+    terminal.expect_last(PROMPT);
+    terminal.type_text("get half");
+    terminal.expect_last(&format!("{PROMPT} get half"));
+    terminal.press(&["C-c"]);
+    terminal.expect_last(PROMPT);
+    terminal.press(&["C-c"]);
+    terminal.expect("Ctrl-D or `exit` leaves");
+    terminal.expect_last(PROMPT);
+    terminal.type_line("get y");
+    connection.expect(&get("y")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failover_is_told_above_the_line_that_is_typed() {
+    let (two, three) = (FakeServer::start(2).await, FakeServer::start(3).await);
+    let terminal = Tmux::start([two.entry(), three.entry()], "KV_HISTORY=off", "3");
+    let connection = three.accept().await;
+    terminal.expect_last("kv 3 fake W=2 R=2>");
+    terminal.type_text("get half");
+    terminal.expect_last("kv 3 fake W=2 R=2> get half");
+    drop(connection);
+    let mut connection = two.accept().await;
+    terminal.expect_last("kv 2 fake W=2 R=2> get half");
+    let screen = terminal.screen();
+    let mut last = screen.lines().rev().filter(|line| !line.is_empty());
+    last.next();
+    let told = "server 3 is lost (connection closed); connected to server 2 (fake, ";
+    assert!(last.next().is_some_and(|line| line.starts_with(told)), "{screen}");
+    terminal.press(&["Enter"]);
+    connection.expect(&get("half")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_typed_during_a_delay_run_afterwards_above_the_line_that_is_typed() {
+    let server = FakeServer::start(2).await;
+    let at = server.entry();
+    store::serve(server);
+    let terminal = Tmux::start([at], "KV_HISTORY=off", "2");
+    terminal.expect_last(PROMPT);
+    terminal.type_line("delay 2000");
+    terminal.expect("pausing for 2s");
+    terminal.type_line("incr n");
+    terminal.expect("1 line waits");
+    terminal.type_line("incr n 5");
+    terminal.expect("2 lines wait");
+    terminal.type_text("incr");
+    terminal.expect("6  (version 2, 2 servers, ");
+    terminal.expect_last(&format!("{PROMPT} incr"));
+    terminal.type_line(" n 10");
+    terminal.expect("16  (version 3, 2 servers, ");
+    terminal.expect_last(PROMPT);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_ends_a_delay_and_drops_what_waits() {
+    let server = FakeServer::start(2).await;
+    let at = server.entry();
+    let log = store::serve(server);
+    let terminal = Tmux::start([at], "KV_HISTORY=off", "2");
+    terminal.expect_last(PROMPT);
+    terminal.type_line("delay 1h");
+    terminal.expect("pausing for 3600s");
+    terminal.type_line("incr n");
+    terminal.expect("1 line waits");
+    terminal.press(&["C-c"]);
+    terminal.expect("interrupted");
+    terminal.expect_last(PROMPT);
+    terminal.type_line("get n");
+    terminal.expect("(not found)");
+    assert_eq!(log.lock().unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_terminal_is_as_before_when_the_session_ends_behind_a_typed_line() {
+    let server = FakeServer::start(2).await;
+    let at = server.entry();
+    store::serve(server);
+    let program = program([at], "KV_HISTORY=off TERM=screen", "2");
+    let terminal = Tmux::run(&format!(
+        "env -i {program}; stty -a | tr ' ' '\\n' | grep -E '^-?(icanon|echo)$'"
+    ));
+    terminal.expect_last(PROMPT);
+    terminal.type_line("delay 1000");
+    terminal.expect("pausing for 1s");
+    terminal.type_line("exit");
+    terminal.expect("1 line waits");
+    terminal.type_text("half");
+    terminal.expect_end();
+    let screen = terminal.screen();
+    assert!(screen.contains("\nicanon\n") && screen.contains("\necho\n"), "{screen}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn colours_can_be_switched_off() {
+    let at = DeadServer::new(2).entry();
+    for (environment, expected) in [("KV_HISTORY=off", true), ("KV_HISTORY=off NO_COLOR=1", false)]
+    {
+        let terminal = Tmux::start([at.clone()], environment, "2");
+        terminal.expect_last("kv (no server)>");
+        terminal.type_line("frobnicate");
+        terminal.expect("unknown command frobnicate");
+        terminal.expect_last("kv (no server)>");
+        let screen = terminal.coloured_screen();
+        assert_eq!(screen.contains("\x1b[31munknown command"), expected, "{screen:?}");
+        assert_eq!(screen.contains('\x1b'), expected, "{screen:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dump_that_is_too_long_for_the_screen_goes_to_the_pager() {
+    let server = FakeServer::start(2).await;
+    let at = server.entry();
+    store::serve(server);
+    let pager = "KV_HISTORY=off KV_PAGER='tail -n 3'";
+    let terminal = Tmux::start([at.clone()], pager, "2");
+    terminal.expect_last(PROMPT);
+    terminal.type_line("put k00 v");
+    terminal.expect("ok  (version 1");
+    terminal.type_line("dump");
+    terminal.expect("1 key at server 2");
+    let lines: String = (1..40).map(|number| format!("put k{number:02} v\n")).collect();
+    run_lines(&at, &[], lines.as_bytes()).await;
+    terminal.type_line("dump");
+    terminal.expect("k38 = \"v\" (version 39)\nk39 = \"v\" (version 40)\n40 keys at server 2");
+    terminal.expect_last(PROMPT);
+    assert!(!terminal.screen().contains("k37"), "the pager does not show it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dumb_terminal_and_who_asks_for_it_get_the_plain_prompt() {
+    let server = FakeServer::start(2).await;
+    let at = server.entry();
+    store::serve(server);
+    for (environment, args) in
+        [("TERM=dumb", "2"), ("TERM=screen", "--plain 2"), ("KV_PLAIN=1", "2")]
+    {
+        let terminal = Tmux::start([at.clone()], environment, args);
+        terminal.expect_last("kv 2>");
+        terminal.type_line("incr n");
+        terminal.expect("  (version ");
+        let screen = terminal.coloured_screen();
+        assert!(!screen.contains('\x1b'), "{environment}: {screen:?}");
+    }
+}
