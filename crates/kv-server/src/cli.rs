@@ -185,6 +185,7 @@ mod tests {
     fn mistakes_say_what_to_do() {
         assert!(problem("kv-server 0").contains("ids start at 1"));
         assert!(problem("kv-server 11").contains("server 11 does not exist: ids go from 1 to 10"));
+        assert!(problem("kv-server dve").contains("the commands are `dev` and `config`"));
         assert!(problem("kv-server 1 strong").contains("`eventual` or `linearizability`"));
         assert!(problem("kv-server 1 eventual 0").contains("use 1 or more"));
         assert!(problem("kv-server 1 eventual x").contains("a whole number"));

@@ -6,7 +6,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use kv_core::{
-    ClusterConfig, ClusterConfigError, ConsistencyEngine, Limits, NodeId, Page, Quorum, Timing,
+    ClusterConfig, ClusterConfigError, ConsistencyEngine, Limits, NodeId, Page, Quorum,
+    QuorumError, Timing,
 };
 use kv_eventual::EventualEngine;
 use kv_linear::LinearEngine;
@@ -117,8 +118,19 @@ pub enum ConfigError {
         node: NodeId,
     },
     /// W, R or the list is outside its limits.
-    #[error("{0}")]
+    #[error("{problem}{remedy}", problem = .0, remedy = remedy(*.0))]
     Cluster(#[from] ClusterConfigError),
+}
+
+const fn remedy(error: ClusterConfigError) -> &'static str {
+    match error {
+        ClusterConfigError::Quorum { source: QuorumError::TooMany { .. }, .. } => {
+            "; ask for fewer, or add servers to --servers"
+        }
+        ClusterConfigError::Quorum { .. }
+        | ClusterConfigError::ListedTwice { .. }
+        | ClusterConfigError::VoterCount { .. } => "",
+    }
 }
 
 impl Consistency {
@@ -160,8 +172,6 @@ pub const DEFAULT_CLUSTER: &str = "kv";
 
 #[cfg(test)]
 mod tests {
-    use kv_core::QuorumError;
-
     use super::*;
 
     fn config(node: u16, servers: &str, write: u16) -> Result<ClusterConfig, ConfigError> {

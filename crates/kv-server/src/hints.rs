@@ -65,7 +65,7 @@ fn server_command(config: &ServerConfig, node: NodeId) -> String {
 }
 
 /// The list of servers as short as it can be typed; `None` if it is the usual one.
-fn servers_option(config: &ServerConfig) -> Option<String> {
+pub(crate) fn servers_option(config: &ServerConfig) -> Option<String> {
     if config.servers == kv_proto::ServerList::default() {
         return None;
     }

@@ -1,5 +1,10 @@
 //! The server: one engine wired to sockets, in a process of its own or inside another program.
 //!
+//! Use it to run a replicated key-value store inside a program that has a tokio runtime: one server
+//! of a cluster whose others run elsewhere, a whole cluster for tests, or an engine of your own
+//! behind the same sockets and clients ([`Server::start_engine`]). To run an engine over a
+//! transport of your own, and without a runtime, take `kv-linear` or `kv-eventual` instead.
+//!
 //! Two types to read first: [`Server`], a server under way, and [`ServerConfig`], what it is
 //! told. [`LocalClient`] talks to a server in the same process.
 //!

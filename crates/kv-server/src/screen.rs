@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 
-use kv_core::{ClusterConfig, Page, Status};
+use kv_core::{ClusterConfig, NodeId, Page, Status};
 use kv_server::{ServerConfig, StartError, promises};
 
 use crate::hints;
@@ -18,11 +18,7 @@ pub(crate) fn show_start(config: &ServerConfig, address: SocketAddr) -> Result<(
 
 fn start_text(config: &ServerConfig, cluster: &ClusterConfig, address: SocketAddr) -> String {
     let node = config.node;
-    let peers: Vec<String> = cluster
-        .peers_of(node)
-        .map(|peer| format!("{peer} at {}", config.servers.address(peer).unwrap_or("?")))
-        .collect();
-    let peers = if peers.is_empty() { "none".to_owned() } else { peers.join(", ") };
+    let peers = peers_text(config, cluster);
     let mut rows = vec![("listens on", address.to_string()), ("peers", peers)];
     rows.extend(common_rows(config, cluster));
     rows.push(("operations", op_log_path(config)));
@@ -37,6 +33,23 @@ fn start_text(config: &ServerConfig, cluster: &ClusterConfig, address: SocketAdd
     );
     with_rows(title, rows)
 }
+
+/// The other servers: many at their usual addresses in short, otherwise each with its own.
+fn peers_text(config: &ServerConfig, cluster: &ClusterConfig) -> String {
+    let peers: Vec<NodeId> = cluster.peers_of(config.node).collect();
+    let are_usual = hints::servers_option(config).is_none_or(|list| !list.contains('='));
+    if peers.len() > PEERS_IN_FULL && are_usual {
+        let ids = hints::id_ranges(&peers).replace(' ', ", ");
+        return format!("{ids} at 127.0.0.1, ports 4960 + id; start as many of them as you like");
+    }
+    let address = |peer| config.servers.address(peer).unwrap_or("?");
+    let peers: Vec<String> =
+        peers.into_iter().map(|peer| format!("{peer} at {}", address(peer))).collect();
+    if peers.is_empty() { "none".to_owned() } else { peers.join(", ") }
+}
+
+/// From one more on, peers at their usual addresses are not listed one by one.
+const PEERS_IN_FULL: usize = 3;
 
 /// Shows what `kv-server dev` has started.
 pub(crate) fn show_cluster_start(servers: &[&ServerConfig]) -> Result<(), StartError> {
@@ -152,7 +165,7 @@ pub(crate) fn complain(text: fmt::Arguments<'_>) {
 
 #[cfg(test)]
 mod tests {
-    use kv_core::{NodeId, Quorum};
+    use kv_core::Quorum;
     use kv_server::Consistency;
 
     use super::*;
@@ -171,6 +184,9 @@ mod tests {
         assert!(text.contains("a write is done when 2 servers hold it"), "{text}");
         assert!(text.contains("operations   off"), "{text}");
         assert!(!text.contains("delay"), "{text}");
+        config.servers = "1-10".parse().unwrap();
+        let text = start_text(&config, &config.cluster().unwrap(), address);
+        assert!(text.contains("peers        2-10 at 127.0.0.1, ports 4960 + id"), "{text}");
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, value_parser};
-use kv_core::{NodeId, Quorum};
-use kv_proto::{DurationError, ServerList, parse_duration, parse_server_id};
+use kv_core::{IdError, NodeId, Quorum};
+use kv_proto::{DurationError, ServerList, ServerListError, parse_duration, parse_server_id};
 use kv_server::{Consistency, DEFAULT_CLUSTER, Delay, DumpHook, OpLogConfig, ServerConfig};
 use tracing_subscriber::filter::Targets;
 
@@ -16,7 +16,7 @@ use crate::screen;
 pub(crate) struct Settings {
     /// This server's id, 1 to 10. The lowest id in the list of servers is the sequencer of the
     /// linearizable engine
-    #[arg(env = "KV_ID", default_value = "1", value_parser = parse_server_id)]
+    #[arg(env = "KV_ID", default_value = "1", value_parser = parse_own_id)]
     id: NodeId,
 
     /// The consistency model: `eventual` or `linearizability`
@@ -228,6 +228,26 @@ impl Settings {
 pub(crate) fn op_log(folder: &str, mib: u32) -> Option<OpLogConfig> {
     let on = folder != "off";
     on.then(|| OpLogConfig { folder: PathBuf::from(folder), rotate_bytes: u64::from(mib) << 20 })
+}
+
+/// Reads this server's id. Other words that stand in its place are most often meant as commands.
+fn parse_own_id(text: &str) -> Result<NodeId, OwnIdError> {
+    match parse_server_id(text) {
+        Ok(node) => Ok(node),
+        Err(ServerListError::Id(IdError::NotANumber)) => Err(OwnIdError::NotANumber),
+        Err(ServerListError::Id(error)) => Err(OwnIdError::Id(error)),
+        Err(error) => Err(OwnIdError::Other(error)),
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+enum OwnIdError {
+    #[error("an id is a whole number from 1 to 10; the commands are `dev` and `config`")]
+    NotANumber,
+    #[error("{0}")]
+    Id(IdError),
+    #[error("{0}")]
+    Other(ServerListError),
 }
 
 /// Reads a waiting time from 1 ms to an hour: zero would never let the engine rest.
