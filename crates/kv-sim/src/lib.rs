@@ -4,6 +4,9 @@
 //! time, which watches the engines' contract while it runs; and [`SimConfig`], all that decides a
 //! run. There are no threads, no sockets and no system clock: equal configurations driven by the
 //! same calls do the same, byte for byte.
+//!
+//! [`conformance`] holds an engine to its contract; [`linearizability`] and [`oracle`] judge what
+//! its clients saw.
 
 mod client;
 mod clock;
@@ -19,6 +22,7 @@ mod intercept;
 mod linearizability;
 mod link;
 mod network;
+pub mod oracle;
 mod process;
 mod queue;
 mod request;

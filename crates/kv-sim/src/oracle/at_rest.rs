@@ -1,0 +1,133 @@
+//! What the servers hold when faults are over and everything has settled.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use kv_core::{ConsistencyEngine, Key, NodeId, Operation, Quorum, RequestOptions, Version};
+
+use super::evidence::{Action, Call, Evidence};
+use super::finding::OracleFinding;
+use crate::cluster::Cluster;
+use crate::violation::Violation;
+
+/// The state in the end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rest {
+    /// The fingerprint of each server.
+    pub fingerprints: BTreeMap<NodeId, u64>,
+    /// The version that each server shows of each key; `None` for a missing key, nothing where it
+    /// did not answer.
+    pub shown: BTreeMap<(NodeId, Key), Option<Version>>,
+}
+
+impl Rest {
+    /// Has every server read every key, up to `rounds` times with 5 s in between, until all
+    /// running servers have one fingerprint, and takes what the last reads show. Faults must be
+    /// over and the servers up.
+    ///
+    /// Reads ask all servers where `all` says so, so that an engine which repairs what reads find
+    /// stale has found everything.
+    ///
+    /// # Errors
+    /// [`Violation`] if an engine breaks its contract meanwhile.
+    pub fn reach<E: ConsistencyEngine>(
+        cluster: &mut Cluster<E>,
+        keys: &[Key],
+        rounds: u32,
+        all: bool,
+    ) -> Result<Self, Violation> {
+        let options =
+            RequestOptions { read_quorum: all.then_some(Quorum::All), ..RequestOptions::default() };
+        let nodes: Vec<NodeId> = cluster.nodes().collect();
+        let mut rest = Self::default();
+        for _ in 0..rounds {
+            let mut reads = Vec::new();
+            for &node in &nodes {
+                for key in keys {
+                    let id = cluster.submit(node, Operation::get(key.clone()), options.clone());
+                    reads.push((id, node, key.clone()));
+                }
+            }
+            cluster.run_for(ROUND)?;
+            rest.fingerprints = cluster.fingerprints();
+            rest.shown.clear();
+            let calls = Evidence::of_cluster(cluster, |id| crate::history::Process(id.0), None);
+            let calls: BTreeMap<_, &Call> = calls.calls.iter().map(|c| (c.id, c)).collect();
+            for (id, node, key) in reads {
+                if let Some(shown) = calls.get(&id).and_then(|call| call.shown()) {
+                    rest.shown.insert((node, key), shown.map(|shown| shown.version));
+                }
+            }
+            if rest.is_one_state() {
+                break;
+            }
+        }
+        Ok(rest)
+    }
+
+    fn is_one_state(&self) -> bool {
+        self.fingerprints.values().collect::<BTreeSet<_>>().len() <= 1
+    }
+}
+
+pub(super) fn converged(evidence: &Evidence) -> Result<(), OracleFinding> {
+    let rest = evidence.rest.as_ref().ok_or(OracleFinding::NotAtRest)?;
+    if rest.is_one_state() {
+        return Ok(());
+    }
+    Err(OracleFinding::Differ { fingerprints: rest.fingerprints.clone() })
+}
+
+/// Looks whether the newest acknowledged write of each key, or something newer, is shown; of
+/// deletes or of puts alone.
+pub(super) fn judge(evidence: &Evidence, deletes: bool) -> Result<(), OracleFinding> {
+    let rest = evidence.rest.as_ref().ok_or(OracleFinding::NotAtRest)?;
+    for (key, (version, write)) in newest(evidence) {
+        if (write.action == Action::Delete) != deletes {
+            continue;
+        }
+        let of_key = rest.shown.iter().filter(|((_, shown_key), _)| shown_key == key);
+        for ((node, _), shown) in of_key {
+            let hidden = |call: &Call| call.may_hide(key, version, Duration::MAX);
+            match shown {
+                Some(shown) if *shown >= version => {}
+                None if deletes || evidence.calls.iter().any(hidden) => {}
+                Some(shown) if deletes => {
+                    return Err(OracleFinding::Resurrected {
+                        node: *node,
+                        delete: write.id,
+                        key: key.clone(),
+                        shown: *shown,
+                        version,
+                    });
+                }
+                Some(_) | None => {
+                    return Err(OracleFinding::Lost {
+                        node: *node,
+                        write: write.id,
+                        key: key.clone(),
+                        shown: *shown,
+                        version,
+                    });
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn newest(evidence: &Evidence) -> BTreeMap<&Key, (Version, &Call)> {
+    let mut newest: BTreeMap<&Key, (Version, &Call)> = BTreeMap::new();
+    for call in &evidence.calls {
+        if let Some((_, version, _)) = call.acknowledged() {
+            let known = newest.entry(&call.key).or_insert((version, call));
+            if version > known.0 {
+                *known = (version, call);
+            }
+        }
+    }
+    newest
+}
+
+/// Longer than the default timeout of a request, so that each read has ended.
+const ROUND: Duration = Duration::from_secs(6);

@@ -1,0 +1,110 @@
+//! What must hold of a run beside, or short of, linearizability.
+//!
+//! [`Evidence`] is all that clients were told, and, if the run was brought to rest, what each
+//! server shows in the end. Each [`Promise`] judges it by one rule; an engine is held to those
+//! that it makes.
+
+mod at_rest;
+mod evidence;
+mod finding;
+mod refusal;
+mod sequential;
+mod session;
+mod uniqueness;
+mod visibility;
+
+pub use at_rest::Rest;
+pub use evidence::{Action, Call, End, Evidence, Shown};
+pub use finding::{Guarantee, OracleFinding};
+pub use sequential::{Order, sequential_consistency};
+
+/// One rule that a run can be held to.
+///
+/// All but [`Promise::SequentialConsistency`] take time in proportion to the calls, or to the pairs
+/// of calls of one key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Promise {
+    /// A read that begins after a write was acknowledged shows that version or a greater one,
+    /// where the servers that acknowledged and those that answered are more than all: what
+    /// W + R > N gives. Not to be asked for where servers lose their disks.
+    QuorumVisibility,
+    /// No version names two writes.
+    UniqueVersions,
+    /// What was called "not done" is shown to nobody, and whatever is shown was put. Values must
+    /// be unique.
+    HonestRefusals,
+    /// A read of a session shows its own acknowledged writes, or greater versions.
+    ReadYourWrites,
+    /// A read of a session shows no lesser version than an earlier read of it.
+    MonotonicReads,
+    /// One order of all calls explains what everybody saw, and has the calls of each session in
+    /// their order (Lamport, *How to Make a Multiprocessor Computer*, 1979).
+    SequentialConsistency,
+    /// At rest all servers hold the same.
+    Convergence,
+    /// At rest no acknowledged put is lost to an older version.
+    AcknowledgedWritesKept,
+    /// At rest no acknowledged delete is undone by an older version.
+    DeletesStay,
+}
+
+impl Promise {
+    /// What the eventual engine promises at W + R > N while disks keep what they synced.
+    pub const EVENTUAL: [Self; 7] = [
+        Self::QuorumVisibility,
+        Self::UniqueVersions,
+        Self::HonestRefusals,
+        Self::ReadYourWrites,
+        Self::Convergence,
+        Self::AcknowledgedWritesKept,
+        Self::DeletesStay,
+    ];
+
+    /// What the linearizable engine promises beside linearizability, and what follows from it.
+    pub const LINEARIZABLE: [Self; 5] = [
+        Self::HonestRefusals,
+        Self::ReadYourWrites,
+        Self::MonotonicReads,
+        Self::Convergence,
+        Self::AcknowledgedWritesKept,
+    ];
+
+    /// Judges a run.
+    ///
+    /// # Errors
+    /// [`OracleFinding`] that names the calls which break the rule. An order of calls that could
+    /// not be found within a million steps is an error too: undecided is no "yes".
+    pub fn judge(self, evidence: &Evidence) -> Result<(), OracleFinding> {
+        match self {
+            Self::QuorumVisibility => visibility::judge(evidence),
+            Self::UniqueVersions => uniqueness::judge(evidence),
+            Self::HonestRefusals => refusal::judge(evidence),
+            Self::ReadYourWrites => session::judge(evidence, Guarantee::ReadYourWrites),
+            Self::MonotonicReads => session::judge(evidence, Guarantee::MonotonicReads),
+            Self::SequentialConsistency => match sequential_consistency(evidence, STEPS_MAX) {
+                Order::Found => Ok(()),
+                Order::None => Err(OracleFinding::NoOrder),
+                Order::Undecided => Err(OracleFinding::Undecided { steps: STEPS_MAX }),
+            },
+            Self::Convergence => at_rest::converged(evidence),
+            Self::AcknowledgedWritesKept => at_rest::judge(evidence, false),
+            Self::DeletesStay => at_rest::judge(evidence, true),
+        }
+    }
+}
+
+/// Judges a run by several rules; the first that is broken is the answer.
+///
+/// # Errors
+/// [`OracleFinding`] of the first promise that is broken, with that promise.
+pub fn judge_all(
+    evidence: &Evidence,
+    promises: &[Promise],
+) -> Result<(), (Promise, OracleFinding)> {
+    for promise in promises {
+        promise.judge(evidence).map_err(|finding| (*promise, finding))?;
+    }
+    Ok(())
+}
+
+const STEPS_MAX: u64 = 1_000_000;
