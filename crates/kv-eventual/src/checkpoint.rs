@@ -5,6 +5,7 @@ use kv_core::{
     Key, NodeId, PersistSeq, RecoverError, StagedCheckpoint, Wire, wire_struct,
 };
 
+use crate::mutation::Broken;
 use crate::record::{Record, Write};
 use crate::stamp::{Entry, WriteSeq};
 use crate::state::State;
@@ -45,8 +46,9 @@ pub(crate) fn recover(
     config: &EngineConfig,
     checkpoint: Option<Checkpoint>,
     records: impl IntoIterator<Item = (PersistSeq, Record)>,
+    broken: Broken,
 ) -> Result<(State, PersistSeq), RecoverError> {
-    let mut state = State::empty(config.node);
+    let mut state = State { broken, ..State::empty(config.node) };
     let mut last = PersistSeq(0);
     if let Some(checkpoint) = checkpoint {
         last = checkpoint.covers;

@@ -10,6 +10,7 @@ use crate::deadline::{Backoff, Due};
 use crate::engine::{EventualEngine, Step};
 use crate::journal::Then;
 use crate::message::Part;
+use crate::mutation::Mutation;
 use crate::peer::{Slot, SlotSet};
 use crate::record::{Record, Write};
 use crate::request::write_done;
@@ -137,6 +138,9 @@ impl EventualEngine {
         self.deadlines.arm(&mut pending.armed, expires, Due::Write(id));
         self.writes.waiting.insert(id, pending);
         self.persist(step, Record::Write(write), Then::Replicate(id));
+        if self.broken().is(Mutation::SentBeforePersisted) {
+            self.on_own_write_persisted(step, id);
+        }
     }
 
     pub(crate) fn on_own_write_persisted(&mut self, step: &mut Step<'_>, id: WriteId) {
@@ -176,6 +180,10 @@ impl EventualEngine {
             return;
         };
         pending.armed = None;
+        if pending.expires > step.now.mono && self.state.broken.is(Mutation::NeverResends) {
+            let expires = pending.expires;
+            return self.deadlines.arm(&mut pending.armed, expires, Due::Write(id));
+        }
         if pending.expires > step.now.mono {
             self.counters.resends += 1;
             return self.send_write(step, id, self.peers.connected());
@@ -185,7 +193,13 @@ impl EventualEngine {
         if let Some(pending) = self.writes.remove(id)
             && was_waiting
         {
-            self.reply(step, pending.request, unknown(&pending));
+            let outcome = if self.broken().is(Mutation::UnknownToldAsNotDone) {
+                let (answered, needed) = (pending.acked.len(), pending.needed);
+                Outcome::NotDone(NotDone::TimedOut { answered, needed })
+            } else {
+                unknown(&pending)
+            };
+            self.reply(step, pending.request, outcome);
         }
     }
 
@@ -229,7 +243,8 @@ impl EventualEngine {
         let nodes = self.config.cluster.nodes();
         if let Some(pending) = self.writes.waiting.writes.get(&id) {
             let acks = pending.acked.len();
-            let outcome = if acks >= pending.needed {
+            let fewer = u16::from(self.broken().is(Mutation::DoneWithOneFewer));
+            let outcome = if acks + fewer >= pending.needed {
                 write_done(pending.write.entry.stamp.into(), acks)
             } else if nodes - pending.rejected.len() < pending.needed {
                 unknown(pending)

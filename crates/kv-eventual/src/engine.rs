@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use kv_core::{
-    AdminCommand, Checkpoint, ConsistencyEngine, Effects, EngineConfig, Feature, Incarnation,
-    Input, NodeId, NotDone, Now, Outcome, PersistSeq, RecoverError, RequestId, SeedStream, Status,
+    AdminCommand, Checkpoint, ConsistencyEngine, Effects, EngineConfig, Feature, HybridTime,
+    Incarnation, Input, NodeId, NotDone, Now, Outcome, PersistSeq, RecoverError, RequestId,
+    SeedStream, Status,
 };
 
 use crate::checkpoint;
@@ -16,6 +17,7 @@ use crate::deadline::{Deadlines, Due};
 use crate::join::Membership;
 use crate::journal::{Journal, Then};
 use crate::message::{Message, Part};
+use crate::mutation::{Broken, Mutation};
 use crate::outbox::Outbox;
 use crate::peer::{Meeting, Peers, Slot};
 use crate::reader::Reads;
@@ -59,29 +61,7 @@ impl ConsistencyEngine for EventualEngine {
         checkpoint: Option<Checkpoint>,
         records: impl IntoIterator<Item = (PersistSeq, Record)>,
     ) -> Result<Self, RecoverError> {
-        let mut peers = Peers::new(config.node, config.cluster.voters())
-            .ok_or(RecoverError::OtherConfiguration)?;
-        let (state, last) = checkpoint::recover(&config, checkpoint, records)?;
-        for (&node, &life) in &state.lives {
-            if let Some(slot) = peers.slot(node) {
-                peers.meet(slot, life);
-            }
-        }
-        let mut seeds = SeedStream::new(config.seed);
-        Ok(Self {
-            journal: Journal::after(last),
-            clock: Clock::recovered(state.clock_bound),
-            membership: Membership::new(state.life, seeds.next_u64()),
-            requests: BTreeSet::new(),
-            reads: Reads::new(seeds.next_u64()),
-            writes: Writes::after(state.last_seq),
-            outbox: Outbox::new(config.cluster.voters().len(), config.limits.message_bytes_max),
-            deadlines: Deadlines::default(),
-            counters: Counters::default(),
-            peers,
-            state,
-            config,
-        })
+        Self::recover_broken(Broken::default(), config, checkpoint, records)
     }
 
     fn step(&mut self, now: Now, input: Input<Message>, out: &mut Effects<Message, Record>) {
@@ -130,6 +110,58 @@ impl ConsistencyEngine for EventualEngine {
 }
 
 impl EventualEngine {
+    /// [`ConsistencyEngine::recover`] for an engine that breaks a rule from its start on.
+    ///
+    /// # Errors
+    /// As there.
+    #[cfg(feature = "mutations")]
+    pub fn recover_mutated(
+        mutation: Option<Mutation>,
+        config: EngineConfig,
+        checkpoint: Option<Checkpoint>,
+        records: impl IntoIterator<Item = (PersistSeq, Record)>,
+    ) -> Result<Self, RecoverError> {
+        Self::recover_broken(Broken::by(mutation), config, checkpoint, records)
+    }
+
+    fn recover_broken(
+        broken: Broken,
+        config: EngineConfig,
+        checkpoint: Option<Checkpoint>,
+        records: impl IntoIterator<Item = (PersistSeq, Record)>,
+    ) -> Result<Self, RecoverError> {
+        let mut peers = Peers::new(config.node, config.cluster.voters())
+            .ok_or(RecoverError::OtherConfiguration)?;
+        let (state, last) = checkpoint::recover(&config, checkpoint, records, broken)?;
+        for (&node, &life) in &state.lives {
+            if let Some(slot) = peers.slot(node) {
+                peers.meet(slot, life);
+            }
+        }
+        let forgets = broken.is(Mutation::ClockReissued);
+        let clock_bound = if forgets { HybridTime::ZERO } else { state.clock_bound };
+        let mut seeds = SeedStream::new(config.seed);
+        Ok(Self {
+            journal: Journal::after(last),
+            clock: Clock::recovered(clock_bound),
+            membership: Membership::new(state.life, seeds.next_u64()),
+            requests: BTreeSet::new(),
+            reads: Reads::new(seeds.next_u64()),
+            writes: Writes::after(state.last_seq),
+            outbox: Outbox::new(config.cluster.voters().len(), config.limits.message_bytes_max),
+            deadlines: Deadlines::default(),
+            counters: Counters::default(),
+            peers,
+            state,
+            config,
+        })
+    }
+
+    /// The rule that this engine breaks for a test.
+    pub(crate) const fn broken(&self) -> Broken {
+        self.state.broken
+    }
+
     /// Asks for a record to be persisted; `then` happens once it is.
     pub(crate) fn persist(&mut self, step: &mut Step<'_>, record: Record, then: Then) {
         let seq = self.journal.push(record.clone(), then);

@@ -53,6 +53,7 @@ mod greeting;
 mod join;
 mod journal;
 mod message;
+mod mutation;
 mod outbox;
 mod peer;
 mod reader;
@@ -66,5 +67,7 @@ mod state;
 pub use clock::MAX_SKEW;
 pub use engine::EventualEngine;
 pub use message::{Answer, Hello, Message, Part, Query, ReadId, Welcome};
+#[cfg(feature = "mutations")]
+pub use mutation::Mutation;
 pub use record::{Record, Write};
 pub use stamp::{Entry, Stamp, WriteId, WriteSeq};

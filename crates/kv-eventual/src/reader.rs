@@ -1,5 +1,6 @@
 //! Reads that this server coordinates, and the repair of what they find stale.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use kv_core::{Key, NotDone, Outcome, RequestId};
 use crate::deadline::{Backoff, Due};
 use crate::engine::{EventualEngine, Step};
 use crate::message::{Answer, Part, Query, ReadId};
+use crate::mutation::Mutation;
 use crate::peer::{Slot, SlotSet};
 use crate::record::Write;
 use crate::request::read_done;
@@ -70,6 +72,8 @@ impl EventualEngine {
         needed: u16,
         expires: Duration,
     ) {
+        let fewer = u16::from(self.broken().is(Mutation::ReadsOneFewer) && needed > 1);
+        let needed = needed - fewer;
         let own = self.state.get(&key);
         if needed == 1 {
             let outcome = read_done(own, 1);
@@ -185,14 +189,18 @@ impl EventualEngine {
         };
         self.deadlines.disarm(&mut read.armed, Due::Read(id));
         let best = read.answers.iter().filter_map(|(_, entry)| entry.as_ref());
-        let best = best.max().cloned();
+        let broken = self.broken();
+        let newer = |a: &&Entry, b: &&Entry| {
+            if a.wins_over(Some(b), broken) { Ordering::Greater } else { Ordering::Less }
+        };
+        let best = best.max_by(newer).cloned();
         let outcome = read_done(best.as_ref(), read.answered.len());
         self.reply(step, read.request, outcome);
         let Some(best) = best else {
             return;
         };
         for (slot, entry) in read.answers {
-            if best.supersedes(entry.as_ref()) {
+            if best.wins_over(entry.as_ref(), broken) {
                 let write = Write { key: read.key.clone(), entry: best.clone() };
                 self.repair(step, slot, write);
             }
@@ -203,11 +211,12 @@ impl EventualEngine {
     fn on_late_answer(&mut self, step: &mut Step<'_>, slot: Slot, answer: Answer) {
         let Answer { key, entry, .. } = answer;
         let own = self.state.get(&key).cloned();
+        let broken = self.broken();
         match (own, entry) {
-            (Some(own), entry) if own.supersedes(entry.as_ref()) => {
+            (Some(own), entry) if own.wins_over(entry.as_ref(), broken) => {
                 self.repair(step, slot, Write { key, entry: own });
             }
-            (own, Some(entry)) if entry.supersedes(own.as_ref()) => {
+            (own, Some(entry)) if entry.wins_over(own.as_ref(), broken) => {
                 self.repair(step, self.peers.me(), Write { key, entry });
             }
             (_, _) => {}
@@ -215,6 +224,9 @@ impl EventualEngine {
     }
 
     fn repair(&mut self, step: &mut Step<'_>, slot: Slot, write: Write) {
+        if self.broken().is(Mutation::NeverRepairs) {
+            return;
+        }
         if slot == self.peers.me() {
             self.take_repair(step, &write);
         } else {

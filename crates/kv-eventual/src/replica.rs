@@ -7,6 +7,7 @@ use crate::clock::{is_beyond_skew, is_plausible};
 use crate::engine::{EventualEngine, Step, is_plausible_life};
 use crate::journal::Then;
 use crate::message::{Answer, Part, Query};
+use crate::mutation::Mutation;
 use crate::peer::Slot;
 use crate::record::{Record, Write};
 use crate::stamp::{Entry, WriteSeq};
@@ -20,7 +21,7 @@ impl EventualEngine {
             return;
         }
         let held = self.state.get(&write.key);
-        if !write.entry.supersedes(held) {
+        if !write.entry.wins_over(held, self.broken()) {
             // What is held is on disk.
             return self.send(step, slot, Part::Ack(id));
         }
@@ -35,6 +36,9 @@ impl EventualEngine {
         if self.is_journal_full(write) {
             self.counters.dropped_writes += 1;
             return;
+        }
+        if self.broken().is(Mutation::AckBeforePersisted) {
+            self.send(step, slot, Part::Ack(id));
         }
         let record = Record::Write(write.detached());
         self.persist(step, record, Then::Acknowledge(slot, id));
@@ -125,7 +129,7 @@ impl EventualEngine {
             self.check_own_write(step, write);
         }
         let held = self.state.get(&write.key);
-        if !write.entry.supersedes(held) || self.journal.has_foreign(id) {
+        if !write.entry.wins_over(held, self.broken()) || self.journal.has_foreign(id) {
             return;
         }
         self.observe_stamp(step, write.entry.stamp.time);

@@ -7,6 +7,8 @@ use kv_core::{
     DecodeError, HybridTime, Incarnation, NodeId, Value, Version, Wire, digest, wire_struct,
 };
 
+use crate::mutation::{Broken, Mutation};
+
 /// The place of a write in the order of all writes: by time, then by origin, then by that
 /// server's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -90,6 +92,23 @@ impl Entry {
     #[must_use]
     pub fn supersedes(&self, held: Option<&Self>) -> bool {
         held.is_none_or(|held| self > held)
+    }
+
+    /// [`Entry::supersedes`], unless a test has broken the order of writes.
+    pub(crate) fn wins_over(&self, held: Option<&Self>, broken: Broken) -> bool {
+        let tie = || held.filter(|held| held.stamp.time == self.stamp.time);
+        if broken.is(Mutation::LastToComeWins) {
+            return held != Some(self);
+        }
+        if broken.is(Mutation::FirstOfATieStays) && tie().is_some() {
+            return false;
+        }
+        if broken.is(Mutation::TiesReversed)
+            && let Some(held) = tie()
+        {
+            return self < held;
+        }
+        self.supersedes(held)
     }
 
     pub(crate) fn size_bytes(&self) -> usize {

@@ -7,6 +7,7 @@ use kv_core::{
     digest,
 };
 
+use crate::mutation::{Broken, Mutation};
 use crate::record::{Record, Write};
 use crate::stamp::{Entry, WriteSeq};
 
@@ -26,10 +27,12 @@ pub(crate) struct State {
     /// The highest life that each other server was met in, or has a write from: all servers
     /// ever seen.
     pub(crate) lives: BTreeMap<NodeId, Incarnation>,
+    /// For tests of the checkers.
+    pub(crate) broken: Broken,
 }
 
 impl State {
-    pub(crate) const fn empty(node: NodeId) -> Self {
+    pub(crate) fn empty(node: NodeId) -> Self {
         Self {
             node,
             store: MemoryStore::new(),
@@ -38,6 +41,7 @@ impl State {
             last_seq: WriteSeq(0),
             clock_bound: HybridTime::ZERO,
             lives: BTreeMap::new(),
+            broken: Broken::default(),
         }
     }
 
@@ -84,10 +88,14 @@ impl State {
             self.last_seq = self.last_seq.max(write.entry.seq);
         }
         let held = self.store.get(&write.key);
-        if write.entry.supersedes(held) {
+        if write.entry.wins_over(held, self.broken) {
             let was_tombstone = held.is_some_and(|held| held.value.is_none());
             self.tombstones -= u64::from(was_tombstone);
             self.tombstones += u64::from(write.entry.value.is_none());
+            if write.entry.value.is_none() && self.broken.is(Mutation::DeletesLeaveNothing) {
+                self.tombstones -= 1;
+                return self.store.remove(&write.key);
+            }
             self.store.insert(write.key, write.entry);
         }
     }

@@ -10,6 +10,7 @@ use crate::core::{Core, Out};
 use crate::entry::Origin;
 use crate::intake::Offer;
 use crate::message::{Body, Forward};
+use crate::mutation::Mutation;
 use crate::sequencer::{Queued, Sequencer};
 use crate::support::unsupported;
 
@@ -82,8 +83,15 @@ impl Sequencer {
         let Some(progress) = self.peers.get_mut(&origin.server) else {
             return Ok(());
         };
+        if let (Err(reason), true) = (&check, core.broken.is(Mutation::RefusedForwardTakenLater)) {
+            return Err(reason.clone());
+        }
         match progress.intake.offer(origin.number) {
             Offer::Refused(reason) => Err(reason),
+            Offer::Seen if core.broken.is(Mutation::ForwardAppliedTwice) => {
+                self.enqueue(Queued { origin, operation, encoded });
+                Ok(())
+            }
             Offer::Seen => Ok(()),
             Offer::TooFar => {
                 core.counters.malformed += 1;

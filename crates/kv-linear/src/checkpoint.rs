@@ -11,6 +11,7 @@ use crate::dedup::{Dedup, DedupLine};
 use crate::entry::Entry;
 use crate::epoch::Epoch;
 use crate::log::Position;
+use crate::mutation::Mutation;
 use crate::replica::Replica;
 use crate::state_machine::StateMachine;
 
@@ -48,6 +49,8 @@ wire_struct!(Metadata {
 pub(crate) fn view(core: &Core, lives: Vec<(NodeId, Incarnation)>) -> Checkpoint {
     let identity = core.identity.filter(|_| core.is_durable());
     let replica = &core.replica;
+    let forgets = core.broken.is(Mutation::CheckpointWithoutDedup);
+    let dedup = if forgets { Vec::new() } else { replica.dedup().into() };
     let metadata = identity.map(|identity| Metadata {
         cluster: identity.cluster,
         configuration: core.configuration_hash,
@@ -56,7 +59,7 @@ pub(crate) fn view(core: &Core, lives: Vec<(NodeId, Incarnation)>) -> Checkpoint
         sequencer: identity.sequencer,
         lives,
         applied: replica.applied(),
-        dedup: replica.dedup().into(),
+        dedup,
     });
     let tail = replica.log().from(replica.applied().index.next());
     let tail = tail.take_while(|entry| entry.index() <= replica.durable());

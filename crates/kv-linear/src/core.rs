@@ -13,6 +13,7 @@ use crate::forward::{Forwarder, Pending};
 use crate::journal::{Durable, Journal};
 use crate::links::Links;
 use crate::message::{Body, Message};
+use crate::mutation::{Broken, Mutation};
 use crate::page::PageBounds;
 use crate::record::Record;
 use crate::replica::Replica;
@@ -35,6 +36,8 @@ pub(crate) struct Core {
     pub(crate) flush_at: Option<Duration>,
     /// A broken invariant was found; nothing is done any more.
     pub(crate) halted: bool,
+    /// For tests of the checkers.
+    pub(crate) broken: Broken,
 }
 
 /// Who a server is in its cluster.
@@ -71,7 +74,7 @@ pub(crate) struct Counters {
 }
 
 impl Core {
-    pub(crate) fn new(mut config: EngineConfig, recovered: PersistSeq) -> Self {
+    pub(crate) fn new(mut config: EngineConfig, recovered: PersistSeq, broken: Broken) -> Self {
         let timing = &mut config.timing;
         for wait in [&mut timing.resend_min, &mut timing.resend_max, &mut timing.heartbeat] {
             *wait = (*wait).max(WAIT_MIN);
@@ -88,6 +91,7 @@ impl Core {
             counters: Counters::default(),
             flush_at: None,
             halted: false,
+            broken,
         }
     }
 
@@ -163,7 +167,7 @@ impl Core {
         let node = self.config.node;
         let own = self.identity.map(|identity| (node, identity.incarnation));
         let bounds = PageBounds::of(&self.config.limits);
-        while let Some(delivered) = self.replica.deliver_next(own, bounds) {
+        while let Some(delivered) = self.replica.deliver_next(own, bounds, self.broken) {
             if own != Some((delivered.origin.server, delivered.origin.incarnation)) {
                 continue;
             }
@@ -185,7 +189,8 @@ impl Core {
     /// Answers a request whose time is up; `acks` servers are known to hold it.
     pub(crate) fn reply_expired(&self, pending: &Pending, acks: u16, out: &mut Out) {
         let needed = self.config.cluster.write_quorum();
-        let outcome = if pending.sent && !pending.read_only {
+        let definite = self.broken.is(Mutation::UnknownToldAsNotDone);
+        let outcome = if pending.sent && !pending.read_only && !definite {
             Outcome::Unknown(Unknown { version: None, acks, needed })
         } else {
             Outcome::NotDone(NotDone::TimedOut { answered: acks, needed })

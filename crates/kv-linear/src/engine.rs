@@ -16,6 +16,7 @@ use crate::founding::Founding;
 use crate::joining::Joining;
 use crate::journal::Durable;
 use crate::message::{Body, Message};
+use crate::mutation::{Broken, Mutation};
 use crate::record::Record;
 use crate::recovery::Recovery;
 use crate::sequencer::Sequencer;
@@ -59,12 +60,7 @@ impl ConsistencyEngine for LinearEngine {
         checkpoint: Option<Checkpoint>,
         records: impl IntoIterator<Item = (PersistSeq, Record)>,
     ) -> Result<Self, RecoverError> {
-        let mut recovery = Recovery::new(config, checkpoint)?;
-        for (seq, record) in records {
-            recovery.replay(seq, record)?;
-        }
-        let (core, lives) = recovery.finish();
-        Ok(Self { core, role: Role::Unstarted, lives })
+        Self::recover_broken(Broken::default(), config, checkpoint, records)
     }
 
     fn step(&mut self, now: Now, input: Input<Message>, out: &mut Effects<Message, Record>) {
@@ -124,6 +120,34 @@ impl ConsistencyEngine for LinearEngine {
 }
 
 impl LinearEngine {
+    /// [`ConsistencyEngine::recover`] for an engine that breaks a rule from its start on.
+    ///
+    /// # Errors
+    /// As there.
+    #[cfg(feature = "mutations")]
+    pub fn recover_mutated(
+        mutation: Option<Mutation>,
+        config: EngineConfig,
+        checkpoint: Option<Checkpoint>,
+        records: impl IntoIterator<Item = (PersistSeq, Record)>,
+    ) -> Result<Self, RecoverError> {
+        Self::recover_broken(Broken::by(mutation), config, checkpoint, records)
+    }
+
+    fn recover_broken(
+        broken: Broken,
+        config: EngineConfig,
+        checkpoint: Option<Checkpoint>,
+        records: impl IntoIterator<Item = (PersistSeq, Record)>,
+    ) -> Result<Self, RecoverError> {
+        let mut recovery = Recovery::new(config, checkpoint, broken)?;
+        for (seq, record) in records {
+            recovery.replay(seq, record)?;
+        }
+        let (core, lives) = recovery.finish();
+        Ok(Self { core, role: Role::Unstarted, lives })
+    }
+
     /// Takes up a role, at the first step of this process.
     fn start(&mut self, now: Duration, out: &mut Out) {
         if !matches!(self.role, Role::Unstarted) {
@@ -150,6 +174,11 @@ impl LinearEngine {
         let core = &mut self.core;
         let node = core.node();
         let alone = core.config.cluster.nodes() == 1;
+        if core.broken.is(Mutation::EpochResumed) && !alone {
+            let sequencer = Sequencer::start(core, now, &self.lives, Vec::new());
+            self.role = Role::Sequencer(Box::new(sequencer));
+            return;
+        }
         let epoch = core.epoch().next_generation().filter(|_| alone);
         let (Some(epoch), Some(identity)) = (epoch, core.identity.as_mut()) else {
             self.role = Role::Retired(Waiting::SequencerRestarted { node });

@@ -9,6 +9,7 @@ use crate::entry::Entry;
 use crate::epoch::{Epoch, LogIndex};
 use crate::hold_back::HoldBack;
 use crate::message::{Body, Forward, Prepare};
+use crate::mutation::Mutation;
 use crate::transfer::Transfer;
 
 /// A server that holds a copy of the sequencer's log.
@@ -54,7 +55,10 @@ impl Follower {
     /// Tells the sequencer what this server's disk holds, and in which life.
     pub(crate) fn acknowledge(core: &Core, out: &mut Out) {
         if core.is_durable() {
-            let body = Body::Ack { epoch: core.epoch(), durable: core.replica.durable() };
+            let replica = &core.replica;
+            let early = core.broken.is(Mutation::AckBeforePersisted);
+            let durable = if early { replica.log().last().index } else { replica.durable() };
+            let body = Body::Ack { epoch: core.epoch(), durable };
             core.send(core.sequencer(), body, out);
         }
     }
@@ -93,7 +97,8 @@ impl Follower {
         let log_last = core.replica.log().last().index;
         core.replica.note_commit(commit.min(log_last));
         core.deliver(out);
-        if repeated || prepare.receiver < own {
+        let early = core.broken.is(Mutation::AckBeforePersisted);
+        if repeated || prepare.receiver < own || early {
             Self::acknowledge(core, out);
         }
         if (last > log_last || self.held.len() > 0) && now >= self.nack_not_before {
@@ -114,7 +119,7 @@ impl Follower {
         let mut appended = Vec::new();
         for entry in entries {
             let index = entry.index();
-            match self.take(core, entry, &mut appended) {
+            match self.take(core, entry, &mut appended, out) {
                 Taken::Appended | Taken::Early => {}
                 Taken::Repeated => repeated = true,
                 Taken::Malformed => core.counters.malformed += 1,
@@ -140,7 +145,13 @@ impl Follower {
         Some(repeated)
     }
 
-    fn take(&mut self, core: &mut Core, entry: Entry, appended: &mut Vec<Entry>) -> Taken {
+    fn take(
+        &mut self,
+        core: &mut Core,
+        entry: Entry,
+        appended: &mut Vec<Entry>,
+        out: &mut Out,
+    ) -> Taken {
         let (index, last) = (entry.index(), core.replica.log().last().index);
         if index <= last {
             let known = core.replica.log().hash_at(index);
@@ -157,6 +168,10 @@ impl Follower {
         }
         if index == last.next() {
             return append(core, entry, operation, appended);
+        }
+        if core.broken.is(Mutation::GapAcknowledged) {
+            let body = Body::Ack { epoch: core.epoch(), durable: index };
+            core.send(core.sequencer(), body, out);
         }
         core.counters.held_back += 1;
         if !self.held.hold(entry, operation, &core.config.limits) {

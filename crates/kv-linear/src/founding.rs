@@ -10,6 +10,7 @@ use crate::epoch::Epoch;
 use crate::forward::Backoff;
 use crate::journal::Durable;
 use crate::message::Body;
+use crate::mutation::Mutation;
 use crate::record::Record;
 
 /// What is known of the peers before there is a cluster.
@@ -124,7 +125,8 @@ impl Founding {
         let unresolved = self.peers.values().any(|peer| *peer == Peer::Unresolved);
         let holding = self.peers.values().any(|peer| *peer == Peer::Holding);
         let resolved = !unresolved || self.give_up_at.is_none();
-        if holding || !resolved || self.empty_count() < needed(core) {
+        let careless = core.broken.is(Mutation::FoundsBesideHolders);
+        if (holding && !careless) || !resolved || self.empty_count() < needed(core) {
             return None;
         }
         let empty = self.peers.iter().filter_map(|(peer, known)| match known {

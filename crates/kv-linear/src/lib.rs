@@ -49,6 +49,7 @@ mod journal;
 mod links;
 mod log;
 mod message;
+mod mutation;
 mod numbers;
 mod page;
 mod progress;
@@ -67,4 +68,6 @@ pub use engine::LinearEngine;
 pub use entry::{Entry, EntryHeader, Origin};
 pub use epoch::{Epoch, LogIndex};
 pub use message::{Body, Forward, Message, Prepare};
+#[cfg(feature = "mutations")]
+pub use mutation::Mutation;
 pub use record::Record;

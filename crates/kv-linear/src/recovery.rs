@@ -12,6 +12,7 @@ use crate::core::{Core, Identity};
 use crate::entry::Entry;
 use crate::epoch::{Epoch, LogIndex};
 use crate::journal::Journal;
+use crate::mutation::Broken;
 use crate::record::Record;
 use crate::replica::Replica;
 
@@ -28,12 +29,13 @@ impl Recovery {
     pub(crate) fn new(
         config: EngineConfig,
         checkpoint: Option<Checkpoint>,
+        broken: Broken,
     ) -> Result<Self, RecoverError> {
         if !config.cluster.contains(config.node) {
             return Err(RecoverError::OtherConfiguration);
         }
         let mut recovery = Self {
-            core: Core::new(config, PersistSeq(0)),
+            core: Core::new(config, PersistSeq(0), broken),
             lives: BTreeMap::new(),
             staged: Vec::new(),
             last: PersistSeq(0),

@@ -8,6 +8,7 @@ use crate::dedup::Dedup;
 use crate::entry::{Entry, Origin};
 use crate::epoch::LogIndex;
 use crate::log::{Log, Position};
+use crate::mutation::{Broken, Mutation};
 use crate::page::PageBounds;
 use crate::state_machine::StateMachine;
 
@@ -26,7 +27,12 @@ pub(crate) struct Replica {
     commit: LogIndex,
     applied: Position,
     duplicates: u64,
+    /// An entry that the one after it has overtaken; only where a test breaks the order.
+    overtaken: Option<Turn>,
 }
+
+/// An entry to be applied: its place, whose request it is, and what it does.
+type Turn = (LogIndex, Origin, Operation);
 
 /// An entry that was applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +55,7 @@ impl Replica {
             commit: position.index,
             applied: position,
             duplicates: 0,
+            overtaken: None,
         }
     }
 
@@ -98,6 +105,11 @@ impl Replica {
         self.log.append(entry);
     }
 
+    /// What a read finds in the state as this server has it; only where a test has it answer so.
+    pub(crate) fn read_locally(&self, operation: &Operation, bounds: PageBounds) -> Outcome {
+        self.machine.clone().apply(operation, self.applied.index, bounds)
+    }
+
     /// Notes that the log up to `last` is on disk.
     pub(crate) fn note_durable(&mut self, last: LogIndex) {
         assert!(last <= self.log.last().index);
@@ -116,17 +128,22 @@ impl Replica {
         &mut self,
         own: Option<(NodeId, Incarnation)>,
         bounds: PageBounds,
+        broken: Broken,
     ) -> Option<Delivered> {
         let index = self.applied.index.next();
-        if index > self.commit || index > self.durable {
+        if !self.may_apply(index, broken) {
             return None;
         }
         let entry = self.log.entry(index)?;
         let operation = self.undelivered.pop_front()?;
-        let origin = entry.header().origin;
+        let mut turn = (index, entry.header().origin, operation);
         self.undelivered_bytes -= entry.size_bytes();
         self.applied = Position::of(entry);
-        if !self.dedup.note(&origin) {
+        if broken.is(Mutation::AppliedOutOfOrder) {
+            turn = self.out_of_turn(turn, broken);
+        }
+        let (index, origin, operation) = turn;
+        if !self.dedup.note(&origin) && !broken.is(Mutation::ForwardAppliedTwice) {
             self.duplicates += 1;
             return Some(Delivered { origin, outcome: None });
         }
@@ -137,6 +154,29 @@ impl Replica {
             None
         };
         Some(Delivered { origin, outcome })
+    }
+
+    fn may_apply(&self, index: LogIndex, broken: Broken) -> bool {
+        let committed = index <= self.commit || broken.is(Mutation::AppliedBeforeCommitted);
+        let durable = index <= self.durable || broken.is(Mutation::AppliedBeforePersisted);
+        committed && durable
+    }
+
+    /// The entry after the one whose turn it is, if there is one, and then that one.
+    fn out_of_turn(&mut self, turn: Turn, broken: Broken) -> Turn {
+        if let Some(late) = self.overtaken.take() {
+            return late;
+        }
+        let next = turn.0.next();
+        let origin = self.log.entry(next).map(|entry| entry.header().origin);
+        match (origin, self.undelivered.front()) {
+            (Some(origin), Some(operation)) if self.may_apply(next, broken) => {
+                let early = operation.clone();
+                self.overtaken = Some(turn);
+                (next, origin, early)
+            }
+            (_, _) => turn,
+        }
     }
 
     /// Forgets applied entries beyond `bytes_max` bytes, the oldest first.
@@ -197,7 +237,7 @@ mod tests {
 
     fn deliver(replica: &mut Replica) -> Vec<Delivered> {
         let own = Some((NodeId::FIRST, Incarnation(1)));
-        std::iter::from_fn(|| replica.deliver_next(own, BOUNDS)).collect()
+        std::iter::from_fn(|| replica.deliver_next(own, BOUNDS, Broken::default())).collect()
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::core::{Core, Out};
 use crate::engine::{LinearEngine, Role};
 use crate::entry::Origin;
 use crate::forward::{Backoff, Submission};
+use crate::mutation::Mutation;
 use crate::page::{self, PageBounds};
 use crate::sequencer::Queued;
 use crate::support::{unsupported, unsupported_options};
@@ -35,6 +36,13 @@ impl LinearEngine {
             return;
         }
         let core = &mut self.core;
+        if operation.is_read_only() && core.broken.is(Mutation::ReadsLocally) {
+            out.reply(
+                id,
+                core.replica.read_locally(&operation, PageBounds::of(&core.config.limits)),
+            );
+            return;
+        }
         let encoded = operation.to_bytes();
         let mut submission = Submission {
             id,

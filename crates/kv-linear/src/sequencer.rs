@@ -12,6 +12,7 @@ use crate::epoch::LogIndex;
 use crate::founding::Member;
 use crate::journal::Durable;
 use crate::message::Body;
+use crate::mutation::Mutation;
 use crate::progress::Progress;
 use crate::record::Record;
 
@@ -86,11 +87,13 @@ impl Sequencer {
         let Some(progress) = self.peers.get_mut(&from) else {
             return;
         };
-        if durable > core.replica.log().last().index || incarnation < progress.incarnation {
+        let former = incarnation < progress.incarnation;
+        let counted = former && core.broken.is(Mutation::FormerLifeCounted);
+        if durable > core.replica.log().last().index || (former && !counted) {
             core.counters.stray_messages += 1;
             return;
         }
-        if incarnation == progress.incarnation {
+        if incarnation == progress.incarnation || counted {
             if progress.acknowledge(&core.config.timing, now, durable) {
                 self.advance_commit(core, now, out);
                 core.flush_soon(now);
@@ -178,14 +181,18 @@ impl Sequencer {
 
     /// The last entry that W servers hold on disk, this one among them.
     fn held_by_quorum(&self, core: &Core) -> LogIndex {
-        let own = core.replica.durable();
-        let others = core.config.cluster.write_quorum().saturating_sub(1);
+        let log_last = core.replica.log().last().index;
+        let early = core.broken.is(Mutation::AppliedBeforePersisted);
+        let own = if early { log_last } else { core.replica.durable() };
+        let fewer = u16::from(core.broken.is(Mutation::CommitsWithOneFewer));
+        let others = core.config.cluster.write_quorum().saturating_sub(1 + fewer);
         let Some(nth) = usize::from(others).checked_sub(1) else {
             return own;
         };
         let mut acked: Vec<LogIndex> = self.peers.values().map(Progress::acked).collect();
         acked.sort_unstable_by(|a, b| b.cmp(a));
-        acked.get(nth).copied().unwrap_or(LogIndex::ZERO).min(own)
+        let held = acked.get(nth).copied().unwrap_or(LogIndex::ZERO);
+        if core.broken.is(Mutation::OwnDiskNotCounted) { held } else { held.min(own) }
     }
 
     /// Gives places to the requests in the queue while the window has room.

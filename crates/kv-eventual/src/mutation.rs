@@ -1,0 +1,78 @@
+//! Rules that a test can have the engine break, to see that its checkers notice.
+
+/// One rule that the engine breaks.
+///
+/// An engine that breaks one comes from `EventualEngine::recover_mutated`, which exists only with
+/// the feature `mutations`; without it every question about a mutation is a constant `false`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "mutations"), expect(unreachable_pub, reason = "exported for tests"))]
+pub enum Mutation {
+    /// A coordinator sends a write, and counts itself, before it is on its own disk.
+    SentBeforePersisted,
+    /// A replica acknowledges a write before it is on its disk.
+    AckBeforePersisted,
+    /// A write is done with W - 1 acknowledgements.
+    DoneWithOneFewer,
+    /// A read is done with R - 1 answers.
+    ReadsOneFewer,
+    /// A server that restarts forgets up to where its clock has issued stamps.
+    ClockReissued,
+    /// What comes to a server last wins, whatever its stamp.
+    LastToComeWins,
+    /// Of writes stamped at the same time, the one that came first stays.
+    FirstOfATieStays,
+    /// Among writes stamped at the same time, the lower server's wins.
+    TiesReversed,
+    /// A write whose time is up is called not done, whatever became of it.
+    UnknownToldAsNotDone,
+    /// What a read finds stale is left as it is.
+    NeverRepairs,
+    /// A delete leaves no tombstone.
+    DeletesLeaveNothing,
+    /// What was not acknowledged is never sent again.
+    NeverResends,
+}
+
+/// The rule that an engine breaks, if it breaks one.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Broken(#[cfg(feature = "mutations")] Option<Mutation>);
+
+impl Broken {
+    /// An engine that breaks this rule.
+    #[cfg(feature = "mutations")]
+    pub(crate) const fn by(mutation: Option<Mutation>) -> Self {
+        Self(mutation)
+    }
+
+    /// Whether it is this one.
+    #[cfg(feature = "mutations")]
+    pub(crate) fn is(self, mutation: Mutation) -> bool {
+        self.0 == Some(mutation)
+    }
+
+    /// Whether it is this one: without the feature it never is.
+    #[cfg(not(feature = "mutations"))]
+    #[expect(clippy::unused_self, reason = "the same call with and without the feature")]
+    pub(crate) const fn is(self, _mutation: Mutation) -> bool {
+        false
+    }
+}
+
+#[cfg(feature = "mutations")]
+impl Mutation {
+    /// All of them.
+    pub const ALL: [Self; 12] = [
+        Self::SentBeforePersisted,
+        Self::AckBeforePersisted,
+        Self::DoneWithOneFewer,
+        Self::ReadsOneFewer,
+        Self::ClockReissued,
+        Self::LastToComeWins,
+        Self::FirstOfATieStays,
+        Self::TiesReversed,
+        Self::UnknownToldAsNotDone,
+        Self::NeverRepairs,
+        Self::DeletesLeaveNothing,
+        Self::NeverResends,
+    ];
+}

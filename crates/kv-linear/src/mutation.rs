@@ -1,0 +1,88 @@
+//! Rules that a test can have the engine break, to see that its checkers notice.
+
+/// One rule that the engine breaks.
+///
+/// An engine that breaks one comes from `LinearEngine::recover_mutated`, which exists only with
+/// the feature `mutations`; without it every question about a mutation is a constant `false`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "mutations"), expect(unreachable_pub, reason = "exported for tests"))]
+pub enum Mutation {
+    /// A follower acknowledges entries that are not on its disk yet.
+    AckBeforePersisted,
+    /// The sequencer commits without its own disk.
+    OwnDiskNotCounted,
+    /// The sequencer commits with W - 1 servers.
+    CommitsWithOneFewer,
+    /// An entry is applied and answered before it is on the server's own disk, and at W = 1
+    /// committed before it is on any.
+    AppliedBeforePersisted,
+    /// A follower applies what is not committed.
+    AppliedBeforeCommitted,
+    /// Of two entries that can be applied, the later one goes first.
+    AppliedOutOfOrder,
+    /// A request that is forwarded twice gets two places, and both take effect.
+    ForwardAppliedTwice,
+    /// A request that was refused gets a place when it comes once more.
+    RefusedForwardTakenLater,
+    /// Acknowledgements of a follower's former life count for its present one.
+    FormerLifeCounted,
+    /// An empty sequencer founds a cluster although a peer holds a log.
+    FoundsBesideHolders,
+    /// A sequencer that restarts goes on in its epoch.
+    EpochResumed,
+    /// A write whose time is up is called not done, whatever became of it.
+    UnknownToldAsNotDone,
+    /// A checkpoint leaves out which requests have been applied.
+    CheckpointWithoutDedup,
+    /// A read is answered from what the server itself has applied.
+    ReadsLocally,
+    /// A follower skips entries that it lacks and acknowledges what lies beyond them.
+    GapAcknowledged,
+}
+
+/// The rule that an engine breaks, if it breaks one.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Broken(#[cfg(feature = "mutations")] Option<Mutation>);
+
+impl Broken {
+    /// An engine that breaks this rule.
+    #[cfg(feature = "mutations")]
+    pub(crate) const fn by(mutation: Option<Mutation>) -> Self {
+        Self(mutation)
+    }
+
+    /// Whether it is this one.
+    #[cfg(feature = "mutations")]
+    pub(crate) fn is(self, mutation: Mutation) -> bool {
+        self.0 == Some(mutation)
+    }
+
+    /// Whether it is this one: without the feature it never is.
+    #[cfg(not(feature = "mutations"))]
+    #[expect(clippy::unused_self, reason = "the same call with and without the feature")]
+    pub(crate) const fn is(self, _mutation: Mutation) -> bool {
+        false
+    }
+}
+
+#[cfg(feature = "mutations")]
+impl Mutation {
+    /// All of them.
+    pub const ALL: [Self; 15] = [
+        Self::AckBeforePersisted,
+        Self::OwnDiskNotCounted,
+        Self::CommitsWithOneFewer,
+        Self::AppliedBeforePersisted,
+        Self::AppliedBeforeCommitted,
+        Self::AppliedOutOfOrder,
+        Self::ForwardAppliedTwice,
+        Self::RefusedForwardTakenLater,
+        Self::FormerLifeCounted,
+        Self::FoundsBesideHolders,
+        Self::EpochResumed,
+        Self::UnknownToldAsNotDone,
+        Self::CheckpointWithoutDedup,
+        Self::ReadsLocally,
+        Self::GapAcknowledged,
+    ];
+}

@@ -1,0 +1,275 @@
+//! Runs in which a broken rule can show.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kv_core::{Command, Key, NodeId, Operation, RequestId, RequestOptions, SeedStream, Value};
+use kv_sim::oracle::{Evidence, Rest};
+use kv_sim::{
+    Cluster, DiskConfig, Fate, History, NetworkConfig, Process, Restart, SimConfig, Violation,
+    WallOffset,
+};
+
+use crate::subject::Subject;
+
+/// What a cluster is made of, and what happens to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scenario {
+    /// One server that crashes and whose clock is set back.
+    Alone,
+    /// Three servers with W = R = 2, of which any but the first may be lost, wiped or cut off.
+    Followers,
+    /// The same with messages that take up to half a second, W = 3, R = 1.
+    Slow,
+    /// As `Followers`, and copies of messages come again long after.
+    Late,
+    /// Three servers of which the first restarts, and loses its disk together with the second.
+    Sequencer,
+    /// Three servers with W = R = 2 that crash, keep their disks, and have wrong clocks.
+    Quorums,
+}
+
+/// A run that has come to its end.
+pub struct Run {
+    pub history: History,
+    pub evidence: Evidence,
+    /// The servers that halted by themselves.
+    pub halted: usize,
+    /// The least place of the log at which two servers had different states.
+    pub differs_at: Option<u64>,
+    pub done: usize,
+}
+
+const CLIENTS: usize = 4;
+const STEPS: usize = 70;
+
+impl Scenario {
+    pub fn run<E: Subject>(self, seed: u64) -> Result<Run, Violation> {
+        let mut cluster = Cluster::<E>::new(self.config(seed))?;
+        let mut stream = SeedStream::new(seed ^ 0x6d75_7461);
+        let mut clients = Clients::new(seed, E::LINEARIZABLE);
+        let mut states = States::default();
+        if self == Self::Late {
+            let mut copied = SeedStream::new(seed);
+            cluster
+                .intercept(move |_, _, _| if copied.chance(200) { Fate::Copy } else { Fate::Pass });
+        }
+        cluster.run_for(Duration::from_millis(1500))?;
+        for _ in 0..STEPS {
+            clients.call(&mut cluster);
+            if self == Self::Late {
+                bring_again(&mut cluster, &mut stream);
+            }
+            if stream.chance(150) {
+                self.disturb(&mut cluster, &mut stream)?;
+            }
+            cluster.run_for(Duration::from_millis(stream.below(60)))?;
+            states.look(&cluster);
+        }
+        cluster.heal();
+        cluster.stop_intercepting();
+        cluster.set_network(NetworkConfig::default());
+        let halted = cluster.halted().count();
+        if halted == 0 {
+            self.revive(&mut cluster)?;
+        }
+        cluster.run_for(Duration::from_secs(10))?;
+        states.look(&cluster);
+        let rest = Rest::reach(&mut cluster, &clients.keys, 4, !E::LINEARIZABLE)?;
+        states.look(&cluster);
+        let session = |id: RequestId| clients.sessions.get(&id).copied().unwrap_or(Process(id.0));
+        let evidence = Evidence::of_cluster(&cluster, session, Some(rest));
+        let done = cluster
+            .requests()
+            .filter(|(_, request)| matches!(request.outcome(), Some(kv_core::Outcome::Done(_))));
+        Ok(Run {
+            history: History::of_cluster(&cluster),
+            evidence,
+            halted: halted.max(cluster.halted().count()),
+            differs_at: states.differs_at,
+            done: done.count(),
+        })
+    }
+
+    fn config(self, seed: u64) -> SimConfig {
+        let (nodes, write, read) = match self {
+            Self::Alone => (1, 1, 1),
+            Self::Followers | Self::Late | Self::Sequencer | Self::Quorums => (3, 2, 2),
+            Self::Slow => (3, 3, 1),
+        };
+        let network = match self {
+            Self::Alone | Self::Sequencer => NetworkConfig::default(),
+            Self::Followers | Self::Late | Self::Quorums => NetworkConfig::lossy(),
+            Self::Slow => NetworkConfig {
+                delay: Duration::from_micros(100)..=Duration::from_millis(500),
+                ..NetworkConfig::lossy()
+            },
+        };
+        let config = SimConfig::new(nodes, write, read, seed).unwrap().with_network(network);
+        let mut config =
+            config.with_disk(DiskConfig { checkpoint_every: Some(9), ..DiskConfig::slow() });
+        config.processing = Duration::ZERO..=Duration::from_millis(2);
+        if seed.is_multiple_of(2) {
+            config.limits.log_bytes_max = 600;
+            config.limits.message_bytes_max = 300;
+        }
+        config
+    }
+
+    fn disturb<E: Subject>(
+        self,
+        cluster: &mut Cluster<E>,
+        stream: &mut SeedStream,
+    ) -> Result<(), Violation> {
+        let nodes: Vec<NodeId> = cluster.nodes().collect();
+        let first = nodes[0];
+        let victim = match self {
+            Self::Followers | Self::Late | Self::Slow => nodes[1 + index(stream, nodes.len() - 1)],
+            Self::Alone | Self::Sequencer | Self::Quorums => nodes[index(stream, nodes.len())],
+        };
+        match (self, stream.below(8)) {
+            (Self::Alone, 0..=5) => {
+                let back = WallOffset::Behind(Duration::from_millis(stream.below(3_000)));
+                cluster.set_wall_offset(first, back);
+                cluster.restart(first, Restart::Intact)?;
+            }
+            (Self::Sequencer, 0) => {
+                cluster.restart(nodes[1], Restart::Wiped)?;
+                cluster.restart(first, Restart::Wiped)?;
+            }
+            (Self::Sequencer, 1 | 2) => cluster.restart(first, Restart::Intact)?,
+            // The third server holds the log and can always be asked: where W disks are lost and
+            // no holder answers, a new cluster may be founded.
+            (Self::Sequencer, 3 | 4) => cluster.hold_disk(nodes[1]),
+            (Self::Sequencer, _) => cluster.heal(),
+            (_, 0) => cluster.partition(&[victim]),
+            (Self::Quorums, 1 | 2) => {
+                let ahead = Duration::from_millis(stream.below(3_000));
+                cluster.set_wall_offset(victim, WallOffset::Ahead(ahead));
+            }
+            (Self::Followers | Self::Late | Self::Slow, 1) => {
+                cluster.restart(victim, Restart::Wiped)?
+            }
+            (_, 2) => cluster.restart(victim, Restart::Intact)?,
+            (_, 3) => cluster.crash_after_effects(victim, stream.below(20)),
+            (_, 4) => cluster.hold_disk(victim),
+            (_, _) => {
+                cluster.heal();
+                cluster.set_network(self.config(0).network);
+                self.revive(cluster)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn revive<E: Subject>(self, cluster: &mut Cluster<E>) -> Result<(), Violation> {
+        let down: Vec<NodeId> = cluster.nodes().filter(|node| !cluster.is_running(*node)).collect();
+        for node in down {
+            cluster.restart(node, Restart::Intact)?;
+        }
+        Ok(())
+    }
+}
+
+/// Clients that ask one thing after the other, some at the very same moment.
+struct Clients {
+    stream: SeedStream,
+    keys: Vec<Key>,
+    open: [Option<RequestId>; CLIENTS],
+    sessions: BTreeMap<RequestId, Process>,
+    next_session: u64,
+    own: [Process; CLIENTS],
+    counts: bool,
+    written: u64,
+}
+
+impl Clients {
+    fn new(seed: u64, counts: bool) -> Self {
+        let key = |name: &str| Key::new(name.to_owned()).unwrap();
+        Self {
+            stream: SeedStream::new(seed ^ 0x0063_6c69),
+            keys: ["a", "b"].map(key).to_vec(),
+            open: [None; CLIENTS],
+            sessions: BTreeMap::new(),
+            next_session: 4,
+            own: [0, 1, 2, 3].map(Process),
+            counts,
+            written: 0,
+        }
+    }
+
+    fn call<E: Subject>(&mut self, cluster: &mut Cluster<E>) {
+        let nodes: Vec<NodeId> = cluster.nodes().collect();
+        for client in 0..CLIENTS {
+            let open = self.open[client].and_then(|id| cluster.request(id));
+            if open.is_some_and(|request| !request.has_ended()) || self.stream.chance(300) {
+                continue;
+            }
+            // After an outcome that is not known, another session begins.
+            if open.is_some_and(|request| {
+                !matches!(request.outcome(), Some(kv_core::Outcome::Done(_)))
+            }) {
+                self.own[client] = Process(self.next_session);
+                self.next_session += 1;
+            }
+            let node = nodes[index(&mut self.stream, nodes.len())];
+            let op = self.operation();
+            let timeout = Duration::from_millis(100 + self.stream.below(1_500));
+            let options = RequestOptions { timeout, ..RequestOptions::default() };
+            let id = cluster.submit(node, op, options);
+            self.sessions.insert(id, self.own[client]);
+            self.open[client] = Some(id);
+        }
+    }
+
+    fn operation(&mut self) -> Operation {
+        let place = index(&mut self.stream, self.keys.len());
+        let key = self.keys[place].clone();
+        self.written += 1;
+        match self.stream.below(10) {
+            0..=3 => Operation::put(key, Value::new(format!("v{}", self.written)).unwrap()),
+            4 => Operation::delete(key),
+            5 | 6 if self.counts => {
+                let key = Key::new("n").unwrap();
+                Operation::of(Command::Increment { key, by: 1 })
+            }
+            _ => Operation::get(key),
+        }
+    }
+}
+
+/// What servers that have applied as much of one order hold.
+#[derive(Default)]
+struct States {
+    known: BTreeMap<u64, u64>,
+    differs_at: Option<u64>,
+}
+
+impl States {
+    fn look<E: Subject>(&mut self, cluster: &Cluster<E>) {
+        let engines = cluster.nodes().filter_map(|node| cluster.engine(node));
+        for (index, hash) in engines.filter_map(E::applied) {
+            if *self.known.entry(index).or_insert(hash) != hash {
+                self.differs_at = Some(self.differs_at.map_or(index, |at| at.min(index)));
+            }
+        }
+    }
+}
+
+/// Delivers a copy of some message that was sent before, perhaps long ago.
+fn bring_again<E: Subject>(cluster: &mut Cluster<E>, stream: &mut SeedStream) {
+    let copies = cluster.captured();
+    if copies.is_empty() || stream.chance(500) {
+        return;
+    }
+    let recent = copies.len().min(RECENT);
+    let copy = copies[copies.len() - 1 - index(stream, recent)].clone();
+    cluster.inject(copy.from, copy.to, copy.message);
+}
+
+/// How many of the last copies may come again.
+const RECENT: usize = 100;
+
+fn index(stream: &mut SeedStream, len: usize) -> usize {
+    usize::try_from(stream.below(u64::try_from(len).unwrap())).unwrap()
+}

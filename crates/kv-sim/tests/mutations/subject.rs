@@ -1,0 +1,113 @@
+//! The two engines, with a rule broken in every server of a cluster.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use kv_core::{
+    Checkpoint, ConsistencyEngine, Effects, EngineConfig, Input, Now, PersistSeq, RecoverError,
+    Status,
+};
+use kv_eventual::EventualEngine;
+use kv_linear::LinearEngine;
+use kv_sim::oracle::Promise;
+
+/// An engine that can be told, before a cluster is made, which rule to break.
+pub trait Subject: ConsistencyEngine {
+    type Mutation: Copy + std::fmt::Debug + PartialEq;
+
+    /// What the engine promises in the scenario of faults.
+    const PROMISES: &'static [Promise];
+
+    /// Whether what its clients see must be linearizable.
+    const LINEARIZABLE: bool;
+
+    /// Every engine that is recovered on this thread from here on breaks the rule.
+    fn break_rule(mutation: Option<Self::Mutation>);
+
+    /// How much of a common order this server has applied, with a hash of the state that it made.
+    fn applied(&self) -> Option<(u64, u64)>;
+}
+
+macro_rules! subject {
+    ($name:ident, $engine:ty, $mutation:ty, $cell:ident) => {
+        #[derive(Clone, Debug)]
+        pub struct $name($engine);
+
+        thread_local! {
+            static $cell: Cell<Option<$mutation>> = const { Cell::new(None) };
+        }
+
+        impl ConsistencyEngine for $name {
+            const NAME: &'static str = <$engine>::NAME;
+            const SHARED_QUORUMS: bool = <$engine>::SHARED_QUORUMS;
+            type Message = <$engine as ConsistencyEngine>::Message;
+            type Record = <$engine as ConsistencyEngine>::Record;
+
+            fn recover(
+                config: EngineConfig,
+                checkpoint: Option<Checkpoint>,
+                records: impl IntoIterator<Item = (PersistSeq, Self::Record)>,
+            ) -> Result<Self, RecoverError> {
+                let mutation = $cell.with(Cell::get);
+                <$engine>::recover_mutated(mutation, config, checkpoint, records).map(Self)
+            }
+
+            fn step(
+                &mut self,
+                now: Now,
+                input: Input<Self::Message>,
+                out: &mut Effects<Self::Message, Self::Record>,
+            ) {
+                self.0.step(now, input, out);
+            }
+
+            fn next_deadline(&self) -> Option<Duration> {
+                self.0.next_deadline()
+            }
+
+            fn checkpoint(&self) -> Checkpoint {
+                self.0.checkpoint()
+            }
+
+            fn status(&self) -> Status {
+                self.0.status()
+            }
+
+            fn fingerprint(&self) -> u64 {
+                self.0.fingerprint()
+            }
+        }
+    };
+}
+
+subject!(Eventual, EventualEngine, kv_eventual::Mutation, EVENTUAL);
+subject!(Linear, LinearEngine, kv_linear::Mutation, LINEAR);
+
+impl Subject for Eventual {
+    type Mutation = kv_eventual::Mutation;
+    const PROMISES: &'static [Promise] = &Promise::EVENTUAL;
+    const LINEARIZABLE: bool = false;
+
+    fn break_rule(mutation: Option<Self::Mutation>) {
+        EVENTUAL.with(|cell| cell.set(mutation));
+    }
+
+    fn applied(&self) -> Option<(u64, u64)> {
+        None
+    }
+}
+
+impl Subject for Linear {
+    type Mutation = kv_linear::Mutation;
+    const PROMISES: &'static [Promise] = &Promise::LINEARIZABLE;
+    const LINEARIZABLE: bool = true;
+
+    fn break_rule(mutation: Option<Self::Mutation>) {
+        LINEAR.with(|cell| cell.set(mutation));
+    }
+
+    fn applied(&self) -> Option<(u64, u64)> {
+        let (index, hash) = self.0.applied_state();
+        Some((index.0, hash))
+    }
+}
