@@ -107,9 +107,9 @@ pub(crate) enum ArgsError {
     Command(#[from] UsageError),
     #[error("{0}; write for example 2")]
     ServerId(IdError),
-    /// What the parser says, which may be the help that was asked for.
-    #[error("{0}")]
-    Parser(#[from] clap::Error),
+    /// What the parser of a command says, which may be the help that was asked for.
+    #[error("{1}")]
+    Parser(&'static str, clap::Error),
     #[error("{0}")]
     ServerIdLimit(ServerListError),
     #[error("server {server} is not among --servers {servers}")]
@@ -138,9 +138,11 @@ impl Args {
         let task = match name {
             None if words.is_empty() => Task::Session,
             Some(BENCH) => Task::Bench(Box::new(bench_of(words, first, self.json, &mut config)?)),
-            Some(COMPLETIONS) => Task::Completions(CompletionsArgs::try_parse_from(words)?.shell),
+            Some(COMPLETIONS) => {
+                Task::Completions(parse::<CompletionsArgs>(COMPLETIONS_COMMAND, words)?.shell)
+            }
             Some(MANUAL) => {
-                ManualArgs::try_parse_from(words)?;
+                parse::<ManualArgs>(MANUAL_COMMAND, words)?;
                 Task::Manual
             }
             Some(_) | None => Task::Line(Box::new(line_of(words)?)),
@@ -158,7 +160,7 @@ impl Args {
 
 /// Prints what a shell needs to complete the words of kv-client.
 #[derive(Debug, Parser)]
-#[command(name = COMPLETIONS, bin_name = "kv-client completions")]
+#[command(name = COMPLETIONS, bin_name = COMPLETIONS_COMMAND)]
 pub(crate) struct CompletionsArgs {
     /// The shell
     shell: Shell,
@@ -166,7 +168,7 @@ pub(crate) struct CompletionsArgs {
 
 /// Prints the page of the manual, for `man -l -` or a folder of pages.
 #[derive(Debug, Parser)]
-#[command(name = MANUAL, bin_name = "kv-client man")]
+#[command(name = MANUAL, bin_name = MANUAL_COMMAND)]
 pub(crate) struct ManualArgs {}
 
 /// The measurement that words after the program's own options ask for.
@@ -176,7 +178,7 @@ fn bench_of(
     json: bool,
     config: &mut ClientConfig,
 ) -> Result<Bench, ArgsError> {
-    let args = BenchArgs::try_parse_from(words)?;
+    let args = parse::<BenchArgs>(BENCH_COMMAND, words)?;
     if let Some(servers) = &args.servers {
         config.servers = servers.clone();
     }
@@ -217,9 +219,16 @@ impl Defaults {
     }
 }
 
+fn parse<T: Parser>(command: &'static str, words: Vec<OsString>) -> Result<T, ArgsError> {
+    T::try_parse_from(words).map_err(|error| ArgsError::Parser(command, error))
+}
+
 const BENCH: &str = "bench";
 const COMPLETIONS: &str = "completions";
 const MANUAL: &str = "man";
+pub(crate) const BENCH_COMMAND: &str = "kv-client bench";
+const COMPLETIONS_COMMAND: &str = "kv-client completions";
+const MANUAL_COMMAND: &str = "kv-client man";
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -308,7 +317,7 @@ mod tests {
         assert_eq!((other.config.timeout, &*other.config.cluster), (Duration::from_secs(1), "c"));
         assert_eq!(other.server.map(NodeId::number), Some(2));
         assert!(matches!(start("4 bench --servers 1-3"), Err(ArgsError::NotListed { .. })));
-        assert!(matches!(start("bench --connections 0"), Err(ArgsError::Parser(_))));
+        assert!(matches!(start("bench --connections 0"), Err(ArgsError::Parser(BENCH_COMMAND, _))));
     }
 
     #[test]

@@ -95,7 +95,42 @@ const NAME: &str = "kv-client";
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+
+    /// Options with their environment variables.
+    type Options = BTreeSet<(String, String)>;
+
+    fn options_of(command: &Command) -> Options {
+        let options = command.get_arguments().filter(|argument| !argument.is_hide_set());
+        let pairs = options.filter_map(|argument| {
+            let variable = argument.get_env()?.to_string_lossy().into_owned();
+            Some((format!("--{}", argument.get_long()?), variable))
+        });
+        pairs.collect()
+    }
+
+    fn options_in(text: &str) -> Options {
+        let rows = text.lines().filter(|line| line.starts_with("| `--"));
+        let cells = rows.map(|row| row.split('|').map(|cell| cell.trim().replace('`', "")));
+        cells.map(|mut cells| (cells.nth(1).unwrap(), cells.next().unwrap())).collect()
+    }
+
+    #[test]
+    fn the_page_of_the_configuration_names_every_option_and_no_other() {
+        let page = include_str!("../../../../docs/configuration.md");
+        let (_, section) = page.split_once("\n## kv-client\n").unwrap();
+        let section = section.split("\n## ").next().unwrap();
+        let (program, bench) = section.split_once("bench [BENCH_OPTIONS]").unwrap();
+        let own = options_of(&Args::command());
+        assert!(own.contains(&("--servers".to_owned(), "KV_SERVERS".to_owned())));
+        assert_eq!(options_in(program), own);
+        assert_eq!(options_in(bench), options_of(&BenchArgs::command()));
+        for command in ["completions", "man"] {
+            assert!(section.contains(&format!("kv-client {command}")), "{command} is missing");
+        }
+    }
 
     #[test]
     fn the_parser_is_consistent() {

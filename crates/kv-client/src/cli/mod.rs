@@ -53,12 +53,12 @@ use shell::terminal_mode::TerminalMode;
 pub fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
-        Err(error) => return answer(&error),
+        Err(error) => return answer("kv-client", &error),
     };
     let json = args.json;
     let start = match args.start() {
         Ok(start) => start,
-        Err(ArgsError::Parser(error)) => return answer(&error),
+        Err(ArgsError::Parser(command, error)) => return answer(command, &error),
         Err(error) => {
             standard_screen().error(&error, None, json);
             return ExitStatus::Usage.into();
@@ -129,7 +129,7 @@ fn session(config: ClientConfig, defaults: Defaults, screen: Screen) -> (Session
 
 /// Prints what the parser of the arguments says instead of a start: help, the version, or in one
 /// line what is wrong.
-fn answer(error: &clap::Error) -> ExitCode {
+fn answer(command: &str, error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
         // Nobody reads the help that was asked for; that is no failure.
         let _ = error.print();
@@ -140,7 +140,7 @@ fn answer(error: &clap::Error) -> ExitCode {
         text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
     let line = lines.join(" ");
     let line = line.strip_prefix("error: ").unwrap_or(&line);
-    standard_screen().complain(&format!("{line} (see kv-client --help)"));
+    standard_screen().complain(&format!("{line} (see {command} --help)"));
     ExitStatus::Usage.into()
 }
 

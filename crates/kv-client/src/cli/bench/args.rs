@@ -8,6 +8,7 @@ use clap::value_parser;
 use kv_core::Value;
 use kv_proto::{ServerList, parse_duration};
 
+use crate::cli::args::BENCH_COMMAND;
 use crate::cli::command::parse_timeout;
 
 /// Measures how fast a cluster answers: each connection keeps a number of requests under way, and
@@ -15,7 +16,7 @@ use crate::cli::command::parse_timeout;
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "bench",
-    bin_name = "kv-client bench",
+    bin_name = BENCH_COMMAND,
     override_usage = "kv-client [OPTIONS] [SERVER_ID] bench [BENCH_OPTIONS]",
     max_term_width = 100,
     after_help = "Without SERVER_ID the connections are spread over all of --servers."
@@ -66,7 +67,7 @@ pub(crate) struct BenchArgs {
     pub(crate) fill: bool,
 
     /// Print the figures as one JSON object
-    #[arg(long)]
+    #[arg(long, env = "KV_JSON", value_parser = FalseyValueParser::new())]
     pub(crate) json: bool,
 
     /// Like the program's own option
