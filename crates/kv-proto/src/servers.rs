@@ -21,12 +21,16 @@ impl ServerList {
     ///
     /// # Errors
     /// [`ServerListError::Empty`] for no server, [`ServerListError::Twice`] for an id that stands
-    /// there twice.
+    /// there twice, [`ServerListError::SameAddress`] for two servers with one address.
     pub fn new(
         servers: impl IntoIterator<Item = (NodeId, String)>,
     ) -> Result<Self, ServerListError> {
-        let mut addresses = BTreeMap::new();
+        let mut addresses: BTreeMap<NodeId, String> = BTreeMap::new();
         for (node, address) in servers {
+            let same = addresses.iter().find(|(_, other)| **other == address);
+            if let Some((&first, _)) = same.filter(|(first, _)| **first != node) {
+                return Err(ServerListError::SameAddress { first, second: node });
+            }
             if addresses.insert(node, address).is_some() {
                 return Err(ServerListError::Twice { node });
             }
@@ -117,6 +121,14 @@ pub enum ServerListError {
         /// Which.
         node: NodeId,
     },
+    /// Two servers have one address.
+    #[error("servers {first} and {second} have the same address: give each its own port or host")]
+    SameAddress {
+        /// The one with the lower place in the list.
+        first: NodeId,
+        /// The other.
+        second: NodeId,
+    },
     /// An id is none.
     #[error("{0}: write for example 1-3, or 1=host1:4961,2=host2:4961")]
     Id(#[from] IdError),
@@ -185,6 +197,10 @@ mod tests {
         assert_eq!(list("1,1"), "server 1 is listed twice");
         assert_eq!(list("3-1"), "the range 3-1 is empty: write the lower id first");
         assert_eq!(list("0"), ServerListError::Id(IdError::ZeroNode).to_string());
+        assert_eq!(
+            list("1=a:1,2=a:1"),
+            "servers 1 and 2 have the same address: give each its own port or host"
+        );
         assert_eq!(list("11"), "server 11 does not exist: ids go from 1 to 10");
         assert_eq!(list("1-70000"), ServerListError::Id(IdError::NotANumber).to_string());
         for address in ["1=host", "1=:80", "1=host:", "1=host:99999"] {

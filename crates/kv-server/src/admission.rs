@@ -1,5 +1,8 @@
 //! Who may connect, and why not.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use kv_core::{ClusterConfig, GroupId, Incarnation, NodeId};
 use kv_proto::{Hello, Refusal, RefusalCode, Role, Welcome};
 
@@ -13,6 +16,8 @@ pub(crate) struct Identity {
     /// Whether all servers must have the same quorums.
     pub(crate) shared_quorums: bool,
     pub(crate) in_flight_max: u32,
+    /// The server's life as far as the driver has seen; the engine chooses it once it runs.
+    pub(crate) life: Arc<AtomicU64>,
 }
 
 /// Who has connected.
@@ -29,9 +34,7 @@ impl Identity {
             cluster: self.cluster_name.clone(),
             role: Role::Server {
                 node: self.node,
-                // The engines' own messages carry the incarnation; at this point the engine may
-                // not have chosen one.
-                incarnation: Incarnation::UNKNOWN,
+                incarnation: self.incarnation(),
                 engine: self.engine.to_owned(),
                 config: self.config.clone(),
             },
@@ -42,11 +45,15 @@ impl Identity {
     pub(crate) fn welcome(&self) -> Welcome {
         Welcome {
             node: self.node,
-            incarnation: Incarnation::UNKNOWN,
+            incarnation: self.incarnation(),
             engine: self.engine.to_owned(),
             config: self.config.clone(),
             in_flight_max: self.in_flight_max,
         }
+    }
+
+    fn incarnation(&self) -> Incarnation {
+        Incarnation(self.life.load(Ordering::Relaxed))
     }
 
     /// The group that all connections are for.
@@ -136,6 +143,7 @@ mod tests {
             config: config(3, 2),
             shared_quorums,
             in_flight_max: 1,
+            life: Arc::default(),
         }
     }
 
@@ -156,6 +164,15 @@ mod tests {
         assert_eq!(identity(true).admit(&client), Ok(Admitted::Client));
         let peer = server(2, "linearizable", config(3, 2));
         assert_eq!(identity(true).admit(&peer), Ok(Admitted::Server(node(2))));
+    }
+
+    #[test]
+    fn a_handshake_names_the_life_that_the_driver_has_seen() {
+        let identity = identity(true);
+        assert_eq!(identity.welcome().incarnation, Incarnation::UNKNOWN);
+        identity.life.store(7, Ordering::Relaxed);
+        assert_eq!(identity.welcome().incarnation, Incarnation(7));
+        assert!(matches!(identity.hello().role, Role::Server { incarnation: Incarnation(7), .. }));
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! the whole batch at once: one write for each peer, one for each client. That batching is where
 //! the speed comes from.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use kv_core::{
@@ -34,6 +36,8 @@ pub(crate) struct Driver<E: ConsistencyEngine> {
     pub(crate) effects: Effects<E::Message, E::Record>,
     pub(crate) halted: Option<HaltReason>,
     pub(crate) looked_at: Duration,
+    /// What handshakes name as the server's life.
+    pub(crate) life: Arc<AtomicU64>,
 }
 
 impl<E: ConsistencyEngine> Driver<E> {
@@ -206,6 +210,7 @@ impl<E: ConsistencyEngine> Driver<E> {
         }
         self.looked_at = now.mono;
         let status = self.engine.status();
+        self.life.store(status.incarnation.0, Ordering::Relaxed);
         let next = status.waiting.map_or(Readiness::Ready, Readiness::Waiting);
         self.readiness.send_if_modified(|readiness| {
             let changed = *readiness != next;

@@ -1,12 +1,25 @@
 //! Reading and refusing, for every kind of connection.
 
+use std::io;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use kv_core::GroupId;
 use kv_proto::{FrameCodec, FrameError, Message, Refusal, RefusalCode};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio_util::codec::{Encoder, FramedRead};
+
+/// Sends small messages at once, and notices within a minute that the other machine is gone.
+pub(crate) fn tune(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE_IDLE)
+        .with_interval(KEEPALIVE_INTERVAL)
+        .with_retries(KEEPALIVE_RETRIES);
+    SockRef::from(stream).set_tcp_keepalive(&keepalive)
+}
 
 /// The next message; `None` once the other side has closed the connection between two messages.
 pub(crate) async fn next<R: AsyncRead + Unpin>(
@@ -46,6 +59,10 @@ pub(crate) async fn drain<R: AsyncRead + Unpin>(reader: FramedRead<R, FrameCodec
     // Whatever ends it, there is nothing left to do for this connection.
     let _ = tokio::time::timeout(DRAIN_MAX, drained).await;
 }
+
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_RETRIES: u32 = 3;
 
 const DRAIN_MAX: Duration = Duration::from_millis(500);
 const DRAIN_BYTES_MAX: u64 = 64 << 20;

@@ -43,9 +43,7 @@ impl<M: Wire> Link<M> {
                 Ok((reader, writer, incarnation)) => {
                     tracing::info!(peer = %self.peer, address = self.address, "connected");
                     backoff = BACKOFF_MIN;
-                    // What was meant for the lost connection is stale.
-                    while self.outgoing.try_recv().is_ok() {}
-                    self.held_back.clear();
+                    self.forget_stale();
                     if self.tell(PeerEvent::Up { peer: self.peer, incarnation }).await.is_err() {
                         return;
                     }
@@ -60,6 +58,7 @@ impl<M: Wire> Link<M> {
             if self.tell(PeerEvent::Down { peer: self.peer }).await.is_err() {
                 return;
             }
+            self.forget_stale();
             let refused = matches!(problem, LinkError::Refused(_));
             let pause = if refused { BACKOFF_MAX } else { backoff };
             tokio::select! {
@@ -71,13 +70,19 @@ impl<M: Wire> Link<M> {
         }
     }
 
+    /// What was meant for a lost connection is stale.
+    fn forget_stale(&mut self) {
+        while self.outgoing.try_recv().is_ok() {}
+        self.held_back.clear();
+    }
+
     async fn connect(
         &mut self,
     ) -> Result<(FramedRead<OwnedReadHalf, FrameCodec>, OwnedWriteHalf, Incarnation), LinkError>
     {
         let dialled = timeout(DIAL_MAX, TcpStream::connect(&self.address));
         let stream = dialled.await.map_err(|_| LinkError::Slow)?.map_err(LinkError::Unreachable)?;
-        stream.set_nodelay(true).map_err(LinkError::Unreachable)?;
+        framed::tune(&stream).map_err(LinkError::Unreachable)?;
         let (reader, mut writer) = stream.into_split();
         let mut reader = FramedRead::new(reader, FrameCodec::new(Identity::GROUP));
         let answered = timeout(DIAL_MAX, async {

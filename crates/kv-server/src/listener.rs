@@ -76,7 +76,7 @@ impl<M: Wire + Send + 'static> Listener<M> {
 
 impl<M: Wire + Send + 'static> Door<M> {
     async fn serve(&self, stream: TcpStream) -> Result<(), FrameError> {
-        stream.set_nodelay(true)?;
+        framed::tune(&stream)?;
         let (reader, mut writer) = stream.into_split();
         let mut reader = FramedRead::new(reader, FrameCodec::new(Identity::GROUP));
         let first = tokio::select! {

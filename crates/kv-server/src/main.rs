@@ -14,7 +14,6 @@ mod settings;
 
 use std::process::ExitCode;
 
-use anyhow::Context;
 use kv_server::StartError;
 
 use crate::cli::{Invocation, Plan};
@@ -34,7 +33,7 @@ fn main() -> ExitCode {
         Err(error) => match error.downcast_ref::<StartError>() {
             Some(StartError::Config(problem)) => cli::refuse(problem),
             Some(_) | None => {
-                screen::complain(format_args!("{error:#}"));
+                screen::complain(format_args!("{error}"));
                 ExitCode::FAILURE
             }
         },
@@ -51,7 +50,9 @@ fn run(plan: &Plan) -> anyhow::Result<()> {
             builder
         }
     };
-    let runtime = runtime.enable_all().build().context("cannot start the server's threads")?;
+    let runtime = runtime.enable_all().build();
+    let runtime =
+        runtime.map_err(|error| anyhow::anyhow!("cannot start the server's threads: {error}"))?;
     runtime.block_on(async {
         let fleet = Fleet::start(plan).await?;
         let exit = console::start(fleet.clients());

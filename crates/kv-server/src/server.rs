@@ -116,6 +116,7 @@ impl Server {
             config: cluster,
             shared_quorums: E::SHARED_QUORUMS,
             in_flight_max: config.in_flight_max,
+            life: Arc::default(),
         });
         let (peer_events, peers) = mpsc::channel(PEER_INBOX_LEN);
         let (clients, client_events) = mpsc::channel(CLIENT_INBOX_LEN);
@@ -138,6 +139,7 @@ impl Server {
             effects: Effects::new(),
             halted: None,
             looked_at: Duration::ZERO,
+            life: Arc::clone(&identity.life),
         };
         let door = Door {
             identity,
@@ -328,4 +330,4 @@ const PEER_INBOX_LEN: usize = 16_384;
 const CLIENT_INBOX_LEN: usize = 4_096;
 
 /// How many batches may wait for a peer; one more is dropped and counted.
-const LINK_LEN: usize = 256;
+const LINK_LEN: usize = 64;

@@ -1,6 +1,8 @@
 //! One client's connection.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use kv_core::{Answer, GroupId, Outcome, Page, Served};
@@ -11,6 +13,7 @@ use kv_proto::{
 use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::timeout;
 use tokio_util::codec::{Encoder, FramedRead};
 
 use crate::config::DumpHook;
@@ -22,8 +25,6 @@ use crate::framed;
 pub(crate) enum SessionReply {
     /// Send this; a request is no longer in flight.
     Respond(Response),
-    /// Send this; it was never counted as in flight.
-    RespondUncounted(Response),
     /// A request was cancelled and is no longer in flight.
     Released,
     /// Send this and close the connection.
@@ -91,9 +92,9 @@ impl Session {
                     self.on_request(request, replies, in_flight).await?;
                 }
                 Ok(Some(Message::MalformedRequest { id, error })) => {
+                    in_flight.acquire().await.ok()?.forget();
                     let body = ResponseBody::Malformed(error.to_string());
-                    let response = SessionReply::RespondUncounted(Response { id, body });
-                    replies.send(vec![response]).ok()?;
+                    replies.send(vec![SessionReply::Respond(Response { id, body })]).ok()?;
                 }
                 Ok(None) | Err(FrameError::Io(_)) => return None,
                 Ok(Some(_)) => {
@@ -124,55 +125,107 @@ impl Session {
             }
             RequestBody::Cancel => self.inbox.send(ClientEvent::Cancel { client, id }).await.ok(),
             RequestBody::Status => {
+                in_flight.acquire().await.ok()?.forget();
                 let (reply, status) = oneshot::channel();
                 self.inbox.send(ClientEvent::Status { reply }).await.ok()?;
                 let body = ResponseBody::Status(Box::new(status.await.ok()?));
-                replies.send(vec![SessionReply::RespondUncounted(Response { id, body })]).ok()
+                replies.send(vec![SessionReply::Respond(Response { id, body })]).ok()
             }
         }
     }
 }
 
-/// Writes replies, all that wait in one go, until the connection or the driver has gone.
+/// Writes replies, as many as wait in one go, until the connection or the driver has gone. A
+/// request counts as in flight until its reply has been written, so that a client that does not
+/// read is not read from either.
 async fn write(
     mut writer: OwnedWriteHalf,
     mut outgoing: mpsc::UnboundedReceiver<Vec<SessionReply>>,
     in_flight: &Semaphore,
     on_dump: Option<DumpHook>,
 ) {
-    let mut codec = FrameCodec::new(GroupId(0));
-    let mut wire = BytesMut::new();
-    while let Some(mut replies) = outgoing.recv().await {
-        while let Ok(more) = outgoing.try_recv() {
-            replies.extend(more);
-        }
-        let mut refused = false;
-        for reply in replies {
-            let message = match reply {
-                SessionReply::Released => {
-                    in_flight.add_permits(1);
-                    continue;
+    let mut batch = ReplyBatch::new();
+    while let Some(replies) = outgoing.recv().await {
+        let mut replies = VecDeque::from(replies);
+        loop {
+            while let Some(reply) = replies.pop_front() {
+                if let SessionReply::Respond(response) = &reply {
+                    show_dump(response, on_dump.as_ref()).await;
                 }
-                SessionReply::Respond(response) => {
-                    in_flight.add_permits(1);
-                    show_dump(&response, on_dump.as_ref()).await;
-                    Message::Response(response)
+                batch.add(reply);
+                if batch.is_full() {
+                    break;
                 }
-                SessionReply::RespondUncounted(response) => Message::Response(response),
-                SessionReply::Refuse(refusal) => {
-                    refused = true;
-                    Message::Refusal(refusal)
+            }
+            if replies.is_empty() && !batch.is_full() {
+                match outgoing.try_recv() {
+                    Ok(more) => {
+                        replies.extend(more);
+                        continue;
+                    }
+                    Err(_) if batch.is_empty() => break,
+                    Err(_) => {}
                 }
-            };
-            if let Err(error) = codec.encode(message, &mut wire) {
-                tracing::error!(%error, "a response does not fit into a frame");
-                return;
+            }
+            match batch.write_to(&mut writer).await {
+                Some(written) => in_flight.add_permits(written),
+                None => return,
             }
         }
-        if writer.write_all(&wire).await.is_err() || refused {
-            return;
+    }
+}
+
+/// Replies that are written in one go.
+struct ReplyBatch {
+    codec: FrameCodec,
+    wire: BytesMut,
+    answered: usize,
+    refused: bool,
+}
+
+impl ReplyBatch {
+    fn new() -> Self {
+        let codec = FrameCodec::new(GroupId(0));
+        Self { codec, wire: BytesMut::new(), answered: 0, refused: false }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.wire.is_empty() && self.answered == 0
+    }
+
+    fn is_full(&self) -> bool {
+        self.refused || self.wire.len() >= WRITE_BYTES
+    }
+
+    fn add(&mut self, reply: SessionReply) {
+        let message = match reply {
+            SessionReply::Released => {
+                self.answered += 1;
+                return;
+            }
+            SessionReply::Respond(response) => {
+                self.answered += 1;
+                Message::Response(response)
+            }
+            SessionReply::Refuse(refusal) => {
+                self.refused = true;
+                Message::Refusal(refusal)
+            }
+        };
+        if let Err(error) = self.codec.encode(message, &mut self.wire) {
+            // The client's own timeout answers its request.
+            tracing::error!(%error, "a response does not fit into a frame");
         }
-        wire.clear();
+    }
+
+    /// Returns how many requests are no longer in flight, or `None` if the connection is to end.
+    async fn write_to(&mut self, writer: &mut OwnedWriteHalf) -> Option<usize> {
+        timeout(WRITE_MAX, writer.write_all(&self.wire)).await.ok()?.ok()?;
+        if self.wire.capacity() > WRITE_CAPACITY_MAX {
+            self.wire = BytesMut::new();
+        }
+        self.wire.clear();
+        (!self.refused).then(|| std::mem::take(&mut self.answered))
     }
 }
 
@@ -197,3 +250,12 @@ fn dumped_page(response: &Response) -> Option<&Page> {
         ResponseBody::Outcome(_) | ResponseBody::Status(_) | ResponseBody::Malformed(_) => None,
     }
 }
+
+/// A write takes no further reply once it has this many bytes.
+const WRITE_BYTES: usize = 256 << 10;
+
+/// A buffer that has grown beyond this is given back after the write.
+const WRITE_CAPACITY_MAX: usize = 1 << 20;
+
+/// A client that takes nothing for this long counts as gone.
+const WRITE_MAX: Duration = Duration::from_secs(30);

@@ -21,12 +21,13 @@ impl ExitStatus {
     pub(crate) fn of_error(error: &ClientError) -> Self {
         match error {
             ClientError::NotDone(reason) => Self::of_reason(reason),
-            ClientError::Unavailable { .. } | ClientError::Refused { .. } => Self::Unclear,
+            ClientError::Unavailable { .. }
+            | ClientError::Refused { .. }
+            | ClientError::TimedOut { .. } => Self::Unclear,
             ClientError::Unknown(_)
             | ClientError::Malformed { .. }
             | ClientError::TooLarge { .. }
             | ClientError::Busy { .. }
-            | ClientError::TimedOut { .. }
             | ClientError::NoAnswer { .. }
             | ClientError::Lost { .. }
             | ClientError::Unexpected { .. }
@@ -40,9 +41,10 @@ impl ExitStatus {
 
     const fn of_reason(reason: &NotDone) -> Self {
         match reason {
-            NotDone::Unavailable { .. } | NotDone::Waiting(_) => Self::Unclear,
-            NotDone::TimedOut { .. }
-            | NotDone::NotSupported(_)
+            NotDone::Unavailable { .. } | NotDone::Waiting(_) | NotDone::TimedOut { .. } => {
+                Self::Unclear
+            }
+            NotDone::NotSupported(_)
             | NotDone::Quorum(_)
             | NotDone::ConditionFailed { .. }
             | NotDone::NotANumber { .. }
