@@ -1,0 +1,238 @@
+//! The engines themselves, model checked: every order of messages, disk writes, deadlines, calls
+//! and crashes within bounds.
+//!
+//! A deadline that comes is a step like any other, so that no property rests on how long
+//! something takes; how many come early is bounded, and so are losses, copies and crashes.
+//! `cargo test --release -p kv-sim --test model -- --nocapture` prints states and depths.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::print_stdout,
+    unreachable_pub,
+    reason = "a test's helpers may panic, and the figures are printed"
+)]
+
+#[path = "model/cluster.rs"]
+mod cluster;
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use cluster::{ALL_DONE, Bounds, Checked, ClusterModel, NOTHING_WRONG, State};
+use kv_core::{
+    Batch, ClusterConfig, Command, EngineConfig, Key, Operation, PersistSeq, Value, Version,
+};
+use kv_eventual::{EventualEngine, Record};
+use kv_linear::{LinearEngine, LogIndex};
+use kv_sim::oracle::{Action, Call, End, Evidence, Promise, judge_all};
+use kv_sim::{Budget, Event, History, Refusal, Seen, Verdict, linearizability};
+use stateright::{Checker, Model};
+
+impl Checked for LinearEngine {
+    /// What clients saw is linearizable, and what was done is on W disks, the sequencer's among
+    /// them.
+    fn judge_answer(state: &State<Self>, config: &ClusterConfig, call: &Call) -> Option<String> {
+        if let Some((_, End::Written { version: Version::Log(index), .. })) = call.end {
+            let holds = |server: &LinearEngine| log_on_disk(server) >= index;
+            let holders = state.servers.iter().filter(|server| holds(&server.engine)).count();
+            if holders < usize::from(config.write_quorum()) || !holds(&state.servers[0].engine) {
+                return Some(format!("entry {index} is done, and {holders} disks hold it"));
+            }
+        }
+        match linearizability(&history(&state.calls), Budget::default()).unwrap() {
+            Verdict::Linearizable => None,
+            verdict => Some(verdict.to_string()),
+        }
+    }
+
+    /// Logs agree wherever two servers have the same place.
+    fn judge_servers(state: &State<Self>) -> Option<String> {
+        (1..=PLACES_MAX).find_map(|index| {
+            let logs = state.servers.iter();
+            let hashes: BTreeSet<u64> =
+                logs.filter_map(|server| server.engine.log_hash(LogIndex(index))).collect();
+            (hashes.len() > 1).then(|| format!("logs differ at {index}"))
+        })
+    }
+}
+
+impl Checked for EventualEngine {
+    /// Reads show what was acknowledged, no version names two writes, and what was done is on W
+    /// disks.
+    fn judge_answer(state: &State<Self>, config: &ClusterConfig, call: &Call) -> Option<String> {
+        if let Some((_, End::Written { version, .. })) = call.end {
+            let holds = |record: &Record| match record {
+                Record::Write(write) => {
+                    write.key == call.key && Version::from(write.entry.stamp) >= version
+                }
+                _ => false,
+            };
+            let servers = state.servers.iter();
+            let holders = servers.filter(|server| server.records_on_disk().iter().any(holds));
+            let holders = holders.count();
+            if holders < usize::from(config.write_quorum()) {
+                return Some(format!("{version} is done, and {holders} disks hold it"));
+            }
+        }
+        let evidence = Evidence { nodes: config.nodes(), calls: state.calls.clone(), rest: None };
+        let promises =
+            [Promise::QuorumVisibility, Promise::UniqueVersions, Promise::HonestRefusals];
+        judge_all(&evidence, &promises).err().map(|(_, finding)| finding.to_string())
+    }
+
+    fn judge_servers(_state: &State<Self>) -> Option<String> {
+        None
+    }
+}
+
+/// How far a server's log is on its disk, as it says itself.
+fn log_on_disk(engine: &LinearEngine) -> u64 {
+    use kv_core::ConsistencyEngine;
+    let counters = engine.status().counters;
+    counters.iter().find(|(name, _)| name == "durable").unwrap().1
+}
+
+fn history(calls: &[Call]) -> History {
+    let mut events = Vec::new();
+    for call in calls {
+        let key = call.key.clone();
+        let command = match &call.action {
+            Action::Get => Command::Get { key },
+            Action::Put(value) => Command::Put { key, value: value.clone(), time_to_live: None },
+            Action::Delete => Command::Delete { key },
+        };
+        let batch = Batch::new(Vec::new(), vec![command]).unwrap();
+        events.push((call.begin, call.session, Event::Invoke(batch)));
+        if let Some((at, end)) = &call.end {
+            let event = match end {
+                End::Read { shown, .. } => {
+                    Event::Ok(vec![Seen::Value(shown.as_ref().map(|shown| shown.value.clone()))])
+                }
+                End::Written { .. } => Event::Ok(vec![Seen::Written]),
+                End::NotDone => Event::Fail(Refusal::NeverTried),
+                End::Unknown { .. } => Event::Info,
+            };
+            events.push((*at, call.session, event));
+        }
+    }
+    events.sort_by_key(|(at, session, _)| (*at, *session));
+    History { events: events.into_iter().map(|(_, session, event)| (session, event)).collect() }
+}
+
+/// Checks a model. What is not seen whole is looked at breadth first, for every short run, and
+/// then depth first, for runs that come to their end.
+fn check<E: Checked>(bounds: Bounds, whole: bool) {
+    let whole = whole && !cfg!(debug_assertions);
+    let bound = if whole { usize::MAX } else { STATES_MAX };
+    let model = || ClusterModel::<E>::new(bounds.clone(), recover);
+    let complete = look(model().checker().target_state_count(bound).spawn_bfs(), bound, &bounds);
+    if !complete {
+        assert!(!whole, "all of it is to be seen");
+        look(model().checker().target_state_count(bound).spawn_dfs(), bound, &bounds);
+    }
+}
+
+/// Joins a search and prints how far it came; whether it saw everything.
+fn look<E: Checked>(search: impl Checker<ClusterModel<E>>, bound: usize, bounds: &Bounds) -> bool {
+    let began = Instant::now();
+    let checker = search.join();
+    if let Some(path) = checker.discovery(NOTHING_WRONG) {
+        let wrong = path.last_state().wrong.clone();
+        panic!("{}: {wrong:?} after {:#?}", E::NAME, path.into_actions());
+    }
+    let complete = checker.state_count() < bound;
+    let ends = checker.discovery(ALL_DONE).is_some();
+    let Bounds { nodes, write, read, calls, timeouts, losses, copies, crashes } = bounds;
+    println!(
+        "{:<13}N={nodes} W={write} R={read}, {} calls, {timeouts} timeouts, {losses} losses, \
+         {copies} copies, {} crashes: {} states, depth {}, {}, {}, {:.1} s",
+        E::NAME,
+        calls.len(),
+        crashes.len(),
+        checker.unique_state_count(),
+        checker.max_depth(),
+        if complete { "complete" } else { "cut off" },
+        if ends { "all calls done" } else { "no end seen" },
+        began.elapsed().as_secs_f64()
+    );
+    assert!(ends || !complete, "no run ends well");
+    complete
+}
+
+fn recover<E: Checked>(config: EngineConfig, records: Vec<(PersistSeq, E::Record)>) -> E {
+    E::recover(config, None, records).unwrap()
+}
+
+#[test]
+fn a_model_of_a_broken_engine_is_seen_to_be_wrong() {
+    let careless = |config, records: Vec<_>| {
+        let mutation = Some(kv_linear::Mutation::OwnDiskNotCounted);
+        LinearEngine::recover_mutated(mutation, config, None, records).unwrap()
+    };
+    let bounds = bounds(2, 2, 2, &[(2, put("a")), (1, get())]);
+    let checker = ClusterModel::new(bounds, careless).checker().spawn_bfs().join();
+    let path = checker.discovery(NOTHING_WRONG).unwrap();
+    let wrong = path.last_state().wrong.clone();
+    let wrong = wrong.unwrap();
+    assert!(wrong.ends_with("is done, and 1 disks hold it"), "{wrong}");
+}
+
+fn bounds(nodes: u16, write: u16, read: u16, calls: &[(u16, Operation)]) -> Bounds {
+    let calls = calls.to_vec();
+    Bounds { nodes, write, read, calls, timeouts: 0, losses: 0, copies: 0, crashes: Vec::new() }
+}
+
+fn put(text: &str) -> Operation {
+    Operation::put(Key::new("k").unwrap(), Value::new(text.to_owned()).unwrap())
+}
+
+fn get() -> Operation {
+    Operation::get(Key::new("k").unwrap())
+}
+
+#[test]
+fn two_linearizable_servers() {
+    let calls = [(2, put("a")), (1, get())];
+    check::<LinearEngine>(bounds(2, 2, 2, &calls), true);
+    check::<LinearEngine>(bounds(2, 1, 1, &calls), true);
+    let faulty = Bounds { timeouts: 1, losses: 1, copies: 1, ..bounds(2, 2, 2, &calls) };
+    check::<LinearEngine>(faulty, false);
+    let crash = Bounds { crashes: vec![2], ..bounds(2, 2, 2, &calls) };
+    check::<LinearEngine>(crash, false);
+}
+
+#[test]
+fn three_linearizable_servers() {
+    let calls = [(2, put("a")), (3, get())];
+    check::<LinearEngine>(bounds(3, 1, 1, &calls), false);
+    check::<LinearEngine>(bounds(3, 2, 2, &calls), false);
+}
+
+#[test]
+fn two_eventual_servers() {
+    let calls = [(1, put("a")), (2, get())];
+    check::<EventualEngine>(bounds(2, 2, 1, &calls), true);
+    check::<EventualEngine>(bounds(2, 1, 2, &[(1, put("a")), (2, put("b")), (2, get())]), true);
+    let faulty = Bounds { timeouts: 1, losses: 1, copies: 1, ..bounds(2, 2, 1, &calls) };
+    check::<EventualEngine>(faulty, true);
+    let crash = Bounds { crashes: vec![1], ..bounds(2, 2, 1, &calls) };
+    check::<EventualEngine>(crash, true);
+}
+
+#[test]
+fn three_eventual_servers() {
+    let calls = [(1, put("a")), (2, get())];
+    check::<EventualEngine>(bounds(3, 1, 1, &calls), true);
+    check::<EventualEngine>(bounds(3, 2, 2, &calls), true);
+}
+
+/// Longer than any log here.
+const PLACES_MAX: u64 = 4;
+
+/// In a debug build, in which a state takes far longer, a model is cut off sooner.
+const STATES_MAX: usize = if cfg!(debug_assertions) { 3_000 } else { 100_000 };
