@@ -225,7 +225,7 @@ impl LinearEngine {
             Role::Sequencer(sequencer) => sequencer.on_peer_up(core, now, peer),
             Role::Follower(_) if peer == core.sequencer() => {
                 Follower::acknowledge(core, out);
-                core.forwarder.send_all_again();
+                core.forwarder.send_all_again(now);
                 core.flush_soon(now);
             }
             Role::Retired(waiting) => {
@@ -339,7 +339,20 @@ impl LinearEngine {
     /// Answers the requests whose time is up.
     fn expire(&mut self, now: Duration, out: &mut Out) {
         while let Some((_, pending)) = self.core.forwarder.pop_expired(now) {
-            self.core.reply_expired(&pending, 1, out);
+            // Only the sequencer knows who holds what; a request without a place is held by nobody.
+            let acks = match (&self.role, pending.place) {
+                (Role::Sequencer(sequencer), Some(place)) => sequencer.holders(&self.core, place),
+                (
+                    Role::Unstarted
+                    | Role::Founding(_)
+                    | Role::Joining(_)
+                    | Role::Sequencer(_)
+                    | Role::Follower(_)
+                    | Role::Retired(_),
+                    None | Some(_),
+                ) => 0,
+            };
+            self.core.reply_expired(&pending, acks, out);
         }
     }
 

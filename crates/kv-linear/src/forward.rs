@@ -6,6 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use kv_core::RequestId;
 
+use crate::backoff::Backoff;
+use crate::epoch::LogIndex;
 use crate::numbers::NUMBERS_SPAN_MAX;
 
 /// The requests in hand at the server that clients asked, each under a number of this life.
@@ -18,6 +20,8 @@ pub(crate) struct Forwarder {
     numbers: BTreeMap<RequestId, u64>,
     alarms: BTreeSet<(Duration, u64)>,
     unsent: VecDeque<u64>,
+    /// The bytes of the operations in hand that are sent to the sequencer.
+    in_flight_bytes: usize,
 }
 
 /// A request that has no answer yet.
@@ -28,24 +32,14 @@ pub(crate) struct Pending {
     pub(crate) read_only: bool,
     /// Whether it may have reached the log.
     pub(crate) sent: bool,
+    /// Its place in the log, where this server gave it one.
+    pub(crate) place: Option<LogIndex>,
     queued: bool,
     deadline: Duration,
     alarm: Duration,
     backoff: Option<Backoff>,
-}
-
-/// How long to wait before sending again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Backoff {
-    pub(crate) wait: Duration,
-    pub(crate) wait_max: Duration,
-}
-
-impl Backoff {
-    /// Doubles the wait, up to its greatest.
-    pub(crate) fn double(&mut self) {
-        self.wait = self.wait.saturating_mul(2).min(self.wait_max);
-    }
+    /// How many copies may be on their way.
+    copies: usize,
 }
 
 /// A client's request on its way in.
@@ -67,6 +61,7 @@ impl Forwarder {
             numbers: BTreeMap::new(),
             alarms: BTreeSet::new(),
             unsent: VecDeque::new(),
+            in_flight_bytes: 0,
         }
     }
 
@@ -94,22 +89,25 @@ impl Forwarder {
         let number = self.next;
         self.next += 1;
         let Submission { id, operation, read_only, deadline, backoff } = submission;
-        let alarm = next_alarm(now, deadline, backoff);
-        self.alarms.insert((alarm, number));
         self.numbers.insert(id, number);
         if backoff.is_some() {
+            self.in_flight_bytes += operation.len();
             self.unsent.push_back(number);
         }
-        let pending = Pending {
+        let mut pending = Pending {
             id,
             operation,
             read_only,
             sent: false,
+            place: None,
             queued: backoff.is_some(),
             deadline,
-            alarm,
+            alarm: deadline,
             backoff,
+            copies: 1,
         };
+        pending.set_alarm(now, self.in_flight_bytes);
+        self.alarms.insert((pending.alarm, number));
         self.pending.insert(number, pending);
         number
     }
@@ -118,10 +116,11 @@ impl Forwarder {
         self.pending.get(&number)
     }
 
-    /// From here on the request may reach the log.
-    pub(crate) fn mark_sent(&mut self, number: u64) {
+    /// This server gives the request its place in the log.
+    pub(crate) fn mark_placed(&mut self, number: u64, place: LogIndex) {
         if let Some(pending) = self.pending.get_mut(&number) {
             pending.sent = true;
+            pending.place = Some(place);
         }
     }
 
@@ -130,6 +129,9 @@ impl Forwarder {
         let pending = self.pending.remove(&number)?;
         self.alarms.remove(&(pending.alarm, number));
         self.numbers.remove(&pending.id);
+        if pending.backoff.is_some() {
+            self.in_flight_bytes -= pending.operation.len();
+        }
         Some(pending)
     }
 
@@ -180,12 +182,20 @@ impl Forwarder {
     }
 
     /// Queues everything in hand to be sent again, since its receiver was away.
-    pub(crate) fn send_all_again(&mut self) {
+    /// Nothing sent before is on its way any more.
+    pub(crate) fn send_all_again(&mut self, now: Duration) {
         for (&number, pending) in &mut self.pending {
-            if pending.backoff.is_some() && !pending.queued {
+            if pending.backoff.is_none() {
+                continue;
+            }
+            if !pending.queued {
                 pending.queued = true;
                 self.unsent.push_back(number);
             }
+            self.alarms.remove(&(pending.alarm, number));
+            pending.copies = 1;
+            pending.set_alarm(now, self.in_flight_bytes);
+            self.alarms.insert((pending.alarm, number));
         }
     }
 
@@ -225,17 +235,27 @@ impl Forwarder {
             backoff.double();
             if !pending.queued {
                 pending.queued = true;
+                pending.copies = pending.copies.saturating_add(1);
                 self.unsent.push_back(number);
             }
         }
-        pending.alarm = next_alarm(now, pending.deadline, pending.backoff);
+        pending.set_alarm(now, self.in_flight_bytes);
         self.alarms.insert((pending.alarm, number));
     }
 }
 
-fn next_alarm(now: Duration, deadline: Duration, backoff: Option<Backoff>) -> Duration {
-    backoff.map_or(deadline, |backoff| deadline.min(now.saturating_add(backoff.wait)))
+impl Pending {
+    /// Sets when to send it again or give it up. The answer comes with the log entry, so that
+    /// all of the operation's bytes go there and come back first, as do those of the others.
+    fn set_alarm(&mut self, now: Duration, in_flight_bytes: usize) {
+        let bytes = in_flight_bytes.saturating_mul(self.copies).saturating_mul(THERE_AND_BACK);
+        let again = self.backoff.map(|backoff| now.saturating_add(backoff.wait_for(bytes)));
+        self.alarm = again.map_or(self.deadline, |again| again.min(self.deadline));
+    }
 }
+
+/// How often the bytes of a request cross the link before its answer is there.
+const THERE_AND_BACK: usize = 2;
 
 #[cfg(test)]
 mod tests {
@@ -291,6 +311,31 @@ mod tests {
     }
 
     #[test]
+    fn a_request_is_sent_again_later_the_more_is_on_its_way() {
+        let mut forwarder = Forwarder::new();
+        let large = |id| Submission {
+            operation: Bytes::from(vec![0; 4 << 20]),
+            ..submission(id, 60_000, 10)
+        };
+        let alarm = |forwarder: &Forwarder, number| forwarder.pending(number).unwrap().alarm;
+        forwarder.submit(Duration::ZERO, large(1));
+        forwarder.submit(Duration::ZERO, large(2));
+        assert_eq!((alarm(&forwarder, 1), alarm(&forwarder, 2)), (MS * 1010, MS * 2010));
+        forwarder.settle(2);
+        while forwarder.pop_unsent(usize::MAX).is_some() {}
+        assert!(forwarder.pop_expired(MS * 1009).is_none() && !forwarder.has_unsent());
+        assert!(forwarder.pop_expired(MS * 1010).is_none() && forwarder.has_unsent());
+        // Two copies may be on their way now.
+        assert_eq!(alarm(&forwarder, 1), MS * 3030);
+        // On a new connection there is only one.
+        forwarder.send_all_again(MS * 2000);
+        assert_eq!(forwarder.next_alarm(), Some(MS * 3020));
+        forwarder.settle(1);
+        forwarder.submit(MS * 2000, submission(3, 60_000, 10));
+        assert_eq!(forwarder.next_alarm(), Some(MS * 2010));
+    }
+
+    #[test]
     fn a_message_takes_what_fits() {
         let mut forwarder = Forwarder::new();
         forwarder.submit(MS, submission(1, 100, 10));
@@ -306,10 +351,10 @@ mod tests {
         forwarder.submit(MS, submission(1, 100, 10));
         assert_eq!(take_unsent(&mut forwarder), [1]);
         forwarder.submit(MS, submission(2, 100, 10));
-        forwarder.send_all_again();
+        forwarder.send_all_again(MS);
         let settled = forwarder.settle_unsent();
         assert_eq!(settled.iter().map(|pending| pending.id).collect::<Vec<_>>(), [RequestId(2)]);
-        forwarder.send_all_again();
+        forwarder.send_all_again(MS);
         assert_eq!(take_unsent(&mut forwarder), [1]);
     }
 

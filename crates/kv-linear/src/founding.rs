@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use kv_core::{ClusterId, Incarnation, NodeId, Waiting};
 
+use crate::backoff::Backoff;
 use crate::core::{Core, Identity, Out};
 use crate::epoch::Epoch;
-use crate::forward::Backoff;
 use crate::journal::Durable;
 use crate::message::Body;
 use crate::mutation::Mutation;

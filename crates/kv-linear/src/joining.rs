@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use kv_core::{Incarnation, NodeId, Waiting};
 
+use crate::backoff::Backoff;
 use crate::core::{Core, Identity, Out};
 use crate::epoch::Epoch;
-use crate::forward::Backoff;
 use crate::founding::incarnation_after;
 use crate::journal::Durable;
 use crate::message::{Body, Message};

@@ -31,6 +31,7 @@
 //! ```
 
 mod admission;
+mod backoff;
 mod checkpoint;
 mod core;
 mod dedup;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use kv_core::{Incarnation, Timing};
 
+use crate::backoff::Backoff;
 use crate::epoch::LogIndex;
-use crate::forward::Backoff;
 use crate::intake::Intake;
 
 /// The sequencer's account of one follower.
@@ -24,7 +24,10 @@ pub(crate) struct Progress {
     /// The messages on their way: the last entry of each, and its bytes.
     in_flight: VecDeque<(LogIndex, usize)>,
     in_flight_bytes: usize,
-    resend_at: Option<Duration>,
+    /// The bytes of earlier copies that were given up and may still arrive.
+    stale_bytes: usize,
+    /// Since when something is on its way without progress.
+    waits_since: Option<Duration>,
     backoff: Backoff,
     /// When something was last sent on this connection.
     pub(crate) sent_at: Option<Duration>,
@@ -46,7 +49,8 @@ impl Progress {
             next: LogIndex(1),
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
-            resend_at: None,
+            stale_bytes: 0,
+            waits_since: None,
             backoff: Backoff { wait: timing.resend_min, wait_max: timing.resend_max },
             sent_at: None,
             commit_sent: LogIndex::ZERO,
@@ -100,13 +104,14 @@ impl Progress {
                 self.in_flight_bytes -= bytes;
             }
         }
+        self.stale_bytes = 0;
         self.backoff.wait = timing.resend_min;
         // What it lacks from here on is another matter than what the last checkpoints were for.
         self.checkpoint_backoff = checkpoint_backoff(timing);
         let soon = now.saturating_add(self.checkpoint_backoff.wait);
         self.checkpoint_not_before = self.checkpoint_not_before.min(soon);
         let waits = !self.in_flight.is_empty();
-        self.resend_at = waits.then(|| now.saturating_add(self.backoff.wait));
+        self.waits_since = waits.then_some(now);
         true
     }
 
@@ -115,7 +120,8 @@ impl Progress {
         self.next = have.next();
         self.in_flight.clear();
         self.in_flight_bytes = 0;
-        self.resend_at = None;
+        self.stale_bytes = 0;
+        self.waits_since = None;
     }
 
     /// Notes a message with entries up to `last`.
@@ -123,8 +129,7 @@ impl Progress {
         self.next = last.next();
         self.in_flight.push_back((last, bytes));
         self.in_flight_bytes += bytes;
-        let resend_at = now.saturating_add(self.backoff.wait);
-        self.resend_at = Some(self.resend_at.unwrap_or(resend_at));
+        self.waits_since.get_or_insert(now);
     }
 
     /// The bytes of entries that were sent and are not acknowledged.
@@ -134,10 +139,12 @@ impl Progress {
 
     /// Goes back to the first entry that is not acknowledged if its time has come.
     pub(crate) fn rewind_if_due(&mut self, now: Duration) -> bool {
-        let due = self.resend_at.is_some_and(|at| at <= now);
+        let due = self.resend_at().is_some_and(|at| at <= now);
         if due {
             self.backoff.double();
+            let stale_bytes = self.stale_bytes.saturating_add(self.in_flight_bytes);
             self.rewind(self.acked());
+            self.stale_bytes = stale_bytes;
         }
         due
     }
@@ -155,8 +162,10 @@ impl Progress {
         self.rewind(self.acked());
     }
 
-    pub(crate) const fn resend_at(&self) -> Option<Duration> {
-        self.resend_at
+    /// When to go back unless there is progress; later, the more is on its way.
+    pub(crate) fn resend_at(&self) -> Option<Duration> {
+        let bytes = self.in_flight_bytes.saturating_add(self.stale_bytes);
+        self.waits_since.map(|since| since.saturating_add(self.backoff.wait_for(bytes)))
     }
 }
 
@@ -207,6 +216,25 @@ mod tests {
         assert_eq!(progress.resend_at(), Some(MS * 56));
         progress.acknowledge(&timing(), MS * 40, LogIndex(1));
         assert_eq!(progress.resend_at(), Some(MS * 50));
+    }
+
+    #[test]
+    fn resends_wait_for_all_that_is_on_its_way() {
+        let mut progress = progress();
+        progress.note_sent(MS, LogIndex(1), 9);
+        progress.note_sent(MS * 2, LogIndex(2), 8 << 20);
+        progress.note_sent(MS * 3, LogIndex(3), 8 << 20);
+        assert_eq!(progress.resend_at(), Some(MS * 2011));
+        progress.acknowledge(&timing(), MS * 500, LogIndex(2));
+        assert_eq!(progress.resend_at(), Some(MS * 1510));
+        // A copy that was given up may still be ahead of the next one.
+        assert!(progress.rewind_if_due(MS * 1510));
+        assert_eq!(progress.resend_at(), None);
+        progress.note_sent(MS * 1510, LogIndex(3), 8 << 20);
+        assert_eq!(progress.resend_at(), Some(MS * 3530));
+        progress.resume(&timing());
+        progress.note_sent(MS * 1600, LogIndex(3), 8 << 20);
+        assert_eq!(progress.resend_at(), Some(MS * 2610));
     }
 
     #[test]

@@ -7,10 +7,11 @@ use kv_core::{
     Wire,
 };
 
+use crate::backoff::Backoff;
 use crate::core::{Core, Out};
 use crate::engine::{LinearEngine, Role};
 use crate::entry::Origin;
-use crate::forward::{Backoff, Submission};
+use crate::forward::Submission;
 use crate::mutation::Mutation;
 use crate::page::{self, PageBounds};
 use crate::sequencer::Queued;

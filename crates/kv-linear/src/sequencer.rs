@@ -195,6 +195,13 @@ impl Sequencer {
         if core.broken.is(Mutation::OwnDiskNotCounted) { held } else { held.min(own) }
     }
 
+    /// How many servers are known to hold the log up to `place` on disk.
+    pub(crate) fn holders(&self, core: &Core, place: LogIndex) -> u16 {
+        let own = usize::from(core.replica.durable() >= place);
+        let others = self.peers.values().filter(|progress| progress.acked() >= place).count();
+        u16::try_from(own + others).unwrap_or(u16::MAX)
+    }
+
     /// Gives places to the requests in the queue while the window has room.
     pub(crate) fn sequence(&mut self, core: &mut Core, wall: Duration, out: &mut Out) {
         if !core.is_durable() || self.queue.is_empty() {
@@ -214,7 +221,8 @@ impl Sequencer {
                 if core.forwarder.pending(queued.origin.number).is_none() {
                     continue;
                 }
-                core.forwarder.mark_sent(queued.origin.number);
+                let place = core.replica.log().last().index.next();
+                core.forwarder.mark_placed(queued.origin.number, place);
             }
             let entry = place(core, wall, &queued);
             placed.push(entry.clone());

@@ -372,8 +372,8 @@ fn a_request_that_is_not_applied_in_time_is_unknown_or_timed_out() {
     follower.timeout();
     let resent = follower.timeout_after(MS * 499);
     assert!(matches!(resent.as_slice(), [Effect::Send { .. }]), "{resent:?}");
-    let unknown = Outcome::Unknown(Unknown { version: None, acks: 1, needed: 2 });
-    let timed_out = Outcome::NotDone(NotDone::TimedOut { answered: 1, needed: 2 });
+    let unknown = Outcome::Unknown(Unknown { version: None, acks: 0, needed: 2 });
+    let timed_out = Outcome::NotDone(NotDone::TimedOut { answered: 0, needed: 2 });
     assert_eq!(follower.timeout_after(MS), [reply(1, unknown), reply(2, timed_out)]);
     assert_eq!(follower.counter("requests"), 0);
 }
@@ -661,4 +661,83 @@ fn a_server_that_says_unasked_that_it_is_empty_is_asked() {
     // It may be late: since then the server may have got a log.
     assert_eq!(founding.message(2, empty(Body::Join { nonce: 21, asked: 0 })), asked);
     assert_eq!(founding.engine.status().waiting, Some(Waiting::Servers { more: 1 }));
+}
+
+#[test]
+fn the_sequencer_counts_who_holds_a_write_whose_time_is_up() {
+    let unknown = |acks| Outcome::Unknown(Unknown { version: None, acks, needed: 2 });
+    // Whether its own disk has the write, and how many followers.
+    for (own, followers, acks) in [(false, 0, 0), (true, 0, 1), (false, 1, 1), (false, 2, 2)] {
+        let mut sequencer = Server::sequencer();
+        sequencer.request(1, put("a"));
+        sequencer.timeout();
+        if own {
+            assert_eq!(sequencer.persisted(2), []);
+        }
+        for (from, nonce) in [(2, 21), (3, 31)].into_iter().take(followers) {
+            let message = sequencer.of(first_life(nonce), ack(1));
+            assert_eq!(sequencer.message(from, message), []);
+        }
+        let effects = sequencer.timeout_after(MS * 500);
+        assert_eq!(effects.first(), Some(&reply(1, unknown(acks))));
+    }
+}
+
+#[test]
+fn nobody_holds_what_waited_in_the_queue_until_its_time_was_up() {
+    let mut sequencer = Server::sequencer();
+    sequencer.request(1, put("a"));
+    let timed_out = Outcome::NotDone(NotDone::TimedOut { answered: 0, needed: 2 });
+    let effects = sequencer.timeout_after(MS * 500);
+    assert_eq!(effects.first(), Some(&reply(1, timed_out)));
+    assert_eq!(sequencer.counter("last"), 0);
+}
+
+/// How many messages carry operations or entries.
+fn loads(effects: &[Given]) -> usize {
+    let loaded = effects.iter().filter(|effect| match effect {
+        Effect::Send { message: Message { body: Body::Prepare(prepare), .. }, .. } => {
+            !prepare.entries.is_empty()
+        }
+        Effect::Send { message: Message { body: Body::Forward(_), .. }, .. } => true,
+        _ => false,
+    });
+    loaded.count()
+}
+
+#[test]
+fn a_large_write_that_is_still_arriving_is_not_sent_again() {
+    let large = put(&"x".repeat(Value::LEN_MAX));
+    let mut sequencer = Server::sequencer();
+    sequencer.step(Input::Request {
+        id: RequestId(1),
+        op: large.clone(),
+        options: RequestOptions { timeout: MS * 9000, ..RequestOptions::default() },
+    });
+    assert_eq!(loads(&sequencer.timeout()), 2);
+    sequencer.persisted(2);
+    let sent_again = |server: &mut Server, ms| -> usize {
+        (0..ms).map(|_| loads(&server.timeout_after(MS))).sum()
+    };
+    assert_eq!(sent_again(&mut sequencer, 1500), 0);
+    let message = sequencer.of(first_life(21), ack(1));
+    assert_eq!(sequencer.message(2, message), [written(1, 1)]);
+    let message = sequencer.of(first_life(31), ack(1));
+    sequencer.message(3, message);
+    assert_eq!(sent_again(&mut sequencer, 3000), 0);
+    assert_eq!(sequencer.counter("resends"), 0);
+
+    // It takes 1.5 s to the sequencer and as long back.
+    let mut follower = Server::follower(vec![]);
+    follower.step(Input::Request {
+        id: RequestId(1),
+        op: large.clone(),
+        options: RequestOptions { timeout: MS * 9000, ..RequestOptions::default() },
+    });
+    assert_eq!(loads(&follower.timeout()), 1);
+    assert_eq!(sent_again(&mut follower, 3000), 0);
+    let life = follower.life;
+    let entries = log_of((node(2), life), &[large]);
+    follower.told(prepare(life, &entries, 1, 1));
+    assert!(follower.persisted(4).contains(&written(1, 1)));
 }
