@@ -4,7 +4,7 @@
 //! 64 at once, with and without their logs in turns. Without sockets between client and server a
 //! put costs little, so the share of the log is larger here than in use. Beside puts a second,
 //! which other programs on the machine disturb, stands the processor time of a put, all threads
-//! together; the median round counts.
+//! together, and of it the time of the logs' own threads; the median round counts.
 
 #![allow(
     clippy::unwrap_used,
@@ -29,7 +29,10 @@ fn main() {
     println!(
         "puts of {VALUE_BYTES} bytes, 3 servers, W=2 R=2, {IN_FLIGHT} in flight, {ROUNDS} rounds"
     );
-    println!("{:<14} {:>8} {:>10} {:>14}", "", "op log", "puts/s", "cpu us a put");
+    println!(
+        "{:<14} {:>8} {:>10} {:>14} {:>14}",
+        "", "op log", "puts/s", "cpu us a put", "in log threads"
+    );
     for consistency in [Consistency::Eventual, Consistency::Linearizable] {
         let mut rounds = [Vec::new(), Vec::new()];
         for _ in 0..ROUNDS {
@@ -41,7 +44,10 @@ fn main() {
         }
         let [off, on] = rounds.map(Figures::median);
         for (name, figures) in [("off", &off), ("on", &on)] {
-            println!("{consistency:<14} {name:>8} {:>10.0} {:>14.2}", figures.rate, figures.cpu_us);
+            println!(
+                "{consistency:<14} {name:>8} {:>10.0} {:>14.2} {:>14.2}",
+                figures.rate, figures.cpu_us, figures.log_us
+            );
         }
         let (rate, cpu) = (off.rate / on.rate, on.cpu_us / off.cpu_us);
         println!(
@@ -56,6 +62,7 @@ fn main() {
 struct Figures {
     rate: f64,
     cpu_us: f64,
+    log_us: f64,
 }
 
 impl Figures {
@@ -65,7 +72,11 @@ impl Figures {
             sorted.sort_by(f64::total_cmp);
             sorted[sorted.len() / 2]
         };
-        Self { rate: middle(|round| round.rate), cpu_us: middle(|round| round.cpu_us) }
+        Self {
+            rate: middle(|round| round.rate),
+            cpu_us: middle(|round| round.cpu_us),
+            log_us: middle(|round| round.log_us),
+        }
     }
 }
 
@@ -87,14 +98,16 @@ async fn measure(consistency: Consistency, op_log: Option<&Path>) -> Figures {
         }
     };
     run(WARM_UP).await;
-    let (began, cpu) = (Instant::now(), cpu_time());
+    let (began, cpu, log) = (Instant::now(), cpu_time(""), cpu_time("op-log"));
     let puts: u32 = run(ROUND).await;
-    let (elapsed, cpu) = (began.elapsed(), cpu_time() - cpu);
+    let (elapsed, cpu, log) = (began.elapsed(), cpu_time("") - cpu, cpu_time("op-log") - log);
     for server in servers {
         server.stop().await.unwrap();
     }
     let puts = f64::from(puts);
-    Figures { rate: puts / elapsed.as_secs_f64(), cpu_us: cpu.as_secs_f64() * 1e6 / puts }
+    let micros_a_put = |time: Duration| time.as_secs_f64() * 1e6 / puts;
+    let rate = puts / elapsed.as_secs_f64();
+    Figures { rate, cpu_us: micros_a_put(cpu), log_us: micros_a_put(log) }
 }
 
 async fn put_for(client: LocalClient, first: usize, duration: Duration) -> u32 {
@@ -136,12 +149,13 @@ async fn start(consistency: Consistency, op_log: Option<&Path>) -> Vec<Server> {
     servers
 }
 
-/// The processor time of all threads of this process that still run.
-fn cpu_time() -> Duration {
+/// The processor time of the threads of this process that still run and whose names begin so.
+fn cpu_time(name: &str) -> Duration {
     let threads = std::fs::read_dir("/proc/self/task").expect("this needs Linux");
-    let nanos = threads.map(|thread| {
-        let text = std::fs::read_to_string(thread.unwrap().path().join("schedstat")).unwrap();
-        text.split(' ').next().unwrap().parse::<u64>().unwrap()
+    let folders = threads.map(|thread| thread.unwrap().path());
+    let read = |folder: &Path, file: &str| std::fs::read_to_string(folder.join(file)).unwrap();
+    let nanos = folders.filter(|folder| read(folder, "comm").starts_with(name)).map(|folder| {
+        read(&folder, "schedstat").split(' ').next().unwrap().parse::<u64>().unwrap()
     });
     Duration::from_nanos(nanos.sum())
 }

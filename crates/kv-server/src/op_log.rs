@@ -34,12 +34,12 @@ pub(crate) enum OpLogEntry {
     Invoked {
         id: RequestId,
         client: ClientNumber,
-        wall_ms: u128,
+        wall_ms: u64,
         op: Operation,
     },
     Ended {
         id: RequestId,
-        wall_ms: u128,
+        wall_ms: u64,
         ending: Ending,
     },
     /// The writer was behind, and this many entries are missing here.
@@ -63,7 +63,7 @@ impl OpLog {
         op: &Operation,
     ) {
         if self.writer.is_some() && !matches!(op, Operation::Dump(_)) {
-            let (wall_ms, op) = (now.wall.as_millis(), op.clone());
+            let (wall_ms, op) = (millis(now), op.clone());
             self.gathered.push(OpLogEntry::Invoked { id, client, wall_ms, op });
         }
     }
@@ -79,7 +79,7 @@ impl OpLog {
 
     fn end(&mut self, id: RequestId, now: Now, ending: impl FnOnce() -> Ending) {
         if self.writer.is_some() {
-            let (wall_ms, ending) = (now.wall.as_millis(), ending());
+            let (wall_ms, ending) = (millis(now), ending());
             self.gathered.push(OpLogEntry::Ended { id, wall_ms, ending });
         }
     }
@@ -93,7 +93,9 @@ impl OpLog {
         let Some(writer) = &self.writer else {
             return;
         };
-        let mut entries = std::mem::take(&mut self.gathered);
+        // The next batch is most often about as large as this one.
+        let next = Vec::with_capacity(self.gathered.len());
+        let mut entries = std::mem::replace(&mut self.gathered, next);
         if self.lost > 0 {
             entries.insert(0, OpLogEntry::Lost { count: self.lost });
         }
@@ -141,6 +143,11 @@ impl Writer {
         let thread = std::thread::Builder::new().name("op-log".to_owned()).spawn(write);
         Ok(Self { entries, thread: thread.map_err(failed)? })
     }
+}
+
+/// Milliseconds since the Unix epoch.
+fn millis(now: Now) -> u64 {
+    u64::try_from(now.wall.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The log of operations cannot be opened.

@@ -78,7 +78,7 @@ impl OpenOperations {
     fn put_operation(
         &self,
         client: ClientNumber,
-        wall_ms: u128,
+        wall_ms: u64,
         event: &str,
         op: &Operation,
         results: &[CommandResult],
