@@ -22,6 +22,9 @@ fn folder(name: &str) -> PathBuf {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_and_keys_are_completed_and_hints_shown() {
+    if !fake::tmux::is_there() {
+        return;
+    }
     let server = FakeServer::start(2).await;
     let at = server.entry();
     store::serve(server);
@@ -52,6 +55,9 @@ async fn commands_and_keys_are_completed_and_hints_shown() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn history_outlives_the_session_and_can_be_searched() {
+    if !fake::tmux::is_there() {
+        return;
+    }
     let server = FakeServer::start(2).await;
     let at = server.entry();
     store::serve(server);
@@ -86,6 +92,9 @@ async fn history_outlives_the_session_and_can_be_searched() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ctrl_c_cancels_the_request_or_the_line_and_never_the_session() {
+    if !fake::tmux::is_there() {
+        return;
+    }
     let server = FakeServer::start(2).await;
     let terminal = Tmux::start([server.entry()], "KV_HISTORY=off", "2");
     let mut connection = server.accept().await;
@@ -110,6 +119,9 @@ async fn ctrl_c_cancels_the_request_or_the_line_and_never_the_session() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failover_is_told_above_the_line_that_is_typed() {
+    if !fake::tmux::is_there() {
+        return;
+    }
     let (two, three) = (FakeServer::start(2).await, FakeServer::start(3).await);
     let terminal = Tmux::start([two.entry(), three.entry()], "KV_HISTORY=off", "3");
     let connection = three.accept().await;
@@ -130,6 +142,9 @@ async fn a_failover_is_told_above_the_line_that_is_typed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lines_typed_during_a_delay_run_afterwards_above_the_line_that_is_typed() {
+    if !fake::tmux::is_there() {
+        return;
+    }
     let server = FakeServer::start(2).await;
     let at = server.entry();
     store::serve(server);
@@ -151,6 +166,9 @@ async fn lines_typed_during_a_delay_run_afterwards_above_the_line_that_is_typed(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ctrl_c_ends_a_delay_and_drops_what_waits() {
+    if !fake::tmux::is_there() {
+        return;
+    }
     let server = FakeServer::start(2).await;
     let at = server.entry();
     let log = store::serve(server);
@@ -170,6 +188,9 @@ async fn ctrl_c_ends_a_delay_and_drops_what_waits() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_terminal_is_as_before_when_the_session_ends_behind_a_typed_line() {
+    if !fake::tmux::is_there() {
+        return;
+    }
     let server = FakeServer::start(2).await;
     let at = server.entry();
     store::serve(server);
@@ -190,6 +211,9 @@ async fn the_terminal_is_as_before_when_the_session_ends_behind_a_typed_line() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn colours_can_be_switched_off() {
+    if !fake::tmux::is_there() {
+        return;
+    }
     let at = DeadServer::new(2).entry();
     for (environment, expected) in [("KV_HISTORY=off", true), ("KV_HISTORY=off NO_COLOR=1", false)]
     {
@@ -206,6 +230,9 @@ async fn colours_can_be_switched_off() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dump_that_is_too_long_for_the_screen_goes_to_the_pager() {
+    if !fake::tmux::is_there() {
+        return;
+    }
     let server = FakeServer::start(2).await;
     let at = server.entry();
     store::serve(server);
@@ -226,6 +253,9 @@ async fn a_dump_that_is_too_long_for_the_screen_goes_to_the_pager() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dumb_terminal_and_who_asks_for_it_get_the_plain_prompt() {
+    if !fake::tmux::is_there() {
+        return;
+    }
     let server = FakeServer::start(2).await;
     let at = server.entry();
     store::serve(server);

@@ -9,6 +9,19 @@ use kv_proto::ServerList;
 
 use super::SOON;
 
+/// Whether tmux is installed. Where it is not, a person's test run goes on without the terminal, and
+/// says so; `.ci/run` installs it, and there its absence is a failure.
+#[allow(clippy::print_stderr, reason = "whoever runs the tests is told")]
+pub fn is_there() -> bool {
+    let missing = Command::new("tmux").arg("-V").output().err();
+    if let Some(error) = &missing {
+        let what = "tmux is needed for this test: install it (apt-get install tmux)";
+        assert!(std::env::var_os("CI").is_none(), "{what}: {error}");
+        eprintln!("NOT RUN: {what}: {error}");
+    }
+    missing.is_none()
+}
+
 /// A terminal of 100 columns and 30 rows; gone when it is dropped.
 pub struct Tmux {
     socket: String,
@@ -94,9 +107,7 @@ impl Tmux {
 
     fn tmux(&self, args: &[&str]) -> Output {
         let output = Command::new("tmux").args(["-L", &self.socket]).args(args).output();
-        let output = output.unwrap_or_else(|error| {
-            panic!("tmux is needed for this test; install it (apt-get install tmux): {error}")
-        });
+        let output = output.unwrap_or_else(|error| panic!("tmux does not start: {error}"));
         assert!(output.status.success(), "tmux {args:?}: {output:?}");
         output
     }
