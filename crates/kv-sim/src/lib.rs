@@ -22,6 +22,7 @@ mod intercept;
 mod linearizability;
 mod link;
 mod network;
+mod op_log;
 pub mod oracle;
 mod process;
 mod queue;
@@ -44,6 +45,7 @@ pub use intercept::{Captured, Fate};
 pub use linearizability::{
     Budget, Counterexample, CounterexampleCall, HistoryError, Verdict, linearizability,
 };
+pub use op_log::OpLogError;
 pub use process::{Restart, Started};
 pub use request::{Request, RequestState};
 pub use simulation::{Declaration, Oracle, Plan, Report, Simulation, SimulationFailure};

@@ -108,6 +108,11 @@ impl<E: ConsistencyEngine> Cluster<E> {
         server.disk_full = false;
     }
 
+    /// Whether a server's journal was damaged since its disk was new.
+    pub(crate) fn has_damaged_disk(&self, node: NodeId) -> bool {
+        self.server(node).disk_damaged
+    }
+
     /// Whether a server has another configuration than the cluster.
     pub(crate) fn is_configured_apart(&self, node: NodeId) -> bool {
         self.server(node).own_config.is_some()

@@ -24,6 +24,7 @@ pub(super) struct Chaos {
     per_mille: u64,
     spares: BTreeSet<NodeId>,
     may_wipe: bool,
+    keeps_a_disk: bool,
     under_way: Vec<(Duration, Ending)>,
     /// The servers whose disks were lost, and when.
     pub(super) wipes: Vec<(Duration, NodeId)>,
@@ -61,6 +62,7 @@ impl Chaos {
             per_mille: plan.fault_per_mille,
             spares: declaration.spares.clone(),
             may_wipe: plan.faults.contains(&Fault::WipedDisk),
+            keeps_a_disk: declaration.keeps_a_disk,
             under_way: Vec::new(),
             wipes: Vec::new(),
         }
@@ -219,6 +221,10 @@ impl Chaos {
         free: Vec<NodeId>,
     ) -> Result<Option<Ending>, Violation> {
         let mut disk = Restart::Intact;
+        let loses_disk = matches!(fault, Fault::WipedDisk | Fault::FlippedBit);
+        if loses_disk && !self.may_lose_disk(cluster, node) {
+            return Ok(None);
+        }
         if fault == Fault::CrashBetweenEffects {
             cluster.crash_after_effects(node, self.stream.below(30));
         } else if fault == Fault::FailedSync {
@@ -255,7 +261,8 @@ impl Chaos {
         node: NodeId,
     ) -> Result<(), Violation> {
         let other = other_config::<E>(&cluster.config().cluster);
-        let wiped = self.may_wipe && self.stream.chance(500);
+        let may_wipe = self.may_wipe && self.may_lose_disk(cluster, node);
+        let wiped = may_wipe && self.stream.chance(500);
         if wiped {
             self.wipes.push((cluster.now(), node));
         }
@@ -310,6 +317,18 @@ impl Chaos {
             cluster.start_again(node, Restart::Wiped, None)?;
         }
         Ok(())
+    }
+
+    /// Whether the engine bears that this server loses its disk.
+    fn may_lose_disk<E: ConsistencyEngine>(&self, cluster: &Cluster<E>, node: NodeId) -> bool {
+        let lost = |other: &NodeId| {
+            let has_lost = self.wipes.iter().any(|(_, wiped)| wiped == other);
+            let will_lose = self.under_way.iter().any(|(_, ending)| {
+                matches!(ending, Ending::Revive(down, Restart::Wiped) if down == other)
+            });
+            *other == node || has_lost || will_lose || cluster.has_damaged_disk(*other)
+        };
+        !self.keeps_a_disk || !cluster.nodes().all(|other| lost(&other))
     }
 
     fn is_busy(&self, node: NodeId) -> bool {

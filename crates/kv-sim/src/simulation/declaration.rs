@@ -17,10 +17,14 @@ pub struct Declaration {
     pub survives: BTreeSet<Fault>,
     /// The servers whose processes and disks must be left alone.
     pub spares: BTreeSet<NodeId>,
+    /// Whether at least one server must keep its disk through the whole run.
+    pub keeps_a_disk: bool,
     /// What clients may ask of it.
     pub operations: Vec<OperationKind>,
     /// Whether a request may bring its own W and R.
     pub request_quorums: bool,
+    /// Whether all servers have equal fingerprints once they are at rest.
+    pub converges: bool,
     /// What its histories must satisfy.
     pub oracle: Oracle,
 }
@@ -28,8 +32,7 @@ pub struct Declaration {
 /// How the runs of an engine are judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Oracle {
-    /// Every history is linearizable, and after healing all servers come to hold the same by
-    /// themselves.
+    /// Every history is linearizable.
     Linearizability,
     /// After healing, reads from all servers bring these to hold the same, and show of each key
     /// the newest acknowledged write or a newer one. A write counts as acknowledged for good
@@ -44,8 +47,10 @@ impl Declaration {
         Self {
             survives: Fault::ALL.into(),
             spares: BTreeSet::new(),
+            keeps_a_disk: false,
             operations: operations.to_vec(),
             request_quorums: false,
+            converges: true,
             oracle,
         }
     }
@@ -81,6 +86,9 @@ impl fmt::Display for Declaration {
         write!(f, "; left out: {}", list(&mut self.left_out()))?;
         for node in &self.spares {
             write!(f, "; the process and disk of server {node} are left alone")?;
+        }
+        if self.keeps_a_disk {
+            write!(f, "; at least one server keeps its disk")?;
         }
         Ok(())
     }
