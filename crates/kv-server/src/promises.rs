@@ -11,15 +11,19 @@ pub fn promises(consistency: Consistency, cluster: &ClusterConfig) -> Vec<String
     match consistency {
         Consistency::Eventual => {
             let visible = if w + r > n {
-                "a read sees every write acknowledged before it began, or a newer one"
+                "a read sees every write acknowledged before it began, or a newer one, as long \
+                 as no server has started again"
             } else {
                 "a read may miss the latest writes: W + R is not above N"
             };
             vec![
                 format!("a write is done when {} it, a read when {}", holders(w), answerers(r)),
-                format!("an acknowledged write survives the loss of {}", lost(w - 1)),
+                format!("an acknowledged write is still held after the loss of {}", lost(w - 1)),
                 format!("writes go on with {} down, reads with {} down", lost(n - w), lost(n - r)),
                 visible.to_owned(),
+                "a server that starts again is empty and counts at once: it is filled as keys are \
+                 read, and a read that counts on it may miss a write until then"
+                    .to_owned(),
             ]
         }
         Consistency::Linearizable => {
@@ -71,11 +75,12 @@ mod tests {
     fn eventual_quorums_in_words() {
         let strong = words(Consistency::Eventual, 3, 2, 2);
         assert!(strong.contains("when 2 servers hold it, a read when 2 servers answer"));
-        assert!(strong.contains("survives the loss of any 1 server"));
+        assert!(strong.contains("still held after the loss of any 1 server"));
         assert!(strong.contains("writes go on with any 1 server down, reads with any 1 server"));
         assert!(strong.contains("a read sees every write"));
         let weak = words(Consistency::Eventual, 3, 1, 2);
-        assert!(weak.contains("survives the loss of no server"));
+        assert!(weak.contains("still held after the loss of no server"));
+        assert!(weak.contains("a read that counts on it may miss a write"));
         assert!(weak.contains("writes go on with any 2 servers down"));
         assert!(weak.contains("a read may miss the latest writes"));
     }
