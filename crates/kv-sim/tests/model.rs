@@ -171,10 +171,11 @@ fn recover<E: Checked>(config: EngineConfig, records: Vec<(PersistSeq, E::Record
 #[test]
 fn a_model_of_a_broken_engine_is_seen_to_be_wrong() {
     let careless = |config, records: Vec<_>| {
-        let mutation = Some(kv_linear::Mutation::OwnDiskNotCounted);
+        // One that no assertion of the engine's own notices first.
+        let mutation = Some(kv_linear::Mutation::CommitsWithOneFewer);
         LinearEngine::recover_mutated(mutation, config, None, records).unwrap()
     };
-    let bounds = bounds(2, 2, 2, &[(2, put("a")), (1, get())]);
+    let bounds = bounds(2, 2, 2, &[(1, put("a")), (2, get())]);
     let checker = ClusterModel::new(bounds, careless).checker().spawn_bfs().join();
     let path = checker.discovery(NOTHING_WRONG).unwrap();
     let wrong = path.last_state().wrong.clone();
