@@ -63,7 +63,7 @@ fn first_failure<const MUTATION: usize>(expected: Mutation) -> SimulationFailure
 
 #[test]
 fn the_linearizable_engine_passes_and_meets_every_fault() {
-    let total = sweep::<LinearEngine>(&engines::linearizable(), 1..30);
+    let total = sweep::<LinearEngine>(&engines::linearizable(), 1..22);
     assert!(total.slowest_heal < Duration::from_secs(20), "{total:?}");
 }
 
