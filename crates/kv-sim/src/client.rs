@@ -30,7 +30,7 @@ pub struct Clients {
     numbers: u64,
     written: u64,
     acknowledged: u64,
-    /// Calls of a hard kind of which nobody knows whether they took effect.
+    /// Calls of a hard kind of which nobody knows, or nobody knows yet, whether they took effect.
     hard_unknown: u64,
 }
 
@@ -70,11 +70,11 @@ pub enum OperationKind {
     Get,
     /// Removes a key.
     Delete,
-    /// Adds to a number, on keys of its own.
+    /// Adds to a number, on a key of its own.
     Increment,
-    /// Appends to a value.
+    /// Appends to a value, on a key of its own.
     Append,
-    /// Writes a key if it is missing, there, or has a value that was written before.
+    /// Writes a key if it is missing, or has a value that was written before.
     ConditionalPut,
     /// Several commands on several keys, perhaps with a condition.
     Transaction,
@@ -121,9 +121,11 @@ impl Clients {
     /// The keys that the clients use.
     #[must_use]
     pub fn keys(&self) -> Vec<Key> {
+        let asked = |kind| self.config.operations.contains(&kind);
         let plain = (0..self.config.keys).filter_map(|number| Key::new(format!("k{number}")).ok());
-        let counters = self.config.operations.contains(&OperationKind::Increment);
-        plain.chain(counters.then(|| counter_key(0)).flatten()).collect()
+        let counter = asked(OperationKind::Increment).then(counter_key).flatten();
+        let log = asked(OperationKind::Append).then(log_key).flatten();
+        plain.chain(counter).chain(log).collect()
     }
 
     /// Which client made each call, in the order of the calls.
@@ -205,7 +207,6 @@ impl Clients {
             Stands::Open => {
                 if self.stream.chance(self.config.cancel_per_mille) {
                     cluster.cancel(id);
-                    self.hard_unknown += u64::from(is_hard(&again.0));
                     client.process = self.number();
                     client.open = None;
                 }
@@ -213,12 +214,15 @@ impl Clients {
             }
             Stands::Done => {
                 self.acknowledged += 1;
+                self.hard_unknown -= u64::from(self.is_hard(&again.0));
                 false
             }
-            Stands::NotDone => true,
+            Stands::NotDone => {
+                self.hard_unknown -= u64::from(self.is_hard(&again.0));
+                true
+            }
             Stands::Unknown => {
                 client.process = self.number();
-                self.hard_unknown += u64::from(is_hard(&again.0));
                 again.0.is_read_only()
             }
         };
@@ -238,9 +242,24 @@ impl Clients {
         op: Operation,
         options: RequestOptions,
     ) {
+        self.hard_unknown += u64::from(self.is_hard(&op));
         let id = cluster.submit(client.server, op, options);
         self.calls.push((id, client.process));
         client.open = Some(id);
+    }
+
+    /// Whether an unknown end of the operation multiplies what a checker has to try.
+    fn is_hard(&self, op: &Operation) -> bool {
+        let Operation::Batch(batch) = op else {
+            return false;
+        };
+        let conditional = [OperationKind::ConditionalPut, OperationKind::Transaction];
+        let mixed = self.config.operations.iter().any(|kind| conditional.contains(kind));
+        batch.single().is_none_or(|command| match command {
+            Command::Append { .. } => true,
+            Command::Delete { .. } => mixed,
+            Command::Get { .. } | Command::Put { .. } | Command::Increment { .. } => false,
+        })
     }
 
     fn number(&mut self) -> Process {
@@ -255,18 +274,22 @@ impl Clients {
     fn operation(&mut self) -> Operation {
         let kind = pick(&mut self.stream, &self.config.operations).copied();
         let kind = kind.unwrap_or(OperationKind::Get);
-        let hard = matches!(
-            kind,
-            OperationKind::Append | OperationKind::ConditionalPut | OperationKind::Transaction
-        );
-        match if hard && self.hard_unknown >= HARD_UNKNOWN_MAX { OperationKind::Put } else { kind }
-        {
+        let op = self.operation_of(kind);
+        if self.hard_unknown >= HARD_UNKNOWN_MAX && self.is_hard(&op) {
+            return Operation::of(self.put());
+        }
+        op
+    }
+
+    fn operation_of(&mut self, kind: OperationKind) -> Operation {
+        match kind {
             OperationKind::Put => Operation::of(self.put()),
             OperationKind::Get => Operation::of(self.get()),
             OperationKind::Delete => Operation::delete(self.key()),
             OperationKind::Increment => Operation::of(self.increment()),
             OperationKind::Append => {
-                Operation::of(Command::Append { key: self.key(), suffix: self.value() })
+                let key = log_key().unwrap_or_else(|| self.key());
+                Operation::of(Command::Append { key, suffix: self.value() })
             }
             OperationKind::ConditionalPut => {
                 let command = self.put();
@@ -285,9 +308,9 @@ impl Clients {
     }
 
     fn transaction(&mut self) -> Operation {
-        let mut commands = vec![self.get(), self.put()];
+        let mut commands = vec![Command::Get { key: self.key() }, self.put()];
         if self.stream.chance(300) {
-            commands.push(self.get());
+            commands.push(Command::Get { key: self.key() });
         }
         let key = self.key();
         let conditions =
@@ -296,21 +319,24 @@ impl Clients {
     }
 
     fn condition(&mut self, key: Key) -> Condition {
-        let check = match self.stream.below(3) {
-            0 => Check::Absent,
-            1 => Check::Present,
-            _ => {
-                let number = self.stream.below(self.written + 1);
-                Check::ValueIs(self.padded(number))
-            }
+        // Not `Present`: once it held, any write whose end is unknown can explain it, and the
+        // history cannot be judged.
+        let check = if self.stream.chance(400) {
+            Check::Absent
+        } else {
+            let recent = self.stream.below(20).min(self.written);
+            Check::ValueIs(self.padded(self.written - recent))
         };
         Condition { key, check }
     }
 
     fn get(&mut self) -> Command {
-        let counters = self.config.operations.contains(&OperationKind::Increment);
-        let counter = (counters && self.stream.chance(150)).then(|| counter_key(0)).flatten();
-        Command::Get { key: counter.unwrap_or_else(|| self.key()) }
+        let asked = |kind| self.config.operations.contains(&kind);
+        let counter = asked(OperationKind::Increment).then(counter_key).flatten();
+        let log = asked(OperationKind::Append).then(log_key).flatten();
+        let counter = counter.filter(|_| self.stream.chance(150));
+        let log = log.filter(|_| self.stream.chance(100));
+        Command::Get { key: counter.or(log).unwrap_or_else(|| self.key()) }
     }
 
     fn put(&mut self) -> Command {
@@ -318,7 +344,7 @@ impl Clients {
     }
 
     fn increment(&mut self) -> Command {
-        let key = counter_key(0).unwrap_or_else(|| self.key());
+        let key = counter_key().unwrap_or_else(|| self.key());
         let by = i64::try_from(self.stream.below(5)).unwrap_or_default() - 1;
         Command::Increment { key, by }
     }
@@ -360,23 +386,19 @@ impl Clients {
     }
 }
 
-/// Whether an unknown end of the operation doubles what a checker has to try.
-fn is_hard(op: &Operation) -> bool {
-    match op {
-        Operation::Batch(batch) => {
-            batch.single().is_none_or(|command| matches!(command, Command::Append { .. }))
-        }
-        Operation::Scan(_) | Operation::Dump(_) => false,
-    }
-}
-
-/// Once so many calls of a hard kind ended in the unknown, clients make no more of them: the
-/// history could not be judged.
+/// While so many calls of a hard kind are open or ended in the unknown, clients make no more of
+/// them: the history could not be judged.
 const HARD_UNKNOWN_MAX: u64 = 4;
 
-/// A key on which nothing but increments and gets are asked for.
-fn counter_key(number: u64) -> Option<Key> {
-    Key::new(format!("n{number}")).ok()
+/// The key of all increments. What they bring depends on every write before them, so that a write
+/// whose end is unknown could be anywhere: nothing else writes it.
+fn counter_key() -> Option<Key> {
+    Key::new("n0").ok()
+}
+
+/// The key of all appends, for the same reason.
+fn log_key() -> Option<Key> {
+    Key::new("a0").ok()
 }
 
 fn batch(conditions: Vec<Condition>, commands: Vec<Command>) -> Operation {

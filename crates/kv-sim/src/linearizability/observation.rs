@@ -1,12 +1,13 @@
 //! Which values the ends of calls speak of.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
 use super::partition::{Op, Partition};
 use super::register::{Action, End, Test};
-use crate::history::Seen;
+use crate::history::{Refusal, Seen};
 
 /// How many calls of a partition observe each value of each key.
 #[derive(Clone, Debug, Default)]
@@ -76,19 +77,38 @@ impl Observations {
 }
 
 fn observed(op: &Op) -> Vec<Observed> {
-    let conditions = op.call.conditions.iter().map(|(key, test)| {
-        let value = match (&op.end, test) {
-            (End::Refused(_), _) | (_, Test::Present) => None,
-            (_, Test::Absent) => Some(None),
-            (_, Test::Is(value)) => Some(Some(value.clone())),
+    let conditions = op.call.conditions.iter().enumerate();
+    let conditions = conditions.filter_map(|(index, (key, test))| {
+        let by_test = match test {
+            Test::Present => None,
+            Test::Absent => Some(None),
+            Test::Is(value) => Some(Some(value.clone())),
         };
-        (*key, value)
+        let value = match &op.end {
+            End::Ok(_) | End::Open => by_test,
+            End::Refused(Refusal::Condition { index: failed, found }) => {
+                match index.cmp(failed) {
+                    Ordering::Less => by_test,
+                    Ordering::Equal => {
+                        found.as_ref().map(|found| found.as_ref().map(|v| v.as_bytes().clone()))
+                    }
+                    // It was not looked at.
+                    Ordering::Greater => return None,
+                }
+            }
+            End::Refused(Refusal::NeverTried | Refusal::Command { .. }) => None,
+        };
+        Some((*key, value))
     });
     let commands = op.call.commands.iter().enumerate();
     let commands = commands.filter_map(|(index, (key, action))| {
         let result = match &op.end {
             End::Ok(results) => results.get(index),
-            End::Refused(_) => return Some((*key, None)),
+            // Its commands were not carried out.
+            End::Refused(Refusal::Condition { .. }) => return None,
+            End::Refused(Refusal::NeverTried | Refusal::Command { .. }) => {
+                return Some((*key, None));
+            }
             End::Open => None,
         };
         match (action, result) {

@@ -270,7 +270,7 @@ impl<E: ConsistencyEngine> Simulation<E> {
 const HEALED_WITHIN: Duration = Duration::from_secs(60);
 
 /// The first phase ends after so much virtual time, whatever was acknowledged.
-const DISTURBED_MAX: Duration = Duration::from_secs(900);
+const DISTURBED_MAX: Duration = Duration::from_secs(3_600);
 
 /// The first phase has more moments than this.
 const MOMENTS_MIN: u64 = 300;

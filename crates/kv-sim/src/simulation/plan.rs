@@ -83,6 +83,7 @@ fn quorums(stream: &mut SeedStream, nodes: u16) -> (u16, u16) {
 /// bound to.
 fn faults(stream: &mut SeedStream, declaration: &Declaration, nodes: u16) -> BTreeSet<Fault> {
     let spares_all = nodes == 1 && !declaration.spares.is_empty();
+    let may_wipe = !spares_all && (nodes > 1 || !declaration.keeps_a_disk);
     let can_be = |fault: &Fault| match fault {
         Fault::Loss
         | Fault::Duplication
@@ -93,7 +94,8 @@ fn faults(stream: &mut SeedStream, declaration: &Declaration, nodes: u16) -> BTr
         | Fault::OneWayPartition
         | Fault::Clog => nodes > 1,
         Fault::PartialPartition => nodes > 2,
-        Fault::FlippedBit => !spares_all && declaration.survives.contains(&Fault::WipedDisk),
+        Fault::FlippedBit => may_wipe && declaration.survives.contains(&Fault::WipedDisk),
+        Fault::WipedDisk => may_wipe,
         Fault::HeldSync
         | Fault::ClockSkew
         | Fault::ClockDrift
@@ -103,7 +105,6 @@ fn faults(stream: &mut SeedStream, declaration: &Declaration, nodes: u16) -> BTr
         Fault::TornWrite
         | Fault::FailedSync
         | Fault::FullDisk
-        | Fault::WipedDisk
         | Fault::Crash
         | Fault::CrashBetweenEffects
         | Fault::RollingRestart
