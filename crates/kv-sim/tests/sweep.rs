@@ -51,6 +51,7 @@ fn run_third<const MUTATION: usize>(
     let voters = plan.cluster.cluster.voters().to_vec();
     let one = Quorum::Count(1);
     plan.cluster.cluster = ClusterConfig::new(voters, one, one).unwrap();
+    plan.disturbed_max = Duration::from_secs(120);
     Simulation::<OneCopy<MUTATION>>::with_plan(plan, declaration)?.run()
 }
 
@@ -63,7 +64,7 @@ fn first_failure<const MUTATION: usize>(expected: Mutation) -> SimulationFailure
 
 #[test]
 fn the_linearizable_engine_passes_and_meets_every_fault() {
-    let total = sweep::<LinearEngine>(&engines::linearizable(), 1..22);
+    let total = sweep::<LinearEngine>(&engines::linearizable(), 1..30);
     assert!(total.slowest_heal < Duration::from_secs(20), "{total:?}");
 }
 

@@ -111,7 +111,7 @@ impl<E: ConsistencyEngine> Simulation<E> {
             let enough = self.clients.acknowledged() >= self.plan.acknowledged_min
                 && self.cluster.faults().kinds().len() >= KINDS_MIN
                 && moment > MOMENTS_MIN;
-            if enough || self.cluster.now() > DISTURBED_MAX {
+            if enough || self.cluster.now() > self.plan.disturbed_max {
                 return Ok(());
             }
             self.clients.act(&mut self.cluster, false);
@@ -268,9 +268,6 @@ impl<E: ConsistencyEngine> Simulation<E> {
 
 /// Virtual time for the cluster to serve, and again to come to rest, once all faults have ended.
 const HEALED_WITHIN: Duration = Duration::from_secs(60);
-
-/// The first phase ends after so much virtual time, whatever was acknowledged.
-const DISTURBED_MAX: Duration = Duration::from_secs(3_600);
 
 /// The first phase has more moments than this.
 const MOMENTS_MIN: u64 = 300;

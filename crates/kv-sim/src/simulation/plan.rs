@@ -29,6 +29,8 @@ pub struct Plan {
     pub fault_per_mille: u64,
     /// The first phase ends once so many operations were acknowledged, at the earliest.
     pub acknowledged_min: u64,
+    /// The first phase ends after so much virtual time, whatever was acknowledged.
+    pub disturbed_max: Duration,
 }
 
 impl Plan {
@@ -58,6 +60,7 @@ impl Plan {
             ),
             fault_per_mille: *pick(&mut stream, &[10, 30, 80]).unwrap_or(&30),
             acknowledged_min: ACKNOWLEDGED_MIN + stream.below(300),
+            disturbed_max: Duration::from_secs(3_600),
         })
     }
 
