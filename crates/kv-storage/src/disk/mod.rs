@@ -6,6 +6,7 @@ mod sim;
 mod sim_state;
 
 use std::fmt;
+use std::path::PathBuf;
 
 pub use error::{DiskAction, DiskError};
 pub use real::{RealDisk, RealFile, RealLock};
@@ -71,6 +72,9 @@ pub trait Disk: Clone + Send + fmt::Debug + 'static {
     /// # Errors
     /// [`DiskError`] if the file cannot be made or written.
     fn try_lock(&self, name: &str, content: &[u8]) -> Result<Option<Self::Lock>, DiskError>;
+
+    /// What errors call a file.
+    fn path(&self, name: &str) -> PathBuf;
 
     /// A whole file.
     ///

@@ -41,10 +41,6 @@ impl RealDisk {
         &self.directory
     }
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.join(name)
-    }
-
     fn handle(&self, name: &str, action: DiskAction, how: &OpenOptions) -> Opened {
         let path = self.path(name);
         let file = how.open(&path).map_err(|e| DiskError::new(action, &path, &e))?;
@@ -101,6 +97,10 @@ impl Disk for RealDisk {
             DiskError::new(DiskAction::MeasureFree, self.directory(), &io::Error::from(e))
         })?;
         Ok(figures.f_bavail.saturating_mul(figures.f_frsize))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
     }
 
     fn try_lock(&self, name: &str, content: &[u8]) -> Result<Option<RealLock>, DiskError> {

@@ -1,6 +1,7 @@
 //! A disk in memory that fails as real ones do.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::disk::error::{DiskAction, DiskError};
@@ -131,6 +132,10 @@ impl Disk for SimDisk {
 
     fn free_bytes(&self) -> Result<u64, DiskError> {
         self.state().free_bytes().map_err(|e| failed(DiskAction::MeasureFree, ".", e))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        PathBuf::from(name)
     }
 
     fn try_lock(&self, name: &str, content: &[u8]) -> Result<Option<SimLock>, DiskError> {
