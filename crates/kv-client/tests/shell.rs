@@ -7,8 +7,9 @@ use std::path::PathBuf;
 
 use fake::program::run_lines;
 use fake::tmux::{Tmux, program};
-use fake::{DeadServer, FakeServer, found, get, store};
-use kv_proto::RequestBody;
+use fake::{DeadServer, FakeServer, found, get, incr, key, put, store};
+use kv_core::Operation;
+use kv_proto::{Request, RequestBody};
 
 const PROMPT: &str = "kv 2 fake W=2 R=2>";
 
@@ -150,8 +151,8 @@ async fn lines_typed_during_a_delay_run_afterwards_above_the_line_that_is_typed(
     store::serve(server);
     let terminal = Tmux::start([at], "KV_HISTORY=off", "2");
     terminal.expect_last(PROMPT);
-    terminal.type_line("delay 2000");
-    terminal.expect("pausing for 2s");
+    terminal.type_line("delay 4000");
+    terminal.expect("pausing for 4s");
     terminal.type_line("incr n");
     terminal.expect("1 line waits");
     terminal.type_line("incr n 5");
@@ -173,7 +174,7 @@ fn assert_transcript(screen: &str, expected: &[&str]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lines_typed_ahead_run_once_each_and_are_shown_once() {
+async fn lines_typed_ahead_run_once_each_in_order() {
     if !fake::tmux::is_there() {
         return;
     }
@@ -182,15 +183,18 @@ async fn lines_typed_ahead_run_once_each_and_are_shown_once() {
     let log = store::serve(server);
     let terminal = Tmux::start([at], "KV_HISTORY=off", "2");
     terminal.expect_last(PROMPT);
-    terminal.type_ahead("put x 1\rget x\rincr x\rget nothing\rstatus --json\rincr x 4\rexit\r");
+    terminal.type_ahead("put x 1\rget x\rincr x\rget nothing\rfrobnicate\rdelete x\rexit\rget y\r");
     terminal.expect_end();
     let screen = terminal.screen();
-    let typed: Vec<&str> = screen.lines().filter_map(|line| line.strip_prefix(PROMPT)).collect();
-    let expected =
-        [" put x 1", " get x", " incr x", " get nothing", " status --json", " incr x 4", " exit"];
-    assert_eq!(typed, expected, "{screen}");
-    assert_eq!(log.lock().unwrap().len(), 5);
-    terminal.expect("6  (");
+    let mut rest = screen.as_str();
+    for result in ["ok  (", "\"1\"  (", "2  (", "(not found)  (", "unknown command", "ok  ("] {
+        let (_, after) =
+            rest.split_once(&format!("\n{result}")).unwrap_or_else(|| panic!("{screen}"));
+        rest = after;
+    }
+    let asked: Vec<Operation> = log.lock().unwrap().iter().map(|(op, _)| op.clone()).collect();
+    let delete = Operation::delete(key("x"));
+    assert_eq!(asked, [put("x", "1"), get("x"), incr("x"), get("nothing"), delete]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -245,9 +249,15 @@ async fn ctrl_c_typed_ahead_cancels_the_request_and_what_was_typed_before_it() {
     terminal.expect_last(PROMPT);
     terminal.type_ahead("get x\rput x 1\r\x03get y\r");
     let id = connection.expect(&get("x")).await;
-    let cancel = connection.request().await;
-    assert_eq!((cancel.id, cancel.body), (id, RequestBody::Cancel));
-    connection.expect(&get("y")).await;
+    // A request may overtake what cancels another one.
+    let both = [connection.request().await, connection.request().await];
+    let cancel = both.iter().find(|request| request.body == RequestBody::Cancel).unwrap();
+    assert_eq!(cancel.id, id);
+    let is_y = |request: &Request| match &request.body {
+        RequestBody::Execute { op, .. } => *op == get("y"),
+        RequestBody::Status | RequestBody::Cancel => false,
+    };
+    assert_eq!(both.iter().filter(|request| is_y(request)).count(), 1, "{both:?}");
     assert!(terminal.screen().contains("\ninterrupted\n"));
 }
 
@@ -332,21 +342,21 @@ async fn the_terminal_is_as_before_when_the_session_ends_behind_a_typed_line() {
         return;
     }
     let server = FakeServer::start(2).await;
-    let at = server.entry();
-    store::serve(server);
-    let program = program([at], "KV_HISTORY=off TERM=screen", "2");
+    let program = program([server.entry()], "KV_HISTORY=off TERM=screen", "2");
     let terminal = Tmux::run(&format!(
-        "env -i {program}; stty -a | tr ' ' '\\n' | grep -E '^-?(icanon|echo)$'"
+        "env -i {program}; stty -a | tr ' ' '\\n' | grep -E '^-?(icanon|echo|isig|icrnl)$'"
     ));
+    let mut connection = server.accept().await;
     terminal.expect_last(PROMPT);
-    terminal.type_line("delay 1000");
-    terminal.expect("pausing for 1s");
-    terminal.type_line("exit");
-    terminal.expect("1 line waits");
-    terminal.type_text("half");
+    terminal.type_line("get x");
+    let id = connection.expect(&get("x")).await;
+    terminal.type_ahead("exit\rhalf");
+    terminal.expect_last(&format!("{PROMPT} half"));
+    connection.answer(id, found("1")).await;
     terminal.expect_end();
     let screen = terminal.screen();
-    assert!(screen.contains("\nicanon\n") && screen.contains("\necho\n"), "{screen}");
+    assert!(screen.contains(&format!("\n{PROMPT} half\n")), "{screen}");
+    assert!(screen.contains("\nicrnl\nisig\nicanon\necho\n"), "{screen}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -44,10 +44,11 @@ impl Tmux {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let terminal = Self { socket: format!("kv-test-{}-{number}", std::process::id()) };
-        let begin = ["new-session", "-d", "-x", "100", "-y", "30", line];
-        let stay = [";", "set-option", "remain-on-exit", "on"];
+        // A busy tmux now and then does not notice that a program has ended.
+        let line = format!("{line}; echo \"ended with $?\"; exec sleep 600");
+        let begin = ["new-session", "-d", "-x", "100", "-y", "30", &line];
         let config = ["-f", "/dev/null"];
-        terminal.tmux(&[&config[..], &begin, &stay].concat());
+        terminal.tmux(&[&config[..], &begin].concat());
         terminal
     }
 
@@ -108,7 +109,7 @@ impl Tmux {
 
     /// Waits until the program has ended with 0.
     pub fn expect_end(&self) {
-        self.expect("Pane is dead (status 0");
+        self.expect("\nended with 0\n");
     }
 
     fn wait(&self, what: &str, holds: impl Fn(&str) -> bool) {
