@@ -1,10 +1,12 @@
 //! The journal and the checkpoint of a server, on disk and in memory.
 
+mod checkpoint;
 mod disk;
 mod identity;
 mod journal;
 mod memory;
 
+pub use checkpoint::{CheckpointError, CheckpointReading, CheckpointStore, CheckpointWritten};
 pub use disk::{
     Disk, DiskAction, DiskError, DiskFile, RealDisk, RealFile, RealLock, SimDisk, SimFile, SimLock,
 };

@@ -12,6 +12,9 @@ use crate::store::{append, recover, replayed};
 
 const SEGMENT_BYTES: u64 = 512;
 
+/// No recovery of so small a journal takes more.
+const RECOVERY_OPERATIONS_MAX: u64 = 200;
+
 #[derive(Clone, Debug)]
 enum Step {
     Append(u64),
@@ -110,7 +113,11 @@ impl Run {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig {
+        cases: 400,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn a_recovery_finds_a_prefix_with_all_that_was_synced(
@@ -153,7 +160,7 @@ fn power_may_be_lost_between_any_two_operations() {
             let ended = course(&mut run);
             run.disk.crash();
             // Power is lost in the recovery as well, once before each of its operations.
-            for stop in 0.. {
+            for stop in 0..RECOVERY_OPERATIONS_MAX {
                 run.disk.stop_after(stop);
                 let config = store::config(SEGMENT_BYTES);
                 let recovered = Journal::recover(run.disk.clone(), config, run.covers);
