@@ -1,12 +1,17 @@
 //! The journal and the checkpoint of a server, on disk and in memory.
 
 mod checkpoint;
+mod data_directory;
 mod disk;
 mod identity;
 mod journal;
 mod memory;
 
 pub use checkpoint::{CheckpointError, CheckpointReading, CheckpointStore, CheckpointWritten};
+pub use data_directory::{
+    CHECKPOINT_DIRECTORY, DataDirectory, DataDirectoryError, DataOwner, LastRun, LockHolder, Meta,
+    data_directory_name,
+};
 pub use disk::{
     Disk, DiskAction, DiskError, DiskFile, RealDisk, RealFile, RealLock, SimDisk, SimFile, SimLock,
 };
