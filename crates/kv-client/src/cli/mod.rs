@@ -4,6 +4,7 @@
 //! pipe. [`main`] is the whole program.
 
 mod args;
+mod arguments;
 mod attention;
 mod bench;
 mod command;
@@ -25,6 +26,8 @@ mod source;
 mod suggestion;
 mod terminal;
 mod text;
+mod timeout;
+mod usage;
 mod words;
 
 use std::io::IsTerminal;
