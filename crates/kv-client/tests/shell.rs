@@ -40,14 +40,14 @@ async fn commands_and_keys_are_completed_and_hints_shown() {
     terminal.expect("ok  (version 2, 2 servers, ");
     terminal.expect_last(PROMPT);
     terminal.type_text("get ap");
-    terminal.press(&["Tab"]);
-    terminal.expect_last(&format!("{PROMPT} get apple"));
+    terminal.complete(&format!("{PROMPT} get apple"));
     terminal.press(&["Enter"]);
     terminal.expect("\"red\"  (version 2, 2 servers, ");
     terminal.expect_last(PROMPT);
     // This session has not met the key: the server is asked.
     terminal.type_text("get b");
-    terminal.press(&["Tab", "Enter"]);
+    terminal.complete(&format!("{PROMPT} get banana"));
+    terminal.press(&["Enter"]);
     terminal.expect("\"yellow\"  (version 1, 2 servers, ");
     terminal.expect_last(PROMPT);
     terminal.press(&["C-d"]);
