@@ -15,14 +15,8 @@ use crate::journal::segment::{self, Segment, SegmentHeader};
 
 /// The records of a journal in order, one segment in memory at a time.
 ///
-/// It ends early at a record that cannot be read; whoever has taken them all asks
-/// [`Replay::finish`] whether these were all:
-///
-/// ```ignore
-/// let mut replay = journal.replay(covers);
-/// let engine = E::recover(config, checkpoint, &mut replay)?;
-/// replay.finish()?;
-/// ```
+/// It ends early at a record that cannot be read: whoever has taken them all, by reference, asks
+/// [`Replay::finish`] whether these were all.
 #[derive(Debug)]
 pub struct Replay<D: Disk, R> {
     disk: D,
