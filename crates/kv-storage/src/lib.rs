@@ -49,8 +49,8 @@ pub use disk::{
 };
 pub use identity::StoreIdentity;
 pub use journal::{
-    Journal, JournalConfig, JournalError, JournalStatus, LayoutDone, LayoutJob, Recovery, Replay,
-    Room, SyncDone, SyncJob, TornTail,
+    Journal, JournalConfig, JournalError, JournalInspection, JournalStatus, LayoutDone, LayoutJob,
+    Recovery, Replay, Room, SegmentReport, SyncDone, SyncJob, TornTail,
 };
 pub use journal_thread::{JournalEvent, JournalThread, SyncPolicy};
 pub use memory::{MemoryCheckpoint, MemoryJournal, StorageError};

@@ -6,7 +6,8 @@ mod store;
 
 use kv_core::{DecodeError, NodeId, PersistSeq};
 use kv_storage::{
-    Disk, DiskAction, Journal, JournalConfig, JournalError, RealDisk, Room, SimDisk, StoreIdentity,
+    Disk, DiskAction, Journal, JournalConfig, JournalError, JournalInspection, RealDisk, Room,
+    SegmentReport, SimDisk, StoreIdentity,
 };
 
 use crate::store::{append, config, identity, recover, replayed};
@@ -206,4 +207,35 @@ fn a_directory_that_may_not_be_written_is_named_with_the_reason() {
     assert_eq!(error.action, DiskAction::Create);
     let text = error.to_string();
     assert!(text.contains("data: Not a directory (os error 20)"), "{text}");
+}
+
+#[test]
+fn an_inspection_reads_all_and_changes_nothing() {
+    let (disk, mut journal) = fresh();
+    append(&mut journal, 12).unwrap();
+    journal.sync().unwrap();
+    append(&mut journal, 2).unwrap();
+    journal.write().unwrap();
+    let inspect = || JournalInspection::open(disk.clone(), &identity(), PersistSeq(0)).unwrap();
+    let whole = inspect();
+    assert_eq!((whole.last(), whole.torn()), (PersistSeq(14), None));
+    let end = usize::try_from(whole.segments().last().unwrap().used_bytes).unwrap();
+    let segment = disk.list().unwrap().pop().unwrap();
+    assert!(disk.damage(&segment, |bytes| bytes[end - 1] ^= 1), "the last record is torn");
+    let before = disk.read(&segment).unwrap();
+    let inspection = inspect();
+    assert_eq!((inspection.last(), inspection.records()), (PersistSeq(13), 13));
+    let torn = inspection.torn().unwrap();
+    assert_eq!((torn.file.to_str(), torn.records), (Some(segment.as_str()), 0));
+    let reports: Vec<SegmentReport> = inspection.segments().collect();
+    assert_eq!(reports.len(), disk.list().unwrap().len());
+    assert_eq!(reports[0].records.unwrap().0, PersistSeq(1));
+    assert_eq!(reports[reports.len() - 1].used_bytes, torn.offset);
+    let mut replay = inspection.replay::<Vec<u8>>(PersistSeq(10));
+    assert_eq!(replay.by_ref().count(), 3);
+    replay.finish().unwrap();
+    assert_eq!(disk.read(&segment).unwrap(), before);
+    let (_, recovery) = recover(&disk, SEGMENT_BYTES).unwrap();
+    assert_eq!(recovery.torn, Some(torn));
+    assert_eq!(inspect().torn(), None, "a recovery has cut it");
 }

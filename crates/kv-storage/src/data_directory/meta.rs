@@ -50,8 +50,11 @@ impl Run {
 }
 
 impl Meta {
-    /// Reads the description; `None` if there is none.
-    pub(crate) fn load(disk: &impl Disk) -> Result<Option<Self>, DataDirectoryError> {
+    /// Reads the description of a data directory that may be in use; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`DataDirectoryError`] if it is damaged, of a newer format or cannot be read.
+    pub fn load(disk: &impl Disk) -> Result<Option<Self>, DataDirectoryError> {
         let bytes = match disk.read(META_NAME) {
             Ok(bytes) => bytes,
             Err(error) if error.is_not_found() => return Ok(None),

@@ -3,6 +3,7 @@
 mod config;
 mod error;
 mod frame;
+mod inspection;
 mod layout;
 mod recovery;
 mod replay;
@@ -22,6 +23,7 @@ use crate::journal::segment::{Segment, SegmentHeader};
 
 pub use config::JournalConfig;
 pub use error::JournalError;
+pub use inspection::{JournalInspection, SegmentReport};
 pub use layout::{LayoutDone, LayoutJob};
 pub use recovery::{Recovery, TornTail};
 pub use replay::Replay;

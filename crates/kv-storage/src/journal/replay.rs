@@ -32,10 +32,20 @@ impl<D: Disk> Journal<D> {
     /// The records after `after`, as they are on disk now; those that were appended since
     /// [`Journal::recover`] are not among them.
     pub fn replay<R: Wire>(&self, after: PersistSeq) -> Replay<D, R> {
+        Replay::over(self.disk.clone(), &self.segments, after)
+    }
+}
+
+impl<D: Disk, R: Wire> Replay<D, R> {
+    pub(crate) fn over<'a>(
+        disk: D,
+        segments: impl IntoIterator<Item = &'a Segment<D::File>>,
+        after: PersistSeq,
+    ) -> Self {
         let held = |segment: &&Segment<D::File>| segment.records.is_some_and(|(_, l)| l > after);
-        Replay {
-            disk: self.disk.clone(),
-            segments: self.segments.iter().filter(held).cloned().collect(),
+        Self {
+            disk,
+            segments: segments.into_iter().filter(held).cloned().collect(),
             bytes: Bytes::new(),
             offset: 0,
             after,
@@ -43,9 +53,7 @@ impl<D: Disk> Journal<D> {
             records: PhantomData,
         }
     }
-}
 
-impl<D: Disk, R: Wire> Replay<D, R> {
     /// Whether all records were given.
     ///
     /// # Errors
