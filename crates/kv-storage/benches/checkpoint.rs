@@ -33,9 +33,9 @@ fn main() {
     println!("a thousand changes:  {:>8.2?}, {} rows", began.elapsed(), written.changed);
     drop(store);
     let began = Instant::now();
-    let store = CheckpointStore::open(directory.path(), identity).unwrap();
+    let mut store = CheckpointStore::open(directory.path(), identity).unwrap();
     let opened = began.elapsed();
-    let (checkpoint, reading) = store.read().unwrap();
+    let (checkpoint, reading) = store.read().unwrap().unwrap();
     let items = checkpoint.items.count();
     reading.finish().unwrap();
     println!("opened in {opened:.2?}, read in {:.2?}, {items} items", began.elapsed() - opened);
