@@ -143,7 +143,11 @@ async fn announce(mut watched: Watched, named: bool) {
     let config = &watched.config;
     let prefix = if named { format!("server {}: ", config.node) } else { String::new() };
     let mut told = BTreeMap::new();
-    let mut state = Readiness::Starting;
+    // Of several servers it has been said already that they serve, where they do.
+    let mut state = match *watched.readiness.borrow() {
+        Readiness::Ready if named => Readiness::Ready,
+        Readiness::Ready | Readiness::Waiting(_) | Readiness::Starting => Readiness::Starting,
+    };
     loop {
         let refused_by = watched.refused_by.borrow_and_update().clone();
         for (peer, refusal) in &refused_by {
