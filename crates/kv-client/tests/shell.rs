@@ -239,6 +239,38 @@ async fn lines_typed_while_a_request_takes_long_run_once_each_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_typed_while_nobody_reads_is_kept_whole_and_shown_once() {
+    if !fake::tmux::is_there() {
+        return;
+    }
+    let server = FakeServer::start(2).await;
+    let terminal = Tmux::start([server.entry()], "KV_HISTORY=off", "2");
+    let mut connection = server.accept().await;
+    terminal.expect_last(PROMPT);
+    terminal.type_line("dump");
+    let dump = connection.request().await;
+    // More than a terminal keeps of a line by itself.
+    let long = "v".repeat(6000);
+    terminal.type_line("get before");
+    terminal.type_line(&format!("put long {long}"));
+    let page = kv_core::Page { entries: Vec::new(), next: None };
+    connection.answer(dump.id, fake::answered(kv_core::Answer::Page(page))).await;
+    let get = connection.expect(&get("before")).await;
+    terminal.expect("0 keys at server 2");
+    assert_transcript(
+        &terminal.screen(),
+        &[
+            "connected to server 2 (fake, servers 1-3, W=2 R=2)",
+            &format!("{PROMPT} dump"),
+            "0 keys at server 2",
+            &format!("{PROMPT} get before"),
+        ],
+    );
+    connection.answer(get, found("1")).await;
+    connection.expect(&put("long", &long)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn ctrl_c_typed_ahead_cancels_the_request_and_what_was_typed_before_it() {
     if !fake::tmux::is_there() {
         return;
