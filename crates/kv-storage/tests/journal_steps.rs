@@ -239,3 +239,24 @@ fn an_inspection_reads_all_and_changes_nothing() {
     assert_eq!(recovery.torn, Some(torn));
     assert_eq!(inspect().torn(), None, "a recovery has cut it");
 }
+
+#[test]
+fn a_record_that_fits_no_smaller_segment_goes_on_to_the_next_one() {
+    let disk = SimDisk::new(1);
+    let (mut journal, _) = recover(&disk, SEGMENT_BYTES).unwrap();
+    append(&mut journal, 2).unwrap();
+    journal.lay_out().unwrap();
+    journal.sync().unwrap();
+    drop(journal);
+    let (mut journal, _) = recover(&disk, 8 * SEGMENT_BYTES).unwrap();
+    let large = vec![3u8; 2000];
+    journal.append(PersistSeq(3), &large).unwrap();
+    journal.append(PersistSeq(4), &large).unwrap();
+    assert_eq!(journal.sync(), Ok(PersistSeq(4)));
+    disk.crash();
+    let (mut journal, recovery) = recover(&disk, SEGMENT_BYTES).unwrap();
+    assert_eq!((recovery.last, recovery.torn), (PersistSeq(4), None));
+    let held: Vec<_> = journal.replay::<Vec<u8>>(PersistSeq(2)).collect();
+    assert_eq!(held, [(PersistSeq(3), large.clone()), (PersistSeq(4), large)]);
+    assert_eq!(journal.remove_through(PersistSeq(4)), Ok(3), "the one that was passed by as well");
+}

@@ -75,16 +75,18 @@ impl<D: Disk> Journal<D> {
         }
         let kind = FrameKind::Record;
         let header = FrameHeader { kind, group: GroupId(0), seq, durable_through: self.durable };
-        let size = self.put_frame(header, record);
         let limit_bytes = self.config.segment_bytes - SegmentHeader::END;
-        if self.active().left_bytes() < len_of(&self.buffer) {
+        loop {
+            let size = self.put_frame(header, record);
+            if len_of(&self.buffer) <= self.active().left_bytes() {
+                break;
+            }
             self.buffer.truncate(self.buffer.len() - size);
             let size_bytes = u64::try_from(size).unwrap_or(u64::MAX);
             if size_bytes > limit_bytes {
                 return Err(JournalError::TooLarge { seq, size_bytes, limit_bytes });
             }
             self.rotate()?;
-            self.put_frame(header, record);
         }
         self.last = seq;
         if self.buffer.len() > BATCH_BYTES { self.write() } else { Ok(()) }
@@ -331,7 +333,7 @@ impl<D: Disk> Journal<D> {
 
     /// The error for a record that finds no room.
     pub(crate) fn full(&self) -> JournalError {
-        let needed_bytes = self.config.segment_bytes.saturating_add(self.config.reserve_bytes);
+        let needed_bytes = self.layout_job().needed_bytes();
         JournalError::Full { needed_bytes, free_bytes: self.disk.free_bytes().unwrap_or(0) }
     }
 
