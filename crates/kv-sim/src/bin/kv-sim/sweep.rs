@@ -37,7 +37,9 @@ pub(crate) fn run<E: ConsistencyEngine>(
         }
     }
     progress.clear();
-    summarize(&total, stopwatch.elapsed());
+    if total.runs > 0 {
+        summarize(&total, stopwatch.elapsed());
+    }
     say(format_args!("runs that failed     {failed}"));
     Ok(failed == 0)
 }
