@@ -91,6 +91,11 @@ impl Chaos {
         Ok(())
     }
 
+    /// Begins faults half as often from here on.
+    pub(super) fn ease(&mut self) {
+        self.per_mille = (self.per_mille / 2).max(1);
+    }
+
     /// Ends all faults and starts every server that is down.
     pub(super) fn end_all<E: ConsistencyEngine>(
         &mut self,

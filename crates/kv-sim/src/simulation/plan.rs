@@ -62,7 +62,7 @@ impl Plan {
             ),
             fault_per_mille: *pick(&mut stream, &[10, 30, 80]).unwrap_or(&30),
             acknowledged_min: ACKNOWLEDGED_MIN + stream.below(300),
-            disturbed_max: Duration::from_secs(10_800),
+            disturbed_max: Duration::from_secs(3_600),
         })
     }
 
