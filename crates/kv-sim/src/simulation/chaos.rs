@@ -237,9 +237,11 @@ impl Chaos {
         } else if fault == Fault::FullDisk {
             cluster.fill_disk(node);
         } else if fault == Fault::FlippedBit {
-            let flipped = cluster.flip_bit(node, self.stream.next_u64());
-            // A checkpoint may yet make the damaged record superfluous.
-            if !flipped || cluster.start_again(node, disk, None)? == Started::Runs {
+            // What was not synced goes first: a record that knows of the damaged one must still be
+            // there at the start, or the damage cannot be told from a torn write.
+            cluster.crash(node);
+            cluster.flip_bit(node, self.stream.next_u64());
+            if cluster.start_again(node, disk, None)? == Started::Runs {
                 return Ok(None);
             }
         } else if fault == Fault::RollingRestart {
