@@ -52,6 +52,7 @@ mod log;
 mod message;
 mod mutation;
 mod numbers;
+mod opening;
 mod page;
 mod progress;
 mod record;
@@ -61,14 +62,16 @@ mod replication;
 mod report;
 mod request;
 mod sequencer;
+mod starting;
 mod state_machine;
+mod suffix;
 mod support;
 mod transfer;
 
 pub use engine::LinearEngine;
 pub use entry::{Entry, EntryHeader, Origin};
 pub use epoch::{Epoch, LogIndex};
-pub use message::{Body, Forward, Message, Prepare};
+pub use message::{Body, Forward, Message, NeedStart, Prepare, StartEpoch};
 #[cfg(feature = "mutations")]
 pub use mutation::Mutation;
 pub use record::Record;

@@ -79,7 +79,7 @@ fn refusal() -> impl Strategy<Value = NotDone> {
         (any::<u16>(), any::<u16>())
             .prop_map(|(reachable, needed)| NotDone::Unavailable { reachable, needed }),
         any::<u64>().prop_map(|limit| NotDone::Overloaded { limit }),
-        node().prop_map(|node| NotDone::Waiting(Waiting::SequencerRestarted { node })),
+        node().prop_map(|node| NotDone::Waiting(Waiting::RestartsUsedUp { node })),
     ]
 }
 

@@ -95,15 +95,15 @@ fn the_third_engine_passes_unless_it_is_broken() {
 /// gone, and that is seen.
 #[test]
 fn a_fault_that_is_not_survived_is_seen() {
-    let spares_nobody = Declaration { spares: Default::default(), ..engines::linearizable() };
+    let keeps_nothing = Declaration { keeps_disks: Default::default(), ..engines::linearizable() };
     let fails = |seed| {
-        let mut run = Simulation::<LinearEngine>::new(seed, &spares_nobody).unwrap();
+        let mut run = Simulation::<LinearEngine>::new(seed, &keeps_nothing).unwrap();
         run.run().is_err()
     };
     assert!((1..30).any(fails));
     let wiped = Declaration { survives: Fault::ALL.into(), ..third() };
     assert!((1..100).any(|seed| run_third::<0>(seed, &wiped).is_err()));
-    assert_eq!(engines::linearizable().spares, [NodeId::FIRST].into());
+    assert_eq!(engines::linearizable().keeps_disks, [NodeId::FIRST].into());
 }
 
 #[test]
