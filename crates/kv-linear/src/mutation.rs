@@ -42,6 +42,8 @@ pub enum Mutation {
     StartWithoutTruncation,
     /// A follower takes a refusal of an earlier epoch for the copy that it sent in this one.
     OldRefusalTaken,
+    /// A sequencer that restarts refuses requests that its starting log holds.
+    PlacedForwardRefused,
     /// A write whose time is up is called not done, whatever became of it.
     UnknownToldAsNotDone,
     /// A checkpoint leaves out which requests have been applied.
@@ -80,7 +82,7 @@ impl Broken {
 #[cfg(feature = "mutations")]
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::AckBeforePersisted,
         Self::OwnDiskNotCounted,
         Self::CommitsWithOneFewer,
@@ -98,6 +100,7 @@ impl Mutation {
         Self::StartAckedBeforeSwitch,
         Self::StartWithoutTruncation,
         Self::OldRefusalTaken,
+        Self::PlacedForwardRefused,
         Self::UnknownToldAsNotDone,
         Self::CheckpointWithoutDedup,
         Self::ReadsLocally,

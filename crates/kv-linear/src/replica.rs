@@ -9,6 +9,7 @@ use crate::entry::{Entry, Origin};
 use crate::epoch::LogIndex;
 use crate::log::{Log, Position};
 use crate::mutation::{Broken, Mutation};
+use crate::numbers::NumberSet;
 use crate::page::PageBounds;
 use crate::state_machine::StateMachine;
 
@@ -96,6 +97,18 @@ impl Replica {
     /// The bytes of entries that are not applied.
     pub(crate) const fn undelivered_bytes(&self) -> usize {
         self.undelivered_bytes
+    }
+
+    /// The requests of a server's life that have a place in the log, applied or not.
+    pub(crate) fn placed(&self, server: NodeId, incarnation: Incarnation) -> NumberSet {
+        let mut placed = self.dedup.numbers_of(server, incarnation);
+        for entry in self.log.from(self.applied.index.next()) {
+            let origin = entry.header().origin;
+            if (origin.server, origin.incarnation) == (server, incarnation) {
+                placed.insert(origin.number);
+            }
+        }
+        placed
     }
 
     /// Appends the entry that follows the last one; `operation` is what it holds.

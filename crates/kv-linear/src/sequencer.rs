@@ -10,6 +10,7 @@ use crate::core::{Core, Out};
 use crate::entry::{Entry, EntryHeader, Origin};
 use crate::epoch::LogIndex;
 use crate::founding::Member;
+use crate::intake::Intake;
 use crate::message::Body;
 use crate::mutation::Mutation;
 use crate::opening::refute_life;
@@ -48,7 +49,11 @@ impl Sequencer {
         let timing = core.config.timing;
         let progress = |peer| {
             let life = lives.get(&peer).copied().unwrap_or(Incarnation::UNKNOWN);
-            (peer, Progress::new(&timing, life))
+            let mut progress = Progress::new(&timing, life);
+            if !core.broken.is(Mutation::PlacedForwardRefused) {
+                progress.intake = Intake::holding(core.replica.placed(peer, life));
+            }
+            (peer, progress)
         };
         Self {
             peers: core.peers().into_iter().map(progress).collect(),
