@@ -246,6 +246,10 @@ impl Chaos {
             cluster.crash(first);
             return Ok(Some(Ending::RollOn(first, left)));
         } else if fault == Fault::MixedConfiguration {
+            // A disk first used under another configuration would be given up in the end.
+            if self.keeps_disks.contains(&node) && !cluster.has_used_disk(node) {
+                return Ok(None);
+            }
             self.misconfigure(cluster, node)?;
         } else {
             cluster.crash(node);
