@@ -4,18 +4,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use kv_core::{
-    Dump, Key, NodeId, Operation, Outcome, RequestOptions, Scan, Status, Value, Versioned,
-};
+use kv_core::{Key, NodeId, Operation, Outcome, RequestOptions, Status, Value, Versioned};
 use kv_proto::{RequestBody, ResponseBody};
 use tokio::sync::{Notify, Semaphore, broadcast, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
-use crate::answer::{DumpEntries, Read, Written, done, page_after};
+use crate::answer::{DumpEntries, Read, Written, done};
 use crate::config::ClientConfig;
 use crate::driver::{Driver, Link, TIMEOUT_MAX};
 use crate::error::ClientError;
 use crate::event::Event;
+use crate::pages::Pages;
 use crate::table::{Answered, Submission};
 
 /// A connection to a cluster: to one server at a time, and to the next one when that is lost.
@@ -158,31 +157,31 @@ impl Client {
         }
     }
 
-    /// Reads all that one server holds, page by page, into memory. [`ClientConfig::timeout`] is for
-    /// each page. It begins anew when the server is lost on the way, a few times.
+    /// Reads all that one server holds into memory. [`ClientConfig::timeout`] is for each page. It
+    /// begins anew when the server is lost on the way, a few times.
     ///
     /// # Errors
     /// [`ClientError`]; it may be repeated.
     pub async fn dump(&self) -> Result<DumpEntries, ClientError> {
-        self.dump_with(&self.options()).await
-    }
-
-    /// Like [`Client::dump`], with options for each page.
-    ///
-    /// # Errors
-    /// Like [`Client::dump`].
-    pub async fn dump_with(&self, options: &RequestOptions) -> Result<DumpEntries, ClientError> {
         for _ in 0..DUMP_ATTEMPTS_MAX {
-            if let Some(dump) = self.dump_one_server(options).await? {
-                return Ok(dump);
+            match self.dump_once().await {
+                Err(ClientError::DumpInterrupted) => {}
+                dump => return dump,
             }
         }
         Err(ClientError::DumpInterrupted)
     }
 
-    /// Reads the keys that begin with `prefix`, in ascending order and with what they hold, page by
-    /// page, into memory. The options are for each page; a key may change between pages. An empty
-    /// prefix means all keys. The eventual engine has no scan.
+    /// Reads all that one server holds page by page; not a consistent read. The options are for
+    /// each page.
+    #[must_use]
+    pub fn dump_pages(&self, options: RequestOptions) -> Pages {
+        Pages::of_dump(self.clone(), options)
+    }
+
+    /// Reads the keys that begin with `prefix` into memory, in ascending order and with what they
+    /// hold. The options are for each page; a key may change between pages. An empty prefix means
+    /// all keys. The eventual engine has no scan.
     ///
     /// # Errors
     /// [`ClientError`]; it may be repeated.
@@ -192,17 +191,17 @@ impl Client {
         options: &RequestOptions,
     ) -> Result<Vec<(Key, Versioned)>, ClientError> {
         let mut entries = Vec::new();
-        let mut after = None;
-        loop {
-            let operation = Operation::Scan(scan_of(prefix, after.clone(), PAGE_ENTRIES_MAX));
-            let (server, outcome) = self.execute_somewhere(operation, options.clone()).await?;
-            let page = page_after(server, done(outcome)?, after.as_ref())?;
-            entries.extend(page.entries);
-            after = page.next;
-            if after.is_none() {
-                return Ok(entries);
-            }
+        let mut pages = self.scan_pages(prefix, options.clone());
+        while let Some(page) = pages.next().await? {
+            entries.extend(page);
         }
+        Ok(entries)
+    }
+
+    /// Like [`Client::scan`], page by page.
+    #[must_use]
+    pub fn scan_pages(&self, prefix: &[u8], options: RequestOptions) -> Pages {
+        Pages::of_scan(self.clone(), prefix, options)
     }
 
     /// The server that the client is connected to now.
@@ -239,28 +238,14 @@ impl Client {
         Written::of(server, done(outcome)?)
     }
 
-    /// `None` if the pages came from more than one server.
-    async fn dump_one_server(
-        &self,
-        options: &RequestOptions,
-    ) -> Result<Option<DumpEntries>, ClientError> {
-        let mut dump: Option<DumpEntries> = None;
-        let mut after = None;
-        loop {
-            let operation = Operation::Dump(Dump { after: after.clone(), limit: PAGE_ENTRIES_MAX });
-            let (server, outcome) = self.execute_somewhere(operation, options.clone()).await?;
-            let page = page_after(server, done(outcome)?, after.as_ref())?;
-            let entries = Vec::new();
-            let so_far = dump.get_or_insert(DumpEntries { server, entries });
-            if so_far.server != server {
-                return Ok(None);
-            }
-            so_far.entries.extend(page.entries);
-            after = page.next;
-            if after.is_none() {
-                return Ok(dump);
-            }
+    async fn dump_once(&self) -> Result<DumpEntries, ClientError> {
+        let mut pages = self.dump_pages(self.options());
+        let mut entries = Vec::new();
+        while let Some(page) = pages.next().await? {
+            entries.extend(page);
         }
+        let server = pages.server().ok_or(ClientError::DumpInterrupted)?;
+        Ok(DumpEntries { server, entries })
     }
 
     fn options(&self) -> RequestOptions {
@@ -290,21 +275,6 @@ impl Client {
         let mut waiting = Waiting { answer: Some(answer), abandoned: &self.shared.abandoned };
         waiting.answer().await
     }
-}
-
-/// A page of the keys that begin with `prefix`.
-pub(crate) fn scan_of(prefix: &[u8], after: Option<Key>, limit: u32) -> Scan {
-    let from = prefix.to_vec().into();
-    let until = end_of_prefix(prefix).map(Into::into);
-    Scan { from, until, after, limit }
-}
-
-/// The least bytes that are greater than all that begin with `prefix`; `None` if there are none.
-fn end_of_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
-    let last = prefix.iter().rposition(|byte| *byte < u8::MAX)?;
-    let mut end = prefix.get(..=last)?.to_vec();
-    *end.last_mut()? += 1;
-    Some(end)
 }
 
 /// Tells the driver when a caller stops waiting.
@@ -338,19 +308,3 @@ const EVENTS_MAX: usize = 64;
 
 /// How often a dump begins anew because the server changed.
 const DUMP_ATTEMPTS_MAX: usize = 3;
-
-/// The server ends a page earlier if it likes.
-const PAGE_ENTRIES_MAX: u32 = 1000;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_prefix_has_an_end() {
-        assert_eq!(end_of_prefix(b"ab"), Some(b"ac".to_vec()));
-        assert_eq!(end_of_prefix(b"a\xff\xff"), Some(b"b".to_vec()));
-        assert_eq!(end_of_prefix(b"\xff"), None);
-        assert_eq!(end_of_prefix(b""), None);
-    }
-}

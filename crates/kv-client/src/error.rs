@@ -96,8 +96,8 @@ pub enum ClientError {
         /// Which server.
         server: NodeId,
     },
-    /// The server changed in the middle of a dump, several times.
-    #[error("the server was lost during the dump, several times; try again")]
+    /// The server was lost in the middle of a dump, and what another one holds is not its rest.
+    #[error("the server was lost during the dump, which is not whole; try again")]
     DumpInterrupted,
     /// The client's background task has ended with its runtime.
     #[error("unknown: the client was stopped; the request may have taken effect")]

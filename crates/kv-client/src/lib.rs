@@ -37,6 +37,7 @@ mod dial;
 mod driver;
 mod error;
 mod event;
+mod pages;
 mod route;
 mod table;
 
@@ -46,3 +47,4 @@ pub use config::ClientConfig;
 pub use dial::{DialError, DialFailure};
 pub use error::{Certainty, ClientError, LostReason};
 pub use event::Event;
+pub use pages::Pages;

@@ -7,8 +7,9 @@ use std::path::PathBuf;
 
 use fake::program::run_lines;
 use fake::tmux::{Tmux, program};
-use fake::{DeadServer, FakeServer, get, store};
-use kv_proto::RequestBody;
+use fake::{DeadServer, FakeServer, found, get, incr, key, put, store};
+use kv_core::Operation;
+use kv_proto::{Request, RequestBody};
 
 const PROMPT: &str = "kv 2 fake W=2 R=2>";
 
@@ -150,8 +151,8 @@ async fn lines_typed_during_a_delay_run_afterwards_above_the_line_that_is_typed(
     store::serve(server);
     let terminal = Tmux::start([at], "KV_HISTORY=off", "2");
     terminal.expect_last(PROMPT);
-    terminal.type_line("delay 2000");
-    terminal.expect("pausing for 2s");
+    terminal.type_line("delay 4000");
+    terminal.expect("pausing for 4s");
     terminal.type_line("incr n");
     terminal.expect("1 line waits");
     terminal.type_line("incr n 5");
@@ -162,6 +163,155 @@ async fn lines_typed_during_a_delay_run_afterwards_above_the_line_that_is_typed(
     terminal.type_line(" n 10");
     terminal.expect("16  (version 3, 2 servers, ");
     terminal.expect_last(PROMPT);
+}
+
+/// Every line was run once, in order, and is shown once with what it brought.
+fn assert_transcript(screen: &str, expected: &[&str]) {
+    let lines: Vec<&str> = screen.lines().filter(|line| !line.is_empty()).collect();
+    // What is in brackets after a result is not always the same.
+    let lines: Vec<&str> = lines.iter().map(|line| line.split("  (").next().unwrap()).collect();
+    assert_eq!(lines, expected, "{screen}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_typed_ahead_run_once_each_in_order() {
+    if !fake::tmux::is_there() {
+        return;
+    }
+    let server = FakeServer::start(2).await;
+    let at = server.entry();
+    let log = store::serve(server);
+    let terminal = Tmux::start([at], "KV_HISTORY=off", "2");
+    terminal.expect_last(PROMPT);
+    terminal.type_ahead("put x 1\rget x\rincr x\rget nothing\rfrobnicate\rdelete x\rexit\rget y\r");
+    terminal.expect_end();
+    let screen = terminal.screen();
+    let mut rest = screen.as_str();
+    for result in ["ok  (", "\"1\"  (", "2  (", "(not found)  (", "unknown command", "ok  ("] {
+        let (_, after) =
+            rest.split_once(&format!("\n{result}")).unwrap_or_else(|| panic!("{screen}"));
+        rest = after;
+    }
+    let asked: Vec<Operation> = log.lock().unwrap().iter().map(|(op, _)| op.clone()).collect();
+    let delete = Operation::delete(key("x"));
+    assert_eq!(asked, [put("x", "1"), get("x"), incr("x"), get("nothing"), delete]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_typed_while_a_request_takes_long_run_once_each_in_order() {
+    if !fake::tmux::is_there() {
+        return;
+    }
+    let server = FakeServer::start(2).await;
+    let terminal = Tmux::start([server.entry()], "KV_HISTORY=off", "2");
+    let mut connection = server.accept().await;
+    terminal.expect_last(PROMPT);
+    terminal.type_line("get first");
+    let first = connection.expect(&get("first")).await;
+    terminal.type_text("get second");
+    terminal.expect_last(&format!("{PROMPT} get second"));
+    terminal.type_ahead("\rget third\rget half");
+    terminal.expect_last(&format!("{PROMPT} get half"));
+    connection.answer(first, found("1")).await;
+    let second = connection.expect(&get("second")).await;
+    connection.answer(second, found("2")).await;
+    let third = connection.expect(&get("third")).await;
+    connection.answer(third, found("3")).await;
+    terminal.expect("\"3\"  (");
+    terminal.expect_last(&format!("{PROMPT} get half"));
+    assert_transcript(
+        &terminal.screen(),
+        &[
+            "connected to server 2 (fake, servers 1-3, W=2 R=2)",
+            &format!("{PROMPT} get first"),
+            &format!("{PROMPT} get second"),
+            &format!("{PROMPT} get third"),
+            "\"1\"",
+            &format!("{PROMPT} get second"),
+            "\"2\"",
+            &format!("{PROMPT} get third"),
+            "\"3\"",
+            &format!("{PROMPT} get half"),
+        ],
+    );
+    terminal.type_ahead("\x03get whole\r");
+    connection.expect(&get("whole")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_typed_ahead_cancels_the_request_and_what_was_typed_before_it() {
+    if !fake::tmux::is_there() {
+        return;
+    }
+    let server = FakeServer::start(2).await;
+    let terminal = Tmux::start([server.entry()], "KV_HISTORY=off", "2");
+    let mut connection = server.accept().await;
+    terminal.expect_last(PROMPT);
+    terminal.type_ahead("get x\rput x 1\r\x03get y\r");
+    let id = connection.expect(&get("x")).await;
+    // A request may overtake what cancels another one.
+    let both = [connection.request().await, connection.request().await];
+    let cancel = both.iter().find(|request| request.body == RequestBody::Cancel).unwrap();
+    assert_eq!(cancel.id, id);
+    let is_y = |request: &Request| match &request.body {
+        RequestBody::Execute { op, .. } => *op == get("y"),
+        RequestBody::Status | RequestBody::Cancel => false,
+    };
+    assert_eq!(both.iter().filter(|request| is_y(request)).count(), 1, "{both:?}");
+    assert!(terminal.screen().contains("\ninterrupted\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pasted_lines_run_in_order_after_enter() {
+    if !fake::tmux::is_there() {
+        return;
+    }
+    let server = FakeServer::start(2).await;
+    let at = server.entry();
+    let log = store::serve(server);
+    let terminal = Tmux::start([at.clone()], "KV_HISTORY=off", "2");
+    terminal.expect_last(PROMPT);
+    terminal.paste("put x 'a\tb'\nincr n\n\nincr n 5\n");
+    terminal.expect("incr n 5");
+    assert_eq!(log.lock().unwrap().len(), 0, "nothing runs before Enter");
+    terminal.press(&["Enter"]);
+    terminal.expect("ok  (");
+    terminal.expect("\n1  (");
+    terminal.expect("\n6  (");
+    terminal.expect_last(PROMPT);
+    assert_eq!(log.lock().unwrap().len(), 3);
+    // Without marks around it a paste is typing.
+    let lines: String = (0..300).map(|_| "incr n\r").collect();
+    terminal.type_ahead(&lines);
+    terminal.expect("\n306  (");
+    terminal.expect_last(PROMPT);
+    assert_eq!(log.lock().unwrap().len(), 303);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_that_ends_the_program_leaves_the_terminal_as_it_was() {
+    if !fake::tmux::is_there() {
+        return;
+    }
+    let server = FakeServer::start(2).await;
+    let at = server.entry();
+    store::serve(server);
+    for (signal, code) in [("TERM", 143), ("HUP", 129), ("QUIT", 131)] {
+        let program = program([at.clone()], "KV_HISTORY=off TERM=screen", "2");
+        let terminal = Tmux::run(&format!(
+            "stty -echo; sh -c 'echo I am $$; exec env -i {program}'; echo code $?; \
+             stty -a | tr ' ' '\\n' | grep -E '^-?(icanon|echo|isig|icrnl)$' | tr '\\n' ' '"
+        ));
+        terminal.expect_last(PROMPT);
+        terminal.type_text("half");
+        terminal.expect_last(&format!("{PROMPT} half"));
+        let screen = terminal.screen();
+        let id = screen.lines().find_map(|line| line.strip_prefix("I am ")).unwrap();
+        let kill = format!("kill -{signal} {id}");
+        let kill = std::process::Command::new("sh").arg("-c").arg(&kill).status();
+        assert!(kill.unwrap().success());
+        terminal.expect(&format!("half\ncode {code}\nicrnl isig icanon -echo"));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -192,21 +342,21 @@ async fn the_terminal_is_as_before_when_the_session_ends_behind_a_typed_line() {
         return;
     }
     let server = FakeServer::start(2).await;
-    let at = server.entry();
-    store::serve(server);
-    let program = program([at], "KV_HISTORY=off TERM=screen", "2");
+    let program = program([server.entry()], "KV_HISTORY=off TERM=screen", "2");
     let terminal = Tmux::run(&format!(
-        "env -i {program}; stty -a | tr ' ' '\\n' | grep -E '^-?(icanon|echo)$'"
+        "env -i {program}; stty -a | tr ' ' '\\n' | grep -E '^-?(icanon|echo|isig|icrnl)$'"
     ));
+    let mut connection = server.accept().await;
     terminal.expect_last(PROMPT);
-    terminal.type_line("delay 1000");
-    terminal.expect("pausing for 1s");
-    terminal.type_line("exit");
-    terminal.expect("1 line waits");
-    terminal.type_text("half");
+    terminal.type_line("get x");
+    let id = connection.expect(&get("x")).await;
+    terminal.type_ahead("exit\rhalf");
+    terminal.expect_last(&format!("{PROMPT} half"));
+    connection.answer(id, found("1")).await;
     terminal.expect_end();
     let screen = terminal.screen();
-    assert!(screen.contains("\nicanon\n") && screen.contains("\necho\n"), "{screen}");
+    assert!(screen.contains(&format!("\n{PROMPT} half\n")), "{screen}");
+    assert!(screen.contains("\nicrnl\nisig\nicanon\necho\n"), "{screen}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,12 +1,14 @@
 //! Generated clients.
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use bytes::Bytes;
 use kv_core::{
-    Batch, Check, Command, Condition, ConsistencyEngine, Dump, Key, Level, NodeId, Operation,
-    Outcome, Quorum, RequestId, RequestOptions, Scan, SeedStream, Value,
+    Answer, Batch, Check, Command, CommandResult, Condition, ConsistencyEngine, Done, Dump, Key,
+    Level, NodeId, Operation, Outcome, Quorum, RequestId, RequestOptions, Scan, SeedStream, Value,
+    Version,
 };
 
 use crate::cluster::Cluster;
@@ -19,8 +21,8 @@ use crate::workload::pick;
 /// elsewhere where that is safe: after an answer that says that nothing was done, and for reads.
 ///
 /// Few calls of those kinds that are hard to judge end in the unknown: after some, clients ask
-/// for none of these any more. A client that does not learn how its request ended retires: its number is not used again. Every
-/// value is written once.
+/// for none of these any more. A client that does not learn how its request ended retires: its
+/// number is not used again. Every value is written once.
 #[derive(Clone, Debug)]
 pub struct Clients {
     config: ClientConfig,
@@ -32,6 +34,10 @@ pub struct Clients {
     acknowledged: u64,
     /// Calls of a hard kind of which nobody knows, or nobody knows yet, whether they took effect.
     hard_unknown: u64,
+    /// The same of increments.
+    increments_unknown: u64,
+    /// The version of each plain key that some client was told last.
+    versions: BTreeMap<Key, Version>,
 }
 
 /// What clients do.
@@ -74,7 +80,7 @@ pub enum OperationKind {
     Increment,
     /// Appends to a value, on a key of its own.
     Append,
-    /// Writes a key if it is missing, or has a value that was written before.
+    /// Writes a key if it is missing, or has a value or a version that was written before.
     ConditionalPut,
     /// Several commands on several keys, perhaps with a condition.
     Transaction,
@@ -115,6 +121,8 @@ impl Clients {
             written: 0,
             acknowledged: 0,
             hard_unknown: 0,
+            increments_unknown: 0,
+            versions: BTreeMap::new(),
         }
     }
 
@@ -197,7 +205,10 @@ impl Clients {
             RequestState::Refused => Stands::NotDone,
             RequestState::Lost { .. } => Stands::Unknown,
             RequestState::Replied { outcome, .. } => match outcome {
-                Outcome::Done(_) => Stands::Done,
+                Outcome::Done(done) => {
+                    learn(&mut self.versions, &request.op, done);
+                    Stands::Done
+                }
                 Outcome::NotDone(_) => Stands::NotDone,
                 Outcome::Unknown(_) => Stands::Unknown,
             },
@@ -214,11 +225,11 @@ impl Clients {
             }
             Stands::Done => {
                 self.acknowledged += 1;
-                self.hard_unknown -= u64::from(self.is_hard(&again.0));
+                self.know_end(&again.0);
                 false
             }
             Stands::NotDone => {
-                self.hard_unknown -= u64::from(self.is_hard(&again.0));
+                self.know_end(&again.0);
                 true
             }
             Stands::Unknown => {
@@ -243,9 +254,16 @@ impl Clients {
         options: RequestOptions,
     ) {
         self.hard_unknown += u64::from(self.is_hard(&op));
+        self.increments_unknown += u64::from(is_increment(&op));
         let id = cluster.submit(client.server, op, options);
         self.calls.push((id, client.process));
         client.open = Some(id);
+    }
+
+    /// It is known whether the operation took effect.
+    fn know_end(&mut self, op: &Operation) {
+        self.hard_unknown -= u64::from(self.is_hard(op));
+        self.increments_unknown -= u64::from(is_increment(op));
     }
 
     /// Whether an unknown end of the operation multiplies what a checker has to try.
@@ -275,7 +293,8 @@ impl Clients {
         let kind = pick(&mut self.stream, &self.config.operations).copied();
         let kind = kind.unwrap_or(OperationKind::Get);
         let op = self.operation_of(kind);
-        if self.hard_unknown >= HARD_UNKNOWN_MAX && self.is_hard(&op) {
+        let too_hard = self.hard_unknown >= HARD_UNKNOWN_MAX && self.is_hard(&op);
+        if too_hard || (self.increments_unknown >= INCREMENTS_UNKNOWN_MAX && is_increment(&op)) {
             return Operation::of(self.put());
         }
         op
@@ -321,8 +340,12 @@ impl Clients {
     fn condition(&mut self, key: Key) -> Condition {
         // Not `Present`: once it held, any write whose end is unknown can explain it, and the
         // history cannot be judged.
-        let check = if self.stream.chance(400) {
+        let check = if self.stream.chance(300) {
             Check::Absent
+        } else if self.stream.chance(400)
+            && let Some(version) = self.versions.get(&key)
+        {
+            Check::VersionIs(*version)
         } else {
             let recent = self.stream.below(20).min(self.written);
             Check::ValueIs(self.padded(self.written - recent))
@@ -390,6 +413,9 @@ impl Clients {
 /// them: the history could not be judged.
 const HARD_UNKNOWN_MAX: u64 = 4;
 
+/// The same for increments: their unknown ends multiply less, as equal ones can be exchanged.
+const INCREMENTS_UNKNOWN_MAX: u64 = 12;
+
 /// The key of all increments. What they bring depends on every write before them, so that a write
 /// whose end is unknown could be anywhere: nothing else writes it.
 fn counter_key() -> Option<Key> {
@@ -399,6 +425,30 @@ fn counter_key() -> Option<Key> {
 /// The key of all appends, for the same reason.
 fn log_key() -> Option<Key> {
     Key::new("a0").ok()
+}
+
+fn is_increment(op: &Operation) -> bool {
+    let Operation::Batch(batch) = op else {
+        return false;
+    };
+    matches!(batch.single(), Some(Command::Increment { .. }))
+}
+
+/// Notes the versions that an answer shows of keys that hold nothing but what was put.
+fn learn(versions: &mut BTreeMap<Key, Version>, op: &Operation, done: &Done) {
+    let (Operation::Batch(batch), Answer::Results(results)) = (op, &done.answer) else {
+        return;
+    };
+    for (command, result) in batch.commands().iter().zip(results) {
+        let version = match (command, result) {
+            (Command::Get { .. }, CommandResult::Value(Some(found))) => Some(found.version),
+            (Command::Put { .. }, CommandResult::Written) => done.version,
+            _ => None,
+        };
+        if let Some(version) = version {
+            versions.insert(command.key().clone(), version);
+        }
+    }
 }
 
 fn batch(conditions: Vec<Condition>, commands: Vec<Command>) -> Operation {

@@ -1,5 +1,7 @@
 //! What clients saw, in the order in which they saw it.
 
+use std::time::Duration;
+
 use kv_core::{
     Answer, Batch, CommandResult, ConsistencyEngine, NotDone, Operation, Outcome, Value,
 };
@@ -7,6 +9,8 @@ use kv_core::{
 use crate::client::Clients;
 use crate::cluster::Cluster;
 use crate::request::{Request, RequestState};
+use crate::scan::{self, ScanRead};
+use crate::version_names::VersionNames;
 
 /// Calls and their ends on one clock: an event stands after another if it happened later.
 ///
@@ -72,40 +76,70 @@ impl History {
     /// What the clients of a simulated cluster saw of the calls that a history can hold; each
     /// request is a process of its own.
     ///
-    /// A call at the very moment at which another ends counts as open beside it. Scans and dumps
-    /// are left out: they write nothing, and a dump promises nothing.
+    /// A call at the very moment at which another ends counts as open beside it. A page of a scan
+    /// counts as one read of each key that it covers, so that all are judged, and not that they
+    /// were read at once. Dumps are left out: they promise nothing. A condition on a version stands
+    /// as one on the value that the version names, if that is known and was put once.
     #[must_use]
     pub fn of_cluster<E: ConsistencyEngine>(cluster: &Cluster<E>) -> Self {
-        Self::of_requests(cluster.requests().map(|(id, request)| (Process(id.0), request)))
+        Self::of_calls(cluster, |_| true)
     }
 
-    /// The same with the numbers of the clients as processes; requests that no client put are left
-    /// out.
+    /// The same with those requests alone that `wanted` takes.
+    pub(crate) fn of_calls<E: ConsistencyEngine>(
+        cluster: &Cluster<E>,
+        wanted: impl Fn(&Request) -> bool,
+    ) -> Self {
+        let requests = cluster.requests().filter(|(_, request)| wanted(request));
+        let requests: Vec<_> = requests.map(|(id, request)| (Process(id.0), request)).collect();
+        let mut timed = timed_events(&requests);
+        let reads = scan::reads(requests.iter().map(|(_, request)| *request));
+        for (process, read) in (0..=u64::MAX).rev().zip(reads) {
+            let ScanRead { begin, end, get, seen } = read;
+            timed.push((begin, false, Process(process), Event::Invoke(get)));
+            timed.push((end, true, Process(process), Event::Ok(vec![Seen::Value(seen)])));
+        }
+        Self::in_order(timed)
+    }
+
+    /// The same with the numbers of the clients as processes, which leaves no room for scans;
+    /// requests that no client put are left out.
     #[must_use]
     pub fn of_clients<E: ConsistencyEngine>(cluster: &Cluster<E>, clients: &Clients) -> Self {
         let calls = clients.calls().iter();
-        Self::of_requests(calls.filter_map(|(id, process)| Some((*process, cluster.request(*id)?))))
+        let requests: Vec<_> =
+            calls.filter_map(|(id, process)| Some((*process, cluster.request(*id)?))).collect();
+        Self::in_order(timed_events(&requests))
     }
 
-    /// The requests, each with its process.
-    pub(crate) fn of_requests<'a>(requests: impl Iterator<Item = (Process, &'a Request)>) -> Self {
-        let mut timed = Vec::new();
-        for (process, request) in requests {
-            if let Operation::Batch(batch) = &request.op {
-                timed.push((request.invoked_at, false, process, Event::Invoke(batch.clone())));
-                if let Some((at, event)) = end_of(request) {
-                    timed.push((at, true, process, event));
-                }
-            }
-        }
+    fn in_order(mut timed: Vec<TimedEvent>) -> Self {
         timed.sort_by_key(|(at, is_end, process, _)| (*at, *is_end, *process));
         let events = timed.into_iter();
         Self { events: events.map(|(_, _, process, event)| (process, event)).collect() }
     }
 }
 
+/// When something happened, whether it is an end, and what it was.
+type TimedEvent = (Duration, bool, Process, Event);
+
+/// The begins and ends of all batches among the requests.
+fn timed_events(requests: &[(Process, &Request)]) -> Vec<TimedEvent> {
+    let names = VersionNames::of_requests(requests.iter().map(|(_, request)| *request));
+    let mut timed = Vec::new();
+    for (process, request) in requests {
+        if let Operation::Batch(batch) = &request.op {
+            let batch = names.resolve(batch);
+            timed.push((request.invoked_at, false, *process, Event::Invoke(batch)));
+            if let Some((at, event)) = end_of(request) {
+                timed.push((at, true, *process, event));
+            }
+        }
+    }
+    timed
+}
+
 /// How a request ended and when; `None` while it is open.
-fn end_of(request: &Request) -> Option<(std::time::Duration, Event)> {
+fn end_of(request: &Request) -> Option<(Duration, Event)> {
     match &request.state {
         RequestState::Waiting => None,
         RequestState::Refused => Some((request.invoked_at, Event::Fail(Refusal::NeverTried))),

@@ -27,11 +27,13 @@ pub mod oracle;
 mod process;
 mod queue;
 mod request;
+mod scan;
 mod server;
 mod simulation;
 mod tape;
 mod trace;
 mod transcript;
+mod version_names;
 mod violation;
 mod workload;
 

@@ -245,6 +245,39 @@ fn a_search_that_was_cut_short_is_undecided() {
 }
 
 #[test]
+fn a_session_goes_forward_in_the_order_of_the_versions() {
+    let writes = || {
+        let script = Script::new().put(1, "a", 1, (0, 1)).put(1, "b", 2, (2, 3));
+        script.put(1, "a", 3, (4, 5)).delete(1, "b", 4, (6, 7))
+    };
+    let fits = |script: Script| script.judge(Promise::VersionOrder);
+    // Reads may be late, as long as they do not go back.
+    let late = writes().get(2, "a", 1, (8, 9)).get(2, "b", 2, (10, 11)).get(2, "a", 3, (12, 13));
+    assert_eq!(fits(late.get(2, "b", 2, (14, 15)).get(2, "b", 0, (16, 17))), Ok(()));
+    assert_eq!(fits(writes().get(2, "b", 0, (8, 9)).get(2, "b", 2, (10, 11))), Ok(()));
+
+    let out_of_order = |script: Script, call, before, known| {
+        let finding = fits(script).unwrap_err();
+        let OracleFinding::OutOfVersionOrder { call: found, before: other, known: upto, .. } =
+            finding
+        else {
+            panic!("{finding}");
+        };
+        assert_eq!((found, other, upto), (RequestId(call), RequestId(before), Version::Log(known)));
+    };
+    // No rule about one key alone is broken by these two.
+    let over_two_keys = writes().get(2, "a", 3, (8, 9)).get(2, "b", 0, (10, 11));
+    out_of_order(over_two_keys.get(2, "b", 2, (12, 13)), 7, 6, 4);
+    let missing_again = writes().get(2, "b", 2, (8, 9)).get(2, "a", 0, (10, 11));
+    out_of_order(missing_again, 6, 5, 2);
+    let own_write_is_older = writes().get(2, "a", 3, (8, 9)).put(2, "c", 2, (10, 11));
+    out_of_order(own_write_is_older, 6, 5, 3);
+    // A delete of unknown outcome may be what makes the key missing.
+    let perhaps = writes().call(3, "a", Action::Delete, (0, 20), End::Unknown { version: None });
+    assert_eq!(fits(perhaps.get(2, "b", 2, (8, 9)).get(2, "a", 0, (10, 11))), Ok(()));
+}
+
+#[test]
 fn at_rest_servers_agree_on_what_was_acknowledged_or_newer() {
     let put = || Script::new().put(1, "k", 5, (0, 1));
     let all = [Promise::Convergence, Promise::AcknowledgedWritesKept, Promise::DeletesStay];

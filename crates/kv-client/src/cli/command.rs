@@ -107,6 +107,8 @@ pub(crate) enum UsageError {
     InputUnreadable(io::ErrorKind),
     #[error("the line is longer than {limit} bytes; it was skipped")]
     LineTooLong { limit: usize },
+    #[error("bytes that are no text were typed; write them as \\xNN in double quotes")]
+    NoText,
 }
 
 impl Line {

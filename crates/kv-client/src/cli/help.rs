@@ -159,7 +159,8 @@ pub(crate) const COMMON_OPTIONS: &[&str] = &["--raw", "--json", "--timeout", "--
 /// How words are written.
 pub(crate) const WORDS: &str = "\
 Every command takes --timeout D (such as 500ms), --json, --raw (values as they are) and --help.
-A word in \"double quotes\" may hold spaces and the escapes \\n \\r \\t \\0 \\\\ \\\" \\xNN.
+A word in 'single quotes' is taken as it is; one in \"double quotes\" may hold the escapes
+\\n \\r \\t \\0 \\\\ \\\" \\xNN.
 A word that begins with -- is an option unless it is in quotes or comes after a lone --.";
 
 #[cfg(test)]

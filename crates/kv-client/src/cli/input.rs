@@ -18,6 +18,8 @@ pub(crate) enum InputLine {
     Text(Vec<u8>),
     /// Longer than [`LINE_BYTES_MAX`]; it was skipped.
     TooLong,
+    /// Bytes that are no text were typed; the line was dropped.
+    NoText,
 }
 
 impl Input {

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+#[cfg(unix)]
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 
 /// Ctrl-C, which is remembered until somebody waits for it.
@@ -20,6 +22,18 @@ impl Interrupts {
     pub(crate) fn taken() -> Self {
         let pressed = Arc::new(Notify::new());
         let press = Arc::clone(&pressed);
+        // The handler must stand before an editor begins, which sets back what it found.
+        #[cfg(unix)]
+        let signals = signal(SignalKind::interrupt());
+        #[cfg(unix)]
+        tokio::spawn(async move {
+            if let Ok(mut signals) = signals {
+                while signals.recv().await.is_some() {
+                    press.notify_one();
+                }
+            }
+        });
+        #[cfg(not(unix))]
         tokio::spawn(async move {
             while tokio::signal::ctrl_c().await.is_ok() {
                 press.notify_one();

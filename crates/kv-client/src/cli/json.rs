@@ -39,13 +39,19 @@ pub(crate) fn finished(finished: Finished) -> String {
     Json::Object(object).to_string()
 }
 
+/// A key with what it holds.
+pub(crate) fn entry(key: &Key, found: &Versioned) -> String {
+    let mut entry = Object::new();
+    put_bytes(&mut entry, "key", key.as_bytes());
+    put_versioned(&mut entry, found);
+    Json::Object(entry).to_string()
+}
+
 fn put_success(object: &mut Object, success: Success) {
     match success {
         Success::Done(done) => put_done(object, done),
-        Success::Scan(entries) => put_entries(object, entries),
-        Success::Dump(dump) => put_entries(object, dump.entries),
         Success::Status(status) => put(object, "status", status_object(&status)),
-        Success::Paused => {}
+        Success::Listed | Success::Paused => {}
     }
 }
 
@@ -79,16 +85,6 @@ fn put_served(object: &mut Object, served: Served) {
         Served::Local => "local",
     };
     put(object, "served", level);
-}
-
-fn put_entries(object: &mut Object, entries: Vec<(Key, Versioned)>) {
-    let entries = entries.into_iter().map(|(key, found)| {
-        let mut entry = Object::new();
-        put_bytes(&mut entry, "key", key.as_bytes());
-        put_versioned(&mut entry, &found);
-        Json::Object(entry)
-    });
-    put(object, "entries", entries.collect::<Vec<_>>());
 }
 
 fn put_error(object: &mut Object, error: &ClientError) {

@@ -4,6 +4,7 @@
 //! pipe. [`main`] is the whole program.
 
 mod args;
+mod attention;
 mod bench;
 mod command;
 mod exit;
@@ -11,8 +12,10 @@ mod help;
 mod input;
 mod interrupts;
 mod json;
+mod listing;
 mod manual;
 mod news;
+mod outlet;
 mod pager;
 mod paint;
 mod screen;
@@ -25,6 +28,7 @@ mod text;
 mod words;
 
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -38,6 +42,9 @@ use input::Input;
 use pager::Pager;
 use screen::{Screen, Style};
 use session::Session;
+use shell::console::Console;
+#[cfg(unix)]
+use shell::departure;
 use shell::editor::Editor;
 use shell::history;
 use shell::peek::Peek;
@@ -104,21 +111,38 @@ async fn run(start: Start) -> ExitStatus {
             manual::page().and_then(|page| screen.exactly(&page)).map(|()| ExitStatus::Done)
         }
         Task::Session if on_terminal && std::io::stdin().is_terminal() => {
-            let _mode = TerminalMode::keep();
             let (session, peek) = session(config, defaults, screen);
-            let editor = (!start.plain && is_able_terminal()).then(|| {
-                let history = history::file(start.history.as_deref());
-                Editor::start(session.assistant(peek), history).ok()
-            });
-            match editor.flatten() {
-                Some(editor) => session.run_shell(editor).await,
-                None => session.run_plain(Input::stdin()).await,
+            if start.plain || !is_able_terminal() {
+                session.run_plain(Input::stdin()).await
+            } else {
+                run_shell(session, peek, history::file(start.history.as_deref())).await
             }
         }
         Task::Session => session(config, defaults, screen).0.run_pipe(Input::stdin()).await,
     };
     // Nobody reads the output any more; that is how pipes end.
     result.unwrap_or(ExitStatus::Done)
+}
+
+async fn run_shell(
+    session: Session,
+    peek: Peek,
+    history: Option<PathBuf>,
+) -> std::io::Result<ExitStatus> {
+    let console = Console::default();
+    let (mode, _restoration) = TerminalMode::hold();
+    #[cfg(unix)]
+    if let Err(error) = departure::watch(mode.clone(), console.clone()) {
+        tracing::debug!(%error, "a signal will leave the terminal as the editor needs it");
+    }
+    let assistant = session.assistant(peek, console.clone());
+    match Editor::start(assistant, history, mode.clone()) {
+        Ok(editor) => session.run_shell(editor, &console).await,
+        Err(_) => {
+            mode.give_back();
+            session.run_plain(Input::stdin()).await
+        }
+    }
 }
 
 fn session(config: ClientConfig, defaults: Defaults, screen: Screen) -> (Session, Peek) {

@@ -1,7 +1,7 @@
 //! Long results, a screen at a time.
 
-use std::io::{self, Write};
-use std::process::{Command, Stdio};
+use std::io::{self, ErrorKind, Write};
+use std::process::{Child, Command, Stdio};
 
 /// What shows long results on a terminal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,35 +19,73 @@ impl Pager {
         Self { command: (!is_none).then_some(command) }
     }
 
-    /// Shows lines if they are more than the screen has; false if they are to be printed.
-    pub(crate) fn show(&self, lines: &[String]) -> bool {
-        let Some(command) = &self.command else {
-            return false;
-        };
-        rows().is_some_and(|rows| lines.len() >= rows) && page(command, lines).is_ok()
+    /// How many lines are too many for the screen; `None` if there is no pager for them.
+    pub(crate) fn rows(&self) -> Option<usize> {
+        self.command.as_ref().and_then(|_| rows())
+    }
+
+    /// Starts the pager.
+    ///
+    /// # Errors
+    /// If that is not possible. A pager that does not exist shows only in [`Paging`].
+    pub(crate) fn start(&self) -> io::Result<Paging> {
+        let command = self.command.as_deref().unwrap_or("cat");
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(format!("exec {command}")).stdin(Stdio::piped());
+        if std::env::var_os("LESS").is_none() {
+            // Leave when all fits, keep colours, do not clear the screen afterwards.
+            shell.env("LESS", "FRX");
+        }
+        Ok(Paging { child: shell.spawn()?, unproved: Some(Vec::new()) })
     }
 }
 
-/// # Errors
-/// If there is no such pager. One that is left early has shown what was wanted.
-fn page(command: &str, lines: &[String]) -> io::Result<()> {
-    let mut shell = Command::new("sh");
-    shell.arg("-c").arg(format!("exec {command}")).stdin(Stdio::piped());
-    if std::env::var_os("LESS").is_none() {
-        // Leave when all fits, keep colours, do not clear the screen afterwards.
-        shell.env("LESS", "FRX");
-    }
-    let mut pager = shell.spawn()?;
-    if let Some(mut stdin) = pager.stdin.take() {
-        for line in lines {
-            if writeln!(stdin, "{line}").is_err() {
-                break;
-            }
+/// A pager that is running.
+#[derive(Debug)]
+pub(crate) struct Paging {
+    child: Child,
+    /// What was written while there may be no such pager; it is printed then without one.
+    unproved: Option<Vec<u8>>,
+}
+
+/// How a pager ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Paged {
+    Shown,
+    /// There is no such pager; what it should have shown.
+    Missing(Vec<u8>),
+}
+
+impl Paging {
+    /// Shows text, and waits while there is more than was looked at. False if the pager was left:
+    /// what was wanted has been seen.
+    pub(crate) fn show(&mut self, text: &[u8]) -> bool {
+        if let Some(unproved) = &mut self.unproved {
+            unproved.extend_from_slice(text);
         }
+        let written = self.child.stdin.as_mut().is_some_and(|stdin| stdin.write_all(text).is_ok());
+        if written && self.unproved.as_ref().is_some_and(|text| text.len() > PIPE_BYTES_MAX) {
+            self.unproved = None;
+        }
+        written
     }
-    match pager.wait()?.code() {
-        Some(NOT_FOUND | NOT_EXECUTABLE) => Err(io::ErrorKind::NotFound.into()),
-        Some(_) | None => Ok(()),
+
+    /// Waits until the pager is left.
+    ///
+    /// # Errors
+    /// If the system cannot wait for it.
+    pub(crate) fn end(mut self) -> io::Result<Paged> {
+        drop(self.child.stdin.take());
+        let ended = loop {
+            match self.child.wait() {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                ended => break ended?,
+            }
+        };
+        Ok(match (ended.code(), self.unproved) {
+            (Some(NOT_FOUND | NOT_EXECUTABLE), Some(text)) => Paged::Missing(text),
+            _ => Paged::Shown,
+        })
     }
 }
 
@@ -66,9 +104,16 @@ fn rows() -> Option<usize> {
 const NOT_EXECUTABLE: i32 = 126;
 const NOT_FOUND: i32 = 127;
 
+/// More than a pipe holds: somebody has read of it.
+const PIPE_BYTES_MAX: usize = 4 << 20;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn paging(command: &str) -> Paging {
+        Pager::of(Some(command.to_owned())).start().unwrap()
+    }
 
     #[test]
     fn there_is_a_way_without() {
@@ -79,9 +124,23 @@ mod tests {
     }
 
     #[test]
-    fn a_pager_that_is_missing_is_told_from_one_that_is_left() {
-        let lines = vec!["x".to_owned(); 100_000];
-        assert!(page("kv-no-such-pager 2>/dev/null", &lines).is_err());
-        assert!(page("true", &lines).is_ok());
+    fn a_pager_that_is_missing_gives_the_text_back() {
+        let mut missing = paging("kv-no-such-pager 2>/dev/null");
+        let mut text = Vec::new();
+        let page = vec![b'x'; 100_000];
+        for _ in 0..5 {
+            text.extend_from_slice(&page);
+            if !missing.show(&page) {
+                break;
+            }
+        }
+        assert_eq!(missing.end().unwrap(), Paged::Missing(text));
+    }
+
+    #[test]
+    fn a_pager_that_is_left_has_shown_what_was_wanted() {
+        let mut left = paging("true");
+        while left.show(&[b'x'; 100_000]) {}
+        assert_eq!(left.end().unwrap(), Paged::Shown);
     }
 }

@@ -77,19 +77,17 @@ impl Screen {
         self.out.flush()
     }
 
-    /// Prints many lines, through the pager where they are for a person who can use one.
+    /// Prints a piece of a line.
     ///
     /// # Errors
     /// Like [`Screen::line`].
-    pub(crate) fn lines(&mut self, lines: &[String], may_page: bool) -> io::Result<()> {
-        if may_page && self.style == Style::Terminal && self.pager.show(lines) {
-            return Ok(());
-        }
-        for line in lines {
-            self.out.write_all(line.as_bytes())?;
-            self.out.write_all(b"\n")?;
-        }
-        self.out.flush()
+    pub(crate) fn piece(&mut self, text: &str) -> io::Result<()> {
+        self.out.write_all(text.as_bytes())
+    }
+
+    /// What shows long results.
+    pub(crate) const fn pager(&self) -> &Pager {
+        &self.pager
     }
 
     /// The colours of the standard output.

@@ -4,27 +4,27 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::{Duration, Instant};
 
-use kv_core::{Answer, CommandResult, Done, Key, NodeId, RequestOptions, Status, Versioned};
+use kv_core::{Answer, CommandResult, Done, Key, NodeId, RequestOptions, Status};
 use kv_proto::Welcome;
 use tokio::sync::broadcast;
-use tokio::sync::broadcast::error::{RecvError, TryRecvError};
-use tokio::time::sleep;
+use tokio::sync::broadcast::error::RecvError;
 
 use super::args::Defaults;
+use super::attention::Attention;
 use super::command::{Command, Line, PutInput, Request, UsageError};
 use super::exit::ExitStatus;
 use super::help::help_text;
 use super::input::{self, Input, InputLine, LINE_BYTES_MAX};
 use super::interrupts::Interrupts;
+use super::listing::Listing;
 use super::news::{self, News};
 use super::screen::{Screen, Style};
 use super::shell::editor::Typed;
 use super::shell::known_keys::KnownKeys;
 use super::shell::prompt::{Prompt, full_text, short_text};
 use super::source::Source;
-use super::text::Look;
 use super::{json, text};
-use crate::answer::{DumpEntries, done};
+use crate::answer::done;
 use crate::client::Client;
 use crate::error::ClientError;
 use crate::event::Event;
@@ -44,8 +44,8 @@ pub(crate) struct Finished {
 /// What a command brought.
 pub(crate) enum Success {
     Done(Done),
-    Scan(Vec<(Key, Versioned)>),
-    Dump(DumpEntries),
+    /// What a scan or a dump brought has been printed.
+    Listed,
     Status(Box<Status>),
     Paused,
 }
@@ -54,7 +54,7 @@ pub(crate) enum Success {
 pub(crate) struct Session {
     pub(super) client: Client,
     pub(super) events: broadcast::Receiver<Event>,
-    news: News,
+    pub(super) news: News,
     pub(super) screen: Screen,
     defaults: Defaults,
     pub(super) mode: Mode,
@@ -62,7 +62,7 @@ pub(crate) struct Session {
     /// Lines that came during a pause.
     pub(super) waiting: VecDeque<InputLine>,
     pub(super) interrupts: Interrupts,
-    line: Option<u64>,
+    pub(super) line: Option<u64>,
     /// What the server said of itself that the client was connected to last.
     pub(super) welcome: Option<Box<Welcome>>,
     pub(super) prompt: Prompt,
@@ -89,7 +89,7 @@ pub(super) enum Flow {
 }
 
 /// How far a command has come.
-enum Work {
+pub(super) enum Work {
     /// It asks to leave.
     Exit,
     /// It has printed all that there is to say.
@@ -154,7 +154,10 @@ impl Session {
             return Some(line);
         }
         match self.source.next().await {
-            Typed::Line(line) => Some(line),
+            Typed::Lines(lines) => {
+                self.waiting.extend(lines);
+                self.waiting.pop_front()
+            }
             Typed::Interrupt | Typed::End => None,
         }
     }
@@ -163,6 +166,7 @@ impl Session {
         let parsed = match &line {
             InputLine::Text(text) => Line::parse(text),
             InputLine::TooLong => Err(UsageError::LineTooLong { limit: LINE_BYTES_MAX }),
+            InputLine::NoText => Err(UsageError::NoText),
         };
         match parsed {
             Ok(Some(line)) => self.run(line).await,
@@ -182,7 +186,8 @@ impl Session {
             Work::Exit => return Ok(Flow::Exit),
             Work::Told(status) => return Ok(Flow::Next(status)),
             Work::Interrupted => {
-                let line_feed = if self.source.is_open() { "" } else { "\n" };
+                // A plain terminal has shown `^C`.
+                let line_feed = if self.mode == Mode::Shell { "" } else { "\n" };
                 self.screen.note(&format!("{line_feed}interrupted"));
                 return Ok(Flow::Next(ExitStatus::Unclear));
             }
@@ -201,28 +206,21 @@ impl Session {
         if defaults.json {
             self.screen.line(json::finished(finished))?;
         } else {
-            let look = self.look(defaults);
-            if look.may_page && self.mode == Mode::One && look.style == Style::Terminal {
-                // Ctrl-C is the pager's.
-                self.interrupts = Interrupts::taken();
-            }
-            text::print(finished, look, &mut self.screen)?;
+            text::print(finished, self.style(defaults), &mut self.screen)?;
         }
         Ok(Flow::Next(status))
     }
 
-    fn look(&self, defaults: Defaults) -> Look {
-        let style = match (defaults.raw, self.mode) {
+    pub(super) fn style(&self, defaults: Defaults) -> Style {
+        match (defaults.raw, self.mode) {
             (false, _) => self.screen.style(),
             (true, Mode::One) => Style::Exact,
             (true, Mode::Pipe | Mode::Plain | Mode::Shell) => Style::Raw,
-        };
-        Look { style, may_page: !self.source.is_open() }
+        }
     }
 
     async fn work(&mut self, command: Command, defaults: Defaults) -> io::Result<Work> {
         let timeout = defaults.timeout;
-        let options = RequestOptions { timeout, ..RequestOptions::default() };
         let client = self.client.clone();
         let (command, result) = match command {
             Command::Exit => return Ok(Work::Exit),
@@ -240,21 +238,15 @@ impl Session {
                     }
                 });
             }
-            Command::Scan(prefix) => {
-                let scan = async { client.scan(&prefix, &options).await.map(Success::Scan) };
-                ("scan", self.attend(scan).await)
-            }
-            Command::Dump => {
-                let dump = async { client.dump_with(&options).await.map(Success::Dump) };
-                ("dump", self.attend(dump).await)
-            }
+            Command::Scan(prefix) => return self.list(Listing::Scan(prefix), defaults).await,
+            Command::Dump => return self.list(Listing::Dump, defaults).await,
             Command::Status => {
                 let status = async { client.status_within(timeout).await };
                 let status = async { status.await.map(|status| Success::Status(Box::new(status))) };
-                ("status", self.attend(status).await)
+                ("status", self.attend(Attention::Request, status).await)
             }
             Command::Delay(pause) => {
-                ("delay", self.pause(pause).await.then_some(Ok(Success::Paused)))
+                ("delay", self.pause(pause).await.map(|()| Ok(Success::Paused)))
             }
         };
         Ok(match result {
@@ -266,7 +258,7 @@ impl Session {
     async fn request(&mut self, request: Request, timeout: Duration) -> Work {
         let client = self.client.clone();
         let (name, key) = (request.name, request.key.clone());
-        match self.attend(execute(&client, request, timeout)).await {
+        match self.attend(Attention::Request, execute(&client, request, timeout)).await {
             Some(result) => Work::Ended(name, Some(key), result),
             None => Work::Interrupted,
         }
@@ -280,100 +272,6 @@ impl Session {
         let stopped = |_| io::Error::from(io::ErrorKind::Interrupted);
         let value = read.map_err(stopped).and_then(|value| value);
         put.with(value.map_err(|error| UsageError::InputUnreadable(error.kind()))?)
-    }
-
-    /// Waits for a command and tells meanwhile what happens to the connection; `None` after Ctrl-C.
-    async fn attend<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
-        tokio::pin!(work);
-        let result = loop {
-            tokio::select! {
-                biased;
-                event = self.events.recv() => {
-                    if let Some(line) = self.news_line(event) {
-                        self.screen.event(&line);
-                    }
-                }
-                result = &mut work => break Some(result),
-                () = self.interrupts.next() => break None,
-                typed = self.source.next(), if self.source.is_open() => match typed {
-                    Typed::Line(line) => self.waiting.push_back(line),
-                    Typed::Interrupt => {
-                        self.waiting.clear();
-                        break None;
-                    }
-                    Typed::End => {}
-                },
-            }
-        };
-        self.tell_rest();
-        result
-    }
-
-    /// Waits while lines gather; false after Ctrl-C, which drops them.
-    async fn pause(&mut self, pause: Duration) -> bool {
-        if matches!(self.mode, Mode::Plain | Mode::Shell) {
-            let text = format!("pausing for {pause:?}; lines typed meanwhile run afterwards");
-            self.screen.note(&text);
-        }
-        let over = sleep(pause);
-        tokio::pin!(over);
-        loop {
-            let has_room = self.waiting.len() < WAITING_MAX;
-            if has_room {
-                self.source.ask(&self.prompt_text());
-            }
-            tokio::select! {
-                () = &mut over => break,
-                typed = self.source.next(), if has_room && !self.source.has_ended() => match typed {
-                    Typed::Line(line) => {
-                        self.waiting.push_back(line);
-                        self.tell_waiting();
-                    }
-                    Typed::Interrupt => {
-                        self.waiting.clear();
-                        return false;
-                    }
-                    Typed::End => {}
-                },
-                event = self.events.recv() => {
-                    if let Some(line) = self.news_line(event) {
-                        self.screen.event(&line);
-                    }
-                }
-                () = self.interrupts.next() => {
-                    self.waiting.clear();
-                    return false;
-                }
-            }
-        }
-        self.tell_rest();
-        true
-    }
-
-    fn tell_waiting(&mut self) {
-        if !matches!(self.mode, Mode::Plain | Mode::Shell) {
-            return;
-        }
-        let text = match self.waiting.len() {
-            1 => "1 line waits".to_owned(),
-            WAITING_MAX => format!("{WAITING_MAX} lines wait; further ones are read afterwards"),
-            count => format!("{count} lines wait"),
-        };
-        self.screen.note(&text);
-    }
-
-    /// Tells what has happened by now, all of it.
-    fn tell_rest(&mut self) {
-        loop {
-            match self.events.try_recv() {
-                Ok(event) => self.tell(event),
-                Err(TryRecvError::Lagged(_)) => {}
-                Err(TryRecvError::Empty | TryRecvError::Closed) => break,
-            }
-        }
-        if let Some(line) = self.news.rest() {
-            self.screen.event(&line);
-        }
     }
 
     pub(super) fn tell(&mut self, event: Event) {
@@ -417,10 +315,8 @@ impl Finished {
             Ok(Success::Done(done)) if !is_missing(&done.answer) => {
                 self.key.iter().for_each(|key| known.add(key));
             }
-            Ok(Success::Dump(DumpEntries { entries, .. }) | Success::Scan(entries)) => {
-                entries.iter().for_each(|(key, _)| known.add(key));
-            }
-            Ok(Success::Done(_) | Success::Status(_) | Success::Paused) | Err(_) => {}
+            Ok(Success::Done(_) | Success::Listed | Success::Status(_) | Success::Paused)
+            | Err(_) => {}
         }
     }
 }
@@ -439,6 +335,3 @@ async fn execute(
     let outcome = client.execute(request.operation, options).await?;
     done(outcome).map(Success::Done)
 }
-
-/// How many lines wait for the end of a pause; further ones wait where they come from.
-const WAITING_MAX: usize = 1024;

@@ -10,6 +10,7 @@ use super::input::{Input, InputLine};
 use super::interrupts::Interrupts;
 use super::session::{Flow, Mode, Session};
 use super::shell::assistant::Assistant;
+use super::shell::console::Console;
 use super::shell::editor::{Editor, Typed};
 use super::shell::peek::Peek;
 use super::source::Source;
@@ -24,7 +25,10 @@ impl Session {
             let line = match self.waiting_line()? {
                 Some(line) => line,
                 None => match self.next_plain().await? {
-                    Typed::Line(line) => line,
+                    Typed::Lines(lines) => match self.take_lines(lines) {
+                        Some(line) => line,
+                        None => continue,
+                    },
                     Typed::Interrupt | Typed::End => {
                         self.screen.line("")?;
                         return Ok(ExitStatus::Done);
@@ -38,15 +42,22 @@ impl Session {
     }
 
     /// Talks to a person at a terminal with an editor until `exit` or Ctrl-D.
-    pub(crate) async fn run_shell(mut self, editor: Editor) -> io::Result<ExitStatus> {
-        self.screen = self.screen.shared(&editor.console());
+    pub(crate) async fn run_shell(
+        mut self,
+        editor: Editor,
+        console: &Console,
+    ) -> io::Result<ExitStatus> {
+        self.screen = self.screen.shared(console);
         self.begin(Mode::Shell, Source::Edited(editor)).await;
         let mut was_interrupted = false;
         loop {
             let line = match self.waiting_line()? {
                 Some(line) => line,
                 None => match self.next_edited().await {
-                    Typed::Line(line) => line,
+                    Typed::Lines(lines) => match self.take_lines(lines) {
+                        Some(line) => line,
+                        None => continue,
+                    },
                     Typed::Interrupt => {
                         if was_interrupted {
                             self.screen.note("Ctrl-D or `exit` leaves");
@@ -59,19 +70,20 @@ impl Session {
             };
             was_interrupted = false;
             if let Flow::Exit = self.run_line(line).await? {
-                self.source.abandon();
+                self.source.abandon().await;
                 return Ok(ExitStatus::Done);
             }
         }
     }
 
     /// What helps to type commands of this session.
-    pub(crate) fn assistant(&self, peek: Peek) -> Assistant {
+    pub(crate) fn assistant(&self, peek: Peek, console: Console) -> Assistant {
         Assistant {
             known: self.known.clone(),
             peek,
             prompt: self.prompt.clone(),
             paint: self.screen.paint(),
+            console,
         }
     }
 
@@ -87,14 +99,23 @@ impl Session {
         }
     }
 
-    /// The next line that came during a pause, which is shown again.
+    /// The line that was typed, to be run now; several are shown again, each as it runs.
+    fn take_lines(&mut self, mut lines: Vec<InputLine>) -> Option<InputLine> {
+        if lines.len() < 2 {
+            return lines.pop();
+        }
+        self.waiting.extend(lines);
+        None
+    }
+
+    /// The next line that came while another one ran, which is shown again.
     fn waiting_line(&mut self) -> io::Result<Option<InputLine>> {
         let Some(line) = self.waiting.pop_front() else {
             return Ok(None);
         };
         let text = match &line {
             InputLine::Text(text) => as_line(text.trim_ascii()),
-            InputLine::TooLong => String::new(),
+            InputLine::TooLong | InputLine::NoText => String::new(),
         };
         self.screen.line(self.prompt_text() + &text)?;
         Ok(Some(line))

@@ -13,28 +13,12 @@ use crate::answer::single;
 use crate::error::ClientError;
 use crate::route::id_ranges;
 
-/// How results are shown.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Look {
-    pub(crate) style: Style,
-    /// Whether a pager would not be in the way.
-    pub(crate) may_page: bool,
-}
-
 /// Prints how a command ended.
-pub(crate) fn print(finished: Finished, look: Look, screen: &mut Screen) -> io::Result<()> {
-    let style = look.style;
+pub(crate) fn print(finished: Finished, style: Style, screen: &mut Screen) -> io::Result<()> {
     match finished.result {
         Ok(Success::Done(done)) => print_done(done, finished.elapsed, style, screen),
-        Ok(Success::Dump(dump)) => {
-            let place = format!(" at server {}", dump.server);
-            screen.lines(&entry_lines(&dump.entries, &place, style), look.may_page)
-        }
-        Ok(Success::Scan(entries)) => {
-            screen.lines(&entry_lines(&entries, "", style), look.may_page)
-        }
         Ok(Success::Status(status)) => screen.line(status_text(&status)),
-        Ok(Success::Paused) => Ok(()),
+        Ok(Success::Listed | Success::Paused) => Ok(()),
         Err(error) => {
             let message = error_text(&error);
             screen.complain(&at_line(finished.line, &message));
@@ -109,22 +93,13 @@ fn suffix(version: Option<Version>, served: Served, elapsed: Duration) -> String
     format!("({version}{served}, {millis:.1} ms)")
 }
 
-fn entry_lines(entries: &[(Key, Versioned)], place: &str, style: Style) -> Vec<String> {
-    let lines = entries.iter().map(|(key, found)| {
-        let value = match style {
-            Style::Terminal => in_quotes(found.value.as_bytes()),
-            Style::Pipe | Style::Raw | Style::Exact => as_word(found.value.as_bytes()),
-        };
-        let key = as_word(key.as_bytes());
-        format!("{key} = {value} (version {})", found.version)
-    });
-    let mut lines: Vec<String> = lines.collect();
-    if style == Style::Terminal {
-        let count = lines.len();
-        let keys = if count == 1 { "key" } else { "keys" };
-        lines.push(format!("{count} {keys}{place}"));
-    }
-    lines
+/// A key with what it holds, as a line with its end.
+pub(crate) fn entry_line(key: &Key, found: &Versioned, style: Style) -> String {
+    let value = match style {
+        Style::Terminal => in_quotes(found.value.as_bytes()),
+        Style::Pipe | Style::Raw | Style::Exact => as_word(found.value.as_bytes()),
+    };
+    format!("{} = {value} (version {})\n", as_word(key.as_bytes()), found.version)
 }
 
 fn status_text(status: &Status) -> String {

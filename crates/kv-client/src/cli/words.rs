@@ -21,62 +21,119 @@ impl Word {
 /// Why a line cannot be split into words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SplitError {
-    #[error("a quote is not closed: end the word with \"")]
-    Unclosed,
-    #[error("a quote stands inside a word: put the whole word in quotes, with \\\" for a quote")]
-    InsideWord,
-    #[error("an escape is not known: use \\n \\r \\t \\0 \\\\ \\\" or \\xNN with two hex digits")]
-    Escape,
+    #[error("the quote {quote} at column {column} is not closed: end the word with {quote}")]
+    Unclosed { quote: char, column: usize },
+    #[error(
+        "the quote {quote} at column {column} stands inside a word: put the whole word in quotes, \
+         as in {example}"
+    )]
+    InsideWord { quote: char, column: usize, example: &'static str },
+    #[error(
+        "the escape at column {column} is not known: use \\n \\r \\t \\0 \\\\ \\\" or \\xNN with two hex \
+         digits, or single quotes"
+    )]
+    Escape { column: usize },
 }
 
 /// Splits a line at white space. A word in double quotes may hold white space and the escapes `\n`,
-/// `\r`, `\t`, `\0`, `\\`, `\"` and `\xNN`; other words are taken as they are.
+/// `\r`, `\t`, `\0`, `\\`, `\"` and `\xNN`; one in single quotes is taken as it is, up to the next
+/// single quote; so are words without quotes.
 pub(crate) fn split(line: &[u8]) -> Result<Vec<Word>, SplitError> {
     let mut words = Vec::new();
     let mut rest = line.trim_ascii_start();
-    while let Some(first) = rest.first() {
-        let (word, after) =
-            if *first == b'"' { quoted(rest.get(1..).unwrap_or_default())? } else { bare(rest)? };
+    while !rest.is_empty() {
+        let (word, after) = word(rest).map_err(|mistake| mistake.in_line(line))?;
         words.push(word);
         rest = after.trim_ascii_start();
     }
     Ok(words)
 }
 
-fn bare(line: &[u8]) -> Result<(Word, &[u8]), SplitError> {
+/// What is wrong with a word, and the rest of the line from there on.
+struct Mistake<'a> {
+    what: What,
+    rest: &'a [u8],
+}
+
+enum What {
+    Unclosed,
+    InsideWord,
+    Escape,
+}
+
+impl Mistake<'_> {
+    fn in_line(&self, line: &[u8]) -> SplitError {
+        let before = line.get(..line.len() - self.rest.len()).unwrap_or_default();
+        let column = String::from_utf8_lossy(before).chars().count() + 1;
+        let quote = self.rest.first().map_or('"', |byte| char::from(*byte));
+        match self.what {
+            What::Unclosed => SplitError::Unclosed { quote, column },
+            What::InsideWord => {
+                let example = if quote == '"' { r#"'{"a": 1}'"# } else { r#""it's""# };
+                SplitError::InsideWord { quote, column, example }
+            }
+            What::Escape => SplitError::Escape { column },
+        }
+    }
+}
+
+/// Reads the word that a line begins with, and returns what comes after it.
+fn word(line: &[u8]) -> Result<(Word, &[u8]), Mistake<'_>> {
+    let (word, after) = match line {
+        [b'"', ..] => double_quoted(line)?,
+        [b'\'', rest @ ..] => single_quoted(line, rest)?,
+        _ => bare(line)?,
+    };
+    match after.first() {
+        Some(next) if !next.is_ascii_whitespace() => {
+            // The quote that ends too early is the byte before.
+            let rest = line.get(line.len() - after.len() - 1..).unwrap_or_default();
+            Err(Mistake { what: What::InsideWord, rest })
+        }
+        Some(_) | None => Ok((word, after)),
+    }
+}
+
+fn bare(line: &[u8]) -> Result<(Word, &[u8]), Mistake<'_>> {
     let end = line.iter().position(u8::is_ascii_whitespace);
     let (word, after) = line.split_at(end.unwrap_or(line.len()));
-    if word.contains(&b'"') {
-        return Err(SplitError::InsideWord);
+    if let Some(quote) = word.iter().position(|byte| matches!(byte, b'"' | b'\'')) {
+        let rest = line.get(quote..).unwrap_or_default();
+        return Err(Mistake { what: What::InsideWord, rest });
     }
     Ok((Word::bare(word.to_vec()), after))
 }
 
-/// Reads a word whose first quote has been read.
-fn quoted(mut line: &[u8]) -> Result<(Word, &[u8]), SplitError> {
+fn single_quoted<'a>(line: &'a [u8], rest: &'a [u8]) -> Result<(Word, &'a [u8]), Mistake<'a>> {
+    let end = rest.iter().position(|byte| *byte == b'\'');
+    let end = end.ok_or(Mistake { what: What::Unclosed, rest: line })?;
+    let (bytes, after) = rest.split_at(end);
+    let word = Word { bytes: bytes.to_vec(), quoted: true };
+    Ok((word, after.get(1..).unwrap_or_default()))
+}
+
+fn double_quoted(word: &[u8]) -> Result<(Word, &[u8]), Mistake<'_>> {
     let mut bytes = Vec::new();
+    let mut line = word.get(1..).unwrap_or_default();
     loop {
+        let escape = Mistake { what: What::Escape, rest: line };
         match line {
-            [] => return Err(SplitError::Unclosed),
-            [b'"', after @ ..] if after.first().is_none_or(u8::is_ascii_whitespace) => {
-                let quoted = true;
-                return Ok((Word { bytes, quoted }, after));
-            }
-            [b'"', ..] => return Err(SplitError::InsideWord),
+            [] | [b'\\'] => return Err(Mistake { what: What::Unclosed, rest: word }),
+            [b'"', after @ ..] => return Ok((Word { bytes, quoted: true }, after)),
             [b'\\', b'x', high, low, after @ ..] => {
                 let digits = hex_digit(*high).zip(hex_digit(*low));
-                let (high, low) = digits.ok_or(SplitError::Escape)?;
+                let (high, low) = digits.ok_or(escape)?;
                 bytes.push(high * 16 + low);
                 line = after;
             }
-            [b'\\', escape, after @ ..] => {
-                bytes.push(match escape {
+            [b'\\', byte, after @ ..] => {
+                bytes.push(match byte {
                     b'n' => b'\n',
                     b'r' => b'\r',
                     b't' => b'\t',
                     b'0' => 0,
-                    b'\\' | b'"' => *escape,
-                    _ => return Err(SplitError::Escape),
+                    b'\\' | b'"' => *byte,
+                    _ => return Err(escape),
                 });
                 line = after;
             }
@@ -106,6 +163,13 @@ pub(crate) fn in_quotes(bytes: &[u8]) -> String {
     }
     text.push('"');
     text
+}
+
+/// Bytes in single quotes, if they can stand there: printable text without a single quote.
+pub(crate) fn in_single_quotes(bytes: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let fits = |character| character != '\'' && is_printable(character);
+    text.chars().all(fits).then(|| format!("'{text}'"))
 }
 
 fn push_escaped(text: &mut String, character: char) {
@@ -141,7 +205,7 @@ pub(crate) fn as_line(bytes: &[u8]) -> String {
 /// Bytes as one word of a line: bare where that is clear, else in quotes.
 pub(crate) fn as_word(bytes: &[u8]) -> String {
     let line = as_line(bytes);
-    if line.is_empty() || (!line.starts_with('"') && line.contains([' ', '"'])) {
+    if line.is_empty() || (!line.starts_with('"') && line.contains([' ', '"', '\''])) {
         in_quotes(bytes)
     } else {
         line
@@ -199,17 +263,41 @@ mod tests {
     }
 
     #[test]
+    fn single_quotes_are_taken_as_they_are() {
+        assert_eq!(bare_words(r#"put y 'hello world'"#), ["put", "y", "hello world"]);
+        assert_eq!(bare_words(r#"put y '{"a": "\n"}' ''"#), ["put", "y", r#"{"a": "\n"}"#, ""]);
+        assert_eq!(bare_words(r#"put y "it's""#), ["put", "y", "it's"]);
+        assert!(split(b"put '--w'").unwrap()[1].quoted);
+    }
+
+    #[test]
     fn mistakes_are_named() {
         for (line, expected) in [
-            (r#"put "a"#, SplitError::Unclosed),
-            (r#"put "a\""#, SplitError::Unclosed),
-            (r#"put a"b"#, SplitError::InsideWord),
-            (r#"put "a"b"#, SplitError::InsideWord),
-            (r#"put "\q""#, SplitError::Escape),
-            (r#"put "\xg0""#, SplitError::Escape),
-            (r#"put "\x1"#, SplitError::Escape),
+            (r#"put "a"#, r#"the quote " at column 5 is not closed: end the word with ""#),
+            (r#"put "a\""#, r#"the quote " at column 5 is not closed: end the word with ""#),
+            (r#"put "a\"#, r#"the quote " at column 5 is not closed: end the word with ""#),
+            ("put é 'a b", "the quote ' at column 7 is not closed: end the word with '"),
+            (
+                r#"put a"b"#,
+                r#"the quote " at column 6 stands inside a word: put the whole word in quotes, as in '{"a": 1}'"#,
+            ),
+            (
+                r#"put "a"b"#,
+                r#"the quote " at column 7 stands inside a word: put the whole word in quotes, as in '{"a": 1}'"#,
+            ),
+            (
+                "put it's",
+                r#"the quote ' at column 7 stands inside a word: put the whole word in quotes, as in "it's""#,
+            ),
+            (
+                "put 'it's'",
+                r#"the quote ' at column 8 stands inside a word: put the whole word in quotes, as in "it's""#,
+            ),
         ] {
-            assert_eq!(split(line.as_bytes()), Err(expected), "{line}");
+            assert_eq!(split(line.as_bytes()).unwrap_err().to_string(), expected, "{line}");
+        }
+        for line in [r#"put "\q""#, r#"put "\xg0""#, r#"put "\x1"#] {
+            assert_eq!(split(line.as_bytes()), Err(SplitError::Escape { column: 6 }), "{line}");
         }
     }
 
@@ -241,6 +329,7 @@ mod tests {
         assert_eq!(as_word(b"a"), "a");
         assert_eq!(as_word(b"a b"), r#""a b""#);
         assert_eq!(as_word(b"a\"b"), r#""a\"b""#);
+        assert_eq!(as_word(b"it's"), r#""it's""#);
         assert_eq!(as_word(b""), r#""""#);
     }
 }

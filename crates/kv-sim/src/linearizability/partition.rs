@@ -46,8 +46,12 @@ pub enum HistoryError {
         /// Whose event it is.
         process: Process,
     },
-    /// A condition on versions: a history does not hold the versions of unknown writes.
-    #[error("event {index} of the history has a condition on a version, which cannot be judged")]
+    /// A condition on a version of which it is not known which value it names, or whose value was
+    /// put more than once: a history does not hold the versions of unknown writes.
+    #[error(
+        "event {index} of the history has a condition on a version that names no value; read or \
+         write the version before, and put each value once"
+    )]
     Version {
         /// The event's place in the history, from 0.
         index: usize,

@@ -65,6 +65,21 @@ pub enum OracleFinding {
         /// What the earlier call wrote or showed.
         known: Version,
     },
+    /// A call of a session does not fit behind the session's earlier calls, in the order of the
+    /// versions.
+    #[error(
+        "call {call} of {key:?} does not fit behind call {before} of its session, which saw the state of {known}"
+    )]
+    OutOfVersionOrder {
+        /// The call.
+        call: RequestId,
+        /// Its key.
+        key: Key,
+        /// The session's call that brought it so far.
+        before: RequestId,
+        /// The version up to which the session had come.
+        known: Version,
+    },
     /// No order of the calls explains what the sessions saw.
     #[error("no order of all calls that keeps that of each session explains what was seen")]
     NoOrder,

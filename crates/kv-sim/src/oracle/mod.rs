@@ -11,6 +11,7 @@ mod refusal;
 mod sequential;
 mod session;
 mod uniqueness;
+mod version_order;
 mod visibility;
 
 pub use at_rest::Rest;
@@ -40,6 +41,10 @@ pub enum Promise {
     /// One order of all calls explains what everybody saw, and has the calls of each session in
     /// their order (Lamport, *How to Make a Multiprocessor Computer*, 1979).
     SequentialConsistency,
+    /// The order of the versions explains what each session saw, call after call and over all
+    /// keys: no read shows an older state than the session's calls before it. This is sequential
+    /// consistency for engines whose versions are places in one order, and is quickly judged.
+    VersionOrder,
     /// At rest all servers hold the same.
     Convergence,
     /// At rest no acknowledged put is lost to an older version.
@@ -61,13 +66,44 @@ impl Promise {
     ];
 
     /// What the linearizable engine promises beside linearizability, and what follows from it.
-    pub const LINEARIZABLE: [Self; 5] = [
+    pub const LINEARIZABLE: [Self; 9] = [
+        Self::QuorumVisibility,
+        Self::UniqueVersions,
         Self::HonestRefusals,
         Self::ReadYourWrites,
         Self::MonotonicReads,
+        Self::VersionOrder,
         Self::Convergence,
         Self::AcknowledgedWritesKept,
+        Self::DeletesStay,
     ];
+
+    /// Whether the rule rests on the disks: it holds only while no server loses its own.
+    #[must_use]
+    pub const fn rests_on_disks(self) -> bool {
+        match self {
+            Self::QuorumVisibility
+            | Self::ReadYourWrites
+            | Self::MonotonicReads
+            | Self::SequentialConsistency
+            | Self::VersionOrder
+            | Self::AcknowledgedWritesKept
+            | Self::DeletesStay => true,
+            Self::UniqueVersions | Self::HonestRefusals | Self::Convergence => false,
+        }
+    }
+
+    /// Whether the rule asks that every read quorum meets every write quorum.
+    #[must_use]
+    pub const fn rests_on_quorums(self) -> bool {
+        matches!(
+            self,
+            Self::ReadYourWrites
+                | Self::MonotonicReads
+                | Self::SequentialConsistency
+                | Self::VersionOrder
+        )
+    }
 
     /// Judges a run.
     ///
@@ -86,6 +122,7 @@ impl Promise {
                 Order::None => Err(OracleFinding::NoOrder),
                 Order::Undecided => Err(OracleFinding::Undecided { steps: STEPS_MAX }),
             },
+            Self::VersionOrder => version_order::judge(evidence),
             Self::Convergence => at_rest::converged(evidence),
             Self::AcknowledgedWritesKept => at_rest::judge(evidence, false),
             Self::DeletesStay => at_rest::judge(evidence, true),

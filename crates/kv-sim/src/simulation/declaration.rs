@@ -7,6 +7,7 @@ use kv_core::NodeId;
 
 use crate::client::OperationKind;
 use crate::fault::Fault;
+use crate::oracle::Promise;
 
 /// What an engine survives today and how it is judged; the simulator asks no more of it, and
 /// prints it with every sweep, so that what is left out is seen.
@@ -29,6 +30,10 @@ pub struct Declaration {
     pub converges: bool,
     /// What its histories must satisfy.
     pub oracle: Oracle,
+    /// What must hold of every run beside that. Of an engine that is judged by
+    /// [`Oracle::LastWriterWins`] what rests on disks is asked only in runs in which none is lost,
+    /// and what rests on quorums only where all of them meet.
+    pub promises: Vec<Promise>,
 }
 
 /// How the runs of an engine are judged.
@@ -55,6 +60,10 @@ impl Declaration {
             request_quorums: false,
             converges: true,
             oracle,
+            promises: match oracle {
+                Oracle::Linearizability => Promise::LINEARIZABLE.into(),
+                Oracle::LastWriterWins => Promise::EVENTUAL.into(),
+            },
         }
     }
 

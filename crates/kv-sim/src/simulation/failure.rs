@@ -6,6 +6,7 @@ use kv_core::{ClusterConfigError, HaltReason, Key, NodeId, Outcome, RequestId, V
 
 use crate::fault::FaultCounts;
 use crate::linearizability::{Counterexample, HistoryError};
+use crate::oracle::{OracleFinding, Promise};
 use crate::violation::Violation;
 
 /// Why a run of a simulation does not pass.
@@ -56,6 +57,20 @@ pub enum SimulationFailure {
     Undecided {
         /// The least key of the part that was looked at.
         key: Key,
+    },
+    /// A promise of the engine is broken.
+    #[error("{promise:?}: {finding}")]
+    Promise {
+        /// Which one.
+        promise: Promise,
+        /// How.
+        finding: OracleFinding,
+    },
+    /// A page of a scan is no answer to it.
+    #[error("the page that answers scan {id} is out of order, too long, or of another range")]
+    Disorderly {
+        /// The scan.
+        id: RequestId,
     },
     /// The history cannot be judged: a defect of the simulator.
     #[error("{0}")]

@@ -1,6 +1,6 @@
 //! Whether what clients saw is what the engine promises.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kv_core::{
@@ -12,22 +12,59 @@ use super::failure::SimulationFailure;
 use crate::cluster::Cluster;
 use crate::history::{History, Process};
 use crate::linearizability::{Budget, Verdict, linearizability};
+use crate::oracle::{Evidence, Promise, Rest};
 use crate::request::Request;
+use crate::scan;
 
 /// Judges all calls of a run but the reads that asked for a weaker level.
 pub(super) fn judge_linearizability<E: ConsistencyEngine>(
     cluster: &Cluster<E>,
 ) -> Result<(), SimulationFailure> {
+    if let Some(id) = scan::disorderly(cluster.requests()) {
+        return Err(SimulationFailure::Disorderly { id });
+    }
     let is_weak = |request: &Request| {
         request.options.level == Some(Level::Sequential) && request.op.is_read_only()
     };
-    let strict = cluster.requests().filter(|(_, request)| !is_weak(request));
-    let history = History::of_requests(strict.map(|(id, request)| (Process(id.0), request)));
+    let history = History::of_calls(cluster, |request| !is_weak(request));
     match linearizability(&history, Budget::default())? {
         Verdict::Linearizable => Ok(()),
         Verdict::NotLinearizable(smallest) => Err(SimulationFailure::NotLinearizable(smallest)),
         Verdict::Undecided { key } => Err(SimulationFailure::Undecided { key }),
     }
+}
+
+/// The servers at rest: their fingerprints, and what the last reads of all keys showed.
+pub(super) fn rest<E: ConsistencyEngine>(
+    cluster: &Cluster<E>,
+    finals: &[RequestId],
+    fingerprints: BTreeMap<NodeId, u64>,
+) -> Rest {
+    let read = |id: &RequestId| {
+        let read = cluster.request(*id)?;
+        Some(((read.node, command(read)?.0.clone()), shown(read)))
+    };
+    Rest { fingerprints, shown: finals.iter().filter_map(read).collect() }
+}
+
+/// Judges a run by some promises; `clients` says whose call a request is.
+pub(super) fn judge_promises<E: ConsistencyEngine>(
+    cluster: &Cluster<E>,
+    clients: &[(RequestId, Process)],
+    rest: Rest,
+    promises: impl Iterator<Item = Promise>,
+) -> Result<(), SimulationFailure> {
+    let clients: BTreeMap<RequestId, Process> = clients.iter().copied().collect();
+    // Whoever is no client asks once.
+    let session =
+        |id: RequestId| clients.get(&id).copied().unwrap_or_else(|| Process(u64::MAX - id.0));
+    let evidence = Evidence::of_cluster(cluster, session, Some(rest));
+    for promise in promises {
+        promise
+            .judge(&evidence)
+            .map_err(|finding| SimulationFailure::Promise { promise, finding })?;
+    }
+    Ok(())
 }
 
 /// Judges the reads `finals`, which asked all servers after all others had ended: each shows the

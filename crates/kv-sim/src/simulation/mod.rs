@@ -13,7 +13,7 @@ pub use failure::SimulationFailure;
 pub use plan::Plan;
 pub use report::Report;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kv_core::{
@@ -25,6 +25,7 @@ use crate::client::Clients;
 use crate::cluster::Cluster;
 use crate::config::NetworkConfig;
 use crate::history::History;
+use crate::oracle::Promise;
 use crate::request::RequestState;
 use chaos::Chaos;
 use plan::{ACKNOWLEDGED_MIN, KINDS_MIN};
@@ -40,6 +41,8 @@ pub struct Simulation<E: ConsistencyEngine> {
     chaos: Chaos,
     stream: SeedStream,
     finals: Vec<RequestId>,
+    /// What the servers held when they had come to rest, before the last reads.
+    fingerprints: BTreeMap<NodeId, u64>,
 }
 
 impl<E: ConsistencyEngine> Simulation<E> {
@@ -62,7 +65,16 @@ impl<E: ConsistencyEngine> Simulation<E> {
         let clients = Clients::new(stream.next_u64(), plan.clients.clone());
         let chaos = Chaos::new(stream.next_u64(), &plan, declaration);
         let declaration = declaration.clone();
-        Ok(Self { declaration, plan, cluster, clients, chaos, stream, finals: Vec::new() })
+        Ok(Self {
+            declaration,
+            plan,
+            cluster,
+            clients,
+            chaos,
+            stream,
+            finals: Vec::new(),
+            fingerprints: BTreeMap::new(),
+        })
     }
 
     /// Runs both phases and judges.
@@ -163,8 +175,9 @@ impl<E: ConsistencyEngine> Simulation<E> {
     fn converge(&mut self) -> Result<(), SimulationFailure> {
         let give_up = self.cluster.now() + HEALED_WITHIN;
         loop {
-            let fingerprints: BTreeSet<u64> = self.cluster.fingerprints().into_values().collect();
-            if fingerprints.len() == 1 || !self.declaration.converges {
+            self.fingerprints = self.cluster.fingerprints();
+            let distinct: BTreeSet<u64> = self.fingerprints.values().copied().collect();
+            if distinct.len() == 1 || !self.declaration.converges {
                 return Ok(());
             }
             if self.cluster.now() > give_up {
@@ -229,11 +242,27 @@ impl<E: ConsistencyEngine> Simulation<E> {
 
     fn judge(&self) -> Result<(), SimulationFailure> {
         match self.declaration.oracle {
-            Oracle::Linearizability => judgement::judge_linearizability(&self.cluster),
+            Oracle::Linearizability => judgement::judge_linearizability(&self.cluster)?,
             Oracle::LastWriterWins => {
-                judgement::judge_last_writes(&self.cluster, &self.finals, &self.chaos.wipes)
+                judgement::judge_last_writes(&self.cluster, &self.finals, &self.chaos.wipes)?;
             }
         }
+        let rest = judgement::rest(&self.cluster, &self.finals, self.fingerprints.clone());
+        let calls = self.clients.calls();
+        judgement::judge_promises(&self.cluster, calls, rest, self.promises())
+    }
+
+    /// What the engine promises in this run.
+    fn promises(&self) -> impl Iterator<Item = Promise> {
+        let anyway = self.declaration.oracle == Oracle::Linearizability;
+        let disks = anyway || self.chaos.wipes.is_empty();
+        let quorums = anyway || (self.plan.quorums_meet() && !self.plan.clients.request_quorums);
+        let converges = self.declaration.converges;
+        self.declaration.promises.iter().copied().filter(move |promise| {
+            (disks || !promise.rests_on_disks())
+                && (quorums || !promise.rests_on_quorums())
+                && (converges || *promise != Promise::Convergence)
+        })
     }
 
     fn report(&self, slowest_heal: Duration) -> Result<Report, SimulationFailure> {

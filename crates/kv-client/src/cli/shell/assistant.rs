@@ -9,12 +9,13 @@ use rustyline::hint::{Hint, Hinter};
 use rustyline::validate::Validator;
 use rustyline::{Context, Helper};
 
+use super::console::Console;
 use super::known_keys::KnownKeys;
 use super::peek::Peek;
 use super::prompt::Prompt;
 use crate::cli::help::{COMMANDS, CommandHelp, named};
 use crate::cli::paint::Paint;
-use crate::cli::words::{as_word, in_quotes};
+use crate::cli::words::{as_word, in_quotes, in_single_quotes};
 
 /// Helps a person to type a command.
 #[derive(Debug)]
@@ -23,6 +24,7 @@ pub(crate) struct Assistant {
     pub(crate) peek: Peek,
     pub(crate) prompt: Prompt,
     pub(crate) paint: Paint,
+    pub(crate) console: Console,
 }
 
 impl Helper for Assistant {}
@@ -55,9 +57,9 @@ impl Completer for Assistant {
 impl Assistant {
     /// The keys that begin like the word that is typed, as they are typed.
     fn keys(&self, partial: &str) -> Vec<String> {
-        let is_quoted = partial.starts_with('"');
-        let prefix = partial.trim_start_matches('"');
-        if prefix.contains('\\') {
+        let quote = partial.chars().next().filter(|first| matches!(first, '"' | '\''));
+        let prefix = partial.trim_start_matches(['"', '\'']);
+        if quote == Some('"') && prefix.contains('\\') {
             // An escape may be half typed: compare with what was met, as it is written.
             let known = self.known.with_prefix(b"", usize::MAX);
             return known.iter().map(|key| in_quotes(key.as_bytes())).take(KEYS_MAX).collect();
@@ -66,11 +68,12 @@ impl Assistant {
             self.known.add(&key);
         }
         let known = self.known.with_prefix(prefix.as_bytes(), KEYS_MAX);
-        let typed = |key: &Key| match is_quoted {
-            true => in_quotes(key.as_bytes()),
-            false => as_word(key.as_bytes()),
+        let typed = |key: &Key| match quote {
+            Some('\'') => in_single_quotes(key.as_bytes()),
+            Some(_) => Some(in_quotes(key.as_bytes())),
+            None => Some(as_word(key.as_bytes())),
         };
-        known.iter().map(typed).collect()
+        known.iter().filter_map(typed).collect()
     }
 }
 
@@ -104,10 +107,12 @@ impl Highlighter for Assistant {
         prompt: &'p str,
         default: bool,
     ) -> Cow<'b, str> {
-        match default {
-            true => Cow::Owned(self.paint.bold(self.prompt.in_place_of(prompt))),
-            false => Cow::Borrowed(prompt),
-        }
+        let prompt = match default {
+            true => self.paint.bold(self.prompt.in_place_of(prompt)),
+            false => prompt.to_owned(),
+        };
+        // The editor stands where its prompt begins and has cleared the lines from there on.
+        Cow::Owned(self.console.take_above() + &prompt)
     }
 
     fn highlight_hint<'h>(&self, hint: &'h str) -> Cow<'h, str> {
@@ -163,20 +168,20 @@ impl<'a> Typed<'a> {
     fn of(line: &'a str) -> Self {
         let mut words = Vec::new();
         let mut begin = None;
-        let (mut is_quoted, mut is_escaped) = (false, false);
+        let (mut quote, mut is_escaped) = (None, false);
         for (at, character) in line.char_indices() {
             match begin {
                 None if character.is_ascii_whitespace() => {}
                 None => {
                     begin = Some(at);
-                    is_quoted = character == '"';
+                    quote = Some(character).filter(|first| matches!(first, '"' | '\''));
                 }
-                Some(from) if !is_quoted && character.is_ascii_whitespace() => {
+                Some(from) if quote.is_none() && character.is_ascii_whitespace() => {
                     words.extend(line.get(from..at));
                     begin = None;
                 }
-                Some(_) if is_quoted && !is_escaped && character == '"' => is_quoted = false,
-                Some(_) => is_escaped = is_quoted && !is_escaped && character == '\\',
+                Some(_) if quote == Some(character) && !is_escaped => quote = None,
+                Some(_) => is_escaped = quote == Some('"') && !is_escaped && character == '\\',
             }
         }
         let begin = begin.unwrap_or(line.len());
@@ -231,6 +236,7 @@ mod tests {
             peek: Peek::nowhere(),
             prompt: Prompt::default(),
             paint: Paint::OFF,
+            console: Console::default(),
         };
         for text in ["apple", "apricot", "two words", "bell\x07"] {
             assistant.known.add(&Key::new(text).unwrap());
@@ -273,6 +279,9 @@ mod tests {
         assert_eq!(completions("get \"two"), ["get \"two words\" "]);
         assert_eq!(completions("get \"two w"), ["get \"two words\" "]);
         assert_eq!(completions(r#"get "bell\x"#), ["get \"bell\\x07\" "]);
+        assert_eq!(completions("get 'two w"), ["get 'two words' "]);
+        assert_eq!(completions("get 'bell"), [""; 0], "it cannot be written so");
+        assert_eq!(completions("put 'a b' app"), [""; 0], "a value");
     }
 
     #[test]

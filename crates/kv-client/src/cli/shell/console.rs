@@ -8,8 +8,11 @@ use rustyline::ExternalPrinter;
 /// Writes to the terminal. While a line is being typed the text goes above it, whole lines at a
 /// time; else it is written at once.
 ///
-/// Clones write to the same terminal. No writer waits for the terminal while a line is being typed:
-/// text gathers, and what is beyond [`GATHERED_BYTES_MAX`] is left out, which is said.
+/// Text above a line gathers here until the editor shows its prompt again, which it is asked to do.
+/// The editor takes it then with [`Console::take_above`], so that it is shown once and in order,
+/// whatever is typed meanwhile. Beyond [`GATHERED_BYTES_MAX`] a writer waits for the editor.
+///
+/// Clones write to the same terminal.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Console {
     shared: Arc<Shared>,
@@ -18,34 +21,36 @@ pub(crate) struct Console {
 #[derive(Debug, Default)]
 struct Shared {
     state: Mutex<State>,
-    gathered: Condvar,
+    /// The editor is to show its prompt again.
+    rung: Condvar,
+    /// There is room for more text.
+    taken: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct State {
     /// Whether a line is being typed.
     is_open: bool,
+    has_rung: bool,
     /// The beginning of a line that has no end yet.
     begun: Vec<u8>,
     /// Whole lines that go above the line that is being typed.
     gathered: String,
-    left_out: usize,
 }
 
 impl Console {
-    /// A console whose text above a typed line goes through `printer`, on a thread of its own.
-    pub(crate) fn with_printer(mut printer: impl ExternalPrinter + Send + 'static) -> Self {
-        let console = Self::default();
-        let shared = Arc::clone(&console.shared);
+    /// Asks the editor through `printer`, on a thread of its own, to show its prompt again whenever
+    /// there is text for the line above it.
+    pub(crate) fn ring_through(&self, mut printer: impl ExternalPrinter + Send + 'static) {
+        let shared = Arc::clone(&self.shared);
         std::thread::spawn(move || {
             loop {
-                let text = shared.next_gathered();
-                if printer.print(text).is_err() {
+                shared.wait_for_ring();
+                if printer.print(NO_TEXT.to_owned()).is_err() {
                     return;
                 }
             }
         });
-        console
     }
 
     /// From now on a line is being typed.
@@ -53,33 +58,55 @@ impl Console {
         self.shared.lock().is_open = true;
     }
 
-    /// No line is being typed any more.
+    /// No line is being typed any more: the cursor is at the beginning of a line.
     pub(crate) fn close(&self) {
         self.close_with("");
     }
 
-    /// Leaves the line that is being typed as it is, on a line of its own.
+    /// Leaves the line that is being typed, if there is one, as it is, on a line of its own.
     pub(crate) fn abandon_line(&self) {
         self.close_with("\n");
     }
 
+    /// The lines that go above the prompt that is about to be shown.
+    pub(crate) fn take_above(&self) -> String {
+        let lines = std::mem::take(&mut self.shared.lock().gathered);
+        self.shared.taken.notify_all();
+        lines
+    }
+
+    /// Asks the editor to show its prompt again.
+    pub(crate) fn ring(&self) {
+        self.shared.lock().has_rung = true;
+        self.shared.rung.notify_one();
+    }
+
     fn close_with(&self, end: &str) {
         let mut state = self.shared.lock();
-        state.is_open = false;
-        let late = state.take_gathered();
-        // A terminal that is gone shows at the next result.
-        let _ = write_now(end.as_bytes()).and_then(|()| write_now(late.as_bytes()));
+        if std::mem::take(&mut state.is_open) {
+            let text = end.to_owned() + &std::mem::take(&mut state.gathered);
+            let begun = std::mem::take(&mut state.begun);
+            // A terminal that is gone shows at the next result.
+            let _ = write_now(text.as_bytes()).and_then(|()| write_now(&begun));
+        }
+        self.shared.taken.notify_all();
     }
 }
 
 impl Write for Console {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut state = self.shared.lock();
-        if state.is_open {
-            state.gather(bytes);
-            self.shared.gathered.notify_one();
-        } else {
+        while state.is_open && state.gathered.len() + bytes.len() > GATHERED_BYTES_MAX {
+            if state.gathered.is_empty() {
+                break;
+            }
+            state = self.shared.taken.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        if !state.is_open {
             write_now(bytes)?;
+        } else if state.gather(bytes) {
+            state.has_rung = true;
+            self.shared.rung.notify_one();
         }
         Ok(bytes.len())
     }
@@ -94,37 +121,25 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn next_gathered(&self) -> String {
+    fn wait_for_ring(&self) {
         let mut state = self.lock();
-        while state.gathered.is_empty() {
-            state = self.gathered.wait(state).unwrap_or_else(PoisonError::into_inner);
+        while !std::mem::take(&mut state.has_rung) {
+            state = self.rung.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        state.take_gathered()
     }
 }
 
 impl State {
-    fn gather(&mut self, bytes: &[u8]) {
+    /// True if there is a whole line.
+    fn gather(&mut self, bytes: &[u8]) -> bool {
         self.begun.extend_from_slice(bytes);
         let Some(end) = self.begun.iter().rposition(|byte| *byte == b'\n') else {
-            return;
+            return false;
         };
         let rest = self.begun.split_off(end + 1);
         let lines = std::mem::replace(&mut self.begun, rest);
-        if self.gathered.len() + lines.len() > GATHERED_BYTES_MAX {
-            self.left_out += 1;
-        } else {
-            self.gathered.push_str(&String::from_utf8_lossy(&lines));
-        }
-    }
-
-    fn take_gathered(&mut self) -> String {
-        let mut text = std::mem::take(&mut self.gathered);
-        match std::mem::take(&mut self.left_out) {
-            0 => {}
-            count => text.push_str(&format!("({count} results were too much to show here)\n")),
-        }
-        text
+        self.gathered.push_str(&String::from_utf8_lossy(&lines));
+        true
     }
 }
 
@@ -134,12 +149,16 @@ fn write_now(bytes: &[u8]) -> io::Result<()> {
     out.flush()
 }
 
-/// How much text may wait to be shown above a typed line.
-const GATHERED_BYTES_MAX: usize = 8 << 20;
+/// What makes the editor show its prompt again, on the line where it is: up, and down again.
+const NO_TEXT: &str = "\x1b[A\n";
+
+/// How much text may wait to be shown above a typed line, unless one piece is more than that.
+const GATHERED_BYTES_MAX: usize = 1 << 20;
 
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::{Sender, channel};
+    use std::time::Duration;
 
     use super::*;
 
@@ -152,23 +171,35 @@ mod tests {
     }
 
     #[test]
-    fn whole_lines_go_above_the_line_that_is_typed() {
-        let (sender, printed) = channel();
-        let mut console = Console::with_printer(Printer(sender));
+    fn whole_lines_go_above_the_line_that_is_typed_in_order() {
+        let (sender, rings) = channel();
+        let mut console = Console::default();
+        console.ring_through(Printer(sender));
         console.open();
         console.write_all(b"one\ntw").unwrap();
-        assert_eq!(printed.recv().unwrap(), "one\n");
-        console.write_all(b"o\n").unwrap();
-        assert_eq!(printed.recv().unwrap(), "two\n");
+        assert_eq!(rings.recv().unwrap(), NO_TEXT);
+        assert_eq!(console.take_above(), "one\n");
+        console.write_all(b"o\nthree\n").unwrap();
+        rings.recv().unwrap();
+        console.write_all(b"four\n").unwrap();
+        assert_eq!(console.take_above(), "two\nthree\nfour\n");
+        assert_eq!(console.take_above(), "", "once");
     }
 
     #[test]
-    fn what_is_too_much_is_left_out_and_counted() {
-        let mut state = State::default();
-        state.gather(b"a\n");
-        state.gather(&vec![b'\n'; GATHERED_BYTES_MAX]);
-        assert_eq!(state.take_gathered(), "a\n(1 results were too much to show here)\n");
-        state.gather(b"b\n");
-        assert_eq!(state.take_gathered(), "b\n");
+    fn who_writes_too_much_waits_for_the_editor() {
+        let mut console = Console::default();
+        console.open();
+        console.write_all(b"first\n").unwrap();
+        let (sender, written) = channel();
+        let mut writer = console.clone();
+        std::thread::spawn(move || {
+            writer.write_all(&vec![b'\n'; GATHERED_BYTES_MAX]).unwrap();
+            sender.send(()).unwrap();
+        });
+        assert!(written.recv_timeout(Duration::from_millis(50)).is_err(), "it does not wait");
+        assert_eq!(console.take_above(), "first\n");
+        written.recv().unwrap();
+        assert_eq!(console.take_above().len(), GATHERED_BYTES_MAX);
     }
 }

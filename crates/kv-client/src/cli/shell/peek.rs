@@ -7,8 +7,9 @@ use kv_core::{Feature, Key, NotDone, Operation, RequestOptions};
 use tokio::runtime::Handle;
 
 use crate::answer::{done, page_after};
-use crate::client::{Client, scan_of};
+use crate::client::Client;
 use crate::error::ClientError;
+use crate::pages::scan_of;
 
 /// Asks the server for keys, on the thread of the editor, for a moment at most.
 #[derive(Debug)]

@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use kv_core::{GroupId, PersistSeq, Wire};
 
-use crate::error::StorageError;
-use crate::frame::Frame;
+use crate::memory::error::StorageError;
+use crate::memory::frame::Frame;
 
 /// A journal in memory: it outlives the engine that wrote it, and a crash loses what was not
 /// synced.

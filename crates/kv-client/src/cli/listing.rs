@@ -1,0 +1,203 @@
+//! Keys with what they hold, printed as they come.
+
+use std::io;
+use std::time::Instant;
+
+use kv_core::{Key, RequestOptions, Versioned};
+
+use super::args::Defaults;
+use super::attention::Attention;
+use super::exit::ExitStatus;
+use super::interrupts::Interrupts;
+use super::json;
+use super::outlet::Outlet;
+use super::screen::{Screen, Style, at_line};
+use super::session::{Finished, Mode, Session, Success, Work};
+use super::text::{entry_line, error_text};
+use crate::error::ClientError;
+use crate::pages::Pages;
+
+/// What is listed.
+pub(super) enum Listing {
+    /// The keys that begin with these bytes.
+    Scan(Vec<u8>),
+    /// All of one server.
+    Dump,
+}
+
+/// How keys are written.
+enum Form {
+    Lines {
+        style: Style,
+        outlet: Outlet,
+    },
+    /// One object, whose entries are printed before its other parts.
+    Json {
+        has_begun: bool,
+    },
+}
+
+/// How a listing ended.
+enum End {
+    All,
+    /// Who looks at it has seen enough.
+    Enough,
+    Failed(ClientError),
+    Interrupted,
+}
+
+impl Session {
+    /// Prints page by page; no more than one page is in memory.
+    pub(super) async fn list(&mut self, listing: Listing, defaults: Defaults) -> io::Result<Work> {
+        let begin = Instant::now();
+        let options = RequestOptions { timeout: defaults.timeout, ..RequestOptions::default() };
+        let (command, mut pages) = match &listing {
+            Listing::Scan(prefix) => ("scan", self.client.scan_pages(prefix, options)),
+            Listing::Dump => ("dump", self.client.dump_pages(options)),
+        };
+        let mut form = self.form(defaults);
+        let mut count = 0;
+        let end = self.print_pages(&mut pages, &mut form, &mut count).await?;
+        let server = pages.server().or(self.client.server());
+        let (line, elapsed) = (self.line, begin.elapsed());
+        let finished = |result| Finished { command, key: None, line, server, elapsed, result };
+        let work = match end {
+            End::Interrupted => {
+                form.end(None, &mut self.screen)?;
+                Work::Interrupted
+            }
+            End::Failed(error) => {
+                let status = ExitStatus::of_error(&error);
+                let message = match count {
+                    0 => error_text(&error),
+                    _ => format!("only {} shown: {}", are(count), error_text(&error)),
+                };
+                let is_json = matches!(form, Form::Json { .. });
+                form.end(Some(finished(Err(error))), &mut self.screen)?;
+                if !is_json {
+                    self.screen.complain(&at_line(line, &message));
+                }
+                Work::Told(status)
+            }
+            End::All | End::Enough => {
+                let place = match (&listing, server) {
+                    (Listing::Dump, Some(server)) => format!(" at server {server}"),
+                    (Listing::Dump | Listing::Scan(_), _) => String::new(),
+                };
+                if let Form::Lines { style: Style::Terminal, outlet } = &mut form
+                    && matches!(end, End::All)
+                {
+                    outlet.take(&format!("{}{place}\n", keys(count)), &mut self.screen, || {})?;
+                }
+                form.end(Some(finished(Ok(Success::Listed))), &mut self.screen)?;
+                Work::Told(ExitStatus::Done)
+            }
+        };
+        self.source.take_terminal();
+        Ok(work)
+    }
+
+    /// The terminal is lent to a pager only where no line is being typed.
+    fn form(&mut self, defaults: Defaults) -> Form {
+        if defaults.json {
+            return Form::Json { has_begun: false };
+        }
+        let style = self.style(defaults);
+        let outlet = match style {
+            Style::Terminal if !self.source.is_open() => {
+                if self.mode == Mode::One {
+                    // Ctrl-C is the pager's.
+                    self.interrupts = Interrupts::taken();
+                }
+                Outlet::through(self.screen.pager())
+            }
+            Style::Terminal | Style::Pipe | Style::Raw | Style::Exact => Outlet::direct(),
+        };
+        Form::Lines { style, outlet }
+    }
+
+    async fn print_pages(
+        &mut self,
+        pages: &mut Pages,
+        form: &mut Form,
+        count: &mut u64,
+    ) -> io::Result<End> {
+        let attention = match self.source.is_open() {
+            true => Attention::Request,
+            false => Attention::Output,
+        };
+        self.source.heed_signals();
+        loop {
+            let page = match self.attend(attention, pages.next()).await {
+                Some(Ok(Some(page))) => page,
+                Some(Ok(None)) => return Ok(End::All),
+                Some(Err(error)) => return Ok(End::Failed(error)),
+                None => return Ok(End::Interrupted),
+            };
+            *count += u64::try_from(page.len()).unwrap_or(u64::MAX);
+            page.iter().for_each(|(key, _)| self.known.add(key));
+            let source = &self.source;
+            if form.print(&page, &mut self.screen, || source.give_terminal())? {
+                return Ok(End::Enough);
+            }
+        }
+    }
+}
+
+impl Form {
+    /// True if whoever looks at it has seen enough.
+    fn print(
+        &mut self,
+        page: &[(Key, Versioned)],
+        screen: &mut Screen,
+        lend: impl FnOnce(),
+    ) -> io::Result<bool> {
+        match self {
+            Self::Lines { style, outlet } => {
+                let lines = page.iter().map(|(key, found)| entry_line(key, found, *style));
+                outlet.take(&lines.collect::<String>(), screen, lend)
+            }
+            Self::Json { has_begun } => {
+                for (key, found) in page {
+                    let before = if *has_begun { "," } else { "{\"entries\":[" };
+                    *has_begun = true;
+                    screen.piece(&(before.to_owned() + &json::entry(key, found)))?;
+                }
+                Ok(false)
+            }
+        }
+    }
+
+    /// Prints how it ended; `None` after Ctrl-C.
+    fn end(self, finished: Option<Finished>, screen: &mut Screen) -> io::Result<()> {
+        let has_begun = match self {
+            Self::Lines { outlet, .. } => return outlet.end(screen),
+            Self::Json { has_begun } => has_begun,
+        };
+        let is_done = finished.as_ref().is_some_and(|finished| finished.result.is_ok());
+        let rest = match finished {
+            Some(finished) => json::finished(finished),
+            None if has_begun => "{\"outcome\":\"interrupted\"}".to_owned(),
+            None => return Ok(()),
+        };
+        match (has_begun, rest.strip_prefix('{')) {
+            (true, Some(rest)) => screen.line(format!("],{rest}")),
+            (false, Some(rest)) if is_done => screen.line(format!("{{\"entries\":[],{rest}")),
+            _ => screen.line(rest),
+        }
+    }
+}
+
+fn keys(count: u64) -> String {
+    match count {
+        1 => "1 key".to_owned(),
+        _ => format!("{count} keys"),
+    }
+}
+
+fn are(count: u64) -> String {
+    match count {
+        1 => "1 key is".to_owned(),
+        _ => format!("{count} keys are"),
+    }
+}

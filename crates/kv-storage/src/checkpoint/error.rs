@@ -1,0 +1,88 @@
+//! What can be wrong with a checkpoint on disk.
+
+use std::error::Error;
+use std::io;
+use std::path::PathBuf;
+
+use kv_core::PersistSeq;
+
+/// Why a checkpoint was not written or is not to be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// The store below failed. What it held before is unchanged.
+    #[error("the checkpoint in {} failed: {source}; check the disk", directory.display())]
+    Failed {
+        /// The checkpoint's directory.
+        directory: PathBuf,
+        /// Why.
+        source: fjall::Error,
+    },
+    /// What is on disk is not what was written.
+    #[error(
+        "the checkpoint in {} is damaged: {what}; restore a backup, or empty the data directory \
+         and let the server join again",
+        directory.display()
+    )]
+    Damaged {
+        /// The checkpoint's directory.
+        directory: PathBuf,
+        /// What does not fit.
+        what: &'static str,
+    },
+    /// A newer release wrote the checkpoint.
+    #[error(
+        "the checkpoint in {} has format {found} and this release reads up to {known}: start the \
+         newer release again",
+        directory.display()
+    )]
+    NewerFormat {
+        /// The checkpoint's directory.
+        directory: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The newest format that is read.
+        known: u32,
+    },
+    /// The checkpoint belongs to another data directory.
+    #[error(
+        "the checkpoint in {} belongs to another data directory: move it back there",
+        directory.display()
+    )]
+    OtherStore {
+        /// The checkpoint's directory.
+        directory: PathBuf,
+    },
+    /// The items of a checkpoint did not ascend, so it was not written.
+    #[error("the engine's checkpoint at record {covers} is not in ascending order of its keys")]
+    NotAscending {
+        /// The checkpoint's place.
+        covers: PersistSeq,
+    },
+    /// A checkpoint reflects less than the one on disk, so it was not written.
+    #[error("the checkpoint on disk reflects records up to {written}, this one only to {covers}")]
+    Older {
+        /// The checkpoint's place.
+        covers: PersistSeq,
+        /// The place of the one on disk.
+        written: PersistSeq,
+    },
+    /// Not all items were read, so nothing can be said of the whole.
+    #[error("the checkpoint was not read to its end")]
+    NotReadThrough,
+}
+
+impl CheckpointError {
+    /// Whether there is only no room: it can be tried again once there is some.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let mut cause: Option<&(dyn Error + 'static)> = Some(self);
+        while let Some(error) = cause {
+            if let Some(error) = error.downcast_ref::<io::Error>() {
+                let kind = error.kind();
+                return matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+            }
+            cause = error.source();
+        }
+        false
+    }
+}

@@ -1,0 +1,133 @@
+//! What can go wrong between storage and the file system.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+/// A file operation that failed: what, on which file, where in it, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskError {
+    /// What was to be done.
+    pub action: DiskAction,
+    /// With which file or directory.
+    pub path: PathBuf,
+    /// From which byte of it on, where that applies.
+    pub offset: Option<u64>,
+    /// The kind of failure.
+    pub kind: io::ErrorKind,
+    /// The operating system's number for it, if it came from there.
+    pub os_code: Option<i32>,
+}
+
+/// What can be done with a file or a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskAction {
+    /// Make it.
+    Create,
+    /// Open it.
+    Open,
+    /// Read it.
+    Read,
+    /// Write it.
+    Write,
+    /// Sync it.
+    Sync,
+    /// Remove it.
+    Remove,
+    /// Rename it.
+    Rename,
+    /// Lock it.
+    Lock,
+    /// Ask how much room there is beside it.
+    MeasureFree,
+}
+
+impl DiskError {
+    /// Describes an error of the operating system.
+    pub(crate) fn new(action: DiskAction, path: impl Into<PathBuf>, error: &io::Error) -> Self {
+        let (kind, os_code) = (error.kind(), error.raw_os_error());
+        Self { action, path: path.into(), offset: None, kind, os_code }
+    }
+
+    /// Names the place in the file.
+    pub(crate) fn at(self, offset: u64) -> Self {
+        Self { offset: Some(offset), ..self }
+    }
+
+    /// Whether there is no room: nothing is broken, and it works again once there is some.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self.kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
+
+    /// Whether the file does not exist.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        self.kind == io::ErrorKind::NotFound
+    }
+
+    fn advice(&self) -> &'static str {
+        if self.is_full() {
+            "make room on this disk"
+        } else if self.kind == io::ErrorKind::PermissionDenied {
+            "let this user read and write there"
+        } else if self.kind == io::ErrorKind::ReadOnlyFilesystem {
+            "mount the file system so that it can be written, or use another directory"
+        } else if self.is_not_found() {
+            "check the path"
+        } else {
+            "check the disk"
+        }
+    }
+}
+
+/// `cannot write ./kv-data/1-eventual/x at byte 512: No space left on device (os error 28); make
+/// room on this disk`
+impl fmt::Display for DiskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot {} {}", self.action, self.path.display())?;
+        if let Some(offset) = self.offset {
+            write!(f, " at byte {offset}")?;
+        }
+        match self.os_code {
+            Some(code) => write!(f, ": {}", io::Error::from_raw_os_error(code))?,
+            None => write!(f, ": {}", self.kind)?,
+        }
+        write!(f, "; {}", self.advice())
+    }
+}
+
+impl std::error::Error for DiskError {}
+
+impl fmt::Display for DiskAction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Create => "make",
+            Self::Open => "open",
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Sync => "sync",
+            Self::Remove => "remove",
+            Self::Rename => "rename",
+            Self::Lock => "lock",
+            Self::MeasureFree => "find out the free space at",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_says_what_where_why_and_what_to_do() {
+        let error = io::Error::from_raw_os_error(28);
+        let error = DiskError::new(DiskAction::Write, "data/x", &error).at(512);
+        assert!(error.is_full());
+        assert_eq!(
+            error.to_string(),
+            "cannot write data/x at byte 512: No space left on device (os error 28); make room on \
+             this disk"
+        );
+    }
+}

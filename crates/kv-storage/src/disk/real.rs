@@ -1,0 +1,208 @@
+//! A directory of the operating system's file system.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::disk::error::{DiskAction, DiskError};
+use crate::disk::{Disk, DiskFile};
+
+/// A directory on a real disk.
+///
+/// A sync is `fdatasync`, of the directory `fsync`.
+#[derive(Clone, Debug)]
+pub struct RealDisk {
+    directory: Arc<PathBuf>,
+}
+
+impl RealDisk {
+    /// Takes a directory, which is made with its parents if need be.
+    ///
+    /// # Errors
+    /// [`DiskError`] if it cannot be made.
+    pub fn open(directory: impl Into<PathBuf>) -> Result<Self, DiskError> {
+        let directory = directory.into();
+        let made: Vec<&Path> = directory.ancestors().take_while(|path| is_missing(path)).collect();
+        fs::create_dir_all(&directory)
+            .map_err(|e| DiskError::new(DiskAction::Create, &directory, &e))?;
+        // A new directory's own name must outlive a power loss as well.
+        for path in made {
+            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            sync_directory(parent.unwrap_or(Path::new(".")))?;
+        }
+        Ok(Self { directory: Arc::new(directory) })
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    fn handle(&self, name: &str, action: DiskAction, how: &OpenOptions) -> Opened {
+        let path = self.path(name);
+        let file = how.open(&path).map_err(|e| DiskError::new(action, &path, &e))?;
+        Ok(RealFile { file: Arc::new(file), path: Arc::new(path) })
+    }
+}
+
+type Opened = Result<RealFile, DiskError>;
+
+impl Disk for RealDisk {
+    type File = RealFile;
+    type Lock = RealLock;
+
+    fn create(&self, name: &str) -> Opened {
+        let mut how = OpenOptions::new();
+        self.handle(name, DiskAction::Create, how.read(true).write(true).create_new(true))
+    }
+
+    fn open(&self, name: &str) -> Opened {
+        self.handle(name, DiskAction::Open, OpenOptions::new().read(true).write(true))
+    }
+
+    fn list(&self) -> Result<Vec<String>, DiskError> {
+        let failed = |e: io::Error| DiskError::new(DiskAction::Read, self.directory(), &e);
+        let mut names = Vec::new();
+        for entry in fs::read_dir(self.directory()).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let is_file = entry.file_type().map_err(failed)?.is_file();
+            // A name that is no text is not ours.
+            if let (true, Ok(name)) = (is_file, entry.file_name().into_string()) {
+                names.push(name);
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn remove(&self, name: &str) -> Result<(), DiskError> {
+        let path = self.path(name);
+        fs::remove_file(&path).map_err(|e| DiskError::new(DiskAction::Remove, path, &e))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> Result<(), DiskError> {
+        let path = self.path(from);
+        fs::rename(&path, self.path(to)).map_err(|e| DiskError::new(DiskAction::Rename, path, &e))
+    }
+
+    fn sync_directory(&self) -> Result<(), DiskError> {
+        sync_directory(self.directory())
+    }
+
+    fn free_bytes(&self) -> Result<u64, DiskError> {
+        let figures = rustix::fs::statvfs(self.directory()).map_err(|e| {
+            DiskError::new(DiskAction::MeasureFree, self.directory(), &io::Error::from(e))
+        })?;
+        Ok(figures.f_bavail.saturating_mul(figures.f_frsize))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    fn try_lock(&self, name: &str, content: &[u8]) -> Result<Option<RealLock>, DiskError> {
+        let mut how = OpenOptions::new();
+        how.read(true).write(true).create(true).truncate(false);
+        let RealFile { file, path } = self.handle(name, DiskAction::Lock, &how)?;
+        let failed = |e: io::Error| DiskError::new(DiskAction::Lock, path.as_path(), &e);
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(e)) => return Err(failed(e)),
+        }
+        file.set_len(0).map_err(failed)?;
+        (&*file).write_all(content).map_err(failed)?;
+        Ok(Some(RealLock { _file: file }))
+    }
+}
+
+/// An open file on a real disk.
+#[derive(Clone, Debug)]
+pub struct RealFile {
+    file: Arc<File>,
+    path: Arc<PathBuf>,
+}
+
+impl RealFile {
+    fn error(&self, action: DiskAction, error: &io::Error) -> DiskError {
+        DiskError::new(action, self.path.as_path(), error)
+    }
+}
+
+impl DiskFile for RealFile {
+    fn size_bytes(&self) -> Result<u64, DiskError> {
+        let metadata = self.file.metadata();
+        Ok(metadata.map_err(|e| self.error(DiskAction::Read, &e))?.len())
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> Result<(), DiskError> {
+        let read = self.file.read_exact_at(into, offset);
+        read.map_err(|e| self.error(DiskAction::Read, &e).at(offset))
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
+        let written = self.file.write_all_at(bytes, offset);
+        written.map_err(|e| self.error(DiskAction::Write, &e).at(offset))
+    }
+
+    fn sync(&self) -> Result<(), DiskError> {
+        self.file.sync_data().map_err(|e| self.error(DiskAction::Sync, &e))
+    }
+}
+
+/// A lock on a file, until it is dropped.
+#[derive(Debug)]
+pub struct RealLock {
+    _file: Arc<File>,
+}
+
+fn is_missing(path: &Path) -> bool {
+    !path.as_os_str().is_empty() && !path.exists()
+}
+
+fn sync_directory(directory: &Path) -> Result<(), DiskError> {
+    let synced = File::open(directory).and_then(|directory| directory.sync_all());
+    synced.map_err(|e| DiskError::new(DiskAction::Sync, directory, &e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_made_read_renamed_and_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = RealDisk::open(directory.path().join("a/b")).unwrap();
+        let file = disk.create("one").unwrap();
+        file.write_at(3, b"xyz").unwrap();
+        file.sync().unwrap();
+        assert_eq!(disk.read("one").unwrap(), b"\0\0\0xyz");
+        disk.rename("one", "two").unwrap();
+        disk.sync_directory().unwrap();
+        assert_eq!(disk.list().unwrap(), ["two"]);
+        assert!(disk.open("one").unwrap_err().is_not_found());
+        let twice = disk.create("two").unwrap_err();
+        assert_eq!((twice.action, twice.kind), (DiskAction::Create, io::ErrorKind::AlreadyExists));
+        let beyond = disk.open("two").unwrap().read_at(4, &mut [0; 3]).unwrap_err();
+        assert_eq!((beyond.offset, beyond.kind), (Some(4), io::ErrorKind::UnexpectedEof));
+        disk.remove("two").unwrap();
+        assert!(disk.list().unwrap().is_empty());
+        assert!(disk.free_bytes().unwrap() > 0);
+    }
+
+    #[test]
+    fn a_locked_file_tells_who_holds_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = RealDisk::open(directory.path()).unwrap();
+        let lock = disk.try_lock("lock", b"me, for long").unwrap().unwrap();
+        assert!(disk.try_lock("lock", b"you").unwrap().is_none());
+        assert_eq!(disk.read("lock").unwrap(), b"me, for long");
+        drop(lock);
+        let again = disk.try_lock("lock", b"you").unwrap();
+        assert!(again.is_some());
+        assert_eq!(disk.read("lock").unwrap(), b"you");
+    }
+}

@@ -1,0 +1,78 @@
+//! Segments are laid out in full before they are used.
+//!
+//! Every block of a segment is written and synced once, so that a record's sync later has no
+//! metadata to write, and cannot find the disk full.
+
+use crate::disk::{Disk, DiskFile};
+use crate::journal::JournalConfig;
+use crate::journal::error::JournalError;
+use crate::journal::segment::{self, Segment, SegmentHeader};
+
+/// The work of laying out the journal's next segment. It touches no other segment, so it may run
+/// on a thread of its own.
+#[derive(Debug)]
+pub struct LayoutJob<D: Disk> {
+    pub(crate) disk: D,
+    pub(crate) config: JournalConfig,
+    pub(crate) number: u64,
+}
+
+/// How a [`LayoutJob`] went, for [`Journal::end_layout`](crate::Journal::end_layout).
+#[derive(Debug)]
+pub struct LayoutDone<D: Disk> {
+    pub(crate) result: Result<Segment<D::File>, JournalError>,
+}
+
+impl<D: Disk> LayoutJob<D> {
+    /// Lays out the segment.
+    #[must_use]
+    pub fn run(self) -> LayoutDone<D> {
+        let result = self.check_room().and_then(|()| self.lay_out());
+        if result.is_err() {
+            // Room that was taken is given back; what stays is removed by the next recovery.
+            let _ = self.disk.remove(&segment::draft_name(self.number));
+        }
+        LayoutDone { result }
+    }
+
+    fn check_room(&self) -> Result<(), JournalError> {
+        let needed_bytes = self.config.segment_bytes.saturating_add(self.config.reserve_bytes);
+        let free_bytes = self.disk.free_bytes()?;
+        if free_bytes < needed_bytes {
+            return Err(JournalError::Full { needed_bytes, free_bytes });
+        }
+        Ok(())
+    }
+
+    fn lay_out(&self) -> Result<Segment<D::File>, JournalError> {
+        let capacity_bytes = self.config.segment_bytes;
+        let draft = segment::draft_name(self.number);
+        let identity = self.config.identity.clone();
+        let (header, seed) = SegmentHeader { identity, number: self.number, capacity_bytes }.seal();
+        let file = self.disk.create(&draft)?;
+        file.write_at(0, &header).map_err(|e| self.room_or_failure(e))?;
+        let zeros = vec![0; CHUNK_BYTES];
+        let mut offset = SegmentHeader::END;
+        while offset < capacity_bytes {
+            let len = usize::try_from(capacity_bytes - offset).unwrap_or(CHUNK_BYTES);
+            let chunk = zeros.get(..len.min(CHUNK_BYTES)).unwrap_or_default();
+            file.write_at(offset, chunk).map_err(|e| self.room_or_failure(e))?;
+            offset += u64::try_from(chunk.len()).unwrap_or(u64::MAX);
+        }
+        file.sync().map_err(|e| self.room_or_failure(e))?;
+        self.disk.rename(&draft, &segment::name(self.number))?;
+        self.disk.sync_directory()?;
+        Ok(Segment::empty(self.number, file, seed, capacity_bytes))
+    }
+
+    fn room_or_failure(&self, error: crate::DiskError) -> JournalError {
+        if error.is_full() {
+            let needed_bytes = self.config.segment_bytes.saturating_add(self.config.reserve_bytes);
+            let free_bytes = self.disk.free_bytes().unwrap_or(0);
+            return JournalError::Full { needed_bytes, free_bytes };
+        }
+        JournalError::Failed(error)
+    }
+}
+
+const CHUNK_BYTES: usize = 1 << 20;

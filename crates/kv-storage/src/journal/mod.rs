@@ -1,0 +1,431 @@
+//! The records that must outlive the process, in files.
+
+mod error;
+mod frame;
+mod layout;
+mod recovery;
+mod replay;
+mod scan;
+mod segment;
+mod sync;
+
+use std::collections::VecDeque;
+
+use bytes::BytesMut;
+use kv_core::{GroupId, PersistSeq, Wire};
+
+use crate::disk::{Disk, DiskFile};
+use crate::identity::StoreIdentity;
+use crate::journal::frame::{FrameHeader, FrameKind, HEADER_LEN};
+use crate::journal::segment::{Segment, SegmentHeader};
+
+pub use error::JournalError;
+pub use layout::{LayoutDone, LayoutJob};
+pub use recovery::{Recovery, TornTail};
+pub use replay::Replay;
+pub use sync::{SyncDone, SyncJob};
+
+/// An append-only sequence of records in segments of a fixed size.
+///
+/// It has no thread and no clock. Records are [appended](Self::append) to a batch in memory, the
+/// batch is [written](Self::write) at once, and a [sync](Self::begin_sync) makes all that was
+/// written durable; the sync's work can be done elsewhere, while more is appended and written.
+/// The same goes for [laying out](Self::begin_layout) the next segment. At most one of each is
+/// under way. What fails once fails for ever, but for a lack of room.
+#[derive(Debug)]
+pub struct Journal<D: Disk> {
+    disk: D,
+    config: JournalConfig,
+    /// Those that hold records, oldest first; the last one takes more.
+    segments: VecDeque<Segment<D::File>>,
+    /// Those that are laid out and empty, in the order of their use.
+    spares: VecDeque<Segment<D::File>>,
+    layout_under_way: bool,
+    room: Room,
+    /// Frames that are not written, for the end of the last segment.
+    buffer: BytesMut,
+    last: PersistSeq,
+    written: PersistSeq,
+    durable: PersistSeq,
+    /// Files that were written since their last sync began.
+    unsynced: Vec<D::File>,
+    sync_under_way: bool,
+    failure: Option<JournalError>,
+}
+
+/// How a journal is laid out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JournalConfig {
+    /// Whose journal it is.
+    pub identity: StoreIdentity,
+    /// The size of the segments made from here on, at least [`JournalConfig::SEGMENT_BYTES_MIN`].
+    pub segment_bytes: u64,
+    /// What a new segment must leave free on the disk, so that a checkpoint can still be written
+    /// and so make room.
+    pub reserve_bytes: u64,
+}
+
+impl JournalConfig {
+    /// The default size of a segment.
+    pub const SEGMENT_BYTES: u64 = 64 << 20;
+
+    /// The least size of a segment.
+    pub const SEGMENT_BYTES_MIN: u64 = 256;
+
+    /// What is left free by default.
+    pub const RESERVE_BYTES: u64 = 128 << 20;
+
+    /// The default layout.
+    #[must_use]
+    pub const fn new(identity: StoreIdentity) -> Self {
+        Self { identity, segment_bytes: Self::SEGMENT_BYTES, reserve_bytes: Self::RESERVE_BYTES }
+    }
+}
+
+/// Whether a journal has room for what may come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// It has.
+    Enough,
+    /// The next segment could not be laid out. What is left is for records that cannot be
+    /// refused; new writes should be.
+    Low {
+        /// Bytes left for frames in the segment in use.
+        left_bytes: u64,
+    },
+}
+
+/// A journal in figures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JournalStatus {
+    /// How many segments hold records.
+    pub segments: usize,
+    /// The first record that is held; the one after the last if there is none.
+    pub first: PersistSeq,
+    /// The last record that was appended.
+    pub last: PersistSeq,
+    /// The last record that is on disk.
+    pub durable: PersistSeq,
+    /// Bytes of all frames and headers.
+    pub used_bytes: u64,
+    /// Bytes that its files take.
+    pub disk_bytes: u64,
+}
+
+impl<D: Disk> Journal<D> {
+    /// Appends a record to the batch. It is lost in a crash until a sync has covered it.
+    ///
+    /// The batch is written by itself whenever it has more than a mebibyte.
+    ///
+    /// # Errors
+    /// [`JournalError::Full`] if there is no room for the record: then it can be appended again.
+    /// [`JournalError::NotDense`] and [`JournalError::TooLarge`] refuse it for good. Any other
+    /// error stays for ever.
+    pub fn append(&mut self, seq: PersistSeq, record: &impl Wire) -> Result<(), JournalError> {
+        self.check_sound()?;
+        let expected = self.last.next();
+        if seq != expected {
+            return Err(JournalError::NotDense { expected, found: seq });
+        }
+        let kind = FrameKind::Record;
+        let header = FrameHeader { kind, group: GroupId(0), seq, durable_through: self.durable };
+        let size = self.put_frame(header, record);
+        let limit_bytes = self.config.segment_bytes - SegmentHeader::END;
+        if self.active().left_bytes() < len_of(&self.buffer) {
+            self.buffer.truncate(self.buffer.len() - size);
+            let size_bytes = u64::try_from(size).unwrap_or(u64::MAX);
+            if size_bytes > limit_bytes {
+                return Err(JournalError::TooLarge { seq, size_bytes, limit_bytes });
+            }
+            self.rotate()?;
+            self.put_frame(header, record);
+        }
+        self.last = seq;
+        if self.buffer.len() > BATCH_BYTES { self.write() } else { Ok(()) }
+    }
+
+    /// Writes the batch to the segment.
+    ///
+    /// # Errors
+    /// [`JournalError::Failed`], for ever.
+    pub fn write(&mut self) -> Result<(), JournalError> {
+        self.check_sound()?;
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        let last = self.last;
+        let (file, end) = (self.active().file.clone(), self.active().end);
+        let written = file.write_at(end, &self.buffer);
+        self.or_fail(written.map_err(JournalError::from))?;
+        let len = len_of(&self.buffer);
+        let active = self.active_mut();
+        active.end += len;
+        assert!(active.end <= active.capacity_bytes);
+        active.note(last);
+        self.written = last;
+        self.buffer.clear();
+        if self.buffer.capacity() > 2 * BATCH_BYTES {
+            self.buffer = BytesMut::new();
+        }
+        if self.unsynced.is_empty() {
+            self.unsynced.push(file);
+        }
+        Ok(())
+    }
+
+    /// Writes the batch and begins a sync of all that was written; `None` if all of it is on
+    /// disk, or if a sync is under way.
+    ///
+    /// One sync at a time: of two that overlap, the system may tell only one that a write was
+    /// lost.
+    ///
+    /// # Errors
+    /// [`JournalError`], for ever.
+    pub fn begin_sync(&mut self) -> Result<Option<SyncJob<D::File>>, JournalError> {
+        self.write()?;
+        if self.sync_under_way || self.written == self.durable {
+            return Ok(None);
+        }
+        self.sync_under_way = true;
+        let files = std::mem::take(&mut self.unsynced);
+        assert!(!files.is_empty());
+        Ok(Some(SyncJob { files, up_to: self.written }))
+    }
+
+    /// Ends a sync; returns the last record that is on disk.
+    ///
+    /// # Errors
+    /// [`JournalError::Failed`] if the sync failed, for ever.
+    pub fn end_sync(&mut self, done: SyncDone) -> Result<PersistSeq, JournalError> {
+        self.check_sound()?;
+        self.sync_under_way = false;
+        let SyncDone { up_to, result } = done;
+        self.or_fail(result.map_err(JournalError::from))?;
+        assert!(up_to <= self.written);
+        self.durable = self.durable.max(up_to);
+        self.write_mark()?;
+        Ok(self.durable)
+    }
+
+    /// Writes and syncs all that was appended, here and now; returns the last record.
+    ///
+    /// # Errors
+    /// [`JournalError`], for ever.
+    ///
+    /// # Panics
+    /// If a sync is under way elsewhere.
+    pub fn sync(&mut self) -> Result<PersistSeq, JournalError> {
+        assert!(!self.sync_under_way);
+        match self.begin_sync()? {
+            Some(job) => self.end_sync(job.run()),
+            None => Ok(self.durable),
+        }
+    }
+
+    /// Syncs all that was appended, and the note that it is on disk, and lets go of the files.
+    ///
+    /// A journal that is dropped instead is as safe; only damage to its last records may then be
+    /// taken for a torn tail.
+    ///
+    /// # Errors
+    /// [`JournalError`] if that failed.
+    ///
+    /// # Panics
+    /// If a sync is under way elsewhere.
+    pub fn close(mut self) -> Result<PersistSeq, JournalError> {
+        let durable = self.sync()?;
+        self.active().file.sync()?;
+        Ok(durable)
+    }
+
+    /// Begins to lay out the next segment; `None` if there is one, or if that is under way.
+    ///
+    /// To be called whenever [`Journal::needs_layout`] says so, and after a lack of room now and
+    /// then, when there may be some.
+    pub fn begin_layout(&mut self) -> Option<LayoutJob<D>> {
+        if !self.needs_layout() {
+            return None;
+        }
+        self.layout_under_way = true;
+        Some(self.layout_job())
+    }
+
+    /// Whether the next segment is to be laid out.
+    #[must_use]
+    pub fn needs_layout(&self) -> bool {
+        self.spares.is_empty() && !self.layout_under_way && self.failure.is_none()
+    }
+
+    /// Ends the laying out of a segment.
+    ///
+    /// # Errors
+    /// [`JournalError::Failed`] if it failed, for ever. A lack of room is no error: it is what
+    /// [`Journal::room`] tells from here on.
+    pub fn end_layout(&mut self, done: LayoutDone<D>) -> Result<(), JournalError> {
+        self.check_sound()?;
+        self.layout_under_way = false;
+        match done.result {
+            Ok(segment) => {
+                self.spares.push_back(segment);
+                self.room = Room::Enough;
+                Ok(())
+            }
+            Err(error) if error.is_full() => {
+                self.room = Room::Low { left_bytes: self.active().left_bytes() };
+                Ok(())
+            }
+            Err(error) => self.or_fail(Err(error)),
+        }
+    }
+
+    /// Lays out the next segment here and now, if there is none.
+    ///
+    /// # Errors
+    /// As [`Journal::end_layout`].
+    pub fn lay_out(&mut self) -> Result<(), JournalError> {
+        match self.begin_layout() {
+            Some(job) => self.end_layout(job.run()),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether there is room for what may come.
+    #[must_use]
+    pub fn room(&self) -> Room {
+        match self.room {
+            Room::Enough => Room::Enough,
+            Room::Low { .. } => {
+                let left_bytes = self.active().left_bytes().saturating_sub(len_of(&self.buffer));
+                Room::Low { left_bytes }
+            }
+        }
+    }
+
+    /// Removes the segments whose records a checkpoint reflects, and that are on disk; returns
+    /// how many.
+    ///
+    /// # Errors
+    /// [`JournalError::Failed`] if the disk fails, for ever.
+    pub fn remove_through(&mut self, covers: PersistSeq) -> Result<usize, JournalError> {
+        self.check_sound()?;
+        let covers = covers.min(self.durable);
+        let mut removed = 0;
+        while self.segments.len() > 1
+            && let Some(oldest) = self.segments.front()
+            && oldest.records.is_none_or(|(_, last)| last <= covers)
+        {
+            // One after the other, so that a crash leaves no gap between segments.
+            let gone = self.disk.remove(&segment::name(oldest.number));
+            let gone = gone.and_then(|()| self.disk.sync_directory());
+            self.or_fail(gone.map_err(JournalError::from))?;
+            self.segments.pop_front();
+            removed += 1;
+        }
+        Ok(removed)
+    }
+
+    /// The last record that was appended, 0 before the first.
+    #[must_use]
+    pub const fn last(&self) -> PersistSeq {
+        self.last
+    }
+
+    /// The last record that a crash cannot lose, 0 before the first.
+    #[must_use]
+    pub const fn durable(&self) -> PersistSeq {
+        self.durable
+    }
+
+    /// The journal in figures.
+    #[must_use]
+    pub fn status(&self) -> JournalStatus {
+        let first = self.segments.iter().find_map(|segment| segment.records);
+        let all = self.segments.iter().chain(&self.spares);
+        JournalStatus {
+            segments: self.segments.len(),
+            first: first.map_or(self.last.next(), |(first, _)| first),
+            last: self.last,
+            durable: self.durable,
+            used_bytes: self.segments.iter().map(|segment| segment.end).sum(),
+            disk_bytes: all.map(|segment| segment.capacity_bytes).sum(),
+        }
+    }
+
+    fn active(&self) -> &Segment<D::File> {
+        self.segments.back().unwrap_or_else(|| unreachable!("a journal has a segment"))
+    }
+
+    fn active_mut(&mut self) -> &mut Segment<D::File> {
+        self.segments.back_mut().unwrap_or_else(|| unreachable!("a journal has a segment"))
+    }
+
+    /// Appends a frame to the batch; returns its size.
+    fn put_frame(&mut self, header: FrameHeader, record: &impl Wire) -> usize {
+        let seed = self.active().seed;
+        let start = self.buffer.len();
+        header.encode(seed, record, &mut self.buffer);
+        self.buffer.len() - start
+    }
+
+    /// Goes on in the next segment.
+    fn rotate(&mut self) -> Result<(), JournalError> {
+        self.write()?;
+        if self.spares.is_empty() {
+            self.lay_out()?;
+        }
+        let Some(next) = self.spares.pop_front() else {
+            return Err(self.full());
+        };
+        if !self.unsynced.is_empty() {
+            self.unsynced.push(next.file.clone());
+        }
+        self.segments.push_back(next);
+        Ok(())
+    }
+
+    fn full(&self) -> JournalError {
+        let needed_bytes = self.config.segment_bytes.saturating_add(self.config.reserve_bytes);
+        JournalError::Full { needed_bytes, free_bytes: self.disk.free_bytes().unwrap_or(0) }
+    }
+
+    fn layout_job(&self) -> LayoutJob<D> {
+        let number = self.segments.back().map_or(scan::FIRST_NUMBER, |last| last.number + 1);
+        LayoutJob { disk: self.disk.clone(), config: self.config.clone(), number }
+    }
+
+    /// Notes behind the last record what is on disk, so that damage to it is not taken for a torn
+    /// tail. The next record takes the mark's place; it need not be synced.
+    fn write_mark(&mut self) -> Result<(), JournalError> {
+        let durable = self.durable;
+        let active = self.active();
+        let is_idle = self.buffer.is_empty() && self.written == durable;
+        let fits = active.left_bytes() >= u64::try_from(HEADER_LEN).unwrap_or(u64::MAX);
+        if !is_idle || !fits || durable == PersistSeq(0) {
+            return Ok(());
+        }
+        let kind = FrameKind::Mark;
+        let header =
+            FrameHeader { kind, group: GroupId(0), seq: durable, durable_through: durable };
+        let written = active.file.write_at(active.end, &header.encode_mark(active.seed));
+        self.or_fail(written.map_err(JournalError::from))
+    }
+
+    fn check_sound(&self) -> Result<(), JournalError> {
+        self.failure.clone().map_or(Ok(()), Err)
+    }
+
+    /// Remembers a failure for ever.
+    fn or_fail<T>(&mut self, result: Result<T, JournalError>) -> Result<T, JournalError> {
+        if let Err(error) = &result {
+            self.failure = Some(error.clone());
+        }
+        result
+    }
+}
+
+fn len_of(buffer: &impl AsRef<[u8]>) -> u64 {
+    u64::try_from(buffer.as_ref().len()).unwrap_or(u64::MAX)
+}
+
+/// A batch that is larger is written before it is asked for.
+const BATCH_BYTES: usize = 1 << 20;

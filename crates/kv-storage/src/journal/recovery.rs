@@ -1,0 +1,114 @@
+//! A journal goes on from what its segments hold.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+
+use bytes::BytesMut;
+use kv_core::PersistSeq;
+
+use crate::disk::{Disk, DiskFile};
+use crate::journal::error::JournalError;
+use crate::journal::scan::{FIRST_NUMBER, Leftover, Scan, scan};
+use crate::journal::segment::{self, Segment};
+use crate::journal::{Journal, JournalConfig, Room};
+
+/// What a recovery found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recovery {
+    /// The last record; 0 before the first.
+    pub last: PersistSeq,
+    /// How many records there are.
+    pub records: u64,
+    /// What was cut off, if anything was.
+    pub torn: Option<TornTail>,
+}
+
+/// Bytes after the last record that were being written when the process or the power went. No
+/// record among them was ever said to be on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TornTail {
+    /// The first segment that had some.
+    pub file: PathBuf,
+    /// From which byte on.
+    pub offset: u64,
+    /// How many whole records were among them.
+    pub records: u64,
+}
+
+impl<D: Disk> Journal<D> {
+    /// Opens the journal of a disk, or makes an empty one if there is none.
+    ///
+    /// First everything is synced, since what an ended process wrote may be in the system's
+    /// memory only, and must not be served before it is on disk. Then all records are read: a
+    /// torn tail is cut off, damage is an error and is left as it is. `covers` is the last record
+    /// that the checkpoint reflects, 0 without one.
+    ///
+    /// # Errors
+    /// [`JournalError`] if the journal is damaged or not the checkpoint's, or if the disk fails.
+    pub fn recover(
+        disk: D,
+        config: JournalConfig,
+        covers: PersistSeq,
+    ) -> Result<(Self, Recovery), JournalError> {
+        for name in disk.list()?.iter().filter(|name| segment::is_draft(name)) {
+            disk.remove(name)?;
+        }
+        let scan = scan(&disk, &config.identity, covers, true)?;
+        disk.sync_directory()?;
+        let torn = cut(&disk, &scan)?;
+        let recovery = Recovery { last: scan.last, records: scan.records, torn };
+        let mut journal = Self::going_on(disk, config, scan);
+        if journal.segments.is_empty() {
+            let first = journal.layout_job().run().result?;
+            assert_eq!(first.number, FIRST_NUMBER);
+            journal.segments.push_back(first);
+        }
+        journal.write_mark()?;
+        Ok((journal, recovery))
+    }
+
+    fn going_on(disk: D, config: JournalConfig, scan: Scan<D::File>) -> Self {
+        let mut segments = VecDeque::from(scan.segments);
+        let active = segments.iter().rposition(|segment| segment.records.is_some()).unwrap_or(0);
+        let spares = segments.split_off(segments.len().min(active + 1));
+        Self {
+            disk,
+            config,
+            segments,
+            spares,
+            layout_under_way: false,
+            room: Room::Enough,
+            buffer: BytesMut::new(),
+            last: scan.last,
+            written: scan.last,
+            durable: scan.last,
+            unsynced: Vec::new(),
+            sync_under_way: false,
+            failure: None,
+        }
+    }
+}
+
+/// Writes zeros over what follows from nothing, so that no later recovery takes it for records.
+fn cut<D: Disk>(disk: &D, scan: &Scan<D::File>) -> Result<Option<TornTail>, JournalError> {
+    let mut torn = None;
+    for leftover in &scan.leftovers {
+        let Some(segment) = scan.segments.get(leftover.place) else {
+            continue;
+        };
+        torn.get_or_insert_with(|| TornTail {
+            file: disk.path(&segment::name(segment.number)),
+            offset: leftover.from,
+            records: scan.records_after,
+        });
+        clear(segment, *leftover)?;
+    }
+    Ok(torn)
+}
+
+fn clear<F: DiskFile>(segment: &Segment<F>, leftover: Leftover) -> Result<(), JournalError> {
+    let len = usize::try_from(leftover.until - leftover.from).unwrap_or(usize::MAX);
+    segment.file.write_at(leftover.from, &vec![0; len])?;
+    segment.file.sync()?;
+    Ok(())
+}

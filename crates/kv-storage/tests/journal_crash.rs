@@ -1,0 +1,176 @@
+//! Crashes at any moment: what was synced is there, and nothing is there that was not appended.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+mod store;
+
+use kv_core::PersistSeq;
+use kv_storage::{Journal, JournalError, SimDisk};
+use proptest::prelude::*;
+
+use crate::store::{append, recover, replayed};
+
+const SEGMENT_BYTES: u64 = 512;
+
+/// No recovery of so small a journal takes more.
+const RECOVERY_OPERATIONS_MAX: u64 = 200;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Append(u64),
+    Write,
+    Sync,
+    /// A sync under way while more is appended and written.
+    SyncMeanwhile(u64),
+    LayOut,
+    Prune,
+    Crash,
+    Kill,
+    /// Power is lost within the next operations.
+    StopAfter(u64),
+    FailSync,
+    FailWrite,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => (1..8u64).prop_map(Step::Append),
+        3 => Just(Step::Write),
+        6 => Just(Step::Sync),
+        3 => (1..8u64).prop_map(Step::SyncMeanwhile),
+        2 => Just(Step::LayOut),
+        1 => Just(Step::Prune),
+        2 => Just(Step::Crash),
+        1 => Just(Step::Kill),
+        2 => (0..12u64).prop_map(Step::StopAfter),
+        1 => Just(Step::FailSync),
+        1 => Just(Step::FailWrite),
+    ]
+}
+
+struct Run {
+    disk: SimDisk,
+    journal: Journal<SimDisk>,
+    /// The last record that was said to be on disk.
+    promised: PersistSeq,
+    /// The last record that a checkpoint reflects.
+    covers: PersistSeq,
+    appended: PersistSeq,
+}
+
+impl Run {
+    fn start(seed: u64) -> Self {
+        let disk = SimDisk::new(seed);
+        let (journal, _) = recover(&disk, SEGMENT_BYTES).unwrap();
+        let none = PersistSeq(0);
+        Self { disk, journal, promised: none, covers: none, appended: none }
+    }
+
+    /// Errors are those of a disk that fails; the process then ends by them.
+    fn take(&mut self, step: &Step) -> Result<(), JournalError> {
+        match step {
+            Step::Append(records) => append(&mut self.journal, *records)?,
+            Step::Write => self.journal.write()?,
+            Step::Sync => self.promised = self.journal.sync()?,
+            Step::SyncMeanwhile(records) => {
+                let job = self.journal.begin_sync()?;
+                append(&mut self.journal, *records)?;
+                self.journal.write()?;
+                assert!(job.is_none() || self.journal.begin_sync()?.is_none());
+                if let Some(job) = job {
+                    self.promised = self.journal.end_sync(job.run())?;
+                }
+            }
+            Step::LayOut => self.journal.lay_out()?,
+            Step::Prune => {
+                self.covers = self.journal.durable();
+                self.journal.remove_through(self.covers)?;
+            }
+            Step::Crash => self.restart(SimDisk::crash),
+            Step::Kill => self.restart(SimDisk::kill),
+            Step::StopAfter(operations) => self.disk.stop_after(*operations),
+            Step::FailSync => self.disk.fail_next_sync(),
+            Step::FailWrite => self.disk.fail_next_write(),
+        }
+        Ok(())
+    }
+
+    fn restart(&mut self, end: fn(&SimDisk)) {
+        self.appended = self.appended.max(self.journal.last());
+        end(&self.disk);
+        let config = store::config(SEGMENT_BYTES);
+        let recovered = Journal::recover(self.disk.clone(), config, self.covers);
+        let (journal, recovery) = recovered.unwrap();
+        assert!(recovery.last >= self.promised, "{recovery:?}, promised {}", self.promised);
+        assert!(recovery.last <= self.appended);
+        let after = replayed(&journal, self.covers.0).unwrap();
+        assert_eq!(self.covers.0 + after, recovery.last.0);
+        // What is recovered is on disk from here on.
+        self.promised = recovery.last;
+        self.appended = recovery.last;
+        self.journal = journal;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 400,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn a_recovery_finds_a_prefix_with_all_that_was_synced(
+        seed: u64,
+        steps in proptest::collection::vec(step(), 1..60),
+    ) {
+        let mut run = Run::start(seed);
+        for step in &steps {
+            if run.take(step).is_err() {
+                let stays = run.journal.write();
+                prop_assert!(stays.is_err() && stays == run.journal.write());
+                run.restart(SimDisk::crash);
+            }
+        }
+        run.restart(SimDisk::crash);
+    }
+}
+
+/// Every operation of a fixed course is once the one before which power is lost, recoveries
+/// included.
+#[test]
+fn power_may_be_lost_between_any_two_operations() {
+    let course = |run: &mut Run| -> Result<(), JournalError> {
+        for _ in 0..6 {
+            for step in [Step::Append(3), Step::Sync, Step::LayOut, Step::SyncMeanwhile(4)] {
+                run.take(&step)?;
+            }
+            run.take(&Step::Prune)?;
+        }
+        Ok(())
+    };
+    let mut whole = Run::start(0);
+    course(&mut whole).unwrap();
+    let operations = whole.disk.operations();
+    assert!(operations > 80, "{operations}");
+    for stop in 0..operations {
+        for seed in 0..4 {
+            let mut run = Run::start(seed);
+            run.disk.stop_after(stop);
+            let ended = course(&mut run);
+            run.disk.crash();
+            // Power is lost in the recovery as well, once before each of its operations.
+            for stop in 0..RECOVERY_OPERATIONS_MAX {
+                run.disk.stop_after(stop);
+                let config = store::config(SEGMENT_BYTES);
+                let recovered = Journal::recover(run.disk.clone(), config, run.covers);
+                run.disk.crash();
+                if recovered.is_ok() {
+                    break;
+                }
+            }
+            run.restart(SimDisk::crash);
+            assert!(ended.is_err() || run.promised >= whole.promised);
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Damage at every place of a small journal, and what is made of it.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+mod store;
+
+use kv_core::PersistSeq;
+use kv_storage::{Disk, Journal, JournalError, SimDisk};
+
+use crate::store::{append, recover, replayed};
+
+const SEGMENT_BYTES: u64 = 512;
+
+/// A few segments; records 1 to `durable` are on disk, and records know of it, or the mark behind
+/// them; the others are written.
+fn journal(durable: u64, unsynced: u64) -> SimDisk {
+    let disk = SimDisk::new(1);
+    let (mut journal, _) = recover(&disk, SEGMENT_BYTES).unwrap();
+    for _ in 0..durable / 2 {
+        append(&mut journal, 2).unwrap();
+        journal.sync().unwrap();
+    }
+    append(&mut journal, unsynced).unwrap();
+    journal.write().unwrap();
+    assert_eq!(journal.durable(), PersistSeq(durable / 2 * 2));
+    disk.kill();
+    disk
+}
+
+/// What a recovery says, on a copy of the disk that was changed.
+fn recovered(
+    original: &SimDisk,
+    name: &str,
+    change: impl FnOnce(&mut Vec<u8>),
+) -> Result<u64, JournalError> {
+    let disk = SimDisk::new(1);
+    for copied in original.list().unwrap() {
+        let bytes = original.read(&copied).unwrap();
+        disk.create(&copied).unwrap();
+        disk.damage(&copied, |content| *content = bytes);
+    }
+    assert!(disk.damage(name, change));
+    let (journal, recovery) = recover(&disk, SEGMENT_BYTES)?;
+    let count = replayed(&journal, 0)?;
+    assert_eq!(recovery.last, PersistSeq(count));
+    assert_eq!(recovery.records, count);
+    going_on(&disk, journal, count);
+    Ok(count)
+}
+
+/// A journal that was recovered takes more, and finds all of it again after a crash.
+fn going_on(disk: &SimDisk, mut journal: Journal<SimDisk>, held: u64) {
+    append(&mut journal, 3).unwrap();
+    assert_eq!(journal.sync(), Ok(PersistSeq(held + 3)));
+    disk.crash();
+    let (journal, _) = recover(disk, SEGMENT_BYTES).unwrap();
+    assert_eq!(replayed(&journal, 0), Ok(held + 3));
+}
+
+fn names(disk: &SimDisk) -> Vec<String> {
+    disk.list().unwrap()
+}
+
+#[test]
+fn a_flipped_byte_is_seen_or_does_not_matter() {
+    let durable = 20;
+    let disk = journal(durable, 0);
+    assert_eq!(names(&disk).len(), 4);
+    let mut refused = 0;
+    for name in names(&disk) {
+        for place in 0..disk.read(&name).unwrap().len() {
+            match recovered(&disk, &name, |bytes| bytes[place] ^= 0x41) {
+                Ok(count) => assert_eq!(count, durable, "{name} byte {place}"),
+                Err(JournalError::Damaged { offset, seq, .. }) => {
+                    assert!(offset <= u64::try_from(place).unwrap(), "{name} byte {place}");
+                    assert!(seq <= PersistSeq(durable));
+                    refused += 1;
+                }
+                Err(JournalError::DamagedHeader { .. }) => {
+                    assert!(place < 128);
+                    refused += 1;
+                }
+                Err(other) => panic!("{name} byte {place}: {other}"),
+            }
+        }
+    }
+    assert!(refused > 20 * 32, "{refused}");
+}
+
+#[test]
+fn a_flipped_byte_costs_nothing_but_what_was_never_promised() {
+    let (durable, unsynced) = (14, 6);
+    let disk = journal(durable, unsynced);
+    let mut cut = 0;
+    for name in names(&disk) {
+        for place in 128..disk.read(&name).unwrap().len() {
+            match recovered(&disk, &name, |bytes| bytes[place] ^= 0x80) {
+                Ok(count) => {
+                    assert!((durable..=durable + unsynced).contains(&count), "{name} {place}");
+                    cut += u64::from(count < durable + unsynced);
+                }
+                Err(JournalError::Damaged { seq, .. }) => assert!(seq <= PersistSeq(durable)),
+                Err(other) => panic!("{name} byte {place}: {other}"),
+            }
+        }
+    }
+    assert!(cut > 6 * 32, "{cut}");
+}
+
+#[test]
+fn a_segment_that_was_cut_short_is_refused_and_so_is_a_missing_one() {
+    let disk = journal(20, 0);
+    for name in names(&disk) {
+        for len in 0..disk.read(&name).unwrap().len() {
+            let error = recovered(&disk, &name, |bytes| bytes.truncate(len)).unwrap_err();
+            assert!(matches!(error, JournalError::DamagedLength { .. }), "{name} {len}: {error}");
+        }
+    }
+    disk.remove(&names(&disk)[1]).unwrap();
+    let error = recover(&disk, SEGMENT_BYTES).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "journal-000000000002.segment is missing from the journal; put it back, or restore a \
+         backup"
+    );
+}
+
+#[test]
+fn zeros_over_what_was_on_disk_are_seen() {
+    let durable = 20;
+    let disk = journal(durable, 0);
+    let last = names(&disk).pop().unwrap();
+    for name in names(&disk) {
+        let len = disk.read(&name).unwrap().len();
+        for from in (128..len).step_by(8) {
+            // Only the last segment itself knows that its records were on disk.
+            match recovered(&disk, &name, |bytes| bytes[from..].fill(0)) {
+                Ok(count) => assert!(count == durable || name == last, "{name} from {from}"),
+                Err(JournalError::Damaged { .. }) => {}
+                Err(other) => panic!("{name} from {from}: {other}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn damage_names_file_place_record_and_remedy() {
+    let disk = journal(4, 0);
+    let name = names(&disk)[0].clone();
+    let error = recovered(&disk, &name, |bytes| bytes[128 + 48] ^= 1).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "journal-000000000001.segment is damaged at byte 176: record 2 was on disk and is not \
+         readable; do not start this server on it: restore a backup, or empty the data directory \
+         and let the server join again"
+    );
+}
