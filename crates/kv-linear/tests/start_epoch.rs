@@ -22,7 +22,10 @@ fn part(receiver: Incarnation, log: &[Entry], base: u64, entries: std::ops::Rang
         epoch: generation(1),
         receiver,
         base: LogIndex(base),
-        base_hash: usize::try_from(base).unwrap().checked_sub(1).map_or(0, |at| log.get(at).unwrap().hash()),
+        base_hash: usize::try_from(base)
+            .unwrap()
+            .checked_sub(1)
+            .map_or(0, |at| log.get(at).unwrap().hash()),
         previous: LogIndex(u64::try_from(entries.start).unwrap()),
         entries: log.get(entries).unwrap().to_vec(),
         start: LogIndex(u64::try_from(log.len()).unwrap()),

@@ -41,6 +41,8 @@ enum Checker {
     NoHalt(Scenario),
     /// Servers that have applied as much hold the same, in a scenario.
     EqualStates(Scenario),
+    /// W disks hold what is committed, in a scenario.
+    Held(Scenario),
 }
 
 impl Checker {
@@ -51,7 +53,8 @@ impl Checker {
             Self::Linearizability(scenario)
             | Self::Oracle(scenario, _)
             | Self::NoHalt(scenario)
-            | Self::EqualStates(scenario) => (1..=seeds)
+            | Self::EqualStates(scenario)
+            | Self::Held(scenario) => (1..=seeds)
                 .find_map(|seed| Some((seed, self.finding(&scenario.run::<E>(seed).unwrap())?))),
         }
     }
@@ -71,6 +74,7 @@ impl Checker {
             Self::Oracle(_, promise) => promise.judge(&run.evidence).err().map(|f| f.to_string()),
             Self::NoHalt(_) => (run.halted > 0).then(|| format!("{} servers halted", run.halted)),
             Self::EqualStates(_) => run.differs_at.map(|at| format!("states differ at {at}")),
+            Self::Held(_) => run.thinly_held.clone(),
         }
     }
 }
@@ -113,7 +117,7 @@ fn eventual() -> Vec<Row<Eventual>> {
 }
 
 fn linear() -> Vec<Row<Linear>> {
-    use Scenario::{Alone, Followers, Late, Sequencer, Slow};
+    use Scenario::{Alone, Followers, Generations, Late, Sequencer, Slow};
     use kv_linear::Mutation as M;
     vec![
         (M::AckBeforePersisted, Checker::Clause(1)),
@@ -127,6 +131,13 @@ fn linear() -> Vec<Row<Linear>> {
         (M::FormerLifeCounted, Checker::Oracle(Late, Promise::Convergence)),
         (M::FoundsBesideHolders, Checker::Linearizability(Sequencer)),
         (M::EpochResumed, Checker::NoHalt(Sequencer)),
+        (M::OldEpochAcksCounted, Checker::Held(Generations)),
+        (M::CommitAcrossEpochs, Checker::Held(Generations)),
+        (M::CommitBeforeStart, Checker::EqualStates(Generations)),
+        (M::StartAckedBeforeSwitch, Checker::Held(Generations)),
+        (M::StartWithoutTruncation, Checker::NoHalt(Generations)),
+        (M::OldRefusalTaken, Checker::Linearizability(Generations)),
+        (M::PlacedForwardRefused, Checker::Linearizability(Generations)),
         (M::UnknownToldAsNotDone, Checker::Linearizability(Slow)),
         (M::CheckpointWithoutDedup, Checker::EqualStates(Followers)),
         (M::ReadsLocally, Checker::Linearizability(Followers)),
@@ -173,7 +184,8 @@ fn control<E: Subject>(rows: &[Row<E>], seeds: u64) {
             Checker::Linearizability(scenario)
             | Checker::Oracle(scenario, _)
             | Checker::NoHalt(scenario)
-            | Checker::EqualStates(scenario) => {
+            | Checker::EqualStates(scenario)
+            | Checker::Held(scenario) => {
                 by_scenario.entry(*scenario).or_default().push(*checker);
             }
         }

@@ -25,6 +25,9 @@ pub enum Scenario {
     Late,
     /// Three servers of which the first restarts, and loses its disk together with the second.
     Sequencer,
+    /// Three servers of which any may crash and keeps its disk, the first more often than the
+    /// others; copies of messages come again long after.
+    Generations,
     /// Three servers with W = R = 2 that crash, keep their disks, and have wrong clocks.
     Quorums,
 }
@@ -37,6 +40,8 @@ pub struct Run {
     pub halted: usize,
     /// The least place of the log at which two servers had different states.
     pub differs_at: Option<u64>,
+    /// What was committed while fewer disks held it than must.
+    pub thinly_held: Option<String>,
     pub done: usize,
 }
 
@@ -49,7 +54,8 @@ impl Scenario {
         let mut stream = SeedStream::new(seed ^ 0x6d75_7461);
         let mut clients = Clients::new(seed, E::LINEARIZABLE);
         let mut states = States::default();
-        if self == Self::Late {
+        let mut thinly_held = None;
+        if self.repeats() {
             let mut copied = SeedStream::new(seed);
             cluster
                 .intercept(move |_, _, _| if copied.chance(200) { Fate::Copy } else { Fate::Pass });
@@ -57,7 +63,7 @@ impl Scenario {
         cluster.run_for(Duration::from_millis(1500))?;
         for _ in 0..STEPS {
             clients.call(&mut cluster);
-            if self == Self::Late {
+            if self.repeats() {
                 bring_again(&mut cluster, &mut stream);
             }
             if stream.chance(150) {
@@ -65,6 +71,9 @@ impl Scenario {
             }
             cluster.run_for(Duration::from_millis(stream.below(60)))?;
             states.look(&cluster);
+            if self == Self::Generations {
+                thinly_held = thinly_held.or_else(|| E::thinly_held(&cluster));
+            }
         }
         cluster.heal();
         cluster.stop_intercepting();
@@ -87,12 +96,20 @@ impl Scenario {
             evidence,
             halted: halted.max(cluster.halted().count()),
             differs_at: states.differs_at,
+            thinly_held,
             done: done.count(),
         })
     }
 
+    /// Whether copies of messages come again.
+    fn repeats(self) -> bool {
+        matches!(self, Self::Late | Self::Generations)
+    }
+
     fn config(self, seed: u64) -> SimConfig {
         let (nodes, write, read) = match self {
+            Self::Generations if seed.is_multiple_of(3) => (3, 3, 1),
+            Self::Generations => (3, 2, 2),
             Self::Alone => (1, 1, 1),
             Self::Followers | Self::Late | Self::Sequencer | Self::Quorums => (3, 2, 2),
             Self::Slow => (3, 3, 1),
@@ -100,7 +117,8 @@ impl Scenario {
         let network = match self {
             Self::Alone | Self::Sequencer => NetworkConfig::default(),
             Self::Followers | Self::Late | Self::Quorums => NetworkConfig::lossy(),
-            Self::Slow => NetworkConfig {
+            Self::Generations if !seed.is_multiple_of(3) => NetworkConfig::lossy(),
+            Self::Slow | Self::Generations => NetworkConfig {
                 delay: Duration::from_micros(100)..=Duration::from_millis(500),
                 ..NetworkConfig::lossy()
             },
@@ -125,7 +143,9 @@ impl Scenario {
         let first = nodes[0];
         let victim = match self {
             Self::Followers | Self::Late | Self::Slow => nodes[1 + index(stream, nodes.len() - 1)],
-            Self::Alone | Self::Sequencer | Self::Quorums => nodes[index(stream, nodes.len())],
+            Self::Alone | Self::Sequencer | Self::Generations | Self::Quorums => {
+                nodes[index(stream, nodes.len())]
+            }
         };
         match (self, stream.below(8)) {
             (Self::Alone, 0..=5) => {
@@ -142,6 +162,7 @@ impl Scenario {
             // no holder answers, a new cluster may be founded.
             (Self::Sequencer, 3 | 4) => cluster.hold_disk(nodes[1]),
             (Self::Sequencer, _) => cluster.heal(),
+            (Self::Generations, 1 | 2) => cluster.restart(first, Restart::Intact)?,
             (_, 0) => cluster.partition(&[victim]),
             (Self::Quorums, 1 | 2) => {
                 let ahead = Duration::from_millis(stream.below(3_000));

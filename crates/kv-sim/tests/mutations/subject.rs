@@ -4,11 +4,12 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use kv_core::{
-    Checkpoint, ConsistencyEngine, Effects, EngineConfig, Input, Now, PersistSeq, RecoverError,
-    Status,
+    Checkpoint, ConsistencyEngine, Effects, EngineConfig, Input, NodeId, Now, PersistSeq,
+    RecoverError, Status,
 };
 use kv_eventual::EventualEngine;
-use kv_linear::LinearEngine;
+use kv_linear::{LinearEngine, LogIndex};
+use kv_sim::Cluster;
 use kv_sim::oracle::Promise;
 
 /// An engine that can be told, before a cluster is made, which rule to break.
@@ -26,6 +27,9 @@ pub trait Subject: ConsistencyEngine {
 
     /// How much of a common order this server has applied, with a hash of the state that it made.
     fn applied(&self) -> Option<(u64, u64)>;
+
+    /// What some server takes to be committed although fewer disks hold it than must.
+    fn thinly_held(cluster: &Cluster<Self>) -> Option<String>;
 }
 
 macro_rules! subject {
@@ -95,6 +99,10 @@ impl Subject for Eventual {
     fn applied(&self) -> Option<(u64, u64)> {
         None
     }
+
+    fn thinly_held(_cluster: &Cluster<Self>) -> Option<String> {
+        None
+    }
 }
 
 impl Subject for Linear {
@@ -110,4 +118,36 @@ impl Subject for Linear {
         let (index, hash) = self.0.applied_state();
         Some((index.0, hash))
     }
+
+    fn thinly_held(cluster: &Cluster<Self>) -> Option<String> {
+        let engines = cluster.nodes().filter_map(|node| cluster.engine(node));
+        let (place, server) = engines
+            .map(|server| (counter(&server.0, "commit"), server))
+            .max_by_key(|(place, _)| *place)?;
+        let hash = server.0.log_hash(LogIndex(place));
+        let holds = |node: &NodeId| {
+            let disk = on_disk(cluster, *node);
+            // What is trimmed was committed, and logs are equal up to there.
+            counter(&disk, "applied") >= place || disk.log_hash(LogIndex(place)) == hash
+        };
+        let holders = cluster.nodes().filter(holds).count();
+        let needed = cluster.config().cluster.write_quorum();
+        (holders < usize::from(needed))
+            .then(|| format!("place {place} is committed, and {holders} disks hold it"))
+    }
+}
+
+fn counter(engine: &LinearEngine, name: &str) -> u64 {
+    let counters = engine.status().counters;
+    counters.into_iter().find(|(named, _)| named == name).unwrap().1
+}
+
+/// The engine as a restart would find it.
+fn on_disk(cluster: &Cluster<Linear>, node: NodeId) -> LinearEngine {
+    let (checkpoint, journal) = cluster.disk(node);
+    let covers = checkpoint.covers();
+    let synced = covers.next()..=journal.durable();
+    let records = journal.records().map(Result::unwrap).filter(|(seq, _)| synced.contains(seq));
+    let config = EngineConfig::new(node, cluster.config().cluster.clone(), 1);
+    LinearEngine::recover(config, checkpoint.read(), records).unwrap()
 }
