@@ -9,6 +9,9 @@
 //! among them, hold it on disk; each server applies the committed entries in order, and answers
 //! its own clients as it comes to theirs. Reads are entries too.
 //!
+//! A sequencer that restarts with its disk opens a new generation of its [`Epoch`] and brings each
+//! follower into it: [`NeedStart`] says what the follower holds, [`StartEpoch`] what it lacks.
+//!
 //! # Example
 //! ```
 //! use kv_core::local::LocalCluster;
