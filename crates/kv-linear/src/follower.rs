@@ -248,8 +248,7 @@ impl Follower {
     ) {
         let own = core.identity.map(|identity| identity.incarnation);
         // One of an earlier epoch says nothing of the copy that was sent in this one.
-        let current = epoch == self.heard || core.broken.is(Mutation::OldRefusalTaken);
-        if !current || own != Some(receiver) {
+        if epoch != self.heard || own != Some(receiver) {
             core.counters.stray_messages += 1;
             return;
         }

@@ -40,8 +40,6 @@ pub enum Mutation {
     StartAckedBeforeSwitch,
     /// A follower keeps what its log has beyond an epoch's starting log.
     StartWithoutTruncation,
-    /// A follower takes a refusal of an earlier epoch for the copy that it sent in this one.
-    OldRefusalTaken,
     /// A sequencer that restarts refuses requests that its starting log holds.
     PlacedForwardRefused,
     /// A write whose time is up is called not done, whatever became of it.
@@ -82,7 +80,7 @@ impl Broken {
 #[cfg(feature = "mutations")]
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 21] = [
         Self::AckBeforePersisted,
         Self::OwnDiskNotCounted,
         Self::CommitsWithOneFewer,
@@ -99,7 +97,6 @@ impl Mutation {
         Self::CommitBeforeStart,
         Self::StartAckedBeforeSwitch,
         Self::StartWithoutTruncation,
-        Self::OldRefusalTaken,
         Self::PlacedForwardRefused,
         Self::UnknownToldAsNotDone,
         Self::CheckpointWithoutDedup,

@@ -230,7 +230,7 @@ fn two_linearizable_servers() {
 #[test]
 fn the_sequencer_of_two_servers_restarts() {
     let write = Bounds { crashes: vec![1], ..bounds(2, 2, 2, &[(2, put("a"))]) };
-    check::<LinearEngine>(write, false);
+    check::<LinearEngine>(write, true);
     let calls = [(2, put("a")), (1, get())];
     let both = Bounds { crashes: vec![1, 2], timeouts: 1, ..bounds(2, 2, 2, &calls) };
     check::<LinearEngine>(both, false);

@@ -163,6 +163,7 @@ impl Scenario {
             (Self::Sequencer, 3 | 4) => cluster.hold_disk(nodes[1]),
             (Self::Sequencer, _) => cluster.heal(),
             (Self::Generations, 1 | 2) => cluster.restart(first, Restart::Intact)?,
+            (Self::Generations, 5) => cluster.hold_disk(first),
             (_, 0) => cluster.partition(&[victim]),
             (Self::Quorums, 1 | 2) => {
                 let ahead = Duration::from_millis(stream.below(3_000));
