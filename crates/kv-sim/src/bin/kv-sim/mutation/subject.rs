@@ -3,21 +3,35 @@
 use std::cell::Cell;
 use std::time::Duration;
 
+use super::table::{self, Row};
+use super::{Checker, holders};
 use kv_core::{
-    Checkpoint, ConsistencyEngine, Effects, EngineConfig, Input, NodeId, Now, PersistSeq,
-    RecoverError, Status,
+    Checkpoint, ConsistencyEngine, Effects, EngineConfig, Input, Now, PersistSeq, RecoverError,
+    Status,
 };
 use kv_eventual::EventualEngine;
-use kv_linear::{LinearEngine, LogIndex};
+use kv_linear::LinearEngine;
 use kv_sim::Cluster;
-use kv_sim::oracle::Promise;
 
 /// An engine that can be told, before a cluster is made, which rule to break.
-pub trait Subject: ConsistencyEngine {
-    type Mutation: Copy + std::fmt::Debug + PartialEq;
+pub(crate) trait Subject: ConsistencyEngine {
+    /// A rule that can be broken.
+    type Mutation: Copy + std::fmt::Debug + PartialEq + 'static;
 
-    /// What the engine promises in the scenario of faults.
-    const PROMISES: &'static [Promise];
+    /// All of them.
+    const MUTATIONS: &'static [Self::Mutation];
+
+    /// The checker that must notice.
+    fn checker(mutation: Self::Mutation) -> Checker;
+
+    /// Every broken rule with its checker.
+    fn rows() -> Vec<Row<Self::Mutation>> {
+        let row = |mutation: &Self::Mutation| Row {
+            mutation: *mutation,
+            checker: Self::checker(*mutation),
+        };
+        Self::MUTATIONS.iter().map(row).collect()
+    }
 
     /// Whether what its clients see must be linearizable.
     const LINEARIZABLE: bool;
@@ -33,9 +47,10 @@ pub trait Subject: ConsistencyEngine {
 }
 
 macro_rules! subject {
-    ($name:ident, $engine:ty, $mutation:ty, $cell:ident) => {
+    ($(#[$doc:meta])* $name:ident, $engine:ty, $mutation:ty, $cell:ident) => {
+        $(#[$doc])*
         #[derive(Clone, Debug)]
-        pub struct $name($engine);
+        pub(crate) struct $name($engine);
 
         thread_local! {
             static $cell: Cell<Option<$mutation>> = const { Cell::new(None) };
@@ -84,13 +99,23 @@ macro_rules! subject {
     };
 }
 
-subject!(Eventual, EventualEngine, kv_eventual::Mutation, EVENTUAL);
-subject!(Linear, LinearEngine, kv_linear::Mutation, LINEAR);
+subject!(
+    /// The eventual engine.
+    Eventual, EventualEngine, kv_eventual::Mutation, EVENTUAL
+);
+subject!(
+    /// The linearizable engine.
+    Linear, LinearEngine, kv_linear::Mutation, LINEAR
+);
 
 impl Subject for Eventual {
     type Mutation = kv_eventual::Mutation;
-    const PROMISES: &'static [Promise] = &Promise::EVENTUAL;
+    const MUTATIONS: &'static [Self::Mutation] = &kv_eventual::Mutation::ALL;
     const LINEARIZABLE: bool = false;
+
+    fn checker(mutation: Self::Mutation) -> Checker {
+        table::of_eventual(mutation)
+    }
 
     fn break_rule(mutation: Option<Self::Mutation>) {
         EVENTUAL.with(|cell| cell.set(mutation));
@@ -105,10 +130,20 @@ impl Subject for Eventual {
     }
 }
 
+impl Linear {
+    pub(super) const fn engine(&self) -> &LinearEngine {
+        &self.0
+    }
+}
+
 impl Subject for Linear {
     type Mutation = kv_linear::Mutation;
-    const PROMISES: &'static [Promise] = &Promise::LINEARIZABLE;
+    const MUTATIONS: &'static [Self::Mutation] = &kv_linear::Mutation::ALL;
     const LINEARIZABLE: bool = true;
+
+    fn checker(mutation: Self::Mutation) -> Checker {
+        table::of_linear(mutation)
+    }
 
     fn break_rule(mutation: Option<Self::Mutation>) {
         LINEAR.with(|cell| cell.set(mutation));
@@ -120,34 +155,6 @@ impl Subject for Linear {
     }
 
     fn thinly_held(cluster: &Cluster<Self>) -> Option<String> {
-        let engines = cluster.nodes().filter_map(|node| cluster.engine(node));
-        let (place, server) = engines
-            .map(|server| (counter(&server.0, "commit"), server))
-            .max_by_key(|(place, _)| *place)?;
-        let hash = server.0.log_hash(LogIndex(place));
-        let holds = |node: &NodeId| {
-            let disk = on_disk(cluster, *node);
-            // What is trimmed was committed, and logs are equal up to there.
-            counter(&disk, "applied") >= place || disk.log_hash(LogIndex(place)) == hash
-        };
-        let holders = cluster.nodes().filter(holds).count();
-        let needed = cluster.config().cluster.write_quorum();
-        (holders < usize::from(needed))
-            .then(|| format!("place {place} is committed, and {holders} disks hold it"))
+        holders::thinly_held(cluster)
     }
-}
-
-fn counter(engine: &LinearEngine, name: &str) -> u64 {
-    let counters = engine.status().counters;
-    counters.into_iter().find(|(named, _)| named == name).unwrap().1
-}
-
-/// The engine as a restart would find it.
-fn on_disk(cluster: &Cluster<Linear>, node: NodeId) -> LinearEngine {
-    let (checkpoint, journal) = cluster.disk(node);
-    let covers = checkpoint.covers();
-    let synced = covers.next()..=journal.durable();
-    let records = journal.records().map(Result::unwrap).filter(|(seq, _)| synced.contains(seq));
-    let config = EngineConfig::new(node, cluster.config().cluster.clone(), 1);
-    LinearEngine::recover(config, checkpoint.read(), records).unwrap()
 }
