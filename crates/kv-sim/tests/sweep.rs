@@ -110,6 +110,11 @@ fn seeds_that_once_failed_pass() {
     for seed in [353, 1721, 2773] {
         run::<EventualEngine>(seed, &engines::eventual());
     }
+    // A restarted sequencer refused what its starting log held; and two servers that first used
+    // their disks under another configuration founded a cluster of their own.
+    for seed in [25, 150, 168, 608] {
+        run::<LinearEngine>(seed, &engines::linearizable());
+    }
     // The wait before a follower's next checkpoint never shrank.
     let heal = run::<LinearEngine>(28, &engines::linearizable()).slowest_heal;
     assert!(heal < Duration::from_secs(20), "{heal:?}");
