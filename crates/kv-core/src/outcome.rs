@@ -287,10 +287,13 @@ pub enum Waiting {
         /// The sequencer's cluster.
         theirs: ClusterId,
     },
-    /// The sequencer restarted with its log. Going on in the same epoch could give one place in
-    /// the log to two operations, so it serves no more.
-    #[error("server {node} restarted and must not go on in its old epoch; restart all servers")]
-    SequencerRestarted {
+    /// The sequencer has restarted 65,535 times, and there is no further number for its epoch.
+    /// Going on in an old one could give one place in the log to two operations.
+    #[error(
+        "server {node} has used up its 65535 restarts; copy out what `dump` shows, then start all \
+         servers empty"
+    )]
+    RestartsUsedUp {
         /// The sequencer.
         node: NodeId,
     },
@@ -315,7 +318,7 @@ wire_enum!(Waiting, "waiting reason", {
     3 => LostMemory { node },
     4 => OtherCluster { node, ours, theirs },
     5 => Stopping,
-    6 => SequencerRestarted { node },
+    6 => RestartsUsedUp { node },
     7 => OtherConfiguration { node },
 });
 
@@ -400,7 +403,7 @@ mod tests {
                 ours: ClusterId(1),
                 theirs: ClusterId(2),
             }),
-            NotDone::Waiting(Waiting::SequencerRestarted { node: NodeId::FIRST }),
+            NotDone::Waiting(Waiting::RestartsUsedUp { node: NodeId::FIRST }),
             NotDone::Waiting(Waiting::OtherConfiguration { node: NodeId::FIRST }),
             NotDone::TimedOut { answered: 1, needed: 2 },
             NotDone::NotSupported(Feature::RequestQuorum),

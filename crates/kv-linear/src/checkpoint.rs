@@ -46,8 +46,11 @@ wire_struct!(Metadata {
 });
 
 /// Takes a view of what is on disk. `lives` are the peers' lives.
+///
+/// It may hold more than the records that it covers say; these change nothing when they are
+/// replayed on it.
 pub(crate) fn view(core: &Core, lives: Vec<(NodeId, Incarnation)>) -> Checkpoint {
-    let identity = core.identity.filter(|_| core.is_durable());
+    let identity = core.identity_on_disk;
     let replica = &core.replica;
     let forgets = core.broken.is(Mutation::CheckpointWithoutDedup);
     let dedup = if forgets { Vec::new() } else { replica.dedup().into() };
@@ -75,8 +78,9 @@ pub(crate) fn view(core: &Core, lives: Vec<(NodeId, Incarnation)>) -> Checkpoint
         items.clear();
     }
     let state = state.into_iter().map(|(key, held)| (state_key(&key), held.to_bytes()));
+    let persisted = core.journal.persisted();
     Checkpoint {
-        covers: core.journal.persisted(),
+        covers: core.staged_after.map_or(persisted, |staged| staged.min(persisted)),
         metadata: metadata.to_bytes(),
         items: Box::new(items.into_iter().chain(state)),
     }

@@ -27,7 +27,12 @@ pub(crate) struct Core {
     pub(crate) configuration_hash: u64,
     pub(crate) seed: SeedStream,
     pub(crate) identity: Option<Identity>,
+    /// The same as the disk has it.
+    pub(crate) identity_on_disk: Option<Identity>,
     pub(crate) journal: Journal,
+    /// The record before the first of those that stage what is not switched to yet. A checkpoint
+    /// of this server covers none of them: the switch needs them.
+    pub(crate) staged_after: Option<PersistSeq>,
     pub(crate) replica: Replica,
     pub(crate) forwarder: Forwarder,
     pub(crate) links: Links,
@@ -45,17 +50,10 @@ pub(crate) struct Core {
 pub(crate) struct Identity {
     pub(crate) cluster: ClusterId,
     pub(crate) incarnation: Incarnation,
+    /// The epoch whose whole starting log this server holds; the sequencer's own one.
     pub(crate) epoch: Epoch,
     /// The sequencer's life in which it founded the cluster or took this server in.
     pub(crate) sequencer: Incarnation,
-    /// How many records of this are on their way to the disk.
-    pub(crate) unwritten: u32,
-}
-
-impl Identity {
-    pub(crate) const fn is_durable(&self) -> bool {
-        self.unwritten == 0
-    }
 }
 
 /// Things that happened, counted since the start.
@@ -71,6 +69,8 @@ pub(crate) struct Counters {
     pub(crate) resends: u64,
     pub(crate) checkpoints_sent: u64,
     pub(crate) checkpoints_installed: u64,
+    pub(crate) starts_sent: u64,
+    pub(crate) epochs_started: u64,
 }
 
 impl Core {
@@ -84,7 +84,9 @@ impl Core {
             seed: SeedStream::new(config.seed),
             config,
             identity: None,
+            identity_on_disk: None,
             journal: Journal::following(recovered),
+            staged_after: None,
             replica: Replica::empty(),
             forwarder: Forwarder::new(),
             links: Links::default(),
@@ -133,6 +135,12 @@ impl Core {
 
     pub(crate) fn persist(&mut self, record: Record, durable: Durable, out: &mut Out) {
         self.journal.persist(record, durable, out);
+    }
+
+    /// Writes a part of something that takes effect only by a later record.
+    pub(crate) fn stage(&mut self, record: Record, out: &mut Out) {
+        self.staged_after.get_or_insert(self.journal.asked());
+        self.persist(record, Durable::Staged, out);
     }
 
     /// Writes entries that were appended to the log, in records of about the size of a message.
@@ -206,9 +214,17 @@ impl Core {
         out.halt(reason);
     }
 
-    /// Whether the record of who this server is has come to the disk.
+    /// Takes the switch to the starting log of an epoch, which is on disk.
+    pub(crate) fn enter(&mut self, epoch: Epoch) {
+        for identity in [&mut self.identity, &mut self.identity_on_disk].into_iter().flatten() {
+            identity.epoch = epoch;
+        }
+        self.staged_after = None;
+    }
+
+    /// Whether all that says who this server is has come to the disk.
     pub(crate) fn is_durable(&self) -> bool {
-        self.identity.as_ref().is_some_and(Identity::is_durable)
+        self.identity.is_some() && self.identity == self.identity_on_disk
     }
 
     /// Begins another life with the log that this server has.
@@ -219,8 +235,7 @@ impl Core {
         };
         let incarnation = Incarnation::following(highest.max(identity.incarnation), nonce);
         identity.incarnation = incarnation;
-        identity.unwritten += 1;
-        self.persist(Record::Renewed { incarnation }, Durable::Identity, out);
+        self.persist(Record::Renewed { incarnation }, Durable::Life { incarnation }, out);
     }
 }
 

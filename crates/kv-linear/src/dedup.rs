@@ -52,6 +52,12 @@ impl Dedup {
                 || incarnation == applied.incarnation && applied.numbers.contains(number)
         })
     }
+
+    /// The requests of a server's life that have been applied, or are settled in some other way.
+    pub(crate) fn numbers_of(&self, server: NodeId, incarnation: Incarnation) -> NumberSet {
+        let applied = self.servers.get(&server).filter(|of| of.incarnation == incarnation);
+        applied.map_or(NumberSet::new(), |applied| applied.numbers.clone())
+    }
 }
 
 /// One server's line in a checkpoint.

@@ -10,6 +10,7 @@ use crate::follower::Follower;
 use crate::founding::{Founding, first_incarnation};
 use crate::joining::Joining;
 use crate::message::{Body, Message};
+use crate::mutation::Mutation;
 use crate::sequencer::Sequencer;
 
 impl LinearEngine {
@@ -36,7 +37,8 @@ impl LinearEngine {
             Role::Founding(founding) => on_founding((founding, core), (from, &message), out),
             Role::Joining(joining) if from_sequencer => {
                 if on_joining((joining, core), now, message, out) {
-                    self.role = Role::Follower(Box::default());
+                    let follower = Follower::new(core.epoch());
+                    self.role = Role::Follower(Box::new(follower));
                 }
             }
             Role::Sequencer(sequencer) => {
@@ -140,7 +142,9 @@ fn on_sequencer(
     let life = (from, message.incarnation);
     match (message.cluster, message.body) {
         (None, Body::Join { nonce, .. }) => sequencer.on_join(core, from, nonce, out),
-        (Some(_), Body::Ack { epoch: of, durable }) if of == epoch => {
+        (Some(_), Body::Ack { epoch: of, durable })
+            if of == epoch || (of < epoch && core.broken.is(Mutation::OldEpochAcksCounted)) =>
+        {
             sequencer.on_ack(core, now, life, durable, out);
         }
         (Some(_), Body::Nack { epoch: of, last }) if of == epoch => {
@@ -148,6 +152,9 @@ fn on_sequencer(
         }
         (Some(_), Body::Forward(forward)) if forward.epoch == epoch => {
             sequencer.on_forward(core, now, life, forward, out);
+        }
+        (Some(_), Body::NeedStart(need)) if need.epoch == epoch => {
+            sequencer.on_need_start(core, now, life, need, out);
         }
         // An old Hello was answered, or a message of a former cluster was refused.
         (Some(_), Body::Holding | Body::Refused) => {}
@@ -172,11 +179,12 @@ fn on_follower(
         }
         (Some(_), Body::Prepare(prepare)) => follower.on_prepare(core, now, from, prepare, out),
         (Some(_), Body::Refuse { epoch, receiver, requests }) => {
-            Follower::on_refuse(core, (epoch, receiver), requests, out)
+            follower.on_refuse(core, (epoch, receiver), requests, out)
         }
+        (Some(_), Body::StartEpoch(part)) => follower.on_start_epoch(core, now, (from, part), out),
         (Some(_), Body::NotServing { waiting }) => follower.on_trouble(waiting),
         // The sequencer heard a former life of this server; it is shown the present one.
-        (Some(_), Body::Refused) => Follower::acknowledge(core, out),
+        (Some(_), Body::Refused) => follower.show(core, out),
         (None | Some(_), _) => core.counters.stray_messages += 1,
     }
 }

@@ -24,10 +24,9 @@ use crate::sequencer::Sequencer;
 /// One server of a linearizable cluster.
 ///
 /// The lowest of the voters is the sequencer. It founds the cluster when it starts empty and
-/// enough of its peers are empty too; the others join it. Epochs are fixed for now: while the
-/// sequencer is away, the cluster serves nothing, and a sequencer that lost its memory, or that
-/// restarted with its disk beside other servers, serves no more until all servers restart empty.
-/// A cluster of one server goes on with its disk in a new generation of its epoch.
+/// enough of its peers are empty too; the others join it. When it restarts with its disk, it goes
+/// on in a new generation of its epoch. No other server takes its place for now: while it is away,
+/// the cluster serves nothing, and if it lost its memory, nothing until all servers restart empty.
 #[derive(Clone, Debug)]
 pub struct LinearEngine {
     pub(crate) core: Core,
@@ -81,7 +80,7 @@ impl ConsistencyEngine for LinearEngine {
             // The log is trimmed by its size alone.
             Input::CheckpointWritten { .. } => {}
             Input::CheckpointInstalled { from, checkpoint } => {
-                self.on_checkpoint(from, checkpoint, out);
+                self.on_checkpoint(now.mono, from, checkpoint, out);
             }
             Input::Timeout => self.on_timeout(now, out),
         }
@@ -161,33 +160,29 @@ impl LinearEngine {
             Some(_) if is_sequencer => return self.restart_sequencer(now, out),
             Some(identity) => {
                 core.renew(identity.incarnation, out);
-                Role::Follower(Box::default())
+                Role::Follower(Box::new(Follower::new(identity.epoch)))
             }
         };
         self.try_to_found(now, out);
     }
 
     /// A sequencer restarts with its disk. It must not go on in its epoch, since its peers may
-    /// hold entries of it that never came to its disk; a new generation needs them to take part.
-    /// Without peers there is nobody who could.
+    /// hold entries of it that never came to its disk; a new generation, which starts with what
+    /// it has, lacks nothing that was committed.
     fn restart_sequencer(&mut self, now: Duration, out: &mut Out) {
         let core = &mut self.core;
-        let node = core.node();
-        let alone = core.config.cluster.nodes() == 1;
-        if core.broken.is(Mutation::EpochResumed) && !alone {
-            let sequencer = Sequencer::start(core, now, &self.lives, Vec::new());
-            self.role = Role::Sequencer(Box::new(sequencer));
-            return;
+        if !core.broken.is(Mutation::EpochResumed) {
+            let (Some(epoch), Some(identity)) =
+                (core.epoch().next_generation(), core.identity.as_mut())
+            else {
+                self.role = Role::Retired(Waiting::RestartsUsedUp { node: core.node() });
+                return;
+            };
+            identity.epoch = epoch;
+            core.persist(Record::Opened { epoch }, Durable::Opened { epoch }, out);
+            core.renew(Incarnation::UNKNOWN, out);
+            tracing::info!(%epoch, "opening an epoch");
         }
-        let epoch = core.epoch().next_generation().filter(|_| alone);
-        let (Some(epoch), Some(identity)) = (epoch, core.identity.as_mut()) else {
-            self.role = Role::Retired(Waiting::SequencerRestarted { node });
-            return;
-        };
-        identity.epoch = epoch;
-        identity.unwritten += 1;
-        core.persist(Record::Opened { epoch }, Durable::Identity, out);
-        core.renew(Incarnation::UNKNOWN, out);
         let sequencer = Sequencer::start(core, now, &self.lives, Vec::new());
         self.role = Role::Sequencer(Box::new(sequencer));
     }
@@ -223,8 +218,8 @@ impl LinearEngine {
             Role::Founding(founding) => founding.on_peer_up(core, peer, out),
             Role::Joining(joining) => joining.on_peer_up(core, peer, out),
             Role::Sequencer(sequencer) => sequencer.on_peer_up(core, now, peer),
-            Role::Follower(_) if peer == core.sequencer() => {
-                Follower::acknowledge(core, out);
+            Role::Follower(follower) if peer == core.sequencer() => {
+                follower.show(core, out);
                 core.forwarder.send_all_again(now);
                 core.flush_soon(now);
             }
@@ -254,29 +249,29 @@ impl LinearEngine {
     }
 
     fn on_persisted(&mut self, now: Duration, up_to: PersistSeq, out: &mut Out) {
-        let durable_before = self.core.replica.durable();
+        let before = (self.core.epoch(), self.core.replica.durable());
         while let Some(durable) = self.core.journal.pop_durable(up_to) {
             self.on_durable(now, durable, out);
         }
-        if self.core.replica.durable() > durable_before {
+        let core = &mut self.core;
+        if core.epoch() > before.0 || core.replica.durable() > before.1 {
             match &mut self.role {
-                Role::Sequencer(sequencer) => sequencer.advance_commit(&mut self.core, now, out),
-                Role::Follower(_) => Follower::acknowledge(&self.core, out),
+                Role::Sequencer(sequencer) => sequencer.advance_commit(core, now, out),
+                Role::Follower(follower) if core.epoch() > before.0 => follower.show(core, out),
+                Role::Follower(follower) => follower.acknowledge(core, out),
                 Role::Founding(_) | Role::Joining(_) | Role::Retired(_) | Role::Unstarted => {}
             }
         }
     }
 
     fn on_durable(&mut self, now: Duration, durable: Durable, out: &mut Out) {
+        self.note_durable(durable);
         let core = &mut self.core;
-        if let (Durable::Identity, Some(identity)) = (durable, core.identity.as_mut()) {
-            identity.unwritten = identity.unwritten.saturating_sub(1);
-        }
-        if let Durable::PeerLife { peer, incarnation } = durable {
-            self.lives.insert(peer, incarnation);
-        }
         match (&mut self.role, durable) {
-            (Role::Sequencer(sequencer), Durable::Identity) if core.is_durable() => {
+            (
+                Role::Sequencer(sequencer),
+                Durable::Identity(_) | Durable::Life { .. } | Durable::Opened { .. },
+            ) if core.is_durable() => {
                 sequencer.on_identity_durable(core, now, out);
                 sequencer.advance_commit(core, now, out);
             }
@@ -285,9 +280,16 @@ impl LinearEngine {
                 sequencer.advance_commit(core, now, out);
             }
             (Role::Sequencer(_), Durable::Log { last }) => core.replica.note_durable(last),
-            (Role::Follower(_), Durable::Identity) => Follower::acknowledge(core, out),
+            (Role::Follower(follower), Durable::Identity(_) | Durable::Life { .. }) => {
+                follower.show(core, out);
+            }
             (Role::Follower(_), Durable::Log { last }) => Follower::on_log_durable(core, last, out),
-            (Role::Follower(follower), Durable::Installed) => follower.on_installed(core, out),
+            (Role::Follower(follower), Durable::Installed { .. }) => {
+                follower.on_installed(core, out);
+            }
+            (Role::Follower(follower), Durable::Started { epoch }) => {
+                follower.on_started(core, epoch, out);
+            }
             (
                 Role::Unstarted
                 | Role::Founding(_)
@@ -295,19 +297,50 @@ impl LinearEngine {
                 | Role::Sequencer(_)
                 | Role::Follower(_)
                 | Role::Retired(_),
-                Durable::Identity
+                Durable::Identity(_)
+                | Durable::Life { .. }
+                | Durable::Opened { .. }
                 | Durable::PeerLife { .. }
                 | Durable::Log { .. }
                 | Durable::Staged
-                | Durable::Installed,
+                | Durable::Installed { .. }
+                | Durable::Started { .. },
             ) => {}
         }
     }
 
-    fn on_checkpoint(&mut self, from: NodeId, checkpoint: StagedCheckpoint, out: &mut Out) {
+    /// Takes over what the disk has of who this server and its peers are.
+    fn note_durable(&mut self, durable: Durable) {
+        let on_disk = &mut self.core.identity_on_disk;
+        match (durable, on_disk.as_mut()) {
+            (Durable::Identity(identity), _) => *on_disk = Some(identity),
+            (Durable::Life { incarnation }, Some(known)) => known.incarnation = incarnation,
+            (Durable::Opened { epoch }, Some(known)) => known.epoch = epoch,
+            (Durable::PeerLife { peer, incarnation }, _) => {
+                self.lives.insert(peer, incarnation);
+            }
+            (
+                Durable::Life { .. }
+                | Durable::Opened { .. }
+                | Durable::Log { .. }
+                | Durable::Staged
+                | Durable::Installed { .. }
+                | Durable::Started { .. },
+                _,
+            ) => {}
+        }
+    }
+
+    fn on_checkpoint(
+        &mut self,
+        now: Duration,
+        from: NodeId,
+        checkpoint: StagedCheckpoint,
+        out: &mut Out,
+    ) {
         match &mut self.role {
             Role::Follower(follower) => {
-                follower.on_checkpoint(&mut self.core, from, checkpoint, out);
+                follower.on_checkpoint(&mut self.core, now, (from, checkpoint), out);
             }
             Role::Unstarted
             | Role::Founding(_)

@@ -35,6 +35,13 @@ impl Epoch {
     }
 }
 
+/// The lowest of all epochs, which is before the first entry of every log.
+impl Default for Epoch {
+    fn default() -> Self {
+        Self::first(NodeId::FIRST)
+    }
+}
+
 /// `0.1.0`
 impl fmt::Display for Epoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

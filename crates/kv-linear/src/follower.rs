@@ -10,17 +10,23 @@ use crate::epoch::{Epoch, LogIndex};
 use crate::hold_back::HoldBack;
 use crate::message::{Body, Forward, Prepare};
 use crate::mutation::Mutation;
+use crate::starting::Starting;
 use crate::transfer::Transfer;
 
 /// A server that holds a copy of the sequencer's log.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Follower {
+    /// The latest epoch in which the sequencer was heard, or that of this server's log. What it
+    /// said in an earlier one does not count.
+    pub(crate) heard: Epoch,
     pub(crate) held: HoldBack,
-    nack_not_before: Duration,
+    pub(crate) report_not_before: Duration,
     /// Why the sequencer does not serve this server, as far as it has said.
     trouble: Option<Waiting>,
     /// A checkpoint on its way to the disk.
     pub(crate) transfer: Option<Transfer>,
+    /// The starting log of the epoch that was heard, on its way to the disk.
+    pub(crate) starting: Option<Starting>,
 }
 
 /// What became of an entry.
@@ -36,6 +42,18 @@ enum Taken {
 }
 
 impl Follower {
+    /// A follower whose log is of `epoch`.
+    pub(crate) fn new(epoch: Epoch) -> Self {
+        Self {
+            heard: epoch,
+            held: HoldBack::default(),
+            report_not_before: Duration::ZERO,
+            trouble: None,
+            transfer: None,
+            starting: None,
+        }
+    }
+
     /// Why this server cannot forward a request now, if it cannot.
     pub(crate) fn waiting(&self, core: &Core) -> Option<Waiting> {
         let node = core.sequencer();
@@ -52,9 +70,22 @@ impl Follower {
         self.trouble = Some(waiting);
     }
 
-    /// Tells the sequencer what this server's disk holds, and in which life.
-    pub(crate) fn acknowledge(core: &Core, out: &mut Out) {
-        if core.is_durable() {
+    pub(crate) const fn clear_trouble(&mut self) {
+        self.trouble = None;
+    }
+
+    /// Tells the sequencer what this server has.
+    pub(crate) fn show(&self, core: &Core, out: &mut Out) {
+        if self.heard > core.epoch() {
+            self.need_start(core, out);
+        } else {
+            self.acknowledge(core, out);
+        }
+    }
+
+    /// Tells the sequencer what this server's disk holds of its epoch, and in which life.
+    pub(crate) fn acknowledge(&self, core: &Core, out: &mut Out) {
+        if core.is_durable() && self.heard == core.epoch() {
             let replica = &core.replica;
             let early = core.broken.is(Mutation::AckBeforePersisted);
             let durable = if early { replica.log().last().index } else { replica.durable() };
@@ -71,12 +102,11 @@ impl Follower {
         prepare: Prepare,
         out: &mut Out,
     ) {
-        if prepare.epoch != core.epoch() {
-            core.counters.stray_messages += 1;
+        if !self.hear(core, now, prepare.epoch) {
             return;
         }
-        self.trouble = None;
-        if self.transfer.is_some() {
+        self.clear_trouble();
+        if self.is_switching() {
             core.counters.dropped += 1;
             return;
         }
@@ -84,6 +114,17 @@ impl Follower {
         if prepare.receiver > own {
             // The sequencer counts a life that is over or never was; only a later one can follow.
             core.renew(prepare.receiver, out);
+        }
+        if prepare.epoch > core.epoch() {
+            if core.broken.is(Mutation::CommitBeforeStart) {
+                let log_last = core.replica.log().last().index;
+                core.replica.note_commit(prepare.commit.min(log_last));
+                core.deliver(out);
+            }
+            if self.may_report(core, now) {
+                self.need_start(core, out);
+            }
+            return;
         }
         let known = core.replica.log().hash_at(prepare.previous);
         if known.is_some_and(|hash| hash != prepare.previous_hash) {
@@ -99,10 +140,10 @@ impl Follower {
         core.deliver(out);
         let early = core.broken.is(Mutation::AckBeforePersisted);
         if repeated || prepare.receiver < own || early {
-            Self::acknowledge(core, out);
+            self.acknowledge(core, out);
         }
-        if (last > log_last || self.held.len() > 0) && now >= self.nack_not_before {
-            self.nack(core, now, out);
+        if (last > log_last || self.held.len() > 0) && self.may_report(core, now) {
+            Self::nack(core, out);
         }
     }
 
@@ -180,9 +221,17 @@ impl Follower {
         Taken::Early
     }
 
-    fn nack(&mut self, core: &mut Core, now: Duration, out: &mut Out) {
+    /// Whether to tell the sequencer that something is missing: not at each of its messages.
+    fn may_report(&mut self, core: &Core, now: Duration) -> bool {
+        let may = now >= self.report_not_before && core.is_durable();
+        if may {
+            self.report_not_before = now.saturating_add(core.config.timing.resend_min / 2);
+        }
+        may
+    }
+
+    fn nack(core: &mut Core, out: &mut Out) {
         if core.is_durable() {
-            self.nack_not_before = now.saturating_add(core.config.timing.resend_min / 2);
             core.counters.nacks += 1;
             let body = Body::Nack { epoch: core.epoch(), last: core.replica.log().last().index };
             core.send(core.sequencer(), body, out);
@@ -191,13 +240,15 @@ impl Follower {
 
     /// Requests that the sequencer never gives a place.
     pub(crate) fn on_refuse(
+        &self,
         core: &mut Core,
         (epoch, receiver): (Epoch, Incarnation),
         requests: Vec<(u64, NotDone)>,
         out: &mut Out,
     ) {
         let own = core.identity.map(|identity| identity.incarnation);
-        if epoch != core.epoch() || own != Some(receiver) {
+        // One of an earlier epoch says nothing of the copy that was sent in this one.
+        if epoch != self.heard || own != Some(receiver) {
             core.counters.stray_messages += 1;
             return;
         }
@@ -228,7 +279,7 @@ impl Follower {
                 requests.push(next);
             }
             let forward = Forward {
-                epoch: core.epoch(),
+                epoch: self.heard,
                 settled_below: core.forwarder.settled_below(),
                 requests,
             };

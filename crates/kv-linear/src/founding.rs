@@ -136,20 +136,20 @@ impl Founding {
         let members: Vec<Member> = empty.collect();
         let cluster = ClusterId(core.seed.next_u64());
         let incarnation = first_incarnation(self.nonce);
-        core.identity = Some(Identity {
+        let identity = Identity {
             cluster,
             incarnation,
             epoch: Epoch::first(core.node()),
             sequencer: incarnation,
-            unwritten: 1,
-        });
+        };
+        core.identity = Some(identity);
         let record = Record::Founded {
             cluster,
             configuration: core.config.cluster.clone(),
             incarnation,
             members: members.iter().map(|member| (member.node, member.incarnation)).collect(),
         };
-        core.persist(record, Durable::Identity, out);
+        core.persist(record, Durable::Identity(identity), out);
         tracing::info!(cluster = %format_args!("{:016x}", cluster.0), "founding a cluster");
         Some(members)
     }

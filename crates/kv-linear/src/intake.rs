@@ -9,7 +9,9 @@ use crate::numbers::{NUMBERS_SPAN_MAX, NumberSet};
 /// The numbers that the sequencer has seen of one life of a server, so that a request sent twice
 /// gets one place in the log, and one that was refused gets none, ever.
 ///
-/// Volatile: a sequencer that restarts begins another epoch, and requests are addressed to one.
+/// Volatile: a sequencer that restarts begins another epoch, and requests are addressed to one. A
+/// request that has its place from an earlier epoch, and may be forwarded anew in this one, is in
+/// the starting log, which this begins with.
 #[derive(Clone, Debug)]
 pub(crate) struct Intake {
     seen: NumberSet,
@@ -33,6 +35,11 @@ pub(crate) enum Offer {
 impl Intake {
     pub(crate) const fn new() -> Self {
         Self { seen: NumberSet::new(), refused: BTreeMap::new(), settled_below: 1 }
+    }
+
+    /// One that begins with requests that have their places.
+    pub(crate) const fn holding(placed: NumberSet) -> Self {
+        Self { seen: placed, refused: BTreeMap::new(), settled_below: 1 }
     }
 
     /// Forgets what the server never sends again.
@@ -83,6 +90,14 @@ mod tests {
         intake.settle_below(3);
         assert_eq!(intake.offer(2), Offer::Seen);
         assert_eq!(intake.offer(3), Offer::New);
+    }
+
+    #[test]
+    fn what_has_its_place_from_an_earlier_epoch_is_not_new() {
+        let mut placed = NumberSet::new();
+        placed.insert(2);
+        let mut intake = Intake::holding(placed);
+        assert_eq!((intake.offer(1), intake.offer(2)), (Offer::New, Offer::Seen));
     }
 
     #[test]

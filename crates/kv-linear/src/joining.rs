@@ -96,20 +96,20 @@ impl Joining {
             return false;
         };
         let incarnation = incarnation_after(highest, nonce);
-        core.identity = Some(Identity {
+        let identity = Identity {
             cluster,
             incarnation,
             epoch: Epoch::first(core.sequencer()),
             sequencer: message.incarnation,
-            unwritten: 1,
-        });
+        };
+        core.identity = Some(identity);
         let record = Record::Joined {
             cluster,
             configuration: core.config.cluster.clone(),
             incarnation,
             sequencer: message.incarnation,
         };
-        core.persist(record, Durable::Identity, out);
+        core.persist(record, Durable::Identity(identity), out);
         tracing::info!(
             cluster = %format_args!("{:016x}", cluster.0),
             %incarnation,

@@ -4,23 +4,30 @@ use std::collections::VecDeque;
 
 use kv_core::{Effects, Incarnation, NodeId, PersistSeq};
 
-use crate::epoch::LogIndex;
+use crate::core::Identity;
+use crate::epoch::{Epoch, LogIndex};
 use crate::message::Message;
 use crate::record::Record;
 
 /// What becomes true when a record is on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Durable {
-    /// The server's cluster, life or epoch.
-    Identity,
+    /// The server is in a cluster.
+    Identity(Identity),
+    /// The server's life.
+    Life { incarnation: Incarnation },
+    /// The sequencer's epoch.
+    Opened { epoch: Epoch },
     /// A peer's life.
     PeerLife { peer: NodeId, incarnation: Incarnation },
     /// The log up to here.
     Log { last: LogIndex },
-    /// A part of a checkpoint.
+    /// A part of a checkpoint, or of an epoch's starting log.
     Staged,
-    /// A whole checkpoint.
-    Installed,
+    /// A whole checkpoint, with the epoch that it is of.
+    Installed { epoch: Epoch },
+    /// The whole starting log of an epoch.
+    Started { epoch: Epoch },
 }
 
 /// The records that were asked to be written and are not known to be on disk.
@@ -46,6 +53,11 @@ impl Journal {
         self.asked = self.asked.next();
         self.waiting.push_back(durable);
         out.persist(self.asked, record);
+    }
+
+    /// The last record that was asked for.
+    pub(crate) const fn asked(&self) -> PersistSeq {
+        self.asked
     }
 
     /// The last record known to be on disk.

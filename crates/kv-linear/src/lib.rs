@@ -13,6 +13,9 @@
 //! among them, hold it on disk; each server applies the committed entries in order, and answers
 //! its own clients as it comes to theirs. Reads are entries too.
 //!
+//! A sequencer that restarts with its disk opens a new generation of its [`Epoch`] and brings each
+//! follower into it: [`NeedStart`] says what the follower holds, [`StartEpoch`] what it lacks.
+//!
 //! # Example
 //! ```
 //! use kv_core::local::LocalCluster;
@@ -56,6 +59,7 @@ mod log;
 mod message;
 mod mutation;
 mod numbers;
+mod opening;
 mod page;
 mod progress;
 mod record;
@@ -65,14 +69,16 @@ mod replication;
 mod report;
 mod request;
 mod sequencer;
+mod starting;
 mod state_machine;
+mod suffix;
 mod support;
 mod transfer;
 
 pub use engine::LinearEngine;
 pub use entry::{Entry, EntryHeader, Origin};
 pub use epoch::{Epoch, LogIndex};
-pub use message::{Body, Forward, Message, Prepare};
+pub use message::{Body, Forward, Message, NeedStart, Prepare, StartEpoch};
 #[cfg(feature = "mutations")]
 pub use mutation::Mutation;
 pub use record::Record;

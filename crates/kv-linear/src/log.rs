@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use kv_core::wire_struct;
 
 use crate::entry::Entry;
-use crate::epoch::LogIndex;
+use crate::epoch::{Epoch, LogIndex};
 
 /// The part of the log that a server keeps: everything after `base`. It knows nothing of what the
 /// operations in it do.
@@ -21,10 +21,12 @@ pub(crate) struct Log {
 pub(crate) struct Position {
     pub(crate) index: LogIndex,
     pub(crate) hash: u64,
+    /// The epoch in which the entry was given this place.
+    pub(crate) epoch: Epoch,
     pub(crate) log_time_ms: u64,
 }
 
-wire_struct!(Position { index, hash, log_time_ms });
+wire_struct!(Position { index, hash, epoch, log_time_ms });
 
 impl Log {
     pub(crate) const fn starting_after(base: Position) -> Self {
@@ -65,16 +67,38 @@ impl Log {
 
     /// The hash of the log up to `index`; `None` beyond the last entry and before the base.
     pub(crate) fn hash_at(&self, index: LogIndex) -> Option<u64> {
+        self.position_at(index).map(|position| position.hash)
+    }
+
+    /// A place with all that identifies it; `None` where [`Log::hash_at`] is.
+    pub(crate) fn position_at(&self, index: LogIndex) -> Option<Position> {
         if index == self.base.index {
-            return Some(self.base.hash);
+            return Some(self.base);
         }
-        self.entry(index).map(Entry::hash)
+        self.entry(index).map(Position::of)
+    }
+
+    /// The last place that was given in `epoch` or before; `None` if that is before the base.
+    pub(crate) fn last_through(&self, epoch: Epoch) -> Option<LogIndex> {
+        if self.base.epoch > epoch {
+            return None;
+        }
+        let count = self.entries.partition_point(|entry| entry.header().epoch <= epoch);
+        let last = count.checked_sub(1).and_then(|place| self.entries.get(place));
+        Some(last.map_or(self.base.index, Entry::index))
     }
 
     /// The entries from `index` on, which must not be before the base.
     pub(crate) fn from(&self, index: LogIndex) -> impl Iterator<Item = &Entry> {
         let offset = self.offset(index).unwrap_or(self.entries.len());
         self.entries.range(offset.min(self.entries.len())..)
+    }
+
+    /// Drops the last entry.
+    pub(crate) fn drop_last(&mut self) -> Option<Entry> {
+        let entry = self.entries.pop_back()?;
+        self.size_bytes -= entry.size_bytes();
+        Some(entry)
     }
 
     /// Forgets the oldest entry and makes it the base.
@@ -93,7 +117,12 @@ impl Log {
 
 impl Position {
     pub(crate) const fn of(entry: &Entry) -> Self {
-        Self { index: entry.index(), hash: entry.hash(), log_time_ms: entry.header().log_time_ms }
+        Self {
+            index: entry.index(),
+            hash: entry.hash(),
+            epoch: entry.header().epoch,
+            log_time_ms: entry.header().log_time_ms,
+        }
     }
 }
 
@@ -104,13 +133,16 @@ mod tests {
 
     use super::*;
     use crate::entry::{EntryHeader, Origin};
-    use crate::epoch::Epoch;
 
     fn following(log: &Log) -> Entry {
+        following_in(log, Epoch::default())
+    }
+
+    fn following_in(log: &Log, epoch: Epoch) -> Entry {
         let last = log.last();
         let header = EntryHeader {
             index: last.index.next(),
-            epoch: Epoch::first(NodeId::FIRST),
+            epoch,
             log_time_ms: last.log_time_ms,
             origin: Origin {
                 server: NodeId::FIRST,
@@ -146,6 +178,31 @@ mod tests {
         assert_eq!(rest, [4, 5]);
         assert_eq!(log.from(LogIndex(6)).count(), 0);
         assert_eq!(log.size_bytes(), whole.size_bytes() / 5 * 3);
+    }
+
+    #[test]
+    fn the_last_place_of_an_epoch_is_known_as_far_as_the_log_is_kept() {
+        let generation = |generation| Epoch { generation, ..Epoch::default() };
+        let mut log = Log::starting_after(Position::default());
+        for of in [0, 0, 2, 2, 5] {
+            log.append(following_in(&log, generation(of)));
+        }
+        let last = |log: &Log, of| log.last_through(generation(of)).map(|index| index.0);
+        let places = [0, 1, 2, 3, 5, 6].map(|of| last(&log, of));
+        assert_eq!(places, [Some(2), Some(2), Some(4), Some(4), Some(5), Some(5)]);
+        (0..3).for_each(|_| drop(log.trim_first()));
+        let places = [0, 1, 2, 4, 5].map(|of| last(&log, of));
+        assert_eq!(places, [None, None, Some(4), Some(4), Some(5)]);
+    }
+
+    #[test]
+    fn what_is_dropped_from_the_end_can_be_given_anew() {
+        let mut log = log_of(3);
+        let whole = log.clone();
+        assert_eq!(log.drop_last().map(|entry| entry.index()), Some(LogIndex(3)));
+        assert_eq!(log.last().index, LogIndex(2));
+        log.append(following(&log));
+        assert_eq!((log.last(), log.size_bytes()), (whole.last(), whole.size_bytes()));
     }
 
     #[test]

@@ -77,6 +77,10 @@ pub enum Body {
         /// Why.
         waiting: Waiting,
     },
+    /// A follower lacks an epoch's starting log.
+    NeedStart(NeedStart),
+    /// An epoch's starting log, or a part of it.
+    StartEpoch(StartEpoch),
     /// A message was refused: the servers are of different clusters or configurations, as the
     /// head shows.
     Refused,
@@ -94,6 +98,8 @@ wire_enum!(Body, "message of the linearizable engine", {
     8 => Refuse { epoch, receiver, requests },
     9 => NotServing { waiting },
     10 => Refused,
+    11 => NeedStart(need),
+    12 => StartEpoch(part),
 });
 
 /// Entries from the sequencer, in order; none in a heartbeat.
@@ -117,6 +123,45 @@ pub struct Prepare {
 }
 
 wire_struct!(Prepare { epoch, receiver, previous, previous_hash, entries, commit, last });
+
+/// What a follower holds that does not hold the whole starting log of its sequencer's epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NeedStart {
+    /// The epoch that is to be started.
+    pub epoch: Epoch,
+    /// The latest epoch whose whole starting log the follower's disk holds.
+    pub log_epoch: Epoch,
+    /// The last place of its log, on disk or on its way there.
+    pub last: LogIndex,
+    /// How far it has the new starting log without a gap, beside its own log; zero if it has no
+    /// part of it.
+    pub staged: LogIndex,
+}
+
+wire_struct!(NeedStart { epoch, log_epoch, last, staged });
+
+/// A part of an epoch's starting log: all that its sequencer's disk held when it opened it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StartEpoch {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The life of the receiver that asked for it.
+    pub receiver: Incarnation,
+    /// Up to here the receiver's log is the epoch's starting log; the rest of it is replaced.
+    pub base: LogIndex,
+    /// The hash of the log up to there.
+    pub base_hash: u64,
+    /// The place before the first entry.
+    pub previous: LogIndex,
+    /// The entries, in order; none if the starting log ends with the base.
+    pub entries: Vec<Entry>,
+    /// The last place of the starting log.
+    pub start: LogIndex,
+    /// Entries up to here are committed.
+    pub commit: LogIndex,
+}
+
+wire_struct!(StartEpoch { epoch, receiver, base, base_hash, previous, entries, start, commit });
 
 /// Requests of one server's clients.
 #[derive(Clone, Debug, PartialEq, Eq)]

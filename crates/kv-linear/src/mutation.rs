@@ -30,6 +30,18 @@ pub enum Mutation {
     FoundsBesideHolders,
     /// A sequencer that restarts goes on in its epoch.
     EpochResumed,
+    /// The sequencer counts acknowledgements of earlier epochs.
+    OldEpochAcksCounted,
+    /// The sequencer counts what a follower holds of an earlier epoch.
+    CommitAcrossEpochs,
+    /// A follower takes the sequencer's commit for its log of an earlier epoch.
+    CommitBeforeStart,
+    /// A follower acknowledges an epoch's starting log before the switch to it is on disk.
+    StartAckedBeforeSwitch,
+    /// A follower keeps what its log has beyond an epoch's starting log.
+    StartWithoutTruncation,
+    /// A sequencer that restarts refuses requests that its starting log holds.
+    PlacedForwardRefused,
     /// A write whose time is up is called not done, whatever became of it.
     UnknownToldAsNotDone,
     /// A checkpoint leaves out which requests have been applied.
@@ -68,7 +80,7 @@ impl Broken {
 #[cfg(feature = "mutations")]
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 21] = [
         Self::AckBeforePersisted,
         Self::OwnDiskNotCounted,
         Self::CommitsWithOneFewer,
@@ -80,6 +92,12 @@ impl Mutation {
         Self::FormerLifeCounted,
         Self::FoundsBesideHolders,
         Self::EpochResumed,
+        Self::OldEpochAcksCounted,
+        Self::CommitAcrossEpochs,
+        Self::CommitBeforeStart,
+        Self::StartAckedBeforeSwitch,
+        Self::StartWithoutTruncation,
+        Self::PlacedForwardRefused,
         Self::UnknownToldAsNotDone,
         Self::CheckpointWithoutDedup,
         Self::ReadsLocally,

@@ -3,11 +3,16 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use kv_core::{Incarnation, Timing};
+use kv_core::{Incarnation, NodeId, Timing};
 
 use crate::backoff::Backoff;
+use crate::core::{Core, Out};
 use crate::epoch::LogIndex;
 use crate::intake::Intake;
+use crate::journal::Durable;
+use crate::message::NeedStart;
+use crate::opening::Start;
+use crate::record::Record;
 
 /// The sequencer's account of one follower.
 #[derive(Clone, Debug)]
@@ -15,10 +20,12 @@ pub(crate) struct Progress {
     /// The follower's life as this server's disk has it; acknowledgements of older ones do not
     /// count.
     pub(crate) incarnation: Incarnation,
-    /// A newer life on its way to the disk, with what it acknowledged.
-    pub(crate) noting: Option<(Incarnation, LogIndex)>,
-    /// What the present life has acknowledged; `None` until it has said anything.
+    /// A newer life on its way to the disk, with what it says that it has.
+    pub(crate) noting: Option<(Incarnation, Claim)>,
+    /// What the present life has acknowledged in this epoch; `None` until it is in it.
     pub(crate) acked: Option<LogIndex>,
+    /// What brings the present life into this epoch, once it has said what it needs.
+    pub(crate) start: Option<Start>,
     /// The next entry to send.
     pub(crate) next: LogIndex,
     /// The messages on their way: the last entry of each, and its bytes.
@@ -40,12 +47,22 @@ pub(crate) struct Progress {
     pub(crate) intake: Intake,
 }
 
+/// What a follower says that it has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Claim {
+    /// The log of this epoch up to here, on disk.
+    Holds(LogIndex),
+    /// The log of an earlier epoch.
+    Needs(NeedStart),
+}
+
 impl Progress {
     pub(crate) const fn new(timing: &Timing, incarnation: Incarnation) -> Self {
         Self {
             incarnation,
             noting: None,
             acked: None,
+            start: None,
             next: LogIndex(1),
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
@@ -65,23 +82,49 @@ impl Progress {
         self.acked.unwrap_or(LogIndex::ZERO)
     }
 
+    /// The last place that the present life is known to have, in its log or staged for it.
+    fn known(&self) -> LogIndex {
+        self.start.as_ref().map_or_else(|| self.acked(), |start| start.staged)
+    }
+
     /// The follower's life if it has been heard; it shows itself until it is.
     pub(crate) const fn counted_life(&self) -> Incarnation {
-        match self.acked {
-            Some(_) => self.incarnation,
-            None => Incarnation::UNKNOWN,
+        match (self.acked, &self.start) {
+            (None, None) => Incarnation::UNKNOWN,
+            (Some(_), _) | (None, Some(_)) => self.incarnation,
         }
     }
 
-    /// Goes over to another life of the follower, whose disk holds the log up to `durable`.
-    pub(crate) fn begin_life(&mut self, incarnation: Incarnation, durable: LogIndex) {
+    /// Has a newer life of the follower written down; nothing that it says counts before.
+    pub(crate) fn note_life(
+        &mut self,
+        core: &mut Core,
+        peer: NodeId,
+        (incarnation, claim): (Incarnation, Claim),
+        out: &mut Out,
+    ) {
+        match &mut self.noting {
+            Some((noting, known)) if *noting == incarnation => *known = known.updated(claim),
+            Some((noting, _)) if *noting > incarnation => core.counters.stray_messages += 1,
+            Some(_) | None => {
+                self.noting = Some((incarnation, claim));
+                let record = Record::PeerLife { peer, incarnation };
+                core.persist(record, Durable::PeerLife { peer, incarnation }, out);
+            }
+        }
+    }
+
+    /// Goes over to another life of the follower, whose disk holds the log up to `acked`, or no
+    /// log of this epoch.
+    pub(crate) fn begin_life(&mut self, incarnation: Incarnation, acked: Option<LogIndex>) {
         assert!(incarnation > self.incarnation);
         self.incarnation = incarnation;
         self.noting = None;
-        self.acked = Some(durable);
+        self.acked = acked;
+        self.start = None;
         self.intake = Intake::new();
         self.checkpoint_not_before = Duration::ZERO;
-        self.rewind(durable);
+        self.rewind(self.acked());
     }
 
     /// Takes an acknowledgement of the present life; true if it is the first or brings progress.
@@ -96,7 +139,21 @@ impl Progress {
             return false;
         }
         self.acked = Some(durable);
-        if first || self.next <= durable {
+        self.start = None;
+        if first {
+            self.rewind(durable);
+        }
+        self.note_arrived(timing, now, durable);
+        // What it lacks from here on is another matter than what the last checkpoints were for.
+        self.checkpoint_backoff = checkpoint_backoff(timing);
+        let soon = now.saturating_add(self.checkpoint_backoff.wait);
+        self.checkpoint_not_before = self.checkpoint_not_before.min(soon);
+        true
+    }
+
+    /// Everything up to `durable` has come.
+    pub(crate) fn note_arrived(&mut self, timing: &Timing, now: Duration, durable: LogIndex) {
+        if self.next <= durable {
             self.rewind(durable);
         }
         while self.in_flight.front().is_some_and(|(last, _)| *last <= durable) {
@@ -106,13 +163,8 @@ impl Progress {
         }
         self.stale_bytes = 0;
         self.backoff.wait = timing.resend_min;
-        // What it lacks from here on is another matter than what the last checkpoints were for.
-        self.checkpoint_backoff = checkpoint_backoff(timing);
-        let soon = now.saturating_add(self.checkpoint_backoff.wait);
-        self.checkpoint_not_before = self.checkpoint_not_before.min(soon);
         let waits = !self.in_flight.is_empty();
         self.waits_since = waits.then_some(now);
-        true
     }
 
     /// Sends next what follows `have`.
@@ -122,6 +174,22 @@ impl Progress {
         self.in_flight_bytes = 0;
         self.stale_bytes = 0;
         self.waits_since = None;
+        if let Some(start) = &mut self.start {
+            start.is_sent = false;
+        }
+    }
+
+    /// Notes a part of the starting log up to `last`; the last one if `whole`.
+    pub(crate) fn note_start_sent(
+        &mut self,
+        now: Duration,
+        (last, bytes): (LogIndex, usize),
+        whole: bool,
+    ) {
+        self.note_sent(now, last, bytes);
+        if let Some(start) = &mut self.start {
+            start.is_sent = whole;
+        }
     }
 
     /// Notes a message with entries up to `last`.
@@ -143,7 +211,7 @@ impl Progress {
         if due {
             self.backoff.double();
             let stale_bytes = self.stale_bytes.saturating_add(self.in_flight_bytes);
-            self.rewind(self.acked());
+            self.rewind(self.known());
             self.stale_bytes = stale_bytes;
         }
         due
@@ -151,7 +219,7 @@ impl Progress {
 
     /// The follower cannot be reached: nothing is on its way, and there is nothing to wait for.
     pub(crate) fn pause(&mut self) {
-        self.rewind(self.acked());
+        self.rewind(self.known());
     }
 
     /// The follower can be reached again.
@@ -159,13 +227,24 @@ impl Progress {
         self.backoff.wait = timing.resend_min;
         self.commit_sent = LogIndex::ZERO;
         self.sent_at = None;
-        self.rewind(self.acked());
+        self.rewind(self.known());
     }
 
     /// When to go back unless there is progress; later, the more is on its way.
     pub(crate) fn resend_at(&self) -> Option<Duration> {
         let bytes = self.in_flight_bytes.saturating_add(self.stale_bytes);
         self.waits_since.map(|since| since.saturating_add(self.backoff.wait_for(bytes)))
+    }
+}
+
+impl Claim {
+    /// With what the same life said next; messages overtake each other.
+    fn updated(self, next: Self) -> Self {
+        match (self, next) {
+            (Self::Holds(known), Self::Holds(next)) => Self::Holds(known.max(next)),
+            (Self::Holds(known), Self::Needs(_)) => Self::Holds(known),
+            (Self::Needs(_), next) => next,
+        }
     }
 }
 
@@ -254,7 +333,7 @@ mod tests {
         let mut progress = progress();
         progress.note_sent(MS, LogIndex(9), 9);
         progress.acknowledge(&timing(), MS, LogIndex(9));
-        progress.begin_life(Incarnation(2), LogIndex(0));
+        progress.begin_life(Incarnation(2), Some(LogIndex(0)));
         assert_eq!((progress.acked(), progress.next), (LogIndex(0), LogIndex(1)));
     }
 }

@@ -69,6 +69,26 @@ pub enum Record {
         /// The checkpoint's metadata.
         metadata: Bytes,
     },
+    /// A part of what an epoch's starting log has beyond this server's log; nothing is changed by
+    /// it alone.
+    StagedLog {
+        /// The part's place, from 0; the first part drops what was staged before.
+        part: u32,
+        /// Entries, in order.
+        entries: Vec<Entry>,
+    },
+    /// The switch to an epoch's starting log: this server's log up to `base`, then what was
+    /// staged.
+    Started {
+        /// Which epoch.
+        epoch: Epoch,
+        /// The last place that stays.
+        base: LogIndex,
+        /// The hash of the log up to there.
+        base_hash: u64,
+        /// How many parts were staged.
+        parts: u32,
+    },
 }
 
 wire_enum!(Record, "record of the linearizable engine", {
@@ -80,4 +100,6 @@ wire_enum!(Record, "record of the linearizable engine", {
     5 => Entries { commit, entries },
     6 => Staged { part, items },
     7 => Installed { parts, metadata },
+    8 => StagedLog { part, entries },
+    9 => Started { epoch, base, base_hash, parts },
 });

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use kv_core::{
     Checkpoint, CheckpointItem, ClusterConfig, Effects, EngineConfig, Incarnation, NodeId,
     Operation, PersistSeq, RecoverError, Wire,
@@ -15,6 +16,7 @@ use crate::journal::Journal;
 use crate::mutation::Broken;
 use crate::record::Record;
 use crate::replica::Replica;
+use crate::suffix::Suffix;
 
 /// The state as far as the records have been replayed.
 #[derive(Debug)]
@@ -22,6 +24,7 @@ pub(crate) struct Recovery {
     core: Core,
     lives: BTreeMap<NodeId, Incarnation>,
     staged: Vec<Vec<CheckpointItem>>,
+    staged_log: Vec<Vec<Entry>>,
     last: PersistSeq,
 }
 
@@ -38,6 +41,7 @@ impl Recovery {
             core: Core::new(config, PersistSeq(0), broken),
             lives: BTreeMap::new(),
             staged: Vec::new(),
+            staged_log: Vec::new(),
             last: PersistSeq(0),
         };
         if let Some(checkpoint) = checkpoint {
@@ -49,6 +53,7 @@ impl Recovery {
     /// The state, and the lives of the peers that the sequencer knew.
     pub(crate) fn finish(mut self) -> (Core, BTreeMap<NodeId, Incarnation>) {
         self.core.journal = Journal::following(self.last);
+        self.core.identity_on_disk = self.core.identity;
         (self.core, self.lives)
     }
 
@@ -84,24 +89,16 @@ impl Recovery {
                 self.append(entries, commit).ok_or(wrong)?;
             }
             Record::Staged { part, items } => {
-                let part = usize::try_from(part).map_err(|_| wrong)?;
-                if part > self.staged.len() {
-                    return Err(wrong);
-                }
-                self.staged.truncate(part);
-                self.staged.push(items);
+                stage(&mut self.staged, part, items).ok_or(wrong)?;
             }
             Record::Installed { parts, metadata } => {
-                let parts = usize::try_from(parts).map_err(|_| wrong)?;
-                let mut staged = std::mem::take(&mut self.staged);
-                if staged.len() < parts {
-                    return Err(wrong);
-                }
-                staged.truncate(parts);
-                let metadata = checkpoint::metadata(&metadata).map_err(|_| wrong)?;
-                let items = staged.into_iter().flatten();
-                let replica = checkpoint::replica(metadata.ok_or(wrong)?, items);
-                self.switch_to(replica.map_err(|_| wrong)?);
+                self.install(parts, &metadata).ok_or(wrong)?;
+            }
+            Record::StagedLog { part, entries } => {
+                stage(&mut self.staged_log, part, entries).ok_or(wrong)?;
+            }
+            Record::Started { epoch, base, base_hash, parts } => {
+                self.begin_epoch(epoch, (base, base_hash), parts).ok_or(wrong)?;
             }
         }
         Ok(())
@@ -123,6 +120,32 @@ impl Recovery {
         Ok(())
     }
 
+    fn install(&mut self, parts: u32, metadata: &Bytes) -> Option<()> {
+        let items = take_staged(&mut self.staged, parts)?;
+        let metadata = checkpoint::metadata(metadata).ok()??;
+        self.core.identity.as_mut()?.epoch = metadata.epoch;
+        self.switch_to(checkpoint::replica(metadata, items).ok()?);
+        Some(())
+    }
+
+    fn begin_epoch(
+        &mut self,
+        epoch: Epoch,
+        (base, base_hash): (LogIndex, u64),
+        parts: u32,
+    ) -> Option<()> {
+        let staged = take_staged(&mut self.staged_log, parts)?;
+        let replica = &mut self.core.replica;
+        let known = replica.log().position_at(base).filter(|known| known.hash == base_hash);
+        let mut suffix = Suffix::after(known.filter(|_| base >= replica.commit())?);
+        for entry in staged {
+            suffix.append(entry, epoch)?;
+        }
+        replica.replace_after(base, suffix.into_entries());
+        self.core.identity.as_mut()?.epoch = epoch;
+        Some(())
+    }
+
     fn check_configuration(&self, configuration: &ClusterConfig) -> Result<(), RecoverError> {
         if configuration.hash() == self.core.configuration_hash {
             Ok(())
@@ -138,8 +161,7 @@ impl Recovery {
         sequencer: Incarnation,
         epoch: Epoch,
     ) {
-        self.core.identity =
-            Some(Identity { cluster, incarnation, epoch, sequencer, unwritten: 0 });
+        self.core.identity = Some(Identity { cluster, incarnation, epoch, sequencer });
     }
 
     fn switch_to(&mut self, mut replica: Replica) {
@@ -173,4 +195,20 @@ impl Recovery {
         self.core.deliver(&mut Effects::new());
         Some(())
     }
+}
+
+/// Keeps a part; the first one drops what was staged before.
+fn stage<T>(staged: &mut Vec<Vec<T>>, part: u32, items: Vec<T>) -> Option<()> {
+    let part = usize::try_from(part).ok().filter(|part| *part <= staged.len())?;
+    staged.truncate(part);
+    staged.push(items);
+    Some(())
+}
+
+fn take_staged<T>(
+    staged: &mut Vec<Vec<T>>,
+    parts: u32,
+) -> Option<impl Iterator<Item = T> + use<T>> {
+    let parts = usize::try_from(parts).ok().filter(|parts| *parts <= staged.len())?;
+    Some(std::mem::take(staged).into_iter().take(parts).flatten())
 }

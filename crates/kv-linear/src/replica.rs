@@ -9,6 +9,7 @@ use crate::entry::{Entry, Origin};
 use crate::epoch::LogIndex;
 use crate::log::{Log, Position};
 use crate::mutation::{Broken, Mutation};
+use crate::numbers::NumberSet;
 use crate::page::PageBounds;
 use crate::state_machine::StateMachine;
 
@@ -98,6 +99,18 @@ impl Replica {
         self.undelivered_bytes
     }
 
+    /// The requests of a server's life that have a place in the log, applied or not.
+    pub(crate) fn placed(&self, server: NodeId, incarnation: Incarnation) -> NumberSet {
+        let mut placed = self.dedup.numbers_of(server, incarnation);
+        for entry in self.log.from(self.applied.index.next()) {
+            let origin = entry.header().origin;
+            if (origin.server, origin.incarnation) == (server, incarnation) {
+                placed.insert(origin.number);
+            }
+        }
+        placed
+    }
+
     /// Appends the entry that follows the last one; `operation` is what it holds.
     pub(crate) fn append(&mut self, entry: Entry, operation: Operation) {
         self.undelivered_bytes += entry.size_bytes();
@@ -177,6 +190,23 @@ impl Replica {
             }
             (_, _) => turn,
         }
+    }
+
+    /// Replaces what comes after `base` by other entries, which are on disk.
+    ///
+    /// What is committed stays.
+    pub(crate) fn replace_after(&mut self, base: LogIndex, entries: Vec<(Entry, Operation)>) {
+        assert!(base >= self.commit);
+        assert!(base <= self.log.last().index);
+        while self.log.last().index > base {
+            let dropped = self.log.drop_last().map_or(0, |entry| entry.size_bytes());
+            self.undelivered_bytes -= dropped;
+            self.undelivered.pop_back();
+        }
+        for (entry, operation) in entries {
+            self.append(entry, operation);
+        }
+        self.durable = self.log.last().index;
     }
 
     /// Forgets applied entries beyond `bytes_max` bytes, the oldest first.
@@ -269,6 +299,36 @@ mod tests {
         assert!(matches!(delivered[0].outcome, Some(Outcome::Done(_))));
         assert_eq!(delivered[1].outcome, None);
         assert_eq!(replica.duplicates(), 1);
+    }
+
+    #[test]
+    fn what_is_not_committed_can_be_replaced() {
+        let mut replica = Replica::empty();
+        for number in 1..=4 {
+            append(&mut replica, number, &put());
+        }
+        replica.note_durable(LogIndex(4));
+        replica.note_commit(LogIndex(2));
+        deliver(&mut replica);
+        let mut other = replica.clone();
+        other.replace_after(LogIndex(2), Vec::new());
+        append(&mut other, 9, &put());
+        let entry = other.log().entry(LogIndex(3)).cloned().unwrap();
+        replica.replace_after(LogIndex(2), vec![(entry.clone(), put())]);
+        assert_eq!((replica.log().last().hash, replica.durable()), (entry.hash(), LogIndex(3)));
+        assert_eq!(replica.undelivered_bytes(), entry.size_bytes());
+        replica.check_invariants();
+        replica.note_commit(LogIndex(3));
+        assert_eq!(deliver(&mut replica).first().map(|given| given.origin.number), Some(9));
+    }
+
+    #[test]
+    #[should_panic(expected = "base >= self.commit")]
+    fn what_is_committed_is_not_replaced() {
+        let mut replica = Replica::empty();
+        append(&mut replica, 1, &put());
+        replica.note_commit(LogIndex(1));
+        replica.replace_after(LogIndex(0), Vec::new());
     }
 
     #[test]

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use kv_core::NodeId;
+use kv_core::{Incarnation, NodeId};
 
 use crate::core::{Core, Out};
 use crate::epoch::LogIndex;
 use crate::message::{Body, Prepare};
+use crate::opening::send_start;
 use crate::progress::Progress;
 use crate::sequencer::Sequencer;
 
@@ -19,10 +20,13 @@ impl Sequencer {
         }
         for (&peer, progress) in &mut self.peers {
             let open = core.links.is_connected(peer) && !core.links.is_mismatched(peer);
-            if open && progress.acked.is_some() {
+            if open && progress.start.is_some() {
+                send_start(core, now, (peer, progress), self.start, out);
+            } else if open && progress.acked.is_some() {
                 send_entries(core, now, (peer, progress), out);
                 if progress.commit_sent < core.replica.commit() {
-                    send_heartbeat(core, now, (peer, progress), out);
+                    let receiver = progress.counted_life();
+                    send_heartbeat(core, now, (peer, progress), receiver, out);
                 }
             }
         }
@@ -43,7 +47,8 @@ impl Sequencer {
         for (&peer, progress) in &mut self.peers {
             let quiet = progress.sent_at.is_none_or(|at| at.saturating_add(heartbeat) <= now);
             if core.is_durable() && core.links.is_connected(peer) && quiet {
-                send_heartbeat(core, now, (peer, progress), out);
+                let receiver = progress.counted_life();
+                send_heartbeat(core, now, (peer, progress), receiver, out);
             }
         }
     }
@@ -81,17 +86,25 @@ fn send_entries(
         }
         let sent = entries.last().map_or(last, |entry| entry.index());
         progress.note_sent(now, sent, size_bytes);
-        let prepare = Prepare { entries, ..heartbeat(core, progress, (previous, previous_hash)) };
+        let shown = heartbeat(core, progress, (previous, previous_hash));
+        let prepare = Prepare { entries, ..shown };
         send(core, now, (peer, progress), prepare, out);
     }
 }
 
-fn send_heartbeat(core: &Core, now: Duration, to: (NodeId, &mut Progress), out: &mut Out) {
+/// Shows a follower that this server lives, and that `receiver` is the life of it that counts.
+pub(crate) fn send_heartbeat(
+    core: &Core,
+    now: Duration,
+    to: (NodeId, &mut Progress),
+    receiver: Incarnation,
+    out: &mut Out,
+) {
     let log = core.replica.log();
     let sent = to.1.next.previous();
     let position =
         log.hash_at(sent).map_or((log.last().index, log.last().hash), |hash| (sent, hash));
-    let prepare = heartbeat(core, to.1, position);
+    let prepare = Prepare { receiver, ..heartbeat(core, to.1, position) };
     send(core, now, to, prepare, out);
 }
 
@@ -121,7 +134,7 @@ fn send(
 
 /// What the follower needs is not in the log any more. A checkpoint is large, so another one is
 /// sent only after a wait that grows.
-fn send_checkpoint(
+pub(crate) fn send_checkpoint(
     core: &mut Core,
     now: Duration,
     (peer, progress): (NodeId, &mut Progress),
@@ -137,4 +150,4 @@ fn send_checkpoint(
 }
 
 /// How many full messages may be on their way to a follower.
-const MESSAGES_IN_FLIGHT_MAX: usize = 8;
+pub(crate) const MESSAGES_IN_FLIGHT_MAX: usize = 8;

@@ -34,6 +34,12 @@ impl LinearEngine {
         self.core.replica.log().hash_at(index)
     }
 
+    /// The epoch in which a place was given; `None` where [`LinearEngine::log_hash`] is.
+    #[must_use]
+    pub fn log_epoch(&self, index: LogIndex) -> Option<Epoch> {
+        self.core.replica.log().position_at(index).map(|position| position.epoch)
+    }
+
     /// A hash of the log, and with it of all that it will bring about.
     ///
     /// How much of it is committed and applied stays out: a server learns that anew after a
@@ -107,6 +113,8 @@ impl LinearEngine {
             ("refused_requests", core.counters.refused_requests),
             ("checkpoints_sent", core.counters.checkpoints_sent),
             ("checkpoints_installed", core.counters.checkpoints_installed),
+            ("starts_sent", core.counters.starts_sent),
+            ("epochs_started", core.counters.epochs_started),
         ];
         named.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
@@ -120,7 +128,9 @@ impl LinearEngine {
                 assert!(core.replica.commit() <= core.replica.durable());
                 assert_eq!(core.epoch().owner, core.node());
                 let last = core.replica.log().last().index;
+                assert!(sequencer.start <= core.replica.durable());
                 for progress in sequencer.peers.values() {
+                    assert!(progress.acked.is_none() || progress.start.is_none());
                     assert!(progress.acked() <= last);
                     assert!(progress.next <= last.next());
                     assert!(progress.acked() < progress.next);
@@ -134,6 +144,7 @@ impl LinearEngine {
             }
             Role::Follower(follower) => {
                 assert_eq!(core.epoch().owner, core.sequencer());
+                assert!(core.epoch() <= follower.heard);
                 assert!(follower.held.len() <= core.config.limits.hold_back_entries_max);
             }
             Role::Retired(_) | Role::Unstarted => {}

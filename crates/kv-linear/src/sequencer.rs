@@ -10,11 +10,11 @@ use crate::core::{Core, Out};
 use crate::entry::{Entry, EntryHeader, Origin};
 use crate::epoch::LogIndex;
 use crate::founding::Member;
-use crate::journal::Durable;
+use crate::intake::Intake;
 use crate::message::Body;
 use crate::mutation::Mutation;
-use crate::progress::Progress;
-use crate::record::Record;
+use crate::opening::refute_life;
+use crate::progress::{Claim, Progress};
 
 /// The one server that gives places in the log.
 #[derive(Clone, Debug)]
@@ -23,6 +23,9 @@ pub(crate) struct Sequencer {
     pub(crate) queue: VecDeque<Queued>,
     pub(crate) queue_bytes: usize,
     pub(crate) heartbeat_at: Duration,
+    /// The last place of the epoch's starting log: all that this server's disk held when it opened
+    /// the epoch.
+    pub(crate) start: LogIndex,
     /// Founding members that have not been welcomed, since the founding is not on disk.
     welcomes: Vec<Member>,
 }
@@ -46,23 +49,29 @@ impl Sequencer {
         let timing = core.config.timing;
         let progress = |peer| {
             let life = lives.get(&peer).copied().unwrap_or(Incarnation::UNKNOWN);
-            (peer, Progress::new(&timing, life))
+            let mut progress = Progress::new(&timing, life);
+            if !core.broken.is(Mutation::PlacedForwardRefused) {
+                progress.intake = Intake::holding(core.replica.placed(peer, life));
+            }
+            (peer, progress)
         };
         Self {
             peers: core.peers().into_iter().map(progress).collect(),
             queue: VecDeque::new(),
             queue_bytes: 0,
             heartbeat_at: now.saturating_add(timing.heartbeat),
+            start: core.replica.log().last().index,
             welcomes,
         }
     }
 
-    /// The founding is on disk: the other members may take part.
+    /// The founding or the epoch is on disk: the other servers may take part.
     pub(crate) fn on_identity_durable(&mut self, core: &mut Core, now: Duration, out: &mut Out) {
         for member in std::mem::take(&mut self.welcomes) {
             let body = Body::Welcome { nonce: member.nonce, highest: Incarnation::UNKNOWN };
             core.send(member.node, body, out);
         }
+        self.heartbeat_at = now;
         core.flush_soon(now);
     }
 
@@ -89,8 +98,12 @@ impl Sequencer {
         };
         let former = incarnation < progress.incarnation;
         let counted = former && core.broken.is(Mutation::FormerLifeCounted);
-        if durable > core.replica.log().last().index || (former && !counted) {
+        if durable > core.replica.log().last().index {
             core.counters.stray_messages += 1;
+            return;
+        }
+        if former && !counted {
+            refute_life(core, now, (from, progress), out);
             return;
         }
         if incarnation == progress.incarnation || counted {
@@ -100,16 +113,7 @@ impl Sequencer {
             }
             return;
         }
-        match &mut progress.noting {
-            Some((noting, acked)) if *noting == incarnation => *acked = durable.max(*acked),
-            Some((noting, _)) if *noting > incarnation => core.counters.stray_messages += 1,
-            Some(_) | None => {
-                progress.noting = Some((incarnation, durable));
-                let record = Record::PeerLife { peer: from, incarnation };
-                let durable = Durable::PeerLife { peer: from, incarnation };
-                core.persist(record, durable, out);
-            }
-        }
+        progress.note_life(core, from, (incarnation, Claim::Holds(durable)), out);
     }
 
     /// A peer's life is on disk: what it acknowledged counts from here on.
@@ -123,10 +127,16 @@ impl Sequencer {
         let Some(progress) = self.peers.get_mut(&peer) else {
             return;
         };
-        if let Some((noting, acked)) = progress.noting
+        if let Some((noting, claim)) = progress.noting
             && noting == incarnation
         {
-            progress.begin_life(incarnation, acked);
+            match claim {
+                Claim::Holds(acked) => progress.begin_life(incarnation, Some(acked)),
+                Claim::Needs(need) => {
+                    progress.begin_life(incarnation, None);
+                    progress.take_need(core, now, self.start, need);
+                }
+            }
             core.flush_soon(now);
         }
     }
@@ -143,7 +153,7 @@ impl Sequencer {
         match self.peers.get_mut(&from) {
             Some(progress)
                 if incarnation == progress.incarnation
-                    && last >= progress.acked()
+                    && progress.acked.is_some_and(|acked| last >= acked)
                     && last <= log_last =>
             {
                 core.counters.resends += 1;
@@ -169,7 +179,8 @@ impl Sequencer {
 
     /// Commits what this server's disk and those of W - 1 others hold.
     ///
-    /// All of the log is of this server's epoch, so every acknowledgement counts for it.
+    /// Acknowledgements are of this epoch, and count for the entries of earlier ones too: whoever
+    /// gives one holds the whole starting log.
     pub(crate) fn advance_commit(&mut self, core: &mut Core, now: Duration, out: &mut Out) {
         let commit = self.held_by_quorum(core);
         if commit > core.replica.commit() {
@@ -189,7 +200,12 @@ impl Sequencer {
         let Some(nth) = usize::from(others).checked_sub(1) else {
             return own;
         };
-        let mut acked: Vec<LogIndex> = self.peers.values().map(Progress::acked).collect();
+        let earlier = core.broken.is(Mutation::CommitAcrossEpochs);
+        let acked = |progress: &Progress| match &progress.start {
+            Some(start) if earlier => start.claimed().min(log_last),
+            Some(_) | None => progress.acked(),
+        };
+        let mut acked: Vec<LogIndex> = self.peers.values().map(acked).collect();
         acked.sort_unstable_by(|a, b| b.cmp(a));
         let held = acked.get(nth).copied().unwrap_or(LogIndex::ZERO);
         if core.broken.is(Mutation::OwnDiskNotCounted) { held } else { held.min(own) }

@@ -1,9 +1,12 @@
 //! A follower takes over the sequencer's state instead of the log that led to it.
 
+use std::time::Duration;
+
 use kv_core::{CheckpointItem, NodeId, Outcome, StagedCheckpoint, Unknown};
 
 use crate::checkpoint;
 use crate::core::{Core, Out};
+use crate::epoch::{Epoch, LogIndex};
 use crate::follower::Follower;
 use crate::journal::Durable;
 use crate::record::Record;
@@ -13,16 +16,21 @@ use crate::replica::Replica;
 /// it when it is there, and takes no entries until then.
 #[derive(Clone, Debug)]
 pub(crate) struct Transfer {
+    epoch: Epoch,
     replica: Replica,
 }
 
 impl Follower {
-    /// A checkpoint came. It is taken if it is the sequencer's and ahead of this server's log.
+    /// A checkpoint came. It is taken if it is the sequencer's and ahead of this server's log, or,
+    /// if it is of a later epoch, of what is known to be committed.
+    ///
+    /// It holds its epoch's whole starting log: the sequencer had all of that on disk before it
+    /// opened the epoch.
     pub(crate) fn on_checkpoint(
         &mut self,
         core: &mut Core,
-        from: NodeId,
-        staged: StagedCheckpoint,
+        now: Duration,
+        (from, staged): (NodeId, StagedCheckpoint),
         out: &mut Out,
     ) {
         let own = core.identity;
@@ -36,31 +44,36 @@ impl Follower {
         let usable = from == core.sequencer()
             && own.is_some_and(|own| own.cluster == metadata.cluster)
             && metadata.configuration == core.configuration_hash
-            && metadata.epoch == core.epoch()
-            && metadata.applied.index > core.replica.log().last().index
-            && self.transfer.is_none();
+            && metadata.applied.index > behind(core, metadata.epoch)
+            && !self.is_switching();
         if !usable {
             core.counters.stray_messages += 1;
             return;
         }
+        if !self.hear(core, now, metadata.epoch) {
+            return;
+        }
+        let epoch = metadata.epoch;
         let Ok(replica) = checkpoint::replica(metadata, staged.items.iter().cloned()) else {
             core.counters.malformed += 1;
             return;
         };
         self.held.clear();
-        self.transfer = Some(Transfer { replica });
+        self.starting = None;
+        self.transfer = Some(Transfer { epoch, replica });
         let parts = stage(core, staged.items, out);
         let record = Record::Installed { parts, metadata: staged.metadata };
-        core.persist(record, Durable::Installed, out);
+        core.persist(record, Durable::Installed { epoch }, out);
     }
 
     /// The checkpoint is on disk: the follower switches to it.
     pub(crate) fn on_installed(&mut self, core: &mut Core, out: &mut Out) {
-        let Some(Transfer { mut replica }) = self.transfer.take() else {
+        let Some(Transfer { epoch, mut replica }) = self.transfer.take() else {
             return;
         };
         replica.note_durable(replica.log().last().index);
         core.replica = replica;
+        core.enter(epoch);
         core.counters.checkpoints_installed += 1;
         let acks = core.config.cluster.write_quorum();
         let Some(own) = core.identity.map(|identity| identity.incarnation) else {
@@ -77,8 +90,12 @@ impl Follower {
                 out.reply(pending.id, Outcome::Unknown(unknown));
             }
         }
-        Self::acknowledge(core, out);
     }
+}
+
+/// What a checkpoint of an epoch must be ahead of.
+fn behind(core: &Core, epoch: Epoch) -> LogIndex {
+    if epoch > core.epoch() { core.replica.commit() } else { core.replica.log().last().index }
 }
 
 /// Writes the items in parts of about 1 MiB; gives how many there are.
@@ -91,14 +108,13 @@ fn stage(core: &mut Core, items: Vec<CheckpointItem>, out: &mut Out) -> u32 {
         part.push((key, held));
         if size_bytes >= PART_BYTES {
             let items = std::mem::take(&mut part);
-            core.persist(Record::Staged { part: parts, items }, Durable::Staged, out);
+            core.stage(Record::Staged { part: parts, items }, out);
             parts += 1;
             size_bytes = 0;
         }
     }
     if !part.is_empty() {
-        let record = Record::Staged { part: parts, items: part };
-        core.persist(record, Durable::Staged, out);
+        core.stage(Record::Staged { part: parts, items: part }, out);
         parts += 1;
     }
     parts

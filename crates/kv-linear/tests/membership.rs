@@ -184,16 +184,23 @@ fn a_follower_of_another_cluster_serves_nothing() {
 }
 
 #[test]
-fn a_sequencer_never_goes_on_in_its_epoch() {
+fn a_sequencer_that_restarts_with_its_disk_goes_on_in_a_new_generation() {
     let mut sim = Sim::new(config(3, 2, 2)).unwrap();
     sim.run_for(SECOND * 2).unwrap();
-    assert!(is_done(sim.execute(node(2), put("k", "v")).unwrap().as_ref()));
-    sim.restart(node(1), Restart::Intact).unwrap();
-    sim.run_for(SECOND * 3).unwrap();
-    let restarted = Waiting::SequencerRestarted { node: node(1) };
-    for number in 1..=3 {
-        assert_eq!(sim.execute(node(number), get("k")).unwrap(), refused(restarted), "{number}");
+    for generation in 0..4 {
+        let name = format!("k{generation}");
+        assert!(is_done(sim.execute(node(2), put(&name, "v")).unwrap().as_ref()));
+        assert_eq!(counter(&sim, 1, "epoch_generation"), generation);
+        sim.restart(node(1), Restart::Intact).unwrap();
+        sim.run_for(SECOND).unwrap();
+        for number in 1..=3 {
+            let read = sim.execute(node(number), get(&name)).unwrap();
+            assert!(is_done(read.as_ref()), "{number}: {read:?}");
+        }
+        assert_eq!(counter(&sim, 3, "epoch_generation"), generation + 1);
     }
+    settle(&mut sim);
+    assert_same_logs(&sim);
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Clusters under loss, duplication, reordering, partitions and crashes of followers.
+//! Clusters under loss, duplication, reordering, partitions and crashes; followers may lose their
+//! disks too.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -33,12 +34,13 @@ fn pick(stream: &mut SeedStream, servers: &[NodeId]) -> NodeId {
     servers[usize::try_from(stream.below(count)).unwrap()]
 }
 
-fn disturb(sim: &mut Sim, stream: &mut SeedStream, followers: &[NodeId]) {
-    let victim = pick(stream, followers);
+fn disturb(sim: &mut Sim, stream: &mut SeedStream, servers: &[NodeId]) {
+    let victim = pick(stream, &servers[1..]);
+    let any = pick(stream, servers);
     match stream.below(12) {
-        0 => sim.restart(victim, Restart::Intact).unwrap(),
+        0 => sim.restart(any, Restart::Intact).unwrap(),
         1 => sim.restart(victim, Restart::Wiped).unwrap(),
-        2 => sim.crash_after_effects(victim, stream.below(30)),
+        2 => sim.crash_after_effects(any, stream.below(30)),
         3 => sim.partition(&[victim]),
         4 => sim.block(node(1), victim),
         5 => sim.block(victim, node(1)),
@@ -47,9 +49,9 @@ fn disturb(sim: &mut Sim, stream: &mut SeedStream, followers: &[NodeId]) {
         8 => sim.pause(victim),
         _ => {
             sim.heal();
-            for &follower in followers {
-                if !sim.is_running(follower) {
-                    sim.restart(follower, Restart::Intact).unwrap();
+            for &server in servers {
+                if !sim.is_running(server) {
+                    sim.restart(server, Restart::Intact).unwrap();
                 }
             }
         }
@@ -88,14 +90,16 @@ fn run(nodes: u16, write: u16, read: u16, seed: u64) -> usize {
             sim.cancel(id);
         }
         if stream.chance(80) {
-            disturb(&mut sim, &mut stream, &servers[1..]);
+            disturb(&mut sim, &mut stream, &servers);
         }
         sim.run_for(Duration::from_millis(stream.below(80))).unwrap();
     }
     sim.heal();
     for &server in &servers {
         if !sim.is_running(server) {
-            sim.restart(server, Restart::Wiped).unwrap();
+            let wiped = server != node(1);
+            let disk = if wiped { Restart::Wiped } else { Restart::Intact };
+            sim.restart(server, disk).unwrap();
         }
     }
     assert_eq!(sim.halted().count(), 0);

@@ -6,243 +6,17 @@
     reason = "a test says what went wrong by panicking"
 )]
 
-use std::time::Duration;
+mod stand;
 
 use kv_core::{
-    Answer, ClusterConfig, ClusterId, CommandResult, ConsistencyEngine, Done, Effect, Effects,
-    EngineConfig, HaltReason, Incarnation, Input, Key, NodeId, NotDone, Now, Operation, Outcome,
-    PersistSeq, Quorum, RecoverError, RequestId, RequestOptions, Served, Unknown, Value, Version,
-    Waiting, Wire,
+    ClusterId, ConsistencyEngine, Effect, EngineConfig, HaltReason, Incarnation, Input, NotDone,
+    Outcome, PersistSeq, RecoverError, RequestId, RequestOptions, Unknown, Value, Waiting, Wire,
 };
-use kv_linear::{
-    Body, Entry, EntryHeader, Epoch, Forward, LinearEngine, LogIndex, Message, Origin, Prepare,
-    Record,
+use kv_linear::{Body, Entry, Epoch, Forward, LinearEngine, LogIndex, Message, Record};
+use stand::{
+    CLUSTER, EPOCH, Given, MS, SEQUENCER, Server, ack, configuration, empty, first_life,
+    generation, get, log, log_of, node, peer_up, persist, prepare, put, reply, written,
 };
-
-type Given = Effect<Message, Record>;
-
-const CLUSTER: ClusterId = ClusterId(77);
-const SEQUENCER: Incarnation = Incarnation(1 << 32);
-const EPOCH: Epoch = Epoch::first(NodeId::FIRST);
-const MS: Duration = Duration::from_millis(1);
-
-fn node(number: u16) -> NodeId {
-    NodeId::new(number).unwrap()
-}
-
-fn configuration(write: u16) -> ClusterConfig {
-    ClusterConfig::new([1, 2, 3].map(node), Quorum::Count(write), Quorum::Count(2)).unwrap()
-}
-
-fn put(text: &str) -> Operation {
-    Operation::put(Key::new("k").unwrap(), Value::new(text.to_owned()).unwrap())
-}
-
-fn get() -> Operation {
-    Operation::get(Key::new("k").unwrap())
-}
-
-/// One server whose effects are looked at one step at a time.
-struct Server {
-    engine: LinearEngine,
-    life: Incarnation,
-    cluster: Option<ClusterId>,
-    now: Now,
-}
-
-impl Server {
-    fn recover(number: u16, records: Vec<Record>) -> Self {
-        let config = EngineConfig::new(node(number), configuration(2), 9);
-        let records = (1..).map(PersistSeq).zip(records);
-        let engine = LinearEngine::recover(config, None, records).unwrap();
-        let now = Now { mono: MS * 1000, wall: MS * 5000 };
-        Self { engine, life: Incarnation::UNKNOWN, cluster: None, now }
-    }
-
-    /// A follower in its cluster, connected to the sequencer, with these entries on disk.
-    fn follower(entries: Vec<Entry>) -> Self {
-        let joined = Record::Joined {
-            cluster: CLUSTER,
-            configuration: configuration(2),
-            incarnation: Incarnation(1 << 32),
-            sequencer: SEQUENCER,
-        };
-        let entries = Record::Entries { commit: LogIndex::ZERO, entries };
-        let mut server = Self::recover(2, vec![joined, entries]);
-        server.cluster = Some(CLUSTER);
-        let renewed = server.step(peer_up(1));
-        let [Effect::Persist { seq: PersistSeq(3), record: Record::Renewed { incarnation } }] =
-            renewed.as_slice()
-        else {
-            panic!("{renewed:?}")
-        };
-        server.life = *incarnation;
-        assert_eq!(server.life.counter(), 2);
-        let durable = LogIndex(server.counter("durable"));
-        let ack = server.send(1, Body::Ack { epoch: EPOCH, durable });
-        assert_eq!(server.persisted(3), [ack]);
-        server
-    }
-
-    /// The sequencer of a cluster with all servers, connected to them.
-    fn sequencer() -> Self {
-        let mut server = Self::recover(1, vec![]);
-        let hellos = server.step(peer_up(2));
-        let [Effect::Send { message: Message { body: Body::Hello { nonce }, .. }, .. }] =
-            hellos.as_slice()
-        else {
-            panic!("{hellos:?}")
-        };
-        let asked = *nonce;
-        server.step(peer_up(3));
-        let join = |nonce| empty(Body::Join { nonce, asked });
-        assert_eq!(server.message(2, join(21)), []);
-        let founded = server.message(3, join(31));
-        let [Effect::Persist { record, .. }] = founded.as_slice() else { panic!("{founded:?}") };
-        let Record::Founded { cluster, incarnation, members, .. } = record else {
-            panic!("{record:?}")
-        };
-        assert_eq!(members, &[(node(2), first_life(21)), (node(3), first_life(31))]);
-        (server.life, server.cluster) = (*incarnation, Some(*cluster));
-        let welcome = |nonce| Body::Welcome { nonce, highest: Incarnation::UNKNOWN };
-        let expected = [server.send(2, welcome(21)), server.send(3, welcome(31))];
-        assert_eq!(server.persisted(1), expected);
-        for (from, nonce) in [(2, 21), (3, 31)] {
-            let ack = Body::Ack { epoch: EPOCH, durable: LogIndex(0) };
-            assert_eq!(server.message(from, server.of(first_life(nonce), ack)), []);
-        }
-        server.timeout();
-        server
-    }
-
-    fn step(&mut self, input: Input<Message>) -> Vec<Given> {
-        let mut out = Effects::new();
-        self.engine.step(self.now, input, &mut out);
-        out.drain().collect()
-    }
-
-    fn message(&mut self, from: u16, message: Message) -> Vec<Given> {
-        self.step(Input::Message { from: node(from), message })
-    }
-
-    /// A message of the sequencer to this follower.
-    fn told(&mut self, body: Body) -> Vec<Given> {
-        self.message(1, self.of(SEQUENCER, body))
-    }
-
-    fn request(&mut self, id: u64, op: Operation) -> Vec<Given> {
-        let options = RequestOptions { timeout: MS * 500, ..RequestOptions::default() };
-        self.step(Input::Request { id: RequestId(id), op, options })
-    }
-
-    fn persisted(&mut self, up_to: u64) -> Vec<Given> {
-        self.step(Input::Persisted { up_to: PersistSeq(up_to) })
-    }
-
-    fn timeout(&mut self) -> Vec<Given> {
-        self.step(Input::Timeout)
-    }
-
-    fn timeout_after(&mut self, wait: Duration) -> Vec<Given> {
-        self.now.mono += wait;
-        self.timeout()
-    }
-
-    fn counter(&self, name: &str) -> u64 {
-        let counters = self.engine.status().counters;
-        counters.into_iter().find(|(named, _)| named == name).unwrap().1
-    }
-
-    /// What this server sends.
-    fn send(&self, to: u16, body: Body) -> Given {
-        Effect::Send { to: node(to), message: self.of(self.life, body) }
-    }
-
-    /// A message within this server's cluster.
-    fn of(&self, incarnation: Incarnation, body: Body) -> Message {
-        let configuration = configuration(2).hash();
-        Message { cluster: self.cluster, configuration, incarnation, body }
-    }
-}
-
-fn peer_up(peer: u16) -> Input<Message> {
-    Input::PeerUp { peer: node(peer), incarnation: Incarnation::UNKNOWN }
-}
-
-fn first_life(nonce: u32) -> Incarnation {
-    Incarnation::following(Incarnation::UNKNOWN, nonce)
-}
-
-/// A message of an empty server.
-fn empty(body: Body) -> Message {
-    Message {
-        cluster: None,
-        configuration: configuration(2).hash(),
-        incarnation: Incarnation::UNKNOWN,
-        body,
-    }
-}
-
-/// Entries of another server's requests, chained, from place 1.
-fn log(operations: &[Operation]) -> Vec<Entry> {
-    let origin = (node(3), Incarnation(1 << 32));
-    log_of(origin, operations)
-}
-
-fn log_of((server, incarnation): (NodeId, Incarnation), operations: &[Operation]) -> Vec<Entry> {
-    let mut previous_hash = 0;
-    let chain = (1..).zip(operations).map(|(number, operation)| {
-        let origin = Origin { server, incarnation, number, settled_below: number };
-        let header = EntryHeader {
-            index: LogIndex(number),
-            epoch: EPOCH,
-            log_time_ms: 5000,
-            origin,
-            previous_hash,
-        };
-        let entry = Entry::new(header, &operation.to_bytes());
-        previous_hash = entry.hash();
-        entry
-    });
-    chain.collect()
-}
-
-fn prepare(receiver: Incarnation, entries: &[Entry], commit: u64, last: u64) -> Body {
-    let first = entries.first().map(|entry| *entry.header());
-    Body::Prepare(Prepare {
-        epoch: EPOCH,
-        receiver,
-        previous: LogIndex(first.map_or(0, |header| header.index.0 - 1)),
-        previous_hash: first.map_or(0, |header| header.previous_hash),
-        entries: entries.to_vec(),
-        commit: LogIndex(commit),
-        last: LogIndex(last),
-    })
-}
-
-fn ack(durable: u64) -> Body {
-    Body::Ack { epoch: EPOCH, durable: LogIndex(durable) }
-}
-
-fn persist(seq: u64, commit: u64, entries: &[Entry]) -> Given {
-    let record = Record::Entries { commit: LogIndex(commit), entries: entries.to_vec() };
-    Effect::Persist { seq: PersistSeq(seq), record }
-}
-
-fn written(id: u64, index: u64) -> Given {
-    reply(
-        id,
-        Outcome::Done(Done {
-            answer: Answer::Results(vec![CommandResult::Written]),
-            version: Some(Version::Log(index)),
-            served: Served::Linearizable,
-        }),
-    )
-}
-
-const fn reply(id: u64, outcome: Outcome) -> Given {
-    Effect::Reply { id: RequestId(id), outcome }
-}
 
 #[test]
 fn a_follower_acknowledges_entries_once_they_are_on_disk() {
@@ -740,4 +514,88 @@ fn a_large_write_that_is_still_arriving_is_not_sent_again() {
     let entries = log_of((node(2), life), &[large]);
     follower.told(prepare(life, &entries, 1, 1));
     assert!(follower.persisted(4).contains(&written(1, 1)));
+}
+
+#[test]
+fn after_a_restart_the_sequencer_says_nothing_until_its_new_epoch_is_on_disk() {
+    let entries = log(&[put("a")]);
+    let mut sequencer = Server::restarting(entries);
+    assert_eq!(sequencer.timeout_after(MS * 300), []);
+    assert_eq!(sequencer.persisted(3), []);
+    assert_eq!(sequencer.timeout_after(MS * 300), []);
+    assert_eq!(sequencer.persisted(4), []);
+    let effects = sequencer.timeout();
+    let shown = |effect: &Given| match effect {
+        Effect::Send { to, message: Message { body: Body::Prepare(prepare), .. } } => {
+            assert_eq!(prepare.epoch, generation(1));
+            assert_eq!((prepare.receiver, prepare.entries.len()), (Incarnation::UNKNOWN, 0));
+            to.number()
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(effects.iter().map(shown).collect::<Vec<_>>(), [2, 3]);
+}
+
+#[test]
+fn nothing_is_committed_by_acknowledgements_of_an_earlier_epoch() {
+    let entries = log(&[put("a")]);
+    let mut sequencer = Server::restarted(entries);
+    for (epoch, commit) in [(generation(0), 0), (generation(1), 1)] {
+        let ack = Body::Ack { epoch, durable: LogIndex(1) };
+        sequencer.message(2, sequencer.of(first_life(21), ack));
+        assert_eq!(sequencer.counter("commit"), commit);
+    }
+}
+
+#[test]
+fn a_request_with_a_place_in_the_starting_log_is_not_refused() {
+    let entries = log_of((node(2), first_life(21)), &[put("a")]);
+    let mut sequencer = Server::restarted(entries);
+    sequencer.step(Input::PeerDown { peer: node(2) });
+    sequencer.step(Input::PeerDown { peer: node(3) });
+    let forward = |epoch, number| {
+        let requests = vec![(number, put("a").to_bytes())];
+        Body::Forward(kv_linear::Forward { epoch, settled_below: 1, requests })
+    };
+    let mut told =
+        |epoch, number| sequencer.message(2, sequencer.of(first_life(21), forward(epoch, number)));
+    assert_eq!(told(generation(0), 2), []);
+    assert_eq!(told(generation(1), 1), []);
+    let reason = NotDone::Unavailable { reachable: 1, needed: 2 };
+    let requests = vec![(2, reason)];
+    let refuse = Body::Refuse { epoch: generation(1), receiver: first_life(21), requests };
+    let expected = told(generation(1), 2);
+    assert_eq!(expected, [sequencer.send(2, refuse)]);
+}
+
+#[test]
+fn a_sequencer_that_has_used_up_its_generations_says_so() {
+    let founded = Record::Founded {
+        cluster: CLUSTER,
+        configuration: configuration(2),
+        incarnation: SEQUENCER,
+        members: Vec::new(),
+    };
+    let opened = |generation| Record::Opened { epoch: Epoch { generation, ..EPOCH } };
+    for (last, used_up) in [(u16::MAX - 1, false), (u16::MAX, true)] {
+        let mut sequencer = Server::recover(1, vec![founded.clone(), opened(last)]);
+        let effects = sequencer.timeout();
+        let waiting = used_up.then_some(Waiting::RestartsUsedUp { node: node(1) });
+        assert_eq!(effects.is_empty(), used_up, "{effects:?}");
+        assert_eq!(sequencer.engine.status().waiting.filter(|_| used_up), waiting);
+    }
+}
+
+#[test]
+fn a_checkpoint_never_forgets_who_the_server_is() {
+    let mut follower = Server::follower(log(&[put("a")]));
+    let life = follower.life;
+    // Another life is on its way to the disk.
+    follower.told(prepare(Incarnation::following(life, 5), &[], 0, 0));
+    let checkpoint = follower.engine.checkpoint();
+    assert_eq!(checkpoint.covers, PersistSeq(3));
+    let config = EngineConfig::new(node(2), configuration(2), 9);
+    let engine = LinearEngine::recover(config, Some(checkpoint), []).unwrap();
+    assert_eq!(engine.status().incarnation, life);
+    assert_eq!(engine.log_hash(LogIndex(1)), follower.engine.log_hash(LogIndex(1)));
 }

@@ -11,7 +11,8 @@ use kv_core::{
     ClusterConfig, ClusterId, Incarnation, NodeId, NotDone, Operation, Quorum, Waiting, Wire,
 };
 use kv_linear::{
-    Body, Entry, EntryHeader, Epoch, Forward, LogIndex, Message, Origin, Prepare, Record,
+    Body, Entry, EntryHeader, Epoch, Forward, LogIndex, Message, NeedStart, Origin, Prepare,
+    Record, StartEpoch,
 };
 use proptest::prelude::*;
 
@@ -74,12 +75,28 @@ fn prepare() -> impl Strategy<Value = Prepare> {
     )
 }
 
+fn start_epoch() -> impl Strategy<Value = StartEpoch> {
+    let places = (index(), index(), index(), index());
+    (epoch(), life(), places, any::<u64>(), entries()).prop_map(
+        |(epoch, receiver, (base, previous, start, commit), base_hash, entries)| StartEpoch {
+            epoch,
+            receiver,
+            base,
+            base_hash,
+            previous,
+            entries,
+            start,
+            commit,
+        },
+    )
+}
+
 fn refusal() -> impl Strategy<Value = NotDone> {
     prop_oneof![
         (any::<u16>(), any::<u16>())
             .prop_map(|(reachable, needed)| NotDone::Unavailable { reachable, needed }),
         any::<u64>().prop_map(|limit| NotDone::Overloaded { limit }),
-        node().prop_map(|node| NotDone::Waiting(Waiting::SequencerRestarted { node })),
+        node().prop_map(|node| NotDone::Waiting(Waiting::RestartsUsedUp { node })),
     ]
 }
 
@@ -99,6 +116,10 @@ fn body() -> impl Strategy<Value = Body> {
             .prop_map(|(epoch, receiver, requests)| Body::Refuse { epoch, receiver, requests }),
         node().prop_map(|node| Body::NotServing { waiting: Waiting::LostMemory { node } }),
         Just(Body::Refused),
+        (epoch(), epoch(), index(), index()).prop_map(|(epoch, log_epoch, last, staged)| {
+            Body::NeedStart(NeedStart { epoch, log_epoch, last, staged })
+        }),
+        start_epoch().prop_map(Body::StartEpoch),
     ]
 }
 
@@ -145,6 +166,10 @@ fn record() -> impl Strategy<Value = Record> {
         (index(), entries()).prop_map(|(commit, entries)| Record::Entries { commit, entries }),
         (any::<u32>(), items).prop_map(|(part, items)| Record::Staged { part, items }),
         (any::<u32>(), bytes()).prop_map(|(parts, metadata)| Record::Installed { parts, metadata }),
+        (any::<u32>(), entries()).prop_map(|(part, entries)| Record::StagedLog { part, entries }),
+        (epoch(), index(), any::<u64>(), any::<u32>()).prop_map(
+            |(epoch, base, base_hash, parts)| Record::Started { epoch, base, base_hash, parts }
+        ),
     ]
 }
 
@@ -253,6 +278,28 @@ fn golden_bytes_of_every_message() {
             "09030100".to_owned(),
         ),
         (Body::Refused, "0a".to_owned()),
+        (
+            Body::NeedStart(NeedStart {
+                epoch: EPOCH,
+                log_epoch: Epoch { generation: 1, ..EPOCH },
+                last: LogIndex(1),
+                staged: LogIndex(2),
+            }),
+            format!("0b{epoch}0100000001000100{}{}", n(1), n(2)),
+        ),
+        (
+            Body::StartEpoch(StartEpoch {
+                epoch: EPOCH,
+                receiver: Incarnation(1),
+                base: LogIndex(2),
+                base_hash: 3,
+                previous: LogIndex(4),
+                entries: vec![golden_entry()],
+                start: LogIndex(5),
+                commit: LogIndex(6),
+            }),
+            format!("0c{epoch}{}{}{}{}01000000{ENTRY}{}{}", n(1), n(2), n(3), n(4), n(5), n(6)),
+        ),
     ];
     for (body, expected) in cases {
         let message = Message {
@@ -306,6 +353,14 @@ fn golden_bytes_of_every_record() {
         (
             Record::Installed { parts: 1, metadata: Bytes::from_static(b"m") },
             "0701000000010000006d".to_owned(),
+        ),
+        (
+            Record::StagedLog { part: 1, entries: vec![golden_entry()] },
+            format!("080100000001000000{ENTRY}"),
+        ),
+        (
+            Record::Started { epoch: EPOCH, base: LogIndex(1), base_hash: 2, parts: 3 },
+            format!("090100000001000200{}{}03000000", n(1), n(2)),
         ),
     ];
     for (record, expected) in cases {

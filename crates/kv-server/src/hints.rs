@@ -30,7 +30,7 @@ pub(crate) fn who_is_missing(
         Waiting::Joining
         | Waiting::LostMemory { .. }
         | Waiting::OtherCluster { .. }
-        | Waiting::SequencerRestarted { .. }
+        | Waiting::RestartsUsedUp { .. }
         | Waiting::OtherConfiguration { .. }
         | Waiting::Stopping => return String::new(),
     };

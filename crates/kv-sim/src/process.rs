@@ -1,6 +1,6 @@
 //! Servers' processes: they crash, start again, pause and go on.
 
-use kv_core::{ClusterConfig, ConsistencyEngine, HaltReason, NodeId, RecoverError};
+use kv_core::{ClusterConfig, ConsistencyEngine, HaltReason, NodeId, PersistSeq, RecoverError};
 use kv_storage::StorageError;
 
 use crate::cluster::Cluster;
@@ -111,6 +111,11 @@ impl<E: ConsistencyEngine> Cluster<E> {
     /// Whether a server's journal was damaged since its disk was new.
     pub(crate) fn has_damaged_disk(&self, node: NodeId) -> bool {
         self.server(node).disk_damaged
+    }
+
+    /// Whether something is on a server's disk.
+    pub(crate) fn has_used_disk(&self, node: NodeId) -> bool {
+        self.server(node).journal.durable() > PersistSeq(0)
     }
 
     /// Whether a server has another configuration than the cluster.

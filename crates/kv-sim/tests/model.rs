@@ -24,11 +24,13 @@
 mod cluster;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Instant;
 
 use cluster::{ALL_DONE, Bounds, Checked, ClusterModel, NOTHING_WRONG, State};
 use kv_core::{
-    Batch, ClusterConfig, Command, EngineConfig, Key, Operation, PersistSeq, Value, Version,
+    Batch, ClusterConfig, Command, ConsistencyEngine, EngineConfig, Key, Operation, PersistSeq,
+    Value, Version,
 };
 use kv_eventual::{EventualEngine, Record};
 use kv_linear::{LinearEngine, LogIndex};
@@ -41,9 +43,13 @@ impl Checked for LinearEngine {
     /// them.
     fn judge_answer(state: &State<Self>, config: &ClusterConfig, call: &Call) -> Option<String> {
         if let Some((_, End::Written { version: Version::Log(index), .. })) = call.end {
-            let holds = |server: &LinearEngine| log_on_disk(server) >= index;
-            let holders = state.servers.iter().filter(|server| holds(&server.engine)).count();
-            if holders < usize::from(config.write_quorum()) || !holds(&state.servers[0].engine) {
+            // Whoever answers has applied it.
+            let mut hashes =
+                state.servers.iter().filter(|s| counter(&s.engine, "applied") >= index);
+            let hash = hashes.find_map(|s| s.engine.log_hash(LogIndex(index))).unwrap();
+            let on_disk = |server: &&Arc<cluster::Server<Self>>| is_on_disk(server, index, hash);
+            let holders = state.servers.iter().filter(on_disk).count();
+            if holders < usize::from(config.write_quorum()) || !on_disk(&&state.servers[0]) {
                 return Some(format!("entry {index} is done, and {holders} disks hold it"));
             }
         }
@@ -53,13 +59,20 @@ impl Checked for LinearEngine {
         }
     }
 
-    /// Logs agree wherever two servers have the same place.
+    /// Logs agree wherever two servers have a place of the same epoch, and wherever both take it
+    /// to be committed.
     fn judge_servers(state: &State<Self>) -> Option<String> {
-        (1..=PLACES_MAX).find_map(|index| {
-            let logs = state.servers.iter();
-            let hashes: BTreeSet<u64> =
-                logs.filter_map(|server| server.engine.log_hash(LogIndex(index))).collect();
-            (hashes.len() > 1).then(|| format!("logs differ at {index}"))
+        (1..=PLACES_MAX).find_map(|place| {
+            let index = LogIndex(place);
+            let logs = || state.servers.iter().map(|server| &server.engine);
+            let of_epochs: BTreeSet<_> = logs()
+                .filter_map(|log| Some((log.log_epoch(index)?, log.log_hash(index)?)))
+                .collect();
+            let epochs: BTreeSet<_> = of_epochs.iter().map(|(epoch, _)| *epoch).collect();
+            let committed = logs().filter(|log| counter(log, "commit") >= place);
+            let committed: BTreeSet<_> = committed.filter_map(|log| log.log_hash(index)).collect();
+            (of_epochs.len() > epochs.len() || committed.len() > 1)
+                .then(|| format!("logs differ at {place}"))
         })
     }
 }
@@ -93,11 +106,18 @@ impl Checked for EventualEngine {
     }
 }
 
-/// How far a server's log is on its disk, as it says itself.
-fn log_on_disk(engine: &LinearEngine) -> u64 {
-    use kv_core::ConsistencyEngine;
+/// Whether a restart would find a log's first places, up to one with this hash.
+fn is_on_disk(server: &cluster::Server<LinearEngine>, index: u64, hash: u64) -> bool {
+    let records = (1..).map(PersistSeq).zip(server.records_on_disk().iter().cloned());
+    let node = server.engine.status().node;
+    let config = EngineConfig::new(node, server.engine.status().cluster, 1);
+    let found = LinearEngine::recover(config, None, records).unwrap();
+    found.log_hash(LogIndex(index)) == Some(hash)
+}
+
+fn counter(engine: &LinearEngine, name: &str) -> u64 {
     let counters = engine.status().counters;
-    counters.iter().find(|(name, _)| name == "durable").unwrap().1
+    counters.into_iter().find(|(named, _)| named == name).unwrap().1
 }
 
 fn history(calls: &[Call]) -> History {
@@ -220,6 +240,17 @@ fn two_linearizable_servers() {
     check::<LinearEngine>(faulty, false);
     let crash = Bounds { crashes: vec![2], ..bounds(2, 2, 2, &calls) };
     check::<LinearEngine>(crash, false);
+}
+
+#[test]
+fn the_sequencer_of_two_servers_restarts() {
+    let write = Bounds { crashes: vec![1], ..bounds(2, 2, 2, &[(2, put("a"))]) };
+    check::<LinearEngine>(write, true);
+    let calls = [(2, put("a")), (1, get())];
+    let both = Bounds { crashes: vec![1, 2], timeouts: 1, ..bounds(2, 2, 2, &calls) };
+    check::<LinearEngine>(both, false);
+    let alone = Bounds { crashes: vec![1], ..bounds(2, 1, 2, &calls) };
+    check::<LinearEngine>(alone, false);
 }
 
 #[test]

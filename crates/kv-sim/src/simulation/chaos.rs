@@ -23,6 +23,7 @@ pub(super) struct Chaos {
     lasts_max: Duration,
     per_mille: u64,
     spares: BTreeSet<NodeId>,
+    keeps_disks: BTreeSet<NodeId>,
     may_wipe: bool,
     keeps_a_disk: bool,
     under_way: Vec<(Duration, Ending)>,
@@ -61,6 +62,7 @@ impl Chaos {
             lasts_max: plan.fault_lasts_max,
             per_mille: plan.fault_per_mille,
             spares: declaration.spares.clone(),
+            keeps_disks: declaration.keeps_disks.clone(),
             may_wipe: plan.faults.contains(&Fault::WipedDisk),
             keeps_a_disk: declaration.keeps_a_disk,
             under_way: Vec::new(),
@@ -251,6 +253,10 @@ impl Chaos {
             cluster.crash(first);
             return Ok(Some(Ending::RollOn(first, left)));
         } else if fault == Fault::MixedConfiguration {
+            // A disk first used under another configuration would be given up in the end.
+            if self.keeps_disks.contains(&node) && !cluster.has_used_disk(node) {
+                return Ok(None);
+            }
             self.misconfigure(cluster, node)?;
         } else {
             cluster.crash(node);
@@ -348,7 +354,8 @@ impl Chaos {
             });
             *other == node || has_lost || will_lose || cluster.has_damaged_disk(*other)
         };
-        !self.keeps_a_disk || !cluster.nodes().all(|other| lost(&other))
+        let may = !self.keeps_disks.contains(&node);
+        may && (!self.keeps_a_disk || !cluster.nodes().all(|other| lost(&other)))
     }
 
     fn is_busy(&self, node: NodeId) -> bool {

@@ -18,6 +18,8 @@ pub struct Declaration {
     pub survives: BTreeSet<Fault>,
     /// The servers whose processes and disks must be left alone.
     pub spares: BTreeSet<NodeId>,
+    /// The servers whose processes may end, but whose disks must keep what they synced.
+    pub keeps_disks: BTreeSet<NodeId>,
     /// Whether at least one server must keep its disk through the whole run.
     pub keeps_a_disk: bool,
     /// What clients may ask of it.
@@ -54,6 +56,7 @@ impl Declaration {
         Self {
             survives: Fault::ALL.into(),
             spares: BTreeSet::new(),
+            keeps_disks: BTreeSet::new(),
             keeps_a_disk: false,
             operations: operations.to_vec(),
             request_quorums: false,
@@ -81,6 +84,19 @@ impl Declaration {
         self
     }
 
+    /// The same with a server that never loses its disk.
+    #[must_use]
+    pub fn keeping_disk_of(mut self, node: NodeId) -> Self {
+        self.keeps_disks.insert(node);
+        self
+    }
+
+    /// Whether one server alone, which must keep its disk, cannot be asked to lose one.
+    pub(super) fn has_no_disk_to_lose(&self, nodes: u16) -> bool {
+        let kept = self.keeps_a_disk || !self.keeps_disks.is_empty() || !self.spares.is_empty();
+        nodes == 1 && kept
+    }
+
     /// The kinds of fault that the engine does not survive.
     pub fn left_out(&self) -> impl Iterator<Item = Fault> + '_ {
         Fault::ALL.into_iter().filter(|fault| !self.survives.contains(fault))
@@ -99,6 +115,9 @@ impl fmt::Display for Declaration {
         for node in &self.spares {
             write!(f, "; the process and disk of server {node} are left alone")?;
         }
+        for node in &self.keeps_disks {
+            write!(f, "; server {node} keeps its disk")?;
+        }
         if self.keeps_a_disk {
             write!(f, "; at least one server keeps its disk")?;
         }
@@ -114,11 +133,15 @@ mod tests {
     fn what_is_left_out_is_said() {
         let declaration = Declaration::all(Oracle::Linearizability, &[OperationKind::Get])
             .but_not(&[Fault::WipedDisk])
-            .sparing(NodeId::FIRST);
+            .sparing(NodeId::FIRST)
+            .keeping_disk_of(NodeId::FIRST);
         let text = declaration.to_string();
         assert!(text.starts_with("survives loss, duplication"), "{text}");
         assert!(
-            text.ends_with("left out: wiped disk; the process and disk of server 1 are left alone"),
+            text.ends_with(
+                "left out: wiped disk; the process and disk of server 1 are left alone; server 1 \
+                 keeps its disk"
+            ),
             "{text}"
         );
     }

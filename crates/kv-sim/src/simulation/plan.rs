@@ -88,7 +88,7 @@ fn quorums(stream: &mut SeedStream, nodes: u16) -> (u16, u16) {
 /// bound to.
 fn faults(stream: &mut SeedStream, declaration: &Declaration, nodes: u16) -> BTreeSet<Fault> {
     let spares_all = nodes == 1 && !declaration.spares.is_empty();
-    let may_wipe = !spares_all && (nodes > 1 || !declaration.keeps_a_disk);
+    let may_wipe = !declaration.has_no_disk_to_lose(nodes);
     let can_be = |fault: &Fault| match fault {
         Fault::Loss
         | Fault::Duplication

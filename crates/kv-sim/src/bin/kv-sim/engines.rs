@@ -3,8 +3,8 @@
 use kv_core::NodeId;
 use kv_sim::{Declaration, OperationKind, Oracle};
 
-/// The linearizable engine, in memory and with fixed epochs: its sequencer must neither crash nor
-/// lose its disk, whatever happens to the others.
+/// The linearizable engine, whose sequencer has no successor: server 1 may crash and restart, but
+/// must not lose its disk, whatever happens to the others.
 pub(crate) fn linearizable() -> Declaration {
     let operations = [
         OperationKind::Put,
@@ -17,7 +17,7 @@ pub(crate) fn linearizable() -> Declaration {
         OperationKind::Scan,
         OperationKind::Dump,
     ];
-    Declaration::all(Oracle::Linearizability, &operations).sparing(NodeId::FIRST)
+    Declaration::all(Oracle::Linearizability, &operations).keeping_disk_of(NodeId::FIRST)
 }
 
 /// The eventual engine. If all servers lose their disks at about the same time, a message that was

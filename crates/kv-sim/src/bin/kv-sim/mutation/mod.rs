@@ -3,6 +3,7 @@
 //! One table for the command (`--mutation`, in builds with the feature `mutations`) and for the
 //! test that runs all of it (`tests/mutations.rs`).
 
+mod holders;
 mod scenario;
 mod subject;
 mod table;
@@ -28,6 +29,8 @@ pub(crate) enum Checker {
     NoHalt(Scenario),
     /// Servers that have applied as much hold the same, in a scenario.
     EqualStates(Scenario),
+    /// W disks hold what is committed, in a scenario.
+    Held(Scenario),
 }
 
 /// A clause of the contract.
@@ -82,6 +85,7 @@ impl Checker {
             Self::Oracle(_, promise) => promise.judge(&run.evidence).err().map(|f| f.to_string()),
             Self::NoHalt(_) => (run.halted > 0).then(|| format!("{} servers halted", run.halted)),
             Self::EqualStates(_) => run.differs_at.map(|at| format!("states differ at {at}")),
+            Self::Held(_) => run.thinly_held.clone(),
         };
         finding.map_or(Opinion::Right, Opinion::Wrong)
     }
@@ -93,7 +97,8 @@ impl Checker {
             Self::Linearizability(scenario)
             | Self::Oracle(scenario, _)
             | Self::NoHalt(scenario)
-            | Self::EqualStates(scenario) => Some(scenario),
+            | Self::EqualStates(scenario)
+            | Self::Held(scenario) => Some(scenario),
         }
     }
 
@@ -104,7 +109,8 @@ impl Checker {
             Self::Linearizability(_)
             | Self::Oracle(..)
             | Self::NoHalt(_)
-            | Self::EqualStates(_) => Ok(()),
+            | Self::EqualStates(_)
+            | Self::Held(_) => Ok(()),
         };
         let failure = failure.err()?;
         let seed = match &failure {

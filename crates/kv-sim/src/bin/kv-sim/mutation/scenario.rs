@@ -25,6 +25,9 @@ pub(crate) enum Scenario {
     Late,
     /// Three servers of which the first restarts, and loses its disk together with the second.
     Sequencer,
+    /// Three servers of which any may crash and keeps its disk, the first more often than the
+    /// others; copies of messages come again long after.
+    Generations,
     /// Three servers with W = R = 2 that crash, keep their disks, and have wrong clocks.
     Quorums,
 }
@@ -37,6 +40,8 @@ pub(crate) struct Run {
     pub(crate) halted: usize,
     /// The least place of the log at which two servers had different states.
     pub(crate) differs_at: Option<u64>,
+    /// What was committed while fewer disks held it than must.
+    pub(crate) thinly_held: Option<String>,
 }
 
 const CLIENTS: u64 = 4;
@@ -48,7 +53,8 @@ impl Scenario {
         let mut stream = SeedStream::new(seed ^ 0x6d75_7461);
         let mut clients = Clients::new(seed, E::LINEARIZABLE);
         let mut states = States::default();
-        if self == Self::Late {
+        let mut thinly_held = None;
+        if self.repeats() {
             let mut copied = SeedStream::new(seed);
             cluster
                 .intercept(move |_, _, _| if copied.chance(200) { Fate::Copy } else { Fate::Pass });
@@ -56,7 +62,7 @@ impl Scenario {
         cluster.run_for(Duration::from_millis(1500))?;
         for _ in 0..STEPS {
             clients.call(&mut cluster);
-            if self == Self::Late {
+            if self.repeats() {
                 bring_again(&mut cluster, &mut stream);
             }
             if stream.chance(150) {
@@ -64,6 +70,9 @@ impl Scenario {
             }
             cluster.run_for(Duration::from_millis(stream.below(60)))?;
             states.look(&cluster);
+            if self == Self::Generations {
+                thinly_held = thinly_held.or_else(|| E::thinly_held(&cluster));
+            }
         }
         cluster.heal();
         cluster.stop_intercepting();
@@ -83,11 +92,19 @@ impl Scenario {
             evidence,
             halted: halted.max(cluster.halted().count()),
             differs_at: states.differs_at,
+            thinly_held,
         })
+    }
+
+    /// Whether copies of messages come again.
+    const fn repeats(self) -> bool {
+        matches!(self, Self::Late | Self::Generations)
     }
 
     fn config(self, seed: u64) -> SimConfig {
         let (nodes, write, read) = match self {
+            Self::Generations if seed.is_multiple_of(3) => (3, 3, 1),
+            Self::Generations => (3, 2, 2),
             Self::Alone => (1, 1, 1),
             Self::Followers | Self::Late | Self::Sequencer | Self::Quorums => (3, 2, 2),
             Self::Slow => (3, 3, 1),
@@ -95,7 +112,8 @@ impl Scenario {
         let network = match self {
             Self::Alone | Self::Sequencer => NetworkConfig::default(),
             Self::Followers | Self::Late | Self::Quorums => NetworkConfig::lossy(),
-            Self::Slow => NetworkConfig {
+            Self::Generations if !seed.is_multiple_of(3) => NetworkConfig::lossy(),
+            Self::Slow | Self::Generations => NetworkConfig {
                 delay: Duration::from_micros(100)..=Duration::from_millis(500),
                 ..NetworkConfig::lossy()
             },
@@ -124,7 +142,9 @@ impl Scenario {
         let second = nodes.get(1).copied().unwrap_or(first);
         let victim = match self {
             Self::Followers | Self::Late | Self::Slow => one_of(stream, nodes.get(1..)),
-            Self::Alone | Self::Sequencer | Self::Quorums => one_of(stream, Some(&nodes)),
+            Self::Alone | Self::Sequencer | Self::Generations | Self::Quorums => {
+                one_of(stream, Some(&nodes))
+            }
         };
         match (self, stream.below(8)) {
             (Self::Alone, 0..=5) => {
@@ -141,6 +161,11 @@ impl Scenario {
             // no holder answers, a new cluster may be founded.
             (Self::Sequencer, 3 | 4) => cluster.hold_disk(second),
             (Self::Sequencer, _) => cluster.heal(),
+            (Self::Generations, 1 | 2) => cluster.restart(first, Restart::Intact)?,
+            // Its followers get entries that its own disk may never hold.
+            (Self::Generations, 5) if cluster.config().cluster.write_quorum() == 2 => {
+                cluster.hold_disk(first);
+            }
             (_, 0) => cluster.partition(&[victim]),
             (Self::Quorums, 1 | 2) => {
                 let ahead = Duration::from_millis(stream.below(3_000));

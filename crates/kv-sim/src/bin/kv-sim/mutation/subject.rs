@@ -3,14 +3,15 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use super::Checker;
 use super::table::{self, Row};
+use super::{Checker, holders};
 use kv_core::{
     Checkpoint, ConsistencyEngine, Effects, EngineConfig, Input, Now, PersistSeq, RecoverError,
     Status,
 };
 use kv_eventual::EventualEngine;
 use kv_linear::LinearEngine;
+use kv_sim::Cluster;
 
 /// An engine that can be told, before a cluster is made, which rule to break.
 pub(crate) trait Subject: ConsistencyEngine {
@@ -40,6 +41,9 @@ pub(crate) trait Subject: ConsistencyEngine {
 
     /// How much of a common order this server has applied, with a hash of the state that it made.
     fn applied(&self) -> Option<(u64, u64)>;
+
+    /// What some server takes to be committed although fewer disks hold it than must.
+    fn thinly_held(cluster: &Cluster<Self>) -> Option<String>;
 }
 
 macro_rules! subject {
@@ -120,6 +124,16 @@ impl Subject for Eventual {
     fn applied(&self) -> Option<(u64, u64)> {
         None
     }
+
+    fn thinly_held(_cluster: &Cluster<Self>) -> Option<String> {
+        None
+    }
+}
+
+impl Linear {
+    pub(super) const fn engine(&self) -> &LinearEngine {
+        &self.0
+    }
 }
 
 impl Subject for Linear {
@@ -138,5 +152,9 @@ impl Subject for Linear {
     fn applied(&self) -> Option<(u64, u64)> {
         let (index, hash) = self.0.applied_state();
         Some((index.0, hash))
+    }
+
+    fn thinly_held(cluster: &Cluster<Self>) -> Option<String> {
+        holders::thinly_held(cluster)
     }
 }

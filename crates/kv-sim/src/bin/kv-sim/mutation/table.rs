@@ -2,7 +2,7 @@
 
 use kv_sim::oracle::Promise;
 
-use super::scenario::Scenario::{Alone, Followers, Late, Quorums, Sequencer, Slow};
+use super::scenario::Scenario::{Alone, Followers, Generations, Late, Quorums, Sequencer, Slow};
 use super::{Checker, Clause};
 
 /// A broken rule, and who must notice.
@@ -46,6 +46,11 @@ pub(super) const fn of_linear(mutation: kv_linear::Mutation) -> Checker {
         M::FormerLifeCounted => Checker::Oracle(Late, Promise::Convergence),
         M::FoundsBesideHolders => Checker::Linearizability(Sequencer),
         M::EpochResumed => Checker::NoHalt(Sequencer),
+        M::OldEpochAcksCounted | M::CommitAcrossEpochs | M::StartAckedBeforeSwitch => {
+            Checker::Held(Generations)
+        }
+        M::CommitBeforeStart | M::StartWithoutTruncation => Checker::NoHalt(Generations),
+        M::PlacedForwardRefused => Checker::Linearizability(Generations),
         M::CheckpointWithoutDedup => Checker::EqualStates(Followers),
         M::GapAcknowledged => Checker::Oracle(Followers, Promise::Convergence),
     }
