@@ -29,6 +29,19 @@ async fn commands_run_in_order_and_print_a_line_each() {
 }
 
 #[tokio::test]
+async fn comments_are_skipped_and_counted_as_lines() {
+    let server = FakeServer::start(2).await;
+    let at = server.entry();
+    let log = store::serve(server);
+    let lines = b"# it's a comment\nput x '#1'\n  #get x\nfoo\nget x # y\n";
+    let expected = "line 4: unknown command foo; `help` lists all\n\
+                    line 5: # is too much; put what holds spaces in quotes; usage: get KEY [--r \
+                    N|majority|all]\n";
+    assert_eq!(run_lines(&at, &[], lines).await, run(2, "ok\n", expected));
+    assert_eq!(asked(&log), [put("x", "#1")]);
+}
+
+#[tokio::test]
 async fn a_mistake_does_not_end_it_and_the_first_failure_is_the_code() {
     let server = FakeServer::start(2).await;
     let at = server.entry();

@@ -66,8 +66,11 @@ impl PutInput {
 }
 
 impl Line {
-    /// Reads a line; `None` if it has no words.
+    /// Reads a line; `None` if it has no words or is a comment.
     pub(crate) fn parse(line: &[u8]) -> Result<Option<Self>, UsageError> {
+        if line.trim_ascii_start().starts_with(COMMENT_MARK) {
+            return Ok(None);
+        }
         match split(line)? {
             words if words.is_empty() => Ok(None),
             words => Self::of_words(words).map(Some),
@@ -83,12 +86,12 @@ impl Line {
         let mut arguments = Arguments::of(words, help)?;
         let command = Command::of(&mut arguments);
         let command = command.and_then(|command| arguments.end().map(|()| command));
-        if arguments.help_asked {
-            let options = LineOptions::default();
-            return Ok(Self { command: Command::Help(Some(help)), options });
-        }
+        let command = match arguments.help_asked {
+            true => Command::Help(Some(help)),
+            false => command?,
+        };
         let (json, raw, timeout) = (arguments.json, arguments.raw, arguments.timeout);
-        Ok(Self { command: command?, options: LineOptions { json, raw, timeout } })
+        Ok(Self { command, options: LineOptions { json, raw, timeout } })
     }
 }
 
@@ -151,6 +154,9 @@ fn find_command(name: &str) -> Result<&'static CommandHelp, UsageError> {
         UsageError::UnknownCommand { word: name.to_owned(), nearest: nearest(name, &names) }
     })
 }
+
+/// What a line begins with that is a comment.
+const COMMENT_MARK: &[u8] = b"#";
 
 #[cfg(test)]
 mod tests {

@@ -162,6 +162,7 @@ Every command takes --timeout D (such as 500ms), --json, --raw (values as they a
 A word in 'single quotes' is taken as it is; one in \"double quotes\" may hold the escapes
 \\n \\r \\t \\0 \\\\ \\\" \\xNN.
 A word that begins with -- is an option unless it is in quotes or comes after a lone --.
+A line that begins with # is a comment and is skipped.
 A line that begins with a space is not kept in the history: for secrets.";
 
 #[cfg(test)]
@@ -176,6 +177,7 @@ mod tests {
             assert!(help_text(Some(help)).contains(help.summary));
         }
         let delete = COMMANDS.iter().find(|help| help.name == "delete");
+        assert!(text.contains("begins with # is a comment"));
         assert!(help_text(delete).ends_with("also: del, rm"));
     }
 }
