@@ -291,6 +291,31 @@ async fn json_holds_results_and_errors() {
 }
 
 #[tokio::test]
+async fn news_and_help_are_json_wherever_the_option_stands() {
+    let at = DeadServer::new(2).entry();
+    for args in [
+        &["--json", "--timeout", "100ms", "get", "x"][..],
+        &["get", "x", "--json", "--timeout", "100ms"],
+    ] {
+        let run = run_one(&at, args).await;
+        assert_eq!(run.code, Some(4), "{run:?}");
+        let event: serde_json::Value = serde_json::from_str(run.stderr.trim_end()).unwrap();
+        assert_eq!(event["event"], "none_answers", "{run:?}");
+    }
+    for args in [&["help", "put", "--json"][..], &["put", "--help", "--json"]] {
+        let help = run_one(&at, args).await;
+        let help: serde_json::Value = serde_json::from_str(&help.stdout).unwrap();
+        assert_eq!((&help["command"], &help["outcome"]), (&"help".into(), &"done".into()));
+        let put = serde_json::json!(["put KEY VALUE [--w N|majority|all]"]);
+        let usages = help["commands"].as_array().unwrap().iter().map(|help| &help["usage"]);
+        assert_eq!(usages.cloned().collect::<serde_json::Value>(), put, "{args:?}");
+    }
+    let all = run_one(&at, &["--json", "help"]).await;
+    let all: serde_json::Value = serde_json::from_str(&all.stdout).unwrap();
+    assert!(all["commands"].as_array().unwrap().len() > 8, "{all}");
+}
+
+#[tokio::test]
 async fn a_value_may_come_from_the_standard_input_and_go_out_as_it_came() {
     let server = FakeServer::start(2).await;
     let at = server.entry();

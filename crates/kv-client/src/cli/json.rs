@@ -7,6 +7,7 @@ use base64::prelude::BASE64_STANDARD;
 use kv_core::{CommandResult, Done, Key, NotDone, Served, Status, Versioned};
 use serde_json::{Map, Value as Json, json};
 
+use super::help::{COMMANDS, CommandHelp};
 use super::session::{Finished, Success};
 use super::text::error_text;
 use crate::answer::single;
@@ -36,6 +37,32 @@ pub(crate) fn finished(finished: Finished) -> String {
         }
         Err(error) => put_error(&mut object, &error),
     }
+    Json::Object(object).to_string()
+}
+
+/// All commands, or one.
+pub(crate) fn help(topic: Option<&CommandHelp>, line: Option<u64>) -> String {
+    let mut object = Object::new();
+    put(&mut object, "command", "help");
+    if let Some(line) = line {
+        put(&mut object, "line", line);
+    }
+    put(&mut object, "outcome", "done");
+    let described = |help: &CommandHelp| {
+        json!({
+            "name": help.name,
+            "aliases": help.aliases,
+            "usage": help.usage,
+            "options": help.all_options().collect::<Vec<_>>(),
+            "summary": help.summary,
+            "details": help.details,
+        })
+    };
+    let commands: Vec<Json> = match topic {
+        Some(help) => vec![described(help)],
+        None => COMMANDS.iter().map(described).collect(),
+    };
+    put(&mut object, "commands", commands);
     Json::Object(object).to_string()
 }
 

@@ -126,6 +126,8 @@ impl Session {
 
     /// Runs one command; a missing key has a status of its own here.
     pub(crate) async fn run_one(mut self, line: Line) -> io::Result<ExitStatus> {
+        // News has the form that the line asks for.
+        self.defaults = self.defaults.with(line.options);
         match self.run(line).await? {
             Flow::Next(status) => Ok(status),
             Flow::Exit => Ok(ExitStatus::Done),
@@ -226,7 +228,11 @@ impl Session {
         let (command, result) = match command {
             Command::Exit => return Ok(Work::Exit),
             Command::Help(topic) => {
-                self.screen.line(help_text(topic))?;
+                let text = match defaults.json {
+                    true => json::help(topic, self.line),
+                    false => help_text(topic),
+                };
+                self.screen.line(text)?;
                 return Ok(Work::Told(ExitStatus::Done));
             }
             Command::Execute(request) => return Ok(self.request(request, timeout).await),
