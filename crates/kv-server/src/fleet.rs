@@ -161,8 +161,12 @@ async fn announce(mut watched: Watched, named: bool) {
             Readiness::Ready if before != state => screen::say(format_args!("{prefix}ready")),
             Readiness::Waiting(what) if before != state => {
                 let Ok(status) = watched.client.status().await else { return };
-                let there = status.connected.iter().chain(told.keys()).copied().collect::<Vec<_>>();
-                let advice = hints::who_is_missing(config, what, &there);
+                // The command of a server that is refused would spread what it is refused for.
+                let advice = if told.is_empty() {
+                    hints::who_is_missing(config, what, &status.connected)
+                } else {
+                    String::new()
+                };
                 screen::say(format_args!("{prefix}{what}{advice}"));
             }
             Readiness::Starting | Readiness::Ready | Readiness::Waiting(_) => {}

@@ -40,6 +40,8 @@ pub(crate) struct Door<M> {
     /// For connections of servers, which have several for a short time when one is lost.
     pub(crate) server_slots: Semaphore,
     pub(crate) complaints: Mutex<Complaints>,
+    /// The peers that refuse this server, as the links see it.
+    pub(crate) refused_by: watch::Receiver<BTreeMap<NodeId, Refusal>>,
     pub(crate) doorbells: BTreeMap<NodeId, Arc<Notify>>,
     pub(crate) on_dump: Option<DumpHook>,
     /// Messages of peers that came while the driver's inbox was full.
@@ -122,10 +124,11 @@ impl<M: Wire + Send + 'static> Door<M> {
         });
         match admitted {
             Err(refusal) => {
-                self.complain(who, &refusal);
-                framed::send(&mut writer, Message::Refusal(refusal)).await?;
+                framed::send(&mut writer, Message::Refusal(refusal.clone())).await?;
                 drop(writer);
                 framed::drain(reader).await;
+                drop(stranger);
+                self.complain(who, &refusal).await;
             }
             Ok((admitted, _slot)) => {
                 drop(stranger);
@@ -140,13 +143,36 @@ impl<M: Wire + Send + 'static> Door<M> {
     }
 
     /// Says that somebody was refused, unless that has been said lately: a server that is refused
-    /// tries again all the time.
-    fn complain(&self, who: Option<NodeId>, refusal: &Refusal) {
-        let mut complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
-        match complaints.tell(who, refusal.code, Instant::now()) {
-            Some(0) => tracing::warn!("refused a connection: {refusal}"),
-            Some(more) => tracing::warn!("refused a connection, and {more} before it: {refusal}"),
-            None => tracing::debug!("refused a connection: {refusal}"),
+    /// tries again all the time. A server that refuses this one as well is in
+    /// `Server::refused_by` with the same words, and is not warned of again.
+    async fn complain(&self, who: Option<NodeId>, refusal: &Refusal) {
+        let told = {
+            let mut complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
+            complaints.tell(who, refusal.code, Instant::now())
+        };
+        let Some(more) = told else {
+            tracing::debug!("refused a connection: {refusal}");
+            return;
+        };
+        if let Some(peer) = who
+            && self.is_refused_by(peer).await
+        {
+            tracing::info!("refused a connection: {refusal}");
+            return;
+        }
+        match more {
+            0 => tracing::warn!("refused a connection: {refusal}"),
+            _ => tracing::warn!("refused a connection, and {more} before it: {refusal}"),
+        }
+    }
+
+    /// Whether a server refuses this one; it is given the time to be asked.
+    async fn is_refused_by(&self, peer: NodeId) -> bool {
+        let mut refused_by = self.refused_by.clone();
+        let mutual = refused_by.wait_for(|refused_by| refused_by.contains_key(&peer));
+        tokio::select! {
+            mutual = timeout(MUTUAL_MAX, mutual) => matches!(mutual, Ok(Ok(_))),
+            () = self.peers.closed() => false,
         }
     }
 
@@ -233,6 +259,9 @@ fn full(admitted: Admitted) -> Refusal {
     };
     Refusal::new(RefusalCode::Full, why)
 }
+
+/// So soon a server that runs has been asked by its link, which tries every two seconds.
+const MUTUAL_MAX: Duration = Duration::from_secs(5);
 
 /// How long a new connection may take to say hello.
 const HELLO_MAX: Duration = Duration::from_secs(5);

@@ -154,6 +154,7 @@ impl Server {
             client_slots: Semaphore::new(config.clients_max),
             server_slots: Semaphore::new(SERVER_CONNECTIONS_MAX),
             complaints: Mutex::new(Complaints::default()),
+            refused_by: refused_by.subscribe(),
             doorbells,
             on_dump: config.on_dump,
             dropped: AtomicU64::new(0),

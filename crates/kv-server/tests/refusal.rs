@@ -4,6 +4,8 @@
 
 mod program;
 
+use std::time::{Duration, Instant};
+
 use program::{Running, free_servers, kv_server};
 
 #[test]
@@ -29,5 +31,47 @@ fn a_refused_server_says_by_whom_and_why_and_what_to_do() {
     let mut second = start("2 linearizability 2 2");
     for server in [&mut first, &mut second] {
         server.read_until("ready");
+    }
+}
+
+#[test]
+fn a_refused_server_does_not_advise_to_start_others_as_it_was_started() {
+    let servers = free_servers(3);
+    let start = |words: &str| {
+        Running::start(kv_server(&format!("{words} --op-log off --servers {servers}")))
+    };
+    let mut second = start("2 linearizability 2 2");
+    second.read_until("start it with: kv-server 1 linearizability 2 2");
+    let mut third = start("3 linearizability 1 2");
+    third.read_until("server 2 refuses this server");
+    assert!(third.read_until("waiting for server 1").ends_with("server 1, the sequencer\n"));
+}
+
+#[test]
+fn what_is_on_the_screen_is_not_logged_as_well() {
+    let servers = free_servers(2);
+    let logs = tempfile::tempdir().unwrap();
+    let start = |name: &str, words: &str| {
+        let mut command = kv_server(&format!("{words} --op-log off --servers {servers}"));
+        command.stderr(std::fs::File::create(logs.path().join(name)).unwrap());
+        Running::start(command)
+    };
+    let mut first = start("first", "1 linearizability 2 2 --log info");
+    let mut second = start("second", "2 linearizability 1 2 --log info");
+    for (name, server) in [("first", &mut first), ("second", &mut second)] {
+        server.read_until("refuses this server");
+        let refused = || {
+            let log = std::fs::read_to_string(logs.path().join(name)).unwrap();
+            log.lines().find(|line| line.contains("refused a connection")).map(ToOwned::to_owned)
+        };
+        let patience = Instant::now() + Duration::from_secs(20);
+        let line = loop {
+            if let Some(line) = refused() {
+                break line;
+            }
+            assert!(Instant::now() < patience, "{name} logged no refusal");
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        assert!(line.contains("INFO"), "{line}");
     }
 }
