@@ -65,7 +65,9 @@ fn read_table(
         let problem = |problem| (offset, problem);
         if let Some(key) = KEYS.iter().find(|key| key.table == table && key.name == name) {
             let text = text_of(key, value.get_ref()).ok_or_else(|| {
-                problem(LineProblem::Kind { name: full.clone(), expected: expected(key.form) })
+                no_address(key, value.get_ref()).unwrap_or_else(|| {
+                    problem(LineProblem::Kind { name: full.clone(), expected: expected(key.form) })
+                })
             })?;
             settings.push((offset, FileSetting { field: key.field, name: full, text, line: 0 }));
             continue;
@@ -75,6 +77,11 @@ fn read_table(
             && is_table(name)
         {
             read_table(name, inner, settings)?;
+        } else if let DeValue::Table(_) = value.get_ref()
+            && table.is_empty()
+            && let Some(nearest) = nearest_table(name)
+        {
+            return Err(problem(LineProblem::UnknownTable { name: full, nearest }));
         } else {
             let nearest = nearest_name(&full);
             return Err(problem(LineProblem::Unknown { name: full, nearest }));
@@ -102,6 +109,18 @@ fn text_of(key: &Key, value: &DeValue<'_>) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// The first entry of a table of addresses that is none, with where it stands.
+fn no_address(key: &Key, value: &DeValue<'_>) -> Option<(usize, LineProblem)> {
+    let (Form::Addresses, DeValue::Table(addresses)) = (key.form, value) else {
+        return None;
+    };
+    let wrong = addresses.iter().filter(|(_, address)| address.get_ref().as_str().is_none());
+    let (id, _) = wrong.min_by_key(|(id, _)| id.span().start)?;
+    let name = full_name(key.name, id.get_ref().as_ref());
+    let expected = "an address in quotes, such as \"127.0.0.1:4961\"";
+    Some((id.span().start, LineProblem::Kind { name, expected }))
 }
 
 fn integer(value: &Spanned<DeValue<'_>>) -> Option<String> {
@@ -138,6 +157,18 @@ fn nearest_name(wrong: &str) -> Option<String> {
     (likeness(&best) >= LIKENESS_MIN).then_some(best)
 }
 
+/// The table whose name is most like this one, if any is like it at all.
+fn nearest_table(wrong: &str) -> Option<&'static str> {
+    let likeness = |name: &&str| strsim::jaro_winkler(wrong, name);
+    let table = |key: &Key| match key.form {
+        Form::Addresses => key.name,
+        Form::Text | Form::Number | Form::Range => key.table,
+    };
+    let tables = KEYS.iter().map(table).filter(|table| !table.is_empty());
+    let best = tables.max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
+    (likeness(&best) >= LIKENESS_MIN).then_some(best)
+}
+
 /// A setting's name with its table's.
 fn full_name(table: &str, name: &str) -> String {
     if table.is_empty() { name.to_owned() } else { format!("{table}.{name}") }
@@ -162,6 +193,10 @@ pub(crate) enum LineProblem {
         nearest.as_ref().map(|nearest| format!(", did you mean `{nearest}`?")).unwrap_or_default()
     )]
     Unknown { name: String, nearest: Option<String> },
+    #[error(
+        "there is no table `[{name}]`, did you mean `[{nearest}]`?; `kv-server config` shows all"
+    )]
+    UnknownTable { name: String, nearest: &'static str },
     #[error("`{name}` takes {expected}")]
     Kind { name: String, expected: &'static str },
     #[error("`{name}` cannot be `{text}`: {reason}")]
@@ -218,6 +253,16 @@ mod tests {
             "1: there is no setting `zzz`; `kv-server config` shows all"
         );
         assert_eq!(problem("\n\nlog = 3"), "3: `log` takes a text in quotes");
+        assert_eq!(
+            problem("w = 1\n[netwrk]\ndelay_ms = 3\n"),
+            "2: there is no table `[netwrk]`, did you mean `[network]`?; `kv-server config` shows \
+             all"
+        );
+        assert!(problem("[server]\n1 = \"a:1\"").contains("did you mean `[servers]`?"));
+        assert!(
+            problem("[servers]\n1 = \"a:1\"\n2 = 3\n")
+                .starts_with("3: `servers.2` takes an address in quotes")
+        );
         assert!(problem("op_log = \"off\"").contains("did you mean `op_log.folder`?"));
         assert!(problem("w = 1\nw = 2").starts_with("2: this is no TOML: duplicate key"));
         assert!(problem("w = 1\nr =\n").starts_with("2: this is no TOML"));
