@@ -64,8 +64,8 @@ enum Command {
 pub(crate) enum Invocation {
     /// Run servers.
     Run(Plan),
-    /// Print the settings of this server.
-    ShowSettings(String, Box<ServerConfig>),
+    /// Print the settings of this server, and why they make none.
+    ShowSettings(String, Option<Answer>),
     /// Print completions or the manual.
     Print(Vec<u8>),
 }
@@ -102,12 +102,16 @@ impl Invocation {
             Some(_) | None => {}
         }
         let settings: Settings = read(settings_of(matches))?;
+        let config = settings.server_config();
+        let problem = config.cluster().err().map(|problem| Answer(layers.blame(problem)));
         if matches.subcommand().is_some() {
-            let config = Box::new(settings.server_config());
-            return Ok(Self::ShowSettings(layers.to_toml(), config));
+            return Ok(Self::ShowSettings(layers.to_toml(), problem));
+        }
+        if let Some(problem) = problem {
+            return Err(problem);
         }
         Ok(Self::Run(Plan {
-            servers: vec![settings.server_config()],
+            servers: vec![config],
             listen: settings.listen().map(ToOwned::to_owned),
             threads: settings.threads(),
             log: settings.log().clone(),
@@ -139,7 +143,9 @@ impl Answer {
             LayersError::CommandLine(error) => {
                 refuse(format_args!("{} (see kv-server --help)", first_line(&error)))
             }
-            error @ (LayersError::Environment { .. } | LayersError::File(_)) => refuse(error),
+            error @ (LayersError::Environment { .. }
+            | LayersError::File(_)
+            | LayersError::Together { .. }) => refuse(error),
         }
     }
 }

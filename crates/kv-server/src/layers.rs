@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command};
+use kv_core::ClusterConfigError;
+use kv_server::ConfigError;
 use toml_writer::{ToTomlValue, TomlStringBuilder};
 
 use crate::config_file::{ConfigFileError, FileSetting, LineProblem, read_settings};
@@ -32,6 +34,9 @@ pub(crate) enum LayersError {
     Environment { name: String, text: String, reason: String },
     #[error(transparent)]
     File(#[from] ConfigFileError),
+    /// Each setting is legal, but not all of them together.
+    #[error("{text}")]
+    Together { text: String },
 }
 
 impl Layers {
@@ -85,6 +90,26 @@ impl Layers {
             _ => format!("{setting:<width$}  # {origin}\n"),
         };
         lines.iter().map(line).collect()
+    }
+
+    /// Says where the setting is from that makes no server together with the others.
+    pub(crate) fn blame(&self, problem: ConfigError) -> LayersError {
+        let text = problem.to_string();
+        let ConfigError::Cluster(ClusterConfigError::Quorum { name, .. }) = problem else {
+            return LayersError::Together { text };
+        };
+        let is_named = |key: &&Key| key.table.is_empty() && key.name.eq_ignore_ascii_case(name);
+        let Some(key) = KEYS.iter().find(is_named) else {
+            return LayersError::Together { text };
+        };
+        let origin = self.origin(key, settings_of(&self.matches));
+        let origin = if self.file_origin(key).is_some_and(|of_file| of_file == origin) {
+            format!("{origin}: `{}`", key.name)
+        } else {
+            origin
+        };
+        let reason = text.strip_prefix(name).unwrap_or(&text);
+        LayersError::Together { text: format!("{origin}{reason}") }
     }
 
     fn origin(&self, key: &Key, matches: &ArgMatches) -> String {

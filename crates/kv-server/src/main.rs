@@ -23,9 +23,9 @@ use crate::fleet::Fleet;
 fn main() -> ExitCode {
     let plan = match Invocation::parse() {
         Ok(Invocation::Run(plan)) => plan,
-        Ok(Invocation::ShowSettings(toml, config)) => {
+        Ok(Invocation::ShowSettings(toml, problem)) => {
             screen::say(format_args!("{}", toml.trim_end()));
-            return config.cluster().map_or_else(cli::refuse, |_| ExitCode::SUCCESS);
+            return problem.map_or(ExitCode::SUCCESS, cli::Answer::give);
         }
         Ok(Invocation::Print(text)) => {
             screen::print(&text);

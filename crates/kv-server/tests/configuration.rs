@@ -76,7 +76,23 @@ fn settings_that_make_no_server_are_shown_and_refused() {
     assert_eq!(line(&printed, "w ="), "w = 4 # argument W");
     assert_eq!(
         error,
-        "kv-server: W: a quorum of 4 servers cannot be had: the cluster has 3; ask for fewer, or \
+        "kv-server: argument W: a quorum of 4 servers cannot be had: the cluster has 3; ask for fewer, or \
          add servers to --servers\n"
     );
+}
+
+#[test]
+fn a_quorum_that_cannot_be_had_is_reported_where_it_is_asked_for() {
+    let file = file("servers = \"1-3\"\nw = 9\n");
+    let path = file.path().display();
+    let reason = "a quorum of 9 servers cannot be had: the cluster has 3";
+    let (code, _, error) = output(kv_server(&format!("--config {path}")));
+    assert_eq!(code, Some(2));
+    assert!(error.starts_with(&format!("kv-server: {path}:2: `w`: {reason}")), "{error}");
+
+    let mut command = kv_server("--servers 1-3");
+    command.env("KV_R", "9");
+    let (code, _, error) = output(command);
+    assert_eq!(code, Some(2));
+    assert!(error.starts_with(&format!("kv-server: KV_R: {reason}")), "{error}");
 }
