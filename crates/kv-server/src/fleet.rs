@@ -148,6 +148,7 @@ async fn announce(mut watched: Watched, named: bool) {
         Readiness::Ready if named => Readiness::Ready,
         Readiness::Ready | Readiness::Waiting(_) | Readiness::Starting => Readiness::Starting,
     };
+    let mut has_served = false;
     loop {
         let refused_by = watched.refused_by.borrow_and_update().clone();
         for (peer, refusal) in &refused_by {
@@ -157,15 +158,18 @@ async fn announce(mut watched: Watched, named: bool) {
         }
         told = refused_by;
         let before = std::mem::replace(&mut state, *watched.readiness.borrow_and_update());
+        has_served |= state == Readiness::Ready;
         match state {
             Readiness::Ready if before != state => screen::say(format_args!("{prefix}ready")),
             Readiness::Waiting(what) if before != state => {
                 let Ok(status) = watched.client.status().await else { return };
                 // The command of a server that is refused would spread what it is refused for.
-                let advice = if told.is_empty() {
-                    hints::who_is_missing(config, what, &status.connected)
-                } else {
+                let advice = if !told.is_empty() {
                     String::new()
+                } else if has_served {
+                    hints::who_was_lost(config, what, &status.connected)
+                } else {
+                    hints::who_is_missing(config, what, &status.connected)
                 };
                 screen::say(format_args!("{prefix}{what}{advice}"));
             }

@@ -47,6 +47,32 @@ pub(crate) fn who_is_missing(
     format!(" (not connected: {}); start for example: {command}", id_ranges(&missing))
 }
 
+/// What to do about those that are not connected any more, for a server that has served before and
+/// waits now; nothing where that would not help.
+pub(crate) fn who_was_lost(
+    config: &ServerConfig,
+    waiting: Waiting,
+    connected: &[NodeId],
+) -> String {
+    match waiting {
+        // Its data is in memory, so starting it again brings nothing back.
+        Waiting::Sequencer { node } if node != config.node && !connected.contains(&node) => {
+            format!(
+                "; server {node}, if it was stopped, has lost its memory: stop all servers and start \
+             them again"
+            )
+        }
+        Waiting::Sequencer { .. }
+        | Waiting::Servers { .. }
+        | Waiting::Joining
+        | Waiting::LostMemory { .. }
+        | Waiting::OtherCluster { .. }
+        | Waiting::RestartsUsedUp { .. }
+        | Waiting::OtherConfiguration { .. }
+        | Waiting::Stopping => who_is_missing(config, waiting, connected),
+    }
+}
+
 /// The command that starts another server of the same cluster.
 fn server_command(config: &ServerConfig, node: NodeId) -> String {
     let model = match config.consistency {

@@ -1,4 +1,4 @@
-//! Servers that refuse each other say so where a person looks.
+//! Servers that refuse or lose each other say so where a person looks.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -74,4 +74,21 @@ fn what_is_on_the_screen_is_not_logged_as_well() {
         };
         assert!(line.contains("INFO"), "{line}");
     }
+}
+
+#[test]
+fn a_sequencer_that_is_lost_while_all_serve_is_not_to_be_started_alone() {
+    let servers = free_servers(2);
+    let start = |words: &str| {
+        Running::start(kv_server(&format!("{words} --op-log off --servers {servers}")))
+    };
+    let first = start("1 linearizability 2 2");
+    let mut second = start("2 linearizability 2 2");
+    second.read_until("ready");
+    drop(first);
+    let line = second.read_until("waiting for server 1, the sequencer");
+    let expected = "server 1, if it was stopped, has lost its memory: stop all servers and start \
+                    them again";
+    assert!(line.contains(expected), "{line}");
+    assert!(!line.contains("start it with"), "{line}");
 }
