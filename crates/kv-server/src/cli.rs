@@ -81,6 +81,8 @@ pub(crate) struct Plan {
     pub(crate) threads: usize,
     /// What is logged on stderr.
     pub(crate) log: Targets,
+    /// Whether they are those of `kv-server dev`.
+    pub(crate) is_dev: bool,
 }
 
 impl Invocation {
@@ -115,6 +117,7 @@ impl Invocation {
             listen: settings.listen().map(ToOwned::to_owned),
             threads: settings.threads(),
             log: settings.log().clone(),
+            is_dev: false,
         }))
     }
 }

@@ -1,7 +1,9 @@
 //! `kv-server dev`: a cluster in one process.
 
+use std::sync::Arc;
+
 use clap::{Args, value_parser};
-use kv_core::{NodeId, Quorum};
+use kv_core::{NodeId, Page, Quorum};
 use kv_proto::{ServerList, ServerListError};
 use kv_server::{Consistency, DEFAULT_CLUSTER, Delay, DumpHook, ServerConfig};
 use tracing_subscriber::filter::Targets;
@@ -63,7 +65,7 @@ impl DevSettings {
     pub(crate) fn plan(self) -> Plan {
         let list = self.servers.clone().unwrap_or_else(|| first_servers(self.nodes));
         let servers = list.ids().map(|node| self.server_config(node, &list)).collect();
-        Plan { servers, listen: None, threads: 1, log: self.log }
+        Plan { servers, listen: None, threads: 1, log: self.log, is_dev: true }
     }
 
     fn server_config(&self, node: NodeId, list: &ServerList) -> ServerConfig {
@@ -72,10 +74,28 @@ impl DevSettings {
         config.cluster_name.clone_from(&self.cluster);
         config.op_log = op_log(&self.op_log, self.op_log_mib);
         config.delay = self.delay;
-        config.on_dump = Some(DumpHook(std::sync::Arc::new(screen::show_dump_page)));
+        let show = move |page: &Page| screen::show_dump_page_of(node, page);
+        config.on_dump = Some(DumpHook(Arc::new(show)));
         config
     }
 }
+
+/// Says that another program listens where a server of `kv-server dev` should, and which words
+/// choose other addresses.
+pub(crate) fn address_in_use(address: &str, servers: &[ServerConfig]) -> String {
+    let other = |config: &ServerConfig| {
+        format!("{}=127.0.0.1:{}", config.node, OTHER_PORTS + config.node.number())
+    };
+    let list: Vec<String> = servers.iter().map(other).collect();
+    let list = list.join(",");
+    format!(
+        "{address} is in use: does a server run there already? Stop it, or choose other addresses: \
+         --servers {list}"
+    )
+}
+
+/// Ports from here on, by id, are proposed where the usual ones are taken.
+const OTHER_PORTS: u16 = 7000;
 
 /// Servers 1 to `count` at their usual addresses.
 fn first_servers(count: u16) -> ServerList {

@@ -37,6 +37,11 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => match error.downcast_ref::<StartError>() {
             Some(StartError::Config(problem)) => cli::refuse(problem),
+            Some(StartError::AddressInUse { address }) if plan.is_dev => {
+                let text = dev::address_in_use(address, &plan.servers);
+                screen::complain(format_args!("{text}"));
+                ExitCode::FAILURE
+            }
             Some(_) | None => {
                 screen::complain(format_args!("{error}"));
                 ExitCode::FAILURE

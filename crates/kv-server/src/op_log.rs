@@ -149,10 +149,18 @@ fn millis(now: Now) -> u64 {
 
 /// The log of operations cannot be opened.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot open {}: {source}; make its folder writable or use --op-log off", path.display())]
+#[error("cannot open {}: {source}; {} or use --op-log off", path.display(), remedy(source))]
 pub struct OpLogError {
     path: PathBuf,
     source: io::Error,
+}
+
+fn remedy(source: &io::Error) -> &'static str {
+    if source.kind() == io::ErrorKind::NotFound {
+        "make the folder"
+    } else {
+        "make its folder writable"
+    }
 }
 
 /// How long the writer lets batches gather before it writes them: so late a line may come.

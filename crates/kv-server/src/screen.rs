@@ -123,6 +123,15 @@ const NEXT_ROW: &str = "\n               ";
 
 /// Prints a page of what the server holds, as the client shows it.
 pub(crate) fn show_dump_page(page: &Page) {
+    say(format_args!("{}", dump_page_text(page)));
+}
+
+/// The same for one of several servers of this process.
+pub(crate) fn show_dump_page_of(node: NodeId, page: &Page) {
+    say(format_args!("server {node} holds:\n{}", dump_page_text(page)));
+}
+
+fn dump_page_text(page: &Page) -> String {
     let on_terminal = io::stdout().is_terminal();
     let mut text = String::new();
     for (key, held) in &page.entries {
@@ -135,7 +144,7 @@ pub(crate) fn show_dump_page(page: &Page) {
         (None, true) => "(end of dump: nothing)",
         (None, false) => "(end of dump)",
     });
-    say(format_args!("{text}"));
+    text
 }
 
 /// Prints how the server is.

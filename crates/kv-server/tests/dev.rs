@@ -44,5 +44,39 @@ fn an_address_in_use_stops_the_whole_start_with_one_line() {
     let (code, out, error) = output(kv_server(&words));
     assert_eq!((code, out.as_str()), (Some(1), ""), "{error}");
     assert!(error.starts_with(&format!("kv-server: {held} is in use")), "{error}");
+    let advice = "choose other addresses: --servers 1=127.0.0.1:7001,2=127.0.0.1:7002";
+    assert!(error.trim_end().ends_with(advice), "{error}");
     assert_eq!(error.lines().count(), 1, "{error}");
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_to_be_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("missing");
+    let words = format!("dev --op-log {} --servers {}", missing.display(), free_servers(1));
+    let (code, _, error) = output(kv_server(&words));
+    assert_eq!(code, Some(1));
+    assert!(error.contains("make the folder or use --op-log off"), "{error}");
+}
+
+#[test]
+fn what_a_client_dumps_is_shown_with_its_servers_name() {
+    let servers = free_servers(2);
+    let mut dev = Running::start(kv_server(&format!("dev --op-log off --servers {servers}")));
+    dev.read_until("ready in");
+    let dump = |node: u16| {
+        let config = kv_client::ClientConfig {
+            servers: servers.parse().unwrap(),
+            first: kv_core::NodeId::new(node).unwrap(),
+            ..kv_client::ClientConfig::default()
+        };
+        tokio::runtime::Runtime::new().unwrap().block_on(async {
+            kv_client::Client::connect(config).await.unwrap().dump().await.unwrap();
+        });
+    };
+    for node in [2, 1] {
+        dump(node);
+        let shown = dev.read_until("(end of dump: nothing)");
+        assert_eq!(shown, format!("server {node} holds:\n(end of dump: nothing)\n"));
+    }
 }
