@@ -15,6 +15,7 @@ use crate::driver::{Driver, Link, TIMEOUT_MAX};
 use crate::error::ClientError;
 use crate::event::Event;
 use crate::pages::Pages;
+use crate::passage::Passage;
 use crate::table::{Answered, Submission};
 
 /// A connection to a cluster: to one server at a time, and to the next one when that is lost.
@@ -148,7 +149,7 @@ impl Client {
     /// # Errors
     /// Like [`Client::status`].
     pub async fn status_within(&self, timeout: Duration) -> Result<Status, ClientError> {
-        let answered = self.ask(RequestBody::Status, timeout).await?;
+        let answered = self.ask(RequestBody::Status, timeout, Passage::default()).await?;
         let server = answered.server;
         match answered.body {
             ResponseBody::Status(status) => Ok(*status),
@@ -222,9 +223,20 @@ impl Client {
         op: Operation,
         options: RequestOptions,
     ) -> Result<(NodeId, Outcome), ClientError> {
+        self.execute_by(op, options, Passage::default()).await
+    }
+
+    /// Like [`Client::execute`]; the passage tells whether it was sent, and lets it be recalled once
+    /// the future is dropped.
+    pub(crate) async fn execute_by(
+        &self,
+        op: Operation,
+        options: RequestOptions,
+        passage: Passage,
+    ) -> Result<(NodeId, Outcome), ClientError> {
         let timeout = options.timeout;
         let body = RequestBody::Execute { op, options };
-        let answered = self.ask(body, timeout).await?;
+        let answered = self.ask(body, timeout, passage).await?;
         let server = answered.server;
         match answered.body {
             ResponseBody::Outcome(outcome) => Ok((server, outcome)),
@@ -252,7 +264,12 @@ impl Client {
         RequestOptions { timeout: self.shared.timeout, ..RequestOptions::default() }
     }
 
-    async fn ask(&self, body: RequestBody, timeout: Duration) -> Result<Answered, ClientError> {
+    async fn ask(
+        &self,
+        body: RequestBody,
+        timeout: Duration,
+        passage: Passage,
+    ) -> Result<Answered, ClientError> {
         let since = Instant::now();
         let timeout = timeout.min(TIMEOUT_MAX);
         let limit = self.shared.in_flight_max;
@@ -267,6 +284,7 @@ impl Client {
             body,
             since,
             timeout,
+            passage,
             reply,
             permit,
         };

@@ -41,6 +41,7 @@ mod driver;
 mod error;
 mod event;
 mod pages;
+mod passage;
 mod route;
 mod table;
 

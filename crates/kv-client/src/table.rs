@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use crate::answer::fits;
 use crate::connection::Connection;
 use crate::error::{ClientError, LostReason};
+use crate::passage::Passage;
 
 /// A request as a caller hands it in.
 #[derive(Debug)]
@@ -20,6 +21,7 @@ pub(crate) struct Submission {
     pub(crate) body: RequestBody,
     pub(crate) since: Instant,
     pub(crate) timeout: Duration,
+    pub(crate) passage: Passage,
     pub(crate) reply: oneshot::Sender<Result<Answered, ClientError>>,
     /// Given back when the request is forgotten.
     pub(crate) permit: OwnedSemaphorePermit,
@@ -120,6 +122,9 @@ impl Table {
                 continue;
             };
             if pending.is_read_only() || !connection.has_written(frame_end) {
+                if !connection.has_written(frame_end) {
+                    pending.submission.passage.fail();
+                }
                 let deadline = pending.submission.since + pending.submission.timeout;
                 self.deadlines.remove(&(pending.deadline, id));
                 self.deadlines.insert((deadline, id));
@@ -202,7 +207,7 @@ impl Table {
         let Some(pending) = self.pending.get_mut(&id) else {
             return;
         };
-        if pending.submission.reply.is_closed() {
+        if pending.submission.reply.is_closed() || !pending.submission.passage.begin() {
             self.forget(id, None);
             return;
         }

@@ -290,7 +290,7 @@ async fn ctrl_c_typed_ahead_cancels_the_request_and_what_was_typed_before_it() {
         RequestBody::Status | RequestBody::Cancel => false,
     };
     assert_eq!(both.iter().filter(|request| is_y(request)).count(), 1, "{both:?}");
-    assert!(terminal.screen().contains("\ninterrupted\n"));
+    terminal.expect("\ninterrupted; 1 waiting line dropped\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -361,11 +361,26 @@ async fn ctrl_c_ends_a_delay_and_drops_what_waits() {
     terminal.type_line("incr n");
     terminal.expect("1 line waits");
     terminal.press(&["C-c"]);
-    terminal.expect("interrupted");
+    terminal.expect("\ninterrupted; 1 waiting line dropped\n");
     terminal.expect_last(PROMPT);
     terminal.type_line("get n");
     terminal.expect("(not found)");
     assert_eq!(log.lock().unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_says_that_a_request_was_not_sent() {
+    if !fake::tmux::is_there() {
+        return;
+    }
+    let dead = DeadServer::new(2);
+    let terminal = Tmux::start([dead.entry()], "KV_HISTORY=off", "2");
+    terminal.expect_last("kv (no server)>");
+    terminal.type_ahead("put x 1 --timeout 1h\r\x03");
+    terminal.expect("\ninterrupted; it was not sent, nothing was done\n");
+    terminal.type_ahead("put x 1 --timeout 1h --json\r\x03");
+    terminal.expect(r#"{"command":"put","effect":"none","elapsed_us":"#);
+    terminal.expect(r#""outcome":"interrupted""#);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use fake::program::program;
-use fake::{DeadServer, FakeServer, SOON, get, store};
+use fake::{DeadServer, FakeServer, SOON, get, put, store};
 use kv_core::NodeId;
 use kv_proto::RequestBody;
 use rustix::fs::{Mode, OFlags, open};
@@ -140,7 +140,7 @@ async fn ctrl_c_ends_a_pause_and_what_waits_for_it() {
     terminal.type_line("incr n");
     terminal.expect("1 line waits");
     terminal.interrupt();
-    terminal.expect("interrupted");
+    terminal.expect("interrupted; 1 waiting line dropped\r\n");
     terminal.expect("kv 2> ");
     terminal.type_line("get n");
     terminal.expect("(not found)");
@@ -158,10 +158,28 @@ async fn ctrl_c_cancels_a_request_and_leaves_at_the_prompt() {
     terminal.interrupt();
     let cancel = connection.request().await;
     assert_eq!((cancel.id, cancel.body), (id, RequestBody::Cancel));
-    terminal.expect("interrupted");
-    terminal.expect("kv 2> ");
+    terminal.expect("interrupted\r\nkv 2> ");
     terminal.interrupt();
     assert_eq!(terminal.code().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_says_that_a_write_may_still_take_effect() {
+    let server = FakeServer::start(2).await;
+    let mut terminal = Terminal::start([server.entry()], &["2"]);
+    let mut connection = server.accept().await;
+    terminal.expect("kv 2> ");
+    for (line, expected) in [
+        ("put x 1", "interrupted; it may still take effect\r\nkv 2> "),
+        ("put x 1 --json", r#""effect":"possible","elapsed_us":"#),
+    ] {
+        terminal.type_line(line);
+        connection.expect(&put("x", "1")).await;
+        terminal.interrupt();
+        assert_eq!(connection.request().await.body, RequestBody::Cancel);
+        terminal.expect(expected);
+    }
+    terminal.expect(r#""outcome":"interrupted""#);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,13 +19,20 @@ pub(super) enum Attention {
     Output,
 }
 
+/// Ctrl-C was pressed, which drops the lines that wait as well: so many.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LinesDropped(pub(super) usize);
+
 impl Session {
-    /// Waits for a command; `None` after Ctrl-C, which drops the lines that wait as well.
+    /// Waits for a command.
+    ///
+    /// # Errors
+    /// [`LinesDropped`] after Ctrl-C.
     pub(super) async fn attend<T>(
         &mut self,
         attention: Attention,
         work: impl Future<Output = T>,
-    ) -> Option<T> {
+    ) -> Result<T, LinesDropped> {
         tokio::pin!(work);
         let result = loop {
             let takes_lines =
@@ -47,8 +54,8 @@ impl Session {
                         self.screen.event(&line);
                     }
                 }
-                result = &mut work => break Some(result),
-                () = self.interrupts.next() => break None,
+                result = &mut work => break Ok(result),
+                () = self.interrupts.next() => break Err(self.drop_waiting()),
                 typed = self.source.next(), if reads => match typed {
                     Typed::Lines(lines) => {
                         self.waiting.extend(lines);
@@ -56,7 +63,7 @@ impl Session {
                             self.tell_waiting();
                         }
                     }
-                    Typed::Interrupt => break None,
+                    Typed::Interrupt => break Err(self.drop_waiting()),
                     Typed::End => {}
                 },
                 () = patience, if takes_lines && opens_at.is_some() => {
@@ -64,20 +71,24 @@ impl Session {
                 }
             }
         };
-        if result.is_none() {
-            self.waiting.clear();
-        }
         self.tell_rest();
         result
     }
 
-    /// Waits while lines gather; `None` after Ctrl-C, which drops them.
-    pub(super) async fn pause(&mut self, pause: Duration) -> Option<()> {
+    /// Waits while lines gather.
+    ///
+    /// # Errors
+    /// [`LinesDropped`] after Ctrl-C.
+    pub(super) async fn pause(&mut self, pause: Duration) -> Result<(), LinesDropped> {
         if matches!(self.mode, Mode::Plain | Mode::Shell) {
             let text = format!("pausing for {pause:?}; lines typed meanwhile run afterwards");
             self.screen.note(&text);
         }
         self.attend(Attention::Pause, sleep(pause)).await
+    }
+
+    fn drop_waiting(&mut self) -> LinesDropped {
+        LinesDropped(self.waiting.drain(..).count())
     }
 
     fn tell_waiting(&mut self) {

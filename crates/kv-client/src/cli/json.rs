@@ -7,8 +7,8 @@ use base64::prelude::BASE64_STANDARD;
 use kv_core::{CommandResult, Done, Key, NotDone, Served, Status, Versioned};
 use serde_json::{Map, Value as Json, json};
 
+use super::finished::{Effect, Failure, Finished, Interrupted, Success};
 use super::help::{COMMANDS, CommandHelp};
-use super::session::{Finished, Success};
 use super::text::error_text;
 use crate::answer::single;
 use crate::error::{Certainty, ClientError};
@@ -35,7 +35,8 @@ pub(crate) fn finished(finished: Finished) -> String {
             put(&mut object, "outcome", "done");
             put_success(&mut object, success);
         }
-        Err(error) => put_error(&mut object, &error),
+        Err(Failure::Error(error)) => put_error(&mut object, &error),
+        Err(Failure::Interrupted(interrupted)) => put_interrupted(&mut object, interrupted),
     }
     Json::Object(object).to_string()
 }
@@ -148,6 +149,17 @@ fn put_error(object: &mut Object, error: &ClientError) {
     }
 }
 
+fn put_interrupted(object: &mut Object, interrupted: Interrupted) {
+    let effect = match interrupted.effect {
+        Effect::NotSent | Effect::None => "none",
+        Effect::Possible => "possible",
+    };
+    put(object, "outcome", "interrupted");
+    put(object, "effect", effect);
+    put(object, "lines_dropped", interrupted.lines_dropped);
+    put(object, "message", interrupted.to_string());
+}
+
 /// The kind of an error, for programs.
 const fn reason(error: &ClientError) -> &'static str {
     match error {
@@ -229,7 +241,7 @@ mod tests {
             line: None,
             server: Some(NodeId::FIRST),
             elapsed: Duration::from_micros(1500),
-            result,
+            result: result.map_err(Failure::Error),
         });
         assert!(!text.contains('\n'));
         serde_json::from_str(&text).unwrap()

@@ -6,13 +6,14 @@ use std::time::Instant;
 use kv_core::{Key, RequestOptions, Versioned};
 
 use super::args::Defaults;
-use super::attention::Attention;
+use super::attention::{Attention, LinesDropped};
 use super::exit::ExitStatus;
+use super::finished::{Effect, Failure, Finished, Interrupted, Success};
 use super::interrupts::Interrupts;
 use super::json;
 use super::outlet::Outlet;
 use super::screen::{Screen, Style, at_line};
-use super::session::{Finished, Mode, Session, Success, Work};
+use super::session::{Mode, Session, Work};
 use super::text::{entry_line, error_text};
 use crate::error::ClientError;
 use crate::pages::Pages;
@@ -43,7 +44,7 @@ enum End {
     /// Who looks at it has seen enough.
     Enough,
     Failed(ClientError),
-    Interrupted,
+    Interrupted(LinesDropped),
 }
 
 impl Session {
@@ -62,9 +63,17 @@ impl Session {
         let (line, elapsed) = (self.line, begin.elapsed());
         let finished = |result| Finished { command, key: None, line, server, elapsed, result };
         let work = match end {
-            End::Interrupted => {
-                form.end(None, &mut self.screen)?;
-                Work::Interrupted
+            End::Interrupted(LinesDropped(lines_dropped)) => {
+                let interrupted = Interrupted { effect: Effect::None, lines_dropped };
+                let failure = || Err(Failure::Interrupted(interrupted));
+                if matches!(form, Form::Json { .. }) {
+                    self.leave_interrupted_line();
+                    form.end(finished(failure()), &mut self.screen)?;
+                    Work::Told(ExitStatus::Unclear)
+                } else {
+                    form.end(finished(failure()), &mut self.screen)?;
+                    Work::Ended(command, None, failure())
+                }
             }
             End::Failed(error) => {
                 let status = ExitStatus::of_error(&error);
@@ -73,7 +82,7 @@ impl Session {
                     _ => format!("only {} shown: {}", are(count), error_text(&error)),
                 };
                 let is_json = matches!(form, Form::Json { .. });
-                form.end(Some(finished(Err(error))), &mut self.screen)?;
+                form.end(finished(Err(error.into())), &mut self.screen)?;
                 if !is_json {
                     self.screen.complain(&at_line(line, &message));
                 }
@@ -89,7 +98,7 @@ impl Session {
                 {
                     outlet.take(&format!("{}{place}\n", keys(count)), &mut self.screen, || {})?;
                 }
-                form.end(Some(finished(Ok(Success::Listed))), &mut self.screen)?;
+                form.end(finished(Ok(Success::Listed)), &mut self.screen)?;
                 Work::Told(ExitStatus::Done)
             }
         };
@@ -129,10 +138,10 @@ impl Session {
         self.source.heed_signals();
         loop {
             let page = match self.attend(attention, pages.next()).await {
-                Some(Ok(Some(page))) => page,
-                Some(Ok(None)) => return Ok(End::All),
-                Some(Err(error)) => return Ok(End::Failed(error)),
-                None => return Ok(End::Interrupted),
+                Ok(Ok(Some(page))) => page,
+                Ok(Ok(None)) => return Ok(End::All),
+                Ok(Err(error)) => return Ok(End::Failed(error)),
+                Err(dropped) => return Ok(End::Interrupted(dropped)),
             };
             *count += u64::try_from(page.len()).unwrap_or(u64::MAX);
             page.iter().for_each(|(key, _)| self.known.add(key));
@@ -168,18 +177,14 @@ impl Form {
         }
     }
 
-    /// Prints how it ended; `None` after Ctrl-C.
-    fn end(self, finished: Option<Finished>, screen: &mut Screen) -> io::Result<()> {
+    /// Prints how it ended.
+    fn end(self, finished: Finished, screen: &mut Screen) -> io::Result<()> {
         let has_begun = match self {
             Self::Lines { outlet, .. } => return outlet.end(screen),
             Self::Json { has_begun } => has_begun,
         };
-        let is_done = finished.as_ref().is_some_and(|finished| finished.result.is_ok());
-        let rest = match finished {
-            Some(finished) => json::finished(finished),
-            None if has_begun => "{\"outcome\":\"interrupted\"}".to_owned(),
-            None => return Ok(()),
-        };
+        let is_done = finished.result.is_ok();
+        let rest = json::finished(finished);
         match (has_begun, rest.strip_prefix('{')) {
             (true, Some(rest)) => screen.line(format!("],{rest}")),
             (false, Some(rest)) if is_done => screen.line(format!("{{\"entries\":[],{rest}")),

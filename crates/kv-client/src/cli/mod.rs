@@ -9,6 +9,7 @@ mod attention;
 mod bench;
 mod command;
 mod exit;
+mod finished;
 mod help;
 mod input;
 mod interrupts;

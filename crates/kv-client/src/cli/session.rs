@@ -4,15 +4,16 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::{Duration, Instant};
 
-use kv_core::{Answer, CommandResult, Done, Key, NodeId, RequestOptions, Status};
+use kv_core::{Key, RequestOptions};
 use kv_proto::Welcome;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::args::Defaults;
-use super::attention::Attention;
+use super::attention::{Attention, LinesDropped};
 use super::command::{Command, Line, PutInput, Request};
 use super::exit::ExitStatus;
+use super::finished::{Effect, Failure, Finished, Interrupted, Success};
 use super::help::help_text;
 use super::input::{self, Input, InputLine, LINE_BYTES_MAX};
 use super::interrupts::Interrupts;
@@ -29,27 +30,7 @@ use crate::answer::done;
 use crate::client::Client;
 use crate::error::ClientError;
 use crate::event::Event;
-
-/// How a command ended, to be printed.
-pub(crate) struct Finished {
-    pub(crate) command: &'static str,
-    pub(crate) key: Option<Key>,
-    /// Where it stands in the input, from 1, if that is a pipe.
-    pub(crate) line: Option<u64>,
-    /// The server that the client is connected to, or that answered.
-    pub(crate) server: Option<NodeId>,
-    pub(crate) elapsed: Duration,
-    pub(crate) result: Result<Success, ClientError>,
-}
-
-/// What a command brought.
-pub(crate) enum Success {
-    Done(Done),
-    /// What a scan or a dump brought has been printed.
-    Listed,
-    Status(Box<Status>),
-    Paused,
-}
+use crate::passage::Passage;
 
 /// Commands in order, with one client.
 pub(crate) struct Session {
@@ -95,9 +76,7 @@ pub(super) enum Work {
     Exit,
     /// It has printed all that there is to say.
     Told(ExitStatus),
-    /// It was interrupted.
-    Interrupted,
-    Ended(&'static str, Option<Key>, Result<Success, ClientError>),
+    Ended(&'static str, Option<Key>, Result<Success, Failure>),
 }
 
 impl Session {
@@ -188,12 +167,6 @@ impl Session {
         let (command, key, result) = match self.work(line.command, defaults).await? {
             Work::Exit => return Ok(Flow::Exit),
             Work::Told(status) => return Ok(Flow::Next(status)),
-            Work::Interrupted => {
-                // A plain terminal has shown `^C`.
-                let line_feed = if self.mode == Mode::Shell { "" } else { "\n" };
-                self.screen.note(&format!("{line_feed}interrupted"));
-                return Ok(Flow::Next(ExitStatus::Unclear));
-            }
             Work::Ended(command, key, result) => (command, key, result),
         };
         let finished = Finished {
@@ -206,12 +179,22 @@ impl Session {
         };
         let status = finished.status();
         finished.remember_keys(&self.known);
+        if finished.is_interrupted() {
+            self.leave_interrupted_line();
+        }
         if defaults.json {
             self.screen.line(json::finished(finished))?;
         } else {
             text::print(finished, self.style(defaults), &mut self.screen)?;
         }
         Ok(Flow::Next(status))
+    }
+
+    /// A plain terminal has shown `^C`.
+    pub(super) fn leave_interrupted_line(&mut self) {
+        if self.mode != Mode::Shell {
+            self.screen.note("");
+        }
     }
 
     pub(super) fn style(&self, defaults: Defaults) -> Style {
@@ -256,19 +239,23 @@ impl Session {
                 ("delay", self.pause(pause).await.map(|()| Ok(Success::Paused)))
             }
         };
-        Ok(match result {
-            Some(result) => Work::Ended(command, None, result),
-            None => Work::Interrupted,
-        })
+        let effect = Effect::None;
+        Ok(Work::Ended(command, None, ended(result, || effect)))
     }
 
     async fn request(&mut self, request: Request, timeout: Duration) -> Work {
         let client = self.client.clone();
         let (name, key) = (request.name, request.key.clone());
-        match self.attend(Attention::Request, execute(&client, request, timeout)).await {
-            Some(result) => Work::Ended(name, Some(key), result),
-            None => Work::Interrupted,
-        }
+        let is_read_only = request.operation.is_read_only();
+        let passage = Passage::default();
+        let work = execute(&client, request, timeout, passage.clone());
+        let result = self.attend(Attention::Request, work).await;
+        let effect = || match passage.recall() {
+            true => Effect::NotSent,
+            false if is_read_only => Effect::None,
+            false => Effect::Possible,
+        };
+        Work::Ended(name, Some(key), ended(result, effect))
     }
 
     async fn value_from_input(&self, put: PutInput) -> Result<Request, UsageError> {
@@ -308,37 +295,26 @@ impl Session {
     }
 }
 
-impl Finished {
-    fn status(&self) -> ExitStatus {
-        match &self.result {
-            Ok(Success::Done(done)) if is_missing(&done.answer) => ExitStatus::NotFound,
-            Ok(_) => ExitStatus::Done,
-            Err(error) => ExitStatus::of_error(error),
+/// How a command ended that Ctrl-C may have interrupted.
+fn ended(
+    result: Result<Result<Success, ClientError>, LinesDropped>,
+    effect: impl FnOnce() -> Effect,
+) -> Result<Success, Failure> {
+    match result {
+        Ok(result) => result.map_err(Failure::Error),
+        Err(LinesDropped(lines_dropped)) => {
+            Err(Failure::Interrupted(Interrupted { effect: effect(), lines_dropped }))
         }
     }
-
-    fn remember_keys(&self, known: &KnownKeys) {
-        match &self.result {
-            Ok(Success::Done(done)) if !is_missing(&done.answer) => {
-                self.key.iter().for_each(|key| known.add(key));
-            }
-            Ok(Success::Done(_) | Success::Listed | Success::Status(_) | Success::Paused)
-            | Err(_) => {}
-        }
-    }
-}
-
-fn is_missing(answer: &Answer) -> bool {
-    matches!(answer, Answer::Results(results)
-        if matches!(results.as_slice(), [CommandResult::Value(None)]))
 }
 
 async fn execute(
     client: &Client,
     request: Request,
     timeout: Duration,
+    passage: Passage,
 ) -> Result<Success, ClientError> {
     let options = RequestOptions { timeout, ..request.options };
-    let outcome = client.execute(request.operation, options).await?;
+    let (_, outcome) = client.execute_by(request.operation, options, passage).await?;
     done(outcome).map(Success::Done)
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use kv_core::{CommandResult, Done, Key, NotDone, Served, Status, Version, Versioned};
 
+use super::finished::{Failure, Finished, Success};
 use super::screen::{Screen, Style, at_line};
-use super::session::{Finished, Success};
 use super::words::{as_line, as_word, in_quotes};
 use crate::answer::single;
 use crate::error::ClientError;
@@ -19,7 +19,11 @@ pub(crate) fn print(finished: Finished, style: Style, screen: &mut Screen) -> io
         Ok(Success::Done(done)) => print_done(done, finished.elapsed, style, screen),
         Ok(Success::Status(status)) => screen.line(status_text(&status)),
         Ok(Success::Listed | Success::Paused) => Ok(()),
-        Err(error) => {
+        Err(Failure::Interrupted(interrupted)) => {
+            screen.note(&interrupted.to_string());
+            Ok(())
+        }
+        Err(Failure::Error(error)) => {
             let message = error_text(&error);
             screen.complain(&at_line(finished.line, &message));
             Ok(())
