@@ -101,7 +101,7 @@ fn a_mistake_in_a_session_costs_one_line_and_the_session_goes_on() {
     let mut client = site.client("1");
     for (line, expected) in [
         ("frobnicate", "line 1: unknown command frobnicate"),
-        (r#"put "x"#, "line 2: a quote is not closed"),
+        (r#"put "x"#, "line 2: the quote \" at column 5 is not closed"),
         ("get x --r 2", "line 3: a quorum of 2 servers cannot be had: the cluster has 1"),
         ("incr n", "line 4: not supported: increment; use a cluster with the linearizable engine"),
         ("cas x 1 2", "line 5: not supported: conditional writes"),
@@ -152,8 +152,10 @@ fn servers_of_two_models_or_lists_refuse_each_other_by_name() {
         let [mut first, _third] =
             site.ready_servers(["1 linearizability 2 2", "3 linearizability 2 2"]);
         let mut second = site.server(other);
-        for server in [&mut first, &mut second] {
-            let line = server.wait_for_error(expected);
+        let refusing = first.wait_for_error(expected);
+        let refused = second.wait_for("server 1 refuses this server");
+        assert!(refused.contains(expected), "{refused}");
+        for line in [refusing, refused] {
             assert!(line.contains("restart"), "it does not say what to do: {line}");
             assert!(!line.contains('\u{1b}'), "colours are for terminals: {line}");
         }

@@ -19,7 +19,8 @@ fn all_variables_are_printed_on_both_sides() {
         for line in ["a = 1 (version ", r#""a b" = "c\nd" (version "#, "b = 2 (version "] {
             client.wait_for(line);
         }
-        for line in ["a = 1  (version ", r"a b = c\nd  (version ", "b = 2  (version ", "(end of"] {
+        for line in ["a = 1 (version ", r#""a b" = "c\nd" (version "#, "b = 2 (version ", "(end of"]
+        {
             second.wait_for(line);
         }
         let deleted = |lines: Vec<String>| lines.iter().any(|line| line.starts_with("gone"));

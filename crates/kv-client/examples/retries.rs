@@ -3,6 +3,7 @@
 //! A request that was definitely not done can simply be made again. One whose outcome is unknown
 //! may have been done, or may still be, so making it again could count twice. A receipt helps: the
 //! same batch that counts leaves it behind, and takes effect only if it is not there yet.
+//! There are no sessions that would do this by themselves; see docs/embedding.md.
 //!
 //! With a linearizable cluster (`kv-server dev`):
 //! `cargo run -p kv-client --example retries -- 1-3`

@@ -4,6 +4,9 @@
 //! on to the next one when that server is lost; and [`ClientError`], which tells what definitely
 //! had no effect from what may have had one.
 //!
+//! Use it to talk to a cluster of `kv-server` from a program. A program that runs the server itself
+//! needs no socket to talk to it: `kv_server::Server::client` is enough.
+//!
 //! Many requests can be under way at once on a client's one connection; they are answered in any
 //! order. A client is cheap to clone, and every clone uses the same connection.
 //!

@@ -22,21 +22,6 @@ async fn shells_learn_commands_and_options() {
     }
 }
 
-/// Asks bash itself what it would offer.
-#[tokio::test]
-async fn bash_completes_a_command() {
-    let script = printed(&["completions", "bash"]).await;
-    let ask = "COMP_WORDS=(kv-client sta); COMP_CWORD=1; \
-               $(complete -p kv-client | sed 's/.*-F \\([^ ]*\\).*/\\1/') kv-client sta kv-client; \
-               echo \"${COMPREPLY[@]}\"";
-    let bash = tokio::process::Command::new("bash")
-        .args(["--norc", "-c", &format!("{script}\n{ask}")])
-        .output()
-        .await
-        .unwrap();
-    assert_eq!(String::from_utf8(bash.stdout).unwrap(), "status\n");
-}
-
 #[tokio::test]
 async fn the_manual_names_every_option_of_the_help() {
     let page = printed(&["man"]).await.replace("\\-", "-");
@@ -60,4 +45,31 @@ async fn an_unknown_shell_is_a_mistake() {
     assert_eq!(run.code, Some(2));
     assert!(run.stderr.starts_with("invalid value 'tcsh' for '<SHELL>'"), "{run:?}");
     assert!(run.stderr.contains("bash") && run.stderr.lines().count() == 1, "{run:?}");
+}
+
+/// Asks bash itself what it would offer.
+#[tokio::test]
+async fn bash_completes_commands_and_their_options() {
+    let script = printed(&["completions", "bash"]).await;
+    for (words, expected) in [
+        (vec!["sta"], "status"),
+        (vec!["2", "sta"], "status"),
+        (vec!["get", "--r"], "--r --raw"),
+        (vec!["2", "get", "x", "--j"], "--json"),
+        (vec!["bench", "--co"], "--connections"),
+        (vec!["completions", "z"], "zsh"),
+        (vec!["help", "sc"], "scan"),
+    ] {
+        let line = format!(
+            "{script}\nCOMP_WORDS=(kv-client {}); COMP_CWORD={}; _kv__client kv-client {} '{}'; \
+             echo \"${{COMPREPLY[*]}}\"",
+            words.join(" "),
+            words.len(),
+            words.last().unwrap(),
+            words.iter().rev().nth(1).unwrap_or(&"kv-client"),
+        );
+        let ended = tokio::process::Command::new("bash").args(["--norc", "-c", &line]).output();
+        let ended = ended.await.unwrap();
+        assert_eq!(String::from_utf8(ended.stdout).unwrap().trim(), expected, "{words:?}");
+    }
 }

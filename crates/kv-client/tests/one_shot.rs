@@ -71,7 +71,7 @@ async fn what_was_definitely_not_done_is_code_1() {
     run_one(&at, &["put", "x", "word"]).await;
     assert_eq!(
         run_one(&at, &["incr", "x"]).await,
-        run(1, "", "command 1: the value is no number that can be counted on\n")
+        run(1, "", "not done: the value is no whole number of 64 bits, or the sum would be none\n")
     );
 }
 
@@ -281,6 +281,13 @@ async fn json_holds_results_and_errors() {
     let usage = run_one(&at, &["--json", "gte"]).await;
     assert_eq!(usage.code, Some(2));
     assert_eq!(parse(&usage)["outcome"], "usage");
+    for args in [&["bench", "--bogus", "--json"][..], &["--json", "bench", "--keys", "none"]] {
+        let usage = run_one(&at, args).await;
+        assert_eq!((usage.code, usage.stderr.as_str()), (Some(2), ""), "{args:?}");
+        assert_eq!(parse(&usage)["outcome"], "usage", "{args:?}");
+    }
+    let usage = finish(program([at.clone()], &["--bogus", "--json"]).spawn().unwrap()).await;
+    assert!(parse(&usage)["message"].as_str().unwrap().contains("'--bogus'"), "{usage:?}");
 }
 
 #[tokio::test]

@@ -40,14 +40,14 @@ async fn commands_and_keys_are_completed_and_hints_shown() {
     terminal.expect("ok  (version 2, 2 servers, ");
     terminal.expect_last(PROMPT);
     terminal.type_text("get ap");
-    terminal.press(&["Tab"]);
-    terminal.expect_last(&format!("{PROMPT} get apple"));
+    terminal.complete(&format!("{PROMPT} get apple"));
     terminal.press(&["Enter"]);
     terminal.expect("\"red\"  (version 2, 2 servers, ");
     terminal.expect_last(PROMPT);
     // This session has not met the key: the server is asked.
     terminal.type_text("get b");
-    terminal.press(&["Tab", "Enter"]);
+    terminal.complete(&format!("{PROMPT} get banana"));
+    terminal.press(&["Enter"]);
     terminal.expect("\"yellow\"  (version 1, 2 servers, ");
     terminal.expect_last(PROMPT);
     terminal.press(&["C-d"]);
@@ -236,6 +236,38 @@ async fn lines_typed_while_a_request_takes_long_run_once_each_in_order() {
     );
     terminal.type_ahead("\x03get whole\r");
     connection.expect(&get("whole")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_typed_while_nobody_reads_is_kept_whole_and_shown_once() {
+    if !fake::tmux::is_there() {
+        return;
+    }
+    let server = FakeServer::start(2).await;
+    let terminal = Tmux::start([server.entry()], "KV_HISTORY=off", "2");
+    let mut connection = server.accept().await;
+    terminal.expect_last(PROMPT);
+    terminal.type_line("dump");
+    let dump = connection.request().await;
+    // More than a terminal keeps of a line by itself.
+    let long = "v".repeat(6000);
+    terminal.type_line("get before");
+    terminal.type_line(&format!("put long {long}"));
+    let page = kv_core::Page { entries: Vec::new(), next: None };
+    connection.answer(dump.id, fake::answered(kv_core::Answer::Page(page))).await;
+    let get = connection.expect(&get("before")).await;
+    terminal.expect("0 keys at server 2");
+    assert_transcript(
+        &terminal.screen(),
+        &[
+            "connected to server 2 (fake, servers 1-3, W=2 R=2)",
+            &format!("{PROMPT} dump"),
+            "0 keys at server 2",
+            &format!("{PROMPT} get before"),
+        ],
+    );
+    connection.answer(get, found("1")).await;
+    connection.expect(&put("long", &long)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

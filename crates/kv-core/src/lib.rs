@@ -4,8 +4,32 @@
 //! implements, with the contract between it and its driver; and [`Effect`], what an engine asks
 //! of that driver. [`Operation`] and [`Outcome`] are what a client asks and how it ended.
 //!
-//! To run engines inside a program of your own, start with [`local::LocalCluster`]; with sockets
-//! and disks of your own, drive [`ConsistencyEngine::step`] yourself.
+//! Use it to run engines inside a program of your own, and to write an engine of your own. Start
+//! with [`local::LocalCluster`], which runs a whole cluster in one thread; with sockets and disks of
+//! your own, drive [`ConsistencyEngine::step`] yourself. The engines are in `kv-linear` and
+//! `kv-eventual`; whoever wants a server with its sockets takes `kv-server`.
+//!
+//! ```
+//! use kv_core::local::LocalCluster;
+//! use kv_core::{ClusterConfig, ConsistencyEngine, Key, NodeId, Operation, Outcome, Quorum, Value};
+//!
+//! /// Writes at one server and reads at another; with `kv_linear::LinearEngine`, for example.
+//! fn write_and_read<E: ConsistencyEngine>() -> Result<Option<Outcome>, Box<dyn std::error::Error>> {
+//!     let (one, two, three) = (NodeId::new(1)?, NodeId::new(2)?, NodeId::new(3)?);
+//!     let cluster = ClusterConfig::new([one, two, three], Quorum::Majority, Quorum::Majority)?;
+//!     let mut cluster = LocalCluster::<E>::start(cluster, 7)?;
+//!
+//!     let colour = Key::new("colour")?;
+//!     let put = Operation::put(colour.clone(), Value::new("green")?);
+//!     match cluster.execute(one, put) {
+//!         Some(Outcome::Done(done)) => assert!(done.version.is_some()),
+//!         Some(Outcome::NotDone(reason)) => println!("not done: {reason}"),
+//!         Some(Outcome::Unknown(unknown)) => println!("it may still be done: {unknown}"),
+//!         None => println!("no answer in an hour"),
+//!     }
+//!     Ok(cluster.execute(two, Operation::get(colour)))
+//! }
+//! ```
 
 mod checkpoint;
 mod cluster;

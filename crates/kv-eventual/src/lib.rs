@@ -1,5 +1,9 @@
 //! The eventual engine: leaderless replication with read and write quorums, last writer wins.
 //!
+//! Use it where a cluster is to take writes at any server and go on while others are away, and
+//! where the last of two concurrent writes may win; on its own in a program with sockets and a disk
+//! of its own, or inside `kv-server`. For one order of all operations take `kv-linear`.
+//!
 //! Two types to read first: [`EventualEngine`], which implements
 //! [`ConsistencyEngine`](kv_core::ConsistencyEngine), and [`Message`], what its servers say to
 //! each other. The order of all writes is that of [`Entry`].

@@ -4,14 +4,13 @@
 #![allow(clippy::indexing_slicing, reason = "every server is in the network")]
 
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use kv_core::local::{LocalNode, Output};
 use kv_core::{ClusterConfig, ConsistencyEngine, EngineConfig, Incarnation, Input, Key, NodeId};
 use kv_core::{NotDone, Now, Operation, Outcome, Quorum, RequestId, RequestOptions, Value};
 use kv_linear::{LinearEngine, Message};
 
-type Server = LocalNode<LinearEngine>;
 type Inbox = Receiver<Input<Message>>;
 type Reply = Sender<Outcome>;
 type Network = std::collections::BTreeMap<NodeId, Sender<Input<Message>>>;
@@ -27,9 +26,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             network[&node].send(Input::PeerUp { peer, incarnation: Incarnation::UNKNOWN })?;
         }
         let config = EngineConfig::new(node, cluster.clone(), u64::from(node.number()));
-        let server = LocalNode::new(LinearEngine::recover(config, None, [])?);
+        let engine = LinearEngine::recover(config, None, [])?;
         let (network, reply) = (network.clone(), reply.clone());
-        std::thread::spawn(move || serve(node, server, &inbox, &network, &reply));
+        std::thread::spawn(move || serve(node, engine, &inbox, &network, &reply));
     }
     let mut requests = vec![(third, Operation::get(Key::new("x")?))];
     requests.push((second, Operation::put(Key::new("x")?, Value::new("1")?)));
@@ -47,16 +46,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// Steps an engine for each message and deadline, and carries what it says to the others.
-fn serve(node: NodeId, mut server: Server, inbox: &Inbox, network: &Network, reply: &Reply) {
+fn serve(node: NodeId, engine: LinearEngine, inbox: &Inbox, network: &Network, reply: &Reply) {
     // What is sent to a server or a client that has gone is lost, as on any network.
     let send = |to: NodeId, input| drop(network[&to].send(input));
-    let start = Instant::now();
+    let (start, mut server) = (Instant::now(), LocalNode::new(engine));
     loop {
         let due = server.engine().next_deadline().unwrap_or(Duration::MAX);
         let wait = due.saturating_sub(start.elapsed());
         let input = inbox.recv_timeout(wait).unwrap_or(Input::Timeout);
-        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        for output in server.step(Now { mono: start.elapsed(), wall }, input) {
+        let now = Now { mono: start.elapsed(), wall: UNIX_EPOCH.elapsed().unwrap_or_default() };
+        for output in server.step(now, input) {
             match output {
                 Output::Send { to, message } => send(to, Input::Message { from: node, message }),
                 Output::SendCheckpoint { to, checkpoint } => {

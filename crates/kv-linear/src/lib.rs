@@ -1,5 +1,9 @@
 //! The linearizable engine: total-order broadcast through a sequencer.
 //!
+//! Use it where a read must see every write that was acknowledged before it began, and where
+//! compare-and-set, counters and transactions are needed; on its own in a program with sockets and
+//! a disk of its own, or inside `kv-server`. To go on without a sequencer take `kv-eventual`.
+//!
 //! Two types to read first: [`LinearEngine`], a server as a state machine without IO, and
 //! [`Message`], what servers say to each other. `kv_core::ConsistencyEngine` is how both are
 //! driven.

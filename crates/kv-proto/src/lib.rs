@@ -7,6 +7,9 @@
 //! any order. A server sends its engine's messages and its checkpoints, and nothing comes back on
 //! that connection: the other direction is the peer's own connection.
 //!
+//! Use it to write a client in place of `kv-client`, a proxy, or a tool that looks at what goes over
+//! the wire; who only wants to read and write keys takes `kv-client`.
+//!
 //! ```
 //! use bytes::BytesMut;
 //! use kv_core::{GroupId, Key, Operation, RequestOptions};
@@ -29,6 +32,7 @@ mod duration;
 mod frame;
 mod handshake;
 mod message;
+mod quoting;
 mod servers;
 mod transfer;
 
@@ -36,5 +40,6 @@ pub use duration::{DurationError, parse_duration};
 pub use frame::{FRAME_LEN_MAX, FrameCodec, FrameError, PROTOCOL_VERSION, put_peer_frame};
 pub use handshake::{Hello, Refusal, RefusalCode, Role, Welcome};
 pub use message::{Message, Request, RequestBody, Response, ResponseBody};
+pub use quoting::{as_line, as_word, in_quotes, is_printable};
 pub use servers::{ServerList, ServerListError, parse_server_id};
 pub use transfer::{CheckpointAssembly, CheckpointChunk, ChunkOutOfOrder, checkpoint_chunks};

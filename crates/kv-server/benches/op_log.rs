@@ -1,10 +1,10 @@
 //! What the log of operations costs: `cargo bench -p kv-server --bench op_log`.
 //!
-//! Three servers in this process (W=2 R=2, in memory) take puts from clients in the same process,
-//! 64 at once, with and without their logs in turns. Without sockets between client and server a
-//! put costs little, so the share of the log is larger here than in use. Beside puts a second,
-//! which other programs on the machine disturb, stands the processor time of a put, all threads
-//! together, and of it the time of the logs' own threads; the median round counts.
+//! Two clusters of three real servers (W=2 R=2, in memory), one with its logs and one without, take
+//! puts over sockets in short turns, and each pair of turns gives one ratio; the median
+//! pair counts. Beside puts a second, which other programs on the machine disturb, stands the
+//! processor time of a put, servers and client together: with all cores busy its growth is what
+//! throughput loses. Of that, the last column is spent in the logs' own threads.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,142 +16,155 @@
     reason = "a benchmark prints its figures and fails by panicking"
 )]
 
+#[path = "../tests/program/mod.rs"]
+mod program;
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use kv_core::{Key, NodeId, Operation, Outcome, Quorum, RequestOptions, Value};
-use kv_proto::ServerList;
-use kv_server::{Consistency, LocalClient, OpLogConfig, Server, ServerConfig};
-use tokio::net::TcpListener;
+use kv_client::{Client, ClientConfig};
+use kv_core::{Key, NodeId, Value};
+use program::{Running, free_servers, kv_server};
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     println!(
-        "puts of {VALUE_BYTES} bytes, 3 servers, W=2 R=2, {IN_FLIGHT} in flight, {ROUNDS} rounds"
+        "puts over sockets, 3 servers, W=2 R=2, in memory, {CONNECTIONS} connections with \
+         {IN_FLIGHT} in flight each, {ROUNDS} pairs of turns"
     );
+    println!("{}", machine());
     println!(
-        "{:<14} {:>8} {:>10} {:>14} {:>14}",
-        "", "op log", "puts/s", "cpu us a put", "in log threads"
+        "{:<15} {:>8} {:>8} {:>10} {:>14} {:>16}",
+        "", "value", "op log", "puts/s", "cpu us a put", "in log threads"
     );
-    for consistency in [Consistency::Eventual, Consistency::Linearizable] {
-        let mut rounds = [Vec::new(), Vec::new()];
-        for _ in 0..ROUNDS {
-            for (place, logged) in [false, true].into_iter().enumerate() {
-                let folder = tempfile::tempdir().unwrap();
-                let op_log = logged.then_some(folder.path());
-                rounds[place].push(runtime.block_on(measure(consistency, op_log)));
+    for consistency in ["eventual", "linearizability"] {
+        let clusters = [false, true].map(|logged| Cluster::start(consistency, logged));
+        for value_bytes in VALUE_BYTES {
+            let [off, on] = clusters.each_ref();
+            let mut pairs = Vec::new();
+            for round in 0..ROUNDS {
+                // Whoever comes second finds the machine as the first has left it.
+                let (first, second) = if round % 2 == 0 { (off, on) } else { (on, off) };
+                let first = runtime.block_on(first.measure(value_bytes));
+                let second = runtime.block_on(second.measure(value_bytes));
+                pairs.push(if round % 2 == 0 { (first, second) } else { (second, first) });
             }
+            report(consistency, value_bytes, &pairs);
         }
-        let [off, on] = rounds.map(Figures::median);
-        for (name, figures) in [("off", &off), ("on", &on)] {
-            println!(
-                "{consistency:<14} {name:>8} {:>10.0} {:>14.2} {:>14.2}",
-                figures.rate, figures.cpu_us, figures.log_us
-            );
-        }
-        let (rate, cpu) = (off.rate / on.rate, on.cpu_us / off.cpu_us);
-        println!(
-            "{consistency:<14} {:>8} {:>9.1}% {:>13.1}%",
-            "costs",
-            100.0 * (rate - 1.0),
-            100.0 * (cpu - 1.0)
-        );
     }
 }
 
+fn report(consistency: &str, value_bytes: usize, pairs: &[(Figures, Figures)]) {
+    let median = |of: &dyn Fn(&(Figures, Figures)) -> f64| {
+        let mut sorted: Vec<f64> = pairs.iter().map(of).collect();
+        sorted.sort_by(f64::total_cmp);
+        sorted[sorted.len() / 2]
+    };
+    let row = |name: &str, rate: f64, cpu_us: f64, log_us: f64| {
+        println!(
+            "{consistency:<15} {value_bytes:>6} B {name:>8} {rate:>10.0} {cpu_us:>14.2} \
+             {log_us:>16.2}"
+        );
+    };
+    row("off", median(&|pair| pair.0.rate), median(&|pair| pair.0.cpu_us), 0.0);
+    let log_us = median(&|pair| pair.1.log_us);
+    row("on", median(&|pair| pair.1.rate), median(&|pair| pair.1.cpu_us), log_us);
+    println!(
+        "{consistency:<15} {value_bytes:>6} B {:>8} {:>9.1}% {:>13.1}% {:>15.1}%",
+        "costs",
+        100.0 * median(&|(off, on)| 1.0 - on.rate / off.rate),
+        100.0 * median(&|(off, on)| on.cpu_us / off.cpu_us - 1.0),
+        100.0 * median(&|(off, on)| on.log_us / off.cpu_us),
+    );
+}
+
+#[derive(Clone, Copy)]
 struct Figures {
     rate: f64,
     cpu_us: f64,
     log_us: f64,
 }
 
-impl Figures {
-    fn median(rounds: Vec<Self>) -> Self {
-        let middle = |of: fn(&Self) -> f64| {
-            let mut sorted: Vec<f64> = rounds.iter().map(of).collect();
-            sorted.sort_by(f64::total_cmp);
-            sorted[sorted.len() / 2]
+struct Cluster {
+    list: String,
+    servers: Vec<Running>,
+    _folder: tempfile::TempDir,
+}
+
+impl Cluster {
+    fn start(consistency: &str, logged: bool) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let op_log = if logged { folder.path() } else { Path::new("off") }.display();
+        let list = free_servers(3);
+        let start = |id| {
+            let words = format!("{id} {consistency} 2 2 --servers {list} --op-log {op_log}");
+            Running::start(kv_server(&words))
         };
-        Self {
-            rate: middle(|round| round.rate),
-            cpu_us: middle(|round| round.cpu_us),
-            log_us: middle(|round| round.log_us),
+        let mut servers: Vec<Running> = (1..=3).map(start).collect();
+        for server in &mut servers {
+            server.read_until("ready");
         }
+        Self { list, servers, _folder: folder }
+    }
+
+    async fn measure(&self, value_bytes: usize) -> Figures {
+        let mut clients = Vec::new();
+        for connection in 0..CONNECTIONS {
+            let servers = self.list.parse().unwrap();
+            let first = NodeId::new(connection % 3 + 1).unwrap();
+            let config = ClientConfig { servers, first, ..ClientConfig::default() };
+            clients.push(Client::connect(config).await.unwrap());
+        }
+        put_for(&clients, value_bytes, WARM_UP).await;
+        let (began, cpu, log) = (Instant::now(), self.cpu_time(""), self.cpu_time("op-log"));
+        let puts = put_for(&clients, value_bytes, ROUND).await;
+        let elapsed = began.elapsed();
+        let (cpu, log) = (self.cpu_time("") - cpu, self.cpu_time("op-log") - log);
+        let micros_a_put = |time: Duration| time.as_secs_f64() * 1e6 / puts;
+        Figures {
+            rate: puts / elapsed.as_secs_f64(),
+            cpu_us: micros_a_put(cpu),
+            log_us: micros_a_put(log),
+        }
+    }
+
+    /// The processor time of the threads of the servers and of this process whose names begin so.
+    fn cpu_time(&self, name: &str) -> Duration {
+        let ids = self.servers.iter().map(Running::id);
+        ids.chain([std::process::id()]).map(|id| cpu_time(id, name)).sum()
     }
 }
 
-async fn measure(consistency: Consistency, op_log: Option<&Path>) -> Figures {
-    let servers = start(consistency, op_log).await;
-    let run = |duration| {
-        let workers: Vec<_> = (0..IN_FLIGHT)
-            .map(|worker| {
-                let client = servers[worker % servers.len()].client();
-                tokio::spawn(put_for(client, worker * 7_919, duration))
-            })
-            .collect();
-        async {
-            let mut puts = 0;
-            for worker in workers {
-                puts += worker.await.unwrap();
-            }
-            puts
-        }
-    };
-    run(WARM_UP).await;
-    let (began, cpu, log) = (Instant::now(), cpu_time(""), cpu_time("op-log"));
-    let puts: u32 = run(ROUND).await;
-    let (elapsed, cpu, log) = (began.elapsed(), cpu_time("") - cpu, cpu_time("op-log") - log);
-    for server in servers {
-        server.stop().await.unwrap();
-    }
-    let puts = f64::from(puts);
-    let micros_a_put = |time: Duration| time.as_secs_f64() * 1e6 / puts;
-    let rate = puts / elapsed.as_secs_f64();
-    Figures { rate, cpu_us: micros_a_put(cpu), log_us: micros_a_put(log) }
-}
-
-async fn put_for(client: LocalClient, first: usize, duration: Duration) -> u32 {
+async fn put_for(clients: &[Client], value_bytes: usize, duration: Duration) -> f64 {
     let until = Instant::now() + duration;
+    let workers: Vec<_> = (0..IN_FLIGHT * clients.len())
+        .map(|worker| {
+            let client = clients[worker % clients.len()].clone();
+            tokio::spawn(async move {
+                let mut puts = 0;
+                for place in worker * 7_919.. {
+                    if Instant::now() >= until {
+                        break;
+                    }
+                    let key = Key::new(format!("key{:06}", place % KEYS)).unwrap();
+                    let value = Value::new(vec![b'v'; value_bytes]).unwrap();
+                    client.put(key, value).await.expect("a put is done");
+                    puts += 1;
+                }
+                puts
+            })
+        })
+        .collect();
     let mut puts = 0;
-    for place in first.. {
-        if Instant::now() >= until {
-            break;
-        }
-        let key = Key::new(format!("key{:06}", place % KEYS)).unwrap();
-        let put = Operation::put(key, Value::new(vec![b'v'; VALUE_BYTES]).unwrap());
-        let outcome = client.execute(put, RequestOptions::default()).await.unwrap();
-        assert!(matches!(outcome, Outcome::Done(_)), "{outcome:?}");
-        puts += 1;
+    for worker in workers {
+        puts += worker.await.unwrap();
     }
-    puts
+    f64::from(puts)
 }
 
-async fn start(consistency: Consistency, op_log: Option<&Path>) -> Vec<Server> {
-    let nodes = [1, 2, 3].map(|number| NodeId::new(number).unwrap());
-    let mut sockets = Vec::new();
-    for _ in nodes {
-        sockets.push(TcpListener::bind("127.0.0.1:0").await.unwrap());
-    }
-    let addresses = sockets.iter().map(|socket| socket.local_addr().unwrap().to_string());
-    let list = ServerList::new(nodes.into_iter().zip(addresses)).unwrap();
-    let mut servers = Vec::new();
-    for (node, socket) in nodes.into_iter().zip(sockets) {
-        let two = Quorum::Count(2);
-        let mut config = ServerConfig::new(node, consistency, two, two);
-        config.servers = list.clone();
-        config.op_log =
-            op_log.map(|folder| OpLogConfig { folder: folder.to_owned(), rotate_bytes: 256 << 20 });
-        servers.push(Server::start_on(socket, config).await.unwrap());
-    }
-    for server in &servers {
-        server.ready().await;
-    }
-    servers
-}
-
-/// The processor time of the threads of this process that still run and whose names begin so.
-fn cpu_time(name: &str) -> Duration {
-    let threads = std::fs::read_dir("/proc/self/task").expect("this needs Linux");
+/// The processor time of those threads of a process that still run and whose names begin so.
+fn cpu_time(process: u32, name: &str) -> Duration {
+    let threads = std::fs::read_dir(format!("/proc/{process}/task")).expect("this needs Linux");
     let folders = threads.map(|thread| thread.unwrap().path());
     let read = |folder: &Path, file: &str| std::fs::read_to_string(folder.join(file)).unwrap();
     let nanos = folders.filter(|folder| read(folder, "comm").starts_with(name)).map(|folder| {
@@ -160,9 +173,17 @@ fn cpu_time(name: &str) -> Duration {
     Duration::from_nanos(nanos.sum())
 }
 
-const ROUNDS: usize = 7;
-const ROUND: Duration = Duration::from_secs(2);
-const WARM_UP: Duration = Duration::from_millis(300);
-const IN_FLIGHT: usize = 64;
+fn machine() -> String {
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    format!("{cores} cores, {}", model.map_or("unknown processor", |(_, name)| name))
+}
+
+const ROUNDS: usize = 151;
+const ROUND: Duration = Duration::from_millis(150);
+const WARM_UP: Duration = Duration::from_millis(20);
+const CONNECTIONS: u16 = 6;
+const IN_FLIGHT: usize = 16;
 const KEYS: usize = 100_000;
-const VALUE_BYTES: usize = 100;
+const VALUE_BYTES: [usize; 2] = [16, 1_000];

@@ -5,6 +5,7 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap_complete::Shell;
 use kv_server::ServerConfig;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
@@ -12,8 +13,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::dev::DevSettings;
 use crate::layers::{Layers, LayersError, first_line, settings_of};
-use crate::screen;
 use crate::settings::Settings;
+use crate::{manual, screen};
 
 /// Starts one server of a replicated key-value store.
 ///
@@ -49,6 +50,14 @@ enum Command {
     /// each is from
     #[command(mut_args(|arg| arg.hide(true)))]
     Config(Box<Settings>),
+    /// Prints what teaches a shell the words of this program
+    #[command(mut_args(|arg| arg.hide_env_values(true)))]
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+    /// Prints the page of the manual
+    Man,
 }
 
 /// What the command line asks for.
@@ -57,6 +66,8 @@ pub(crate) enum Invocation {
     Run(Plan),
     /// Print the settings of this server.
     ShowSettings(String, Box<ServerConfig>),
+    /// Print completions or the manual.
+    Print(Vec<u8>),
 }
 
 /// The servers to run in this process, and how.
@@ -77,9 +88,18 @@ impl Invocation {
     pub(crate) fn parse() -> Result<Self, Answer> {
         let layers = Layers::read(CommandLine::command(), std::env::args_os().collect())?;
         let matches = &layers.matches;
-        if let Some(("dev", of_dev)) = matches.subcommand() {
-            let dev: DevSettings = read(of_dev)?;
-            return Ok(Self::Run(dev.plan()));
+        match matches.subcommand() {
+            Some(("dev", of_dev)) => {
+                let dev: DevSettings = read(of_dev)?;
+                return Ok(Self::Run(dev.plan()));
+            }
+            Some(("completions", words)) => {
+                // The parser has seen to it that there is one.
+                let shell = words.get_one("shell").copied().unwrap_or(Shell::Bash);
+                return Ok(Self::Print(manual::completions(shell)));
+            }
+            Some(("man", _)) => return Ok(Self::Print(manual::page())),
+            Some(_) | None => {}
         }
         let settings: Settings = read(settings_of(matches))?;
         if matches.subcommand().is_some() {
@@ -185,7 +205,7 @@ mod tests {
     fn mistakes_say_what_to_do() {
         assert!(problem("kv-server 0").contains("ids start at 1"));
         assert!(problem("kv-server 11").contains("server 11 does not exist: ids go from 1 to 10"));
-        assert!(problem("kv-server dve").contains("the commands are `dev` and `config`"));
+        assert!(problem("kv-server dve").contains("the commands are"));
         assert!(problem("kv-server 1 strong").contains("`eventual` or `linearizability`"));
         assert!(problem("kv-server 1 eventual 0").contains("use 1 or more"));
         assert!(problem("kv-server 1 eventual x").contains("a whole number"));

@@ -1,9 +1,9 @@
 //! What reaches the driver.
 
 use kv_core::{Incarnation, NodeId, Operation, Outcome, RequestOptions, StagedCheckpoint, Status};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
-use crate::session::SessionReply;
+use crate::backlog::Replies;
 
 /// From the connections between servers.
 #[derive(Debug)]
@@ -21,9 +21,8 @@ pub(crate) enum PeerEvent<M> {
 /// From clients, those in this process included.
 #[derive(Debug)]
 pub(crate) enum ClientEvent {
-    /// A client has connected; its replies go here. The channel needs no bound of its own: it
-    /// holds at most as many replies as the connection may have requests in flight.
-    Opened { client: ClientNumber, replies: mpsc::UnboundedSender<Vec<SessionReply>> },
+    /// A client has connected; its replies go here.
+    Opened { client: ClientNumber, replies: Replies },
     /// It has gone; nobody waits for its replies.
     Closed { client: ClientNumber },
     /// It asks for something.

@@ -1,8 +1,11 @@
 //! The servers that run in this process: one, or all of a cluster with `kv-server dev`.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
+use kv_core::NodeId;
+use kv_proto::Refusal;
 use kv_server::{LocalClient, Readiness, Server, ServerConfig, ServerError, StartError};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -65,8 +68,7 @@ impl Fleet {
     ) -> Result<(), ServerError> {
         let mut announcements = JoinSet::new();
         if let [only] = self.members.as_slice() {
-            let (config, client) = (only.config.clone(), only.server.client());
-            announcements.spawn(announce(config, client, only.server.readiness(), false));
+            announcements.spawn(announce(only.watched(), false));
         } else {
             announcements.spawn(announce_all(self.watched(), self.started));
         }
@@ -92,23 +94,35 @@ impl Fleet {
         outcome
     }
 
-    fn watched(&self) -> Vec<(ServerConfig, LocalClient, watch::Receiver<Readiness>)> {
-        let watched = |member: &Member| {
-            let server = &member.server;
-            (member.config.clone(), server.client(), server.readiness())
-        };
-        self.members.iter().map(watched).collect()
+    fn watched(&self) -> Vec<Watched> {
+        self.members.iter().map(Member::watched).collect()
     }
+}
+
+impl Member {
+    fn watched(&self) -> Watched {
+        Watched {
+            config: self.config.clone(),
+            client: self.server.client(),
+            readiness: self.server.readiness(),
+            refused_by: self.server.refused_by(),
+        }
+    }
+}
+
+/// What is to be known of a server to say how it is.
+struct Watched {
+    config: ServerConfig,
+    client: LocalClient,
+    readiness: watch::Receiver<Readiness>,
+    refused_by: watch::Receiver<BTreeMap<NodeId, Refusal>>,
 }
 
 /// Says when all servers serve; until then nothing, unless that takes long. Afterwards it says
 /// what becomes of each.
-async fn announce_all(
-    mut watched: Vec<(ServerConfig, LocalClient, watch::Receiver<Readiness>)>,
-    started: Instant,
-) {
+async fn announce_all(mut watched: Vec<Watched>, started: Instant) {
     let all_ready = async {
-        for (_, _, readiness) in &mut watched {
+        for Watched { readiness, .. } in &mut watched {
             // An error means that the server stops.
             let _ = readiness.wait_for(|readiness| *readiness == Readiness::Ready).await;
         }
@@ -118,33 +132,57 @@ async fn announce_all(
         screen::say(format_args!("ready in {elapsed:.2} s"));
     }
     let mut announcements = JoinSet::new();
-    for (config, client, readiness) in watched {
-        announcements.spawn(announce(config, client, readiness, true));
+    for watched in watched {
+        announcements.spawn(announce(watched, true));
     }
     announcements.join_all().await;
 }
 
-/// Says when a server begins to serve, and what it waits for before.
-async fn announce(
-    config: ServerConfig,
-    client: LocalClient,
-    mut readiness: watch::Receiver<Readiness>,
-    named: bool,
-) {
+/// Says when a server begins to serve, what it waits for before, and who refuses it.
+async fn announce(mut watched: Watched, named: bool) {
+    let config = &watched.config;
     let prefix = if named { format!("server {}: ", config.node) } else { String::new() };
-    while readiness.changed().await.is_ok() {
-        let state = *readiness.borrow_and_update();
+    let mut told = BTreeMap::new();
+    // Of several servers it has been said already that they serve, where they do.
+    let mut state = match *watched.readiness.borrow() {
+        Readiness::Ready if named => Readiness::Ready,
+        Readiness::Ready | Readiness::Waiting(_) | Readiness::Starting => Readiness::Starting,
+    };
+    loop {
+        let refused_by = watched.refused_by.borrow_and_update().clone();
+        for (peer, refusal) in &refused_by {
+            if told.get(peer) != Some(refusal) {
+                screen::say(format_args!("{prefix}server {peer} refuses this server: {refusal}"));
+            }
+        }
+        told = refused_by;
+        let before = std::mem::replace(&mut state, *watched.readiness.borrow_and_update());
         match state {
-            Readiness::Starting => {}
-            Readiness::Ready => screen::say(format_args!("{prefix}ready")),
-            Readiness::Waiting(what) => {
-                let Ok(status) = client.status().await else { return };
-                let advice = hints::who_is_missing(&config, what, &status.connected);
+            Readiness::Ready if before != state => screen::say(format_args!("{prefix}ready")),
+            Readiness::Waiting(what) if before != state => {
+                let Ok(status) = watched.client.status().await else { return };
+                let there = status.connected.iter().chain(told.keys()).copied().collect::<Vec<_>>();
+                let advice = hints::who_is_missing(config, what, &there);
                 screen::say(format_args!("{prefix}{what}{advice}"));
             }
+            Readiness::Starting | Readiness::Ready | Readiness::Waiting(_) => {}
+        }
+        let changed = tokio::select! {
+            changed = watched.readiness.changed() => changed,
+            changed = watched.refused_by.changed() => changed,
+        };
+        if changed.is_err() {
+            return;
+        }
+        // Servers that start together find each other meanwhile, and nobody is told in vain.
+        if !matches!(*watched.readiness.borrow(), Readiness::Ready) {
+            tokio::time::sleep(SETTLING_TIME).await;
         }
     }
 }
+
+/// How long a server that does not serve is given before it says why.
+const SETTLING_TIME: Duration = Duration::from_millis(300);
 
 /// After this long a cluster that does not serve says why.
 const PATIENCE: Duration = Duration::from_secs(3);

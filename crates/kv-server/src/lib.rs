@@ -34,7 +34,9 @@
 //! ```
 
 mod admission;
+mod backlog;
 mod clock;
+mod complaints;
 mod config;
 mod delay;
 mod driver;
@@ -46,6 +48,8 @@ mod local;
 mod op_log;
 mod op_log_file;
 mod op_log_line;
+mod op_log_queue;
+mod op_log_text;
 mod outbox;
 mod pending;
 mod promises;

@@ -1,5 +1,6 @@
 //! The connection from this server to a peer, made again whenever it is lost.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use kv_proto::{FrameCodec, FrameError, Message, Refusal, checkpoint_chunks, put_
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::codec::{Encoder, FramedRead};
 
@@ -29,6 +30,8 @@ pub(crate) struct Link<M> {
     pub(crate) events: mpsc::Sender<PeerEvent<M>>,
     /// Rings when the peer has connected to this server: it is there, so dial it now.
     pub(crate) doorbell: Arc<Notify>,
+    /// The peers that refuse this server, of all links.
+    pub(crate) refused_by: watch::Sender<BTreeMap<NodeId, Refusal>>,
     pub(crate) checkpoints_sent: u64,
     pub(crate) held_back: HeldBack<Outgoing<M>>,
 }
@@ -43,6 +46,7 @@ impl<M: Wire> Link<M> {
                 Ok((reader, writer, incarnation)) => {
                     tracing::info!(peer = %self.peer, address = self.address, "connected");
                     backoff = BACKOFF_MIN;
+                    self.note_refusal(None);
                     self.forget_stale();
                     if self.tell(PeerEvent::Up { peer: self.peer, incarnation }).await.is_err() {
                         return;
@@ -59,8 +63,22 @@ impl<M: Wire> Link<M> {
                 return;
             }
             self.forget_stale();
-            let refused = matches!(problem, LinkError::Refused(_));
-            let pause = if refused { BACKOFF_MAX } else { backoff };
+            let pause = match problem {
+                LinkError::Refused(refusal) => {
+                    self.note_refusal(Some(refusal));
+                    BACKOFF_MAX
+                }
+                // Whoever is not there refuses nothing any more.
+                LinkError::Unreachable(_) => {
+                    self.note_refusal(None);
+                    backoff
+                }
+                LinkError::Slow
+                | LinkError::Closed
+                | LinkError::Other { .. }
+                | LinkError::NoAnswer
+                | LinkError::Frame(_) => backoff,
+            };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = self.doorbell.notified() => {}
@@ -68,6 +86,16 @@ impl<M: Wire> Link<M> {
             }
             backoff = (backoff * 2).min(BACKOFF_MAX);
         }
+    }
+
+    /// Notes whether the peer refuses this server, for whoever shows it to a person.
+    fn note_refusal(&self, refusal: Option<Refusal>) {
+        self.refused_by.send_if_modified(|refused_by| match refusal {
+            Some(refusal) => {
+                refused_by.insert(self.peer, refusal.clone()).as_ref() != Some(&refusal)
+            }
+            None => refused_by.remove(&self.peer).is_some(),
+        });
     }
 
     /// What was meant for a lost connection is stale.
@@ -199,7 +227,7 @@ impl<M: Wire> Link<M> {
     }
 
     /// Says what is wrong once, not at every attempt. A peer that is not there is nothing
-    /// unusual; one that refuses this server is.
+    /// unusual.
     fn report(&self, problem: &LinkError, last: &mut String) {
         let text = problem.to_string();
         if *last == text {
@@ -207,8 +235,10 @@ impl<M: Wire> Link<M> {
         }
         let peer = self.peer;
         match problem {
-            LinkError::Refused(_) | LinkError::Other { .. } | LinkError::NoAnswer => {
-                tracing::error!("server {peer} refuses this server: {text}");
+            // `Server::refused_by` has it as well.
+            LinkError::Refused(_) => tracing::info!("server {peer} refuses this server: {text}"),
+            LinkError::Other { .. } | LinkError::NoAnswer => {
+                tracing::error!("server {peer} cannot be reached at {}: {text}", self.address);
             }
             LinkError::Unreachable(_) => tracing::debug!("server {peer} is not there: {text}"),
             LinkError::Slow | LinkError::Closed | LinkError::Frame(_) => {

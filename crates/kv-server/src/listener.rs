@@ -1,20 +1,23 @@
 //! The one port, for clients and servers.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use kv_core::{NodeId, Wire};
-use kv_proto::{CheckpointAssembly, FrameCodec, FrameError, Message, Refusal, RefusalCode};
+use kv_proto::{
+    CheckpointAssembly, FrameCodec, FrameError, Hello, Message, Refusal, RefusalCode, Role,
+};
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::codec::FramedRead;
 
 use crate::admission::{Admitted, Identity};
+use crate::complaints::Complaints;
 use crate::config::DumpHook;
 use crate::event::{ClientEvent, ClientNumber, PeerEvent};
 use crate::framed;
@@ -34,6 +37,9 @@ pub(crate) struct Door<M> {
     pub(crate) clients: mpsc::Sender<ClientEvent>,
     pub(crate) client_numbers: Arc<AtomicU64>,
     pub(crate) client_slots: Semaphore,
+    /// For connections of servers, which have several for a short time when one is lost.
+    pub(crate) server_slots: Semaphore,
+    pub(crate) complaints: Mutex<Complaints>,
     pub(crate) doorbells: BTreeMap<NodeId, Arc<Notify>>,
     pub(crate) on_dump: Option<DumpHook>,
     /// Messages of peers that came while the driver's inbox was full.
@@ -45,17 +51,23 @@ impl<M: Wire + Send + 'static> Listener<M> {
     /// the driver has gone.
     pub(crate) async fn run(mut self) {
         let mut connections = JoinSet::new();
+        let strangers = Arc::new(Semaphore::new(STRANGERS_MAX));
         loop {
-            let accepted = tokio::select! {
+            let accept = async {
+                // The system lets the others wait.
+                let stranger = Arc::clone(&strangers).acquire_owned().await;
+                (self.socket.accept().await, stranger)
+            };
+            let (accepted, stranger) = tokio::select! {
                 // An error means that the server has been dropped.
                 _ = self.stop.wait_for(|stop| *stop) => break,
-                accepted = self.socket.accept() => accepted,
+                accepted = accept => accepted,
             };
             match accepted {
                 Ok((stream, from)) => {
                     let door = Arc::clone(&self.door);
                     connections.spawn(async move {
-                        if let Err(error) = door.serve(stream).await {
+                        if let Err(error) = door.serve(stream, stranger.ok()).await {
                             tracing::debug!(%from, %error, "a connection ended");
                         }
                     });
@@ -75,7 +87,12 @@ impl<M: Wire + Send + 'static> Listener<M> {
 }
 
 impl<M: Wire + Send + 'static> Door<M> {
-    async fn serve(&self, stream: TcpStream) -> Result<(), FrameError> {
+    /// Serves a connection until it ends. `stranger` is given back once it is known whose it is.
+    async fn serve(
+        &self,
+        stream: TcpStream,
+        stranger: Option<OwnedSemaphorePermit>,
+    ) -> Result<(), FrameError> {
         framed::tune(&stream)?;
         let (reader, mut writer) = stream.into_split();
         let mut reader = FramedRead::new(reader, FrameCodec::new(Identity::GROUP));
@@ -86,33 +103,32 @@ impl<M: Wire + Send + 'static> Door<M> {
         let Ok(first) = first else {
             return Ok(());
         };
-        let admitted = match first {
+        let (who, admitted) = match first {
             Ok(None) => return Ok(()),
-            Ok(Some(Message::Hello(hello))) => self.identity.admit(&hello),
+            Ok(Some(Message::Hello(hello))) => (server_of(&hello), self.identity.admit(&hello)),
             Ok(Some(_)) => {
                 let why = "a connection begins with a hello: use a program of this release";
-                Err(Refusal::new(RefusalCode::Malformed, why))
+                (None, Err(Refusal::new(RefusalCode::Malformed, why)))
             }
-            Err(error) => Err(framed::refusal_of(&error)),
+            Err(error) => (None, Err(framed::refusal_of(&error))),
         };
-        let slot = match &admitted {
-            Ok(Admitted::Client) => Some(self.client_slots.try_acquire()),
-            Ok(Admitted::Server(_)) | Err(_) => None,
-        };
-        let full = || Refusal::new(RefusalCode::Full, FULL);
-        let (admitted, slot) = match (admitted, slot) {
-            (Ok(_), Some(Err(_))) => (Err(full()), None),
-            (admitted, Some(Ok(slot))) => (admitted, Some(slot)),
-            (admitted, _) => (admitted, None),
-        };
+        let admitted = admitted.and_then(|admitted| {
+            let slots = match admitted {
+                Admitted::Client => &self.client_slots,
+                Admitted::Server(_) => &self.server_slots,
+            };
+            let slot = slots.try_acquire();
+            slot.map_err(|_| full(admitted)).map(|slot| (admitted, slot))
+        });
         match admitted {
             Err(refusal) => {
-                tracing::warn!("refused a connection: {refusal}");
+                self.complain(who, &refusal);
                 framed::send(&mut writer, Message::Refusal(refusal)).await?;
                 drop(writer);
                 framed::drain(reader).await;
             }
-            Ok(admitted) => {
+            Ok((admitted, _slot)) => {
+                drop(stranger);
                 framed::send(&mut writer, Message::Welcome(self.identity.welcome())).await?;
                 match admitted {
                     Admitted::Client => self.session().run(reader, writer).await,
@@ -120,8 +136,18 @@ impl<M: Wire + Send + 'static> Door<M> {
                 }
             }
         }
-        drop(slot);
         Ok(())
+    }
+
+    /// Says that somebody was refused, unless that has been said lately: a server that is refused
+    /// tries again all the time.
+    fn complain(&self, who: Option<NodeId>, refusal: &Refusal) {
+        let mut complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
+        match complaints.tell(who, refusal.code, Instant::now()) {
+            Some(0) => tracing::warn!("refused a connection: {refusal}"),
+            Some(more) => tracing::warn!("refused a connection, and {more} before it: {refusal}"),
+            None => tracing::debug!("refused a connection: {refusal}"),
+        }
     }
 
     fn session(&self) -> Session {
@@ -187,10 +213,31 @@ impl<M: Wire + Send + 'static> Door<M> {
     }
 }
 
-const FULL: &str = "this server has as many clients as it may: connect to another one, or raise \
-                    --clients-max";
+/// The server that says hello, if it is one.
+fn server_of(hello: &Hello) -> Option<NodeId> {
+    match hello.role {
+        Role::Server { node, .. } => Some(node),
+        Role::Client => None,
+    }
+}
+
+fn full(admitted: Admitted) -> Refusal {
+    let why = match admitted {
+        Admitted::Client => {
+            "this server has as many clients as it may: connect to another one, or raise \
+             --clients-max"
+        }
+        Admitted::Server(_) => {
+            "this server has too many connections of servers: look for servers that run twice"
+        }
+    };
+    Refusal::new(RefusalCode::Full, why)
+}
 
 /// How long a new connection may take to say hello.
 const HELLO_MAX: Duration = Duration::from_secs(5);
+
+/// How many connections may be open that have not said hello; further ones wait to be accepted.
+const STRANGERS_MAX: usize = 256;
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

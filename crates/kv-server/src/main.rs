@@ -7,6 +7,7 @@ mod dev;
 mod fleet;
 mod hints;
 mod layers;
+mod manual;
 #[cfg(test)]
 mod page;
 mod screen;
@@ -25,6 +26,10 @@ fn main() -> ExitCode {
         Ok(Invocation::ShowSettings(toml, config)) => {
             screen::say(format_args!("{}", toml.trim_end()));
             return config.cluster().map_or_else(cli::refuse, |_| ExitCode::SUCCESS);
+        }
+        Ok(Invocation::Print(text)) => {
+            screen::print(&text);
+            return ExitCode::SUCCESS;
         }
         Err(answer) => return answer.give(),
     };

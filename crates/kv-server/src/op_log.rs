@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -12,47 +12,31 @@ use crate::config::OpLogConfig;
 use crate::event::ClientNumber;
 use crate::op_log_file::OpLogFile;
 use crate::op_log_line::{Ending, OpenOperations};
+use crate::op_log_queue::{OpLogQueue, QueueFull};
+use crate::op_log_text::OpLogText;
 
-/// The driver's end of the log: it hands over what happened, a batch at a time, and never waits.
-/// A thread of its own makes lines of it.
+/// The driver's end of the log. It makes the lines, which costs less than to hand over what they
+/// are made of, and never waits: a thread of its own writes them.
 #[derive(Debug)]
 pub(crate) struct OpLog {
-    writer: Option<Writer>,
-    gathered: Vec<OpLogEntry>,
-    lost: u64,
+    active: Option<ActiveLog>,
 }
 
 #[derive(Debug)]
-struct Writer {
-    entries: SyncSender<Vec<OpLogEntry>>,
-    thread: JoinHandle<()>,
-}
-
-/// Something that happened to an operation.
-#[derive(Debug)]
-pub(crate) enum OpLogEntry {
-    Invoked {
-        id: RequestId,
-        client: ClientNumber,
-        wall_ms: u64,
-        op: Operation,
-    },
-    Ended {
-        id: RequestId,
-        wall_ms: u64,
-        ending: Ending,
-    },
-    /// The writer was behind, and this many entries are missing here.
-    Lost {
-        count: u64,
-    },
+struct ActiveLog {
+    open: OpenOperations,
+    gathered: OpLogText,
+    events_gathered: u64,
+    events_lost: u64,
+    queue: Arc<OpLogQueue>,
+    writer: Option<JoinHandle<()>>,
 }
 
 impl OpLog {
     /// Opens the log; without a configuration nothing is logged.
     pub(crate) fn open(node: NodeId, config: Option<&OpLogConfig>) -> Result<Self, OpLogError> {
-        let writer = config.map(|config| Writer::start(node, config)).transpose()?;
-        Ok(Self { writer, gathered: Vec::new(), lost: 0 })
+        let active = config.map(|config| ActiveLog::start(node, config)).transpose()?;
+        Ok(Self { active })
     }
 
     pub(crate) fn invoked(
@@ -62,86 +46,99 @@ impl OpLog {
         now: Now,
         op: &Operation,
     ) {
-        if self.writer.is_some() && !matches!(op, Operation::Dump(_)) {
-            let (wall_ms, op) = (millis(now), op.clone());
-            self.gathered.push(OpLogEntry::Invoked { id, client, wall_ms, op });
+        if let Some(log) = self.active.as_mut().filter(|_| !matches!(op, Operation::Dump(_))) {
+            log.open.begin(id, client, millis(now), op, &mut log.gathered);
+            log.events_gathered += 1;
         }
     }
 
     pub(crate) fn ended(&mut self, id: RequestId, now: Now, outcome: &Outcome) {
-        self.end(id, now, || Ending::of(outcome));
+        self.end(id, now, Ending::of(outcome));
     }
 
     /// Nobody waits for the operation any more; what becomes of it is not known.
     pub(crate) fn cancelled(&mut self, id: RequestId, now: Now) {
-        self.end(id, now, || Ending::Info);
+        self.end(id, now, Ending::Info);
     }
 
-    fn end(&mut self, id: RequestId, now: Now, ending: impl FnOnce() -> Ending) {
-        if self.writer.is_some() {
-            let (wall_ms, ending) = (millis(now), ending());
-            self.gathered.push(OpLogEntry::Ended { id, wall_ms, ending });
+    fn end(&mut self, id: RequestId, now: Now, ending: Ending<'_>) {
+        if let Some(log) = &mut self.active {
+            log.open.end(id, millis(now), ending, &mut log.gathered);
+            log.events_gathered += 1;
         }
     }
 
     /// Hands over what was gathered. A writer that is too far behind loses it, and says so in the
     /// log once it has caught up.
     pub(crate) fn flush(&mut self) {
-        if self.gathered.is_empty() {
-            return;
+        if let Some(log) = self.active.as_mut().filter(|log| !log.gathered.is_empty()) {
+            log.flush();
         }
-        let Some(writer) = &self.writer else {
-            return;
-        };
-        // The next batch is most often about as large as this one.
-        let next = Vec::with_capacity(self.gathered.len());
-        let mut entries = std::mem::replace(&mut self.gathered, next);
-        if self.lost > 0 {
-            entries.insert(0, OpLogEntry::Lost { count: self.lost });
+    }
+}
+
+impl ActiveLog {
+    fn start(node: NodeId, config: &OpLogConfig) -> Result<Self, OpLogError> {
+        let path = config.folder.join(format!("output_log{node}.txt"));
+        let failed = |source| OpLogError { path: path.clone(), source };
+        let file = OpLogFile::open(path.clone(), config.rotate_bytes).map_err(failed)?;
+        let queue = Arc::new(OpLogQueue::default());
+        let waiting = Arc::clone(&queue);
+        let thread = std::thread::Builder::new().name("op-log".to_owned());
+        let writer = thread.spawn(move || write_all(&waiting, file)).map_err(failed)?;
+        Ok(Self {
+            open: OpenOperations::new(node),
+            gathered: OpLogText::default(),
+            events_gathered: 0,
+            events_lost: 0,
+            queue,
+            writer: Some(writer),
+        })
+    }
+
+    fn flush(&mut self) {
+        if self.events_lost > 0 {
+            let mut marked = OpLogText::default();
+            marked.put(b"# ");
+            marked.put_number(self.events_lost);
+            marked.put(b" events are missing: the log's disk is slow\n");
+            marked.append(&mut self.gathered);
+            self.gathered = marked;
         }
-        let count = u64::try_from(entries.len()).unwrap_or(u64::MAX);
-        match writer.entries.try_send(entries) {
-            Ok(()) => self.lost = 0,
-            Err(_) => self.lost = self.lost.saturating_add(count),
+        match self.queue.push(&mut self.gathered) {
+            Ok(()) => self.events_lost = 0,
+            Err(QueueFull) => {
+                self.events_lost = self.events_lost.saturating_add(self.events_gathered);
+                self.gathered.clear();
+                // What has no beginning in the log is to have no end there.
+                self.open.forget_all();
+            }
         }
+        self.events_gathered = 0;
     }
 }
 
 /// Writes out what was handed over.
-impl Drop for OpLog {
+impl Drop for ActiveLog {
     fn drop(&mut self) {
-        self.flush();
-        if let Some(Writer { entries, thread }) = self.writer.take() {
-            drop(entries);
-            if thread.join().is_err() {
-                tracing::error!("the operation log's writer died");
-            }
+        if !self.gathered.is_empty() {
+            self.flush();
+        }
+        self.queue.close();
+        if self.writer.take().is_some_and(|writer| writer.join().is_err()) {
+            tracing::error!("the operation log's writer died");
         }
     }
 }
 
-impl Writer {
-    fn start(node: NodeId, config: &OpLogConfig) -> Result<Self, OpLogError> {
-        let path = config.folder.join(format!("output_log{node}.txt"));
-        let failed = |source| OpLogError { path: path.clone(), source };
-        let mut file = OpLogFile::open(path.clone(), config.rotate_bytes).map_err(failed)?;
-        let (entries, waiting) = sync_channel::<Vec<OpLogEntry>>(QUEUE_LEN);
-        let write = move || {
-            let mut open = OpenOperations::new(node);
-            let mut lines = Vec::new();
-            while let Ok(first) = waiting.recv() {
-                // Waking up for each batch and writing it alone would cost more than the lines.
-                std::thread::sleep(GATHER_TIME);
-                for entry in std::iter::once(first).chain(waiting.try_iter().take(GATHER)).flatten()
-                {
-                    open.put_lines(entry, &mut lines);
-                }
-                file.append(&lines);
-                lines.clear();
-            }
-        };
-        let thread = std::thread::Builder::new().name("op-log".to_owned()).spawn(write);
-        Ok(Self { entries, thread: thread.map_err(failed)? })
+fn write_all(queue: &OpLogQueue, mut file: OpLogFile) {
+    let mut lines = OpLogText::default();
+    while queue.wait() {
+        // Waking up for each batch and writing it alone would cost more than the lines.
+        std::thread::sleep(GATHER_TIME);
+        queue.swap(&mut lines);
+        file.append(&lines);
+        lines.clear();
     }
 }
 
@@ -158,11 +155,5 @@ pub struct OpLogError {
     source: io::Error,
 }
 
-/// How many batches may wait for the writer.
-const QUEUE_LEN: usize = 1024;
-
-/// How many further batches one write takes at most.
-const GATHER: usize = 1024;
-
 /// How long the writer lets batches gather before it writes them: so late a line may come.
-const GATHER_TIME: Duration = Duration::from_millis(5);
+const GATHER_TIME: Duration = Duration::from_millis(20);

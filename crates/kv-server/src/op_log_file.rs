@@ -4,6 +4,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 
+use crate::op_log_text::{OpLogText, escape};
+
 /// A file that is appended to and begun anew when it is full.
 #[derive(Debug)]
 pub(crate) struct OpLogFile {
@@ -22,7 +24,7 @@ impl OpLogFile {
 
     /// Appends whole lines. A disk that fails is reported once, and the server goes on without
     /// the log: it is there for people to read, not for the data.
-    pub(crate) fn append(&mut self, lines: &[u8]) {
+    pub(crate) fn append(&mut self, lines: &OpLogText) {
         if self.failed {
             return;
         }
@@ -35,15 +37,35 @@ impl OpLogFile {
         }
     }
 
-    fn try_append(&mut self, lines: &[u8]) -> io::Result<()> {
+    fn try_append(&mut self, lines: &OpLogText) -> io::Result<()> {
+        let mut escaped = Vec::new();
+        for cut in lines.cut() {
+            self.rotate_if_full()?;
+            self.write(&cut.text)?;
+            for piece in cut.value.chunks(PIECE_BYTES) {
+                escaped.clear();
+                escape(piece, &mut escaped);
+                self.write(&escaped)?;
+            }
+            self.write(b"\n")?;
+        }
+        self.rotate_if_full()?;
+        self.write(lines.rest())
+    }
+
+    fn rotate_if_full(&mut self) -> io::Result<()> {
         if self.size >= self.rotate_bytes {
             let mut old = self.path.clone().into_os_string();
             old.push(".1");
             std::fs::rename(&self.path, old)?;
             (self.file, self.size) = open_at_line_start(&self.path)?;
         }
-        self.file.write_all(lines)?;
-        self.size += u64::try_from(lines.len()).unwrap_or(u64::MAX);
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)?;
+        self.size += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         Ok(())
     }
 }
@@ -65,9 +87,35 @@ fn open_at_line_start(path: &PathBuf) -> io::Result<(File, u64)> {
     Ok((file, size))
 }
 
+/// How much of a large value is escaped in one go.
+const PIECE_BYTES: usize = 64 << 10;
+
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
+
+    fn text(lines: &str) -> OpLogText {
+        let mut text = OpLogText::default();
+        text.put(lines.as_bytes());
+        text
+    }
+
+    #[test]
+    fn a_large_value_is_written_whole_and_ends_its_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log.txt");
+        let mut lines = text("before\nvalue,");
+        lines.end_line_with(&Bytes::from(vec![b','; 2 * PIECE_BYTES + 1]));
+        lines.put(b"after\n");
+        OpLogFile::open(path.clone(), 1 << 30).unwrap().append(&lines);
+        let escaped = "\\x2c".repeat(2 * PIECE_BYTES + 1);
+        assert_eq!(
+            std::fs::read_to_string(path).unwrap(),
+            format!("before\nvalue,{escaped}\nafter\n")
+        );
+    }
 
     #[test]
     fn it_appends_after_a_half_line_and_begins_anew_when_it_is_full() {
@@ -77,15 +125,15 @@ mod tests {
         std::fs::write(&path, "whole\nha").unwrap();
 
         let mut file = OpLogFile::open(path.clone(), 16).unwrap();
-        file.append(b"one\n");
+        file.append(&text("one\n"));
         assert_eq!(read("log.txt"), "whole\nha\none\n");
-        file.append(b"two\n");
-        file.append(b"three\n");
+        file.append(&text("two\n"));
+        file.append(&text("three\n"));
         assert_eq!(read("log.txt.1"), "whole\nha\none\ntwo\n");
         assert_eq!(read("log.txt"), "three\n");
 
         drop(file);
-        OpLogFile::open(path, 16).unwrap().append(b"four\n");
+        OpLogFile::open(path, 16).unwrap().append(&text("four\n"));
         assert_eq!(read("log.txt"), "three\nfour\n");
     }
 }

@@ -5,32 +5,32 @@
 //! done, `fail` when it definitely was not, `info` when that is not known.
 
 use std::collections::HashMap;
-use std::io::Write;
 
+use bytes::Bytes;
 use kv_core::{
     Answer, Batch, Command, CommandResult, NodeId, Operation, Outcome, RequestId, Versioned,
 };
 
 use crate::event::ClientNumber;
-use crate::op_log::OpLogEntry;
+use crate::op_log_text::OpLogText;
 
 /// How an operation ended.
-#[derive(Debug)]
-pub(crate) enum Ending {
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Ending<'a> {
     /// Done, with a result for each command.
-    Resp(Vec<CommandResult>),
+    Resp(&'a [CommandResult]),
     /// Definitely not done.
     Fail,
     /// Not known.
     Info,
 }
 
-impl Ending {
-    pub(crate) fn of(outcome: &Outcome) -> Self {
+impl<'a> Ending<'a> {
+    pub(crate) fn of(outcome: &'a Outcome) -> Self {
         match outcome {
             Outcome::Done(done) => Self::Resp(match &done.answer {
-                Answer::Results(results) => results.clone(),
-                Answer::Page(_) => Vec::new(),
+                Answer::Results(results) => results,
+                Answer::Page(_) => &[],
             }),
             Outcome::NotDone(_) => Self::Fail,
             Outcome::Unknown(_) => Self::Info,
@@ -42,7 +42,22 @@ impl Ending {
 #[derive(Debug)]
 pub(crate) struct OpenOperations {
     node: NodeId,
-    open: HashMap<RequestId, (ClientNumber, Operation)>,
+    open: HashMap<RequestId, OpenOperation>,
+}
+
+/// What the last lines of an operation are made of. Most often that is a copy of its first one: the
+/// operation itself would keep the buffer that it was read into from being used again.
+#[derive(Debug)]
+enum OpenOperation {
+    Line { line: Vec<u8>, columns: Columns },
+    Whole { client: ClientNumber, op: Operation },
+}
+
+/// Where in a line the time and the value begin.
+#[derive(Clone, Copy, Debug)]
+struct Columns {
+    time: usize,
+    value: usize,
 }
 
 impl OpenOperations {
@@ -50,113 +65,165 @@ impl OpenOperations {
         Self { node, open: HashMap::new() }
     }
 
-    pub(crate) fn put_lines(&mut self, entry: OpLogEntry, lines: &mut Vec<u8>) {
-        match entry {
-            OpLogEntry::Invoked { id, client, wall_ms, op } => {
-                self.put_operation(client, wall_ms, "req", &op, &[], lines);
-                self.open.insert(id, (client, op));
+    /// Makes the first lines of an operation.
+    pub(crate) fn begin(
+        &mut self,
+        id: RequestId,
+        client: ClientNumber,
+        wall_ms: u64,
+        op: &Operation,
+        lines: &mut OpLogText,
+    ) {
+        let moment = Moment { wall_ms, event: b",req," };
+        let begun = (lines.cut().len(), lines.rest().len());
+        let columns = moment.put_operation(self.node, client, op, &[], lines);
+        let (cut, start) = begun;
+        let line = lines.rest().get(start..).filter(|_| lines.cut().len() == cut);
+        let open = match (columns, line) {
+            (Some(Columns { time, value }), Some(line)) => OpenOperation::Line {
+                line: line.to_vec(),
+                columns: Columns { time: time - start, value: value - start },
+            },
+            (Some(_) | None, _) => OpenOperation::Whole { client, op: op.clone() },
+        };
+        self.open.insert(id, open);
+    }
+
+    /// Makes the last lines of an operation, if its first ones were made.
+    pub(crate) fn end(
+        &mut self,
+        id: RequestId,
+        wall_ms: u64,
+        ending: Ending<'_>,
+        lines: &mut OpLogText,
+    ) {
+        let (event, results): (&[u8], _) = match ending {
+            Ending::Resp(results) => (b",resp,", results),
+            Ending::Fail => (b",fail,", [].as_slice()),
+            Ending::Info => (b",info,", [].as_slice()),
+        };
+        let moment = Moment { wall_ms, event };
+        match self.open.remove(&id) {
+            Some(OpenOperation::Line { line, columns }) => {
+                let (before, rest) = line.split_at(columns.time);
+                let (_, value) = rest.split_at(columns.value - columns.time);
+                lines.put(before);
+                moment.put(lines);
+                match results.first().and_then(LineValue::of_result) {
+                    Some(read) => read.put(lines),
+                    None => lines.put(value),
+                }
             }
-            OpLogEntry::Ended { id, wall_ms, ending } => {
-                let Some((client, op)) = self.open.remove(&id) else {
-                    return;
-                };
-                let (event, results) = match ending {
-                    Ending::Resp(results) => ("resp", results),
-                    Ending::Fail => ("fail", Vec::new()),
-                    Ending::Info => ("info", Vec::new()),
-                };
-                self.put_operation(client, wall_ms, event, &op, &results, lines);
+            Some(OpenOperation::Whole { client, op }) => {
+                moment.put_operation(self.node, client, &op, results, lines);
             }
-            OpLogEntry::Lost { count } => {
-                // What was open may have ended in the part that is missing.
-                self.open.clear();
-                put(lines, format_args!("# {count} events are missing: the log's disk is slow\n"));
-            }
+            None => {}
         }
     }
 
+    /// Operations that are open have no last lines.
+    pub(crate) fn forget_all(&mut self) {
+        self.open.clear();
+    }
+}
+
+/// When something happened to an operation, and what.
+struct Moment {
+    wall_ms: u64,
+    event: &'static [u8],
+}
+
+impl Moment {
+    fn put(&self, lines: &mut OpLogText) {
+        lines.put_number(self.wall_ms);
+        lines.put(self.event);
+    }
+
+    /// Returns the columns of the line if there is exactly one.
     fn put_operation(
         &self,
+        node: NodeId,
         client: ClientNumber,
-        wall_ms: u64,
-        event: &str,
         op: &Operation,
         results: &[CommandResult],
-        lines: &mut Vec<u8>,
-    ) {
-        let mut put_line = |word: &str, key: &[u8], value: &LineValue<'_>| {
-            put(lines, format_args!("{},{},{word},", self.node, client.0));
-            put_escaped(lines, key);
-            put(lines, format_args!(",{wall_ms},{event},"));
-            match value {
-                LineValue::None => {}
-                LineValue::Bytes([]) => lines.extend_from_slice(b"\"\""),
-                LineValue::Bytes(bytes) => put_escaped(lines, bytes),
-                LineValue::Number(number) => put(lines, format_args!("{number}")),
-            }
-            lines.push(b'\n');
+        lines: &mut OpLogText,
+    ) -> Option<Columns> {
+        let mut put_line = |word: &str, key: &[u8], value: LineValue<'_>| {
+            lines.put_number(node.number());
+            lines.put(b",");
+            lines.put_number(client.0);
+            lines.put(b",");
+            lines.put(word.as_bytes());
+            lines.put(b",");
+            lines.put_escaped(key);
+            lines.put(b",");
+            let time = lines.rest().len();
+            self.put(lines);
+            let columns = Columns { time, value: lines.rest().len() };
+            value.put(lines);
+            columns
         };
         match op {
             Operation::Batch(batch) => {
+                let mut columns = None;
                 for (place, command) in batch.commands().iter().enumerate() {
-                    let value = LineValue::of(command, results.get(place));
-                    put_line(word_of(batch, command), command.key().as_bytes(), &value);
+                    let result = results.get(place).and_then(LineValue::of_result);
+                    let value = result.unwrap_or_else(|| LineValue::of_command(command));
+                    let word = word_of(batch, command);
+                    columns = Some(put_line(word, command.key().as_bytes(), value));
                 }
+                columns.filter(|_| batch.commands().len() == 1)
             }
-            Operation::Scan(scan) => put_line("scan", &scan.from, &LineValue::None),
-            Operation::Dump(_) => {}
+            Operation::Scan(scan) => Some(put_line("scan", &scan.from, LineValue::None)),
+            Operation::Dump(_) => None,
         }
     }
 }
 
-/// The last column of a line.
+/// The last column of a line: what was read where that is known, otherwise what was to be written.
 enum LineValue<'a> {
     None,
-    Bytes(&'a [u8]),
-    Number(i128),
+    Bytes(&'a Bytes),
+    Number(i64),
 }
 
 impl<'a> LineValue<'a> {
-    /// What was read where that is known, otherwise what was to be written.
-    fn of(command: &'a Command, result: Option<&'a CommandResult>) -> Self {
-        match (command, result) {
-            (_, Some(CommandResult::Value(Some(Versioned { value, .. })))) => {
+    fn of_result(result: &'a CommandResult) -> Option<Self> {
+        match result {
+            CommandResult::Value(Some(Versioned { value, .. })) => {
+                Some(Self::Bytes(value.as_bytes()))
+            }
+            CommandResult::Number(number) => Some(Self::Number(*number)),
+            CommandResult::Value(None) | CommandResult::Written | CommandResult::Length(_) => None,
+        }
+    }
+
+    fn of_command(command: &'a Command) -> Self {
+        match command {
+            Command::Put { value, .. } | Command::Append { suffix: value, .. } => {
                 Self::Bytes(value.as_bytes())
             }
-            (_, Some(CommandResult::Number(number))) => Self::Number(i128::from(*number)),
-            (Command::Put { value, .. }, _) | (Command::Append { suffix: value, .. }, _) => {
-                Self::Bytes(value.as_bytes())
+            Command::Increment { by, .. } => Self::Number(*by),
+            Command::Get { .. } | Command::Delete { .. } => Self::None,
+        }
+    }
+
+    /// Puts it and ends the line.
+    fn put(&self, lines: &mut OpLogText) {
+        match self {
+            Self::None => lines.put(b"\n"),
+            Self::Bytes(bytes) if bytes.is_empty() => lines.put(b"\"\"\n"),
+            Self::Bytes(bytes) => lines.end_line_with(bytes),
+            Self::Number(number) => {
+                lines.put_number(*number);
+                lines.put(b"\n");
             }
-            (Command::Increment { by, .. }, _) => Self::Number(i128::from(*by)),
-            (Command::Get { .. } | Command::Delete { .. }, _) => Self::None,
         }
     }
 }
 
 fn word_of(batch: &Batch, command: &Command) -> &'static str {
     if batch.conditions().is_empty() { command.name() } else { "cas" }
-}
-
-fn put(lines: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
-    // Writing to memory does not fail.
-    let _ = lines.write_fmt(text);
-}
-
-/// Writes bytes so that a line stays a line and a column a column: what is not printable ASCII,
-/// and comma, quote and backslash, as `\xNN`.
-fn put_escaped(lines: &mut Vec<u8>, bytes: &[u8]) {
-    let stays = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b',' | b'"' | b'\\');
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        let plain = rest.iter().position(|byte| !stays(byte)).unwrap_or(rest.len());
-        let (clean, after) = rest.split_at(plain);
-        lines.extend_from_slice(clean);
-        rest = after;
-        if let Some((byte, after)) = rest.split_first() {
-            put(lines, format_args!("\\x{byte:02x}"));
-            rest = after;
-        }
-    }
 }
 
 #[cfg(test)]
@@ -175,16 +242,11 @@ mod tests {
 
     fn lines(op: Operation, outcome: &Outcome) -> String {
         let mut open = OpenOperations::new(NodeId::FIRST);
-        let mut lines = Vec::new();
-        let id = RequestId(7);
-        let client = ClientNumber(0);
-        let entry = OpLogEntry::Invoked { id, client, wall_ms: 1_460_490_249_593, op };
-        open.put_lines(entry, &mut lines);
-        let ending = Ending::of(outcome);
-        let entry = OpLogEntry::Ended { id, wall_ms: 1_460_490_249_596, ending };
-        open.put_lines(entry, &mut lines);
+        let mut lines = OpLogText::default();
+        open.begin(RequestId(7), ClientNumber(0), 1_460_490_249_593, &op, &mut lines);
+        open.end(RequestId(7), 1_460_490_249_596, Ending::of(outcome), &mut lines);
         assert!(open.open.is_empty());
-        String::from_utf8(lines).unwrap()
+        String::from_utf8(lines.rest().to_vec()).unwrap()
     }
 
     fn done(results: Vec<CommandResult>) -> Outcome {
@@ -239,16 +301,45 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_is_marked_and_forgets_what_was_open() {
-        let mut open = OpenOperations::new(NodeId::FIRST);
-        let mut lines = Vec::new();
-        let (id, client, op) = (RequestId(1), ClientNumber(0), Operation::get(key(b"x")));
-        open.put_lines(OpLogEntry::Invoked { id, client, wall_ms: 1, op }, &mut lines);
-        open.put_lines(OpLogEntry::Lost { count: 3 }, &mut lines);
-        open.put_lines(OpLogEntry::Ended { id, wall_ms: 2, ending: Ending::Info }, &mut lines);
+    fn a_batch_has_a_line_for_each_command_at_both_ends() {
+        let put = Command::Put { key: key(b"a"), value: value(b"1"), time_to_live: None };
+        let commands = vec![put, Command::Get { key: key(b"b") }];
+        let batch = Operation::Batch(Batch::new(Vec::new(), commands).unwrap());
+        let found = Versioned { value: value(b"2"), version: Version::Log(1) };
+        let results = vec![CommandResult::Written, CommandResult::Value(Some(found))];
         assert_eq!(
-            String::from_utf8(lines).unwrap(),
-            "1,0,get,x,1,req,\n# 3 events are missing: the log's disk is slow\n"
+            lines(batch, &done(results)),
+            "1,0,put,a,1460490249593,req,1\n1,0,get,b,1460490249593,req,\n\
+             1,0,put,a,1460490249596,resp,1\n1,0,get,b,1460490249596,resp,2\n"
         );
+    }
+
+    #[test]
+    fn a_large_value_stands_at_both_ends() {
+        let large = Value::new(vec![b'v'; 1 << 20]).unwrap();
+        let mut open = OpenOperations::new(NodeId::FIRST);
+        let mut lines = OpLogText::default();
+        let put = Operation::put(key(b"x"), large.clone());
+        open.begin(RequestId(1), ClientNumber(0), 1, &put, &mut lines);
+        open.end(RequestId(1), 2, Ending::Resp(&[CommandResult::Written]), &mut lines);
+        let [first, last] = lines.cut() else { panic!("two lines") };
+        assert_eq!(
+            (first.text.as_slice(), &first.value),
+            (&b"1,0,put,x,1,req,"[..], large.as_bytes())
+        );
+        assert_eq!(
+            (last.text.as_slice(), &last.value),
+            (&b"1,0,put,x,2,resp,"[..], large.as_bytes())
+        );
+    }
+
+    #[test]
+    fn an_end_without_a_beginning_makes_no_line() {
+        let mut open = OpenOperations::new(NodeId::FIRST);
+        let mut lines = OpLogText::default();
+        open.begin(RequestId(1), ClientNumber(0), 1, &Operation::get(key(b"x")), &mut lines);
+        open.forget_all();
+        open.end(RequestId(1), 2, Ending::Info, &mut lines);
+        assert_eq!(lines.rest(), b"1,0,get,x,1,req,\n");
     }
 }

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use kv_core::{Outcome, RequestId};
 use kv_proto::{Response, ResponseBody};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
+use crate::backlog::Replies;
 use crate::event::ClientNumber;
 use crate::session::SessionReply;
 
@@ -21,7 +22,7 @@ pub(crate) struct Pending {
 
 #[derive(Debug)]
 struct OpenSession {
-    replies: mpsc::UnboundedSender<Vec<SessionReply>>,
+    replies: Replies,
     gathered: Vec<SessionReply>,
     in_flight: HashMap<u64, RequestId>,
 }
@@ -46,11 +47,7 @@ impl Pending {
         self.waiting.is_empty()
     }
 
-    pub(crate) fn open(
-        &mut self,
-        client: ClientNumber,
-        replies: mpsc::UnboundedSender<Vec<SessionReply>>,
-    ) {
+    pub(crate) fn open(&mut self, client: ClientNumber, replies: Replies) {
         let session = OpenSession { replies, gathered: Vec::new(), in_flight: HashMap::new() };
         self.sessions.insert(client, session);
     }
@@ -143,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_batch_of_answers_is_handed_over_at_once_under_the_clients_own_ids() {
-        let (replies, mut received) = mpsc::unbounded_channel();
+        let (replies, mut received) = Replies::channel();
         let mut pending = Pending::new();
         pending.open(CLIENT, replies);
         let requests = [70, 71].map(|id| pending.begin_session(CLIENT, id));
@@ -162,7 +159,7 @@ mod tests {
 
     #[test]
     fn a_cancelled_request_frees_its_place_and_is_not_answered() {
-        let (replies, mut received) = mpsc::unbounded_channel();
+        let (replies, mut received) = Replies::channel();
         let mut pending = Pending::new();
         pending.open(CLIENT, replies);
         let request = pending.begin_session(CLIENT, 1);
@@ -176,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_session_that_closes_leaves_its_open_requests_to_cancel() {
-        let (replies, _received) = mpsc::unbounded_channel();
+        let (replies, _received) = Replies::channel();
         let mut pending = Pending::new();
         pending.open(CLIENT, replies);
         let answered = pending.begin_session(CLIENT, 1);

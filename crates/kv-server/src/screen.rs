@@ -1,10 +1,11 @@
 //! What the server says on its standard output and standard error.
 
 use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 
 use kv_core::{ClusterConfig, NodeId, Page, Status};
+use kv_proto::{as_word, in_quotes};
 use kv_server::{ServerConfig, StartError, promises};
 
 use crate::hints;
@@ -120,12 +121,14 @@ fn with_rows(mut text: String, rows: Vec<(&str, String)>) -> String {
 /// Continues a row of the start screen.
 const NEXT_ROW: &str = "\n               ";
 
-/// Prints a page of what the server holds.
+/// Prints a page of what the server holds, as the client shows it.
 pub(crate) fn show_dump_page(page: &Page) {
+    let on_terminal = io::stdout().is_terminal();
     let mut text = String::new();
     for (key, held) in &page.entries {
-        let (key, value) = (key.as_bytes().escape_ascii(), held.value.as_bytes().escape_ascii());
-        text.push_str(&format!("{key} = {value}  (version {})\n", held.version));
+        let (key, value) = (as_word(key.as_bytes()), held.value.as_bytes());
+        let value = if on_terminal { in_quotes(value) } else { as_word(value) };
+        text.push_str(&format!("{key} = {value} (version {})\n", held.version));
     }
     text.push_str(match (&page.next, page.entries.is_empty()) {
         (Some(_), _) => "...",
@@ -156,6 +159,13 @@ pub(crate) fn show_status(status: &Status) {
 pub(crate) fn say(text: fmt::Arguments<'_>) {
     let mut out = io::stdout().lock();
     let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+}
+
+/// Prints bytes as they are on standard output.
+pub(crate) fn print(bytes: &[u8]) {
+    let mut out = io::stdout().lock();
+    // Nobody reads the rest any more; that is how pipes end.
+    let _ = out.write_all(bytes).and_then(|()| out.flush());
 }
 
 /// Prints what went wrong on standard error.

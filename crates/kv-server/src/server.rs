@@ -5,19 +5,23 @@ use std::future::Future;
 use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use kv_core::{ConsistencyEngine, Effects, EngineConfig, HaltReason, RecoverError, Waiting};
+use kv_core::{
+    ConsistencyEngine, Effects, EngineConfig, HaltReason, NodeId, RecoverError, Waiting,
+};
 use kv_eventual::EventualEngine;
 use kv_linear::LinearEngine;
+use kv_proto::Refusal;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::admission::Identity;
 use crate::clock::Clock;
+use crate::complaints::Complaints;
 use crate::config::{ConfigError, Consistency, ServerConfig};
 use crate::delay::HeldBack;
 use crate::driver::Driver;
@@ -36,6 +40,7 @@ pub struct Server {
     clients: mpsc::Sender<ClientEvent>,
     client_numbers: Arc<AtomicU64>,
     readiness: watch::Receiver<Readiness>,
+    refused_by: RefusedBy,
     stop: watch::Sender<bool>,
     driver: JoinHandle<Result<(), ServerError>>,
     /// The listener and the links; they end when this is dropped.
@@ -124,7 +129,7 @@ impl Server {
         let (readiness_sender, readiness) = watch::channel(Readiness::Starting);
         let client_numbers = Arc::new(AtomicU64::new(0));
         let mut connections = JoinSet::new();
-        let (outbox, doorbells) =
+        let (outbox, doorbells, refused_by) =
             spawn_links::<E::Message>(&config, &identity, &peer_events, &mut connections);
         let driver = Driver::<E> {
             engine,
@@ -147,6 +152,8 @@ impl Server {
             clients: clients.clone(),
             client_numbers: Arc::clone(&client_numbers),
             client_slots: Semaphore::new(config.clients_max),
+            server_slots: Semaphore::new(SERVER_CONNECTIONS_MAX),
+            complaints: Mutex::new(Complaints::default()),
             doorbells,
             on_dump: config.on_dump,
             dropped: AtomicU64::new(0),
@@ -154,7 +161,16 @@ impl Server {
         let listener = Listener { door: Arc::new(door), socket, stop: stop.subscribe() };
         connections.spawn(listener.run());
         let driver = tokio::spawn(driver.run());
-        Ok(Self { address, clients, client_numbers, readiness, stop, driver, connections })
+        Ok(Self {
+            address,
+            clients,
+            client_numbers,
+            readiness,
+            refused_by,
+            stop,
+            driver,
+            connections,
+        })
     }
 
     /// Where it listens.
@@ -173,6 +189,13 @@ impl Server {
     #[must_use]
     pub fn readiness(&self) -> watch::Receiver<Readiness> {
         self.readiness.clone()
+    }
+
+    /// Follows which other servers refuse this one, and why: most often they were told another
+    /// W, R or list of servers. They are asked again every two seconds.
+    #[must_use]
+    pub fn refused_by(&self) -> watch::Receiver<BTreeMap<NodeId, Refusal>> {
+        self.refused_by.subscribe()
     }
 
     /// Waits until it serves; returns at once if it has stopped.
@@ -223,17 +246,19 @@ impl Server {
     }
 }
 
-type Doorbells = BTreeMap<kv_core::NodeId, Arc<Notify>>;
+type Doorbells = BTreeMap<NodeId, Arc<Notify>>;
+type RefusedBy = watch::Sender<BTreeMap<NodeId, Refusal>>;
 
 fn spawn_links<M>(
     config: &ServerConfig,
     identity: &Arc<Identity>,
     events: &mpsc::Sender<PeerEvent<M>>,
     tasks: &mut JoinSet<()>,
-) -> (Outbox<M>, Doorbells)
+) -> (Outbox<M>, Doorbells, RefusedBy)
 where
     M: kv_core::Wire + Send + 'static,
 {
+    let refused_by = watch::Sender::new(BTreeMap::new());
     let mut links = BTreeMap::new();
     let mut doorbells = BTreeMap::new();
     for peer in identity.config.peers_of(config.node) {
@@ -248,12 +273,13 @@ where
             outgoing,
             events: events.clone(),
             doorbell,
+            refused_by: refused_by.clone(),
             checkpoints_sent: 0,
             held_back: HeldBack::new(config.delay, random_seed()),
         };
         tasks.spawn(link.run());
     }
-    (Outbox::new(links), doorbells)
+    (Outbox::new(links), doorbells, refused_by)
 }
 
 /// A number that no other start has. The standard library's hasher draws its keys from the
@@ -328,6 +354,10 @@ const PEER_INBOX_LEN: usize = 16_384;
 
 /// How many requests may wait for the driver; a client that has one more waits in its socket.
 const CLIENT_INBOX_LEN: usize = 4_096;
+
+/// How many connections of other servers are kept at once; one more is refused. Each server has
+/// one, and for a while those that it does not know to be lost.
+const SERVER_CONNECTIONS_MAX: usize = 128;
 
 /// How many batches may wait for a peer; one more is dropped and counted.
 const LINK_LEN: usize = 64;

@@ -16,6 +16,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::codec::{Encoder, FramedRead};
 
+use crate::backlog::{Backlog, Replies};
 use crate::config::DumpHook;
 use crate::event::{ClientEvent, ClientNumber};
 use crate::framed;
@@ -45,7 +46,8 @@ impl Session {
         reader: FramedRead<OwnedReadHalf, FrameCodec>,
         writer: OwnedWriteHalf,
     ) {
-        let (replies, outgoing) = mpsc::unbounded_channel();
+        let (replies, outgoing) = Replies::channel();
+        let backlog = replies.backlog();
         let client = self.client;
         let opened = ClientEvent::Opened { client, replies: replies.clone() };
         if self.inbox.send(opened).await.is_err() {
@@ -56,7 +58,7 @@ impl Session {
         let on_dump = self.on_dump.clone();
         let inbox = self.inbox.clone();
         let read = self.read(reader, &replies, &in_flight);
-        let write = write(writer, outgoing, &in_flight, on_dump);
+        let write = write(writer, outgoing, (&in_flight, &backlog), on_dump);
         tokio::pin!(write);
         tokio::select! {
             mut rest = read => {
@@ -69,6 +71,12 @@ impl Session {
                 }
             }
             () = &mut write => {}
+            () = backlog.overflow() => {
+                tracing::warn!(
+                    client = client.0,
+                    "closing the connection of a client that asks for much and does not read it"
+                );
+            }
             () = inbox.closed() => {
                 // The driver has stopped; what it has answered is still written.
                 drop(replies);
@@ -83,10 +91,12 @@ impl Session {
     async fn read(
         self,
         mut reader: FramedRead<OwnedReadHalf, FrameCodec>,
-        replies: &mpsc::UnboundedSender<Vec<SessionReply>>,
+        replies: &Replies,
         in_flight: &Semaphore,
     ) -> Option<(FramedRead<OwnedReadHalf, FrameCodec>, Refusal)> {
+        let backlog = replies.backlog();
         loop {
+            backlog.has_room().await;
             match framed::next(&mut reader).await {
                 Ok(Some(Message::Request(request))) => {
                     self.on_request(request, replies, in_flight).await?;
@@ -114,7 +124,7 @@ impl Session {
     async fn on_request(
         &self,
         Request { id, body }: Request,
-        replies: &mpsc::UnboundedSender<Vec<SessionReply>>,
+        replies: &Replies,
         in_flight: &Semaphore,
     ) -> Option<()> {
         let client = self.client;
@@ -141,7 +151,7 @@ impl Session {
 async fn write(
     mut writer: OwnedWriteHalf,
     mut outgoing: mpsc::UnboundedReceiver<Vec<SessionReply>>,
-    in_flight: &Semaphore,
+    (in_flight, backlog): (&Semaphore, &Backlog),
     on_dump: Option<DumpHook>,
 ) {
     let mut batch = ReplyBatch::new();
@@ -151,6 +161,7 @@ async fn write(
             while let Some(reply) = replies.pop_front() {
                 if let SessionReply::Respond(response) = &reply {
                     show_dump(response, on_dump.as_ref()).await;
+                    backlog.take(response);
                 }
                 batch.add(reply);
                 if batch.is_full() {

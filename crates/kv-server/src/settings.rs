@@ -242,7 +242,10 @@ fn parse_own_id(text: &str) -> Result<NodeId, OwnIdError> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 enum OwnIdError {
-    #[error("an id is a whole number from 1 to 10; the commands are `dev` and `config`")]
+    #[error(
+        "an id is a whole number from 1 to 10; the commands are `dev`, `config`, `completions` and \
+         `man`"
+    )]
     NotANumber,
     #[error("{0}")]
     Id(IdError),

@@ -21,7 +21,7 @@ fn one_command_starts_a_cluster_and_ctrl_c_stops_all_of_it() {
         TcpStream::connect(address).unwrap();
     }
     assert_eq!(dev.interrupt(), Some(0));
-    assert!(dev.read_until("stopped").ends_with("stopped\n"));
+    assert_eq!(dev.read_until("stopped"), "stopped\n", "nothing was said twice");
     for address in &addresses {
         TcpListener::bind(address).unwrap();
     }

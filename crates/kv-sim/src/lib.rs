@@ -5,6 +5,7 @@
 //! run. There are no threads, no sockets and no system clock: equal configurations driven by the
 //! same calls do the same, byte for byte.
 //!
+//! [`Simulation`] makes whole runs of seeds, and [`schedule`] short ones that shrink.
 //! [`conformance`] holds an engine to its contract; [`linearizability`] and [`oracle`] judge what
 //! its clients saw.
 
@@ -28,6 +29,7 @@ mod process;
 mod queue;
 mod request;
 mod scan;
+pub mod schedule;
 mod server;
 mod simulation;
 mod tape;

@@ -1,5 +1,5 @@
-//! The third engine keeps the contract.
+//! The third engine keeps the contract, and passes random schedules of what it survives.
 
 mod one_copy;
 
-kv_sim::conformance_suite!(one_copy::OneCopy);
+kv_sim::conformance_suite!(one_copy::OneCopy, one_copy::declaration());

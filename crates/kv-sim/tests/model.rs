@@ -3,7 +3,10 @@
 //!
 //! A deadline that comes is a step like any other, so that no property rests on how long
 //! something takes; how many come early is bounded, and so are losses, copies and crashes.
-//! `cargo test --release -p kv-sim --test model -- --nocapture` prints states and depths.
+//! `cargo test --release -p kv-sim --test model -- --nocapture` prints states, depths and memory.
+//!
+//! What is cut off is so large that it is not known how large it is: it ends at [`STATES_MAX`]
+//! states, with which the whole test stays far below [`MEMORY_MIB_MAX`].
 
 #![allow(
     clippy::unwrap_used,
@@ -181,7 +184,19 @@ fn look<E: Checked>(search: impl Checker<ClusterModel<E>>, bound: usize, bounds:
         began.elapsed().as_secs_f64()
     );
     assert!(ends || !complete, "no run ends well");
+    if let Some(mib) = peak_memory_mib() {
+        println!("{:<13}at most {mib} MiB of memory so far", E::NAME);
+        assert!(mib < MEMORY_MIB_MAX, "{mib} MiB are too many: lower the bounds");
+    }
     complete
+}
+
+/// The most memory that this process ever had, where the system tells.
+fn peak_memory_mib() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = peak.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib / 1024)
 }
 
 fn recover<E: Checked>(config: EngineConfig, records: Vec<(PersistSeq, E::Record)>) -> E {
@@ -265,6 +280,9 @@ fn three_eventual_servers() {
 
 /// Longer than any log here.
 const PLACES_MAX: u64 = 4;
+
+/// How much memory the test may take.
+const MEMORY_MIB_MAX: u64 = 4096;
 
 /// In a debug build, in which a state takes far longer, a model is cut off sooner.
 const STATES_MAX: usize = if cfg!(debug_assertions) { 3_000 } else { 100_000 };

@@ -1,18 +1,56 @@
 //! The journal and the checkpoint of a server, on disk and in memory.
+//!
+//! Two types to read first: [`Journal`], the records that an engine asked to persist, and
+//! [`Disk`], the few file operations that it stands on. On a [`RealDisk`] it is a server's, which
+//! runs it on a [`JournalThread`]; on a [`SimDisk`] the same code meets power losses, torn
+//! writes, failing syncs, full disks and flipped bits, all decided by a seed.
+//! [`CheckpointStore`] keeps the state that lets older records go, [`DataDirectory`] the lock and
+//! the description of all that. [`MemoryJournal`] and [`MemoryCheckpoint`] are twins without
+//! files.
+//!
+//! ```
+//! use kv_core::{NodeId, PersistSeq};
+//! use kv_storage::{Journal, JournalConfig, SimDisk, StoreIdentity};
+//!
+//! let disk = SimDisk::new(7);
+//! let identity = StoreIdentity { store: 1, node: NodeId::FIRST, engine: "mine".to_owned() };
+//! let config = JournalConfig { segment_bytes: 4096, ..JournalConfig::new(identity) };
+//! let covers = PersistSeq(0);
+//!
+//! let (mut journal, _) = Journal::recover(disk.clone(), config.clone(), covers)?;
+//! journal.append(PersistSeq(1), &10u64)?;
+//! assert_eq!(journal.sync()?, PersistSeq(1));
+//! journal.append(PersistSeq(2), &20u64)?;
+//! disk.crash();
+//!
+//! let (journal, recovery) = Journal::recover(disk, config, covers)?;
+//! assert_eq!(recovery.last, PersistSeq(1));
+//! let mut replay = journal.replay::<u64>(covers);
+//! assert_eq!(replay.by_ref().collect::<Vec<_>>(), [(PersistSeq(1), 10)]);
+//! replay.finish()?;
+//! # Ok::<(), kv_storage::JournalError>(())
+//! ```
 
 mod checkpoint;
+mod data_directory;
 mod disk;
 mod identity;
 mod journal;
+mod journal_thread;
 mod memory;
 
 pub use checkpoint::{CheckpointError, CheckpointReading, CheckpointStore, CheckpointWritten};
+pub use data_directory::{
+    CHECKPOINT_DIRECTORY, DataDirectory, DataDirectoryError, DataOwner, LastRun, LockHolder, Meta,
+    data_directory_name,
+};
 pub use disk::{
     Disk, DiskAction, DiskError, DiskFile, RealDisk, RealFile, RealLock, SimDisk, SimFile, SimLock,
 };
 pub use identity::StoreIdentity;
 pub use journal::{
-    Journal, JournalConfig, JournalError, JournalStatus, LayoutDone, LayoutJob, Recovery, Replay,
-    Room, SyncDone, SyncJob, TornTail,
+    Journal, JournalConfig, JournalError, JournalInspection, JournalStatus, LayoutDone, LayoutJob,
+    Recovery, Replay, Room, SegmentReport, SyncDone, SyncJob, TornTail,
 };
+pub use journal_thread::{JournalEvent, JournalThread, SyncPolicy};
 pub use memory::{MemoryCheckpoint, MemoryJournal, StorageError};

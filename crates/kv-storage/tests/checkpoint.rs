@@ -27,8 +27,8 @@ fn checkpoint(covers: u64, items: &BTreeMap<String, String>) -> Checkpoint {
     }
 }
 
-fn read(store: &CheckpointStore) -> Result<(u64, BTreeMap<String, String>), CheckpointError> {
-    let (checkpoint, reading) = store.read().unwrap();
+fn read(store: &mut CheckpointStore) -> Result<(u64, BTreeMap<String, String>), CheckpointError> {
+    let (checkpoint, reading) = store.read().unwrap().unwrap();
     assert_eq!(checkpoint.metadata, format!("metadata {}", checkpoint.covers));
     let text = |bytes: Bytes| String::from_utf8_lossy(&bytes).into_owned();
     let items = checkpoint.items.map(|(key, value)| (text(key), text(value))).collect();
@@ -44,7 +44,7 @@ fn items(count: usize) -> BTreeMap<String, String> {
 fn only_what_differs_is_written_and_all_of_it_is_read_back() {
     let directory = tempfile::tempdir().unwrap();
     let mut store = open(directory.path()).unwrap();
-    assert!(store.read().is_none());
+    assert!(store.read().unwrap().is_none());
     let mut state = items(2000);
     let written = store.write(checkpoint(10, &state)).unwrap();
     let covers = PersistSeq(10);
@@ -55,15 +55,15 @@ fn only_what_differs_is_written_and_all_of_it_is_read_back() {
     let covers = PersistSeq(25);
     let written = store.write(checkpoint(25, &state)).unwrap();
     assert_eq!(written, CheckpointWritten { covers, rows: 2000, changed: 2, removed: 1 });
-    assert_eq!(read(&store).unwrap(), (25, state.clone()));
+    assert_eq!(read(&mut store).unwrap(), (25, state.clone()));
     drop(store);
     let mut store = open(directory.path()).unwrap();
     assert_eq!(store.covers(), covers);
-    assert_eq!(read(&store).unwrap(), (25, state.clone()));
+    assert_eq!(read(&mut store).unwrap(), (25, state.clone()));
     let written = store.write(checkpoint(30, &BTreeMap::new())).unwrap();
     assert_eq!((written.rows, written.removed), (0, 2000));
     drop(store);
-    assert_eq!(read(&open(directory.path()).unwrap()).unwrap(), (30, BTreeMap::new()));
+    assert_eq!(read(&mut open(directory.path()).unwrap()).unwrap(), (30, BTreeMap::new()));
 }
 
 #[test]
@@ -74,13 +74,18 @@ fn a_write_that_fails_half_way_changes_nothing() {
     let unordered: Vec<CheckpointItem> =
         ["b", "c", "a"].map(|key| (Bytes::from(key), Bytes::new())).to_vec();
     let (covers, metadata) = (PersistSeq(2), Bytes::new());
+    let (still_read, reading) = store.read().unwrap().unwrap();
     let unordered = Checkpoint { covers, metadata, items: Box::new(unordered.into_iter()) };
     let error = store.write(unordered).unwrap_err();
     assert!(matches!(error, CheckpointError::NotAscending { covers: PersistSeq(2) }));
-    assert_eq!(read(&store).unwrap(), (1, items(100)));
+    let again = store.write(checkpoint(1, &items(100)));
+    assert_eq!(still_read.items.count(), 100, "a reader goes on through a write that fails");
+    reading.finish().unwrap();
+    assert_eq!(again.unwrap().changed, 0);
+    assert_eq!(read(&mut store).unwrap(), (1, items(100)));
     drop(store);
     let mut store = open(directory.path()).unwrap();
-    assert_eq!(read(&store).unwrap(), (1, items(100)));
+    assert_eq!(read(&mut store).unwrap(), (1, items(100)));
     let error = store.write(checkpoint(0, &items(1))).unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -93,7 +98,7 @@ fn a_checkpoint_that_was_not_read_to_its_end_vouches_for_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let mut store = open(directory.path()).unwrap();
     store.write(checkpoint(1, &items(3))).unwrap();
-    let (checkpoint, reading) = store.read().unwrap();
+    let (checkpoint, reading) = store.read().unwrap().unwrap();
     assert_eq!(checkpoint.items.take(3).count(), 3);
     assert!(matches!(reading.finish(), Err(CheckpointError::NotReadThrough)));
 }
@@ -157,7 +162,8 @@ fn damaged_files_are_refused_or_did_not_matter() {
             let mut bytes = content.clone();
             bytes[place] ^= 0x10;
             copy(original.path(), damaged.path(), (name, &bytes));
-            let outcome = std::panic::catch_unwind(|| open(damaged.path()).and_then(|s| read(&s)));
+            let outcome =
+                std::panic::catch_unwind(|| open(damaged.path()).and_then(|mut s| read(&mut s)));
             match outcome {
                 Ok(Ok(found)) if found == (2, state.clone()) => harmless += 1,
                 Ok(Ok((covers, _))) => panic!("{} byte {place}: {covers}", name.display()),
@@ -181,7 +187,7 @@ fn a_row_that_is_gone_or_was_changed_from_outside_is_noticed() {
         tamper(&database.keyspace("rows", fjall::KeyspaceCreateOptions::default).unwrap());
         drop(database);
         let mut store = open(directory.path()).unwrap();
-        assert!(matches!(read(&store), Err(CheckpointError::Damaged { .. })));
+        assert!(matches!(read(&mut store), Err(CheckpointError::Damaged { .. })));
         let error = store.write(checkpoint(2, &items(3))).unwrap_err();
         assert!(matches!(error, CheckpointError::Damaged { .. }));
     }

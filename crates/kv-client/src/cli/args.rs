@@ -10,8 +10,10 @@ use kv_core::{IdError, NodeId};
 use kv_proto::{ServerList, ServerListError, parse_server_id};
 
 use super::bench::{Bench, BenchArgs};
-use super::command::{Line, LineOptions, UsageError, parse_timeout};
+use super::command::{Line, LineOptions};
 use super::pager::Pager;
+use super::timeout::parse_timeout;
+use super::usage::UsageError;
 use super::words::Word;
 use crate::config::ClientConfig;
 

@@ -1,18 +1,14 @@
 //! Commands: what a line of words means.
 
-use std::io;
 use std::time::Duration;
 
-use kv_core::{
-    Batch, BatchError, Check, Command as Step, Condition, Key, Operation, Quorum, QuorumError,
-    RequestOptions, SizeError, Value,
-};
-use kv_proto::{DurationError, parse_duration};
+use kv_core::{Batch, Check, Command as Step, Condition, Key, Operation, RequestOptions, Value};
 
-use super::help::{COMMANDS, COMMON_OPTIONS, CommandHelp, named};
+use super::arguments::{Arguments, text};
+use super::help::{COMMANDS, CommandHelp, named};
 use super::suggestion::nearest;
-use super::words::{SplitError, Word, as_word, split};
-use crate::driver::TIMEOUT_MAX;
+use super::usage::UsageError;
+use super::words::{Word, split};
 
 /// One command with its options.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,48 +65,6 @@ impl PutInput {
     }
 }
 
-/// Why words are no command.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum UsageError {
-    #[error("unknown command {}{}; `help` lists all", as_word(word.as_bytes()),
-        nearest.map_or_else(String::new, |name| format!(": did you mean `{name}`?")))]
-    UnknownCommand { word: String, nearest: Option<&'static str> },
-    #[error("{what} is missing; usage: {usage}")]
-    Missing { what: &'static str, usage: &'static str },
-    #[error("{} is too much; put what holds spaces in quotes; usage: {usage}",
-        as_word(word.as_bytes()))]
-    TooMany { word: String, usage: &'static str },
-    #[error("unknown option {option}; usage: {usage}")]
-    UnknownOption { option: String, usage: &'static str },
-    #[error("{option} needs a value; usage: {usage}")]
-    OptionWithoutValue { option: &'static str, usage: &'static str },
-    #[error("{option}: {error}")]
-    Quorum { option: &'static str, error: QuorumError },
-    #[error("delay: {0}")]
-    Delay(DurationError),
-    #[error("--timeout: {0}")]
-    Timeout(#[from] TimeoutError),
-    #[error("{} is no whole number of 64 bits; usage: {usage}", as_word(word.as_bytes()))]
-    Number { word: String, usage: &'static str },
-    #[error("{0}")]
-    Size(#[from] SizeError),
-    #[error("{0}")]
-    Batch(#[from] BatchError),
-    #[error("{0}")]
-    Split(#[from] SplitError),
-    #[error(
-        "- stands for the standard input, which brings the commands here: write \"-\" for the \
-         character"
-    )]
-    InputTaken,
-    #[error("the standard input cannot be read: {0}")]
-    InputUnreadable(io::ErrorKind),
-    #[error("the line is longer than {limit} bytes; it was skipped")]
-    LineTooLong { limit: usize },
-    #[error("bytes that are no text were typed; write them as \\xNN in double quotes")]
-    NoText,
-}
-
 impl Line {
     /// Reads a line; `None` if it has no words.
     pub(crate) fn parse(line: &[u8]) -> Result<Option<Self>, UsageError> {
@@ -127,7 +81,7 @@ impl Line {
         let name = String::from_utf8_lossy(&first).to_lowercase();
         let help = find_command(&name)?;
         let mut arguments = Arguments::of(words, help)?;
-        let command = arguments.command();
+        let command = Command::of(&mut arguments);
         let command = command.and_then(|command| arguments.end().map(|()| command));
         if arguments.help_asked {
             let options = LineOptions::default();
@@ -138,6 +92,59 @@ impl Line {
     }
 }
 
+impl Command {
+    fn of(words: &mut Arguments) -> Result<Self, UsageError> {
+        Ok(match words.help.name {
+            "get" => {
+                let key = words.key()?;
+                Self::request(words, key.clone(), Operation::get(key))
+            }
+            "put" => Self::put(words)?,
+            "delete" => {
+                let key = words.key()?;
+                Self::request(words, key.clone(), Operation::delete(key))
+            }
+            "cas" => Self::compare_and_set(words)?,
+            "incr" => {
+                let (key, by) = (words.key()?, words.number()?.unwrap_or(1));
+                let step = Step::Increment { key: key.clone(), by };
+                Self::request(words, key, Operation::of(step))
+            }
+            "delay" => Self::Delay(words.pause()?),
+            "scan" => Self::Scan(words.words.next().map(|word| word.bytes).unwrap_or_default()),
+            "dump" => Self::Dump,
+            "status" => Self::Status,
+            "help" => Self::Help(match words.words.next() {
+                Some(topic) => Some(find_command(&text(&topic.bytes).to_lowercase())?),
+                None => None,
+            }),
+            _ => Self::Exit,
+        })
+    }
+
+    fn request(words: &Arguments, key: Key, operation: Operation) -> Self {
+        let options = words.options();
+        Self::Execute(Request { name: words.help.name, key, operation, options })
+    }
+
+    fn put(words: &mut Arguments) -> Result<Self, UsageError> {
+        let (key, word) = (words.key()?, words.word("VALUE")?);
+        if word == Word::bare(b"-".to_vec()) {
+            return Ok(Self::PutInput(PutInput { key, options: words.options() }));
+        }
+        let value = Value::new(word.bytes)?;
+        Ok(Self::request(words, key.clone(), Operation::put(key, value)))
+    }
+
+    fn compare_and_set(words: &mut Arguments) -> Result<Self, UsageError> {
+        let (key, old, value) = (words.key()?, words.value("OLD")?, words.value("NEW")?);
+        let condition = Condition { key: key.clone(), check: Check::ValueIs(old) };
+        let put = Step::Put { key: key.clone(), value, time_to_live: None };
+        let batch = Batch::new(vec![condition], vec![put])?;
+        Ok(Self::request(words, key, Operation::Batch(batch)))
+    }
+}
+
 fn find_command(name: &str) -> Result<&'static CommandHelp, UsageError> {
     named(name).ok_or_else(|| {
         let names: Vec<&str> = COMMANDS.iter().map(|help| help.name).collect();
@@ -145,227 +152,10 @@ fn find_command(name: &str) -> Result<&'static CommandHelp, UsageError> {
     })
 }
 
-/// The words after a command's name, sorted into options and others.
-struct Arguments {
-    help: &'static CommandHelp,
-    /// Quoted counts for all that cannot be mistaken.
-    words: std::vec::IntoIter<Word>,
-    json: bool,
-    raw: bool,
-    help_asked: bool,
-    timeout: Option<Duration>,
-    read_quorum: Option<Quorum>,
-    write_quorum: Option<Quorum>,
-}
-
-impl Arguments {
-    fn of(
-        words: impl Iterator<Item = Word>,
-        help: &'static CommandHelp,
-    ) -> Result<Self, UsageError> {
-        let mut sorted = Self {
-            help,
-            words: Vec::new().into_iter(),
-            json: false,
-            raw: false,
-            help_asked: false,
-            timeout: None,
-            read_quorum: None,
-            write_quorum: None,
-        };
-        let mut others = Vec::new();
-        let mut options_ended = false;
-        let mut words = words;
-        while let Some(word) = words.next() {
-            if options_ended || word.quoted || !word.bytes.starts_with(b"--") {
-                others.push(Word { quoted: word.quoted || options_ended, ..word });
-            } else if word.bytes == b"--" {
-                options_ended = true;
-            } else {
-                sorted.take_option(&word.bytes, &mut words)?;
-            }
-        }
-        sorted.words = others.into_iter();
-        Ok(sorted)
-    }
-
-    fn take_option(
-        &mut self,
-        word: &[u8],
-        words: &mut impl Iterator<Item = Word>,
-    ) -> Result<(), UsageError> {
-        let usage = self.help.usage;
-        let word = String::from_utf8_lossy(word);
-        let (name, joined) = match word.split_once('=') {
-            Some((name, value)) => (name, Some(value.to_owned())),
-            None => (&*word, None),
-        };
-        let known = COMMON_OPTIONS.iter().chain(self.help.options);
-        let Some(&option) = known.into_iter().find(|option| **option == name) else {
-            let option = name.to_owned();
-            return Err(UsageError::UnknownOption { option, usage });
-        };
-        let switch = match option {
-            JSON => Some(&mut self.json),
-            RAW => Some(&mut self.raw),
-            HELP => Some(&mut self.help_asked),
-            _ => None,
-        };
-        if let Some(switch) = switch
-            && joined.is_none()
-        {
-            *switch = true;
-            return Ok(());
-        }
-        let next = || words.next().map(|word| text(&word.bytes));
-        let value = joined.or_else(next);
-        let value = value.ok_or(UsageError::OptionWithoutValue { option, usage })?;
-        let quorum = || {
-            let parsed = value.parse();
-            parsed.map_err(|error| UsageError::Quorum { option, error })
-        };
-        match option {
-            READ => self.read_quorum = Some(quorum()?),
-            WRITE => self.write_quorum = Some(quorum()?),
-            TIMEOUT => self.timeout = Some(parse_timeout(&value)?),
-            _ => {
-                let option = word.into_owned();
-                return Err(UsageError::UnknownOption { option, usage });
-            }
-        }
-        Ok(())
-    }
-
-    fn command(&mut self) -> Result<Command, UsageError> {
-        Ok(match self.help.name {
-            "get" => {
-                let key = self.key()?;
-                self.request(key.clone(), Operation::get(key))
-            }
-            "put" => self.put()?,
-            "delete" => {
-                let key = self.key()?;
-                self.request(key.clone(), Operation::delete(key))
-            }
-            "cas" => self.compare_and_set()?,
-            "incr" => {
-                let (key, by) = (self.key()?, self.number()?.unwrap_or(1));
-                let step = Step::Increment { key: key.clone(), by };
-                self.request(key, Operation::of(step))
-            }
-            "delay" => Command::Delay(self.pause()?),
-            "scan" => Command::Scan(self.words.next().map(|word| word.bytes).unwrap_or_default()),
-            "dump" => Command::Dump,
-            "status" => Command::Status,
-            "help" => Command::Help(match self.words.next() {
-                Some(topic) => Some(find_command(&text(&topic.bytes).to_lowercase())?),
-                None => None,
-            }),
-            _ => Command::Exit,
-        })
-    }
-
-    fn request(&self, key: Key, operation: Operation) -> Command {
-        let options = self.options();
-        Command::Execute(Request { name: self.help.name, key, operation, options })
-    }
-
-    fn options(&self) -> RequestOptions {
-        RequestOptions {
-            read_quorum: self.read_quorum,
-            write_quorum: self.write_quorum,
-            ..RequestOptions::default()
-        }
-    }
-
-    fn put(&mut self) -> Result<Command, UsageError> {
-        let (key, word) = (self.key()?, self.word("VALUE")?);
-        if word == Word::bare(b"-".to_vec()) {
-            return Ok(Command::PutInput(PutInput { key, options: self.options() }));
-        }
-        let value = Value::new(word.bytes)?;
-        Ok(self.request(key.clone(), Operation::put(key, value)))
-    }
-
-    fn compare_and_set(&mut self) -> Result<Command, UsageError> {
-        let (key, old, value) = (self.key()?, self.value("OLD")?, self.value("NEW")?);
-        let condition = Condition { key: key.clone(), check: Check::ValueIs(old) };
-        let put = Step::Put { key: key.clone(), value, time_to_live: None };
-        let batch = Batch::new(vec![condition], vec![put])?;
-        Ok(self.request(key, Operation::Batch(batch)))
-    }
-
-    fn key(&mut self) -> Result<Key, UsageError> {
-        Ok(Key::new(self.word("KEY")?.bytes)?)
-    }
-
-    fn value(&mut self, what: &'static str) -> Result<Value, UsageError> {
-        Ok(Value::new(self.word(what)?.bytes)?)
-    }
-
-    fn number(&mut self) -> Result<Option<i64>, UsageError> {
-        let usage = self.help.usage;
-        let Some(word) = self.words.next().map(|word| text(&word.bytes)) else {
-            return Ok(None);
-        };
-        let number = word.parse().map(Some);
-        number.map_err(|_| UsageError::Number { word, usage })
-    }
-
-    /// Whole milliseconds, or a number with its unit.
-    fn pause(&mut self) -> Result<Duration, UsageError> {
-        let word = text(&self.word("MS")?.bytes);
-        let pause = match word.parse() {
-            Ok(millis) => Duration::from_millis(millis),
-            Err(_) => parse_duration(&word).map_err(UsageError::Delay)?,
-        };
-        Ok(pause.min(TIMEOUT_MAX))
-    }
-
-    fn word(&mut self, what: &'static str) -> Result<Word, UsageError> {
-        let usage = self.help.usage;
-        self.words.next().ok_or(UsageError::Missing { what, usage })
-    }
-
-    fn end(&mut self) -> Result<(), UsageError> {
-        let usage = self.help.usage;
-        match self.words.next().map(|word| text(&word.bytes)) {
-            Some(word) => Err(UsageError::TooMany { word, usage }),
-            None => Ok(()),
-        }
-    }
-}
-
-/// Reads a request's time, which is more than none.
-pub(crate) fn parse_timeout(text: &str) -> Result<Duration, TimeoutError> {
-    match parse_duration(text)? {
-        Duration::ZERO => Err(TimeoutError::Zero),
-        timeout => Ok(timeout),
-    }
-}
-
-/// Why a text is no time for a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum TimeoutError {
-    #[error("a request needs some time: write for example 5s")]
-    Zero,
-    #[error("{0}")]
-    Duration(#[from] DurationError),
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-const JSON: &str = "--json";
-const RAW: &str = "--raw";
-const HELP: &str = "--help";
-const TIMEOUT: &str = "--timeout";
-const READ: &str = "--r";
-const WRITE: &str = "--w";
-
 #[cfg(test)]
 mod tests {
+    use kv_core::Quorum;
+
     use super::*;
 
     fn parse(line: &str) -> Line {

@@ -161,7 +161,8 @@ pub(crate) const WORDS: &str = "\
 Every command takes --timeout D (such as 500ms), --json, --raw (values as they are) and --help.
 A word in 'single quotes' is taken as it is; one in \"double quotes\" may hold the escapes
 \\n \\r \\t \\0 \\\\ \\\" \\xNN.
-A word that begins with -- is an option unless it is in quotes or comes after a lone --.";
+A word that begins with -- is an option unless it is in quotes or comes after a lone --.
+A line that begins with a space is not kept in the history: for secrets.";
 
 #[cfg(test)]
 mod tests {

@@ -15,6 +15,12 @@ use super::help::{COMMANDS, CommandHelp, WORDS};
 pub(crate) fn completions(shell: Shell) -> Vec<u8> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut program(), NAME, &mut script);
+    if shell == Shell::Bash {
+        // A hyphen in the program's name makes the generator write the names of its states in two
+        // ways, so that nothing after a command would be completed.
+        let text = String::from_utf8_lossy(&script);
+        script = text.replace("kv__subcmd__client", "kv__client").into_bytes();
+    }
     script
 }
 

@@ -4,6 +4,7 @@
 //! pipe. [`main`] is the whole program.
 
 mod args;
+mod arguments;
 mod attention;
 mod bench;
 mod command;
@@ -25,6 +26,8 @@ mod source;
 mod suggestion;
 mod terminal;
 mod text;
+mod timeout;
+mod usage;
 mod words;
 
 use std::io::IsTerminal;
@@ -60,12 +63,14 @@ use shell::terminal_mode::TerminalMode;
 pub fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
-        Err(error) => return answer("kv-client", &error),
+        Err(error) => return answer("kv-client", &error, asks_for_json()),
     };
     let json = args.json;
     let start = match args.start() {
         Ok(start) => start,
-        Err(ArgsError::Parser(command, error)) => return answer(command, &error),
+        Err(ArgsError::Parser(command, error)) => {
+            return answer(command, &error, json || asks_for_json());
+        }
         Err(error) => {
             standard_screen().error(&error, None, json);
             return ExitStatus::Usage.into();
@@ -153,7 +158,7 @@ fn session(config: ClientConfig, defaults: Defaults, screen: Screen) -> (Session
 
 /// Prints what the parser of the arguments says instead of a start: help, the version, or in one
 /// line what is wrong.
-fn answer(command: &str, error: &clap::Error) -> ExitCode {
+fn answer(command: &str, error: &clap::Error, json: bool) -> ExitCode {
     if !error.use_stderr() {
         // Nobody reads the help that was asked for; that is no failure.
         let _ = error.print();
@@ -164,8 +169,20 @@ fn answer(command: &str, error: &clap::Error) -> ExitCode {
         text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
     let line = lines.join(" ");
     let line = line.strip_prefix("error: ").unwrap_or(&line);
-    standard_screen().complain(&format!("{line} (see {command} --help)"));
+    standard_screen().error(&format!("{line} (see {command} --help)"), None, json);
     ExitStatus::Usage.into()
+}
+
+/// Whether arguments that cannot be read ask for JSON all the same.
+fn asks_for_json() -> bool {
+    let words = std::env::args_os().take_while(|word| word != "--");
+    words.into_iter().any(|word| word == "--json") || is_set("KV_JSON")
+}
+
+/// As the parser of the arguments takes a switch's variable.
+fn is_set(variable: &str) -> bool {
+    let value = std::env::var(variable).unwrap_or_default().to_lowercase();
+    !matches!(value.as_str(), "" | "n" | "no" | "f" | "false" | "off" | "0")
 }
 
 fn standard_screen() -> Screen {

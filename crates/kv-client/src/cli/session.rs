@@ -11,7 +11,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::args::Defaults;
 use super::attention::Attention;
-use super::command::{Command, Line, PutInput, Request, UsageError};
+use super::command::{Command, Line, PutInput, Request};
 use super::exit::ExitStatus;
 use super::help::help_text;
 use super::input::{self, Input, InputLine, LINE_BYTES_MAX};
@@ -23,6 +23,7 @@ use super::shell::editor::Typed;
 use super::shell::known_keys::KnownKeys;
 use super::shell::prompt::{Prompt, full_text, short_text};
 use super::source::Source;
+use super::usage::UsageError;
 use super::{json, text};
 use crate::answer::done;
 use crate::client::Client;

@@ -38,6 +38,10 @@ pub(crate) fn error_text(error: &ClientError) -> String {
         ClientError::NotDone(NotDone::ConditionFailed { found: None, .. }) => {
             "not done: the key is missing".to_owned()
         }
+        // Each command of the command line is a request of its own.
+        ClientError::NotDone(NotDone::NotANumber { .. }) => {
+            "not done: the value is no whole number of 64 bits, or the sum would be none".to_owned()
+        }
         ClientError::NotDone(_)
         | ClientError::Unknown(_)
         | ClientError::Malformed { .. }

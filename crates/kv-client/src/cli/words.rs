@@ -1,6 +1,7 @@
 //! Words on a line: how they are typed and how they are printed.
 
-use std::fmt::Write;
+use kv_proto::is_printable;
+pub(crate) use kv_proto::{as_line, as_word, in_quotes};
 
 /// A word as it was typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,66 +151,11 @@ fn hex_digit(byte: u8) -> Option<u8> {
     u8::try_from(digit).ok()
 }
 
-/// Bytes in quotes, with escapes for all that is not printable, so that a line stays a line.
-pub(crate) fn in_quotes(bytes: &[u8]) -> String {
-    let mut text = String::from("\"");
-    for chunk in bytes.utf8_chunks() {
-        for character in chunk.valid().chars() {
-            push_escaped(&mut text, character);
-        }
-        for byte in chunk.invalid() {
-            push_hex(&mut text, *byte);
-        }
-    }
-    text.push('"');
-    text
-}
-
 /// Bytes in single quotes, if they can stand there: printable text without a single quote.
 pub(crate) fn in_single_quotes(bytes: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(bytes).ok()?;
     let fits = |character| character != '\'' && is_printable(character);
     text.chars().all(fits).then(|| format!("'{text}'"))
-}
-
-fn push_escaped(text: &mut String, character: char) {
-    match character {
-        '"' => text.push_str("\\\""),
-        '\\' => text.push_str("\\\\"),
-        '\n' => text.push_str("\\n"),
-        '\r' => text.push_str("\\r"),
-        '\t' => text.push_str("\\t"),
-        _ if is_printable(character) => text.push(character),
-        _ => {
-            let mut buffer = [0; 4];
-            for byte in character.encode_utf8(&mut buffer).bytes() {
-                push_hex(text, byte);
-            }
-        }
-    }
-}
-
-fn push_hex(text: &mut String, byte: u8) {
-    // Writing to a string does not fail.
-    let _ = write!(text, "\\x{byte:02x}");
-}
-
-/// Bytes as a line of their own: bare where that is clear, else in quotes.
-pub(crate) fn as_line(bytes: &[u8]) -> String {
-    match std::str::from_utf8(bytes) {
-        Ok(text) if !text.starts_with('"') && text.chars().all(is_printable) => text.to_owned(),
-        Ok(_) | Err(_) => in_quotes(bytes),
-    }
-}
-
-/// Bytes as one word of a line: bare where that is clear, else in quotes.
-pub(crate) fn as_word(bytes: &[u8]) -> String {
-    let line = as_line(bytes);
-    if line.is_empty() || (!line.starts_with('"') && line.contains([' ', '"', '\''])) {
-        in_quotes(bytes)
-    } else {
-        line
-    }
 }
 
 /// A message with escapes for what a terminal would obey: parts of it may be another's words.
@@ -218,18 +164,14 @@ pub(crate) fn as_message(text: &str) -> String {
     for character in text.chars() {
         match character {
             '"' | '\\' | '\n' => message.push(character),
-            _ => push_escaped(&mut message, character),
+            _ => {
+                let mut buffer = [0; 4];
+                let quoted = in_quotes(character.encode_utf8(&mut buffer).as_bytes());
+                message.push_str(quoted.trim_matches('"'));
+            }
         }
     }
     message
-}
-
-/// Whether a terminal shows a character as itself. Marks that turn the direction of writing would
-/// let a value forge what stands around it.
-fn is_printable(character: char) -> bool {
-    let turns = matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let breaks = matches!(character, '\u{2028}' | '\u{2029}' | '\u{feff}');
-    !character.is_control() && !turns && !breaks
 }
 
 #[cfg(test)]

@@ -101,10 +101,7 @@ impl Tmux {
 
     /// Waits until the last line that is not empty begins so.
     pub fn expect_last(&self, text: &str) {
-        self.wait(text, |screen| {
-            let last = screen.lines().rfind(|line| !line.is_empty());
-            last.is_some_and(|line| line.starts_with(text))
-        });
+        self.wait(text, is_last(text));
     }
 
     /// Waits until the program has ended with 0.
@@ -112,14 +109,39 @@ impl Tmux {
         self.expect("\nended with 0\n");
     }
 
-    fn wait(&self, what: &str, holds: impl Fn(&str) -> bool) {
+    /// Presses Tab until the last line begins so: on a busy machine the server does not always
+    /// answer as soon as a person wants.
+    pub fn complete(&self, text: &str) {
         let deadline = Instant::now() + SOON;
+        loop {
+            self.press(&["Tab"]);
+            match self.shows_within(Duration::from_secs(1), is_last(text)) {
+                Ok(()) => return,
+                Err(screen) => {
+                    assert!(Instant::now() < deadline, "{text:?} is not shown, but:\n{screen}");
+                }
+            }
+        }
+    }
+
+    fn wait(&self, what: &str, holds: impl Fn(&str) -> bool) {
+        if let Err(screen) = self.shows_within(SOON, holds) {
+            panic!("{what:?} is not shown, but:\n{screen}");
+        }
+    }
+
+    /// # Errors
+    /// What is shown instead.
+    fn shows_within(&self, time: Duration, holds: impl Fn(&str) -> bool) -> Result<(), String> {
+        let deadline = Instant::now() + time;
         loop {
             let screen = self.screen();
             if holds(&screen) {
-                return;
+                return Ok(());
             }
-            assert!(Instant::now() < deadline, "{what:?} is not shown, but:\n{screen}");
+            if Instant::now() >= deadline {
+                return Err(screen);
+            }
             // Tmux tells nobody when the screen changes.
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -137,6 +159,14 @@ impl Drop for Tmux {
     fn drop(&mut self) {
         // It may never have begun.
         let _ = Command::new("tmux").args(["-L", &self.socket, "kill-server"]).output();
+    }
+}
+
+/// Whether the last line that is not empty begins so.
+fn is_last(text: &str) -> impl Fn(&str) -> bool {
+    move |screen| {
+        let last = screen.lines().rfind(|line| !line.is_empty());
+        last.is_some_and(|line| line.starts_with(text))
     }
 }
 

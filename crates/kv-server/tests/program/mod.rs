@@ -6,7 +6,7 @@
     reason = "shared by the test files, each of which uses a part"
 )]
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -48,8 +48,13 @@ pub struct Running {
 }
 
 impl Running {
-    pub fn start(mut command: Command) -> Self {
-        command.stdin(Stdio::null()).stdout(Stdio::piped());
+    pub fn start(command: Command) -> Self {
+        Self::start_reading(command, Stdio::null())
+    }
+
+    /// Starts it with this as its standard input.
+    pub fn start_reading(mut command: Command, input: Stdio) -> Self {
+        command.stdin(input).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
         Self { child, out }
@@ -66,11 +71,31 @@ impl Running {
         panic!("`{text}` did not come: {read}");
     }
 
+    /// Writes a line into a standard input that is a pipe.
+    pub fn type_line(&mut self, line: &str) {
+        let mut input = self.child.stdin.as_ref().unwrap();
+        input.write_all(format!("{line}\n").as_bytes()).unwrap();
+    }
+
+    /// Closes a standard input that is a pipe.
+    pub fn end_input(&mut self) {
+        drop(self.child.stdin.take());
+    }
+
+    /// Waits for its end; returns its exit code.
+    pub fn wait(&mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Interrupts it, as Ctrl-C does, and waits for its end; returns its exit code.
     pub fn interrupt(&mut self) -> Option<i32> {
         let id = self.child.id().to_string();
         assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
-        self.child.wait().unwrap().code()
+        self.wait()
     }
 }
 

@@ -30,9 +30,21 @@ pub use replies::{answers_once_and_honestly, halts_never_without_cause};
 pub use retransmission::{deadlines_move_on, retransmits_what_was_lost};
 pub use totality::survives_any_input;
 
-/// Makes a test of each clause for an engine.
+/// Makes a test of each clause for an engine; with a [`Declaration`](crate::Declaration) behind it
+/// also one of random schedules of the faults that the engine survives, which shrink.
 #[macro_export]
 macro_rules! conformance_suite {
+    ($engine:ty, $declaration:expr) => {
+        $crate::conformance_suite!($engine);
+
+        #[test]
+        fn passes_schedules_of_requests_and_faults() {
+            const CASES: u32 = 100;
+            if let Err(smallest) = $crate::schedule::explore::<$engine>(&$declaration, CASES) {
+                panic!("{smallest}");
+            }
+        }
+    };
     ($engine:ty) => {
         $crate::conformance_suite!(@tests $engine,
             withholds_until_persisted,

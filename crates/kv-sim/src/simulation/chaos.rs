@@ -325,6 +325,19 @@ impl Chaos {
         Ok(())
     }
 
+    /// Starts a server on an empty disk, if the engine bears that.
+    pub(super) fn wipe<E: ConsistencyEngine>(
+        &mut self,
+        cluster: &mut Cluster<E>,
+        node: NodeId,
+    ) -> Result<(), Violation> {
+        if self.may_lose_disk(cluster, node) {
+            self.wipes.push((cluster.now(), node));
+            cluster.restart(node, Restart::Wiped)?;
+        }
+        Ok(())
+    }
+
     /// Whether the engine bears that this server loses its disk.
     fn may_lose_disk<E: ConsistencyEngine>(&self, cluster: &Cluster<E>, node: NodeId) -> bool {
         let lost = |other: &NodeId| {

@@ -26,6 +26,8 @@ pub struct Declaration {
     pub operations: Vec<OperationKind>,
     /// Whether a request may bring its own W and R.
     pub request_quorums: bool,
+    /// The largest W and R that the engine takes.
+    pub quorum_max: u16,
     /// Whether all servers have equal fingerprints once they are at rest.
     pub converges: bool,
     /// What its histories must satisfy.
@@ -58,6 +60,7 @@ impl Declaration {
             keeps_a_disk: false,
             operations: operations.to_vec(),
             request_quorums: false,
+            quorum_max: u16::MAX,
             converges: true,
             oracle,
             promises: match oracle {

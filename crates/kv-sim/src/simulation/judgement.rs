@@ -47,17 +47,17 @@ pub(super) fn rest<E: ConsistencyEngine>(
     Rest { fingerprints, shown: finals.iter().filter_map(read).collect() }
 }
 
-/// Judges a run by some promises; `clients` says whose call a request is.
-pub(super) fn judge_promises<E: ConsistencyEngine>(
+/// Judges a run by some promises; `calls` say whose call a request is.
+pub(super) fn judge_promises<'a, E: ConsistencyEngine>(
     cluster: &Cluster<E>,
-    clients: &[(RequestId, Process)],
+    calls: impl Iterator<Item = &'a (RequestId, Process)>,
     rest: Rest,
     promises: impl Iterator<Item = Promise>,
 ) -> Result<(), SimulationFailure> {
-    let clients: BTreeMap<RequestId, Process> = clients.iter().copied().collect();
+    let calls: BTreeMap<RequestId, Process> = calls.copied().collect();
     // Whoever is no client asks once.
     let session =
-        |id: RequestId| clients.get(&id).copied().unwrap_or_else(|| Process(u64::MAX - id.0));
+        |id: RequestId| calls.get(&id).copied().unwrap_or_else(|| Process(u64::MAX - id.0));
     let evidence = Evidence::of_cluster(cluster, session, Some(rest));
     for promise in promises {
         promise

@@ -24,9 +24,10 @@ use kv_core::{
 use crate::client::Clients;
 use crate::cluster::Cluster;
 use crate::config::NetworkConfig;
-use crate::history::History;
+use crate::history::{History, Process};
 use crate::oracle::Promise;
 use crate::request::RequestState;
+use crate::violation::Violation;
 use chaos::Chaos;
 use plan::{ACKNOWLEDGED_MIN, KINDS_MIN};
 
@@ -36,11 +37,13 @@ use plan::{ACKNOWLEDGED_MIN, KINDS_MIN};
 pub struct Simulation<E: ConsistencyEngine> {
     declaration: Declaration,
     plan: Plan,
-    cluster: Cluster<E>,
+    pub(crate) cluster: Cluster<E>,
     clients: Clients,
     chaos: Chaos,
     stream: SeedStream,
     finals: Vec<RequestId>,
+    /// Calls of others than the clients, each with its session.
+    pub(crate) asked: Vec<(RequestId, Process)>,
     /// What the servers held when they had come to rest, before the last reads.
     fingerprints: BTreeMap<NodeId, u64>,
 }
@@ -73,6 +76,7 @@ impl<E: ConsistencyEngine> Simulation<E> {
             chaos,
             stream,
             finals: Vec::new(),
+            asked: Vec::new(),
             fingerprints: BTreeMap::new(),
         })
     }
@@ -83,6 +87,12 @@ impl<E: ConsistencyEngine> Simulation<E> {
     /// [`SimulationFailure`] if the engine, or the run itself, does not pass.
     pub fn run(&mut self) -> Result<Report, SimulationFailure> {
         self.disturb()?;
+        let slowest_heal = self.finish()?;
+        self.report(slowest_heal)
+    }
+
+    /// The second phase, and the judgement; how long healing took.
+    pub(crate) fn finish(&mut self) -> Result<Duration, SimulationFailure> {
         self.chaos.end_all(&mut self.cluster)?;
         self.cluster.heal_network(NetworkConfig::default());
         let healed_at = self.cluster.now();
@@ -92,7 +102,12 @@ impl<E: ConsistencyEngine> Simulation<E> {
         let slowest_heal = self.cluster.now() - healed_at;
         self.read_all()?;
         self.judge()?;
-        self.report(slowest_heal)
+        Ok(slowest_heal)
+    }
+
+    /// Starts a server on an empty disk, if the engine bears that.
+    pub(crate) fn wipe(&mut self, node: NodeId) -> Result<(), Violation> {
+        self.chaos.wipe(&mut self.cluster, node)
     }
 
     /// What the seed made of the run.
@@ -248,7 +263,7 @@ impl<E: ConsistencyEngine> Simulation<E> {
             }
         }
         let rest = judgement::rest(&self.cluster, &self.finals, self.fingerprints.clone());
-        let calls = self.clients.calls();
+        let calls = self.clients.calls().iter().chain(&self.asked);
         judgement::judge_promises(&self.cluster, calls, rest, self.promises())
     }
 

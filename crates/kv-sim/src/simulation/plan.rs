@@ -42,6 +42,8 @@ impl Plan {
         let mut stream = SeedStream::new(seed ^ PLAN);
         let nodes = *pick(&mut stream, &[1, 2, 3, 3, 3, 3, 4, 5, 5, 7]).unwrap_or(&3);
         let (write, read) = quorums(&mut stream, nodes);
+        let quorum_max = declaration.quorum_max;
+        let (write, read) = (write.min(quorum_max), read.min(quorum_max));
         let faults = faults(&mut stream, declaration, nodes);
         let mut cluster = SimConfig::new(nodes, write, read, seed)?
             .with_network(network(&mut stream, &faults))
@@ -60,7 +62,7 @@ impl Plan {
             ),
             fault_per_mille: *pick(&mut stream, &[10, 30, 80]).unwrap_or(&30),
             acknowledged_min: ACKNOWLEDGED_MIN + stream.below(300),
-            disturbed_max: Duration::from_secs(3_600),
+            disturbed_max: Duration::from_secs(10_800),
         })
     }
 

@@ -23,6 +23,7 @@ use kv_core::{
     Page, PersistSeq, QuorumError, RecoverError, RequestId, RequestOptions, SeedStream, Served,
     Status, Store, Unknown, Value, Version, Versioned, Waiting, Wire, digest,
 };
+use kv_sim::{Declaration, Fault, OperationKind, Oracle};
 pub use message::{Message, Record, Ticket};
 
 /// A way to break the engine.
@@ -44,6 +45,14 @@ pub enum Mutation {
     DumpsEverythingAtOnce,
     ExecutesADuplicateAgain,
     RefusesEverything,
+}
+
+/// One server holds the only copy, the others ask it; there are no other quorums than 1.
+pub fn declaration() -> Declaration {
+    let operations = [OperationKind::Put, OperationKind::Get, OperationKind::Delete];
+    let lost = [Fault::WipedDisk, Fault::FlippedBit, Fault::MixedConfiguration];
+    let declaration = Declaration::all(Oracle::Linearizability, &operations).but_not(&lost);
+    Declaration { converges: false, quorum_max: 1, ..declaration }
 }
 
 /// The engine, broken by the mutation with this number.

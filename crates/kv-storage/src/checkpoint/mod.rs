@@ -23,10 +23,10 @@ pub use reading::CheckpointReading;
 /// is written: both are read side by side, in the order of their keys, in constant memory.
 pub struct CheckpointStore {
     directory: PathBuf,
-    // Declared before the database, so that it is closed first.
-    rows: Keyspace,
-    _database: Database,
     identity: StoreIdentity,
+    /// Closed after a failure, since only opening it again frees what a half written checkpoint
+    /// took.
+    open: Option<OpenStore>,
     head: Option<Head>,
 }
 
@@ -80,19 +80,13 @@ impl CheckpointStore {
         identity: StoreIdentity,
     ) -> Result<Self, CheckpointError> {
         let directory = directory.into();
-        let failed = |source| CheckpointError::Failed { directory: directory.clone(), source };
-        let database = Database::builder(&directory)
-            .cache_size(CACHE_BYTES)
-            .worker_threads(1)
-            .open()
-            .map_err(failed)?;
-        let rows = database.keyspace("rows", KeyspaceCreateOptions::default).map_err(failed)?;
-        let head = rows.get(HEAD_KEY).map_err(failed)?;
-        let head = match head {
+        let open = OpenStore::open(&directory)?;
+        let head = open.rows.get(HEAD_KEY);
+        let head = match head.map_err(|e| failed(&directory, e))? {
             Some(bytes) => Some(Head::open(&bytes, &identity, &directory)?),
             None => None,
         };
-        Ok(Self { directory, rows, _database: database, identity, head })
+        Ok(Self { directory, identity, open: Some(open), head })
     }
 
     /// The last record that the checkpoint reflects; 0 without one.
@@ -114,15 +108,50 @@ impl CheckpointStore {
     /// [`CheckpointError`]; after one that [is a lack of room](CheckpointError::is_full) it can be
     /// tried again.
     pub fn write(&mut self, checkpoint: Checkpoint) -> Result<CheckpointWritten, CheckpointError> {
-        let Checkpoint { covers, metadata, items } = checkpoint;
+        let covers = checkpoint.covers;
         if covers < self.covers() {
             return Err(CheckpointError::Older { covers, written: self.covers() });
         }
-        let mut ingestion = self.rows.start_ingestion().map_err(|e| self.failed(e))?;
+        let written = self.rows().and_then(|rows| self.replace(&rows, checkpoint));
+        if written.is_err() {
+            self.open = None;
+        }
+        written
+    }
+
+    /// The checkpoint; `None` without one. Once its items were all taken,
+    /// [`CheckpointReading::finish`] tells whether they were those that were written.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Failed`] if the disk fails.
+    pub fn read(&mut self) -> Result<Option<(Checkpoint, CheckpointReading)>, CheckpointError> {
+        let rows = self.rows()?;
+        let Some(Head { covers, metadata, sum, .. }) = self.head.clone() else {
+            return Ok(None);
+        };
+        let (items, reading) = reading::start(self.directory.clone(), rows.iter(), sum);
+        Ok(Some((Checkpoint { covers, metadata, items: Box::new(items) }, reading)))
+    }
+
+    fn rows(&mut self) -> Result<Keyspace, CheckpointError> {
+        if self.open.is_none() {
+            self.open = Some(OpenStore::open(&self.directory)?);
+        }
+        let open = self.open.as_ref().map(|open| open.rows.clone());
+        Ok(open.unwrap_or_else(|| unreachable!("it was opened")))
+    }
+
+    fn replace(
+        &mut self,
+        rows: &Keyspace,
+        checkpoint: Checkpoint,
+    ) -> Result<CheckpointWritten, CheckpointError> {
+        let Checkpoint { covers, metadata, items } = checkpoint;
+        let mut ingestion = rows.start_ingestion().map_err(|e| self.failed(e))?;
         let mut merge = Merge {
             store: self,
             written: CheckpointWritten { covers, rows: 0, changed: 0, removed: 0 },
-            old: OldRows { rows: self.rows.iter(), sum: RowSum::default() },
+            old: OldRows { rows: rows.iter(), sum: RowSum::default() },
             new: AscendingRows { rows: Rows::new(items), covers, last: None },
             sum: RowSum::default(),
         };
@@ -140,23 +169,33 @@ impl CheckpointStore {
         Ok(written)
     }
 
-    /// The checkpoint; `None` without one. Once its items were all taken,
-    /// [`CheckpointReading::finish`] tells whether they were those that were written.
-    #[must_use]
-    pub fn read(&self) -> Option<(Checkpoint, CheckpointReading)> {
-        let head = self.head.clone()?;
-        let (items, reading) = reading::start(self.directory.clone(), self.rows.iter(), head.sum);
-        let Head { covers, metadata, .. } = head;
-        Some((Checkpoint { covers, metadata, items: Box::new(items) }, reading))
-    }
-
     fn failed(&self, source: fjall::Error) -> CheckpointError {
-        CheckpointError::Failed { directory: self.directory.clone(), source }
+        failed(&self.directory, source)
     }
 
     fn damaged(&self, what: &'static str) -> CheckpointError {
         CheckpointError::Damaged { directory: self.directory.clone(), what }
     }
+}
+
+/// The store below.
+struct OpenStore {
+    // Declared before the database, so that it is closed first.
+    rows: Keyspace,
+    _database: Database,
+}
+
+impl OpenStore {
+    fn open(directory: &Path) -> Result<Self, CheckpointError> {
+        let database = Database::builder(directory).cache_size(CACHE_BYTES).worker_threads(1);
+        let database = database.open().map_err(|e| failed(directory, e))?;
+        let rows = database.keyspace("rows", KeyspaceCreateOptions::default);
+        Ok(Self { rows: rows.map_err(|e| failed(directory, e))?, _database: database })
+    }
+}
+
+fn failed(directory: &Path, source: fjall::Error) -> CheckpointError {
+    CheckpointError::Failed { directory: directory.to_owned(), source }
 }
 
 impl std::fmt::Debug for CheckpointStore {

@@ -83,6 +83,9 @@ impl<'a> Frame<'a> {
         let checksum = number_at(head, 0)?;
         let len = usize::try_from(number_at(head, 4)?).ok()?;
         let kind = FrameKind::of_tag(*head.get(8)?)?;
+        if head.get(9..12)? != [0; 3] {
+            return None;
+        }
         let record = rest.get(..len)?;
         let size = HEADER_LEN + len + padding(len);
         if crc32c::crc32c_append(seed, bytes.get(CHECKSUM_LEN..size)?) != checksum {

@@ -35,8 +35,13 @@ impl<D: Disk> LayoutJob<D> {
         LayoutDone { result }
     }
 
+    /// What the segment takes, and what it must leave free.
+    pub(crate) fn needed_bytes(&self) -> u64 {
+        self.config.capacity_bytes(self.number).saturating_add(self.config.reserve_bytes)
+    }
+
     fn check_room(&self) -> Result<(), JournalError> {
-        let needed_bytes = self.config.segment_bytes.saturating_add(self.config.reserve_bytes);
+        let needed_bytes = self.needed_bytes();
         let free_bytes = self.disk.free_bytes()?;
         if free_bytes < needed_bytes {
             return Err(JournalError::Full { needed_bytes, free_bytes });
@@ -45,7 +50,7 @@ impl<D: Disk> LayoutJob<D> {
     }
 
     fn lay_out(&self) -> Result<Segment<D::File>, JournalError> {
-        let capacity_bytes = self.config.segment_bytes;
+        let capacity_bytes = self.config.capacity_bytes(self.number);
         let draft = segment::draft_name(self.number);
         let identity = self.config.identity.clone();
         let (header, seed) = SegmentHeader { identity, number: self.number, capacity_bytes }.seal();
@@ -67,7 +72,7 @@ impl<D: Disk> LayoutJob<D> {
 
     fn room_or_failure(&self, error: crate::DiskError) -> JournalError {
         if error.is_full() {
-            let needed_bytes = self.config.segment_bytes.saturating_add(self.config.reserve_bytes);
+            let needed_bytes = self.needed_bytes();
             let free_bytes = self.disk.free_bytes().unwrap_or(0);
             return JournalError::Full { needed_bytes, free_bytes };
         }

@@ -1,12 +1,15 @@
 //! The records that must outlive the process, in files.
 
+mod config;
 mod error;
 mod frame;
+mod inspection;
 mod layout;
 mod recovery;
 mod replay;
 mod scan;
 mod segment;
+mod status;
 mod sync;
 
 use std::collections::VecDeque;
@@ -15,14 +18,16 @@ use bytes::BytesMut;
 use kv_core::{GroupId, PersistSeq, Wire};
 
 use crate::disk::{Disk, DiskFile};
-use crate::identity::StoreIdentity;
 use crate::journal::frame::{FrameHeader, FrameKind, HEADER_LEN};
 use crate::journal::segment::{Segment, SegmentHeader};
 
+pub use config::JournalConfig;
 pub use error::JournalError;
+pub use inspection::{JournalInspection, SegmentReport};
 pub use layout::{LayoutDone, LayoutJob};
 pub use recovery::{Recovery, TornTail};
 pub use replay::Replay;
+pub use status::{JournalStatus, Room};
 pub use sync::{SyncDone, SyncJob};
 
 /// An append-only sequence of records in segments of a fixed size.
@@ -53,65 +58,6 @@ pub struct Journal<D: Disk> {
     failure: Option<JournalError>,
 }
 
-/// How a journal is laid out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct JournalConfig {
-    /// Whose journal it is.
-    pub identity: StoreIdentity,
-    /// The size of the segments made from here on, at least [`JournalConfig::SEGMENT_BYTES_MIN`].
-    pub segment_bytes: u64,
-    /// What a new segment must leave free on the disk, so that a checkpoint can still be written
-    /// and so make room.
-    pub reserve_bytes: u64,
-}
-
-impl JournalConfig {
-    /// The default size of a segment.
-    pub const SEGMENT_BYTES: u64 = 64 << 20;
-
-    /// The least size of a segment.
-    pub const SEGMENT_BYTES_MIN: u64 = 256;
-
-    /// What is left free by default.
-    pub const RESERVE_BYTES: u64 = 128 << 20;
-
-    /// The default layout.
-    #[must_use]
-    pub const fn new(identity: StoreIdentity) -> Self {
-        Self { identity, segment_bytes: Self::SEGMENT_BYTES, reserve_bytes: Self::RESERVE_BYTES }
-    }
-}
-
-/// Whether a journal has room for what may come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Room {
-    /// It has.
-    Enough,
-    /// The next segment could not be laid out. What is left is for records that cannot be
-    /// refused; new writes should be.
-    Low {
-        /// Bytes left for frames in the segment in use.
-        left_bytes: u64,
-    },
-}
-
-/// A journal in figures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct JournalStatus {
-    /// How many segments hold records.
-    pub segments: usize,
-    /// The first record that is held; the one after the last if there is none.
-    pub first: PersistSeq,
-    /// The last record that was appended.
-    pub last: PersistSeq,
-    /// The last record that is on disk.
-    pub durable: PersistSeq,
-    /// Bytes of all frames and headers.
-    pub used_bytes: u64,
-    /// Bytes that its files take.
-    pub disk_bytes: u64,
-}
-
 impl<D: Disk> Journal<D> {
     /// Appends a record to the batch. It is lost in a crash until a sync has covered it.
     ///
@@ -129,16 +75,18 @@ impl<D: Disk> Journal<D> {
         }
         let kind = FrameKind::Record;
         let header = FrameHeader { kind, group: GroupId(0), seq, durable_through: self.durable };
-        let size = self.put_frame(header, record);
         let limit_bytes = self.config.segment_bytes - SegmentHeader::END;
-        if self.active().left_bytes() < len_of(&self.buffer) {
+        loop {
+            let size = self.put_frame(header, record);
+            if len_of(&self.buffer) <= self.active().left_bytes() {
+                break;
+            }
             self.buffer.truncate(self.buffer.len() - size);
             let size_bytes = u64::try_from(size).unwrap_or(u64::MAX);
             if size_bytes > limit_bytes {
                 return Err(JournalError::TooLarge { seq, size_bytes, limit_bytes });
             }
             self.rotate()?;
-            self.put_frame(header, record);
         }
         self.last = seq;
         if self.buffer.len() > BATCH_BYTES { self.write() } else { Ok(()) }
@@ -383,8 +331,9 @@ impl<D: Disk> Journal<D> {
         Ok(())
     }
 
-    fn full(&self) -> JournalError {
-        let needed_bytes = self.config.segment_bytes.saturating_add(self.config.reserve_bytes);
+    /// The error for a record that finds no room.
+    pub(crate) fn full(&self) -> JournalError {
+        let needed_bytes = self.layout_job().needed_bytes();
         JournalError::Full { needed_bytes, free_bytes: self.disk.free_bytes().unwrap_or(0) }
     }
 

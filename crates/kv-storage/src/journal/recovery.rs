@@ -55,7 +55,8 @@ impl<D: Disk> Journal<D> {
         }
         let scan = scan(&disk, &config.identity, covers, true)?;
         disk.sync_directory()?;
-        let torn = cut(&disk, &scan)?;
+        cut(&scan)?;
+        let torn = scan.torn(&disk);
         let recovery = Recovery { last: scan.last, records: scan.records, torn };
         let mut journal = Self::going_on(disk, config, scan);
         if journal.segments.is_empty() {
@@ -89,21 +90,24 @@ impl<D: Disk> Journal<D> {
     }
 }
 
-/// Writes zeros over what follows from nothing, so that no later recovery takes it for records.
-fn cut<D: Disk>(disk: &D, scan: &Scan<D::File>) -> Result<Option<TornTail>, JournalError> {
-    let mut torn = None;
-    for leftover in &scan.leftovers {
-        let Some(segment) = scan.segments.get(leftover.place) else {
-            continue;
-        };
-        torn.get_or_insert_with(|| TornTail {
+impl<F> Scan<F> {
+    /// What follows from nothing, if anything does.
+    pub(crate) fn torn(&self, disk: &impl Disk) -> Option<TornTail> {
+        let leftover = self.leftovers.first()?;
+        let segment = self.segments.get(leftover.place)?;
+        Some(TornTail {
             file: disk.path(&segment::name(segment.number)),
             offset: leftover.from,
-            records: scan.records_after,
-        });
-        clear(segment, *leftover)?;
+            records: self.records_after,
+        })
     }
-    Ok(torn)
+}
+
+/// Writes zeros over what follows from nothing, so that no later recovery takes it for records.
+fn cut<F: DiskFile>(scan: &Scan<F>) -> Result<(), JournalError> {
+    scan.leftovers.iter().try_for_each(|leftover| {
+        scan.segments.get(leftover.place).map_or(Ok(()), |segment| clear(segment, *leftover))
+    })
 }
 
 fn clear<F: DiskFile>(segment: &Segment<F>, leftover: Leftover) -> Result<(), JournalError> {

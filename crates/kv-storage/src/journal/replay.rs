@@ -15,14 +15,8 @@ use crate::journal::segment::{self, Segment, SegmentHeader};
 
 /// The records of a journal in order, one segment in memory at a time.
 ///
-/// It ends early at a record that cannot be read; whoever has taken them all asks
-/// [`Replay::finish`] whether these were all:
-///
-/// ```ignore
-/// let mut replay = journal.replay(covers);
-/// let engine = E::recover(config, checkpoint, &mut replay)?;
-/// replay.finish()?;
-/// ```
+/// It ends early at a record that cannot be read: whoever has taken them all, by reference, asks
+/// [`Replay::finish`] whether these were all.
 #[derive(Debug)]
 pub struct Replay<D: Disk, R> {
     disk: D,
@@ -38,10 +32,20 @@ impl<D: Disk> Journal<D> {
     /// The records after `after`, as they are on disk now; those that were appended since
     /// [`Journal::recover`] are not among them.
     pub fn replay<R: Wire>(&self, after: PersistSeq) -> Replay<D, R> {
+        Replay::over(self.disk.clone(), &self.segments, after)
+    }
+}
+
+impl<D: Disk, R: Wire> Replay<D, R> {
+    pub(crate) fn over<'a>(
+        disk: D,
+        segments: impl IntoIterator<Item = &'a Segment<D::File>>,
+        after: PersistSeq,
+    ) -> Self {
         let held = |segment: &&Segment<D::File>| segment.records.is_some_and(|(_, l)| l > after);
-        Replay {
-            disk: self.disk.clone(),
-            segments: self.segments.iter().filter(held).cloned().collect(),
+        Self {
+            disk,
+            segments: segments.into_iter().filter(held).cloned().collect(),
             bytes: Bytes::new(),
             offset: 0,
             after,
@@ -49,9 +53,7 @@ impl<D: Disk> Journal<D> {
             records: PhantomData,
         }
     }
-}
 
-impl<D: Disk, R: Wire> Replay<D, R> {
     /// Whether all records were given.
     ///
     /// # Errors

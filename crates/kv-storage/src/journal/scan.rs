@@ -160,7 +160,7 @@ impl<'a, D: Disk> Scanner<'a, D> {
     /// Looks for whole frames among bytes that follow from nothing, and says how many of them
     /// there are up to the last that is not zero; `None` if there are none.
     fn look_through(&mut self, seed: u32, rest: &[u8]) -> Option<usize> {
-        let first = rest.iter().position(|byte| *byte != 0)?;
+        let first = first_nonzero(rest)?;
         let len = rest.iter().rposition(|byte| *byte != 0)? + 1;
         // The mark that stands right after the last record is where it belongs.
         if let Some(mark) = Frame::decode(seed, rest)
@@ -212,6 +212,15 @@ impl<'a, D: Disk> Scanner<'a, D> {
 
 fn frame_at(seed: u32, bytes: &[u8], offset: u64) -> Option<Frame<'_>> {
     Frame::decode(seed, bytes.get(usize::try_from(offset).ok()?..)?)
+}
+
+/// The place of the first byte that is not zero, found in strides: a segment may be all zeros.
+fn first_nonzero(bytes: &[u8]) -> Option<usize> {
+    let stride = [0; 4096];
+    let zeros = |chunk: &&[u8]| stride.get(..chunk.len()) == Some(*chunk);
+    let skipped = bytes.chunks(stride.len()).take_while(zeros).count() * stride.len();
+    let place = bytes.get(skipped..)?.iter().position(|byte| *byte != 0)?;
+    Some(skipped + place)
 }
 
 /// The number of a journal's first segment.

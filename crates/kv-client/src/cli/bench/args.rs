@@ -9,7 +9,7 @@ use kv_core::Value;
 use kv_proto::{ServerList, parse_duration};
 
 use crate::cli::args::BENCH_COMMAND;
-use crate::cli::command::parse_timeout;
+use crate::cli::timeout::parse_timeout;
 
 /// Measures how fast a cluster answers: each connection keeps a number of requests under way, and
 /// begins the next one when one is answered. It writes keys of its own into the cluster.

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::console::Console;
@@ -15,15 +16,17 @@ pub(crate) fn watch(mode: TerminalMode, console: Console) -> io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;
     let mut quit = signal(SignalKind::quit())?;
-    let mut stop = signal(SignalKind::from_raw(rustix::process::Signal::TSTP.as_raw()))?;
+    let mut stop = signal(SignalKind::from_raw(Signal::TSTP.as_raw()))?;
+    let mut goes_on = signal(SignalKind::from_raw(Signal::CONT.as_raw()))?;
     tokio::spawn(async move {
         let kind = loop {
             tokio::select! {
                 _ = terminate.recv() => break SignalKind::terminate(),
                 _ = hangup.recv() => break SignalKind::hangup(),
                 _ = quit.recv() => break SignalKind::quit(),
-                _ = stop.recv() => {
-                    mode.suspend();
+                _ = stop.recv() => mode.suspend(),
+                _ = goes_on.recv() => {
+                    mode.resume();
                     console.ring();
                 }
             }

@@ -1,7 +1,7 @@
 //! How the terminal hands over what is typed.
 
 #[cfg(unix)]
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The mode of the terminal, which a session with an editor holds from its beginning to its end.
 ///
@@ -23,6 +23,16 @@ struct Modes {
     keys: rustix::termios::Termios,
     /// Keys such as Ctrl-C are signals, the others are handed over.
     signals: rustix::termios::Termios,
+    last: Mutex<Held>,
+}
+
+/// How the terminal is held.
+#[cfg(unix)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Held {
+    ByNobody,
+    WithKeys,
+    WithSignals,
 }
 
 /// Sets the terminal back to how it was, when dropped: the program may end while a line is being
@@ -43,20 +53,20 @@ impl TerminalMode {
     /// Hands over every key as it is typed.
     pub(crate) fn hand_over_keys(&self) {
         #[cfg(unix)]
-        self.set(|modes| &modes.keys);
+        self.set(Held::WithKeys);
     }
 
     /// Makes signals of keys such as Ctrl-C, for a time in which nobody reads what is typed. Ctrl-C
     /// then drops what waits.
     pub(crate) fn heed_signals(&self) {
         #[cfg(unix)]
-        self.set(|modes| &modes.signals);
+        self.set(Held::WithSignals);
     }
 
     /// Gives the terminal to another program, until keys are handed over again.
     pub(crate) fn give_back(&self) {
         #[cfg(unix)]
-        self.set(|modes| &modes.before);
+        self.set(Held::ByNobody);
     }
 }
 
@@ -82,28 +92,54 @@ impl TerminalMode {
         keys.special_codes[SpecialCodeIndex::VTIME] = 0;
         let mut signals = keys.clone();
         signals.local_modes |= LocalModes::ISIG;
-        Self { modes: Some(Arc::new(Modes { before, keys, signals })) }
+        let last = Mutex::new(Held::ByNobody);
+        Self { modes: Some(Arc::new(Modes { before, keys, signals, last })) }
     }
 
-    fn set(&self, of: impl Fn(&Modes) -> &rustix::termios::Termios) {
+    fn set(&self, held: Held) {
         if let Some(modes) = &self.modes {
-            // Where the terminal is gone there is nobody left to tell.
-            let _ = set(of(modes));
+            let mut last = modes.last.lock().unwrap_or_else(PoisonError::into_inner);
+            *last = held;
+            modes.apply(held);
         }
     }
 
-    /// Lets the program be stopped as by Ctrl-Z, with the terminal as it was before; returns when
-    /// it goes on. Nothing happens where no shell could let it go on.
+    /// Lets the program be stopped as by Ctrl-Z, with the terminal as it was before. Nothing happens
+    /// where no shell could let it go on.
     pub(super) fn suspend(&self) {
         use rustix::process::{Signal, getpgrp, getpid, getsid, kill_process};
 
         let has_shell = getsid(None).is_ok_and(|leader| leader != getpgrp());
-        let now = rustix::termios::tcgetattr(rustix::stdio::stdin());
-        if let (true, Ok(now)) = (has_shell, now) {
-            self.give_back();
+        if let (true, Some(modes)) = (has_shell, &self.modes) {
+            modes.apply(Held::ByNobody);
             let _ = kill_process(getpid(), Signal::STOP);
-            let _ = set(&now);
         }
+    }
+
+    /// Holds the terminal as before the program was stopped.
+    pub(super) fn resume(&self) {
+        if let Some(modes) = &self.modes {
+            let last = *modes.last.lock().unwrap_or_else(PoisonError::into_inner);
+            // A pager takes the terminal back by itself.
+            if last != Held::ByNobody {
+                modes.apply(last);
+            }
+        }
+    }
+}
+
+#[cfg(unix)]
+impl Modes {
+    fn apply(&self, held: Held) {
+        let mode = match held {
+            Held::ByNobody => &self.before,
+            Held::WithKeys => &self.keys,
+            Held::WithSignals => &self.signals,
+        };
+        // Unlike `Flush`, this drops nothing that was typed. Where the terminal is gone there is
+        // nobody left to tell.
+        let when = rustix::termios::OptionalActions::Drain;
+        let _ = rustix::termios::tcsetattr(rustix::stdio::stdin(), when, mode);
     }
 }
 
@@ -129,13 +165,6 @@ impl Drop for Restoration {
         let mut out = std::io::stdout().lock();
         let _ = out.write_all(BRACKETED_PASTE_OFF).and_then(|()| out.flush());
     }
-}
-
-#[cfg(unix)]
-fn set(mode: &rustix::termios::Termios) -> rustix::io::Result<()> {
-    // Unlike `Flush`, this drops nothing that was typed.
-    let when = rustix::termios::OptionalActions::Drain;
-    rustix::termios::tcsetattr(rustix::stdio::stdin(), when, mode)
 }
 
 const BRACKETED_PASTE_OFF: &[u8] = b"\x1b[?2004l";

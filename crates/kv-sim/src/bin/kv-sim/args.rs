@@ -9,7 +9,8 @@ use clap::{Parser, ValueEnum};
 
 /// Runs an engine in simulated clusters under random faults, and judges what clients saw.
 ///
-/// One seed decides a whole run. Exit code 0: every run passed; 1: one did not, or it is undecided.
+/// One seed decides a whole run. Exit code 0: every run passed; 1: one did not, or it is undecided;
+/// 2: wrong usage.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 pub(crate) struct Args {
@@ -17,20 +18,26 @@ pub(crate) struct Args {
     #[arg(long, value_enum)]
     pub(crate) engine: Engine,
 
-    /// The seed of one run
-    #[arg(long, default_value_t = 1, conflicts_with = "seeds")]
-    pub(crate) seed: u64,
+    /// The seed of one run; 1 if nothing is said
+    #[arg(long, conflicts_with = "seeds")]
+    pub(crate) seed: Option<u64>,
 
     /// A sweep of many seeds, both ends included: 1..2000
     #[arg(long)]
     pub(crate) seeds: Option<Seeds>,
 
+    /// Break a rule of the engine, run seeds (100 if nothing is said) up to the first that fails,
+    /// and then ask the checker that is named for the rule. `list` shows all rules. Needs a build
+    /// with `--features mutations`
+    #[arg(long, value_name = "NAME")]
+    pub(crate) mutation: Option<String>,
+
     /// Print everything that happens in a run
     #[arg(long, conflicts_with = "seeds")]
     pub(crate) trace: bool,
 
-    /// The folder for the histories of runs that fail
-    #[arg(long, default_value = ".")]
+    /// The folder for the histories of runs that fail: JSON lines, and EDN for Jepsen's checkers
+    #[arg(long, value_name = "FOLDER", default_value = ".")]
     pub(crate) out: PathBuf,
 
     /// Write the history of a run that passes, too
@@ -40,9 +47,11 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn seeds(&self) -> RangeInclusive<u64> {
-        match &self.seeds {
-            Some(Seeds(seeds)) => seeds.clone(),
-            None => self.seed..=self.seed,
+        match (&self.seeds, self.seed) {
+            (Some(Seeds(seeds)), _) => seeds.clone(),
+            (None, Some(seed)) => seed..=seed,
+            (None, None) if self.mutation.is_some() => 1..=100,
+            (None, None) => 1..=1,
         }
     }
 }

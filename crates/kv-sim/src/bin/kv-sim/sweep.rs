@@ -30,8 +30,9 @@ pub(crate) fn run<E: ConsistencyEngine>(
             Some(report) => total.add(&report),
             None => failed += 1,
         }
-        if failed == FAILURES_MAX {
-            complain(format_args!("stopped after {failed} failures"));
+        let failures_max = if args.mutation.is_some() { 1 } else { FAILURES_MAX };
+        if failed == failures_max {
+            complain(format_args!("stopped after {failed} failed run(s)"));
             break;
         }
     }
@@ -82,10 +83,16 @@ fn run_one<E: ConsistencyEngine>(
 
 fn complain_of(args: &Args, seed: u64, failure: &dyn Display) {
     complain(format_args!("\nseed {seed}: {failure}"));
-    complain(format_args!(
-        "again: cargo run --release -p kv-sim -- --engine {} --seed {seed} --trace",
-        args.engine
-    ));
+    let engine = args.engine;
+    match &args.mutation {
+        None => complain(format_args!(
+            "again: cargo run --release -p kv-sim -- --engine {engine} --seed {seed} --trace"
+        )),
+        Some(name) => complain(format_args!(
+            "again: cargo run --release -p kv-sim --features mutations -- --engine {engine} \
+             --mutation {name} --seed {seed} --trace"
+        )),
+    }
 }
 
 fn write_history<E: ConsistencyEngine>(

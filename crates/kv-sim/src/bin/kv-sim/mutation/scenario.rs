@@ -10,11 +10,11 @@ use kv_sim::{
     WallOffset,
 };
 
-use crate::subject::Subject;
+use super::subject::Subject;
 
 /// What a cluster is made of, and what happens to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Scenario {
+pub(crate) enum Scenario {
     /// One server that crashes and whose clock is set back.
     Alone,
     /// Three servers with W = R = 2, of which any but the first may be lost, wiped or cut off.
@@ -33,23 +33,22 @@ pub enum Scenario {
 }
 
 /// A run that has come to its end.
-pub struct Run {
-    pub history: History,
-    pub evidence: Evidence,
+pub(crate) struct Run {
+    pub(crate) history: History,
+    pub(crate) evidence: Evidence,
     /// The servers that halted by themselves.
-    pub halted: usize,
+    pub(crate) halted: usize,
     /// The least place of the log at which two servers had different states.
-    pub differs_at: Option<u64>,
+    pub(crate) differs_at: Option<u64>,
     /// What was committed while fewer disks held it than must.
-    pub thinly_held: Option<String>,
-    pub done: usize,
+    pub(crate) thinly_held: Option<String>,
 }
 
-const CLIENTS: usize = 4;
+const CLIENTS: u64 = 4;
 const STEPS: usize = 70;
 
 impl Scenario {
-    pub fn run<E: Subject>(self, seed: u64) -> Result<Run, Violation> {
+    pub(crate) fn run<E: Subject>(self, seed: u64) -> Result<Run, Violation> {
         let mut cluster = Cluster::<E>::new(self.config(seed))?;
         let mut stream = SeedStream::new(seed ^ 0x6d75_7461);
         let mut clients = Clients::new(seed, E::LINEARIZABLE);
@@ -88,16 +87,12 @@ impl Scenario {
         states.look(&cluster);
         let session = |id: RequestId| clients.sessions.get(&id).copied().unwrap_or(Process(id.0));
         let evidence = Evidence::of_cluster(&cluster, session, Some(rest));
-        let done = cluster
-            .requests()
-            .filter(|(_, request)| matches!(request.outcome(), Some(kv_core::Outcome::Done(_))));
         Ok(Run {
             history: History::of_cluster(&cluster),
             evidence,
             halted: halted.max(cluster.halted().count()),
             differs_at: states.differs_at,
             thinly_held,
-            done: done.count(),
         })
     }
 
@@ -123,7 +118,10 @@ impl Scenario {
                 ..NetworkConfig::lossy()
             },
         };
-        let config = SimConfig::new(nodes, write, read, seed).unwrap().with_network(network);
+        let config = match SimConfig::new(nodes, write, read, seed) {
+            Ok(config) => config.with_network(network),
+            Err(error) => panic!("the configuration of a scenario: {error}"),
+        };
         let mut config =
             config.with_disk(DiskConfig { checkpoint_every: Some(9), ..DiskConfig::slow() });
         config.processing = Duration::ZERO..=Duration::from_millis(2);
@@ -140,11 +138,12 @@ impl Scenario {
         stream: &mut SeedStream,
     ) -> Result<(), Violation> {
         let nodes: Vec<NodeId> = cluster.nodes().collect();
-        let first = nodes[0];
+        let first = NodeId::FIRST;
+        let second = nodes.get(1).copied().unwrap_or(first);
         let victim = match self {
-            Self::Followers | Self::Late | Self::Slow => nodes[1 + index(stream, nodes.len() - 1)],
+            Self::Followers | Self::Late | Self::Slow => one_of(stream, nodes.get(1..)),
             Self::Alone | Self::Sequencer | Self::Generations | Self::Quorums => {
-                nodes[index(stream, nodes.len())]
+                one_of(stream, Some(&nodes))
             }
         };
         match (self, stream.below(8)) {
@@ -154,13 +153,13 @@ impl Scenario {
                 cluster.restart(first, Restart::Intact)?;
             }
             (Self::Sequencer, 0) => {
-                cluster.restart(nodes[1], Restart::Wiped)?;
+                cluster.restart(second, Restart::Wiped)?;
                 cluster.restart(first, Restart::Wiped)?;
             }
             (Self::Sequencer, 1 | 2) => cluster.restart(first, Restart::Intact)?,
             // The third server holds the log and can always be asked: where W disks are lost and
             // no holder answers, a new cluster may be founded.
-            (Self::Sequencer, 3 | 4) => cluster.hold_disk(nodes[1]),
+            (Self::Sequencer, 3 | 4) => cluster.hold_disk(second),
             (Self::Sequencer, _) => cluster.heal(),
             (Self::Generations, 1 | 2) => cluster.restart(first, Restart::Intact)?,
             (_, 0) => cluster.partition(&[victim]),
@@ -196,24 +195,22 @@ impl Scenario {
 struct Clients {
     stream: SeedStream,
     keys: Vec<Key>,
-    open: [Option<RequestId>; CLIENTS],
+    /// Each client's session and its last call.
+    clients: Vec<(Process, Option<RequestId>)>,
     sessions: BTreeMap<RequestId, Process>,
     next_session: u64,
-    own: [Process; CLIENTS],
     counts: bool,
     written: u64,
 }
 
 impl Clients {
     fn new(seed: u64, counts: bool) -> Self {
-        let key = |name: &str| Key::new(name.to_owned()).unwrap();
         Self {
             stream: SeedStream::new(seed ^ 0x0063_6c69),
             keys: ["a", "b"].map(key).to_vec(),
-            open: [None; CLIENTS],
+            clients: (0..CLIENTS).map(|client| (Process(client), None)).collect(),
             sessions: BTreeMap::new(),
-            next_session: 4,
-            own: [0, 1, 2, 3].map(Process),
+            next_session: CLIENTS,
             counts,
             written: 0,
         }
@@ -221,8 +218,9 @@ impl Clients {
 
     fn call<E: Subject>(&mut self, cluster: &mut Cluster<E>) {
         let nodes: Vec<NodeId> = cluster.nodes().collect();
-        for client in 0..CLIENTS {
-            let open = self.open[client].and_then(|id| cluster.request(id));
+        let mut clients = std::mem::take(&mut self.clients);
+        for (session, last) in &mut clients {
+            let open = last.and_then(|id| cluster.request(id));
             if open.is_some_and(|request| !request.has_ended()) || self.stream.chance(300) {
                 continue;
             }
@@ -230,29 +228,32 @@ impl Clients {
             if open.is_some_and(|request| {
                 !matches!(request.outcome(), Some(kv_core::Outcome::Done(_)))
             }) {
-                self.own[client] = Process(self.next_session);
+                *session = Process(self.next_session);
                 self.next_session += 1;
             }
-            let node = nodes[index(&mut self.stream, nodes.len())];
+            let node = one_of(&mut self.stream, Some(&nodes));
             let op = self.operation();
             let timeout = Duration::from_millis(100 + self.stream.below(1_500));
             let options = RequestOptions { timeout, ..RequestOptions::default() };
             let id = cluster.submit(node, op, options);
-            self.sessions.insert(id, self.own[client]);
-            self.open[client] = Some(id);
+            self.sessions.insert(id, *session);
+            *last = Some(id);
         }
+        self.clients = clients;
     }
 
     fn operation(&mut self) -> Operation {
         let place = index(&mut self.stream, self.keys.len());
-        let key = self.keys[place].clone();
+        let key = self.keys.get(place).cloned().unwrap_or_else(|| key("a"));
         self.written += 1;
         match self.stream.below(10) {
-            0..=3 => Operation::put(key, Value::new(format!("v{}", self.written)).unwrap()),
+            0..=3 => {
+                let value = Value::new(format!("v{}", self.written)).unwrap_or_default();
+                Operation::put(key, value)
+            }
             4 => Operation::delete(key),
             5 | 6 if self.counts => {
-                let key = Key::new("n").unwrap();
-                Operation::of(Command::Increment { key, by: 1 })
+                Operation::of(Command::Increment { key: self::key("n"), by: 1 })
             }
             _ => Operation::get(key),
         }
@@ -284,13 +285,30 @@ fn bring_again<E: Subject>(cluster: &mut Cluster<E>, stream: &mut SeedStream) {
         return;
     }
     let recent = copies.len().min(RECENT);
-    let copy = copies[copies.len() - 1 - index(stream, recent)].clone();
-    cluster.inject(copy.from, copy.to, copy.message);
+    let place = copies.len() - 1 - index(stream, recent);
+    if let Some(copy) = copies.get(place).cloned() {
+        cluster.inject(copy.from, copy.to, copy.message);
+    }
 }
 
 /// How many of the last copies may come again.
 const RECENT: usize = 100;
 
+/// One of some servers; the first of all if there is none to choose from.
+fn one_of(stream: &mut SeedStream, nodes: Option<&[NodeId]>) -> NodeId {
+    let nodes = nodes.unwrap_or_default();
+    nodes.get(index(stream, nodes.len())).copied().unwrap_or(NodeId::FIRST)
+}
+
+/// A place in a list of this length.
 fn index(stream: &mut SeedStream, len: usize) -> usize {
-    usize::try_from(stream.below(u64::try_from(len).unwrap())).unwrap()
+    let below = stream.below(u64::try_from(len).unwrap_or(u64::MAX));
+    usize::try_from(below).unwrap_or_default()
+}
+
+fn key(name: &str) -> Key {
+    match Key::new(name.to_owned()) {
+        Ok(key) => key,
+        Err(error) => panic!("a key of a scenario: {error}"),
+    }
 }

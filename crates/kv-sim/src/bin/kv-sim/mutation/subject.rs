@@ -3,6 +3,8 @@
 use std::cell::Cell;
 use std::time::Duration;
 
+use super::Checker;
+use super::table::{self, Row};
 use kv_core::{
     Checkpoint, ConsistencyEngine, Effects, EngineConfig, Input, NodeId, Now, PersistSeq,
     RecoverError, Status,
@@ -10,14 +12,26 @@ use kv_core::{
 use kv_eventual::EventualEngine;
 use kv_linear::{LinearEngine, LogIndex};
 use kv_sim::Cluster;
-use kv_sim::oracle::Promise;
 
 /// An engine that can be told, before a cluster is made, which rule to break.
-pub trait Subject: ConsistencyEngine {
-    type Mutation: Copy + std::fmt::Debug + PartialEq;
+pub(crate) trait Subject: ConsistencyEngine {
+    /// A rule that can be broken.
+    type Mutation: Copy + std::fmt::Debug + PartialEq + 'static;
 
-    /// What the engine promises in the scenario of faults.
-    const PROMISES: &'static [Promise];
+    /// All of them.
+    const MUTATIONS: &'static [Self::Mutation];
+
+    /// The checker that must notice.
+    fn checker(mutation: Self::Mutation) -> Checker;
+
+    /// Every broken rule with its checker.
+    fn rows() -> Vec<Row<Self::Mutation>> {
+        let row = |mutation: &Self::Mutation| Row {
+            mutation: *mutation,
+            checker: Self::checker(*mutation),
+        };
+        Self::MUTATIONS.iter().map(row).collect()
+    }
 
     /// Whether what its clients see must be linearizable.
     const LINEARIZABLE: bool;
@@ -33,9 +47,10 @@ pub trait Subject: ConsistencyEngine {
 }
 
 macro_rules! subject {
-    ($name:ident, $engine:ty, $mutation:ty, $cell:ident) => {
+    ($(#[$doc:meta])* $name:ident, $engine:ty, $mutation:ty, $cell:ident) => {
+        $(#[$doc])*
         #[derive(Clone, Debug)]
-        pub struct $name($engine);
+        pub(crate) struct $name($engine);
 
         thread_local! {
             static $cell: Cell<Option<$mutation>> = const { Cell::new(None) };
@@ -84,13 +99,23 @@ macro_rules! subject {
     };
 }
 
-subject!(Eventual, EventualEngine, kv_eventual::Mutation, EVENTUAL);
-subject!(Linear, LinearEngine, kv_linear::Mutation, LINEAR);
+subject!(
+    /// The eventual engine.
+    Eventual, EventualEngine, kv_eventual::Mutation, EVENTUAL
+);
+subject!(
+    /// The linearizable engine.
+    Linear, LinearEngine, kv_linear::Mutation, LINEAR
+);
 
 impl Subject for Eventual {
     type Mutation = kv_eventual::Mutation;
-    const PROMISES: &'static [Promise] = &Promise::EVENTUAL;
+    const MUTATIONS: &'static [Self::Mutation] = &kv_eventual::Mutation::ALL;
     const LINEARIZABLE: bool = false;
+
+    fn checker(mutation: Self::Mutation) -> Checker {
+        table::of_eventual(mutation)
+    }
 
     fn break_rule(mutation: Option<Self::Mutation>) {
         EVENTUAL.with(|cell| cell.set(mutation));
@@ -107,8 +132,12 @@ impl Subject for Eventual {
 
 impl Subject for Linear {
     type Mutation = kv_linear::Mutation;
-    const PROMISES: &'static [Promise] = &Promise::LINEARIZABLE;
+    const MUTATIONS: &'static [Self::Mutation] = &kv_linear::Mutation::ALL;
     const LINEARIZABLE: bool = true;
+
+    fn checker(mutation: Self::Mutation) -> Checker {
+        table::of_linear(mutation)
+    }
 
     fn break_rule(mutation: Option<Self::Mutation>) {
         LINEAR.with(|cell| cell.set(mutation));
@@ -139,7 +168,10 @@ impl Subject for Linear {
 
 fn counter(engine: &LinearEngine, name: &str) -> u64 {
     let counters = engine.status().counters;
-    counters.into_iter().find(|(named, _)| named == name).unwrap().1
+    match counters.into_iter().find(|(named, _)| named == name) {
+        Some((_, value)) => value,
+        None => panic!("the engine counts no {name}"),
+    }
 }
 
 /// The engine as a restart would find it.
@@ -147,7 +179,10 @@ fn on_disk(cluster: &Cluster<Linear>, node: NodeId) -> LinearEngine {
     let (checkpoint, journal) = cluster.disk(node);
     let covers = checkpoint.covers();
     let synced = covers.next()..=journal.durable();
-    let records = journal.records().map(Result::unwrap).filter(|(seq, _)| synced.contains(seq));
+    let records = journal.records().map_while(Result::ok).filter(|(seq, _)| synced.contains(seq));
     let config = EngineConfig::new(node, cluster.config().cluster.clone(), 1);
-    LinearEngine::recover(config, checkpoint.read(), records).unwrap()
+    match LinearEngine::recover(config, checkpoint.read(), records) {
+        Ok(engine) => engine,
+        Err(error) => panic!("the disk of server {node}: {error}"),
+    }
 }

@@ -1,0 +1,51 @@
+//! Mistakes in commands.
+
+use std::io;
+
+use kv_core::{BatchError, QuorumError, SizeError};
+use kv_proto::DurationError;
+
+use super::timeout::TimeoutError;
+use super::words::{SplitError, as_word};
+
+/// Why words are no command.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum UsageError {
+    #[error("unknown command {}{}; `help` lists all", as_word(word.as_bytes()),
+        nearest.map_or_else(String::new, |name| format!(": did you mean `{name}`?")))]
+    UnknownCommand { word: String, nearest: Option<&'static str> },
+    #[error("{what} is missing; usage: {usage}")]
+    Missing { what: &'static str, usage: &'static str },
+    #[error("{} is too much; put what holds spaces in quotes; usage: {usage}",
+        as_word(word.as_bytes()))]
+    TooMany { word: String, usage: &'static str },
+    #[error("unknown option {option}; usage: {usage}")]
+    UnknownOption { option: String, usage: &'static str },
+    #[error("{option} needs a value; usage: {usage}")]
+    OptionWithoutValue { option: &'static str, usage: &'static str },
+    #[error("{option}: {error}")]
+    Quorum { option: &'static str, error: QuorumError },
+    #[error("delay: {0}")]
+    Delay(DurationError),
+    #[error("--timeout: {0}")]
+    Timeout(#[from] TimeoutError),
+    #[error("{} is no whole number of 64 bits; usage: {usage}", as_word(word.as_bytes()))]
+    Number { word: String, usage: &'static str },
+    #[error("{0}")]
+    Size(#[from] SizeError),
+    #[error("{0}")]
+    Batch(#[from] BatchError),
+    #[error("{0}")]
+    Split(#[from] SplitError),
+    #[error(
+        "- stands for the standard input, which brings the commands here: write \"-\" for the \
+         character"
+    )]
+    InputTaken,
+    #[error("the standard input cannot be read: {0}")]
+    InputUnreadable(io::ErrorKind),
+    #[error("the line is longer than {limit} bytes; it was skipped")]
+    LineTooLong { limit: usize },
+    #[error("bytes that are no text were typed; write them as \\xNN in double quotes")]
+    NoText,
+}

@@ -1,0 +1,50 @@
+//! Completions for shells, and the page of the manual.
+
+use clap::CommandFactory;
+use clap_complete::Shell;
+use clap_mangen::Man;
+use clap_mangen::roff::Roff;
+
+use crate::cli::CommandLine;
+
+/// The script that teaches a shell the words of the program.
+pub(crate) fn completions(shell: Shell) -> Vec<u8> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut CommandLine::command(), "kv-server", &mut script);
+    // clap_complete 4.6 takes the hyphen of the program's name for that of a subcommand in half of
+    // the places of bash's script, so that no option of a subcommand would be found.
+    match (shell, String::from_utf8(script)) {
+        (Shell::Bash, Ok(script)) => {
+            script.replace("kv__subcmd__server", "kv__server").into_bytes()
+        }
+        (_, Ok(script)) => script.into_bytes(),
+        (_, Err(error)) => error.into_bytes(),
+    }
+}
+
+/// The page of the manual, in roff: the program, then `kv-server dev`.
+pub(crate) fn page() -> Vec<u8> {
+    let mut page = Vec::new();
+    // Writing to memory does not fail.
+    let _ = write_page(&mut page);
+    page
+}
+
+fn write_page(page: &mut Vec<u8>) -> std::io::Result<()> {
+    let program = Man::new(CommandLine::command());
+    program.render_title(page)?;
+    program.render_name_section(page)?;
+    program.render_synopsis_section(page)?;
+    program.render_description_section(page)?;
+    program.render_options_section(page)?;
+    program.render_subcommands_section(page)?;
+    if let Some(dev) = CommandLine::command().find_subcommand("dev").cloned() {
+        let dev = Man::new(dev);
+        let mut heading = Roff::new();
+        heading.control("SH", ["KV-SERVER DEV"]);
+        heading.to_writer(page)?;
+        dev.render_description_section(page)?;
+        dev.render_options_section(page)?;
+    }
+    program.render_version_section(page)
+}

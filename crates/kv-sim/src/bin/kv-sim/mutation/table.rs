@@ -1,0 +1,58 @@
+//! Which checker must notice which broken rule.
+
+use kv_sim::oracle::Promise;
+
+use super::scenario::Scenario::{Alone, Followers, Generations, Late, Quorums, Sequencer, Slow};
+use super::{Checker, Clause};
+
+/// A broken rule, and who must notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Row<M> {
+    pub(crate) mutation: M,
+    pub(crate) checker: Checker,
+}
+
+/// The checker named for a broken rule of the eventual engine.
+pub(super) const fn of_eventual(mutation: kv_eventual::Mutation) -> Checker {
+    use kv_eventual::Mutation as M;
+    match mutation {
+        M::SentBeforePersisted | M::AckBeforePersisted | M::DoneWithOneFewer => {
+            Checker::Clause(Clause::Withholds)
+        }
+        M::ReadsOneFewer | M::LastToComeWins | M::TiesReversed => {
+            Checker::Oracle(Quorums, Promise::QuorumVisibility)
+        }
+        M::ClockReissued => Checker::Oracle(Alone, Promise::UniqueVersions),
+        M::FirstOfATieStays | M::NeverRepairs => Checker::Oracle(Quorums, Promise::Convergence),
+        M::UnknownToldAsNotDone => Checker::Oracle(Quorums, Promise::HonestRefusals),
+        M::DeletesLeaveNothing => Checker::Oracle(Quorums, Promise::DeletesStay),
+        M::NeverResends => Checker::Clause(Clause::Retransmits),
+    }
+}
+
+/// The checker named for a broken rule of the linearizable engine.
+pub(super) const fn of_linear(mutation: kv_linear::Mutation) -> Checker {
+    use kv_linear::Mutation as M;
+    match mutation {
+        M::AckBeforePersisted
+        | M::OwnDiskNotCounted
+        | M::CommitsWithOneFewer
+        | M::AppliedBeforeCommitted => Checker::Clause(Clause::Withholds),
+        M::AppliedBeforePersisted => Checker::Linearizability(Alone),
+        M::AppliedOutOfOrder | M::ForwardAppliedTwice | M::ReadsLocally => {
+            Checker::Linearizability(Followers)
+        }
+        M::RefusedForwardTakenLater | M::UnknownToldAsNotDone => Checker::Linearizability(Slow),
+        M::FormerLifeCounted => Checker::Oracle(Late, Promise::Convergence),
+        M::OldEpochAcksCounted | M::CommitAcrossEpochs | M::StartAckedBeforeSwitch => {
+            Checker::Held(Generations)
+        }
+        M::CommitBeforeStart => Checker::EqualStates(Generations),
+        M::StartWithoutTruncation => Checker::NoHalt(Generations),
+        M::OldRefusalTaken | M::PlacedForwardRefused => Checker::Linearizability(Generations),
+        M::FoundsBesideHolders => Checker::Linearizability(Sequencer),
+        M::EpochResumed => Checker::NoHalt(Sequencer),
+        M::CheckpointWithoutDedup => Checker::EqualStates(Followers),
+        M::GapAcknowledged => Checker::Oracle(Followers, Promise::Convergence),
+    }
+}

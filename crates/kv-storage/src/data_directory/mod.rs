@@ -1,0 +1,317 @@
+//! The directory that a server keeps its data in: a lock, a description, the journal, the
+//! checkpoint.
+
+mod error;
+mod lock;
+mod meta;
+
+use kv_core::{ClusterConfig, ClusterId, NodeId};
+
+use crate::data_directory::lock::LOCK_NAME;
+use crate::data_directory::meta::{META_NAME, Run};
+use crate::disk::Disk;
+use crate::identity::StoreIdentity;
+
+pub use error::DataDirectoryError;
+pub use lock::LockHolder;
+pub use meta::Meta;
+
+/// A data directory that this process alone uses until it is dropped.
+#[derive(Debug)]
+pub struct DataDirectory<D: Disk> {
+    disk: D,
+    meta: Meta,
+    _lock: D::Lock,
+}
+
+/// Which server wants to use a data directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataOwner {
+    /// The server.
+    pub node: NodeId,
+    /// The engine, [`kv_core::ConsistencyEngine::NAME`].
+    pub engine: &'static str,
+    /// The cluster as the server was told.
+    pub cluster: ClusterConfig,
+    /// [`kv_core::ConsistencyEngine::SHARED_QUORUMS`]: whether W and R may not differ from those
+    /// that the data was written under.
+    pub shared_quorums: bool,
+}
+
+/// How the last process that used a data directory ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LastRun {
+    /// There was none.
+    None,
+    /// Everything that it promised is there.
+    Kept,
+    /// It promised before it synced, and power may have been lost since: what it promised may be
+    /// forgotten, so the server has to start as one that lost its disk.
+    MayHaveForgotten,
+}
+
+impl<D: Disk> DataDirectory<D> {
+    /// Locks a directory and looks whose it is. An empty one is described as the owner's; `store`
+    /// is then a random number, which names it.
+    ///
+    /// # Errors
+    /// [`DataDirectoryError`] if another process uses it, if it is another server's, or if it is
+    /// damaged or cannot be written.
+    pub fn open(
+        disk: D,
+        owner: &DataOwner,
+        process: LockHolder,
+        store: u64,
+    ) -> Result<Self, DataDirectoryError> {
+        let path = disk.path("");
+        let Some(lock) = disk.try_lock(LOCK_NAME, process.to_string().as_bytes())? else {
+            let text = disk.read(LOCK_NAME).unwrap_or_default();
+            let holder = LockHolder::parse(&text);
+            return Err(DataDirectoryError::InUse { directory: path, holder, now: process.since });
+        };
+        let meta = match Meta::load(&disk)? {
+            Some(meta) => meta,
+            None if disk.list()?.iter().all(|name| is_ours_before_meta(name)) => {
+                let identity =
+                    StoreIdentity { store, node: owner.node, engine: owner.engine.to_owned() };
+                let meta = Meta {
+                    identity,
+                    configuration: owner.cluster.clone(),
+                    cluster: None,
+                    run: None,
+                };
+                meta.save(&disk)?;
+                meta
+            }
+            None => return Err(DataDirectoryError::NotDescribed { directory: path }),
+        };
+        meta.check(owner, &path)?;
+        Ok(Self { disk, meta, _lock: lock })
+    }
+
+    /// The disk.
+    #[must_use]
+    pub const fn disk(&self) -> &D {
+        &self.disk
+    }
+
+    /// What the directory says of itself.
+    #[must_use]
+    pub const fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    /// Notes under which cluster's name the data stands, for people and tools to read.
+    ///
+    /// # Errors
+    /// [`DataDirectoryError::Failed`] if the disk fails.
+    pub fn note_cluster(&mut self, cluster: ClusterId) -> Result<(), DataDirectoryError> {
+        self.rewrite(|meta| meta.cluster = Some(cluster))
+    }
+
+    /// Notes that a process begins to write, and says how the last one ended. `boot` names the
+    /// machine's present run, so that a loss of power in between is noticed; `None` if that is
+    /// not known. `synced` says whether nothing is promised before it is synced.
+    ///
+    /// # Errors
+    /// [`DataDirectoryError::Failed`] if the disk fails.
+    pub fn begin_run(
+        &mut self,
+        boot: Option<u128>,
+        synced: bool,
+    ) -> Result<LastRun, DataDirectoryError> {
+        let last = match self.meta.run {
+            None => LastRun::None,
+            Some(run) if run.synced || run.ended || (boot.is_some() && run.boot() == boot) => {
+                LastRun::Kept
+            }
+            Some(_) => LastRun::MayHaveForgotten,
+        };
+        self.rewrite(|meta| meta.run = Some(Run::begin(boot, synced)))?;
+        Ok(last)
+    }
+
+    /// Notes that the process has synced everything and ends.
+    ///
+    /// # Errors
+    /// [`DataDirectoryError::Failed`] if the disk fails.
+    pub fn end_run(&mut self) -> Result<(), DataDirectoryError> {
+        self.rewrite(|meta| {
+            if let Some(run) = &mut meta.run {
+                run.ended = true;
+            }
+        })
+    }
+
+    fn rewrite(&mut self, change: impl FnOnce(&mut Meta)) -> Result<(), DataDirectoryError> {
+        let mut meta = self.meta.clone();
+        change(&mut meta);
+        meta.save(&self.disk)?;
+        self.meta = meta;
+        Ok(())
+    }
+}
+
+/// The name of a server's directory among those of others: `1-eventual`.
+#[must_use]
+pub fn data_directory_name(node: NodeId, engine: &str) -> String {
+    format!("{node}-{engine}")
+}
+
+/// The name of the checkpoint's directory within the data directory.
+pub const CHECKPOINT_DIRECTORY: &str = "checkpoint";
+
+fn is_ours_before_meta(name: &str) -> bool {
+    name == LOCK_NAME || name.strip_suffix(meta::DRAFT_SUFFIX) == Some(META_NAME)
+}
+
+#[cfg(test)]
+mod tests {
+    use kv_core::Quorum;
+
+    use super::*;
+    use crate::disk::{DiskFile, SimDisk};
+    use std::time::Duration;
+
+    fn node(number: u16) -> NodeId {
+        NodeId::new(number).unwrap()
+    }
+
+    fn owner() -> DataOwner {
+        let two = Quorum::Count(2);
+        let cluster = ClusterConfig::new([1, 2, 3].map(node), two, two).unwrap();
+        DataOwner { node: node(1), engine: "eventual", cluster, shared_quorums: false }
+    }
+
+    fn open(disk: &SimDisk, owner: &DataOwner) -> Result<DataDirectory<SimDisk>, String> {
+        let process = LockHolder { pid: 77, since: Duration::from_secs(5000) };
+        DataDirectory::open(disk.clone(), owner, process, 9).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_directory_stays_its_owners() {
+        let disk = SimDisk::new(1);
+        let mut data = open(&disk, &owner()).unwrap();
+        assert_eq!(data.meta().identity.store, 9);
+        data.note_cluster(ClusterId(5)).unwrap();
+        drop(data);
+        disk.crash();
+        let data = open(&disk, &owner()).unwrap();
+        assert_eq!(data.meta().cluster, Some(ClusterId(5)));
+        drop(data);
+        assert_eq!(
+            open(&disk, &DataOwner { node: node(2), ..owner() }).unwrap_err(),
+            "the data directory  is server 1's and this is server 2: use another one with \
+             --data-dir"
+        );
+        assert_eq!(
+            open(&disk, &DataOwner { engine: "linearizable", ..owner() }).unwrap_err(),
+            "the data directory  is of the eventual engine and this is the linearizable one: use \
+             another one with --data-dir"
+        );
+    }
+
+    #[test]
+    fn other_quorums_are_refused_where_they_are_the_clusters() {
+        let disk = SimDisk::new(1);
+        drop(open(&disk, &owner()).unwrap());
+        let (one, all) = (Quorum::Count(1), Quorum::All);
+        let cluster = ClusterConfig::new([1, 2, 3].map(node), one, all).unwrap();
+        let other = DataOwner { cluster, ..owner() };
+        assert!(open(&disk, &other).is_ok());
+        assert_eq!(
+            open(&disk, &DataOwner { shared_quorums: true, ..other }).unwrap_err(),
+            "the data directory  was written with N=3 W=2 R=2, servers 1 2 3 and this server was \
+             told N=3 W=1 R=3, servers 1 2 3: start it with the old numbers, or with an empty \
+             data directory"
+        );
+        let cluster = ClusterConfig::new([1, 2].map(node), one, all).unwrap();
+        assert!(open(&disk, &DataOwner { cluster, ..owner() }).is_err());
+    }
+
+    #[test]
+    fn a_directory_in_use_names_its_holder() {
+        let disk = SimDisk::new(1);
+        let held = open(&disk, &owner()).unwrap();
+        let process = LockHolder { pid: 78, since: Duration::from_secs(5000 + 3725) };
+        let error = DataDirectory::open(disk.clone(), &owner(), process, 9).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the data directory  is in use by process 77, for 1 h 2 min: stop that server, or use \
+             another directory with --data-dir"
+        );
+        drop(held);
+        assert!(open(&disk, &owner()).is_ok());
+    }
+
+    #[test]
+    fn files_without_a_description_are_left_alone() {
+        let disk = SimDisk::new(1);
+        disk.create("journal-000000000001.segment").unwrap();
+        let error = open(&disk, &owner()).unwrap_err();
+        assert!(error.contains("no `meta`"), "{error}");
+        assert_eq!(disk.list().unwrap(), ["journal-000000000001.segment", "lock"]);
+    }
+
+    #[test]
+    fn a_crash_leaves_the_old_description_or_the_new_one() {
+        for stop in 0..40 {
+            let disk = SimDisk::new(stop);
+            disk.stop_after(stop);
+            let noted = open(&disk, &owner()).map(|mut data| data.note_cluster(ClusterId(5)));
+            disk.crash();
+            let data = open(&disk, &owner()).unwrap();
+            let was_noted = noted.is_ok_and(|noted| noted.is_ok());
+            assert!(!was_noted || data.meta().cluster == Some(ClusterId(5)), "{stop}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_description_is_refused_at_every_byte() {
+        let disk = SimDisk::new(1);
+        drop(open(&disk, &owner()).unwrap());
+        let len = disk.read(META_NAME).unwrap().len();
+        for place in 0..len {
+            disk.damage(META_NAME, |bytes| bytes[place] ^= 4);
+            let error = open(&disk, &owner()).unwrap_err();
+            assert!(error.contains("is damaged"), "{error}");
+            disk.damage(META_NAME, |bytes| bytes[place] ^= 4);
+        }
+        for cut in 0..len {
+            let whole = disk.read(META_NAME).unwrap();
+            disk.damage(META_NAME, |bytes| bytes.truncate(cut));
+            assert!(open(&disk, &owner()).is_err());
+            disk.damage(META_NAME, |bytes| *bytes = whole);
+        }
+        assert!(open(&disk, &owner()).is_ok());
+    }
+
+    #[test]
+    fn promises_before_a_sync_are_doubted_after_a_loss_of_power() {
+        let kept = |boots: [Option<u128>; 2], synced: bool, ended: bool| {
+            let disk = SimDisk::new(1);
+            let mut data = open(&disk, &owner()).unwrap();
+            assert_eq!(data.begin_run(boots[0], synced).unwrap(), LastRun::None);
+            if ended {
+                data.end_run().unwrap();
+            }
+            drop(data);
+            disk.kill();
+            open(&disk, &owner()).unwrap().begin_run(boots[1], synced).unwrap() == LastRun::Kept
+        };
+        assert!(kept([Some(1), Some(2)], true, false));
+        assert!(kept([Some(1), Some(2)], false, true));
+        assert!(kept([Some(1), Some(1)], false, false));
+        assert!(!kept([Some(1), Some(2)], false, false));
+        assert!(!kept([None, None], false, false));
+    }
+
+    #[test]
+    fn what_another_program_left_under_the_drafts_name_is_no_hindrance() {
+        let disk = SimDisk::new(1);
+        let draft = disk.create("meta.draft").unwrap();
+        draft.write_at(0, &[1; 1000]).unwrap();
+        assert!(open(&disk, &owner()).is_ok());
+        assert!(open(&disk, &owner()).is_ok());
+    }
+}

@@ -1,0 +1,62 @@
+//! How a journal is laid out.
+
+use crate::identity::StoreIdentity;
+use crate::journal::scan::FIRST_NUMBER;
+
+/// How a journal is laid out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JournalConfig {
+    /// Whose journal it is.
+    pub identity: StoreIdentity,
+    /// The size of the segments made from here on, at least [`JournalConfig::SEGMENT_BYTES_MIN`].
+    /// The first few of a journal are smaller, so that a small store starts at once.
+    pub segment_bytes: u64,
+    /// What a new segment must leave free on the disk, so that a checkpoint can still be written
+    /// and so make room.
+    pub reserve_bytes: u64,
+}
+
+impl JournalConfig {
+    /// The default size of a segment.
+    pub const SEGMENT_BYTES: u64 = 64 << 20;
+
+    /// The least size of a segment.
+    pub const SEGMENT_BYTES_MIN: u64 = 256;
+
+    /// What is left free by default.
+    pub const RESERVE_BYTES: u64 = 128 << 20;
+
+    /// The default layout.
+    #[must_use]
+    pub const fn new(identity: StoreIdentity) -> Self {
+        Self { identity, segment_bytes: Self::SEGMENT_BYTES, reserve_bytes: Self::RESERVE_BYTES }
+    }
+
+    /// The size of a segment that is made now.
+    pub(crate) fn capacity_bytes(&self, number: u64) -> u64 {
+        let before = u32::try_from(number - FIRST_NUMBER).unwrap_or(u32::MAX);
+        let grown = FIRST_BYTES.saturating_mul(4u64.saturating_pow(before));
+        self.segment_bytes.min(grown)
+    }
+}
+
+/// The size of a journal's first segment; each one after it is four times larger than the last.
+const FIRST_BYTES: u64 = 4 << 20;
+
+#[cfg(test)]
+mod tests {
+    use kv_core::NodeId;
+
+    use super::*;
+
+    #[test]
+    fn segments_grow_to_the_configured_size() {
+        let identity = StoreIdentity { store: 1, node: NodeId::FIRST, engine: "e".to_owned() };
+        let config = JournalConfig::new(identity);
+        let sizes = [1, 2, 3, 4, 31, 32, 33, 1 << 40].map(|number| config.capacity_bytes(number));
+        let mebibytes = sizes.map(|size| size >> 20);
+        assert_eq!(mebibytes, [4, 16, 64, 64, 64, 64, 64, 64]);
+        let small = JournalConfig { segment_bytes: 512, ..config };
+        assert_eq!(small.capacity_bytes(1), 512);
+    }
+}

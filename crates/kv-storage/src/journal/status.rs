@@ -1,0 +1,33 @@
+//! How a journal stands.
+
+use kv_core::PersistSeq;
+
+/// Whether a journal has room for what may come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// It has.
+    Enough,
+    /// The next segment could not be laid out. What is left is for records that cannot be
+    /// refused; new writes should be.
+    Low {
+        /// Bytes left for frames in the segment in use.
+        left_bytes: u64,
+    },
+}
+
+/// A journal in figures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JournalStatus {
+    /// How many segments hold records.
+    pub segments: usize,
+    /// The first record that is held; the one after the last if there is none.
+    pub first: PersistSeq,
+    /// The last record that was appended.
+    pub last: PersistSeq,
+    /// The last record that is on disk.
+    pub durable: PersistSeq,
+    /// Bytes of all frames and headers.
+    pub used_bytes: u64,
+    /// Bytes that its files take.
+    pub disk_bytes: u64,
+}
