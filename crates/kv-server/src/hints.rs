@@ -32,6 +32,7 @@ pub(crate) fn who_is_missing(
         | Waiting::OtherCluster { .. }
         | Waiting::RestartsUsedUp { .. }
         | Waiting::OtherConfiguration { .. }
+        | Waiting::DiskFull
         | Waiting::Stopping => return String::new(),
     };
     let missing: Vec<NodeId> =
@@ -60,6 +61,9 @@ fn server_command(config: &ServerConfig, node: NodeId) -> String {
     }
     if config.cluster_name != kv_server::DEFAULT_CLUSTER {
         command.push_str(&format!(" --cluster {}", config.cluster_name));
+    }
+    if let Some(data) = &config.data {
+        command.push_str(&format!(" --data-dir {}", data.folder.display()));
     }
     command
 }
