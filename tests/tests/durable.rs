@@ -1,9 +1,15 @@
 //! Servers that keep their data on disk, killed as `kill -9` does and started again.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and says what it could not test"
+)]
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -27,11 +33,23 @@ struct Load {
 impl Load {
     /// Begins with `writers` clients at each of these servers; the keys begin with `name`.
     fn begin(site: &Site, name: &str, servers: &[u16], writers: usize) -> Self {
+        Self::begin_with(site, name, servers, writers, 0)
+    }
+
+    /// The same with values of at least so many bytes, which begin with the key.
+    fn begin_with(
+        site: &Site,
+        name: &str,
+        servers: &[u16],
+        writers: usize,
+        value_bytes: usize,
+    ) -> Self {
         let runtime = Runtime::new().unwrap();
         let mut load = Self { stopped: Arc::default(), writers: JoinSet::new(), runtime };
         for (number, server) in servers.iter().cycle().take(servers.len() * writers).enumerate() {
             let client = load.runtime.block_on(site.connect(*server));
-            let writing = write(client, format!("{name}.{number}"), Arc::clone(&load.stopped));
+            let name = format!("{name}.{number}");
+            let writing = write(client, name, value_bytes, Arc::clone(&load.stopped));
             load.writers.spawn_on(writing, load.runtime.handle());
         }
         load
@@ -48,14 +66,20 @@ impl Load {
     }
 }
 
-async fn write(client: Client, name: String, stopped: Arc<AtomicBool>) -> Vec<String> {
+async fn write(
+    client: Client,
+    name: String,
+    value_bytes: usize,
+    stopped: Arc<AtomicBool>,
+) -> Vec<String> {
     let mut acknowledged = Vec::new();
     for number in 0.. {
         if stopped.load(Ordering::Relaxed) {
             break;
         }
         let key = format!("{name}.{number}");
-        let put = Operation::put(Key::new(key.clone()).unwrap(), Value::new(key.clone()).unwrap());
+        let value = Value::new(format!("{key:value_bytes$}")).unwrap();
+        let put = Operation::put(Key::new(key.clone()).unwrap(), value);
         // A server may have gone: then nobody waits for long.
         let options =
             RequestOptions { timeout: Duration::from_millis(500), ..RequestOptions::default() };
@@ -293,4 +317,72 @@ fn a_flipped_byte_stops_the_start_and_is_named() {
         assert_eq!(code, Some(1));
         assert_eq!(fs::read(&file).unwrap(), bytes, "it was left as it was");
     }
+}
+
+/// A small file system in memory, until it is dropped.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    /// Mounts one at a new folder; `None` where this user may not.
+    fn mount(at: PathBuf, mebibytes: u32) -> Option<Self> {
+        fs::create_dir(&at).unwrap();
+        let size = format!("size={mebibytes}m");
+        let mut mount = Command::new("mount");
+        let mounted = mount.args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&at).output();
+        let mounted = mounted.is_ok_and(|output| output.status.success());
+        mounted.then_some(Self(at))
+    }
+
+    fn grow(&self, mebibytes: u32) {
+        let size = format!("remount,size={mebibytes}m");
+        let grown = Command::new("mount").args(["-o", &size]).arg(&self.0).status().unwrap();
+        assert!(grown.success());
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // A lazy one, as a failing test may leave a server there.
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_writes_serves_reads_and_resumes_when_there_is_room() {
+    for model in MODELS {
+        let site = Site::of(1);
+        // The journal's second segment finds room beside what must stay free, its third does not.
+        let Some(disk) = SmallDisk::mount(site.folder().join("data"), 160) else {
+            println!("NOT TESTED: this user may not mount a tmpfs, so no disk was full");
+            return;
+        };
+        let words = format!("1 {model} 1 1 --data-dir data");
+        let mut server = site.ready_server(&words);
+        assert_eq!(site.run("1 put x 1"), "ok");
+        let load = Load::begin_with(&site, "full", &[1], 2, 50_000);
+        server.wait_for("this server's disk is full and it takes no writes");
+        let acknowledged = load.end();
+        let mut refused = site.client("1 put x 2");
+        refused.wait_for_error("this server's disk is full and it takes no writes; make room");
+        assert_eq!(refused.exit_code(), Some(4), "{}", refused.report());
+        assert_eq!(site.run("1 get x"), "1");
+
+        disk.grow(400);
+        server.wait_for("ready");
+        assert_eq!(site.run("1 put x 3"), "ok");
+        server.kill();
+        let server = site.ready_server(&words);
+        assert_eq!(site.run("1 get x"), "3");
+        assert!(acknowledged.len() >= 20, "only {} writes were done", acknowledged.len());
+        stop(server);
+    }
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_named_in_one_line() {
+    let site = Site::of(1);
+    fs::write(site.folder().join("data"), "a file").unwrap();
+    let (line, code) = complaint(site.server("1 eventual 1 1 --data-dir data"));
+    assert!(line.starts_with("kv-server: cannot make data/1-eventual: "), "{line}");
+    assert_eq!(code, Some(1));
 }
