@@ -412,6 +412,7 @@ mod tests {
             }),
             NotDone::Waiting(Waiting::RestartsUsedUp { node: NodeId::FIRST }),
             NotDone::Waiting(Waiting::OtherConfiguration { node: NodeId::FIRST }),
+            NotDone::Waiting(Waiting::DiskFull),
             NotDone::TimedOut { answered: 1, needed: 2 },
             NotDone::NotSupported(Feature::RequestQuorum),
             NotDone::Quorum(QuorumError::TooMany { asked: 3, nodes: 2 }),
