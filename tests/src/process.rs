@@ -201,7 +201,7 @@ impl Drop for Process {
 ///
 /// # Panics
 /// If it does not come true.
-pub fn wait_until(what: &str, condition: impl Fn() -> bool) {
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let since = Instant::now();
     while !condition() {
         assert!(since.elapsed() < PATIENCE, "it does not come true: {what}");

@@ -306,6 +306,12 @@ pub enum Waiting {
         /// The sequencer.
         node: NodeId,
     },
+    /// The server's disk has no room for what a write may need. Reads go on.
+    #[error(
+        "this server's disk is full and it takes no writes; make room, or use another server \
+         meanwhile"
+    )]
+    DiskFull,
     /// The server has been told to stop.
     #[error("this server is stopping; use another one")]
     Stopping,
@@ -320,6 +326,7 @@ wire_enum!(Waiting, "waiting reason", {
     5 => Stopping,
     6 => RestartsUsedUp { node },
     7 => OtherConfiguration { node },
+    8 => DiskFull,
 });
 
 /// What is known of a request that may have taken effect, or may still.
@@ -405,6 +412,7 @@ mod tests {
             }),
             NotDone::Waiting(Waiting::RestartsUsedUp { node: NodeId::FIRST }),
             NotDone::Waiting(Waiting::OtherConfiguration { node: NodeId::FIRST }),
+            NotDone::Waiting(Waiting::DiskFull),
             NotDone::TimedOut { answered: 1, needed: 2 },
             NotDone::NotSupported(Feature::RequestQuorum),
             NotDone::Quorum(QuorumError::TooMany { asked: 3, nodes: 2 }),

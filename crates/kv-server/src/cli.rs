@@ -172,7 +172,8 @@ const USAGE: u8 = 2;
 #[cfg(test)]
 mod tests {
     use kv_core::{NodeId, Quorum};
-    use kv_server::Consistency;
+    use kv_server::{Consistency, SyncPolicy};
+    use std::time::Duration;
 
     use super::*;
 
@@ -200,6 +201,17 @@ mod tests {
     }
 
     #[test]
+    fn data_is_on_disk_only_where_a_folder_is_named() {
+        assert_eq!(config("kv-server --fsync never").data, None);
+        let data = config("kv-server --data-dir d").data.unwrap();
+        assert_eq!(data, kv_server::DataConfig::new("d"));
+        let data = config("kv-server --data-dir d --fsync interval=20 --checkpoint-mib 1");
+        let data = data.data.unwrap();
+        assert_eq!(data.sync, SyncPolicy::Interval(Duration::from_millis(20)));
+        assert_eq!(data.checkpoint_bytes, 1 << 20);
+    }
+
+    #[test]
     fn the_defaults_are_those_of_the_library() {
         let bare = config("kv-server");
         let library =
@@ -219,6 +231,8 @@ mod tests {
         assert!(problem("kv-server 1 eventual 0").contains("use 1 or more"));
         assert!(problem("kv-server 1 eventual x").contains("a whole number"));
         assert!(problem("kv-server 1 --servers 3-1").contains("write the lower id first"));
+        assert!(problem("kv-server --fsync often").contains("`interval <ms>`"));
+        assert!(problem("kv-server --fsync interval=0").contains("1 to 60000 milliseconds"));
         assert!(problem("kv-server --clients-max 0").contains("0 is not in 1.."));
         assert!(problem("kv-server dev --nodes 11").contains("11 is not in 1..=10"));
     }

@@ -12,6 +12,7 @@ use kv_core::{
 use kv_eventual::EventualEngine;
 use kv_linear::LinearEngine;
 use kv_proto::ServerList;
+use kv_storage::{SyncPolicy, data_directory_name};
 
 use crate::delay::Delay;
 
@@ -30,6 +31,8 @@ pub struct ServerConfig {
     pub servers: ServerList,
     /// The cluster's name, which peers and clients must mean as well.
     pub cluster_name: String,
+    /// Where the server keeps its data; `None` to keep it in memory only.
+    pub data: Option<DataConfig>,
     /// Where the log of operations goes.
     pub op_log: Option<OpLogConfig>,
     /// How long each message to another server is held back.
@@ -53,6 +56,32 @@ pub struct DumpHook(pub Arc<dyn Fn(&Page) + Send + Sync>);
 impl fmt::Debug for DumpHook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("DumpHook(..)")
+    }
+}
+
+/// Where a server keeps its data, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataConfig {
+    /// The folder of the data directories; this server's is [`ServerConfig::data_directory`].
+    pub folder: PathBuf,
+    /// When what was written is synced, and so what a loss of power may cost.
+    pub sync: SyncPolicy,
+    /// How many bytes of records are kept before a checkpoint makes them dispensable.
+    pub checkpoint_bytes: u64,
+}
+
+impl DataConfig {
+    /// 64 MiB, the default of [`DataConfig::checkpoint_bytes`].
+    pub const CHECKPOINT_BYTES: u64 = 64 << 20;
+
+    /// Data in this folder, synced always.
+    #[must_use]
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self {
+            folder: folder.into(),
+            sync: SyncPolicy::Always,
+            checkpoint_bytes: Self::CHECKPOINT_BYTES,
+        }
     }
 }
 
@@ -86,6 +115,7 @@ impl ServerConfig {
             read_quorum: read,
             servers: ServerList::default(),
             cluster_name: DEFAULT_CLUSTER.to_owned(),
+            data: None,
             op_log: None,
             delay: Delay::OFF,
             clients_max: 1024,
@@ -105,6 +135,13 @@ impl ServerConfig {
             return Err(ConfigError::NotListed { node: self.node });
         }
         Ok(ClusterConfig::new(self.servers.ids(), self.write_quorum, self.read_quorum)?)
+    }
+
+    /// Where this server keeps its data; `None` if in memory only.
+    #[must_use]
+    pub fn data_directory(&self) -> Option<PathBuf> {
+        let name = data_directory_name(self.node, self.consistency.engine_name());
+        self.data.as_ref().map(|data| data.folder.join(name))
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use kv_core::{
     ConsistencyEngine, Effect, Effects, HaltReason, Input, NotDone, Now, Operation, Outcome,
-    PersistSeq, RequestId, RequestOptions, Waiting,
+    RequestId, RequestOptions, Status, Waiting,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -20,6 +20,7 @@ use crate::event::{ClientEvent, ClientNumber, PeerEvent};
 use crate::op_log::OpLog;
 use crate::outbox::Outbox;
 use crate::pending::Pending;
+use crate::persistence::{DataEvent, Persistence, Progress};
 use crate::server::{Readiness, ServerError};
 
 /// An engine, what it hears from and what it speaks to.
@@ -28,6 +29,7 @@ pub(crate) struct Driver<E: ConsistencyEngine> {
     pub(crate) clock: Clock,
     pub(crate) peers: mpsc::Receiver<PeerEvent<E::Message>>,
     pub(crate) clients: mpsc::Receiver<ClientEvent>,
+    pub(crate) persistence: Persistence<E::Record>,
     pub(crate) outbox: Outbox<E::Message>,
     pub(crate) op_log: OpLog,
     pub(crate) readiness: watch::Sender<Readiness>,
@@ -40,13 +42,27 @@ pub(crate) struct Driver<E: ConsistencyEngine> {
     pub(crate) life: Arc<AtomicU64>,
 }
 
-impl<E: ConsistencyEngine> Driver<E> {
-    /// Runs until it is told to stop or the engine halts. Told to stop, it takes no new requests,
-    /// and answers those in hand as far as that takes no longer than [`DRAIN_MAX`].
+impl<E> Driver<E>
+where
+    E: ConsistencyEngine,
+    E::Record: Send + 'static,
+{
+    /// Runs until it is told to stop, the engine halts or the disk fails. Told to stop, it takes no
+    /// new requests, and answers those in hand as far as that takes no longer than [`DRAIN_MAX`].
+    /// At the end all records are on disk, unless it is the disk that fails.
     pub(crate) async fn run(mut self) -> Result<(), ServerError> {
+        let outcome = self.serve().await;
+        let closed = self.persistence.close().await;
+        outcome.and(closed)
+    }
+
+    async fn serve(&mut self) -> Result<(), ServerError> {
+        let mut data_events = Vec::new();
         let mut peer_events = Vec::with_capacity(BATCH_MAX);
         let mut client_events = Vec::with_capacity(BATCH_MAX);
         let mut stop_by: Option<Duration> = None;
+        // What an engine has recovered may be all that it needs.
+        self.show_readiness(self.clock.now());
         loop {
             let deadlines = [self.engine.next_deadline(), stop_by];
             let wake = deadlines.into_iter().flatten().min();
@@ -57,6 +73,7 @@ impl<E: ConsistencyEngine> Driver<E> {
                 _ = self.stop.wait_for(|stop| *stop), if stop_by.is_none() => {
                     stop_by = Some(self.clock.now().mono + DRAIN_MAX);
                 }
+                () = self.persistence.wait(&mut data_events) => {}
                 _ = self.peers.recv_many(&mut peer_events, BATCH_MAX), if !self.peers.is_closed() => {}
                 _ = self.clients.recv_many(&mut client_events, BATCH_MAX),
                     if !self.clients.is_closed() => {}
@@ -65,6 +82,9 @@ impl<E: ConsistencyEngine> Driver<E> {
             take_waiting(&mut self.peers, &mut peer_events);
             take_waiting(&mut self.clients, &mut client_events);
             let now = self.clock.now();
+            for event in data_events.drain(..) {
+                self.on_data_event(now, event)?;
+            }
             for event in peer_events.drain(..) {
                 self.on_peer_event(now, event);
             }
@@ -72,6 +92,10 @@ impl<E: ConsistencyEngine> Driver<E> {
                 self.on_client_event(now, event, stop_by.is_some());
             }
             self.carry_out(now);
+            self.persistence.hand_over();
+            if self.persistence.wants_checkpoint() {
+                self.persistence.write_checkpoint(self.engine.checkpoint());
+            }
             self.flush(now);
             if let Some(reason) = self.halted {
                 return Err(ServerError::Halted { reason });
@@ -84,6 +108,19 @@ impl<E: ConsistencyEngine> Driver<E> {
 
     fn step(&mut self, now: Now, input: Input<E::Message>) {
         self.engine.step(now, input, &mut self.effects);
+    }
+
+    fn on_data_event(&mut self, now: Now, event: DataEvent) -> Result<(), ServerError> {
+        let input = match self.persistence.on_event(event)? {
+            Some(Progress::Persisted { up_to }) => Input::Persisted { up_to },
+            Some(Progress::CheckpointWritten { covers }) => Input::CheckpointWritten { covers },
+            None => {
+                self.looked_at = Duration::ZERO;
+                return Ok(());
+            }
+        };
+        self.step(now, input);
+        Ok(())
     }
 
     fn on_peer_event(&mut self, now: Now, event: PeerEvent<E::Message>) {
@@ -129,9 +166,10 @@ impl<E: ConsistencyEngine> Driver<E> {
                 }
             }
             ClientEvent::Status { reply } => {
-                let mut status = self.engine.status();
+                let mut status = self.status();
                 let dropped = ("messages_without_way".to_owned(), self.outbox.dropped());
                 status.counters.push(dropped);
+                status.counters.extend(self.persistence.counters());
                 // Whoever asked may have gone; then nobody misses the answer.
                 let _ = reply.send(status);
             }
@@ -146,11 +184,25 @@ impl<E: ConsistencyEngine> Driver<E> {
         stopping: bool,
     ) {
         self.op_log.invoked(id, client, now, &op);
-        if stopping {
-            self.effects.reply(id, Outcome::NotDone(NotDone::Waiting(Waiting::Stopping)));
+        let refusal = if stopping {
+            Some(Waiting::Stopping)
         } else {
-            self.step(now, Input::Request { id, op, options });
+            let needs_room = self.persistence.room_is_low() && !op.is_read_only();
+            needs_room.then_some(Waiting::DiskFull)
+        };
+        match refusal {
+            Some(why) => self.effects.reply(id, Outcome::NotDone(NotDone::Waiting(why))),
+            None => self.step(now, Input::Request { id, op, options }),
         }
+    }
+
+    /// How the server is, its disk included.
+    fn status(&self) -> Status {
+        let mut status = self.engine.status();
+        if self.persistence.room_is_low() {
+            status.waiting = status.waiting.or(Some(Waiting::DiskFull));
+        }
+        status
     }
 
     /// Tells the engine that nobody waits. What the request did stays open in the log of
@@ -163,10 +215,9 @@ impl<E: ConsistencyEngine> Driver<E> {
     /// Carries out effects until the engine wants nothing more at this moment.
     fn carry_out(&mut self, now: Now) {
         loop {
-            let mut persisted: Option<PersistSeq> = None;
             while let Some(effect) = self.effects.pop() {
                 match effect {
-                    Effect::Persist { seq, .. } => persisted = Some(seq),
+                    Effect::Persist { seq, record } => self.persistence.take(seq, record),
                     Effect::Send { to, message } => self.outbox.send(to, message),
                     Effect::SendCheckpoint { to } => {
                         self.outbox.send_checkpoint(to, self.engine.checkpoint());
@@ -178,8 +229,7 @@ impl<E: ConsistencyEngine> Driver<E> {
                     }
                 }
             }
-            if let Some(up_to) = persisted {
-                // In memory nothing is ever safer than it is at once.
+            if let Some(up_to) = self.persistence.persisted_at_once() {
                 self.step(now, Input::Persisted { up_to });
             } else if self.engine.next_deadline().is_some_and(|due| due <= now.mono) {
                 self.step(now, Input::Timeout);
@@ -209,7 +259,7 @@ impl<E: ConsistencyEngine> Driver<E> {
             return;
         }
         self.looked_at = now.mono;
-        let status = self.engine.status();
+        let status = self.status();
         self.life.store(status.incarnation.0, Ordering::Relaxed);
         let next = status.waiting.map_or(Readiness::Ready, Readiness::Waiting);
         self.readiness.send_if_modified(|readiness| {

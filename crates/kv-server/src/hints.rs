@@ -32,6 +32,7 @@ pub(crate) fn who_is_missing(
         | Waiting::OtherCluster { .. }
         | Waiting::RestartsUsedUp { .. }
         | Waiting::OtherConfiguration { .. }
+        | Waiting::DiskFull
         | Waiting::Stopping => return String::new(),
     };
     let missing: Vec<NodeId> =
@@ -55,8 +56,10 @@ pub(crate) fn who_was_lost(
     connected: &[NodeId],
 ) -> String {
     match waiting {
-        // Its data is in memory, so starting it again brings nothing back.
-        Waiting::Sequencer { node } if node != config.node && !connected.contains(&node) => {
+        // Where data is in memory, starting it again brings nothing back.
+        Waiting::Sequencer { node }
+            if config.data.is_none() && node != config.node && !connected.contains(&node) =>
+        {
             format!(
                 "; server {node}, if it was stopped, has lost its memory: stop all servers and start \
              them again"
@@ -69,6 +72,7 @@ pub(crate) fn who_was_lost(
         | Waiting::OtherCluster { .. }
         | Waiting::RestartsUsedUp { .. }
         | Waiting::OtherConfiguration { .. }
+        | Waiting::DiskFull
         | Waiting::Stopping => who_is_missing(config, waiting, connected),
     }
 }
@@ -86,6 +90,9 @@ fn server_command(config: &ServerConfig, node: NodeId) -> String {
     }
     if config.cluster_name != kv_server::DEFAULT_CLUSTER {
         command.push_str(&format!(" --cluster {}", config.cluster_name));
+    }
+    if let Some(data) = &config.data {
+        command.push_str(&format!(" --data-dir {}", data.folder.display()));
     }
     command
 }

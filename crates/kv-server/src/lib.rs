@@ -35,6 +35,7 @@
 
 mod admission;
 mod backlog;
+mod checkpoint_thread;
 mod clock;
 mod complaints;
 mod config;
@@ -52,15 +53,18 @@ mod op_log_queue;
 mod op_log_text;
 mod outbox;
 mod pending;
+mod persistence;
 mod promises;
+mod recovery;
 mod server;
 mod session;
 
 pub use config::{
-    ConfigError, Consistency, ConsistencyError, DEFAULT_CLUSTER, DumpHook, OpLogConfig,
+    ConfigError, Consistency, ConsistencyError, DEFAULT_CLUSTER, DataConfig, DumpHook, OpLogConfig,
     ServerConfig,
 };
 pub use delay::{Delay, DelayError};
+pub use kv_storage::SyncPolicy;
 pub use local::{LocalClient, ServerGone};
 pub use op_log::OpLogError;
 pub use promises::promises;

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use kv_core::{ClusterConfig, NodeId, Page, Status};
 use kv_proto::{as_word, in_quotes};
-use kv_server::{ServerConfig, StartError, promises};
+use kv_server::{ServerConfig, StartError, SyncPolicy, promises};
 
 use crate::hints;
 
@@ -97,11 +97,33 @@ fn common_rows(
     config: &ServerConfig,
     cluster: &ClusterConfig,
 ) -> impl Iterator<Item = (&'static str, String)> {
-    let means = promises(config.consistency, cluster).join(NEXT_ROW);
-    let rows = [("means", means), ("data", "in memory: a server that stops forgets".to_owned())];
+    let means = promises(config.consistency, cluster, config.data.is_some()).join(NEXT_ROW);
+    let rows = [("means", means), ("data", data_text(config))];
+    let fsync = config.data.as_ref().map(|data| ("fsync", fsync_text(data.sync)));
     let delay = format!("{} ms on each message to another server", config.delay);
     let delay = (!config.delay.is_off()).then_some(("delay", delay));
-    rows.into_iter().chain(delay)
+    rows.into_iter().chain(fsync).chain(delay)
+}
+
+fn data_text(config: &ServerConfig) -> String {
+    match config.data_directory() {
+        Some(directory) => directory.display().to_string(),
+        None => "in memory: a server that stops forgets; --data-dir keeps it".to_owned(),
+    }
+}
+
+fn fsync_text(sync: SyncPolicy) -> String {
+    match sync {
+        SyncPolicy::Always => "always: what was acknowledged outlives a loss of power".to_owned(),
+        SyncPolicy::Interval(interval) => format!(
+            "interval {ms}: a loss of power may cost what this server acknowledged in the last {ms} \
+             ms; it then starts empty",
+            ms = interval.as_millis()
+        ),
+        SyncPolicy::Never => "never: a loss of power may cost all that this server acknowledged; \
+                              it then starts empty"
+            .to_owned(),
+    }
 }
 
 fn op_log_path(config: &ServerConfig) -> String {
@@ -185,7 +207,7 @@ pub(crate) fn complain(text: fmt::Arguments<'_>) {
 #[cfg(test)]
 mod tests {
     use kv_core::Quorum;
-    use kv_server::Consistency;
+    use kv_server::{Consistency, DataConfig};
 
     use super::*;
 
@@ -203,6 +225,12 @@ mod tests {
         assert!(text.contains("a write is done when 2 servers hold it"), "{text}");
         assert!(text.contains("operations   off"), "{text}");
         assert!(!text.contains("delay"), "{text}");
+        assert!(text.contains("data         in memory"), "{text}");
+        assert!(!text.contains("fsync"), "{text}");
+        config.data = Some(DataConfig::new("kv-data"));
+        let text = start_text(&config, &cluster, address);
+        assert!(text.contains("data         kv-data/1-eventual"), "{text}");
+        assert!(text.contains("fsync        always: what was acknowledged outlives"), "{text}");
         config.servers = "1-10".parse().unwrap();
         let text = start_text(&config, &config.cluster().unwrap(), address);
         assert!(text.contains("peers        2-10 at 127.0.0.1, ports 4960 + id"), "{text}");

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,6 +16,7 @@ use kv_core::{
 use kv_eventual::EventualEngine;
 use kv_linear::LinearEngine;
 use kv_proto::Refusal;
+use kv_storage::{CheckpointError, DataDirectoryError, JournalError};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -32,6 +34,7 @@ use crate::local::LocalClient;
 use crate::op_log::{OpLog, OpLogError};
 use crate::outbox::Outbox;
 use crate::pending::Pending;
+use crate::recovery::recover;
 
 /// A server under way, in this process. Dropping it stops it at once.
 #[derive(Debug)]
@@ -112,8 +115,8 @@ impl Server {
         let mut engine_config = EngineConfig::new(config.node, cluster.clone(), random_seed());
         engine_config.timing = config.timing;
         engine_config.limits = config.limits;
-        let engine = E::recover(engine_config, None, [])?;
         let op_log = OpLog::open(config.node, config.op_log.as_ref())?;
+        let recovered = recover::<E>(engine_config, config.data.clone(), random_seed()).await?;
         let identity = Arc::new(Identity {
             node: config.node,
             cluster_name: config.cluster_name.clone(),
@@ -132,10 +135,11 @@ impl Server {
         let (outbox, doorbells, refused_by) =
             spawn_links::<E::Message>(&config, &identity, &peer_events, &mut connections);
         let driver = Driver::<E> {
-            engine,
+            engine: recovered.engine,
             clock: Clock::start(),
             peers,
             clients: client_events,
+            persistence: recovered.persistence,
             outbox,
             op_log,
             readiness: readiness_sender,
@@ -318,6 +322,29 @@ pub enum StartError {
     /// The engine refuses what the disk holds.
     #[error("{0}")]
     Recover(#[from] RecoverError),
+    /// The data directory cannot be used.
+    #[error("{0}")]
+    Data(#[from] DataDirectoryError),
+    /// The journal is damaged or its disk fails.
+    #[error("{0}")]
+    Journal(#[from] JournalError),
+    /// The checkpoint is damaged or its disk fails.
+    #[error("{0}")]
+    Checkpoint(#[from] CheckpointError),
+    /// What must be forgotten cannot be removed.
+    #[error("cannot remove {}: {source}; remove it, then start again", directory.display())]
+    Forget {
+        /// The checkpoint's directory.
+        directory: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The threads that write to the disk cannot be started.
+    #[error("cannot start the threads that write to the disk: {0}")]
+    Threads(io::Error),
+    /// The runtime was stopped meanwhile.
+    #[error("the start was interrupted")]
+    Interrupted,
     /// The log of operations cannot be written.
     #[error("{0}")]
     OpLog(#[from] OpLogError),
@@ -334,7 +361,7 @@ impl StartError {
 }
 
 /// Why a server stopped by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// The engine found an invariant broken.
     #[error("stopped: {reason}")]
@@ -342,6 +369,15 @@ pub enum ServerError {
         /// Which.
         reason: HaltReason,
     },
+    /// The journal takes nothing more.
+    #[error("stopped: {0}")]
+    Journal(JournalError),
+    /// The checkpoint could not be written.
+    #[error("stopped: {0}")]
+    Checkpoint(CheckpointError),
+    /// The data directory could not be closed.
+    #[error("stopped: {0}")]
+    Data(DataDirectoryError),
     /// The driver's task died: a bug of this program.
     #[error("stopped by a bug in this program; the log above says where")]
     Driver,

@@ -1,12 +1,16 @@
 //! What a server can be told, on the command line, by the environment or in a file.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, value_parser};
 use kv_core::{IdError, NodeId, Quorum};
 use kv_proto::{DurationError, ServerList, ServerListError, parse_duration, parse_server_id};
-use kv_server::{Consistency, DEFAULT_CLUSTER, Delay, DumpHook, OpLogConfig, ServerConfig};
+use kv_server::{
+    Consistency, DEFAULT_CLUSTER, DataConfig, Delay, DumpHook, OpLogConfig, ServerConfig,
+    SyncPolicy,
+};
 use tracing_subscriber::filter::Targets;
 
 use crate::screen;
@@ -47,6 +51,21 @@ pub(crate) struct Settings {
     /// The cluster's name; servers and clients of another name are refused
     #[arg(long, env = "KV_CLUSTER", value_name = "NAME", default_value = DEFAULT_CLUSTER)]
     cluster: String,
+
+    /// Keep data on disk, in `<FOLDER>/<ID>-<ENGINE>`; without it a server keeps its data in memory
+    #[arg(long, env = "KV_DATA_DIR", value_name = "FOLDER")]
+    data_dir: Option<PathBuf>,
+
+    /// When to sync what was written to disk: `always`, before it is acknowledged; `interval <MS>`,
+    /// so many milliseconds later; `never`
+    #[arg(long, env = "KV_FSYNC", value_name = "WHEN", default_value = "always")]
+    #[arg(value_parser = parse_sync_policy)]
+    fsync: SyncPolicy,
+
+    /// MiB of records after which a checkpoint is written, so that the records can go
+    #[arg(long, env = "KV_CHECKPOINT_MIB", value_name = "MIB", default_value = "64")]
+    #[arg(value_parser = value_parser!(u32).range(1..), hide_short_help = true)]
+    checkpoint_mib: u32,
 
     /// The folder of the log of operations, `output_log<ID>.txt`; `off` for none
     #[arg(long, env = "KV_OP_LOG", value_name = "FOLDER", default_value = ".")]
@@ -202,6 +221,11 @@ impl Settings {
         let mut config = ServerConfig::new(self.id, self.consistency, self.w, self.r);
         config.servers = self.servers.clone();
         config.cluster_name.clone_from(&self.cluster);
+        config.data = self.data_dir.as_ref().map(|folder| DataConfig {
+            folder: folder.clone(),
+            sync: self.fsync,
+            checkpoint_bytes: u64::from(self.checkpoint_mib) << 20,
+        });
         config.op_log = op_log(&self.op_log, self.op_log_mib);
         config.delay = self.delay;
         config.clients_max = usize::from(self.clients_max);
@@ -268,6 +292,30 @@ enum WaitError {
     OutOfRange,
 }
 
+/// Reads `always`, `never` or `interval <ms>`, as in `interval 100`.
+fn parse_sync_policy(text: &str) -> Result<SyncPolicy, SyncPolicyError> {
+    match text.split_once([' ', '=']) {
+        None if text == "always" => Ok(SyncPolicy::Always),
+        None if text == "never" => Ok(SyncPolicy::Never),
+        Some(("interval", ms)) => {
+            let ms = ms.trim().parse().ok().filter(|ms| INTERVAL_MS.contains(ms));
+            let interval = ms.map(Duration::from_millis).ok_or(SyncPolicyError::OutOfRange)?;
+            Ok(SyncPolicy::Interval(interval))
+        }
+        None | Some(_) => Err(SyncPolicyError::Unknown),
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+enum SyncPolicyError {
+    #[error("write `always`, `never` or `interval <ms>`, for example `interval 100`")]
+    Unknown,
+    #[error("an interval is 1 to 60000 milliseconds, for example `interval 100`")]
+    OutOfRange,
+}
+
+const INTERVAL_MS: RangeInclusive<u64> = 1..=60_000;
+
 fn size(count: u32, unit_bytes: usize) -> usize {
     usize::try_from(count).unwrap_or(usize::MAX).saturating_mul(unit_bytes)
 }
@@ -277,7 +325,7 @@ const fn key(field: &'static str, table: &'static str, name: &'static str, form:
 }
 
 /// The names of all settings in a file, in the order in which they are printed.
-pub(crate) const KEYS: [Key; 25] = [
+pub(crate) const KEYS: [Key; 28] = [
     key("id", "", "id", Form::Number),
     key("consistency", "", "consistency", Form::Text),
     key("w", "", "w", Form::Number),
@@ -287,6 +335,9 @@ pub(crate) const KEYS: [Key; 25] = [
     key("cluster", "", "cluster", Form::Text),
     key("threads", "", "threads", Form::Number),
     key("log", "", "log", Form::Text),
+    key("data_dir", "data", "folder", Form::Text),
+    key("fsync", "data", "fsync", Form::Text),
+    key("checkpoint_mib", "data", "checkpoint_mib", Form::Number),
     key("op_log", "op_log", "folder", Form::Text),
     key("op_log_mib", "op_log", "rotate_mib", Form::Number),
     key("delay", "network", "delay_ms", Form::Range),

@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SendError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -24,6 +26,7 @@ use crate::journal::{Journal, JournalError, LayoutDone, LayoutJob, Room};
 pub struct JournalThread<R> {
     commands: Sender<Command<R>>,
     thread: Option<JoinHandle<Ended>>,
+    written_bytes: Arc<AtomicU64>,
 }
 
 type Ended = Result<PersistSeq, JournalError>;
@@ -76,6 +79,7 @@ impl<R: Wire + Send + 'static> JournalThread<R> {
         let (commands, inbox) = mpsc::channel();
         let (layouts, laid_out) = start_layouts(commands.clone())?;
         let said = journal.durable();
+        let written_bytes = Arc::new(AtomicU64::new(0));
         let writer = Writer {
             journal,
             policy,
@@ -89,10 +93,11 @@ impl<R: Wire + Send + 'static> JournalThread<R> {
             retry_at: None,
             sync_due: None,
             closing: false,
+            written_bytes: Arc::clone(&written_bytes),
         };
         let thread = thread::Builder::new().name("journal".to_owned());
         let thread = thread.spawn(move || writer.run())?;
-        Ok(Self { commands, thread: Some(thread) })
+        Ok(Self { commands, thread: Some(thread), written_bytes })
     }
 
     /// Hands over records, in order; never waits.
@@ -103,6 +108,12 @@ impl<R: Wire + Send + 'static> JournalThread<R> {
     /// Lets go of records that a checkpoint reflects, which is on disk.
     pub fn remove_through(&self, covers: PersistSeq) {
         self.send(Command::RemoveThrough(covers));
+    }
+
+    /// How many bytes of records and headers were written since the start of the thread.
+    #[must_use]
+    pub fn written_bytes(&self) -> u64 {
+        self.written_bytes.load(Ordering::Relaxed)
     }
 
     /// Persists all that was handed over and ends the thread; returns the last record.
@@ -148,6 +159,7 @@ struct Writer<D: Disk, R, N> {
     retry_at: Option<Instant>,
     sync_due: Option<Instant>,
     closing: bool,
+    written_bytes: Arc<AtomicU64>,
 }
 
 impl<D: Disk, R: Wire + Send + 'static, N: FnMut(JournalEvent)> Writer<D, R, N> {
@@ -165,8 +177,11 @@ impl<D: Disk, R: Wire + Send + 'static, N: FnMut(JournalEvent)> Writer<D, R, N> 
         self.lay_out_if_needed()?;
         while !self.closing {
             self.receive()?;
+            let used_bytes = self.journal.status().used_bytes;
             self.append_waiting()?;
             self.persist()?;
+            let more = self.journal.status().used_bytes - used_bytes;
+            self.written_bytes.fetch_add(more, Ordering::Relaxed);
             self.lay_out_if_needed()?;
             self.tell_room();
         }

@@ -109,6 +109,20 @@ impl<D: Disk> DataDirectory<D> {
         self.rewrite(|meta| meta.cluster = Some(cluster))
     }
 
+    /// How the last process ended that noted that it wrote; `boot` as in
+    /// [`DataDirectory::begin_run`]. Changes nothing, so that a server which has to forget what is
+    /// there can do so before it notes that it begins.
+    #[must_use]
+    pub fn last_run(&self, boot: Option<u128>) -> LastRun {
+        match self.meta.run {
+            None => LastRun::None,
+            Some(run) if run.synced || run.ended || (boot.is_some() && run.boot() == boot) => {
+                LastRun::Kept
+            }
+            Some(_) => LastRun::MayHaveForgotten,
+        }
+    }
+
     /// Notes that a process begins to write, and says how the last one ended. `boot` names the
     /// machine's present run, so that a loss of power in between is noticed; `None` if that is
     /// not known. `synced` says whether nothing is promised before it is synced.
@@ -120,13 +134,7 @@ impl<D: Disk> DataDirectory<D> {
         boot: Option<u128>,
         synced: bool,
     ) -> Result<LastRun, DataDirectoryError> {
-        let last = match self.meta.run {
-            None => LastRun::None,
-            Some(run) if run.synced || run.ended || (boot.is_some() && run.boot() == boot) => {
-                LastRun::Kept
-            }
-            Some(_) => LastRun::MayHaveForgotten,
-        };
+        let last = self.last_run(boot);
         self.rewrite(|meta| meta.run = Some(Run::begin(boot, synced)))?;
         Ok(last)
     }

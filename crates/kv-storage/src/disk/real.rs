@@ -100,7 +100,8 @@ impl Disk for RealDisk {
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.directory.join(name)
+        // An empty name means the directory, which is shown without a slash at its end.
+        if name.is_empty() { self.directory.to_path_buf() } else { self.directory.join(name) }
     }
 
     fn try_lock(&self, name: &str, content: &[u8]) -> Result<Option<RealLock>, DiskError> {

@@ -1,0 +1,340 @@
+//! Where an engine's records go: nowhere, or to disk.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use kv_core::{Checkpoint, PersistSeq, Wire};
+use kv_storage::{
+    CheckpointError, CheckpointStore, CheckpointWritten, DataDirectory, Journal, JournalEvent,
+    JournalThread, RealDisk, Room, SyncPolicy,
+};
+use tokio::sync::mpsc;
+
+use crate::checkpoint_thread::CheckpointThread;
+use crate::config::DataConfig;
+use crate::server::ServerError;
+
+/// Where an engine's records go.
+#[derive(Debug)]
+pub(crate) enum Persistence<R> {
+    /// Nowhere: nothing is ever safer than it is at once.
+    Memory {
+        /// The last record that was taken and not said to be persisted.
+        taken: Option<PersistSeq>,
+    },
+    /// To a journal, of which checkpoints make the older part dispensable.
+    Disk(Box<DataFiles<R>>),
+}
+
+/// The journal and the checkpoint of a server that runs.
+#[derive(Debug)]
+pub(crate) struct DataFiles<R> {
+    directory: Arc<Mutex<DataDirectory<RealDisk>>>,
+    journal: JournalThread<R>,
+    checkpoints: CheckpointThread,
+    events: mpsc::Receiver<DataEvent>,
+    sync: SyncPolicy,
+    /// Records of the steps since the last hand-over.
+    batch: Vec<(PersistSeq, R)>,
+    persisted: PersistSeq,
+    room_is_low: bool,
+    pace: CheckpointPace,
+}
+
+/// When the next checkpoint is due.
+#[derive(Debug)]
+struct CheckpointPace {
+    /// Bytes of records that call for one.
+    bytes_max: u64,
+    /// Bytes of the journal that the last one does not cover, when it was taken.
+    carried_bytes: u64,
+    /// What the journal had written by then.
+    written_bytes: u64,
+    /// The last record that the one on disk reflects.
+    covers: PersistSeq,
+    under_way: bool,
+    not_before: Option<Instant>,
+}
+
+/// What the threads of the disk tell the driver.
+#[derive(Debug)]
+pub(crate) enum DataEvent {
+    /// What became of records.
+    Journal(JournalEvent),
+    /// What became of a checkpoint.
+    Checkpoint(Result<CheckpointWritten, CheckpointError>),
+    /// A thread ended that nobody told to.
+    Ended,
+}
+
+/// What the engine has to be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    Persisted { up_to: PersistSeq },
+    CheckpointWritten { covers: PersistSeq },
+}
+
+impl<R: Wire + Send + 'static> Persistence<R> {
+    pub(crate) const MEMORY: Self = Self::Memory { taken: None };
+
+    /// Starts the threads over what was recovered.
+    pub(crate) fn start(
+        directory: DataDirectory<RealDisk>,
+        journal: Journal<RealDisk>,
+        store: CheckpointStore,
+        config: &DataConfig,
+    ) -> io::Result<Self> {
+        let (sender, events) = mpsc::channel(EVENTS_LEN);
+        let (persisted, covers) = (journal.durable(), store.covers());
+        let carried_bytes = journal.status().used_bytes;
+        let directory = Arc::new(Mutex::new(directory));
+        let teller = Teller { sender, _directory: Arc::clone(&directory) };
+        let of_checkpoints = teller.clone();
+        let checkpoints = CheckpointThread::start(store, move |written| {
+            of_checkpoints.tell(DataEvent::Checkpoint(written));
+        })?;
+        let notify = move |event| teller.tell(DataEvent::Journal(event));
+        Ok(Self::Disk(Box::new(DataFiles {
+            directory,
+            journal: JournalThread::start(journal, config.sync, notify)?,
+            checkpoints,
+            events,
+            sync: config.sync,
+            batch: Vec::new(),
+            persisted,
+            room_is_low: false,
+            pace: CheckpointPace {
+                bytes_max: config.checkpoint_bytes,
+                carried_bytes,
+                written_bytes: 0,
+                covers,
+                under_way: false,
+                not_before: None,
+            },
+        })))
+    }
+
+    /// Takes a record, to be handed over.
+    pub(crate) fn take(&mut self, seq: PersistSeq, record: R) {
+        match self {
+            Self::Memory { taken } => *taken = Some(seq),
+            Self::Disk(files) => files.batch.push((seq, record)),
+        }
+    }
+
+    /// What is as safe as it will ever be, without waiting for anything.
+    pub(crate) fn persisted_at_once(&mut self) -> Option<PersistSeq> {
+        match self {
+            Self::Memory { taken } => taken.take(),
+            Self::Disk(_) => None,
+        }
+    }
+
+    /// Hands the records that were taken to the disk, as one batch.
+    pub(crate) fn hand_over(&mut self) {
+        match self {
+            Self::Memory { .. } => {}
+            Self::Disk(files) => files.hand_over(),
+        }
+    }
+
+    /// Waits for events. Loses none if it is dropped.
+    pub(crate) async fn wait(&mut self, events: &mut Vec<DataEvent>) {
+        match self {
+            Self::Memory { .. } => std::future::pending().await,
+            Self::Disk(files) => {
+                if files.events.recv_many(events, EVENTS_LEN).await == 0 {
+                    events.push(DataEvent::Ended);
+                }
+            }
+        }
+    }
+
+    /// Takes note of an event.
+    ///
+    /// # Errors
+    /// [`ServerError`] if the server must not go on.
+    pub(crate) fn on_event(&mut self, event: DataEvent) -> Result<Option<Progress>, ServerError> {
+        match self {
+            Self::Memory { .. } => Ok(None),
+            Self::Disk(files) => files.on_event(event),
+        }
+    }
+
+    /// Whether there is no room for what writes may need.
+    pub(crate) fn room_is_low(&self) -> bool {
+        match self {
+            Self::Memory { .. } => false,
+            Self::Disk(files) => files.room_is_low,
+        }
+    }
+
+    /// Whether the engine should be asked for a checkpoint.
+    pub(crate) fn wants_checkpoint(&self) -> bool {
+        match self {
+            Self::Memory { .. } => false,
+            Self::Disk(files) => files.wants_checkpoint(),
+        }
+    }
+
+    /// Has a checkpoint written.
+    pub(crate) fn write_checkpoint(&mut self, checkpoint: Checkpoint) {
+        match self {
+            Self::Memory { .. } => {}
+            Self::Disk(files) => files.write_checkpoint(checkpoint),
+        }
+    }
+
+    /// How it stands, for people.
+    pub(crate) fn counters(&self) -> Vec<(String, u64)> {
+        match self {
+            Self::Memory { .. } => vec![("data_in_memory".to_owned(), 1)],
+            Self::Disk(files) => files.counters(),
+        }
+    }
+
+    /// Persists all that was taken, and gives the data directory free.
+    pub(crate) async fn close(self) -> Result<(), ServerError> {
+        match self {
+            Self::Memory { .. } => Ok(()),
+            Self::Disk(files) => {
+                let closed = tokio::task::spawn_blocking(move || files.close()).await;
+                closed.unwrap_or(Err(ServerError::Driver))
+            }
+        }
+    }
+}
+
+impl<R: Wire + Send + 'static> DataFiles<R> {
+    fn hand_over(&mut self) {
+        if !self.batch.is_empty() {
+            self.journal.append(std::mem::take(&mut self.batch));
+        }
+    }
+
+    fn on_event(&mut self, event: DataEvent) -> Result<Option<Progress>, ServerError> {
+        match event {
+            DataEvent::Journal(JournalEvent::Persisted { up_to }) => {
+                self.persisted = up_to;
+                Ok(Some(Progress::Persisted { up_to }))
+            }
+            DataEvent::Journal(JournalEvent::Room(room)) => {
+                self.room_is_low = matches!(room, Room::Low { .. });
+                if self.room_is_low {
+                    tracing::warn!("the disk is too full for the journal: writes are refused");
+                }
+                Ok(None)
+            }
+            DataEvent::Journal(JournalEvent::Failed(error)) => Err(ServerError::Journal(error)),
+            DataEvent::Checkpoint(written) => self.on_checkpoint(written),
+            DataEvent::Ended => Err(ServerError::Driver),
+        }
+    }
+
+    fn on_checkpoint(
+        &mut self,
+        written: Result<CheckpointWritten, CheckpointError>,
+    ) -> Result<Option<Progress>, ServerError> {
+        self.pace.under_way = false;
+        self.pace.not_before = Some(Instant::now() + CHECKPOINT_INTERVAL_MIN);
+        match written {
+            Ok(CheckpointWritten { covers, rows, changed, removed }) => {
+                tracing::info!(%covers, rows, changed, removed, "checkpoint written");
+                self.pace.covers = covers;
+                self.journal.remove_through(covers);
+                Ok(Some(Progress::CheckpointWritten { covers }))
+            }
+            Err(error) if error.is_full() => {
+                tracing::warn!("{error}; it is tried again");
+                // As if it had not been taken.
+                self.pace.carried_bytes = self.pace.bytes_max;
+                Ok(None)
+            }
+            Err(error) => Err(ServerError::Checkpoint(error)),
+        }
+    }
+
+    fn wants_checkpoint(&self) -> bool {
+        let pace = &self.pace;
+        let new_bytes = self.journal.written_bytes() - pace.written_bytes;
+        let is_due = self.room_is_low || pace.carried_bytes + new_bytes >= pace.bytes_max;
+        is_due
+            && !pace.under_way
+            && self.persisted > pace.covers
+            && pace.not_before.is_none_or(|at| at <= Instant::now())
+    }
+
+    fn write_checkpoint(&mut self, checkpoint: Checkpoint) {
+        let pace = &mut self.pace;
+        pace.written_bytes = self.journal.written_bytes();
+        pace.carried_bytes = 0;
+        if checkpoint.covers > pace.covers {
+            pace.under_way = true;
+            self.checkpoints.write(checkpoint);
+        }
+    }
+
+    fn counters(&self) -> Vec<(String, u64)> {
+        let (policy, value) = match self.sync {
+            SyncPolicy::Always => ("fsync_always", 1),
+            SyncPolicy::Interval(interval) => {
+                ("fsync_interval_ms", u64::try_from(interval.as_millis()).unwrap_or(u64::MAX))
+            }
+            SyncPolicy::Never => ("fsync_never", 1),
+        };
+        let counters = [
+            (policy, value),
+            ("journal_persisted", self.persisted.0),
+            ("journal_written_bytes", self.journal.written_bytes()),
+            ("checkpoint_covers", self.pace.covers.0),
+            ("disk_full", u64::from(self.room_is_low)),
+        ];
+        counters.map(|(name, count)| (name.to_owned(), count)).to_vec()
+    }
+
+    fn close(mut self) -> Result<(), ServerError> {
+        self.hand_over();
+        let Self { directory, journal, checkpoints, events, .. } = self;
+        // The threads do not wait to be heard.
+        drop(events);
+        checkpoints.close();
+        match journal.close() {
+            Ok(_) => {
+                let mut directory = directory.lock().unwrap_or_else(PoisonError::into_inner);
+                directory.end_run().map_err(ServerError::Data)
+            }
+            // What had no room was never said to be persisted.
+            Err(error) if error.is_full() => Ok(()),
+            Err(error) => Err(ServerError::Journal(error)),
+        }
+    }
+}
+
+/// Tells the driver what happens on a thread. It keeps the directory locked as long as the thread
+/// lives, which may be longer than the driver does.
+#[derive(Clone)]
+struct Teller {
+    sender: mpsc::Sender<DataEvent>,
+    _directory: Arc<Mutex<DataDirectory<RealDisk>>>,
+}
+
+impl Teller {
+    /// Waits while the driver is behind; a driver that has gone hears nothing.
+    fn tell(&self, event: DataEvent) {
+        let _ = self.sender.blocking_send(event);
+    }
+}
+
+impl Drop for Teller {
+    fn drop(&mut self) {
+        // Only a thread that died is still listened to.
+        let _ = self.sender.try_send(DataEvent::Ended);
+    }
+}
+
+/// How many events may wait for the driver; then the threads wait.
+const EVENTS_LEN: usize = 1024;
+
+/// The least time between two checkpoints.
+const CHECKPOINT_INTERVAL_MIN: Duration = Duration::from_secs(1);

@@ -1,0 +1,134 @@
+//! A server goes on from what its data directory holds.
+
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use kv_core::{ConsistencyEngine, EngineConfig};
+use kv_storage::{
+    CHECKPOINT_DIRECTORY, CheckpointError, CheckpointStore, DataDirectory, DataDirectoryError,
+    DataOwner, Disk, Journal, JournalConfig, LastRun, LockHolder, RealDisk, SyncPolicy,
+    data_directory_name,
+};
+
+use crate::config::DataConfig;
+use crate::persistence::Persistence;
+use crate::server::StartError;
+
+/// An engine, and where its records go.
+pub(crate) struct Recovered<E: ConsistencyEngine> {
+    pub(crate) engine: E,
+    pub(crate) persistence: Persistence<E::Record>,
+}
+
+/// Recovers an engine from its data directory, or starts an empty one in memory. `store` is a
+/// random number.
+pub(crate) async fn recover<E>(
+    config: EngineConfig,
+    data: Option<DataConfig>,
+    store: u64,
+) -> Result<Recovered<E>, StartError>
+where
+    E: ConsistencyEngine + Send + 'static,
+    E::Record: Send + 'static,
+{
+    let Some(data) = data else {
+        let engine = E::recover(config, None, [])?;
+        return Ok(Recovered { engine, persistence: Persistence::MEMORY });
+    };
+    let recovering = tokio::task::spawn_blocking(move || recover_from(config, &data, store));
+    match recovering.await {
+        Ok(recovered) => recovered,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(StartError::Interrupted),
+        },
+    }
+}
+
+fn recover_from<E>(
+    config: EngineConfig,
+    data: &DataConfig,
+    store: u64,
+) -> Result<Recovered<E>, StartError>
+where
+    E: ConsistencyEngine,
+    E::Record: Send + 'static,
+{
+    let folder = data.folder.join(data_directory_name(config.node, E::NAME));
+    let owner = DataOwner {
+        node: config.node,
+        engine: E::NAME,
+        cluster: config.cluster.clone(),
+        shared_quorums: E::SHARED_QUORUMS,
+    };
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let process = LockHolder { pid: std::process::id(), since };
+    let disk = RealDisk::open(&folder).map_err(DataDirectoryError::from)?;
+    let mut directory = DataDirectory::open(disk.clone(), &owner, process, store)?;
+    let boot = boot();
+    if directory.last_run(boot) == LastRun::MayHaveForgotten {
+        tracing::warn!(
+            "{} was written with --fsync interval or never and not closed before power was lost: \
+             this server starts empty",
+            folder.display()
+        );
+        forget(&disk, &folder)?;
+    }
+    let identity = directory.meta().identity.clone();
+    let mut store = CheckpointStore::open(folder.join(CHECKPOINT_DIRECTORY), identity.clone())?;
+    let covers = store.covers();
+    let (journal, recovery) = Journal::recover(disk, JournalConfig::new(identity), covers)?;
+    if let Some(torn) = &recovery.torn {
+        let (file, offset) = (torn.file.display(), torn.offset);
+        tracing::warn!("{file}: what was being written at byte {offset} at the end was cut off");
+    }
+    let engine = replay(config, &mut store, &journal)?;
+    directory.begin_run(boot, data.sync == SyncPolicy::Always)?;
+    let persistence = Persistence::start(directory, journal, store, data);
+    Ok(Recovered { engine, persistence: persistence.map_err(StartError::Threads)? })
+}
+
+/// Makes an engine of a checkpoint and the records after it, all of which were readable.
+fn replay<E: ConsistencyEngine>(
+    config: EngineConfig,
+    store: &mut CheckpointStore,
+    journal: &Journal<RealDisk>,
+) -> Result<E, StartError> {
+    let covers = store.covers();
+    let (checkpoint, reading) = store.read()?.unzip();
+    let mut records = journal.replay::<E::Record>(covers);
+    let engine = E::recover(config, checkpoint, records.by_ref());
+    records.finish()?;
+    match (engine, reading.map_or(Ok(()), |reading| reading.finish())) {
+        // An engine that refuses the checkpoint does not read it to its end.
+        (Err(error), Ok(()) | Err(CheckpointError::NotReadThrough)) => Err(error.into()),
+        (_, Err(error)) => Err(error.into()),
+        (Ok(engine), Ok(())) => Ok(engine),
+    }
+}
+
+/// Removes the journal and the checkpoint. Cut short, it is done again at the next start.
+fn forget(disk: &RealDisk, folder: &Path) -> Result<(), StartError> {
+    let checkpoint = folder.join(CHECKPOINT_DIRECTORY);
+    match std::fs::remove_dir_all(&checkpoint) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(StartError::Forget { directory: checkpoint, source: error });
+        }
+        Ok(()) | Err(_) => {}
+    }
+    let names = disk.list().map_err(DataDirectoryError::from)?;
+    for name in names.iter().filter(|name| name.starts_with(JOURNAL_PREFIX)) {
+        disk.remove(name).map_err(DataDirectoryError::from)?;
+    }
+    disk.sync_directory().map_err(DataDirectoryError::from)?;
+    Ok(())
+}
+
+/// Names the machine's present run; `None` where the system does not tell.
+fn boot() -> Option<u128> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    u128::from_str_radix(&text.trim().replace('-', ""), 16).ok()
+}
+
+/// What the names of the journal's files begin with.
+const JOURNAL_PREFIX: &str = "journal-";

@@ -1,0 +1,388 @@
+//! Servers that keep their data on disk, killed as `kill -9` does and started again.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and says what it could not test"
+)]
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use kv_client::Client;
+use kv_core::{Key, Operation, Outcome, RequestOptions, Value};
+use kv_tests::{Process, Site, Stream, wait_until};
+use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
+
+const MODELS: [&str; 2] = ["eventual", "linearizability"];
+
+/// Clients that put one key after the other, and remember which ones were acknowledged.
+struct Load {
+    runtime: Runtime,
+    stopped: Arc<AtomicBool>,
+    writers: JoinSet<Vec<String>>,
+}
+
+impl Load {
+    /// Begins with `writers` clients at each of these servers; the keys begin with `name`.
+    fn begin(site: &Site, name: &str, servers: &[u16], writers: usize) -> Self {
+        Self::begin_with(site, name, servers, writers, 0)
+    }
+
+    /// The same with values of at least so many bytes, which begin with the key.
+    fn begin_with(
+        site: &Site,
+        name: &str,
+        servers: &[u16],
+        writers: usize,
+        value_bytes: usize,
+    ) -> Self {
+        let runtime = Runtime::new().unwrap();
+        let mut load = Self { stopped: Arc::default(), writers: JoinSet::new(), runtime };
+        for (number, server) in servers.iter().cycle().take(servers.len() * writers).enumerate() {
+            let client = load.runtime.block_on(site.connect(*server));
+            let name = format!("{name}.{number}");
+            let writing = write(client, name, value_bytes, Arc::clone(&load.stopped));
+            load.writers.spawn_on(writing, load.runtime.handle());
+        }
+        load
+    }
+
+    /// Ends it; returns the keys that were acknowledged.
+    fn end(mut self) -> Vec<String> {
+        self.stopped.store(true, Ordering::Relaxed);
+        let mut acknowledged = Vec::new();
+        while let Some(keys) = self.runtime.block_on(self.writers.join_next()) {
+            acknowledged.extend(keys.unwrap());
+        }
+        acknowledged
+    }
+}
+
+async fn write(
+    client: Client,
+    name: String,
+    value_bytes: usize,
+    stopped: Arc<AtomicBool>,
+) -> Vec<String> {
+    let mut acknowledged = Vec::new();
+    for number in 0.. {
+        if stopped.load(Ordering::Relaxed) {
+            break;
+        }
+        let key = format!("{name}.{number}");
+        let value = Value::new(format!("{key:value_bytes$}")).unwrap();
+        let put = Operation::put(Key::new(key.clone()).unwrap(), value);
+        // A server may have gone: then nobody waits for long.
+        let options =
+            RequestOptions { timeout: Duration::from_millis(500), ..RequestOptions::default() };
+        match client.execute(put, options).await {
+            Ok(Outcome::Done(_)) => acknowledged.push(key),
+            Ok(Outcome::NotDone(_) | Outcome::Unknown(_)) | Err(_) => {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        }
+    }
+    acknowledged
+}
+
+/// Lets the load run until so many more keys are there.
+fn wait_for_writes(site: &Site, server: u16, count: u64) {
+    let runtime = Runtime::new().unwrap();
+    let client = runtime.block_on(site.connect(server));
+    let persisted = || {
+        let status = runtime.block_on(client.status()).unwrap();
+        let counters = status.counters.into_iter();
+        counters.filter(|(name, _)| name == "journal_persisted").map(|(_, count)| count).sum()
+    };
+    let before: u64 = persisted();
+    wait_until("records are persisted", || persisted() >= before + count);
+}
+
+/// Every one of these keys is there, for a client of this server.
+fn assert_held(site: &Site, server: u16, keys: &[String]) {
+    assert!(keys.len() >= 20, "only {} writes were acknowledged", keys.len());
+    let runtime = Runtime::new().unwrap();
+    let client = runtime.block_on(site.connect(server));
+    for keys in keys.chunks(500) {
+        let reads = keys.iter().map(|key| client.get(Key::new(key.clone()).unwrap()));
+        let reads = runtime.block_on(join_all(reads));
+        for (key, read) in keys.iter().zip(reads) {
+            let found = read.unwrap().found.map(|found| found.value);
+            assert_eq!(found, Some(Value::new(key.clone()).unwrap()), "{key} was acknowledged");
+        }
+    }
+}
+
+/// The one line with which a server refuses to start, and its exit code.
+fn complaint(mut server: Process) -> (String, Option<i32>) {
+    let code = server.exit_code();
+    let [line] = &server.lines(Stream::Err)[..] else {
+        panic!("not one line: {}", server.report());
+    };
+    (line.clone(), code)
+}
+
+fn stop(mut server: Process) {
+    server.terminate();
+    assert_eq!(server.exit_code(), Some(0), "{}", server.report());
+}
+
+fn segment(site: &Site, directory: &str, number: u32) -> PathBuf {
+    site.folder().join("data").join(directory).join(format!("journal-{number:012}.segment"))
+}
+
+#[test]
+fn a_server_alone_has_all_that_it_acknowledged_after_it_was_killed() {
+    for model in MODELS {
+        let site = Site::of(1);
+        let words = format!("1 {model} 1 1 --data-dir data");
+        let mut acknowledged = Vec::new();
+        for round in 0..3 {
+            let mut server = site.ready_server(&words);
+            assert_held_if_any(&site, &acknowledged);
+            let load = Load::begin(&site, &format!("{round}"), &[1], 4);
+            wait_for_writes(&site, 1, 100);
+            server.kill();
+            acknowledged.extend(load.end());
+        }
+        let _server = site.ready_server(&words);
+        assert_held(&site, 1, &acknowledged);
+    }
+}
+
+fn assert_held_if_any(site: &Site, keys: &[String]) {
+    if !keys.is_empty() {
+        assert_held(site, 1, keys);
+    }
+}
+
+#[test]
+fn three_servers_killed_at_once_under_load_lose_nothing() {
+    for model in MODELS {
+        let site = Site::of(3);
+        let words = [1, 2, 3].map(|id| format!("{id} {model} 2 2 --data-dir data"));
+        let words = words.each_ref().map(String::as_str);
+        let mut acknowledged = Vec::new();
+        for round in 0..2 {
+            let mut servers = site.ready_servers(words);
+            let load = Load::begin(&site, &format!("{round}"), &[1, 2, 3], 2);
+            wait_for_writes(&site, 1, 100);
+            for server in &mut servers {
+                server.kill();
+            }
+            acknowledged.extend(load.end());
+        }
+        let _servers = site.ready_servers(words);
+        for server in [1, 2, 3] {
+            assert_held(&site, server, &acknowledged);
+        }
+    }
+}
+
+#[test]
+fn two_of_ten_servers_killed_in_turn_under_writes_lose_nothing() {
+    for model in MODELS {
+        let site = Site::of(10);
+        let words = [1, 2].map(|id| format!("{id} {model} 2 2 --data-dir data"));
+        let mut servers = site.ready_servers(words.each_ref().map(String::as_str));
+        let load = Load::begin(&site, "turns", &[1, 2], 2);
+        for turn in 0..4 {
+            let (server, words) = servers.iter_mut().zip(&words).nth(turn % 2).unwrap();
+            wait_for_writes(&site, 1, 20);
+            server.kill();
+            *server = site.ready_server(words);
+        }
+        wait_for_writes(&site, 1, 20);
+        let acknowledged = load.end();
+        for server in [1, 2] {
+            assert_held(&site, server, &acknowledged);
+        }
+    }
+}
+
+#[test]
+fn a_checkpoint_lets_the_journal_go_and_is_started_from() {
+    for (model, directory) in MODELS.into_iter().zip(["1-eventual", "1-linearizable"]) {
+        let site = Site::of(1);
+        let words = format!("1 {model} 1 1 --data-dir data --checkpoint-mib 1");
+        let mut server = site.ready_server(&words);
+        let runtime = Runtime::new().unwrap();
+        let client = runtime.block_on(site.connect(1));
+        let mut number = 0;
+        // The first segment is 4 MiB and the journal goes on in it until then.
+        wait_until("the first segment is gone", || {
+            number += 1;
+            let value = Value::new(vec![b'v'; 200_000]).unwrap();
+            runtime.block_on(client.put(Key::new(format!("k{number}")).unwrap(), value)).unwrap();
+            !segment(&site, directory, 1).exists()
+        });
+        server.kill();
+        let _server = site.ready_server(&words);
+        let client = runtime.block_on(site.connect(1));
+        for number in 1..=number {
+            let read = runtime.block_on(client.get(Key::new(format!("k{number}")).unwrap()));
+            assert_eq!(read.unwrap().found.unwrap().value.as_bytes().len(), 200_000);
+        }
+    }
+}
+
+#[test]
+fn what_may_be_lost_with_the_power_outlives_a_kill_and_a_stop() {
+    let site = Site::of(1);
+    for (turn, when) in ["interval=60000", "never", "always"].into_iter().enumerate() {
+        let words = format!("1 linearizability 1 1 --data-dir data --fsync {when}");
+        let mut server = site.ready_server(&words);
+        assert_eq!(site.run(&format!("1 put killed {turn}")), "ok");
+        server.kill();
+        let server = site.ready_server(&words);
+        assert_eq!(site.run("1 get killed"), turn.to_string());
+        assert_eq!(site.run(&format!("1 put stopped {turn}")), "ok");
+        stop(server);
+        let mut server = site.ready_server(&words);
+        assert_eq!(site.run("1 get stopped"), turn.to_string());
+        server.kill();
+    }
+}
+
+#[test]
+fn a_directory_in_use_is_refused_in_one_line_and_its_holder_goes_on() {
+    let (site, other) = (Site::of(1), Site::of(1));
+    let mut server = site.server("1 eventual 1 1 --data-dir data");
+    server.wait_for("data/1-eventual");
+    server.wait_for("always: what was acknowledged outlives a loss of power");
+    server.wait_for("ready");
+    let data = site.folder().join("data");
+    let words = format!("1 eventual 1 1 --data-dir {}", data.display());
+    let (line, code) = complaint(other.server(&words));
+    assert!(line.contains("1-eventual is in use by process "), "{line}");
+    assert!(line.ends_with("stop that server, or use another directory with --data-dir"), "{line}");
+    assert_eq!(code, Some(1));
+    assert_eq!(site.run("1 put x 1"), "ok");
+}
+
+#[test]
+fn a_directory_of_another_server_engine_or_quorum_is_refused_in_one_line() {
+    let site = Site::of(3);
+    stop(site.ready_server("1 eventual 1 1 --data-dir data"));
+    stop(site.ready_server("1 linearizability 1 1 --data-dir data"));
+    let data = site.folder().join("data");
+    let refused = |words: &str, expected: &str| {
+        let (line, code) = complaint(site.server(&format!("{words} --data-dir data")));
+        assert!(line.contains(expected), "{words}: {line}");
+        assert_eq!(code, Some(1), "{words}: {line}");
+    };
+    refused("1 linearizability 2 2", "was written with N=3 W=1 R=1");
+    fs::rename(data.join("1-linearizable"), data.join("kept")).unwrap();
+    fs::rename(data.join("1-eventual"), data.join("2-eventual")).unwrap();
+    refused("2 eventual 1 1", "is server 1's and this is server 2");
+    fs::rename(data.join("2-eventual"), data.join("1-linearizable")).unwrap();
+    refused("1 linearizability 1 1", "is of the eventual engine and this is the linearizable one");
+    // W and R of the eventual engine are each request's own.
+    fs::rename(data.join("1-linearizable"), data.join("1-eventual")).unwrap();
+    let mut server = site.server("1 eventual 1 2 --data-dir data");
+    server.wait_for("waiting for 1 more server");
+    stop(server);
+}
+
+#[test]
+fn a_flipped_byte_stops_the_start_and_is_named() {
+    for (model, directory) in MODELS.into_iter().zip(["1-eventual", "1-linearizable"]) {
+        let site = Site::of(1);
+        let words = format!("1 {model} 1 1 --data-dir data");
+        let server = site.ready_server(&words);
+        for value in ["before", "to-be-flipped", "after"] {
+            assert_eq!(site.run(&format!("1 put x {value}")), "ok");
+        }
+        stop(server);
+        let file = segment(&site, directory, 1);
+        let mut bytes = fs::read(&file).unwrap();
+        let wanted: &[u8] = b"to-be-flipped";
+        let place = bytes.windows(wanted.len()).position(|window| window == wanted).unwrap();
+        *bytes.get_mut(place).unwrap() ^= 1;
+        fs::write(&file, &bytes).unwrap();
+
+        let (line, code) = complaint(site.server(&words));
+        let (name, offset) = line.split_once(" is damaged at byte ").unwrap();
+        assert!(name.ends_with(&format!("{directory}/journal-000000000001.segment")), "{line}");
+        let offset: usize = offset.split_once(':').unwrap().0.parse().unwrap();
+        assert!((place - 200..place).contains(&offset), "{place}: {line}");
+        assert_eq!(code, Some(1));
+        assert_eq!(fs::read(&file).unwrap(), bytes, "it was left as it was");
+    }
+}
+
+/// A small file system in memory, until it is dropped.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    /// Mounts one at a new folder; `None` where this user may not.
+    fn mount(at: PathBuf, mebibytes: u32) -> Option<Self> {
+        fs::create_dir(&at).unwrap();
+        let size = format!("size={mebibytes}m");
+        let mut mount = Command::new("mount");
+        let mounted = mount.args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&at).output();
+        let mounted = mounted.is_ok_and(|output| output.status.success());
+        mounted.then_some(Self(at))
+    }
+
+    fn grow(&self, mebibytes: u32) {
+        let size = format!("remount,size={mebibytes}m");
+        let grown = Command::new("mount").args(["-o", &size]).arg(&self.0).status().unwrap();
+        assert!(grown.success());
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // A lazy one, as a failing test may leave a server there.
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_writes_serves_reads_and_resumes_when_there_is_room() {
+    for model in MODELS {
+        let site = Site::of(1);
+        // The journal's second segment finds room beside what must stay free, its third does not.
+        let Some(disk) = SmallDisk::mount(site.folder().join("data"), 160) else {
+            println!("NOT TESTED: this user may not mount a tmpfs, so no disk was full");
+            return;
+        };
+        let words = format!("1 {model} 1 1 --data-dir data");
+        let mut server = site.ready_server(&words);
+        assert_eq!(site.run("1 put x 1"), "ok");
+        let load = Load::begin_with(&site, "full", &[1], 2, 50_000);
+        server.wait_for("this server's disk is full and it takes no writes");
+        let acknowledged = load.end();
+        let mut refused = site.client("1 put x 2");
+        refused.wait_for_error("this server's disk is full and it takes no writes; make room");
+        assert_eq!(refused.exit_code(), Some(4), "{}", refused.report());
+        assert_eq!(site.run("1 get x"), "1");
+
+        disk.grow(400);
+        server.wait_for("ready");
+        assert_eq!(site.run("1 put x 3"), "ok");
+        server.kill();
+        let server = site.ready_server(&words);
+        assert_eq!(site.run("1 get x"), "3");
+        assert!(acknowledged.len() >= 20, "only {} writes were done", acknowledged.len());
+        stop(server);
+    }
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_named_in_one_line() {
+    let site = Site::of(1);
+    fs::write(site.folder().join("data"), "a file").unwrap();
+    let (line, code) = complaint(site.server("1 eventual 1 1 --data-dir data"));
+    assert!(line.starts_with("kv-server: cannot make data/1-eventual: "), "{line}");
+    assert_eq!(code, Some(1));
+}
