@@ -22,7 +22,8 @@ pub(crate) struct Transfer {
 
 impl Follower {
     /// A checkpoint came. It is taken if it is the sequencer's and ahead of this server's log, or,
-    /// if it is of a later epoch, of what is known to be committed.
+    /// if it is of a later epoch, of what is known to be committed; one that is not ahead is
+    /// answered with what this server has.
     ///
     /// It holds its epoch's whole starting log: the sequencer had all of that on disk before it
     /// opened the epoch.
@@ -44,13 +45,17 @@ impl Follower {
         let usable = from == core.sequencer()
             && own.is_some_and(|own| own.cluster == metadata.cluster)
             && metadata.configuration == core.configuration_hash
-            && metadata.applied.index > behind(core, metadata.epoch)
             && !self.is_switching();
         if !usable {
             core.counters.stray_messages += 1;
             return;
         }
         if !self.hear(core, now, metadata.epoch) {
+            return;
+        }
+        if metadata.applied.index <= behind(core, metadata.epoch) {
+            // What this server said of an earlier copy was lost.
+            self.show(core, out);
             return;
         }
         let epoch = metadata.epoch;

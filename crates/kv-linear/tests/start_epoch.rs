@@ -8,7 +8,9 @@
 
 mod stand;
 
-use kv_core::{ConsistencyEngine, Effect, EngineConfig, HaltReason, Incarnation, PersistSeq, Wire};
+use kv_core::{
+    ConsistencyEngine, Effect, EngineConfig, HaltReason, Incarnation, Input, PersistSeq, Wire,
+};
 use kv_linear::{
     Body, Entry, Epoch, Forward, LinearEngine, LogIndex, NeedStart, Record, StartEpoch,
 };
@@ -196,6 +198,24 @@ fn a_crash_before_the_switch_leaves_the_old_log_and_epoch() {
     let Some(Record::Started { base_hash, .. }) = other.last_mut() else { panic!("{other:?}") };
     *base_hash += 1;
     assert!(recover(other).is_err());
+}
+
+#[test]
+fn a_checkpoint_that_comes_again_is_answered_with_what_is_there() {
+    let theirs = log(&[put("a"), put("b")]);
+    let sequencer = Server::restarted(theirs.clone());
+    let installed = || Input::CheckpointInstalled {
+        from: node(1),
+        checkpoint: sequencer.engine.checkpoint().into(),
+    };
+    let mut follower = Server::follower(theirs[..1].to_vec());
+    let parts = follower.step(installed());
+    let last = parts.last().unwrap();
+    assert!(matches!(last, Effect::Persist { record: Record::Installed { .. }, .. }), "{last:?}");
+    let expected = [acked(&follower, 2)];
+    assert_eq!(follower.persisted(5), expected);
+    // The acknowledgement was lost, so the sequencer sends what it thinks is needed.
+    assert_eq!(follower.step(installed()), expected);
 }
 
 #[test]
