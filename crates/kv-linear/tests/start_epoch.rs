@@ -15,7 +15,8 @@ use kv_linear::{
     Body, Entry, Epoch, Forward, LinearEngine, LogIndex, NeedStart, Record, StartEpoch,
 };
 use stand::{
-    Given, MS, Server, ack, configuration, extended, generation, heartbeat, log, node, prepare, put,
+    Given, MS, Server, ack, configuration, extended, first_life, generation, heartbeat, log, node,
+    prepare, put,
 };
 
 /// A part of a starting log that ends with `log`.
@@ -203,7 +204,10 @@ fn a_crash_before_the_switch_leaves_the_old_log_and_epoch() {
 #[test]
 fn a_checkpoint_that_comes_again_is_answered_with_what_is_there() {
     let theirs = log(&[put("a"), put("b")]);
-    let sequencer = Server::restarted(theirs.clone());
+    let mut sequencer = Server::restarted(theirs.clone());
+    let ack = Body::Ack { epoch: generation(1), durable: LogIndex(2) };
+    let of_third = sequencer.of(first_life(31), ack);
+    sequencer.message(3, of_third);
     let installed = || Input::CheckpointInstalled {
         from: node(1),
         checkpoint: sequencer.engine.checkpoint().into(),
