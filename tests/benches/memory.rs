@@ -11,6 +11,7 @@
     clippy::panic,
     clippy::print_stdout,
     clippy::as_conversions,
+    clippy::indexing_slicing,
     reason = "a benchmark prints its figures and fails by panicking"
 )]
 
