@@ -1,10 +1,12 @@
 //! How many puts a second three servers take, and how long one put takes, beside a plain echo.
 //!
-//! `cargo bench -p kv-tests --bench throughput` starts real servers (W=2 R=2, in memory, with their
-//! logs of operations) and an echo process that answers the same requests in the same frames
-//! without doing anything. Client, framing and sockets are the same for all, so the ratio to the
-//! echo is what replication costs. The targets take turns, several rounds of them, and the median
-//! round counts.
+//! `cargo bench -p kv-tests --bench throughput` starts real servers (W=2 R=2, with their logs of
+//! operations; in memory, and with data directories, synced before anything is acknowledged) and an
+//! echo process that answers the same requests in the same frames without doing anything. Client,
+//! framing and sockets are the same for all, so the ratio to the echo is what replication costs,
+//! and the ratio to the servers in memory what the disk costs. The targets take turns, several
+//! rounds of them, and the median round counts. Data directories lie in `KV_BENCH_DIR`, or where
+//! temporary files do.
 
 #![allow(
     clippy::unwrap_used,
@@ -32,8 +34,16 @@ fn main() {
         return echo::run(&arguments.next().expect("an address follows"));
     }
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let mut targets: Vec<Target> = ["eventual", "linearizability"].map(Target::servers).into();
-    targets.insert(0, Target::echo());
+    let folder = tempfile::tempdir_in(
+        std::env::var_os("KV_BENCH_DIR").map_or_else(std::env::temp_dir, Into::into),
+    )
+    .unwrap();
+    let mut targets = vec![Target::echo()];
+    for consistency in ["eventual", "linearizability"] {
+        targets.push(Target::servers(consistency.to_owned(), consistency, ""));
+        let data = format!("--data-dir {}", folder.path().display());
+        targets.push(Target::servers(format!("{consistency}{DURABLE}"), consistency, &data));
+    }
     let mut figures = vec![[Figures::default(), Figures::default()]; targets.len()];
     for round in 0..ROUNDS {
         for (target, figures) in targets.iter().zip(&mut figures) {
@@ -49,32 +59,28 @@ fn main() {
 }
 
 struct Target {
-    name: &'static str,
+    name: String,
     site: Site,
     ids: Vec<u16>,
     _processes: Vec<Process>,
 }
 
 impl Target {
-    fn servers(consistency: &'static str) -> Self {
+    /// Three servers; `data` says where their data is.
+    fn servers(name: String, consistency: &str, data: &str) -> Self {
         let site = Site::of(3);
-        let start = |id| {
-            site.server(&format!(
-                "{id} {consistency} 2 2 --threads {}",
-                std::env::var("BT").unwrap_or("1".into())
-            ))
-        };
+        let start = |id| site.server(&format!("{id} {consistency} 2 2 {data}"));
         let mut processes: Vec<Process> = (1..=3).map(start).collect();
         for process in &mut processes {
             process.wait_for("ready");
         }
-        Self { name: consistency, site, ids: vec![1, 2, 3], _processes: processes }
+        Self { name, site, ids: vec![1, 2, 3], _processes: processes }
     }
 
     fn echo() -> Self {
         let site = Site::of(1);
         let process = echo::start(&site.address(1).to_string());
-        Self { name: "echo", site, ids: vec![1], _processes: vec![process] }
+        Self { name: "echo".to_owned(), site, ids: vec![1], _processes: vec![process] }
     }
 
     /// A connection for every 16 requests at once, spread over the servers.
@@ -89,7 +95,7 @@ impl Target {
 
 fn report(targets: &[Target], figures: &[[Figures; 2]]) {
     println!(
-        "puts of {} bytes under {} keys, 3 servers, W=2 R=2, in memory; {} rounds of {} s each",
+        "puts of {} bytes under {} keys, 3 servers, W=2 R=2; {} rounds of {} s each",
         load::VALUE_BYTES,
         load::KEYS,
         ROUNDS,
@@ -97,19 +103,23 @@ fn report(targets: &[Target], figures: &[[Figures; 2]]) {
     );
     println!("{}", machine());
     println!(
-        "{:<16} {:>11} {:>9} {:>9} {:>9} {:>9}",
-        "", "in flight", "puts/s", "of echo", "p50 us", "p99 us"
+        "{:<24} {:>11} {:>9} {:>9} {:>9} {:>9} {:>9}",
+        "", "in flight", "puts/s", "of echo", "of memory", "p50 us", "p99 us"
     );
     for (place, concurrency) in CONCURRENCY.into_iter().enumerate() {
         let echo = figures[0][place].rate();
+        let mut memory = echo;
         for (target, figures) in targets.iter().zip(figures) {
             let figures = &figures[place];
+            let of_memory = target.name.ends_with(DURABLE).then(|| figures.rate() / memory);
+            memory = figures.rate();
             println!(
-                "{:<16} {:>11} {:>9.0} {:>9.2} {:>9} {:>9}",
+                "{:<24} {:>11} {:>9.0} {:>9.2} {:>9} {:>9} {:>9}",
                 target.name,
                 concurrency,
                 figures.rate(),
                 figures.rate() / echo,
+                of_memory.map_or(String::new(), |ratio| format!("{ratio:.2}")),
                 figures.micros_at(0.50),
                 figures.micros_at(0.99)
             );
@@ -123,6 +133,9 @@ fn machine() -> String {
     let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     format!("{cores} cores, {}", model.map_or("unknown processor", |(_, name)| name))
 }
+
+/// Ends the name of servers with data directories, which stand after the same in memory.
+const DURABLE: &str = ", durable";
 
 const ROUNDS: usize = 3;
 const CONCURRENCY: [usize; 2] = [1, 64];

@@ -70,6 +70,12 @@ impl Process {
         line
     }
 
+    /// The process' id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// All lines of one output so far.
     #[must_use]
     pub fn lines(&self, stream: Stream) -> Vec<String> {

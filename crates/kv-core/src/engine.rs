@@ -245,6 +245,8 @@ pub struct Limits {
     /// Bytes of delivered log kept for peers that are behind; a peer that needs more is sent a
     /// checkpoint.
     pub log_bytes_max: usize,
+    /// Entries of delivered log kept for them. In memory a small entry takes some 300 bytes.
+    pub log_entries_max: usize,
     /// Entries in a page of a scan or a dump; a page also ends once it has 1 MiB.
     pub page_entries_max: usize,
 }
@@ -258,6 +260,7 @@ impl Default for Limits {
             message_bytes_max: 1 << 20,
             hold_back_entries_max: 16_384,
             log_bytes_max: 256 << 20,
+            log_entries_max: 100_000,
             page_entries_max: 1_000,
         }
     }

@@ -5,11 +5,12 @@ use std::fmt;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::wire::{DecodeError, Wire};
+use crate::short_bytes::ShortBytes;
+use crate::wire::{DecodeError, Wire, encode_bytes};
 
-/// A key: 1 byte to 64 KiB, any bytes.
+/// A key: 1 byte to 64 KiB, any bytes. A short one (23 bytes) takes no memory but its own.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key(Bytes);
+pub struct Key(ShortBytes);
 
 impl Key {
     /// The greatest length of a key, in bytes.
@@ -24,26 +25,32 @@ impl Key {
         match bytes.len() {
             0 => Err(SizeError::EmptyKey),
             size if size > Self::LEN_MAX => Err(SizeError::KeyTooLarge { size }),
-            _ => Ok(Self(bytes)),
+            _ => Ok(Self(bytes.into())),
         }
     }
 
     /// The key's bytes.
     #[must_use]
-    pub const fn as_bytes(&self) -> &Bytes {
+    pub fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    /// The key's bytes; long ones are shared, not copied.
+    #[must_use]
+    pub fn to_shared(&self) -> Bytes {
+        self.0.to_shared()
     }
 
     /// The same key in memory of its own, so that it does not keep a read buffer alive.
     #[must_use]
     pub fn detached(&self) -> Self {
-        Self(Bytes::copy_from_slice(&self.0))
+        Self(self.0.detached())
     }
 }
 
-/// A value: up to 16 MiB, any bytes.
+/// A value: up to 16 MiB, any bytes. A short one (23 bytes) takes no memory but its own.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Value(Bytes);
+pub struct Value(ShortBytes);
 
 impl Value {
     /// The greatest length of a value, in bytes.
@@ -61,24 +68,26 @@ impl Value {
         let bytes = bytes.into();
         match bytes.len() {
             size if size > Self::LEN_MAX => Err(SizeError::ValueTooLarge { size }),
-            _ => Ok(Self(bytes)),
+            _ => Ok(Self(bytes.into())),
         }
     }
 
     /// The value's bytes.
     #[must_use]
-    pub const fn as_bytes(&self) -> &Bytes {
+    pub fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    /// The value's bytes; long ones are shared, not copied.
+    #[must_use]
+    pub fn to_shared(&self) -> Bytes {
+        self.0.to_shared()
     }
 
     /// The same value, in memory of its own if it is small ([`Value::COPIED_BELOW`]).
     #[must_use]
     pub fn detached(&self) -> Self {
-        if self.0.len() < Self::COPIED_BELOW {
-            Self(Bytes::copy_from_slice(&self.0))
-        } else {
-            self.clone()
-        }
+        if self.0.len() < Self::COPIED_BELOW { Self(self.0.detached()) } else { self.clone() }
     }
 }
 
@@ -132,7 +141,7 @@ macro_rules! byte_string {
 
         impl Wire for $name {
             fn encode(&self, out: &mut BytesMut) {
-                self.0.encode(out);
+                encode_bytes(&self.0, out);
             }
 
             fn decode(input: &mut Bytes) -> Result<Self, DecodeError> {

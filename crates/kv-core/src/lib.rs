@@ -43,6 +43,7 @@ mod operation;
 mod outcome;
 mod quorum;
 mod seed;
+mod short_bytes;
 mod status;
 mod store;
 mod version;

@@ -136,10 +136,15 @@ impl Wire for Duration {
     }
 }
 
+/// Writes bytes as [`Bytes`] are written.
+pub(crate) fn encode_bytes(bytes: &[u8], out: &mut BytesMut) {
+    encode_len(bytes.len(), out);
+    out.put_slice(bytes);
+}
+
 impl Wire for Bytes {
     fn encode(&self, out: &mut BytesMut) {
-        encode_len(self.len(), out);
-        out.put_slice(self);
+        encode_bytes(self, out);
     }
 
     fn decode(input: &mut Bytes) -> Result<Self, DecodeError> {
@@ -151,8 +156,7 @@ impl Wire for Bytes {
 
 impl Wire for String {
     fn encode(&self, out: &mut BytesMut) {
-        encode_len(self.len(), out);
-        out.put_slice(self.as_bytes());
+        encode_bytes(self.as_bytes(), out);
     }
 
     fn decode(input: &mut Bytes) -> Result<Self, DecodeError> {

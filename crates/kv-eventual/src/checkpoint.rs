@@ -37,7 +37,7 @@ pub(crate) fn take(state: &State, cluster: &ClusterConfig, covers: PersistSeq) -
     Checkpoint {
         covers,
         metadata: metadata.to_bytes(),
-        items: Box::new(items.map(|(key, entry)| (key.as_bytes().clone(), entry.to_bytes()))),
+        items: Box::new(items.map(|(key, entry)| (key.to_shared(), entry.to_bytes()))),
     }
 }
 

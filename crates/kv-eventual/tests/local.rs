@@ -211,7 +211,7 @@ fn a_dump_comes_in_pages_without_tombstones() {
             panic!("no page");
         };
         assert!(page.entries.len() <= 4);
-        let keys = page.entries.iter().map(|(key, _)| key.as_bytes().clone());
+        let keys = page.entries.iter().map(|(key, _)| key.to_shared());
         names.extend(keys.map(|key| String::from_utf8(key.to_vec()).unwrap()));
         after = page.next;
         if after.is_none() {

@@ -144,7 +144,7 @@ fn read_item(mut key: Bytes, held: Bytes) -> Result<Item, DecodeError> {
     match u8::decode(&mut key)? {
         ENTRY_TAG => {
             let entry = Entry::from_bytes(held)?;
-            let operation = Operation::from_bytes(entry.operation().clone())?;
+            let operation = Operation::from_bytes(entry.operation())?;
             Ok(Item::Entry(entry, operation))
         }
         STATE_TAG => {

@@ -186,7 +186,8 @@ impl Core {
                 out.reply(pending.id, outcome);
             }
         }
-        self.replica.trim(self.config.limits.log_bytes_max);
+        let limits = &self.config.limits;
+        self.replica.trim(limits.log_bytes_max, limits.log_entries_max);
     }
 
     pub(crate) fn refuse(&mut self, id: RequestId, reason: NotDone, out: &mut Out) {

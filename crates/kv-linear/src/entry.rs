@@ -11,7 +11,6 @@ use crate::epoch::{Epoch, LogIndex};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     header: EntryHeader,
-    operation: Bytes,
     hash: u64,
     bytes: Bytes,
 }
@@ -57,7 +56,7 @@ impl Entry {
         header.encode(&mut bytes);
         bytes.extend_from_slice(operation);
         let bytes = bytes.freeze();
-        Self { header, operation: bytes.slice(EntryHeader::LEN..), hash: digest(&bytes), bytes }
+        Self { header, hash: digest(&bytes), bytes }
     }
 
     /// What the sequencer added to the operation.
@@ -74,8 +73,8 @@ impl Entry {
 
     /// The byte form of the operation.
     #[must_use]
-    pub const fn operation(&self) -> &Bytes {
-        &self.operation
+    pub fn operation(&self) -> Bytes {
+        self.bytes.slice(EntryHeader::LEN.min(self.bytes.len())..)
     }
 
     /// The hash of the log up to and with this entry.
@@ -103,9 +102,8 @@ impl Wire for Entry {
 
     fn decode(input: &mut Bytes) -> Result<Self, DecodeError> {
         let bytes = Bytes::decode(input)?;
-        let mut operation = bytes.clone();
-        let header = EntryHeader::decode(&mut operation)?;
-        Ok(Self { header, operation, hash: digest(&bytes), bytes })
+        let header = EntryHeader::decode(&mut bytes.clone())?;
+        Ok(Self { header, hash: digest(&bytes), bytes })
     }
 }
 

@@ -201,7 +201,7 @@ impl Follower {
                 Some(_) | None => Taken::Repeated,
             };
         }
-        let Ok(operation) = Operation::from_bytes(entry.operation().clone()) else {
+        let Ok(operation) = Operation::from_bytes(entry.operation()) else {
             return Taken::Malformed;
         };
         if entry.header().epoch > core.epoch() {

@@ -17,7 +17,7 @@ impl PageBounds {
 
 /// The page of a range of keys that comes after its cursor.
 pub(crate) fn of_scan(store: &MemoryStore<Versioned>, scan: &Scan, bounds: PageBounds) -> Page {
-    let cursor = scan.after.as_ref().filter(|after| after.as_bytes() >= &scan.from);
+    let cursor = scan.after.as_ref().filter(|after| after.as_bytes() >= scan.from);
     // A start longer than any key lies right behind the longest key that it begins with.
     let longest = scan.from.slice(..scan.from.len().min(Key::LEN_MAX));
     let from = Key::new(longest).ok().filter(|_| cursor.is_none());

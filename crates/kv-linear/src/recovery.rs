@@ -185,7 +185,7 @@ impl Recovery {
             let follows = header.index == last.index.next()
                 && header.previous_hash == last.hash
                 && header.log_time_ms >= last.log_time_ms;
-            let operation = Operation::from_bytes(entry.operation().clone()).ok();
+            let operation = Operation::from_bytes(entry.operation()).ok();
             replica.append(entry, operation.filter(|_| follows)?);
         }
         let last = replica.log().last().index;

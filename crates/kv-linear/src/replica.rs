@@ -209,9 +209,11 @@ impl Replica {
         self.durable = self.log.last().index;
     }
 
-    /// Forgets applied entries beyond `bytes_max` bytes, the oldest first.
-    pub(crate) fn trim(&mut self, bytes_max: usize) {
-        while self.log.size_bytes() - self.undelivered_bytes > bytes_max {
+    /// Forgets applied entries beyond so many bytes or entries, the oldest first.
+    pub(crate) fn trim(&mut self, bytes_max: usize, entries_max: usize) {
+        while self.log.size_bytes() - self.undelivered_bytes > bytes_max
+            || self.log.len() - self.undelivered.len() > entries_max
+        {
             if self.log.trim_first().is_none() {
                 return;
             }
@@ -341,9 +343,9 @@ mod tests {
         replica.note_durable(LogIndex(4));
         deliver(&mut replica);
         let each = replica.log().size_bytes() / 4;
-        replica.trim(2 * each);
+        replica.trim(2 * each, 9);
         assert_eq!(replica.log().base().index, LogIndex(1));
-        replica.trim(0);
+        replica.trim(each, 0);
         assert_eq!(replica.log().base().index, LogIndex(3));
         assert_eq!(replica.log().len(), 1);
         replica.check_invariants();

@@ -38,7 +38,7 @@ impl Suffix {
             && header.previous_hash == last.hash
             && header.log_time_ms >= last.log_time_ms
             && (last.epoch..=epoch_max).contains(&header.epoch);
-        let operation = Operation::from_bytes(entry.operation().clone()).ok();
+        let operation = Operation::from_bytes(entry.operation()).ok();
         self.entries.push((entry, operation.filter(|_| follows)?));
         Some(())
     }

@@ -92,7 +92,7 @@ const PIECE_BYTES: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
+    use kv_core::Value;
 
     use super::*;
 
@@ -107,7 +107,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log.txt");
         let mut lines = text("before\nvalue,");
-        lines.end_line_with(&Bytes::from(vec![b','; 2 * PIECE_BYTES + 1]));
+        lines.end_line_with(&Value::new(vec![b','; 2 * PIECE_BYTES + 1]).unwrap());
         lines.put(b"after\n");
         OpLogFile::open(path.clone(), 1 << 30).unwrap().append(&lines);
         let escaped = "\\x2c".repeat(2 * PIECE_BYTES + 1);

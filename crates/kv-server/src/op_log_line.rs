@@ -6,9 +6,8 @@
 
 use std::collections::HashMap;
 
-use bytes::Bytes;
 use kv_core::{
-    Answer, Batch, Command, CommandResult, NodeId, Operation, Outcome, RequestId, Versioned,
+    Answer, Batch, Command, CommandResult, NodeId, Operation, Outcome, RequestId, Value, Versioned,
 };
 
 use crate::event::ClientNumber;
@@ -183,16 +182,14 @@ impl Moment {
 /// The last column of a line: what was read where that is known, otherwise what was to be written.
 enum LineValue<'a> {
     None,
-    Bytes(&'a Bytes),
+    Value(&'a Value),
     Number(i64),
 }
 
 impl<'a> LineValue<'a> {
     fn of_result(result: &'a CommandResult) -> Option<Self> {
         match result {
-            CommandResult::Value(Some(Versioned { value, .. })) => {
-                Some(Self::Bytes(value.as_bytes()))
-            }
+            CommandResult::Value(Some(Versioned { value, .. })) => Some(Self::Value(value)),
             CommandResult::Number(number) => Some(Self::Number(*number)),
             CommandResult::Value(None) | CommandResult::Written | CommandResult::Length(_) => None,
         }
@@ -201,7 +198,7 @@ impl<'a> LineValue<'a> {
     fn of_command(command: &'a Command) -> Self {
         match command {
             Command::Put { value, .. } | Command::Append { suffix: value, .. } => {
-                Self::Bytes(value.as_bytes())
+                Self::Value(value)
             }
             Command::Increment { by, .. } => Self::Number(*by),
             Command::Get { .. } | Command::Delete { .. } => Self::None,
@@ -212,8 +209,8 @@ impl<'a> LineValue<'a> {
     fn put(&self, lines: &mut OpLogText) {
         match self {
             Self::None => lines.put(b"\n"),
-            Self::Bytes(bytes) if bytes.is_empty() => lines.put(b"\"\"\n"),
-            Self::Bytes(bytes) => lines.end_line_with(bytes),
+            Self::Value(value) if value.as_bytes().is_empty() => lines.put(b"\"\"\n"),
+            Self::Value(value) => lines.end_line_with(value),
             Self::Number(number) => {
                 lines.put_number(*number);
                 lines.put(b"\n");
@@ -228,7 +225,7 @@ fn word_of(batch: &Batch, command: &Command) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use kv_core::{Done, Key, NotDone, Served, Unknown, Value, Version};
+    use kv_core::{Done, Key, NotDone, Served, Unknown, Version};
 
     use super::*;
 
@@ -324,11 +321,11 @@ mod tests {
         open.end(RequestId(1), 2, Ending::Resp(&[CommandResult::Written]), &mut lines);
         let [first, last] = lines.cut() else { panic!("two lines") };
         assert_eq!(
-            (first.text.as_slice(), &first.value),
+            (first.text.as_slice(), &first.value[..]),
             (&b"1,0,put,x,1,req,"[..], large.as_bytes())
         );
         assert_eq!(
-            (last.text.as_slice(), &last.value),
+            (last.text.as_slice(), &last.value[..]),
             (&b"1,0,put,x,2,resp,"[..], large.as_bytes())
         );
     }

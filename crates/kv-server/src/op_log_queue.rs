@@ -68,12 +68,13 @@ const QUEUE_BYTES_MAX: usize = 64 << 20;
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use kv_core::Value;
 
     use super::*;
 
     fn line(value: Bytes) -> OpLogText {
         let mut text = OpLogText::default();
-        text.end_line_with(&value);
+        text.end_line_with(&Value::new(value).unwrap());
         text
     }
 

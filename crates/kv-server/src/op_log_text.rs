@@ -1,6 +1,7 @@
 //! Lines of the log of operations on their way to the file.
 
 use bytes::Bytes;
+use kv_core::Value;
 
 /// Whole lines. A large value stays as it came until the file is written: to escape it takes time
 /// that the driver does not have.
@@ -57,14 +58,15 @@ impl OpLogText {
     }
 
     /// Appends a value that is the last of its line, and ends the line.
-    pub(crate) fn end_line_with(&mut self, value: &Bytes) {
-        if value.len() < LARGE_BYTES {
-            self.put_escaped(value);
+    pub(crate) fn end_line_with(&mut self, value: &Value) {
+        let bytes = value.as_bytes();
+        if bytes.len() < LARGE_BYTES {
+            self.put_escaped(bytes);
             self.put(b"\n");
         } else {
-            self.size += value.len();
+            self.size += bytes.len();
             let text = std::mem::take(&mut self.text);
-            self.before.push(CutText { text, value: value.clone() });
+            self.before.push(CutText { text, value: value.to_shared() });
         }
     }
 
@@ -164,10 +166,10 @@ mod tests {
 
     #[test]
     fn large_values_are_kept_as_they_came_and_in_order() {
-        let large = Bytes::from(vec![b','; LARGE_BYTES]);
+        let large = Value::new(vec![b','; LARGE_BYTES]).unwrap();
         let mut first = OpLogText::default();
         first.put(b"a,");
-        first.end_line_with(&Bytes::from_static(b","));
+        first.end_line_with(&Value::new(",").unwrap());
         let mut second = OpLogText::default();
         second.put(b"b,");
         second.end_line_with(&large);
@@ -177,7 +179,7 @@ mod tests {
         assert!(second.is_empty());
         assert_eq!(first.size(), b"a,\\x2c\nb,c\n".len() + LARGE_BYTES);
         let [cut] = first.cut() else { panic!("one value is large") };
-        assert_eq!((cut.text.as_slice(), &cut.value), (&b"a,\\x2c\nb,"[..], &large));
+        assert_eq!((cut.text.as_slice(), &cut.value[..]), (&b"a,\\x2c\nb,"[..], large.as_bytes()));
         assert_eq!(first.rest(), b"c\n");
     }
 }

@@ -142,6 +142,11 @@ struct LimitSettings {
     #[arg(value_parser = value_parser!(u32).range(1..=4095), hide_short_help = true)]
     kept_log_mib: u32,
 
+    /// Entries of delivered log kept for servers that are behind; some 300 bytes each and their values
+    #[arg(long, env = "KV_KEPT_LOG_ENTRIES", value_name = "N", default_value = "100000")]
+    #[arg(value_parser = value_parser!(u32).range(1..), hide_short_help = true)]
+    kept_log_entries: u32,
+
     /// Keys in a page of a dump or a scan
     #[arg(long, env = "KV_PAGE_ENTRIES_MAX", value_name = "N", default_value = "1000")]
     #[arg(value_parser = value_parser!(u32).range(1..=1_000_000), hide_short_help = true)]
@@ -239,6 +244,7 @@ impl Settings {
         limits.message_bytes_max = size(bounds.message_kib, 1 << 10);
         limits.hold_back_entries_max = size(bounds.hold_back_entries_max, 1);
         limits.log_bytes_max = size(bounds.kept_log_mib, 1 << 20);
+        limits.log_entries_max = size(bounds.kept_log_entries, 1);
         limits.page_entries_max = size(bounds.page_entries_max, 1);
         config.timing.resend_min = self.timing.resend_min;
         config.timing.resend_max = self.timing.resend_max;
@@ -325,7 +331,7 @@ const fn key(field: &'static str, table: &'static str, name: &'static str, form:
 }
 
 /// The names of all settings in a file, in the order in which they are printed.
-pub(crate) const KEYS: [Key; 28] = [
+pub(crate) const KEYS: [Key; 29] = [
     key("id", "", "id", Form::Number),
     key("consistency", "", "consistency", Form::Text),
     key("w", "", "w", Form::Number),
@@ -349,6 +355,7 @@ pub(crate) const KEYS: [Key; 28] = [
     key("message_kib", "limits", "message_kib", Form::Number),
     key("hold_back_entries_max", "limits", "hold_back_entries_max", Form::Number),
     key("kept_log_mib", "limits", "kept_log_mib", Form::Number),
+    key("kept_log_entries", "limits", "kept_log_entries", Form::Number),
     key("page_entries_max", "limits", "page_entries_max", Form::Number),
     key("resend_min", "timing", "resend_min", Form::Text),
     key("resend_max", "timing", "resend_max", Form::Text),

@@ -60,7 +60,7 @@ pub(crate) fn disorderly<'a>(
 /// Whether the page shows the key if it is not missing.
 fn covers(scan: &Scan, page: &Page, key: &Key) -> bool {
     let bytes = key.as_bytes();
-    bytes >= &scan.from
+    bytes >= scan.from
         && scan.until.as_ref().is_none_or(|until| bytes < until)
         && scan.after.as_ref().is_none_or(|after| key > after)
         && page.next.as_ref().is_none_or(|next| key <= next)

@@ -199,7 +199,7 @@ fn put_command(map: &mut Map<'_>, command: &Command, seen: Option<&Seen>) {
         Command::Increment { by, .. } => by.to_string(),
     };
     let value = match seen {
-        Some(Seen::Value(value)) => syntax.bytes(value.as_ref().map(|value| &value.as_bytes()[..])),
+        Some(Seen::Value(value)) => syntax.bytes(value.as_ref().map(|value| value.as_bytes())),
         Some(Seen::Number(number)) => number.to_string(),
         Some(Seen::Written | Seen::Length(_) | Seen::Unnoted) | None => asked,
     };

@@ -90,7 +90,7 @@ fn observed(op: &Op) -> Vec<Observed> {
                 match index.cmp(failed) {
                     Ordering::Less => by_test,
                     Ordering::Equal => {
-                        found.as_ref().map(|found| found.as_ref().map(|v| v.as_bytes().clone()))
+                        found.as_ref().map(|found| found.as_ref().map(|v| v.to_shared()))
                     }
                     // It was not looked at.
                     Ordering::Greater => return None,
@@ -113,7 +113,7 @@ fn observed(op: &Op) -> Vec<Observed> {
         };
         match (action, result) {
             (Action::Get, Some(Seen::Value(value))) => {
-                Some((*key, Some(value.as_ref().map(|value| value.as_bytes().clone()))))
+                Some((*key, Some(value.as_ref().map(|value| value.to_shared()))))
             }
             (Action::Get, Some(Seen::Unnoted) | None) | (Action::Put(_) | Action::Delete, _) => {
                 None

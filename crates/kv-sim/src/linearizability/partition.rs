@@ -234,10 +234,10 @@ fn call(whole: &Whole<'_>, places: &BTreeMap<&Key, usize>) -> Result<Call, Histo
 fn action(command: &Command) -> Action {
     match command {
         Command::Get { .. } => Action::Get,
-        Command::Put { value, .. } => Action::Put(value.as_bytes().clone()),
+        Command::Put { value, .. } => Action::Put(value.to_shared()),
         Command::Delete { .. } => Action::Delete,
         Command::Increment { by, .. } => Action::Increment(*by),
-        Command::Append { suffix, .. } => Action::Append(suffix.as_bytes().clone()),
+        Command::Append { suffix, .. } => Action::Append(suffix.to_shared()),
     }
 }
 

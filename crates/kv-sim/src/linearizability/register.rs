@@ -52,7 +52,7 @@ impl Test {
         match check {
             Check::Absent => Some(Self::Absent),
             Check::Present => Some(Self::Present),
-            Check::ValueIs(value) => Some(Self::Is(value.as_bytes().clone())),
+            Check::ValueIs(value) => Some(Self::Is(value.to_shared())),
             Check::VersionIs(_) => None,
         }
     }
@@ -106,7 +106,8 @@ impl Call {
                 let key = self.conditions.get(*index).map(|(key, _)| *key);
                 let told = match (found, key) {
                     (Some(found), Some(key)) => {
-                        held(state, key) == found.as_ref().map(Value::as_bytes)
+                        held(state, key).map(|held| &held[..])
+                            == found.as_ref().map(Value::as_bytes)
                     }
                     (None, Some(_)) => true,
                     (_, None) => false,

@@ -168,7 +168,7 @@ impl<const MUTATION: usize> ConsistencyEngine for OneCopy<MUTATION> {
     fn checkpoint(&self) -> Checkpoint {
         let skipped = usize::from(Self::is(Mutation::CheckpointForgetsAKey));
         let items = self.store.after(None).skip(skipped);
-        let items = items.map(|(key, item)| (key.as_bytes().clone(), item.to_bytes()));
+        let items = items.map(|(key, item)| (key.to_shared(), item.to_bytes()));
         let items: Vec<_> = items.collect();
         Checkpoint {
             covers: self.persisted,
