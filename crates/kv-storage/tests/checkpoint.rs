@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use kv_core::{CheckpointChange, CheckpointDelta, NodeId, PersistSeq};
+use kv_core::{CheckpointChange, CheckpointDelta, NodeId, PersistSeq, SeedStream};
 use kv_storage::{CheckpointError, CheckpointStore, CheckpointWritten, StoreIdentity};
 
 use crate::store::identity;
@@ -214,22 +214,63 @@ fn change_a_row(rows: &fjall::Keyspace) {
 #[test]
 fn one_of_several_very_long_keys_changes_alone() {
     let long = |end: &str| "x".repeat(65_000) + end;
+    // Few rows are all read in order, of many some are looked up.
+    for others in [2, 40] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = open(directory.path()).unwrap();
+        let mut state = items(others);
+        for end in ["", "a", "b", "c"] {
+            state.insert(long(end), format!("value {end}"));
+        }
+        let rows = u64::try_from(others).unwrap() + 1;
+        assert_eq!(store.write(delta(1, &state)).unwrap().rows, rows);
+        state.insert(long("a"), "other".to_owned());
+        state.remove(&long("b"));
+        let change = |end: &str| (long(end), state.get(&long(end)).cloned());
+        let written = store.write(changes(2, ["a", "b", "z"].map(change).to_vec())).unwrap();
+        assert_eq!((written.rows, written.changed, written.removed), (rows, 1, 0));
+        assert_eq!(read(&mut store).unwrap(), (2, state.clone()));
+        let gone = ["", "a", "b", "c"].map(|end| (long(end), None));
+        let written = store.write(changes(3, gone.to_vec())).unwrap();
+        assert_eq!((written.rows, written.changed, written.removed), (rows - 1, 0, 1));
+        drop(store);
+        assert_eq!(read(&mut open(directory.path()).unwrap()).unwrap(), (3, items(others)));
+    }
+}
+
+#[test]
+fn changes_of_any_number_of_keys_sum_up_to_the_state() {
     let directory = tempfile::tempdir().unwrap();
     let mut store = open(directory.path()).unwrap();
-    let mut state = items(2);
-    for end in ["", "a", "b", "c"] {
-        state.insert(long(end), format!("value {end}"));
+    let mut state = BTreeMap::new();
+    let mut stream = SeedStream::new(7);
+    for covers in 1..=40 {
+        // From one key to half of all.
+        let keys = 1 << stream.below(8);
+        let mut changed = BTreeMap::new();
+        for _ in 0..keys {
+            let n = stream.below(300);
+            let long = if n < 6 { "x".repeat(65_000) } else { String::new() };
+            let value = stream.chance(700).then(|| stream.below(5).to_string());
+            changed.insert(format!("{long}{n}"), value);
+        }
+        for (key, value) in &changed {
+            match value {
+                Some(value) => state.insert(key.clone(), value.clone()),
+                None => state.remove(key),
+            };
+        }
+        let before = store.covers();
+        if stream.chance(100) {
+            let unordered = changed.clone().into_iter().chain([(String::new(), None)]);
+            store.write(changes(covers, unordered.collect())).unwrap_err();
+            assert_eq!(store.covers(), before);
+        }
+        store.write(changes(covers, changed.into_iter().collect())).unwrap();
+        if stream.chance(200) {
+            drop(store);
+            store = open(directory.path()).unwrap();
+        }
+        assert_eq!(read(&mut store).unwrap(), (covers, state.clone()));
     }
-    assert_eq!(store.write(delta(1, &state)).unwrap().rows, 3);
-    state.insert(long("a"), "other".to_owned());
-    state.remove(&long("b"));
-    let change = |end: &str| (long(end), state.get(&long(end)).cloned());
-    let written = store.write(changes(2, ["a", "b", "z"].map(change).to_vec())).unwrap();
-    assert_eq!((written.rows, written.changed, written.removed), (3, 1, 0));
-    assert_eq!(read(&mut store).unwrap(), (2, state.clone()));
-    let gone = ["", "a", "b", "c"].map(|end| (long(end), None));
-    let written = store.write(changes(3, gone.to_vec())).unwrap();
-    assert_eq!((written.rows, written.changed, written.removed), (2, 0, 1));
-    drop(store);
-    assert_eq!(read(&mut open(directory.path()).unwrap()).unwrap(), (3, items(2)));
 }

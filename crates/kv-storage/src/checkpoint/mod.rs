@@ -1,15 +1,18 @@
 //! The state that lets older records go, on disk.
 
 mod error;
+mod old_rows;
 mod reading;
 mod row;
 
 use std::path::{Path, PathBuf};
 
 use bytes::{Bytes, BytesMut};
+use fjall::config::PartitioningPolicy;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 use kv_core::{Checkpoint, CheckpointDelta, PersistSeq, Wire, wire_struct};
 
+use crate::checkpoint::old_rows::OldRows;
 use crate::checkpoint::row::{HEAD_KEY, RowChange, RowChanges, digest_of};
 use crate::identity::{Preamble, PreambleFault, StoreIdentity};
 
@@ -19,7 +22,8 @@ pub use reading::CheckpointReading;
 /// A checkpoint in a directory of its own, kept in a log-structured store (fjall).
 ///
 /// Each change of it takes effect in one step, whatever happens meanwhile, and costs as much as
-/// there is changed: a look-up of the old row for each new one, in constant memory.
+/// there is changed: a look-up of the old row for each new one, in constant memory. Where a large
+/// part changes, all rows are read in order instead.
 pub struct CheckpointStore {
     directory: PathBuf,
     identity: StoreIdentity,
@@ -161,14 +165,14 @@ impl CheckpointStore {
         let mut ingestion = rows.start_ingestion().map_err(|e| self.failed(e))?;
         let sum = self.head.as_ref().map(|head| head.sum).unwrap_or_default();
         let mut tally = Tally { sum, changed: 0, removed: 0 };
-        let is_empty = sum.rows == 0;
+        let mut old_rows = OldRows::new(rows, changes.size_hint().0, sum.rows);
         let mut last: Option<Bytes> = None;
         for change in RowChanges::new(changes) {
             let key = change.key().clone();
             if last.is_some_and(|last| last >= key) {
                 return Err(CheckpointError::NotAscending { covers });
             }
-            let old = if is_empty { None } else { rows.get(&key).map_err(|e| self.failed(e))? };
+            let old = old_rows.find(&key).map_err(|e| self.failed(e))?;
             let next = tally.make(change, old.as_deref());
             match next.ok_or_else(|| self.damaged(ROWS_DIFFER))? {
                 Next::Same => Ok(()),
@@ -207,9 +211,17 @@ impl OpenStore {
     fn open(directory: &Path) -> Result<Self, CheckpointError> {
         let database = Database::builder(directory).cache_size(CACHE_BYTES).worker_threads(1);
         let database = database.open().map_err(|e| failed(directory, e))?;
-        let rows = database.keyspace("rows", KeyspaceCreateOptions::default);
+        let rows = database.keyspace("rows", options);
         Ok(Self { rows: rows.map_err(|e| failed(directory, e))?, _database: database })
     }
+}
+
+/// The old rows are looked up with a small cache: so indexes and filters are cut into small
+/// blocks, of which a look-up needs one each. Whole, they would be read anew each time.
+fn options() -> KeyspaceCreateOptions {
+    KeyspaceCreateOptions::default()
+        .index_block_partitioning_policy(PartitioningPolicy::all(true))
+        .filter_block_partitioning_policy(PartitioningPolicy::all(true))
 }
 
 fn failed(directory: &Path, source: fjall::Error) -> CheckpointError {
