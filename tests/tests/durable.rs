@@ -222,15 +222,25 @@ fn a_checkpoint_lets_the_journal_go_and_is_started_from() {
             number += 1;
             let value = Value::new(vec![b'v'; 200_000]).unwrap();
             runtime.block_on(client.put(Key::new(format!("k{number}")).unwrap(), value)).unwrap();
+            let value = Value::new(format!("{number}")).unwrap();
+            runtime.block_on(client.put(Key::new("last").unwrap(), value)).unwrap();
+            if number % 3 == 0 {
+                let former = Key::new(format!("k{}", number / 3)).unwrap();
+                runtime.block_on(client.delete(former)).unwrap();
+            }
             !segment(&site, directory, 1).exists()
         });
         server.kill();
         let _server = site.ready_server(&words);
         let client = runtime.block_on(site.connect(1));
-        for number in 1..=number {
+        let (written, deleted) = (number, number / 3);
+        for number in 1..=written {
             let read = runtime.block_on(client.get(Key::new(format!("k{number}")).unwrap()));
-            assert_eq!(read.unwrap().found.unwrap().value.as_bytes().len(), 200_000);
+            let len = read.unwrap().found.map(|found| found.value.as_bytes().len());
+            assert_eq!(len, (number > deleted).then_some(200_000), "{model} k{number}");
         }
+        let last = runtime.block_on(client.get(Key::new("last").unwrap())).unwrap();
+        assert_eq!(last.found.unwrap().value, Value::new(format!("{written}")).unwrap());
     }
 }
 

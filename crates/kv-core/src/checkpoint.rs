@@ -10,8 +10,11 @@ use crate::wire::DecodeError;
 /// A key of the state with what the engine keeps for it, both in the engine's own byte form.
 pub type CheckpointItem = (Bytes, Bytes);
 
-/// An immutable view of an engine's state, cheap to take; its items are read at leisure, on
-/// another thread if need be.
+/// A key of the state with what the engine keeps for it from now on; `None` if that is nothing.
+pub type CheckpointChange = (Bytes, Option<Bytes>);
+
+/// An immutable view of an engine's whole state; its items are read at leisure, on another thread
+/// if need be.
 pub struct Checkpoint {
     /// The state reflects every record up to this one.
     pub covers: PersistSeq,
@@ -27,6 +30,39 @@ impl fmt::Debug for Checkpoint {
             .field("covers", &self.covers)
             .field("metadata", &self.metadata)
             .finish_non_exhaustive()
+    }
+}
+
+/// What makes the checkpoint on disk a later one: an immutable view of what changed, read at
+/// leisure, on another thread if need be.
+///
+/// It is written whole or not at all: the changes together with `covers` and the metadata, which
+/// take the place of those before.
+pub struct CheckpointDelta {
+    /// The state reflects every record up to this one.
+    pub covers: PersistSeq,
+    /// All that is not kept by key, in the engine's own byte form.
+    pub metadata: Bytes,
+    /// The changes in ascending order of their keys. A key that is gone may be one that the disk
+    /// never had.
+    pub changes: Box<dyn Iterator<Item = CheckpointChange> + Send>,
+}
+
+impl fmt::Debug for CheckpointDelta {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CheckpointDelta")
+            .field("covers", &self.covers)
+            .field("metadata", &self.metadata)
+            .finish_non_exhaustive()
+    }
+}
+
+impl From<Checkpoint> for CheckpointDelta {
+    /// What makes an empty disk hold the checkpoint.
+    fn from(checkpoint: Checkpoint) -> Self {
+        let Checkpoint { covers, metadata, items } = checkpoint;
+        let changes = Box::new(items.map(|(key, held)| (key, Some(held))));
+        Self { covers, metadata, changes }
     }
 }
 

@@ -29,7 +29,7 @@ pub enum Effect<M, R> {
         /// Its answer.
         outcome: Outcome,
     },
-    /// Stream the engine's checkpoint to a peer that is too far behind for messages.
+    /// Stream the engine's [snapshot](crate::ConsistencyEngine::snapshot) to a peer that is too far behind for messages.
     SendCheckpoint {
         /// To whom.
         to: NodeId,

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::checkpoint::{Checkpoint, RecoverError, StagedCheckpoint};
+use crate::checkpoint::{Checkpoint, CheckpointDelta, RecoverError, StagedCheckpoint};
 use crate::cluster::ClusterConfig;
 use crate::effect::Effects;
 use crate::id::{Incarnation, NodeId, PersistSeq, RequestId};
@@ -38,8 +38,10 @@ use crate::wire::Wire;
 ///    configuration's seed.
 /// 8. **An engine goes on from what was persisted.** [`recover`](Self::recover) takes a checkpoint
 ///    and the records after it; records that were not covered by `Persisted` may be missing from
-///    the end. A checkpoint goes out as a cheap immutable view and comes in staged, with one
-///    switch at the end.
+///    the end. A checkpoint goes to disk as [what changed](Self::checkpoint) since the one that is
+///    there: such changes, applied in order, make the [whole state](Self::snapshot), whichever of
+///    them were not written or not told of, and whatever took the state's place meanwhile. A
+///    peer's checkpoint comes in whole and staged, with one switch at the end.
 /// 9. **A broken invariant that a peer reveals is a [`Halt`](crate::Effect::Halt)**; the driver
 ///    stops the process with it. All other bad input falls under 3.
 /// 10. **Results that may exceed a frame come in pages**, by cursor.
@@ -86,8 +88,22 @@ pub trait ConsistencyEngine: Sized {
     /// When the engine next wants a [`Input::Timeout`], on the scale of [`Now::mono`].
     fn next_deadline(&self) -> Option<Duration>;
 
-    /// A view of the state that records up to the last persisted one have made.
-    fn checkpoint(&self) -> Checkpoint;
+    /// What has changed since the checkpoint on disk, in the state that records up to the last
+    /// persisted one have made. It has no part in what the engine does.
+    ///
+    /// On disk is the one that [`Input::CheckpointWritten`] told of last, or else the one that the
+    /// engine was recovered from; without either, everything has changed. Asked again before it is
+    /// told, it gives all of it again, as it is then: so a driver whose disk was full tries again.
+    /// A driver has one under way at a time. It asks for the next once this one is written, and
+    /// told of if at all, or never will be.
+    ///
+    /// Taking it costs as much as has changed; [`ChangedKeys`](crate::ChangedKeys) keeps what it
+    /// takes to know that.
+    fn checkpoint(&mut self) -> CheckpointDelta;
+
+    /// A view of the whole of that state, for a peer that is to get it
+    /// ([`Effect::SendCheckpoint`](crate::Effect::SendCheckpoint)).
+    fn snapshot(&self) -> Checkpoint;
 
     /// The state in figures.
     fn status(&self) -> Status;
@@ -147,7 +163,7 @@ pub enum Input<M> {
     },
     /// A checkpoint is on disk; records up to `covers` will not be replayed.
     CheckpointWritten {
-        /// The checkpoint's [`Checkpoint::covers`].
+        /// The checkpoint's [`CheckpointDelta::covers`].
         covers: PersistSeq,
     },
     /// A peer's checkpoint has arrived whole.

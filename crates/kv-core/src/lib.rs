@@ -31,6 +31,7 @@
 //! }
 //! ```
 
+mod changed_keys;
 mod checkpoint;
 mod cluster;
 mod digest;
@@ -49,7 +50,10 @@ mod store;
 mod version;
 mod wire;
 
-pub use checkpoint::{Checkpoint, CheckpointItem, RecoverError, StagedCheckpoint};
+pub use changed_keys::ChangedKeys;
+pub use checkpoint::{
+    Checkpoint, CheckpointChange, CheckpointDelta, CheckpointItem, RecoverError, StagedCheckpoint,
+};
 pub use cluster::{ClusterConfig, ClusterConfigError};
 pub use digest::digest;
 pub use effect::{Effect, Effects, HaltReason};

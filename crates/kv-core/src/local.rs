@@ -83,7 +83,7 @@ impl<E: ConsistencyEngine> LocalNode<E> {
                 }
                 Effect::Send { to, message } => outputs.push(Output::Send { to, message }),
                 Effect::SendCheckpoint { to } => {
-                    let checkpoint = self.engine.checkpoint().into();
+                    let checkpoint = self.engine.snapshot().into();
                     outputs.push(Output::SendCheckpoint { to, checkpoint });
                 }
                 Effect::Reply { id, outcome } => outputs.push(Output::Reply { id, outcome }),

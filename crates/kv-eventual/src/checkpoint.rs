@@ -1,11 +1,12 @@
 //! The state as a checkpoint, and an engine's way back from one.
 
 use kv_core::{
-    Checkpoint, CheckpointItem, ClusterConfig, DecodeError, EngineConfig, HybridTime, Incarnation,
-    Key, NodeId, PersistSeq, RecoverError, StagedCheckpoint, Wire, wire_struct,
+    ChangedKeys, Checkpoint, CheckpointDelta, CheckpointItem, ClusterConfig, DecodeError,
+    EngineConfig, HybridTime, Incarnation, Key, NodeId, PersistSeq, RecoverError, StagedCheckpoint,
+    Wire, wire_struct,
 };
 
-use crate::mutation::Broken;
+use crate::mutation::{Broken, Mutation};
 use crate::record::{Record, Write};
 use crate::stamp::{Entry, WriteSeq};
 use crate::state::State;
@@ -23,21 +24,42 @@ pub(crate) struct Metadata {
 
 wire_struct!(Metadata { node, cluster, life, last_seq, clock_bound, lives });
 
-/// Takes a view of the state, which reflects the records up to `covers`.
-pub(crate) fn take(state: &State, cluster: &ClusterConfig, covers: PersistSeq) -> Checkpoint {
-    let metadata = Metadata {
+/// Takes what has changed since the checkpoint on disk; the state reflects the records up to
+/// `covers`.
+pub(crate) fn take(
+    state: &mut State,
+    cluster: &ClusterConfig,
+    covers: PersistSeq,
+) -> CheckpointDelta {
+    let metadata = metadata(state, cluster).to_bytes();
+    let changes = state.changed.take(covers, &state.store).into_iter();
+    if state.broken.is(Mutation::CheckpointTakenForWritten) {
+        state.changed.note_written(covers);
+    }
+    let left_out = usize::from(state.broken.is(Mutation::CheckpointForgetsAChange));
+    let change =
+        |(key, entry): (Key, Option<Entry>)| (key.to_shared(), entry.map(|entry| entry.to_bytes()));
+    CheckpointDelta { covers, metadata, changes: Box::new(changes.skip(left_out).map(change)) }
+}
+
+/// Takes a view of the whole state, which reflects the records up to `covers`.
+pub(crate) fn view(state: &State, cluster: &ClusterConfig, covers: PersistSeq) -> Checkpoint {
+    let items = state.store.clone().into_iter();
+    Checkpoint {
+        covers,
+        metadata: metadata(state, cluster).to_bytes(),
+        items: Box::new(items.map(|(key, entry)| (key.to_shared(), entry.to_bytes()))),
+    }
+}
+
+fn metadata(state: &State, cluster: &ClusterConfig) -> Metadata {
+    Metadata {
         node: state.node,
         cluster: cluster.clone(),
         life: state.life,
         last_seq: state.last_seq,
         clock_bound: state.clock_bound,
         lives: state.lives.iter().map(|(node, life)| (*node, *life)).collect(),
-    };
-    let items = state.store.clone().into_iter();
-    Checkpoint {
-        covers,
-        metadata: metadata.to_bytes(),
-        items: Box::new(items.map(|(key, entry)| (key.to_shared(), entry.to_bytes()))),
     }
 }
 
@@ -84,6 +106,7 @@ fn restore(
     for item in checkpoint.items {
         state.merge(read_item(item).map_err(RecoverError::Checkpoint)?);
     }
+    state.changed = ChangedKeys::recovered();
     state.life = metadata.life;
     state.last_seq = metadata.last_seq;
     state.clock_bound = metadata.clock_bound;

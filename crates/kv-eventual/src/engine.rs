@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use kv_core::{
-    AdminCommand, Checkpoint, ConsistencyEngine, Effects, EngineConfig, Feature, HybridTime,
-    Incarnation, Input, NodeId, NotDone, Now, Outcome, PersistSeq, RecoverError, RequestId,
-    SeedStream, Status,
+    AdminCommand, Checkpoint, CheckpointDelta, ConsistencyEngine, Effects, EngineConfig, Feature,
+    HybridTime, Incarnation, Input, NodeId, NotDone, Now, Outcome, PersistSeq, RecoverError,
+    RequestId, SeedStream, Status,
 };
 
 use crate::checkpoint;
@@ -77,8 +77,7 @@ impl ConsistencyEngine for EventualEngine {
             Input::PeerUp { peer, incarnation } => self.on_peer_up(step, peer, incarnation),
             Input::PeerDown { peer } => self.on_peer_down(step, peer),
             Input::Persisted { up_to } => self.on_persisted(step, up_to),
-            // The driver shortens the journal; nothing of it is kept here.
-            Input::CheckpointWritten { .. } => {}
+            Input::CheckpointWritten { covers } => self.state.changed.note_written(covers),
             Input::CheckpointInstalled { from, checkpoint } => {
                 self.on_checkpoint_installed(step, from, checkpoint);
             }
@@ -96,8 +95,12 @@ impl ConsistencyEngine for EventualEngine {
         [self.outbox.due(), self.deadlines.first()].into_iter().flatten().min()
     }
 
-    fn checkpoint(&self) -> Checkpoint {
-        checkpoint::take(&self.state, &self.config.cluster, self.journal.persisted())
+    fn checkpoint(&mut self) -> CheckpointDelta {
+        checkpoint::take(&mut self.state, &self.config.cluster, self.journal.persisted())
+    }
+
+    fn snapshot(&self) -> Checkpoint {
+        checkpoint::view(&self.state, &self.config.cluster, self.journal.persisted())
     }
 
     fn status(&self) -> Status {

@@ -31,6 +31,10 @@ pub enum Mutation {
     DeletesLeaveNothing,
     /// What was not acknowledged is never sent again.
     NeverResends,
+    /// A checkpoint leaves out a key that changed.
+    CheckpointForgetsAChange,
+    /// A checkpoint counts as written as soon as it is taken.
+    CheckpointTakenForWritten,
 }
 
 /// The rule that an engine breaks, if it breaks one.
@@ -61,7 +65,7 @@ impl Broken {
 #[cfg(feature = "mutations")]
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::SentBeforePersisted,
         Self::AckBeforePersisted,
         Self::DoneWithOneFewer,
@@ -74,5 +78,7 @@ impl Mutation {
         Self::NeverRepairs,
         Self::DeletesLeaveNothing,
         Self::NeverResends,
+        Self::CheckpointForgetsAChange,
+        Self::CheckpointTakenForWritten,
     ];
 }

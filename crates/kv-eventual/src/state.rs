@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use kv_core::{
-    ClusterConfig, HybridTime, Incarnation, Key, MemoryStore, NodeId, RecoverError, Store, Wire,
-    digest,
+    ChangedKeys, ClusterConfig, HybridTime, Incarnation, Key, MemoryStore, NodeId, RecoverError,
+    Store, Wire, digest,
 };
 
 use crate::mutation::{Broken, Mutation};
@@ -18,6 +18,8 @@ use crate::stamp::{Entry, WriteSeq};
 pub(crate) struct State {
     pub(crate) node: NodeId,
     pub(crate) store: MemoryStore<Entry>,
+    /// What differs from the checkpoint on this server's disk.
+    pub(crate) changed: ChangedKeys,
     pub(crate) tombstones: u64,
     /// This server's life; [`Incarnation::UNKNOWN`] before its first one.
     pub(crate) life: Incarnation,
@@ -36,6 +38,7 @@ impl State {
         Self {
             node,
             store: MemoryStore::new(),
+            changed: ChangedKeys::new(),
             tombstones: 0,
             life: Incarnation::UNKNOWN,
             last_seq: WriteSeq(0),
@@ -92,6 +95,7 @@ impl State {
             let was_tombstone = held.is_some_and(|held| held.value.is_none());
             self.tombstones -= u64::from(was_tombstone);
             self.tombstones += u64::from(write.entry.value.is_none());
+            self.changed.note(&write.key);
             if write.entry.value.is_none() && self.broken.is(Mutation::DeletesLeaveNothing) {
                 self.tombstones -= 1;
                 return self.store.remove(&write.key);

@@ -301,13 +301,13 @@ fn a_checkpoint_and_the_records_after_it_give_the_same_as_all_records() {
     for cut in 0..=records.len() {
         let (head, tail) = records.split_at(cut);
         let first = EventualEngine::recover(config(2, 1, 1), None, head.to_vec()).unwrap();
-        let checkpoint = first.checkpoint();
+        let checkpoint = first.snapshot();
         assert_eq!(checkpoint.covers, PersistSeq(u64::try_from(cut).unwrap()));
         let second =
             EventualEngine::recover(config(2, 1, 1), Some(checkpoint), tail.to_vec()).unwrap();
         assert_eq!(second.fingerprint(), before.engine.fingerprint());
         let whole = EventualEngine::recover(config(2, 1, 1), None, records.clone()).unwrap();
-        let (a, b) = (second.checkpoint(), whole.checkpoint());
+        let (a, b) = (second.snapshot(), whole.snapshot());
         assert_eq!(a.metadata, b.metadata);
         assert!(a.items.eq(b.items));
         assert_eq!(second.status().counters, whole.status().counters);
@@ -325,7 +325,7 @@ fn a_disk_of_another_server_or_of_other_voters_is_refused() {
     for config in [other, config(3, 1, 1)] {
         let refused = Some(RecoverError::OtherConfiguration);
         assert_eq!(recover(config.clone(), None, &records), refused);
-        let checkpoint = before.engine.checkpoint();
+        let checkpoint = before.engine.snapshot();
         assert_eq!(recover(config, Some(checkpoint), &[]), refused);
     }
     // Quorums are the coordinator's own.

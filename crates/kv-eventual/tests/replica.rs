@@ -205,7 +205,7 @@ fn a_peers_checkpoint_is_merged_and_garbage_is_not() {
         source.put(name, "1");
     }
     source.sync_and_flush();
-    let staged: StagedCheckpoint = source.engine.checkpoint().into();
+    let staged: StagedCheckpoint = source.engine.snapshot().into();
     let mut other = config(2, 1, 1);
     other.node = node(2);
     other.seed = 8;

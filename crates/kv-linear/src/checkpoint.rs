@@ -1,9 +1,9 @@
 //! A server's state at one moment, for its own disk and for a follower far behind.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use kv_core::{
-    Checkpoint, CheckpointItem, ClusterId, DecodeError, Incarnation, Key, MemoryStore, NodeId,
-    Operation, Store, Versioned, Wire, wire_struct,
+    Checkpoint, CheckpointDelta, CheckpointItem, ClusterId, DecodeError, Incarnation, Key,
+    MemoryStore, NodeId, Operation, PersistSeq, Store, Versioned, Wire, wire_struct,
 };
 
 use crate::core::Core;
@@ -17,8 +17,8 @@ use crate::state_machine::StateMachine;
 
 /// What a checkpoint holds beside its items; `None` in place of it for a server that is empty.
 ///
-/// The items are the keys with what they hold at `applied`, and the entries of the log after that
-/// which were on disk.
+/// The items are the entries of the log after `applied` which were on disk, and the keys with what
+/// they hold there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Metadata {
     pub(crate) cluster: ClusterId,
@@ -45,45 +45,99 @@ wire_struct!(Metadata {
     dedup
 });
 
-/// Takes a view of what is on disk. `lives` are the peers' lives.
+/// How many entries the checkpoint on disk may hold, so that the next one removes them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct TailOnDisk {
+    count_max: usize,
+    /// What was taken last and is not known to be on disk.
+    taken: Option<(PersistSeq, usize)>,
+}
+
+impl TailOnDisk {
+    /// Notes that a checkpoint with `count` entries is taken; gives how many may be on disk.
+    fn take(&mut self, covers: PersistSeq, count: usize) -> usize {
+        let unwritten = self.taken.replace((covers, count)).map_or(0, |(_, count)| count);
+        self.count_max = self.count_max.max(unwritten);
+        self.count_max
+    }
+
+    fn note_written(&mut self, covers: PersistSeq) {
+        if let Some((_, count)) = self.taken.take_if(|taken| taken.0 == covers) {
+            self.count_max = count;
+        }
+    }
+}
+
+/// Takes what has changed since the checkpoint on disk. `lives` are the peers' lives.
 ///
 /// It may hold more than the records that it covers say; these change nothing when they are
 /// replayed on it.
+pub(crate) fn take(core: &mut Core, lives: Vec<(NodeId, Incarnation)>) -> CheckpointDelta {
+    let (covers, metadata) = (covers(core), metadata_of(core, lives).to_bytes());
+    let tail = tail(core);
+    let slots = core.tail_on_disk.take(covers, tail.len());
+    let keeps = core.broken.is(Mutation::CheckpointKeepsTheFormerTail);
+    let gone = if keeps { 0..0 } else { tail.len()..slots };
+    let tail = entry_items(tail).map(|(key, entry)| (key, Some(entry)));
+    let tail = tail.chain(gone.map(|slot| (entry_key(slot), None)));
+    let left_out = usize::from(core.broken.is(Mutation::CheckpointForgetsAChange));
+    let state = core.replica.machine_mut().take_changes(covers).into_iter().skip(left_out);
+    let state = state.map(|(key, held)| (state_key(&key), held.map(|held| held.to_bytes())));
+    CheckpointDelta { covers, metadata, changes: Box::new(tail.chain(state)) }
+}
+
+/// Takes a view of all of it, for a peer.
 pub(crate) fn view(core: &Core, lives: Vec<(NodeId, Incarnation)>) -> Checkpoint {
-    let identity = core.identity_on_disk;
-    let replica = &core.replica;
+    // The copy shares the bytes of keys and values; they are encoded as they are read.
+    let state = core.replica.machine().store().clone().into_iter();
+    let state = state.map(|(key, held)| (state_key(&key), held.to_bytes()));
+    Checkpoint {
+        covers: covers(core),
+        metadata: metadata_of(core, lives).to_bytes(),
+        items: Box::new(entry_items(tail(core)).chain(state)),
+    }
+}
+
+/// Notes that a checkpoint that was taken is on disk.
+pub(crate) fn note_written(core: &mut Core, covers: PersistSeq) {
+    core.tail_on_disk.note_written(covers);
+    core.replica.machine_mut().note_checkpoint_written(covers);
+}
+
+/// Notes that the checkpoint on disk holds the log and the state as they are.
+pub(crate) fn note_recovered(core: &mut Core) {
+    core.tail_on_disk = TailOnDisk { count_max: core.replica.log().len(), taken: None };
+    core.replica.machine_mut().note_recovered();
+}
+
+fn covers(core: &Core) -> PersistSeq {
+    let persisted = core.journal.persisted();
+    core.staged_after.map_or(persisted, |staged| staged.min(persisted))
+}
+
+fn metadata_of(core: &Core, lives: Vec<(NodeId, Incarnation)>) -> Option<Metadata> {
+    let identity = core.identity_on_disk?;
     let forgets = core.broken.is(Mutation::CheckpointWithoutDedup);
-    let dedup = if forgets { Vec::new() } else { replica.dedup().into() };
-    let metadata = identity.map(|identity| Metadata {
+    Some(Metadata {
         cluster: identity.cluster,
         configuration: core.configuration_hash,
         epoch: identity.epoch,
         incarnation: identity.incarnation,
         sequencer: identity.sequencer,
         lives,
-        applied: replica.applied(),
-        dedup,
-    });
+        applied: core.replica.applied(),
+        dedup: if forgets { Vec::new() } else { core.replica.dedup().into() },
+    })
+}
+
+/// The entries after what is applied that are on disk.
+fn tail(core: &Core) -> Vec<Entry> {
+    if core.identity_on_disk.is_none() {
+        return Vec::new();
+    }
+    let replica = &core.replica;
     let tail = replica.log().from(replica.applied().index.next());
-    let tail = tail.take_while(|entry| entry.index() <= replica.durable());
-    let mut items: Vec<CheckpointItem> = tail.map(entry_item).collect();
-    // The copy shares the bytes of keys and values; they are encoded as they are read.
-    let state: Vec<(Key, Versioned)> = replica
-        .machine()
-        .store()
-        .after(None)
-        .map(|(key, held)| (key.clone(), held.clone()))
-        .collect();
-    if identity.is_none() {
-        items.clear();
-    }
-    let state = state.into_iter().map(|(key, held)| (state_key(&key), held.to_bytes()));
-    let persisted = core.journal.persisted();
-    Checkpoint {
-        covers: core.staged_after.map_or(persisted, |staged| staged.min(persisted)),
-        metadata: metadata.to_bytes(),
-        items: Box::new(items.into_iter().chain(state)),
-    }
+    tail.take_while(|entry| entry.index() <= replica.durable()).cloned().collect()
 }
 
 /// Reads a checkpoint's metadata; `None` is that of an empty server.
@@ -99,7 +153,10 @@ pub(crate) fn replica(
     let mut store = MemoryStore::new();
     let mut tail = Vec::new();
     for (key, held) in items {
-        match read_item(key, held)? {
+        match read_item(&key, held)? {
+            Item::Entry(..) if key != entry_key(tail.len()) => {
+                return Err(DecodeError::Invalid { what: "place of an entry in a checkpoint" });
+            }
             Item::Entry(entry, operation) => tail.push((entry, operation)),
             Item::State(key, held) => store.insert(key, held),
         }
@@ -125,12 +182,19 @@ enum Item {
     State(Key, Versioned),
 }
 
-fn entry_item(entry: &Entry) -> CheckpointItem {
+fn entry_items(tail: Vec<Entry>) -> impl Iterator<Item = CheckpointItem> + Send {
+    let slots = tail.into_iter().enumerate();
+    slots.map(|(slot, entry)| (entry_key(slot), entry.to_bytes()))
+}
+
+/// The key of an entry: its place among those of the checkpoint, so that all that a checkpoint on
+/// disk may hold are known by their number.
+fn entry_key(slot: usize) -> Bytes {
     let mut key = BytesMut::with_capacity(9);
     ENTRY_TAG.encode(&mut key);
     // Big endian, so that the items ascend with the places.
-    key.extend_from_slice(&entry.index().0.to_be_bytes());
-    (key.freeze(), entry.to_bytes())
+    key.put_u64(u64::try_from(slot).unwrap_or(u64::MAX));
+    key.freeze()
 }
 
 fn state_key(key: &Key) -> Bytes {
@@ -140,7 +204,8 @@ fn state_key(key: &Key) -> Bytes {
     bytes.freeze()
 }
 
-fn read_item(mut key: Bytes, held: Bytes) -> Result<Item, DecodeError> {
+fn read_item(key: &Bytes, held: Bytes) -> Result<Item, DecodeError> {
+    let mut key = key.clone();
     match u8::decode(&mut key)? {
         ENTRY_TAG => {
             let entry = Entry::from_bytes(held)?;

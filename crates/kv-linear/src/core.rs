@@ -7,6 +7,7 @@ use kv_core::{
     PersistSeq, RequestId, SeedStream, Unknown,
 };
 
+use crate::checkpoint::TailOnDisk;
 use crate::entry::Entry;
 use crate::epoch::{Epoch, LogIndex};
 use crate::forward::{Forwarder, Pending};
@@ -34,6 +35,7 @@ pub(crate) struct Core {
     /// of this server covers none of them: the switch needs them.
     pub(crate) staged_after: Option<PersistSeq>,
     pub(crate) replica: Replica,
+    pub(crate) tail_on_disk: TailOnDisk,
     pub(crate) forwarder: Forwarder,
     pub(crate) links: Links,
     pub(crate) counters: Counters,
@@ -88,6 +90,7 @@ impl Core {
             journal: Journal::following(recovered),
             staged_after: None,
             replica: Replica::empty(),
+            tail_on_disk: TailOnDisk::default(),
             forwarder: Forwarder::new(),
             links: Links::default(),
             counters: Counters::default(),

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kv_core::{
-    AdminCommand, Checkpoint, ConsistencyEngine, Effects, EngineConfig, Feature, Incarnation,
-    Input, NodeId, NotDone, Now, PersistSeq, RecoverError, RequestId, StagedCheckpoint, Status,
-    Waiting,
+    AdminCommand, Checkpoint, CheckpointDelta, ConsistencyEngine, Effects, EngineConfig, Feature,
+    Incarnation, Input, NodeId, NotDone, Now, PersistSeq, RecoverError, RequestId,
+    StagedCheckpoint, Status, Waiting,
 };
 
 use crate::checkpoint;
@@ -78,7 +78,7 @@ impl ConsistencyEngine for LinearEngine {
             Input::PeerDown { peer } => self.on_peer_down(now.mono, peer, out),
             Input::Persisted { up_to } => self.on_persisted(now.mono, up_to, out),
             // The log is trimmed by its size alone.
-            Input::CheckpointWritten { .. } => {}
+            Input::CheckpointWritten { covers } => checkpoint::note_written(&mut self.core, covers),
             Input::CheckpointInstalled { from, checkpoint } => {
                 self.on_checkpoint(now.mono, from, checkpoint, out);
             }
@@ -105,7 +105,12 @@ impl ConsistencyEngine for LinearEngine {
         role.into_iter().chain(gathered).chain(requests).min()
     }
 
-    fn checkpoint(&self) -> Checkpoint {
+    fn checkpoint(&mut self) -> CheckpointDelta {
+        let lives = self.known_lives();
+        checkpoint::take(&mut self.core, lives)
+    }
+
+    fn snapshot(&self) -> Checkpoint {
         checkpoint::view(&self.core, self.known_lives())
     }
 

@@ -46,6 +46,12 @@ pub enum Mutation {
     UnknownToldAsNotDone,
     /// A checkpoint leaves out which requests have been applied.
     CheckpointWithoutDedup,
+    /// A checkpoint leaves out a key that changed.
+    CheckpointForgetsAChange,
+    /// A checkpoint leaves out what came with a state from the sequencer.
+    CheckpointForgetsTheInstalled,
+    /// A checkpoint leaves on disk the entries of the one before it.
+    CheckpointKeepsTheFormerTail,
     /// A read is answered from what the server itself has applied.
     ReadsLocally,
     /// A follower skips entries that it lacks and acknowledges what lies beyond them.
@@ -80,7 +86,7 @@ impl Broken {
 #[cfg(feature = "mutations")]
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 24] = [
         Self::AckBeforePersisted,
         Self::OwnDiskNotCounted,
         Self::CommitsWithOneFewer,
@@ -102,5 +108,8 @@ impl Mutation {
         Self::CheckpointWithoutDedup,
         Self::ReadsLocally,
         Self::GapAcknowledged,
+        Self::CheckpointForgetsAChange,
+        Self::CheckpointForgetsTheInstalled,
+        Self::CheckpointKeepsTheFormerTail,
     ];
 }

@@ -117,6 +117,7 @@ impl Recovery {
         self.identify(metadata.cluster, metadata.incarnation, metadata.sequencer, metadata.epoch);
         let replica = checkpoint::replica(metadata, checkpoint.items);
         self.switch_to(replica.map_err(RecoverError::Checkpoint)?);
+        checkpoint::note_recovered(&mut self.core);
         Ok(())
     }
 
@@ -166,7 +167,7 @@ impl Recovery {
 
     fn switch_to(&mut self, mut replica: Replica) {
         replica.note_durable(replica.log().last().index);
-        self.core.replica = replica;
+        self.core.replica.replace(replica, self.core.broken);
     }
 
     /// Appends what the log does not have; `None` if something does not follow.

@@ -72,6 +72,10 @@ impl Replica {
         &self.machine
     }
 
+    pub(crate) const fn machine_mut(&mut self) -> &mut StateMachine {
+        &mut self.machine
+    }
+
     pub(crate) const fn dedup(&self) -> &Dedup {
         &self.dedup
     }
@@ -207,6 +211,13 @@ impl Replica {
             self.append(entry, operation);
         }
         self.durable = self.log.last().index;
+    }
+
+    /// Goes on with a copy that came from elsewhere.
+    pub(crate) fn replace(&mut self, next: Self, broken: Broken) {
+        let mut machine = std::mem::take(&mut self.machine);
+        machine.replace(next.machine, broken);
+        *self = Self { machine, ..next };
     }
 
     /// Forgets applied entries beyond so many bytes or entries, the oldest first.

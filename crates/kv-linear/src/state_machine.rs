@@ -1,23 +1,49 @@
 //! What operations do to the keys.
 
 use kv_core::{
-    Answer, Batch, Check, Command, CommandResult, Done, Key, MemoryStore, NotDone, Operation,
-    Outcome, Served, Store, Value, Version, Versioned,
+    Answer, Batch, ChangedKeys, Check, Command, CommandResult, Done, Key, MemoryStore, NotDone,
+    Operation, Outcome, PersistSeq, Served, Store, Value, Version, Versioned,
 };
 
 use crate::draft::Draft;
 use crate::epoch::LogIndex;
+use crate::mutation::{Broken, Mutation};
 use crate::page::{self, PageBounds};
 
 /// The keys with their values: a function of the operations applied, in their order.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct StateMachine {
     store: MemoryStore<Versioned>,
+    /// What differs from the checkpoint on this server's disk.
+    changed: ChangedKeys,
 }
 
 impl StateMachine {
+    /// The state on no disk.
     pub(crate) const fn new(store: MemoryStore<Versioned>) -> Self {
-        Self { store }
+        Self { store, changed: ChangedKeys::new() }
+    }
+
+    /// Notes that the checkpoint on disk holds the state as it is.
+    pub(crate) fn note_recovered(&mut self) {
+        self.changed = ChangedKeys::recovered();
+    }
+
+    /// Takes what the checkpoint on disk lacks.
+    pub(crate) fn take_changes(&mut self, covers: PersistSeq) -> Vec<(Key, Option<Versioned>)> {
+        self.changed.take(covers, &self.store)
+    }
+
+    pub(crate) fn note_checkpoint_written(&mut self, covers: PersistSeq) {
+        self.changed.note_written(covers);
+    }
+
+    /// Goes on with another state.
+    pub(crate) fn replace(&mut self, next: Self, broken: Broken) {
+        if !broken.is(Mutation::CheckpointForgetsTheInstalled) {
+            self.changed.note_replaced(&self.store, &next.store);
+        }
+        self.store = next.store;
     }
 
     pub(crate) const fn store(&self) -> &MemoryStore<Versioned> {
@@ -83,6 +109,7 @@ impl StateMachine {
 
     fn write(&mut self, key: Key, value: Option<Value>, index: LogIndex) {
         let version = Version::Log(index.0);
+        self.changed.note(&key);
         match value {
             Some(value) => self.store.insert(key, Versioned { value, version }),
             None => self.store.remove(&key),

@@ -77,7 +77,7 @@ impl Follower {
             return;
         };
         replica.note_durable(replica.log().last().index);
-        core.replica = replica;
+        core.replica.replace(replica, core.broken);
         core.enter(epoch);
         core.counters.checkpoints_installed += 1;
         let acks = core.config.cluster.write_quorum();

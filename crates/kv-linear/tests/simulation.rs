@@ -147,5 +147,5 @@ fn a_key_is_what_it_says() {
     sim.execute(node(2), put("k", "v")).unwrap();
     sim.execute(node(3), get("k")).unwrap();
     assert_eq!(assert_linearizable(&sim), 2);
-    assert_eq!(key("k").as_bytes().as_ref(), b"k");
+    assert_eq!(key("k").as_bytes(), b"k");
 }

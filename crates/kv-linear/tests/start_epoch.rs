@@ -210,7 +210,7 @@ fn a_checkpoint_that_comes_again_is_answered_with_what_is_there() {
     sequencer.message(3, of_third);
     let installed = || Input::CheckpointInstalled {
         from: node(1),
-        checkpoint: sequencer.engine.checkpoint().into(),
+        checkpoint: sequencer.engine.snapshot().into(),
     };
     let mut follower = Server::follower(theirs[..1].to_vec());
     let parts = follower.step(installed());
@@ -229,10 +229,10 @@ fn a_checkpoint_taken_meanwhile_covers_nothing_that_the_switch_needs() {
     let life = follower.life;
     follower.told(part(life, &theirs, 1, 1..2));
     follower.persisted(4);
-    assert_eq!(follower.engine.checkpoint().covers, PersistSeq(3));
+    assert_eq!(follower.engine.snapshot().covers, PersistSeq(3));
     follower.told(part(life, &theirs, 1, 2..3));
     follower.persisted(5);
-    let checkpoint = follower.engine.checkpoint();
+    let checkpoint = follower.engine.snapshot();
     assert_eq!(checkpoint.covers, PersistSeq(3));
     let records = vec![
         (PersistSeq(4), Record::StagedLog { part: 0, entries: theirs[1..2].to_vec() }),
@@ -251,7 +251,7 @@ fn a_checkpoint_taken_meanwhile_covers_nothing_that_the_switch_needs() {
     let engine = LinearEngine::recover(config, Some(checkpoint), records).unwrap();
     assert_eq!(engine.log_hash(LogIndex(3)), Some(theirs[2].hash()));
     follower.persisted(6);
-    assert_eq!(follower.engine.checkpoint().covers, PersistSeq(6));
+    assert_eq!(follower.engine.snapshot().covers, PersistSeq(6));
 }
 
 #[test]

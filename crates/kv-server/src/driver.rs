@@ -94,7 +94,8 @@ where
             self.carry_out(now);
             self.persistence.hand_over();
             if self.persistence.wants_checkpoint() {
-                self.persistence.write_checkpoint(self.engine.checkpoint());
+                let delta = self.engine.checkpoint();
+                self.persistence.write_checkpoint(delta);
             }
             self.flush(now);
             if let Some(reason) = self.halted {
@@ -220,7 +221,7 @@ where
                     Effect::Persist { seq, record } => self.persistence.take(seq, record),
                     Effect::Send { to, message } => self.outbox.send(to, message),
                     Effect::SendCheckpoint { to } => {
-                        self.outbox.send_checkpoint(to, self.engine.checkpoint());
+                        self.outbox.send_checkpoint(to, self.engine.snapshot());
                     }
                     Effect::Reply { id, outcome } => self.reply(now, id, outcome),
                     Effect::Halt { reason } => {

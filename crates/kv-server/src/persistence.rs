@@ -4,7 +4,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use kv_core::{Checkpoint, PersistSeq, Wire};
+use kv_core::{CheckpointDelta, PersistSeq, Wire};
 use kv_storage::{
     CheckpointError, CheckpointStore, CheckpointWritten, DataDirectory, Journal, JournalEvent,
     JournalThread, RealDisk, Room, SyncPolicy,
@@ -179,10 +179,10 @@ impl<R: Wire + Send + 'static> Persistence<R> {
     }
 
     /// Has a checkpoint written.
-    pub(crate) fn write_checkpoint(&mut self, checkpoint: Checkpoint) {
+    pub(crate) fn write_checkpoint(&mut self, delta: CheckpointDelta) {
         match self {
             Self::Memory { .. } => {}
-            Self::Disk(files) => files.write_checkpoint(checkpoint),
+            Self::Disk(files) => files.write_checkpoint(delta),
         }
     }
 
@@ -265,13 +265,14 @@ impl<R: Wire + Send + 'static> DataFiles<R> {
             && pace.not_before.is_none_or(|at| at <= Instant::now())
     }
 
-    fn write_checkpoint(&mut self, checkpoint: Checkpoint) {
+    fn write_checkpoint(&mut self, delta: CheckpointDelta) {
         let pace = &mut self.pace;
         pace.written_bytes = self.journal.written_bytes();
         pace.carried_bytes = 0;
-        if checkpoint.covers > pace.covers {
+        // Dropped, it is as if it had failed: the engine gives it again.
+        if delta.covers > pace.covers {
             pace.under_way = true;
-            self.checkpoints.write(checkpoint);
+            self.checkpoints.write(delta);
         }
     }
 

@@ -132,7 +132,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
     pub(crate) fn send_checkpoint(&mut self, from: NodeId, to: NodeId) -> Result<(), Violation> {
         self.note(from, 6, |out| to.encode(out), || format!("-> {to} its checkpoint"));
         self.check_receiver(from, to)?;
-        let Some(checkpoint) = self.engine(from).map(E::checkpoint) else {
+        let Some(checkpoint) = self.engine(from).map(E::snapshot) else {
             return Ok(());
         };
         let checkpoint = StagedCheckpoint::from(checkpoint);

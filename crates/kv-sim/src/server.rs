@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kv_core::{
     ClusterConfig, ConsistencyEngine, Effect, Effects, EngineConfig, HaltReason, Input, NodeId,
-    Now, PersistSeq, SeedStream,
+    Now, PersistSeq, SeedStream, StagedCheckpoint,
 };
 use kv_storage::{MemoryCheckpoint, MemoryJournal, StorageError};
 
@@ -224,19 +224,25 @@ impl<E: ConsistencyEngine> Server<E> {
     /// engine; true if it did.
     ///
     /// # Errors
-    /// [`Breach::CheckpointAhead`] if it reflects more than is on disk.
+    /// [`Breach::CheckpointAhead`] if it reflects more than is on disk;
+    /// [`Breach::CheckpointsDoNotSumUp`] if what is on disk then is not the whole state.
     pub(crate) fn checkpoint_if_due(&mut self, every: Option<u64>) -> Result<bool, Breach> {
         let durable = self.journal.durable();
         let due = every.is_some_and(|every| durable.0 >= self.checkpoint_tried.0 + every);
-        match &self.engine {
+        match &mut self.engine {
             Some(engine) if due => {
                 self.checkpoint_tried = durable;
-                let checkpoint = engine.checkpoint();
-                let covers = checkpoint.covers;
+                let delta = engine.checkpoint();
+                let covers = delta.covers;
                 if covers > durable {
                     return Err(Breach::CheckpointAhead { covers, durable });
                 }
-                self.checkpoint.write(checkpoint);
+                self.checkpoint.write(delta);
+                if self.checkpoint.read().map(StagedCheckpoint::from)
+                    != Some(engine.snapshot().into())
+                {
+                    return Err(Breach::CheckpointsDoNotSumUp { covers });
+                }
                 self.journal.remove_through(covers);
                 Ok(self.receive(Input::CheckpointWritten { covers }))
             }

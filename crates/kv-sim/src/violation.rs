@@ -74,6 +74,15 @@ pub enum Breach {
         /// The last record on disk.
         durable: PersistSeq,
     },
+    /// Clause 8: what changed since the checkpoint on disk makes it the whole state.
+    #[error(
+        "gave a checkpoint of record {covers} that does not make the one on disk its whole state \
+         (clause 8)"
+    )]
+    CheckpointsDoNotSumUp {
+        /// What the checkpoint says that it covers.
+        covers: PersistSeq,
+    },
     /// Clause 8: it goes on from what it persisted.
     #[error("cannot go on from its own disk: {0} (clause 8)")]
     NotRecovered(RecoverError),

@@ -31,6 +31,8 @@ caught! {
     a_record_forgotten: ForgetsARecord = 10 by acknowledged_writes_survive_a_crash,
     a_key_missing_in_the_checkpoint: CheckpointForgetsAKey = 11
         by a_checkpoint_stands_for_its_records,
+    a_change_missing_in_a_checkpoint: CheckpointForgetsAKey = 11
+        by checkpoints_sum_up_to_the_state,
     a_halt_without_cause: HaltsOnADuplicate = 12 by halts_never_without_cause,
     nothing_done_at_all: RefusesEverything = 15 by answers_once_and_honestly,
     a_page_without_end: DumpsEverythingAtOnce = 13 by dumps_come_in_pages,

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use kv_core::{Checkpoint, CheckpointItem, NodeId, PersistSeq};
+use kv_core::{CheckpointChange, CheckpointDelta, NodeId, PersistSeq, SeedStream};
 use kv_storage::{CheckpointError, CheckpointStore, CheckpointWritten, StoreIdentity};
 
 use crate::store::identity;
@@ -18,12 +18,20 @@ fn open(directory: &Path) -> Result<CheckpointStore, CheckpointError> {
     CheckpointStore::open(directory, identity())
 }
 
-fn checkpoint(covers: u64, items: &BTreeMap<String, String>) -> Checkpoint {
-    let item = |(key, value): (String, String)| (Bytes::from(key), Bytes::from(value));
-    Checkpoint {
+/// What makes the checkpoint hold these items, whatever else it holds.
+fn delta(covers: u64, items: &BTreeMap<String, String>) -> CheckpointDelta {
+    let held = items.clone().into_iter().map(|(key, value)| (key, Some(value)));
+    changes(covers, held.collect())
+}
+
+fn changes(covers: u64, changes: Vec<(String, Option<String>)>) -> CheckpointDelta {
+    let change = |(key, value): (String, Option<String>)| -> CheckpointChange {
+        (Bytes::from(key), value.map(Bytes::from))
+    };
+    CheckpointDelta {
         covers: PersistSeq(covers),
         metadata: Bytes::from(format!("metadata {covers}")),
-        items: Box::new(items.clone().into_iter().map(item)),
+        changes: Box::new(changes.into_iter().map(change)),
     }
 }
 
@@ -46,21 +54,25 @@ fn only_what_differs_is_written_and_all_of_it_is_read_back() {
     let mut store = open(directory.path()).unwrap();
     assert!(store.read().unwrap().is_none());
     let mut state = items(2000);
-    let written = store.write(checkpoint(10, &state)).unwrap();
+    let written = store.write(delta(10, &state)).unwrap();
     let covers = PersistSeq(10);
     assert_eq!(written, CheckpointWritten { covers, rows: 2000, changed: 2000, removed: 0 });
     state.insert("key 00007".to_owned(), "other".to_owned());
     state.insert("a new key".to_owned(), String::new());
     state.remove("key 01999");
     let covers = PersistSeq(25);
-    let written = store.write(checkpoint(25, &state)).unwrap();
+    let change = |key: &str| (key.to_owned(), state.get(key).cloned());
+    let unchanged = ["key 00008", "never there"];
+    let all = ["a new key", "key 00007", unchanged[0], "key 01999", unchanged[1]];
+    let written = store.write(changes(25, all.map(change).to_vec())).unwrap();
     assert_eq!(written, CheckpointWritten { covers, rows: 2000, changed: 2, removed: 1 });
     assert_eq!(read(&mut store).unwrap(), (25, state.clone()));
     drop(store);
     let mut store = open(directory.path()).unwrap();
     assert_eq!(store.covers(), covers);
     assert_eq!(read(&mut store).unwrap(), (25, state.clone()));
-    let written = store.write(checkpoint(30, &BTreeMap::new())).unwrap();
+    let none = state.into_keys().map(|key| (key, None)).collect();
+    let written = store.write(changes(30, none)).unwrap();
     assert_eq!((written.rows, written.removed), (0, 2000));
     drop(store);
     assert_eq!(read(&mut open(directory.path()).unwrap()).unwrap(), (30, BTreeMap::new()));
@@ -70,15 +82,12 @@ fn only_what_differs_is_written_and_all_of_it_is_read_back() {
 fn a_write_that_fails_half_way_changes_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let mut store = open(directory.path()).unwrap();
-    store.write(checkpoint(1, &items(100))).unwrap();
-    let unordered: Vec<CheckpointItem> =
-        ["b", "c", "a"].map(|key| (Bytes::from(key), Bytes::new())).to_vec();
-    let (covers, metadata) = (PersistSeq(2), Bytes::new());
+    store.write(delta(1, &items(100))).unwrap();
+    let unordered = ["b", "c", "a"].map(|key| (key.to_owned(), Some(String::new())));
     let (still_read, reading) = store.read().unwrap().unwrap();
-    let unordered = Checkpoint { covers, metadata, items: Box::new(unordered.into_iter()) };
-    let error = store.write(unordered).unwrap_err();
+    let error = store.write(changes(2, unordered.to_vec())).unwrap_err();
     assert!(matches!(error, CheckpointError::NotAscending { covers: PersistSeq(2) }));
-    let again = store.write(checkpoint(1, &items(100)));
+    let again = store.write(delta(1, &items(100)));
     assert_eq!(still_read.items.count(), 100, "a reader goes on through a write that fails");
     reading.finish().unwrap();
     assert_eq!(again.unwrap().changed, 0);
@@ -86,7 +95,7 @@ fn a_write_that_fails_half_way_changes_nothing() {
     drop(store);
     let mut store = open(directory.path()).unwrap();
     assert_eq!(read(&mut store).unwrap(), (1, items(100)));
-    let error = store.write(checkpoint(0, &items(1))).unwrap_err();
+    let error = store.write(delta(0, &items(1))).unwrap_err();
     assert_eq!(
         error.to_string(),
         "the checkpoint on disk reflects records up to 1, this one only to 0"
@@ -97,7 +106,7 @@ fn a_write_that_fails_half_way_changes_nothing() {
 fn a_checkpoint_that_was_not_read_to_its_end_vouches_for_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let mut store = open(directory.path()).unwrap();
-    store.write(checkpoint(1, &items(3))).unwrap();
+    store.write(delta(1, &items(3))).unwrap();
     let (checkpoint, reading) = store.read().unwrap().unwrap();
     assert_eq!(checkpoint.items.take(3).count(), 3);
     assert!(matches!(reading.finish(), Err(CheckpointError::NotReadThrough)));
@@ -106,7 +115,7 @@ fn a_checkpoint_that_was_not_read_to_its_end_vouches_for_nothing() {
 #[test]
 fn another_stores_checkpoint_is_refused() {
     let directory = tempfile::tempdir().unwrap();
-    open(directory.path()).unwrap().write(checkpoint(1, &items(3))).unwrap();
+    open(directory.path()).unwrap().write(delta(1, &items(3))).unwrap();
     let node = NodeId::new(2).unwrap();
     let error = CheckpointStore::open(directory.path(), StoreIdentity { node, ..identity() });
     assert!(matches!(error.unwrap_err(), CheckpointError::OtherStore { .. }));
@@ -148,10 +157,10 @@ fn is_unused_journal(file: &Path) -> bool {
 fn damaged_files_are_refused_or_did_not_matter() {
     let original = tempfile::tempdir().unwrap();
     let mut store = open(original.path()).unwrap();
-    store.write(checkpoint(1, &items(300))).unwrap();
+    store.write(delta(1, &items(300))).unwrap();
     let mut state = items(300);
     state.insert("key 00007".to_owned(), "other".to_owned());
-    store.write(checkpoint(2, &state)).unwrap();
+    store.write(delta(2, &state)).unwrap();
     drop(store);
     let (mut refused, mut harmless) = (0, 0);
     for file in files(original.path()).iter().filter(|file| !is_unused_journal(file)) {
@@ -177,18 +186,91 @@ fn damaged_files_are_refused_or_did_not_matter() {
 
 #[test]
 fn a_row_that_is_gone_or_was_changed_from_outside_is_noticed() {
-    for tamper in [
-        |rows: &fjall::Keyspace| rows.remove(*b"\0key 00001").unwrap(),
-        |rows: &fjall::Keyspace| rows.insert(*b"\0key 00001", *b"other").unwrap(),
-    ] {
+    let tampers: [fn(&fjall::Keyspace); 2] = [remove_a_row, change_a_row];
+    let keys = ["key 00001", "key 00002"];
+    for (tamper, key) in tampers.into_iter().flat_map(|tamper| keys.map(|key| (tamper, key))) {
         let directory = tempfile::tempdir().unwrap();
-        open(directory.path()).unwrap().write(checkpoint(1, &items(3))).unwrap();
+        open(directory.path()).unwrap().write(delta(1, &items(3))).unwrap();
         let database = fjall::Database::builder(directory.path()).open().unwrap();
         tamper(&database.keyspace("rows", fjall::KeyspaceCreateOptions::default).unwrap());
         drop(database);
         let mut store = open(directory.path()).unwrap();
         assert!(matches!(read(&mut store), Err(CheckpointError::Damaged { .. })));
-        let error = store.write(checkpoint(2, &items(3))).unwrap_err();
-        assert!(matches!(error, CheckpointError::Damaged { .. }));
+        // No later checkpoint hides it, be it of that very key.
+        let other = Some("another value".to_owned());
+        store.write(changes(2, vec![(key.to_owned(), other)])).unwrap();
+        assert!(matches!(read(&mut store), Err(CheckpointError::Damaged { .. })));
+    }
+}
+
+fn remove_a_row(rows: &fjall::Keyspace) {
+    rows.remove(*b"\0key 00001").unwrap();
+}
+
+fn change_a_row(rows: &fjall::Keyspace) {
+    rows.insert(*b"\0key 00001", *b"other").unwrap();
+}
+
+#[test]
+fn one_of_several_very_long_keys_changes_alone() {
+    let long = |end: &str| "x".repeat(65_000) + end;
+    // Few rows are all read in order, of many some are looked up.
+    for others in [2, 40] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = open(directory.path()).unwrap();
+        let mut state = items(others);
+        for end in ["", "a", "b", "c"] {
+            state.insert(long(end), format!("value {end}"));
+        }
+        let rows = u64::try_from(others).unwrap() + 1;
+        assert_eq!(store.write(delta(1, &state)).unwrap().rows, rows);
+        state.insert(long("a"), "other".to_owned());
+        state.remove(&long("b"));
+        let change = |end: &str| (long(end), state.get(&long(end)).cloned());
+        let written = store.write(changes(2, ["a", "b", "z"].map(change).to_vec())).unwrap();
+        assert_eq!((written.rows, written.changed, written.removed), (rows, 1, 0));
+        assert_eq!(read(&mut store).unwrap(), (2, state.clone()));
+        let gone = ["", "a", "b", "c"].map(|end| (long(end), None));
+        let written = store.write(changes(3, gone.to_vec())).unwrap();
+        assert_eq!((written.rows, written.changed, written.removed), (rows - 1, 0, 1));
+        drop(store);
+        assert_eq!(read(&mut open(directory.path()).unwrap()).unwrap(), (3, items(others)));
+    }
+}
+
+#[test]
+fn changes_of_any_number_of_keys_sum_up_to_the_state() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = open(directory.path()).unwrap();
+    let mut state = BTreeMap::new();
+    let mut stream = SeedStream::new(7);
+    for covers in 1..=40 {
+        // From one key to half of all.
+        let keys = 1 << stream.below(8);
+        let mut changed = BTreeMap::new();
+        for _ in 0..keys {
+            let n = stream.below(300);
+            let long = if n < 6 { "x".repeat(65_000) } else { String::new() };
+            let value = stream.chance(700).then(|| stream.below(5).to_string());
+            changed.insert(format!("{long}{n}"), value);
+        }
+        for (key, value) in &changed {
+            match value {
+                Some(value) => state.insert(key.clone(), value.clone()),
+                None => state.remove(key),
+            };
+        }
+        let before = store.covers();
+        if stream.chance(100) {
+            let unordered = changed.clone().into_iter().chain([(String::new(), None)]);
+            store.write(changes(covers, unordered.collect())).unwrap_err();
+            assert_eq!(store.covers(), before);
+        }
+        store.write(changes(covers, changed.into_iter().collect())).unwrap();
+        if stream.chance(200) {
+            drop(store);
+            store = open(directory.path()).unwrap();
+        }
+        assert_eq!(read(&mut store).unwrap(), (covers, state.clone()));
     }
 }

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::process::Command;
 
 use bytes::Bytes;
-use kv_core::{Checkpoint, CheckpointItem, PersistSeq};
+use kv_core::{CheckpointChange, CheckpointDelta, PersistSeq};
 use kv_storage::{CheckpointStore, Disk, Journal, RealDisk, Room};
 
 use crate::store::{append, config, identity, replayed};
@@ -47,10 +47,11 @@ impl Drop for SmallDisk {
     }
 }
 
-fn checkpoint(covers: PersistSeq, items: usize) -> Checkpoint {
-    let item =
-        |n| -> CheckpointItem { (Bytes::from(format!("{n:08}")), Bytes::from(vec![7; 1000])) };
-    Checkpoint { covers, metadata: Bytes::new(), items: Box::new((0..items).map(item)) }
+fn delta(covers: PersistSeq, items: usize) -> CheckpointDelta {
+    let change = |n| -> CheckpointChange {
+        (Bytes::from(format!("{n:08}")), Some(Bytes::from(vec![7; 1000])))
+    };
+    CheckpointDelta { covers, metadata: Bytes::new(), changes: Box::new((0..items).map(change)) }
 }
 
 #[test]
@@ -77,10 +78,10 @@ fn a_full_disk_stops_neither_reads_nor_checkpoints_and_writes_go_on_once_there_i
     let free = disk.free_bytes().unwrap();
     assert!((RESERVE_BYTES..RESERVE_BYTES + SEGMENT_BYTES).contains(&free), "{free} bytes free");
 
-    let too_large = store.write(checkpoint(PersistSeq(1), 2_000)).unwrap_err();
+    let too_large = store.write(delta(PersistSeq(1), 2_000)).unwrap_err();
     assert!(too_large.is_full(), "{too_large}");
     assert_eq!(store.covers(), PersistSeq(0));
-    let written = store.write(checkpoint(last, 200)).unwrap();
+    let written = store.write(delta(last, 200)).unwrap();
     assert!(journal.remove_through(written.covers).unwrap() > 10);
 
     append(&mut journal, 100).unwrap();

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use kv_core::{
     Answer, CommandResult, ConsistencyEngine, NodeId, Operation, Outcome, PersistSeq, RequestId,
-    RequestOptions, SeedStream, StagedCheckpoint,
+    RequestOptions, SeedStream,
 };
+use kv_storage::MemoryCheckpoint;
 
 use super::failure::{Failure, Finding};
 use super::scenario::{Scenario, seeds, serving, serving_with_all};
@@ -98,7 +99,7 @@ pub fn recovers_from_any_prefix<E: ConsistencyEngine>() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Clause 8: a checkpoint with the records after it makes the state, by its fingerprint, that all
+/// Clause 8: a server's first checkpoint with the records after it makes the state, by its fingerprint, that all
 /// records make.
 ///
 /// # Errors
@@ -108,20 +109,16 @@ pub fn a_checkpoint_stands_for_its_records<E: ConsistencyEngine>() -> Result<(),
         let scenario = Scenario { seed, requests: 20 + seed, process_faults: false, tapes: false };
         let mut cluster = scenario.cluster::<E>()?;
         scenario.disturb(&mut cluster)?;
-        let taken = checkpoints(&cluster);
+        let taken = checkpoints(&mut cluster);
         let scenario = Scenario { seed: seed + 1000, ..scenario };
         scenario.disturb(&mut cluster)?;
         super::scenario::settle(&mut cluster)?;
-        for (node, (covers, staged)) in taken {
+        for (node, checkpoint) in taken {
+            let covers = checkpoint.covers();
             let records = whole_journal(&cluster, node);
             let tail = records.iter().filter(|(seq, _)| *seq > covers).cloned();
             let config = cluster.server(node).engine_config(cluster.config());
-            let staged = kv_core::Checkpoint {
-                covers,
-                metadata: staged.metadata,
-                items: Box::new(staged.items.into_iter()),
-            };
-            let short = E::recover(config.clone(), Some(staged), tail);
+            let short = E::recover(config.clone(), checkpoint.read(), tail);
             let long = E::recover(config, None, records.iter().cloned());
             let both = short.and_then(|short| Ok((short, long?)));
             let (short, long) = both.map_err(|error| {
@@ -230,13 +227,17 @@ fn whole_journal<E: ConsistencyEngine>(
     journal.records().flatten().collect()
 }
 
+/// The first checkpoint of each server, each on a disk of its own.
 fn checkpoints<E: ConsistencyEngine>(
-    cluster: &Cluster<E>,
-) -> BTreeMap<NodeId, (PersistSeq, StagedCheckpoint)> {
-    let engines = cluster.nodes().filter_map(|node| Some((node, cluster.engine(node)?)));
-    let taken = engines.map(|(node, engine)| {
-        let checkpoint = engine.checkpoint();
-        (node, (checkpoint.covers, checkpoint.into()))
-    });
-    taken.collect()
+    cluster: &mut Cluster<E>,
+) -> BTreeMap<NodeId, MemoryCheckpoint> {
+    let mut taken = BTreeMap::new();
+    for node in cluster.nodes().collect::<Vec<_>>() {
+        if let Some(engine) = &mut cluster.server_mut(node).engine {
+            let mut disk = MemoryCheckpoint::new();
+            disk.write(engine.checkpoint());
+            taken.insert(node, disk);
+        }
+    }
+    taken
 }

@@ -157,6 +157,17 @@ pub enum Finding {
         /// What the checkpoint covers.
         covers: PersistSeq,
     },
+    /// The changes that were written do not make the whole state.
+    #[error(
+        "server {node} gave a checkpoint of record {covers} that does not make the one on disk \
+         its whole state"
+    )]
+    CheckpointsDoNotSumUp {
+        /// Which server.
+        node: NodeId,
+        /// What the checkpoint covers.
+        covers: PersistSeq,
+    },
     /// An acknowledged write is gone.
     #[error("write {id} was acknowledged, but is gone after a crash and a restart")]
     WriteLost {

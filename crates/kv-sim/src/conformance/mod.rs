@@ -10,6 +10,7 @@
 //! Each test is a function here, generic over the trait; its doc says what it shows and what it
 //! cannot show without knowing the engine. A [`Failure`] names the clause and the seed.
 
+mod checkpoints;
 mod durability;
 mod failure;
 mod pages;
@@ -19,6 +20,7 @@ mod retransmission;
 mod scenario;
 mod totality;
 
+pub use checkpoints::checkpoints_sum_up_to_the_state;
 pub use durability::{
     a_checkpoint_stands_for_its_records, acknowledged_writes_survive_a_crash,
     recovers_from_any_prefix, withholds_until_persisted,
@@ -56,6 +58,7 @@ macro_rules! conformance_suite {
             same_inputs_give_same_effects,
             recovers_from_any_prefix,
             a_checkpoint_stands_for_its_records,
+            checkpoints_sum_up_to_the_state,
             acknowledged_writes_survive_a_crash,
             halts_never_without_cause,
             dumps_come_in_pages,

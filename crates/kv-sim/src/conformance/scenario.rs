@@ -28,6 +28,10 @@ pub(super) struct Scenario {
 impl Scenario {
     /// The cluster as it is before anything happens.
     pub(super) fn cluster<E: ConsistencyEngine>(&self) -> Result<Cluster<E>, Failure> {
+        Ok(Cluster::new(self.config()?)?)
+    }
+
+    pub(super) fn config(&self) -> Result<SimConfig, Failure> {
         let mut stream = SeedStream::new(self.seed);
         let mut up_to = |max: u16| {
             let drawn = 1 + stream.below(u64::from(max));
@@ -36,7 +40,7 @@ impl Scenario {
         let nodes = up_to(5);
         let config = SimConfig::new(nodes, up_to(nodes), up_to(nodes), self.seed)?;
         let config = config.with_network(NetworkConfig::lossy());
-        let config = SimConfig {
+        Ok(SimConfig {
             disk: DiskConfig {
                 checkpoint_every: self.process_faults.then_some(20),
                 ..DiskConfig::slow()
@@ -44,8 +48,7 @@ impl Scenario {
             processing: Duration::ZERO..=Duration::from_millis(2),
             keep_tapes: self.tapes,
             ..config
-        };
-        Ok(Cluster::new(config)?)
+        })
     }
 
     /// The whole run: requests under faults, then all servers up and all faults over, and time

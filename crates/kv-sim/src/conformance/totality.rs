@@ -34,8 +34,7 @@ pub fn survives_any_input<E: ConsistencyEngine>() -> Result<(), Failure> {
             for batch in lives.unwrap_or_default().iter().flat_map(|life| &life.batches) {
                 messages.extend(batch.inputs.iter().filter_map(sent_bytes));
             }
-            checkpoints
-                .extend(cluster.engine(node).map(|e| StagedCheckpoint::from(e.checkpoint())));
+            checkpoints.extend(cluster.engine(node).map(|e| StagedCheckpoint::from(e.snapshot())));
         }
         for number in 1..=cluster.config().cluster.nodes() {
             let Ok(node) = NodeId::new(number) else {
@@ -87,6 +86,9 @@ impl Fuzzer<'_> {
             }
             let input = self.input();
             let timeout = matches!(input, Input::Timeout);
+            if self.stream.chance(20) {
+                engine.checkpoint().changes.for_each(drop);
+            }
             engine.step(self.now, input, &mut out);
             let now = self.now.mono;
             if let Some(deadline) = engine.next_deadline().filter(|due| timeout && *due <= now) {
@@ -101,7 +103,8 @@ impl Fuzzer<'_> {
         }
         engine.fingerprint();
         engine.status();
-        engine.checkpoint().items.for_each(drop);
+        engine.checkpoint().changes.for_each(drop);
+        engine.snapshot().items.for_each(drop);
         Ok(())
     }
 

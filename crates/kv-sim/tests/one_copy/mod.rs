@@ -17,11 +17,13 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use kv_core::{
-    Answer, Checkpoint, Command, ConsistencyEngine, Done, Dump, Effects, EngineConfig, Feature,
-    HaltReason, Incarnation, Input, Key, MemoryStore, NodeId, NotDone, Now, Operation, Outcome,
-    Page, PersistSeq, QuorumError, RecoverError, RequestId, RequestOptions, SeedStream, Served,
-    Status, Store, Unknown, Value, Version, Versioned, Waiting, Wire, digest,
+    Answer, ChangedKeys, Checkpoint, CheckpointDelta, Command, ConsistencyEngine, Done, Dump,
+    Effects, EngineConfig, Feature, HaltReason, Incarnation, Input, Key, MemoryStore, NodeId,
+    NotDone, Now, Operation, Outcome, Page, PersistSeq, QuorumError, RecoverError, RequestId,
+    RequestOptions, SeedStream, Served, Status, Store, Unknown, Value, Version, Versioned, Waiting,
+    Wire, digest,
 };
 use kv_sim::{Declaration, Fault, OperationKind, Oracle};
 pub use message::{Message, Record, Ticket};
@@ -64,6 +66,7 @@ pub struct OneCopy<const MUTATION: usize = 0> {
     persisted: PersistSeq,
     // The holder's side.
     store: MemoryStore<(Value, u64)>,
+    changed: ChangedKeys,
     version: u64,
     applied: BTreeMap<(NodeId, Incarnation), Applied>,
     unsynced: BTreeMap<PersistSeq, (Record, Option<RequestId>)>,
@@ -111,6 +114,7 @@ impl<const MUTATION: usize> ConsistencyEngine for OneCopy<MUTATION> {
             next_seq: PersistSeq(1),
             persisted: PersistSeq(0),
             store: MemoryStore::new(),
+            changed: ChangedKeys::new(),
             version: 0,
             applied: BTreeMap::new(),
             unsynced: BTreeMap::new(),
@@ -120,6 +124,7 @@ impl<const MUTATION: usize> ConsistencyEngine for OneCopy<MUTATION> {
         };
         if let Some(checkpoint) = checkpoint {
             engine.install(checkpoint).map_err(RecoverError::Checkpoint)?;
+            engine.changed = ChangedKeys::recovered();
         }
         let mut records: Vec<_> = records.into_iter().collect();
         let last = records.last().map(|(seq, _)| *seq);
@@ -155,7 +160,8 @@ impl<const MUTATION: usize> ConsistencyEngine for OneCopy<MUTATION> {
                 self.connected.remove(&peer);
             }
             Input::Persisted { up_to } => self.on_persisted(up_to, out),
-            Input::CheckpointWritten { .. } | Input::CheckpointInstalled { .. } => {}
+            Input::CheckpointWritten { covers } => self.changed.note_written(covers),
+            Input::CheckpointInstalled { .. } => {}
             Input::Timeout => self.on_timeout(now, out),
         }
     }
@@ -165,15 +171,24 @@ impl<const MUTATION: usize> ConsistencyEngine for OneCopy<MUTATION> {
         asked.map(|asked| asked.resend_at.min(asked.give_up_at)).min()
     }
 
-    fn checkpoint(&self) -> Checkpoint {
+    fn checkpoint(&mut self) -> CheckpointDelta {
         let skipped = usize::from(Self::is(Mutation::CheckpointForgetsAKey));
-        let items = self.store.after(None).skip(skipped);
-        let items = items.map(|(key, item)| (key.to_shared(), item.to_bytes()));
-        let items: Vec<_> = items.collect();
+        let changes = self.changed.take(self.persisted, &self.store).into_iter().skip(skipped);
+        CheckpointDelta {
+            covers: self.persisted,
+            metadata: self.metadata(),
+            changes: Box::new(
+                changes.map(|(key, item)| (key.to_shared(), item.map(|item| item.to_bytes()))),
+            ),
+        }
+    }
+
+    fn snapshot(&self) -> Checkpoint {
+        let items = self.store.clone().into_iter();
         Checkpoint {
             covers: self.persisted,
-            metadata: (self.persisted, self.version, self.applied_list()).to_bytes(),
-            items: Box::new(items.into_iter()),
+            metadata: self.metadata(),
+            items: Box::new(items.map(|(key, item)| (key.to_shared(), item.to_bytes()))),
         }
     }
 
@@ -369,6 +384,7 @@ impl<const MUTATION: usize> OneCopy<MUTATION> {
 
     fn apply(&mut self, record: &Record) {
         self.version = record.version;
+        self.changed.note(&record.key);
         match &record.value {
             Some(value) => {
                 let key = record.key.clone();
@@ -457,6 +473,10 @@ impl<const MUTATION: usize> OneCopy<MUTATION> {
             version: None,
             served: Served::Local,
         })
+    }
+
+    fn metadata(&self) -> Bytes {
+        (self.persisted, self.version, self.applied_list()).to_bytes()
     }
 
     fn applied_list(&self) -> AppliedList {

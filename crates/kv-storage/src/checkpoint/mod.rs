@@ -1,17 +1,19 @@
 //! The state that lets older records go, on disk.
 
 mod error;
+mod old_rows;
 mod reading;
 mod row;
 
-use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
 
 use bytes::{Bytes, BytesMut};
+use fjall::config::PartitioningPolicy;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
-use kv_core::{Checkpoint, CheckpointItem, PersistSeq, Wire, wire_struct};
+use kv_core::{Checkpoint, CheckpointDelta, PersistSeq, Wire, wire_struct};
 
-use crate::checkpoint::row::{HEAD_KEY, Row, Rows, digest_of};
+use crate::checkpoint::old_rows::OldRows;
+use crate::checkpoint::row::{HEAD_KEY, RowChange, RowChanges, digest_of};
 use crate::identity::{Preamble, PreambleFault, StoreIdentity};
 
 pub use error::CheckpointError;
@@ -19,8 +21,9 @@ pub use reading::CheckpointReading;
 
 /// A checkpoint in a directory of its own, kept in a log-structured store (fjall).
 ///
-/// A new one replaces the old one in one step, whatever happens meanwhile, and only what differs
-/// is written: both are read side by side, in the order of their keys, in constant memory.
+/// Each change of it takes effect in one step, whatever happens meanwhile, and costs as much as
+/// there is changed: a look-up of the old row for each new one, in constant memory. Where a large
+/// part changes, all rows are read in order instead.
 pub struct CheckpointStore {
     directory: PathBuf,
     identity: StoreIdentity,
@@ -35,11 +38,11 @@ pub struct CheckpointStore {
 pub struct CheckpointWritten {
     /// The last record that it reflects: older ones are not needed any more.
     pub covers: PersistSeq,
-    /// Rows of the checkpoint; a row is an item, but for items with very long keys.
+    /// Rows of the whole checkpoint; a row is an item, but for items with very long keys.
     pub rows: u64,
-    /// Rows that were new or different.
+    /// Rows that were written, since they are new or different.
     pub changed: u64,
-    /// Rows that were not there any more.
+    /// Rows that were removed.
     pub removed: u64,
 }
 
@@ -67,6 +70,15 @@ impl RowSum {
     const fn add(&mut self, digest: u64) {
         self.rows += 1;
         self.digest = self.digest.wrapping_add(digest);
+    }
+
+    /// `None` if there was no row to take away.
+    #[must_use]
+    const fn remove(self, digest: u64) -> Option<Self> {
+        match self.rows.checked_sub(1) {
+            Some(rows) => Some(Self { rows, digest: self.digest.wrapping_sub(digest) }),
+            None => None,
+        }
     }
 }
 
@@ -101,18 +113,21 @@ impl CheckpointStore {
         &self.directory
     }
 
-    /// Replaces the checkpoint. When this returns it is on disk; if it fails, or the process ends,
-    /// the old one is there unchanged. The old one is verified on the way.
+    /// Makes the checkpoint a later one by what changed. When this returns it is on disk; if it
+    /// fails, or the process ends, the one before is there unchanged.
+    ///
+    /// What is not touched is not verified: damage shows when it is [read](Self::read), which no
+    /// later change can hide.
     ///
     /// # Errors
     /// [`CheckpointError`]; after one that [is a lack of room](CheckpointError::is_full) it can be
-    /// tried again.
-    pub fn write(&mut self, checkpoint: Checkpoint) -> Result<CheckpointWritten, CheckpointError> {
-        let covers = checkpoint.covers;
+    /// tried again, with all that this one was to change.
+    pub fn write(&mut self, delta: CheckpointDelta) -> Result<CheckpointWritten, CheckpointError> {
+        let covers = delta.covers;
         if covers < self.covers() {
             return Err(CheckpointError::Older { covers, written: self.covers() });
         }
-        let written = self.rows().and_then(|rows| self.replace(&rows, checkpoint));
+        let written = self.rows().and_then(|rows| self.change(&rows, delta));
         if written.is_err() {
             self.open = None;
         }
@@ -141,32 +156,39 @@ impl CheckpointStore {
         Ok(open.unwrap_or_else(|| unreachable!("it was opened")))
     }
 
-    fn replace(
+    fn change(
         &mut self,
         rows: &Keyspace,
-        checkpoint: Checkpoint,
+        delta: CheckpointDelta,
     ) -> Result<CheckpointWritten, CheckpointError> {
-        let Checkpoint { covers, metadata, items } = checkpoint;
+        let CheckpointDelta { covers, metadata, changes } = delta;
         let mut ingestion = rows.start_ingestion().map_err(|e| self.failed(e))?;
-        let mut merge = Merge {
-            store: self,
-            written: CheckpointWritten { covers, rows: 0, changed: 0, removed: 0 },
-            old: OldRows { rows: rows.iter(), sum: RowSum::default() },
-            new: AscendingRows { rows: Rows::new(items), covers, last: None },
-            sum: RowSum::default(),
-        };
-        merge.run(&mut |change| match change {
-            Change::Put(row) => ingestion.write(row.key.as_ref(), row.value.as_ref()),
-            Change::Remove(row) => ingestion.write_tombstone(row.key.as_ref()),
-        })?;
-        let Merge { mut written, sum, .. } = merge;
-        written.rows = sum.rows;
+        let sum = self.head.as_ref().map(|head| head.sum).unwrap_or_default();
+        let mut tally = Tally { sum, changed: 0, removed: 0 };
+        let mut old_rows = OldRows::new(rows, changes.size_hint().0, sum.rows);
+        let mut last: Option<Bytes> = None;
+        for change in RowChanges::new(changes) {
+            let key = change.key().clone();
+            if last.is_some_and(|last| last >= key) {
+                return Err(CheckpointError::NotAscending { covers });
+            }
+            let old = old_rows.find(&key).map_err(|e| self.failed(e))?;
+            let next = tally.make(change, old.as_deref());
+            match next.ok_or_else(|| self.damaged(ROWS_DIFFER))? {
+                Next::Same => Ok(()),
+                Next::Written(value) => ingestion.write(key.as_ref(), value.as_ref()),
+                Next::Removed => ingestion.write_tombstone(key.as_ref()),
+            }
+            .map_err(|e| self.failed(e))?;
+            last = Some(key);
+        }
+        let Tally { sum, changed, removed } = tally;
         let (identity, metadata) = (self.identity.clone(), Bytes::copy_from_slice(&metadata));
         let head = Head { identity, covers, metadata, sum };
         ingestion.write(HEAD_KEY, head.seal().as_ref()).map_err(|e| self.failed(e))?;
         ingestion.finish().map_err(|e| self.failed(e))?;
         self.head = Some(head);
-        Ok(written)
+        Ok(CheckpointWritten { covers, rows: sum.rows, changed, removed })
     }
 
     fn failed(&self, source: fjall::Error) -> CheckpointError {
@@ -189,9 +211,17 @@ impl OpenStore {
     fn open(directory: &Path) -> Result<Self, CheckpointError> {
         let database = Database::builder(directory).cache_size(CACHE_BYTES).worker_threads(1);
         let database = database.open().map_err(|e| failed(directory, e))?;
-        let rows = database.keyspace("rows", KeyspaceCreateOptions::default);
+        let rows = database.keyspace("rows", options);
         Ok(Self { rows: rows.map_err(|e| failed(directory, e))?, _database: database })
     }
+}
+
+/// The old rows are looked up with a small cache: so indexes and filters are cut into small
+/// blocks, of which a look-up needs one each. Whole, they would be read anew each time.
+fn options() -> KeyspaceCreateOptions {
+    KeyspaceCreateOptions::default()
+        .index_block_partitioning_policy(PartitioningPolicy::all(true))
+        .filter_block_partitioning_policy(PartitioningPolicy::all(true))
 }
 
 fn failed(directory: &Path, source: fjall::Error) -> CheckpointError {
@@ -243,98 +273,38 @@ impl Head {
     }
 }
 
-/// The old and the new rows side by side.
-struct Merge<'a, I: Iterator<Item = CheckpointItem>> {
-    store: &'a CheckpointStore,
-    written: CheckpointWritten,
-    old: OldRows,
-    new: AscendingRows<I>,
+/// What the changes come to.
+struct Tally {
     sum: RowSum,
+    changed: u64,
+    removed: u64,
 }
 
-enum Change<'a> {
-    Put(&'a Row),
-    Remove(&'a Row),
+/// What becomes of a row.
+enum Next {
+    Same,
+    Written(Bytes),
+    Removed,
 }
 
-type Changes<'a> = dyn FnMut(Change<'_>) -> Result<(), fjall::Error> + 'a;
-
-impl<I: Iterator<Item = CheckpointItem>> Merge<'_, I> {
-    /// Hands what differs to `changes`, in order.
-    fn run(&mut self, changes: &mut Changes<'_>) -> Result<(), CheckpointError> {
-        let (mut old, mut new) = (self.next_old()?, self.new.next()?);
-        loop {
-            let order = match (&old, &new) {
-                (None, None) => break,
-                (Some(_), None) => Ordering::Less,
-                (None, Some(_)) => Ordering::Greater,
-                (Some(old), Some(new)) => old.key.cmp(&new.key),
-            };
-            if let (Ordering::Less, Some(gone)) = (order, &old) {
-                self.written.removed += 1;
-                changes(Change::Remove(gone)).map_err(|e| self.store.failed(e))?;
-            }
-            if let (Ordering::Equal | Ordering::Greater, Some(row)) = (order, &new) {
-                self.sum.add(row.digest());
-                if order.is_gt() || old.as_ref() != Some(row) {
-                    self.written.changed += 1;
-                    changes(Change::Put(row)).map_err(|e| self.store.failed(e))?;
-                }
-            }
-            if order.is_le() {
-                old = self.next_old()?;
-            }
-            if order.is_ge() {
-                new = self.new.next()?;
-            }
+impl Tally {
+    /// Changes a row; `None` if the old one cannot be a row of the checkpoint.
+    fn make(&mut self, change: RowChange, old: Option<&[u8]>) -> Option<Next> {
+        let key = change.key().clone();
+        let new = change.apply(old)?;
+        if new.as_deref() == old {
+            return Some(Next::Same);
         }
-        let expected = self.store.head.as_ref().map(|head| head.sum).unwrap_or_default();
-        if self.old.sum == expected { Ok(()) } else { Err(self.store.damaged(ROWS_DIFFER)) }
-    }
-
-    fn next_old(&mut self) -> Result<Option<Row>, CheckpointError> {
-        self.old.next().map_err(|e| self.store.failed(e))
-    }
-}
-
-/// The rows of items that are on disk.
-pub(crate) struct OldRows {
-    rows: fjall::Iter,
-    sum: RowSum,
-}
-
-impl OldRows {
-    fn next(&mut self) -> Result<Option<Row>, fjall::Error> {
-        let Some(row) = self.rows.next() else {
-            return Ok(None);
+        if let Some(old) = old {
+            self.sum = self.sum.remove(digest_of(&key, old))?;
+        }
+        let Some(new) = new else {
+            self.removed += 1;
+            return Some(Next::Removed);
         };
-        let (key, value) = row.into_inner()?;
-        if key[..] == HEAD_KEY[..] {
-            return Ok(None);
-        }
-        self.sum.add(digest_of(&key, &value));
-        let copied = |bytes: &[u8]| Bytes::copy_from_slice(bytes);
-        Ok(Some(Row { key: copied(&key), value: copied(&value) }))
-    }
-}
-
-/// Rows of an engine's items, of which it is not taken for granted that they ascend.
-struct AscendingRows<I: Iterator<Item = CheckpointItem>> {
-    rows: Rows<I>,
-    covers: PersistSeq,
-    last: Option<Bytes>,
-}
-
-impl<I: Iterator<Item = CheckpointItem>> AscendingRows<I> {
-    fn next(&mut self) -> Result<Option<Row>, CheckpointError> {
-        let row = self.rows.next();
-        if let Some(row) = &row {
-            if self.last.as_ref().is_some_and(|last| *last >= row.key) {
-                return Err(CheckpointError::NotAscending { covers: self.covers });
-            }
-            self.last = Some(row.key.clone());
-        }
-        Ok(row)
+        self.sum.add(digest_of(&key, &new));
+        self.changed += 1;
+        Some(Next::Written(new))
     }
 }
 

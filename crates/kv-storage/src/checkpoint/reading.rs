@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use kv_core::CheckpointItem;
 
 use crate::checkpoint::error::CheckpointError;
-use crate::checkpoint::row::items_of;
-use crate::checkpoint::{OldRows, ROWS_DIFFER, RowSum};
+use crate::checkpoint::row::{HEAD_KEY, Row, digest_of, items_of};
+use crate::checkpoint::{ROWS_DIFFER, RowSum};
 
 /// Knows how the reading of a checkpoint went, once its items were all taken.
 #[derive(Debug)]
@@ -37,7 +38,8 @@ pub(crate) fn start(
     let verdict = Verdict::default();
     let items = Items {
         directory,
-        rows: OldRows { rows, sum: RowSum::default() },
+        rows,
+        sum: RowSum::default(),
         expected,
         row: Vec::new().into_iter(),
         verdict: Arc::clone(&verdict),
@@ -48,7 +50,9 @@ pub(crate) fn start(
 
 struct Items {
     directory: PathBuf,
-    rows: OldRows,
+    rows: fjall::Iter,
+    /// Of the rows that were read.
+    sum: RowSum,
     expected: RowSum,
     row: std::vec::IntoIter<CheckpointItem>,
     verdict: Verdict,
@@ -57,14 +61,27 @@ struct Items {
 
 impl Items {
     fn read_row(&mut self) -> Result<Option<Vec<CheckpointItem>>, CheckpointError> {
+        let row = self.next_row();
         let directory = || self.directory.clone();
         let damaged = || CheckpointError::Damaged { directory: directory(), what: ROWS_DIFFER };
-        let row = self.rows.next();
         match row.map_err(|source| CheckpointError::Failed { directory: directory(), source })? {
             Some(row) => items_of(&row).map(Some).ok_or_else(damaged),
-            None if self.rows.sum == self.expected => Ok(None),
+            None if self.sum == self.expected => Ok(None),
             None => Err(damaged()),
         }
+    }
+
+    fn next_row(&mut self) -> Result<Option<Row>, fjall::Error> {
+        let Some(row) = self.rows.next() else {
+            return Ok(None);
+        };
+        let (key, value) = row.into_inner()?;
+        if key[..] == HEAD_KEY[..] {
+            return Ok(None);
+        }
+        self.sum.add(digest_of(&key, &value));
+        let copied = |bytes: &[u8]| Bytes::copy_from_slice(bytes);
+        Ok(Some(Row { key: copied(&key), value: copied(&value) }))
     }
 
     fn end(&mut self, verdict: Result<(), CheckpointError>) {

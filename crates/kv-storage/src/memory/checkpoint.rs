@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use kv_core::{Checkpoint, PersistSeq};
+use kv_core::{Checkpoint, CheckpointDelta, PersistSeq};
 
-/// A checkpoint in memory: it outlives the engine that it was taken of. A new one replaces the
-/// old one in one step.
+/// A checkpoint in memory: it outlives the engine that it was taken of. Each change of it takes
+/// effect in one step.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MemoryCheckpoint {
     held: Option<Held>,
@@ -26,18 +26,21 @@ impl MemoryCheckpoint {
         Self { held: None }
     }
 
-    /// Replaces what is held, and says which records it makes superfluous.
+    /// Makes what is held a later one by what changed, and says which records it makes
+    /// superfluous.
     ///
     /// Keys and values are copied: they do not keep the engine's buffers alive.
-    pub fn write(&mut self, checkpoint: Checkpoint) -> PersistSeq {
+    pub fn write(&mut self, delta: CheckpointDelta) -> PersistSeq {
         let copied = |bytes: Bytes| Bytes::copy_from_slice(&bytes);
-        let items = checkpoint.items;
-        let covers = checkpoint.covers;
-        self.held = Some(Held {
-            covers,
-            metadata: copied(checkpoint.metadata),
-            items: items.map(|(k, v)| (copied(k), copied(v))).collect(),
-        });
+        let CheckpointDelta { covers, metadata, changes } = delta;
+        let mut items = self.held.take().map(|held| held.items).unwrap_or_default();
+        for (key, value) in changes {
+            match value {
+                Some(value) => items.insert(copied(key), copied(value)),
+                None => items.remove(&key),
+            };
+        }
+        self.held = Some(Held { covers, metadata: copied(metadata), items });
         covers
     }
 
@@ -62,22 +65,25 @@ impl MemoryCheckpoint {
 mod tests {
     use super::*;
 
-    fn checkpoint(covers: u64, keys: &'static [&'static str]) -> Checkpoint {
-        let item = |key: &&'static str| (Bytes::from(*key), Bytes::from("v"));
-        Checkpoint {
+    fn delta(covers: u64, changes: &'static [(&'static str, bool)]) -> CheckpointDelta {
+        let change = |(key, is_there): &(&'static str, bool)| {
+            (Bytes::from(*key), is_there.then(|| Bytes::from("v")))
+        };
+        CheckpointDelta {
             covers: PersistSeq(covers),
             metadata: Bytes::from_static(b"m"),
-            items: Box::new(keys.iter().map(item)),
+            changes: Box::new(changes.iter().map(change)),
         }
     }
 
     #[test]
-    fn the_last_checkpoint_is_read_back_in_order() {
+    fn what_was_written_is_read_back_in_order() {
         let mut disk = MemoryCheckpoint::new();
         assert!(disk.read().is_none());
         assert_eq!(disk.covers(), PersistSeq(0));
-        assert_eq!(disk.write(checkpoint(2, &["z", "old"])), PersistSeq(2));
-        assert_eq!(disk.write(checkpoint(5, &["b", "a"])), PersistSeq(5));
+        assert_eq!(disk.write(delta(2, &[("a", true), ("z", true)])), PersistSeq(2));
+        let second = delta(5, &[("b", true), ("x", false), ("z", false)]);
+        assert_eq!(disk.write(second), PersistSeq(5));
         let read = disk.read().unwrap();
         assert_eq!((read.covers, &read.metadata[..]), (PersistSeq(5), &b"m"[..]));
         let keys: Vec<Bytes> = read.items.map(|(key, _)| key).collect();

@@ -40,6 +40,8 @@ pub(crate) enum Clause {
     Withholds,
     /// 4: it retransmits.
     Retransmits,
+    /// 8: its checkpoints sum up to its state.
+    SumsUp,
 }
 
 /// The first seed that shows something, with what it shows.
@@ -106,6 +108,7 @@ impl Checker {
         let failure = match self {
             Self::Clause(Clause::Withholds) => conformance::withholds_until_persisted::<E>(),
             Self::Clause(Clause::Retransmits) => conformance::retransmits_what_was_lost::<E>(),
+            Self::Clause(Clause::SumsUp) => conformance::checkpoints_sum_up_to_the_state::<E>(),
             Self::Linearizability(_)
             | Self::Oracle(..)
             | Self::NoHalt(_)

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::table::{self, Row};
 use super::{Checker, holders};
 use kv_core::{
-    Checkpoint, ConsistencyEngine, Effects, EngineConfig, Input, Now, PersistSeq, RecoverError,
-    Status,
+    Checkpoint, CheckpointDelta, ConsistencyEngine, Effects, EngineConfig, Input, Now, PersistSeq,
+    RecoverError, Status,
 };
 use kv_eventual::EventualEngine;
 use kv_linear::LinearEngine;
@@ -84,8 +84,12 @@ macro_rules! subject {
                 self.0.next_deadline()
             }
 
-            fn checkpoint(&self) -> Checkpoint {
+            fn checkpoint(&mut self) -> CheckpointDelta {
                 self.0.checkpoint()
+            }
+
+            fn snapshot(&self) -> Checkpoint {
+                self.0.snapshot()
             }
 
             fn status(&self) -> Status {

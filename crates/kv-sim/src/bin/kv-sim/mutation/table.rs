@@ -27,6 +27,9 @@ pub(super) const fn of_eventual(mutation: kv_eventual::Mutation) -> Checker {
         M::UnknownToldAsNotDone => Checker::Oracle(Quorums, Promise::HonestRefusals),
         M::DeletesLeaveNothing => Checker::Oracle(Quorums, Promise::DeletesStay),
         M::NeverResends => Checker::Clause(Clause::Retransmits),
+        M::CheckpointForgetsAChange | M::CheckpointTakenForWritten => {
+            Checker::Clause(Clause::SumsUp)
+        }
     }
 }
 
@@ -53,5 +56,8 @@ pub(super) const fn of_linear(mutation: kv_linear::Mutation) -> Checker {
         M::PlacedForwardRefused => Checker::Linearizability(Generations),
         M::CheckpointWithoutDedup => Checker::EqualStates(Followers),
         M::GapAcknowledged => Checker::Oracle(Followers, Promise::Convergence),
+        M::CheckpointForgetsAChange
+        | M::CheckpointForgetsTheInstalled
+        | M::CheckpointKeepsTheFormerTail => Checker::Clause(Clause::SumsUp),
     }
 }
