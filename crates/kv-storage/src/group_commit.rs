@@ -1,0 +1,207 @@
+//! What is done with records and when, without a thread and without a clock.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use kv_core::{PersistSeq, Wire};
+
+use crate::disk::Disk;
+use crate::journal::{Journal, JournalError, LayoutDone, LayoutJob, Room, SyncDone, SyncJob};
+
+/// Group commit over a [`Journal`]: which records are written when, what is synced and laid out,
+/// and what the owner of the records is told.
+///
+/// It does no lengthy work itself. Syncs and layouts are jobs that it hands out and that come back
+/// done, on whichever thread and after however long; meanwhile it takes more records. A
+/// [`JournalThread`](crate::JournalThread) runs it on real time, a simulator on virtual time. Times
+/// are since any fixed moment, and never go back.
+#[derive(Debug)]
+pub struct GroupCommit<D: Disk, R> {
+    journal: Journal<D>,
+    policy: SyncPolicy,
+    /// Records that were taken and not appended.
+    waiting: VecDeque<(PersistSeq, R)>,
+    /// The last record that was said to be persisted.
+    said: PersistSeq,
+    /// What was last said of the room.
+    room: Room,
+    /// When to look for room again.
+    retry_at: Option<Duration>,
+    sync_due: Option<Duration>,
+}
+
+/// When records are synced, and so what a loss of power may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyncPolicy {
+    /// Before they are said to be persisted: nothing is lost.
+    Always,
+    /// So long after they were written: that much may be lost, though it was said to be persisted.
+    Interval(Duration),
+    /// When the system likes, and at the end: all since the start may be lost.
+    Never,
+}
+
+impl<D: Disk, R: Wire> GroupCommit<D, R> {
+    /// Goes on with a journal, of which all that is durable counts as said to be persisted.
+    #[must_use]
+    pub const fn new(journal: Journal<D>, policy: SyncPolicy) -> Self {
+        let said = journal.durable();
+        Self {
+            journal,
+            policy,
+            waiting: VecDeque::new(),
+            said,
+            room: Room::Enough,
+            retry_at: None,
+            sync_due: None,
+        }
+    }
+
+    /// Takes records, in order. Nothing here refuses one: how many may wait is bounded by the
+    /// engine, which has so many requests in hand at most and withholds their answers.
+    pub fn take(&mut self, records: impl IntoIterator<Item = (PersistSeq, R)>) {
+        self.waiting.extend(records);
+    }
+
+    /// Appends what has been taken, as far as there is room, and writes it; begins a sync where the
+    /// policy asks for one and none is under way.
+    ///
+    /// To be called after anything has come or come back, and at [`GroupCommit::wake_at`].
+    ///
+    /// # Errors
+    /// [`JournalError`], for ever. A lack of room is none.
+    pub fn advance(&mut self, now: Duration) -> Result<Option<SyncJob<D::File>>, JournalError> {
+        self.append_waiting()?;
+        match self.policy {
+            SyncPolicy::Always => self.journal.begin_sync(),
+            SyncPolicy::Never => self.journal.write().map(|()| None),
+            SyncPolicy::Interval(interval) => {
+                self.journal.write()?;
+                self.sync_at_times(now, interval)
+            }
+        }
+    }
+
+    /// Ends a sync. Another [`GroupCommit::advance`] must follow.
+    ///
+    /// # Errors
+    /// [`JournalError`] if the sync failed, for ever.
+    pub fn end_sync(&mut self, done: SyncDone) -> Result<(), JournalError> {
+        self.journal.end_sync(done).map(|_| ())
+    }
+
+    /// The last record that is persisted in the sense of the policy, if that has not been said.
+    pub fn newly_persisted(&mut self) -> Option<PersistSeq> {
+        let persisted = match self.policy {
+            SyncPolicy::Always => self.journal.durable(),
+            SyncPolicy::Interval(_) | SyncPolicy::Never => self.journal.last(),
+        };
+        if persisted <= self.said {
+            return None;
+        }
+        self.said = persisted;
+        Some(persisted)
+    }
+
+    /// Begins to lay out the next segment if there is none; after a lack of room, now and then.
+    pub fn begin_layout(&mut self, now: Duration) -> Option<LayoutJob<D>> {
+        if !self.journal.needs_layout() || self.retry_at.is_some_and(|at| now < at) {
+            return None;
+        }
+        self.retry_at = None;
+        self.journal.begin_layout()
+    }
+
+    /// Ends the laying out of a segment. Another [`GroupCommit::advance`] must follow.
+    ///
+    /// # Errors
+    /// [`JournalError`] if it failed for another reason than a lack of room, for ever.
+    pub fn end_layout(&mut self, done: LayoutDone<D>) -> Result<(), JournalError> {
+        self.journal.end_layout(done)
+    }
+
+    /// What there is to say of the room, if it has changed between enough and low: while it is
+    /// low, writes should be refused.
+    pub fn room_changed(&mut self, now: Duration) -> Option<Room> {
+        let room = self.journal.room();
+        let is_low = matches!(room, Room::Low { .. });
+        if is_low && self.journal.needs_layout() {
+            self.retry_at = self.retry_at.or(Some(now + ROOM_INTERVAL));
+        }
+        if is_low == matches!(self.room, Room::Low { .. }) {
+            return None;
+        }
+        self.room = room;
+        Some(room)
+    }
+
+    /// Lets go of records that a checkpoint reflects, which is on disk. Room that was lacking is
+    /// looked for at once.
+    ///
+    /// # Errors
+    /// [`JournalError`] if the disk fails, for ever.
+    pub fn remove_through(&mut self, covers: PersistSeq) -> Result<(), JournalError> {
+        self.journal.remove_through(covers)?;
+        self.retry_at = None;
+        Ok(())
+    }
+
+    /// When there is something to do though nothing comes.
+    #[must_use]
+    pub fn wake_at(&self) -> Option<Duration> {
+        [self.retry_at, self.sync_due].into_iter().flatten().min()
+    }
+
+    /// The journal, to look at.
+    #[must_use]
+    pub const fn journal(&self) -> &Journal<D> {
+        &self.journal
+    }
+
+    /// Persists all that was taken and lets go of the files; returns the last record.
+    ///
+    /// # Errors
+    /// [`JournalError`] if the journal failed; also if there is no room for all records.
+    ///
+    /// # Panics
+    /// If a sync is under way elsewhere.
+    pub fn close(mut self) -> Result<PersistSeq, JournalError> {
+        self.append_waiting()?;
+        if !self.waiting.is_empty() {
+            return Err(self.journal.full());
+        }
+        self.journal.close()
+    }
+
+    fn append_waiting(&mut self) -> Result<(), JournalError> {
+        while let Some((seq, record)) = self.waiting.front() {
+            match self.journal.append(*seq, record) {
+                Ok(()) => {
+                    self.waiting.pop_front();
+                }
+                Err(error) if error.is_full() => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn sync_at_times(
+        &mut self,
+        now: Duration,
+        interval: Duration,
+    ) -> Result<Option<SyncJob<D::File>>, JournalError> {
+        let is_due = self.sync_due.is_some_and(|due| due <= now);
+        let job = if is_due { self.journal.begin_sync()? } else { None };
+        if is_due {
+            self.sync_due = None;
+        }
+        if job.is_none() && self.journal.durable() < self.journal.last() {
+            self.sync_due = self.sync_due.or(Some(now + interval));
+        }
+        Ok(job)
+    }
+}
+
+/// How often to look whether a full disk has room again.
+const ROOM_INTERVAL: Duration = Duration::from_millis(500);
