@@ -7,6 +7,7 @@ use kv_core::{PersistSeq, Wire};
 
 use crate::disk::Disk;
 use crate::journal::{Journal, JournalError, LayoutDone, LayoutJob, Room, SyncDone, SyncJob};
+use crate::mutation::Mutation;
 
 /// Group commit over a [`Journal`]: which records are written when, what is synced and laid out,
 /// and what the owner of the records is told.
@@ -92,7 +93,9 @@ impl<D: Disk, R: Wire> GroupCommit<D, R> {
 
     /// The last record that is persisted in the sense of the policy, if that has not been said.
     pub fn newly_persisted(&mut self) -> Option<PersistSeq> {
+        let broken = self.journal.config().broken;
         let persisted = match self.policy {
+            SyncPolicy::Always if broken.is(Mutation::SaidBeforeSync) => self.journal.last(),
             SyncPolicy::Always => self.journal.durable(),
             SyncPolicy::Interval(_) | SyncPolicy::Never => self.journal.last(),
         };

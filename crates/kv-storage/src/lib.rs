@@ -40,6 +40,7 @@ mod identity;
 mod journal;
 mod journal_thread;
 mod memory;
+mod mutation;
 
 pub use checkpoint::{CheckpointError, CheckpointReading, CheckpointStore, CheckpointWritten};
 pub use data_directory::{
@@ -47,7 +48,8 @@ pub use data_directory::{
     data_directory_name,
 };
 pub use disk::{
-    Disk, DiskAction, DiskError, DiskFile, RealDisk, RealFile, RealLock, SimDisk, SimFile, SimLock,
+    CrashHabits, Disk, DiskAction, DiskError, DiskFile, PowerLoss, RealDisk, RealFile, RealLock,
+    SimDisk, SimFile, SimLock,
 };
 pub use group_commit::{GroupCommit, SyncPolicy};
 pub use identity::StoreIdentity;
@@ -57,3 +59,4 @@ pub use journal::{
 };
 pub use journal_thread::{JournalEvent, JournalThread};
 pub use memory::{MemoryCheckpoint, MemoryJournal, StorageError};
+pub use mutation::{Broken, Mutation};

@@ -2,6 +2,7 @@
 
 use crate::identity::StoreIdentity;
 use crate::journal::scan::FIRST_NUMBER;
+use crate::mutation::Broken;
 
 /// How a journal is laid out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub struct JournalConfig {
     /// What a new segment must leave free on the disk, so that a checkpoint can still be written
     /// and so make room.
     pub reserve_bytes: u64,
+    /// For tests: the rule that the journal breaks.
+    pub broken: Broken,
 }
 
 impl JournalConfig {
@@ -29,7 +32,12 @@ impl JournalConfig {
     /// The default layout.
     #[must_use]
     pub const fn new(identity: StoreIdentity) -> Self {
-        Self { identity, segment_bytes: Self::SEGMENT_BYTES, reserve_bytes: Self::RESERVE_BYTES }
+        Self {
+            identity,
+            segment_bytes: Self::SEGMENT_BYTES,
+            reserve_bytes: Self::RESERVE_BYTES,
+            broken: Broken::NONE,
+        }
     }
 
     /// The size of a segment that is made now.

@@ -56,11 +56,12 @@ impl<D: Disk> LayoutJob<D> {
         let (header, seed) = SegmentHeader { identity, number: self.number, capacity_bytes }.seal();
         let file = self.disk.create(&draft)?;
         file.write_at(0, &header).map_err(|e| self.room_or_failure(e))?;
-        let zeros = vec![0; CHUNK_BYTES];
+        let longest = usize::try_from(capacity_bytes).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
+        let zeros = vec![0; longest];
         let mut offset = SegmentHeader::END;
         while offset < capacity_bytes {
             let len = usize::try_from(capacity_bytes - offset).unwrap_or(CHUNK_BYTES);
-            let chunk = zeros.get(..len.min(CHUNK_BYTES)).unwrap_or_default();
+            let chunk = zeros.get(..len.min(longest)).unwrap_or_default();
             file.write_at(offset, chunk).map_err(|e| self.room_or_failure(e))?;
             offset += u64::try_from(chunk.len()).unwrap_or(u64::MAX);
         }

@@ -137,7 +137,7 @@ impl<D: Disk> Journal<D> {
         self.sync_under_way = true;
         let files = std::mem::take(&mut self.unsynced);
         assert!(!files.is_empty());
-        Ok(Some(SyncJob { files, up_to: self.written }))
+        Ok(Some(SyncJob { files, up_to: self.written, broken: self.config.broken }))
     }
 
     /// Ends a sync; returns the last record that is on disk.
@@ -282,6 +282,12 @@ impl<D: Disk> Journal<D> {
     #[must_use]
     pub const fn durable(&self) -> PersistSeq {
         self.durable
+    }
+
+    /// How it is laid out.
+    #[must_use]
+    pub const fn config(&self) -> &JournalConfig {
+        &self.config
     }
 
     /// The journal in figures.

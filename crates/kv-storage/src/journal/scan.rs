@@ -1,5 +1,7 @@
 //! What a journal's segments hold, without changing them.
 
+use std::collections::VecDeque;
+
 use kv_core::PersistSeq;
 
 use crate::disk::{Disk, DiskFile};
@@ -7,6 +9,7 @@ use crate::identity::StoreIdentity;
 use crate::journal::error::JournalError;
 use crate::journal::frame::{FRAME_ALIGN, Frame, FrameKind, HEADER_LEN};
 use crate::journal::segment::{self, Segment, SegmentHeader};
+use crate::mutation::{Broken, Mutation};
 
 /// The journal as it was found.
 #[derive(Debug)]
@@ -21,6 +24,9 @@ pub(crate) struct Scan<F> {
     pub(crate) leftovers: Vec<Leftover>,
     /// Whole records among them.
     pub(crate) records_after: u64,
+    /// Where records stand of which no frame knows that they were synced: the segment's place in
+    /// [`Scan::segments`], and from which byte to which.
+    pub(crate) unsure: Vec<Leftover>,
 }
 
 /// Bytes after a segment's last record that should be zero.
@@ -42,8 +48,9 @@ pub(crate) fn scan<D: Disk>(
     identity: &StoreIdentity,
     covers: PersistSeq,
     sync: bool,
+    broken: Broken,
 ) -> Result<Scan<D::File>, JournalError> {
-    let mut scanner = Scanner::new(disk, covers);
+    let mut scanner = Scanner::new(disk, covers, broken);
     for number in numbers(disk)? {
         let segment = Segment::open(disk, number, identity)?;
         if sync {
@@ -77,6 +84,9 @@ struct Scanner<'a, D: Disk> {
     known_durable: PersistSeq,
     /// Where the first record that is missing should stand.
     hole: Option<Hole>,
+    /// Records that were accepted and are not known to be durable, with their places.
+    unsure: VecDeque<(PersistSeq, usize, u64)>,
+    broken: Broken,
 }
 
 #[derive(Clone, Copy)]
@@ -87,15 +97,25 @@ struct Hole {
 }
 
 impl<'a, D: Disk> Scanner<'a, D> {
-    fn new(disk: &'a D, covers: PersistSeq) -> Self {
+    fn new(disk: &'a D, covers: PersistSeq, broken: Broken) -> Self {
         let scan = Scan {
             segments: Vec::new(),
             last: PersistSeq(0),
             records: 0,
             leftovers: Vec::new(),
             records_after: 0,
+            unsure: Vec::new(),
         };
-        Self { disk, covers, scan, last: None, known_durable: PersistSeq(0), hole: None }
+        Self {
+            disk,
+            covers,
+            scan,
+            last: None,
+            known_durable: PersistSeq(0),
+            hole: None,
+            unsure: VecDeque::new(),
+            broken,
+        }
     }
 
     fn take(&mut self, mut segment: Segment<D::File>) -> Result<(), JournalError> {
@@ -136,9 +156,11 @@ impl<'a, D: Disk> Scanner<'a, D> {
                 return Ok(());
             }
             segment.note(seq);
+            self.unsure.push_back((seq, self.scan.segments.len(), segment.end));
             segment.end += u64::try_from(frame.size).unwrap_or(u64::MAX);
             self.last = Some(seq);
             self.scan.records += 1;
+            self.forget_sure();
         }
         Ok(())
     }
@@ -183,10 +205,25 @@ impl<'a, D: Disk> Scanner<'a, D> {
         Some(len)
     }
 
+    /// Forgets the places of records that some frame knows to be durable.
+    fn forget_sure(&mut self) {
+        while self.unsure.front().is_some_and(|(seq, ..)| *seq <= self.known_durable) {
+            self.unsure.pop_front();
+        }
+    }
+
     fn finish(mut self) -> Result<Scan<D::File>, JournalError> {
         let last = self.last.unwrap_or_else(|| self.last_without_records());
-        if last >= self.known_durable.max(self.covers) {
+        let is_whole = last >= self.known_durable.max(self.covers);
+        if is_whole || self.broken.is(Mutation::DurableThroughIgnored) {
             self.scan.last = last;
+            self.forget_sure();
+            for (place, segment) in self.scan.segments.iter().enumerate() {
+                let first = self.unsure.iter().find(|(_, unsure, _)| *unsure == place);
+                let unsure =
+                    first.map(|(.., from)| Leftover { place, from: *from, until: segment.end });
+                self.scan.unsure.extend(unsure);
+            }
             return Ok(self.scan);
         }
         let damage_at = self.hole.filter(|hole| hole.has_leftovers || self.known_durable > last);
