@@ -119,8 +119,12 @@ impl<D: Disk, R: Wire> GroupCommit<D, R> {
     ///
     /// # Errors
     /// [`JournalError`] if it failed for another reason than a lack of room, for ever.
-    pub fn end_layout(&mut self, done: LayoutDone<D>) -> Result<(), JournalError> {
-        self.journal.end_layout(done)
+    pub fn end_layout(&mut self, now: Duration, done: LayoutDone<D>) -> Result<(), JournalError> {
+        self.journal.end_layout(done)?;
+        if matches!(self.journal.room(), Room::Low { .. }) {
+            self.retry_at = Some(now + ROOM_INTERVAL);
+        }
+        Ok(())
     }
 
     /// What there is to say of the room, if it has changed between enough and low: while it is
@@ -208,3 +212,67 @@ impl<D: Disk, R: Wire> GroupCommit<D, R> {
 
 /// How often to look whether a full disk has room again.
 const ROOM_INTERVAL: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests {
+    use kv_core::NodeId;
+
+    use super::*;
+    use crate::disk::SimDisk;
+    use crate::identity::StoreIdentity;
+    use crate::journal::JournalConfig;
+
+    const SEGMENT_BYTES: u64 = 512;
+
+    fn commit(disk: &SimDisk) -> GroupCommit<SimDisk, u64> {
+        let identity = StoreIdentity { store: 1, node: NodeId::FIRST, engine: "e".to_owned() };
+        let config = JournalConfig {
+            segment_bytes: SEGMENT_BYTES,
+            reserve_bytes: 0,
+            ..JournalConfig::new(identity)
+        };
+        let (journal, _) = Journal::recover(disk.clone(), config, PersistSeq(0)).unwrap();
+        GroupCommit::new(journal, SyncPolicy::Always)
+    }
+
+    fn millis(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn records_that_come_during_a_sync_are_said_to_be_persisted_after_the_next_one() {
+        let mut commit = commit(&SimDisk::new(1));
+        commit.take([(PersistSeq(1), 10)]);
+        let job = commit.advance(millis(0)).unwrap().unwrap();
+        commit.take([(PersistSeq(2), 20), (PersistSeq(3), 30)]);
+        assert!(commit.advance(millis(1)).unwrap().is_none(), "one sync at a time");
+        assert_eq!(commit.newly_persisted(), None);
+        commit.end_sync(job.run()).unwrap();
+        assert_eq!(commit.newly_persisted(), Some(PersistSeq(1)));
+        let job = commit.advance(millis(2)).unwrap().unwrap();
+        commit.end_sync(job.run()).unwrap();
+        assert_eq!(commit.newly_persisted(), Some(PersistSeq(3)));
+        assert_eq!((commit.newly_persisted(), commit.wake_at()), (None, None));
+    }
+
+    #[test]
+    fn a_full_disk_is_looked_at_now_and_then_and_at_once_after_records_went() {
+        let disk = SimDisk::new(1);
+        let mut commit = commit(&disk);
+        disk.set_quota(Some(SEGMENT_BYTES));
+        let job = commit.begin_layout(millis(0)).unwrap();
+        commit.end_layout(millis(1), job.run()).unwrap();
+        assert!(matches!(commit.room_changed(millis(1)), Some(Room::Low { .. })));
+        assert_eq!(commit.wake_at(), Some(millis(501)));
+        assert!(commit.begin_layout(millis(500)).is_none());
+        let job = commit.begin_layout(millis(501)).unwrap();
+        commit.end_layout(millis(502), job.run()).unwrap();
+        assert!(commit.begin_layout(millis(503)).is_none());
+        commit.remove_through(PersistSeq(0)).unwrap();
+        disk.set_quota(None);
+        let job = commit.begin_layout(millis(504)).unwrap();
+        commit.end_layout(millis(505), job.run()).unwrap();
+        assert_eq!(commit.room_changed(millis(505)), Some(Room::Enough));
+        assert_eq!(commit.wake_at(), None);
+    }
+}

@@ -191,7 +191,7 @@ impl<D: Disk, R: Wire + Send + 'static, N: FnMut(JournalEvent)> Writer<D, R, N> 
             Command::RemoveThrough(covers) => self.commit.remove_through(covers)?,
             Command::LaidOut => {
                 if let Ok(done) = self.laid_out.recv() {
-                    self.commit.end_layout(done)?;
+                    self.commit.end_layout(self.began.elapsed(), done)?;
                 }
             }
             Command::Close => self.closing = true,
@@ -203,7 +203,7 @@ impl<D: Disk, R: Wire + Send + 'static, N: FnMut(JournalEvent)> Writer<D, R, N> 
     fn lay_out_if_needed(&mut self) -> Result<(), JournalError> {
         let job = self.commit.begin_layout(self.began.elapsed());
         match job.map(|job| self.layouts.send(job)) {
-            Some(Err(SendError(job))) => self.commit.end_layout(job.run()),
+            Some(Err(SendError(job))) => self.commit.end_layout(self.began.elapsed(), job.run()),
             Some(Ok(())) | None => Ok(()),
         }
     }

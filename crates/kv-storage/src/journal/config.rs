@@ -9,7 +9,8 @@ use crate::mutation::Broken;
 pub struct JournalConfig {
     /// Whose journal it is.
     pub identity: StoreIdentity,
-    /// The size of the segments made from here on, at least [`JournalConfig::SEGMENT_BYTES_MIN`].
+    /// The size of the segments made from here on, at least [`JournalConfig::SEGMENT_BYTES_MIN`];
+    /// a larger record gets a larger segment.
     /// The first few of a journal are smaller, so that a small store starts at once.
     pub segment_bytes: u64,
     /// What a new segment must leave free on the disk, so that a checkpoint can still be written

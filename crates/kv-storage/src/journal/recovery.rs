@@ -69,7 +69,7 @@ impl<D: Disk> Journal<D> {
         let recovery = Recovery { last: scan.last, records: scan.records, torn };
         let mut journal = Self::going_on(disk, config, scan);
         if journal.segments.is_empty() {
-            let first = journal.layout_job().run().result?;
+            let first = journal.layout_job(0).run().result?;
             assert_eq!(first.number, FIRST_NUMBER);
             journal.segments.push_back(first);
         }

@@ -165,18 +165,22 @@ impl<'a, D: Disk> Scanner<'a, D> {
         Ok(())
     }
 
-    /// Whether a journal whose first segments were removed may begin with this record.
+    /// Whether this may be the first record of a journal, after segments that were removed or that
+    /// stayed empty because it was too large for them.
     fn may_begin_with(&self, seq: PersistSeq) -> Result<bool, JournalError> {
         let expected = self.covers.next();
-        // A hole before it was met already: then it only tells what is missing.
-        if self.hole.is_some() {
-            return Ok(false);
+        let is_whole = self.scan.segments.first().is_some_and(|first| first.number == FIRST_NUMBER);
+        match self.hole {
+            None if seq > expected => {
+                let until = PersistSeq(seq.0 - 1);
+                Err(JournalError::MissingRecords { from: expected, until })
+            }
+            None => Ok(true),
+            // What stood in the segments before it is gone: this only tells what is missing.
+            Some(hole) if hole.has_leftovers => Ok(false),
+            Some(_) if is_whole => Ok(seq == PersistSeq(1)),
+            Some(_) => Ok(seq <= expected),
         }
-        if seq > expected {
-            let until = PersistSeq(seq.0 - 1);
-            return Err(JournalError::MissingRecords { from: expected, until });
-        }
-        Ok(true)
     }
 
     /// Looks for whole frames among bytes that follow from nothing, and says how many of them
