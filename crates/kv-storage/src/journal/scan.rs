@@ -84,6 +84,8 @@ struct Scanner<'a, D: Disk> {
     known_durable: PersistSeq,
     /// Where the first record that is missing should stand.
     hole: Option<Hole>,
+    /// The first record that is missing before frames that follow from nothing.
+    missing: Option<PersistSeq>,
     /// Records that were accepted and are not known to be durable, with their places.
     unsure: VecDeque<(PersistSeq, usize, u64)>,
     broken: Broken,
@@ -113,6 +115,7 @@ impl<'a, D: Disk> Scanner<'a, D> {
             last: None,
             known_durable: PersistSeq(0),
             hole: None,
+            missing: None,
             unsure: VecDeque::new(),
             broken,
         }
@@ -203,7 +206,14 @@ impl<'a, D: Disk> Scanner<'a, D> {
                 continue;
             };
             self.known_durable = self.known_durable.max(frame.header.durable_through);
-            self.scan.records_after += u64::from(frame.header.kind == FrameKind::Record);
+            let missing = match frame.header.kind {
+                FrameKind::Record => {
+                    self.scan.records_after += 1;
+                    Some(PersistSeq(frame.header.seq.0.saturating_sub(1)))
+                }
+                FrameKind::Mark => Some(frame.header.seq).filter(|_| offset > 0),
+            };
+            self.missing = self.missing.into_iter().chain(missing).min();
             offset += frame.size;
         }
         Some(len)
@@ -242,11 +252,15 @@ impl<'a, D: Disk> Scanner<'a, D> {
         }
     }
 
-    /// Where a journal without records stands: after those that went with its first segments.
+    /// Where a journal without records stands: after those that went with its first segments, or
+    /// before one that is missing though the checkpoint says that it was on disk.
     fn last_without_records(&self) -> PersistSeq {
-        match self.scan.segments.first() {
-            Some(first) if first.number != FIRST_NUMBER => self.covers,
-            Some(_) | None => PersistSeq(0),
+        match (self.scan.segments.first(), self.missing) {
+            (Some(first), None) if first.number != FIRST_NUMBER => self.covers,
+            (Some(first), Some(missing)) if first.number != FIRST_NUMBER => {
+                self.covers.min(PersistSeq(missing.0.saturating_sub(1)))
+            }
+            (Some(_) | None, _) => PersistSeq(0),
         }
     }
 }
