@@ -1,25 +1,23 @@
 //! A journal on a thread of its own.
 
-use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SendError, Sender};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use kv_core::{PersistSeq, Wire};
 
 use crate::disk::Disk;
+use crate::group_commit::{GroupCommit, SyncPolicy};
 use crate::journal::{Journal, JournalError, LayoutDone, LayoutJob, Room};
 
 /// Hands records to a thread that writes and syncs them.
 ///
-/// Group commit: all batches that have come while one was synced are written at once and synced
-/// together. The thread tells what happened by a function that its owner gives.
-///
-/// How much may wait is bounded by the engine, which has so many requests in hand at most and
-/// withholds their answers; nothing here refuses a record.
+/// It is a [`GroupCommit`] on real time: all batches that have come while one was synced are
+/// written at once and synced together. The thread tells what happened by a function that its owner
+/// gives.
 ///
 /// Dropped without [`JournalThread::close`], it persists what it has and nobody hears of it.
 #[derive(Debug)]
@@ -30,17 +28,6 @@ pub struct JournalThread<R> {
 }
 
 type Ended = Result<PersistSeq, JournalError>;
-
-/// When records are synced, and so what a loss of power may cost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SyncPolicy {
-    /// Before they are said to be persisted: nothing is lost.
-    Always,
-    /// So long after they were written: that much may be lost, though it was said to be persisted.
-    Interval(Duration),
-    /// When the system likes, and at the end: all since the start may be lost.
-    Never,
-}
 
 /// What became of the records.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,20 +65,14 @@ impl<R: Wire + Send + 'static> JournalThread<R> {
     ) -> io::Result<Self> {
         let (commands, inbox) = mpsc::channel();
         let (layouts, laid_out) = start_layouts(commands.clone())?;
-        let said = journal.durable();
         let written_bytes = Arc::new(AtomicU64::new(0));
         let writer = Writer {
-            journal,
-            policy,
+            commit: GroupCommit::new(journal, policy),
             notify,
             inbox,
             layouts,
             laid_out,
-            waiting: VecDeque::new(),
-            said,
-            room: Room::Enough,
-            retry_at: None,
-            sync_due: None,
+            began: Instant::now(),
             closing: false,
             written_bytes: Arc::clone(&written_bytes),
         };
@@ -144,56 +125,54 @@ impl<R> Drop for JournalThread<R> {
 }
 
 struct Writer<D: Disk, R, N> {
-    journal: Journal<D>,
-    policy: SyncPolicy,
+    commit: GroupCommit<D, R>,
     notify: N,
     inbox: Receiver<Command<R>>,
     layouts: Sender<LayoutJob<D>>,
     laid_out: Receiver<LayoutDone<D>>,
-    waiting: VecDeque<(PersistSeq, R)>,
-    /// The last record that was said to be persisted.
-    said: PersistSeq,
-    /// What was last said of the room.
-    room: Room,
-    /// When to look for room again.
-    retry_at: Option<Instant>,
-    sync_due: Option<Instant>,
+    began: Instant,
     closing: bool,
     written_bytes: Arc<AtomicU64>,
 }
 
 impl<D: Disk, R: Wire + Send + 'static, N: FnMut(JournalEvent)> Writer<D, R, N> {
     fn run(mut self) -> Result<PersistSeq, JournalError> {
-        let ended = self.serve();
+        let served = self.serve();
+        let Self { commit, mut notify, .. } = self;
+        let ended = served.and_then(|()| commit.close());
         if let Err(error) = &ended {
             tracing::error!("{error}");
-            (self.notify)(JournalEvent::Failed(error.clone()));
+            notify(JournalEvent::Failed(error.clone()));
         }
-        ended?;
-        self.journal.close()
+        ended
     }
 
     fn serve(&mut self) -> Result<(), JournalError> {
         self.lay_out_if_needed()?;
         while !self.closing {
             self.receive()?;
-            let used_bytes = self.journal.status().used_bytes;
-            self.append_waiting()?;
-            self.persist()?;
-            let more = self.journal.status().used_bytes - used_bytes;
+            let used_bytes = self.commit.journal().status().used_bytes;
+            while let Some(job) = self.commit.advance(self.began.elapsed())? {
+                self.commit.end_sync(job.run())?;
+            }
+            if let Some(up_to) = self.commit.newly_persisted() {
+                (self.notify)(JournalEvent::Persisted { up_to });
+            }
+            let more = self.commit.journal().status().used_bytes - used_bytes;
             self.written_bytes.fetch_add(more, Ordering::Relaxed);
             self.lay_out_if_needed()?;
-            self.tell_room();
+            if let Some(room) = self.commit.room_changed(self.began.elapsed()) {
+                (self.notify)(JournalEvent::Room(room));
+            }
         }
-        if self.waiting.is_empty() { Ok(()) } else { Err(self.journal.full()) }
+        Ok(())
     }
 
     /// Waits for a command and takes all that have come.
     fn receive(&mut self) -> Result<(), JournalError> {
-        let wake_at = [self.retry_at, self.sync_due].into_iter().flatten().min();
-        let first = match wake_at {
+        let first = match self.commit.wake_at() {
             None => self.inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            Some(at) => self.inbox.recv_timeout(at.saturating_duration_since(Instant::now())),
+            Some(at) => self.inbox.recv_timeout(at.saturating_sub(self.began.elapsed())),
         };
         match first {
             Ok(command) => self.take(command)?,
@@ -208,14 +187,11 @@ impl<D: Disk, R: Wire + Send + 'static, N: FnMut(JournalEvent)> Writer<D, R, N> 
 
     fn take(&mut self, command: Command<R>) -> Result<(), JournalError> {
         match command {
-            Command::Append(records) => self.waiting.extend(records),
-            Command::RemoveThrough(covers) => {
-                self.journal.remove_through(covers)?;
-                self.retry_at = None;
-            }
+            Command::Append(records) => self.commit.take(records),
+            Command::RemoveThrough(covers) => self.commit.remove_through(covers)?,
             Command::LaidOut => {
                 if let Ok(done) = self.laid_out.recv() {
-                    self.journal.end_layout(done)?;
+                    self.commit.end_layout(self.began.elapsed(), done)?;
                 }
             }
             Command::Close => self.closing = true,
@@ -223,70 +199,12 @@ impl<D: Disk, R: Wire + Send + 'static, N: FnMut(JournalEvent)> Writer<D, R, N> 
         Ok(())
     }
 
-    fn append_waiting(&mut self) -> Result<(), JournalError> {
-        while let Some((seq, record)) = self.waiting.front() {
-            match self.journal.append(*seq, record) {
-                Ok(()) => {
-                    self.waiting.pop_front();
-                }
-                Err(error) if error.is_full() => return Ok(()),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
-    fn persist(&mut self) -> Result<(), JournalError> {
-        let persisted = match self.policy {
-            SyncPolicy::Always => self.journal.sync()?,
-            SyncPolicy::Never => self.journal.write().map(|()| self.journal.last())?,
-            SyncPolicy::Interval(interval) => {
-                self.journal.write()?;
-                self.sync_at_times(interval)?;
-                self.journal.last()
-            }
-        };
-        if persisted > self.said {
-            self.said = persisted;
-            (self.notify)(JournalEvent::Persisted { up_to: persisted });
-        }
-        Ok(())
-    }
-
-    fn sync_at_times(&mut self, interval: Duration) -> Result<(), JournalError> {
-        let now = Instant::now();
-        if self.sync_due.is_some_and(|due| due <= now) {
-            self.journal.sync()?;
-            self.sync_due = None;
-        }
-        if self.journal.durable() < self.journal.last() {
-            self.sync_due = self.sync_due.or(Some(now + interval));
-        }
-        Ok(())
-    }
-
-    /// Has the next segment laid out; after a lack of room, now and then.
+    /// Has the next segment laid out by the other thread, or here if that has gone.
     fn lay_out_if_needed(&mut self) -> Result<(), JournalError> {
-        let now = Instant::now();
-        if !self.journal.needs_layout() || self.retry_at.is_some_and(|at| now < at) {
-            return Ok(());
-        }
-        self.retry_at = None;
-        match self.journal.begin_layout().map(|job| self.layouts.send(job)) {
-            Some(Err(SendError(job))) => self.journal.end_layout(job.run()),
+        let job = self.commit.begin_layout(self.began.elapsed());
+        match job.map(|job| self.layouts.send(job)) {
+            Some(Err(SendError(job))) => self.commit.end_layout(self.began.elapsed(), job.run()),
             Some(Ok(())) | None => Ok(()),
-        }
-    }
-
-    fn tell_room(&mut self) {
-        let room = self.journal.room();
-        let is_low = matches!(room, Room::Low { .. });
-        if is_low && self.journal.needs_layout() {
-            self.retry_at = self.retry_at.or(Some(Instant::now() + ROOM_INTERVAL));
-        }
-        if is_low != matches!(self.room, Room::Low { .. }) {
-            self.room = room;
-            (self.notify)(JournalEvent::Room(room));
         }
     }
 }
@@ -310,6 +228,3 @@ fn start_layouts<D: Disk, R: Send + 'static>(wake: Sender<Command<R>>) -> io::Re
     })?;
     Ok((jobs, laid_out))
 }
-
-/// How often to look whether a full disk has room again.
-const ROOM_INTERVAL: Duration = Duration::from_millis(500);

@@ -3,7 +3,8 @@
 //! Two types to read first: [`Journal`], the records that an engine asked to persist, and
 //! [`Disk`], the few file operations that it stands on. On a [`RealDisk`] it is a server's, which
 //! runs it on a [`JournalThread`]; on a [`SimDisk`] the same code meets power losses, torn
-//! writes, failing syncs, full disks and flipped bits, all decided by a seed.
+//! writes, failing syncs, full disks and flipped bits, all decided by a seed. What is written,
+//! synced and told when is in [`GroupCommit`], which a thread and a simulator both run.
 //! [`CheckpointStore`] keeps the state that lets older records go, [`DataDirectory`] the lock and
 //! the description of all that. [`MemoryJournal`] and [`MemoryCheckpoint`] are twins without
 //! files.
@@ -34,10 +35,12 @@
 mod checkpoint;
 mod data_directory;
 mod disk;
+mod group_commit;
 mod identity;
 mod journal;
 mod journal_thread;
 mod memory;
+mod mutation;
 
 pub use checkpoint::{CheckpointError, CheckpointReading, CheckpointStore, CheckpointWritten};
 pub use data_directory::{
@@ -45,12 +48,15 @@ pub use data_directory::{
     data_directory_name,
 };
 pub use disk::{
-    Disk, DiskAction, DiskError, DiskFile, RealDisk, RealFile, RealLock, SimDisk, SimFile, SimLock,
+    CrashHabits, Disk, DiskAction, DiskError, DiskFile, PowerLoss, RealDisk, RealFile, RealLock,
+    SimDisk, SimFile, SimLock,
 };
+pub use group_commit::{GroupCommit, SyncPolicy};
 pub use identity::StoreIdentity;
 pub use journal::{
     Journal, JournalConfig, JournalError, JournalInspection, JournalStatus, LayoutDone, LayoutJob,
     Recovery, Replay, Room, SegmentReport, SyncDone, SyncJob, TornTail,
 };
-pub use journal_thread::{JournalEvent, JournalThread, SyncPolicy};
+pub use journal_thread::{JournalEvent, JournalThread};
 pub use memory::{MemoryCheckpoint, MemoryJournal, StorageError};
+pub use mutation::{Broken, Mutation};

@@ -15,6 +15,10 @@ const SEGMENT_BYTES: u64 = 512;
 /// No recovery of so small a journal takes more.
 const RECOVERY_OPERATIONS_MAX: u64 = 200;
 
+fn lose_power(disk: &SimDisk) {
+    disk.crash();
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Append(u64),
@@ -86,7 +90,7 @@ impl Run {
                 self.covers = self.journal.durable();
                 self.journal.remove_through(self.covers)?;
             }
-            Step::Crash => self.restart(SimDisk::crash),
+            Step::Crash => self.restart(lose_power),
             Step::Kill => self.restart(SimDisk::kill),
             Step::StopAfter(operations) => self.disk.stop_after(*operations),
             Step::FailSync => self.disk.fail_next_sync(),
@@ -129,10 +133,27 @@ proptest! {
             if run.take(step).is_err() {
                 let stays = run.journal.write();
                 prop_assert!(stays.is_err() && stays == run.journal.write());
-                run.restart(SimDisk::crash);
+                let power_is_lost = run.disk.has_stopped() || seed % 2 == 0;
+                run.restart(if power_is_lost { lose_power } else { SimDisk::kill });
             }
         }
-        run.restart(SimDisk::crash);
+        run.restart(lose_power);
+    }
+}
+
+/// The system takes what a failed sync left in its memory for written: no later sync would bring it
+/// to the disk.
+#[test]
+fn what_a_failed_sync_left_behind_is_written_again_before_it_is_served() {
+    for seed in 0..50 {
+        let mut run = Run::start(seed);
+        for step in [Step::Append(3), Step::Sync, Step::Append(3), Step::FailSync] {
+            run.take(&step).unwrap();
+        }
+        run.take(&Step::Sync).unwrap_err();
+        run.restart(SimDisk::kill);
+        assert_eq!(run.promised, PersistSeq(6), "it is in memory, and was served from there");
+        run.restart(lose_power);
     }
 }
 
@@ -169,7 +190,7 @@ fn power_may_be_lost_between_any_two_operations() {
                     break;
                 }
             }
-            run.restart(SimDisk::crash);
+            run.restart(lose_power);
             assert!(ended.is_err() || run.promised >= whole.promised);
         }
     }

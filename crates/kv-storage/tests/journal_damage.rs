@@ -107,6 +107,34 @@ fn a_flipped_byte_costs_nothing_but_what_was_never_promised() {
     assert!(cut > 6 * 32, "{cut}");
 }
 
+/// Not even where the checkpoint has all that is in them: the disk is not to be trusted.
+#[test]
+fn damage_to_records_that_a_checkpoint_reflects_is_refused() {
+    let original = SimDisk::new(1);
+    let (mut journal, _) = recover(&original, SEGMENT_BYTES).unwrap();
+    for _ in 0..10 {
+        append(&mut journal, 2).unwrap();
+        journal.sync().unwrap();
+    }
+    let covers = journal.durable();
+    assert!(journal.remove_through(covers).unwrap() > 0);
+    let end = usize::try_from(journal.status().used_bytes).unwrap();
+    assert_eq!(journal.close(), Ok(covers), "the mark behind the last record is on disk");
+    let name = names(&original)[0].clone();
+    let mut seen = 0;
+    for place in 128..end {
+        let disk = original.synced();
+        assert!(disk.damage(&name, |bytes| bytes[place] ^= 0x41));
+        match Journal::recover(disk, store::config(SEGMENT_BYTES), covers) {
+            Err(JournalError::Damaged { .. }) => seen += 1,
+            other => panic!("byte {place}: {other:?}"),
+        }
+    }
+    assert!(seen > 2 * 32, "{seen}");
+    let kept = Journal::recover(original.synced(), store::config(SEGMENT_BYTES), covers).unwrap();
+    assert_eq!((kept.0.last(), kept.1.torn), (covers, None));
+}
+
 #[test]
 fn a_segment_that_was_cut_short_is_refused_and_so_is_a_missing_one() {
     let disk = journal(20, 0);

@@ -30,7 +30,7 @@ fn fill(journal: &mut Journal<SimDisk>) -> JournalError {
 }
 
 #[test]
-fn records_are_dense_and_no_larger_than_a_segment() {
+fn records_are_dense() {
     let (_, mut journal) = fresh();
     append(&mut journal, 2).unwrap();
     let not_dense = |found| {
@@ -39,12 +39,44 @@ fn records_are_dense_and_no_larger_than_a_segment() {
     };
     assert_eq!(journal.append(PersistSeq(4), &0u64), not_dense(4));
     assert_eq!(journal.append(PersistSeq(2), &0u64), not_dense(2));
-    let too_large =
-        JournalError::TooLarge { seq: PersistSeq(3), size_bytes: 536, limit_bytes: 384 };
-    assert_eq!(journal.append(PersistSeq(3), &vec![1u8; 500]), Err(too_large));
-    journal.append(PersistSeq(3), &vec![1u8; 348]).unwrap();
-    assert_eq!(journal.sync(), Ok(PersistSeq(3)));
-    assert_eq!(journal.status().segments, 2);
+}
+
+#[test]
+fn a_record_larger_than_a_segment_gets_one_of_its_own_size() {
+    for (before, spare) in [(0, false), (2, false), (2, true)] {
+        let (disk, mut journal) = fresh();
+        append(&mut journal, before).unwrap();
+        if spare {
+            journal.lay_out().unwrap();
+        }
+        let large = PersistSeq(before + 1);
+        journal.append(large, &vec![1u8; 5000]).unwrap();
+        append(&mut journal, 3).unwrap();
+        assert_eq!(journal.sync(), Ok(PersistSeq(before + 4)));
+        let sizes: Vec<usize> =
+            disk.list().unwrap().iter().map(|name| disk.read(name).unwrap().len()).collect();
+        let expected: &[usize] = if spare { &[512, 512, 5168, 512] } else { &[512, 5168, 512] };
+        assert_eq!(sizes, expected);
+
+        disk.crash();
+        let (journal, _) = recover(&disk, SEGMENT_BYTES).unwrap();
+        let all: Vec<_> = journal.replay::<Vec<u8>>(PersistSeq(0)).map(|(seq, _)| seq.0).collect();
+        assert_eq!(all, (1..=before + 4).collect::<Vec<_>>());
+
+        // The segments before it may be removed, and a crash come between any two of them.
+        for removed in 1..sizes.len() - 1 {
+            disk.remove(&disk.list().unwrap()[0]).unwrap();
+            disk.sync_directory().unwrap();
+            let covers = if removed == sizes.len() - 2 { large } else { PersistSeq(before) };
+            let recovered = Journal::recover(disk.synced(), config(SEGMENT_BYTES), covers);
+            let (journal, recovery) = recovered.unwrap();
+            assert_eq!(recovery.last, PersistSeq(before + 4), "{removed} removed");
+            assert_eq!(
+                journal.replay::<Vec<u8>>(covers).count(),
+                usize::try_from(before + 4 - covers.0).unwrap()
+            );
+        }
+    }
 }
 
 #[test]

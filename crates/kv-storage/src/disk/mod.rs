@@ -11,6 +11,7 @@ use std::path::PathBuf;
 pub use error::{DiskAction, DiskError};
 pub use real::{RealDisk, RealFile, RealLock};
 pub use sim::{SimDisk, SimFile, SimLock};
+pub use sim_state::{CrashHabits, PowerLoss};
 
 /// One directory of files, without directories in it.
 ///

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::disk::error::{DiskAction, DiskError};
-use crate::disk::sim_state::SimState;
+use crate::disk::sim_state::{CrashHabits, PowerLoss, SimState};
 use crate::disk::{Disk, DiskFile};
 
 /// A directory in memory. It outlives the process that uses it, and a crash loses of what was not
@@ -25,10 +25,22 @@ impl SimDisk {
         Self { state: Arc::new(Mutex::new(SimState::new(seed))) }
     }
 
-    /// Ends the process as a power loss does. Files that were open then fail from here on, locks
-    /// are released, and armed faults are disarmed.
-    pub fn crash(&self) {
-        self.state().crash();
+    /// Ends the process as a power loss does, and says what that did. Files that were open then
+    /// fail from here on, locks are released, and armed faults are disarmed.
+    pub fn crash(&self) -> PowerLoss {
+        self.state().crash()
+    }
+
+    /// Says what power losses may do from here on; all of it, if nothing is said.
+    pub fn set_crash_habits(&self, habits: CrashHabits) {
+        self.state().habits = habits;
+    }
+
+    /// A copy, with a fate of its own, that holds only what is certain to outlive a loss of power
+    /// now.
+    #[must_use]
+    pub fn synced(&self) -> Self {
+        Self { state: Arc::new(Mutex::new(self.state().synced())) }
     }
 
     /// Ends the process without a power loss, as `kill -9` does: what it wrote is there for the
@@ -41,6 +53,12 @@ impl SimDisk {
     /// all others fail until [`SimDisk::crash`].
     pub fn stop_after(&self, operations: u64) {
         self.state().operations_left = Some(operations);
+    }
+
+    /// Whether power has been lost in that way.
+    #[must_use]
+    pub fn has_stopped(&self) -> bool {
+        self.state().operations_left == Some(0)
     }
 
     /// How many operations there have been.
@@ -58,6 +76,17 @@ impl SimDisk {
     /// Lets the next write fail; chance decides how much of it was done.
     pub fn fail_next_write(&self) {
         self.state().write_fails = true;
+    }
+
+    /// Disarms all faults that were to come: failing syncs and writes, and a loss of power.
+    pub fn spare(&self) {
+        self.state().spare();
+    }
+
+    /// The bytes of all files together.
+    #[must_use]
+    pub fn used_bytes(&self) -> u64 {
+        self.state().used_bytes()
     }
 
     /// Bounds the bytes of all files together; `None` for no bound. A write that grows a file
@@ -228,6 +257,49 @@ mod tests {
     }
 
     #[test]
+    fn a_disk_without_bad_habits_keeps_the_first_writes_whole() {
+        let mut seen = std::collections::BTreeSet::new();
+        for seed in 0..100 {
+            let (tears, reorders) = (seed % 2 == 1, false);
+            let disk = SimDisk::new(seed);
+            disk.set_crash_habits(CrashHabits { tears, reorders });
+            let file = disk.create("f").unwrap();
+            file.write_at(0, b"....").unwrap();
+            file.sync().unwrap();
+            disk.sync_directory().unwrap();
+            file.write_at(0, b"ab").unwrap();
+            file.write_at(2, b"cd").unwrap();
+            let loss = disk.crash();
+            let held = disk.read("f").unwrap();
+            assert_eq!((loss.unsynced, loss.reordered), (2, 0));
+            assert_eq!(
+                loss.torn,
+                u64::from(![&b"...."[..], b"ab..", b"abcd"].contains(&&held[..]))
+            );
+            seen.insert((tears, held));
+        }
+        let whole: Vec<_> = seen.iter().filter(|(tears, _)| !tears).map(|(_, held)| held).collect();
+        assert_eq!(whole, [&b"...."[..], b"ab..", b"abcd"]);
+        for torn in [&b"a..."[..], b"abc.", b"ab.d"] {
+            assert!(seen.contains(&(true, torn.to_vec())));
+        }
+    }
+
+    #[test]
+    fn a_copy_of_what_was_synced_has_a_fate_of_its_own() {
+        let (disk, file) = disk_with(b"one");
+        file.write_at(0, b"two").unwrap();
+        disk.create("g").unwrap();
+        let copy = disk.synced();
+        assert_eq!(
+            (copy.list().unwrap(), copy.read("f").unwrap()),
+            (vec!["f".into()], b"one".into())
+        );
+        copy.wipe();
+        assert_eq!(disk.read("f").unwrap(), b"two");
+    }
+
+    #[test]
     fn a_killed_process_loses_nothing_that_it_wrote() {
         let (disk, file) = disk_with(b"one");
         file.write_at(0, b"two").unwrap();
@@ -291,6 +363,7 @@ mod tests {
         let (disk, file) = disk_with(b"12");
         disk.stop_after(1);
         file.write_at(0, b"ab").unwrap();
+        assert!(disk.has_stopped());
         assert!(file.sync().is_err());
         assert!(disk.list().is_err());
         disk.crash();

@@ -1,7 +1,9 @@
 //! What a simulated disk holds, synced and not.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
+use std::ops::Range;
 
 use kv_core::SeedStream;
 
@@ -17,9 +19,12 @@ pub(crate) struct SimState {
     pub(crate) sync_fails: bool,
     pub(crate) write_fails: bool,
     pub(crate) quota_bytes: Option<u64>,
+    pub(crate) habits: CrashHabits,
     stream: SeedStream,
     inodes: BTreeMap<u64, Inode>,
     last_inode: u64,
+    /// How many writes there were; their order on all files together.
+    writes: u64,
     names: BTreeMap<String, u64>,
     durable_names: BTreeMap<String, u64>,
     name_changes: Vec<NameChange>,
@@ -27,12 +32,41 @@ pub(crate) struct SimState {
     life: u64,
 }
 
-#[derive(Debug, Default)]
+/// What a loss of power may do to writes that no sync has covered. Otherwise the disk keeps the
+/// first so many of them, whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CrashHabits {
+    /// It may keep a part of one.
+    pub tears: bool,
+    /// It may keep one and lose an earlier one.
+    pub reorders: bool,
+}
+
+/// What a loss of power did to writes that no sync had covered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PowerLoss {
+    /// How many there were.
+    pub unsynced: u64,
+    /// Of how many a part was kept.
+    pub torn: u64,
+    /// How many were kept, whole or in part, though an earlier one was not, or not whole.
+    pub reordered: u64,
+}
+
+#[derive(Clone, Debug, Default)]
 struct Inode {
     current: Vec<u8>,
     durable: Vec<u8>,
     /// Writes that no sync has covered, in order.
-    pending: Vec<(usize, Vec<u8>)>,
+    pending: Vec<Write>,
+}
+
+#[derive(Clone, Debug)]
+struct Write {
+    /// Its place among the writes to all files.
+    order: u64,
+    offset: usize,
+    bytes: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -50,9 +84,11 @@ impl SimState {
             sync_fails: false,
             write_fails: false,
             quota_bytes: None,
+            habits: CrashHabits { tears: true, reorders: true },
             stream: SeedStream::new(seed),
             inodes: BTreeMap::new(),
             last_inode: 0,
+            writes: 0,
             names: BTreeMap::new(),
             durable_names: BTreeMap::new(),
             name_changes: Vec::new(),
@@ -63,26 +99,101 @@ impl SimState {
 
     pub(crate) fn end_life(&mut self) {
         self.life += 1;
-        self.operations_left = None;
-        self.sync_fails = false;
-        self.write_fails = false;
+        self.spare();
         self.locked.clear();
     }
 
-    pub(crate) fn crash(&mut self) {
+    pub(crate) fn spare(&mut self) {
+        self.operations_left = None;
+        self.sync_fails = false;
+        self.write_fails = false;
+    }
+
+    pub(crate) fn crash(&mut self) -> PowerLoss {
         self.end_life();
+        let numbers: Vec<u64> = self.inodes.keys().copied().collect();
+        let loss = self.lose_unsynced(&numbers);
         for inode in self.inodes.values_mut() {
-            inode.lose_pending(&mut self.stream);
             inode.current.clone_from(&inode.durable);
         }
         let changes = std::mem::take(&mut self.name_changes);
-        let kept = self.stream.below(u64::try_from(changes.len()).unwrap_or(u64::MAX) + 1);
-        let kept = usize::try_from(kept).unwrap_or(usize::MAX);
+        let kept = draw(&mut self.stream, changes.len() + 1);
         for change in changes.into_iter().take(kept) {
             change.apply(&mut self.durable_names);
         }
         self.names.clone_from(&self.durable_names);
         self.forget_nameless();
+        loss
+    }
+
+    /// The same disk, but holding only what is certain to outlive a loss of power now.
+    pub(crate) fn synced(&self) -> Self {
+        let durable = |inode: &Inode| Inode {
+            current: inode.durable.clone(),
+            durable: inode.durable.clone(),
+            pending: Vec::new(),
+        };
+        Self {
+            inodes: self.inodes.iter().map(|(number, inode)| (*number, durable(inode))).collect(),
+            last_inode: self.last_inode,
+            names: self.durable_names.clone(),
+            durable_names: self.durable_names.clone(),
+            ..Self::new(0)
+        }
+    }
+
+    /// Lets each write to some files that was not synced come to the disk or not.
+    fn lose_unsynced(&mut self, numbers: &[u64]) -> PowerLoss {
+        let mut writes = Vec::new();
+        for number in numbers {
+            let pending =
+                self.inodes.get_mut(number).map(|inode| std::mem::take(&mut inode.pending));
+            writes.extend(pending.into_iter().flatten().map(|write| (*number, write)));
+        }
+        writes.sort_unstable_by_key(|(_, write)| write.order);
+        let mut loss = PowerLoss {
+            unsynced: u64::try_from(writes.len()).unwrap_or(u64::MAX),
+            ..PowerLoss::default()
+        };
+        let whole_ones = if self.habits.reorders {
+            None
+        } else {
+            Some(draw(&mut self.stream, writes.len() + 1))
+        };
+        let mut is_first_lost = false;
+        for (place, (number, write)) in writes.into_iter().enumerate() {
+            let whole = 0..write.bytes.len();
+            let kept = match whole_ones.map(|whole_ones| place.cmp(&whole_ones)) {
+                Some(Ordering::Less) => whole.clone(),
+                Some(Ordering::Greater) => 0..0,
+                Some(Ordering::Equal) => self.part(&write),
+                None => match self.stream.below(3) {
+                    0 => 0..0,
+                    1 => whole.clone(),
+                    _ => self.part(&write),
+                },
+            };
+            loss.torn += u64::from(!kept.is_empty() && kept != whole);
+            loss.reordered += u64::from(!kept.is_empty() && is_first_lost);
+            is_first_lost |= kept != whole;
+            if let Some(inode) = self.inodes.get_mut(&number)
+                && let Some(bytes) = write.bytes.get(kept.clone()).filter(|kept| !kept.is_empty())
+            {
+                overwrite(&mut inode.durable, write.offset + kept.start, bytes);
+            }
+        }
+        loss
+    }
+
+    /// A part of a write, the front of it or any other; nothing on a disk that tears none.
+    fn part(&mut self, write: &Write) -> Range<usize> {
+        if !self.habits.tears {
+            return 0..0;
+        }
+        let len = write.bytes.len();
+        let from = draw(&mut self.stream, len);
+        let until = from + draw(&mut self.stream, len - from + 1);
+        if self.stream.chance(500) { from..until } else { 0..until }
     }
 
     pub(crate) fn wipe(&mut self) {
@@ -197,31 +308,30 @@ impl SimState {
         let from = usize::try_from(offset).map_err(|_| ErrorKind::FileTooLarge)?;
         let len = self.inode(file)?.current.len();
         let growth = u64::try_from((from + bytes.len()).saturating_sub(len)).unwrap_or(u64::MAX);
-        let used = self.used_bytes();
-        if growth > 0 && self.quota_bytes.is_some_and(|quota| used + growth > quota) {
+        if growth > 0 && self.quota_bytes.is_some_and(|quota| self.used_bytes() + growth > quota) {
             return Err(ErrorKind::StorageFull);
         }
         let fails = std::mem::take(&mut self.write_fails);
         let done = if fails { draw(&mut self.stream, bytes.len()) } else { bytes.len() };
-        let written = bytes.get(..done).unwrap_or_default();
+        let bytes = bytes.get(..done).unwrap_or_default();
+        self.writes += 1;
+        let write = Write { order: self.writes, offset: from, bytes: bytes.to_vec() };
         let inode = self.inode(file)?;
-        overwrite(&mut inode.current, from, written);
-        inode.pending.push((from, written.to_vec()));
+        overwrite(&mut inode.current, from, bytes);
+        inode.pending.push(write);
         if fails { Err(ErrorKind::Other) } else { Ok(()) }
     }
 
     pub(crate) fn sync(&mut self, file: Opened) -> Done<()> {
         self.begin_operation()?;
         let fails = std::mem::take(&mut self.sync_fails);
-        let mut stream = self.stream.clone();
         let inode = self.inode(file)?;
         if fails {
-            inode.lose_pending(&mut stream);
-            self.stream = stream;
+            self.lose_unsynced(&[file.0]);
             return Err(ErrorKind::Other);
         }
-        for (offset, bytes) in std::mem::take(&mut inode.pending) {
-            overwrite(&mut inode.durable, offset, &bytes);
+        for write in std::mem::take(&mut inode.pending) {
+            overwrite(&mut inode.durable, write.offset, &write.bytes);
         }
         Ok(())
     }
@@ -248,7 +358,7 @@ impl SimState {
         self.name_changes.push(change);
     }
 
-    fn used_bytes(&self) -> u64 {
+    pub(crate) fn used_bytes(&self) -> u64 {
         let inodes = self.names.values().filter_map(|number| self.inodes.get(number));
         inodes.map(|inode| u64::try_from(inode.current.len()).unwrap_or(u64::MAX)).sum()
     }
@@ -257,26 +367,6 @@ impl SimState {
         let named: BTreeSet<u64> =
             self.names.values().chain(self.durable_names.values()).copied().collect();
         self.inodes.retain(|number, _| named.contains(number));
-    }
-}
-
-impl Inode {
-    /// Lets each write that was not synced come to the disk whole, in part or not at all.
-    fn lose_pending(&mut self, stream: &mut SeedStream) {
-        for (offset, bytes) in std::mem::take(&mut self.pending) {
-            let (from, until) = match stream.below(3) {
-                0 => (0, 0),
-                1 => (0, bytes.len()),
-                _ => {
-                    let from = draw(stream, bytes.len());
-                    let until = from + draw(stream, bytes.len() - from + 1);
-                    if stream.chance(500) { (from, until) } else { (0, until) }
-                }
-            };
-            if let Some(kept) = bytes.get(from..until).filter(|kept| !kept.is_empty()) {
-                overwrite(&mut self.durable, offset + from, kept);
-            }
-        }
     }
 }
 

@@ -2,18 +2,22 @@
 
 use crate::identity::StoreIdentity;
 use crate::journal::scan::FIRST_NUMBER;
+use crate::mutation::Broken;
 
 /// How a journal is laid out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JournalConfig {
     /// Whose journal it is.
     pub identity: StoreIdentity,
-    /// The size of the segments made from here on, at least [`JournalConfig::SEGMENT_BYTES_MIN`].
+    /// The size of the segments made from here on, at least [`JournalConfig::SEGMENT_BYTES_MIN`];
+    /// a larger record gets a larger segment.
     /// The first few of a journal are smaller, so that a small store starts at once.
     pub segment_bytes: u64,
     /// What a new segment must leave free on the disk, so that a checkpoint can still be written
     /// and so make room.
     pub reserve_bytes: u64,
+    /// For tests: the rule that the journal breaks.
+    pub broken: Broken,
 }
 
 impl JournalConfig {
@@ -29,7 +33,12 @@ impl JournalConfig {
     /// The default layout.
     #[must_use]
     pub const fn new(identity: StoreIdentity) -> Self {
-        Self { identity, segment_bytes: Self::SEGMENT_BYTES, reserve_bytes: Self::RESERVE_BYTES }
+        Self {
+            identity,
+            segment_bytes: Self::SEGMENT_BYTES,
+            reserve_bytes: Self::RESERVE_BYTES,
+            broken: Broken::NONE,
+        }
     }
 
     /// The size of a segment that is made now.

@@ -33,17 +33,17 @@ pub enum JournalError {
         /// The place that was asked for.
         found: PersistSeq,
     },
-    /// A record is larger than a segment can hold.
+    /// A record is larger than any segment can be.
     #[error(
-        "record {seq} takes {size_bytes} bytes and a segment holds {limit_bytes}: configure larger \
-         segments"
+        "record {seq} takes {size_bytes} bytes and a journal takes {limit_bytes} at most: this \
+         server's state is too large for it"
     )]
     TooLarge {
         /// Which record.
         seq: PersistSeq,
         /// What it takes with its frame.
         size_bytes: u64,
-        /// What a segment holds.
+        /// What a segment can hold.
         limit_bytes: u64,
     },
     /// A record that was on disk is not there any more as it was written.

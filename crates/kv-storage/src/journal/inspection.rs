@@ -11,6 +11,7 @@ use crate::journal::recovery::TornTail;
 use crate::journal::replay::Replay;
 use crate::journal::scan::{Scan, scan};
 use crate::journal::segment;
+use crate::mutation::Broken;
 
 /// What a journal holds, every checksum verified, and nothing changed, not even a torn tail.
 #[derive(Debug)]
@@ -43,7 +44,7 @@ impl<D: Disk> JournalInspection<D> {
         identity: &StoreIdentity,
         covers: PersistSeq,
     ) -> Result<Self, JournalError> {
-        let scan = scan(&disk, identity, covers, false)?;
+        let scan = scan(&disk, identity, covers, false, Broken::NONE)?;
         Ok(Self { disk, scan })
     }
 

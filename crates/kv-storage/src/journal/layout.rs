@@ -15,6 +15,7 @@ pub struct LayoutJob<D: Disk> {
     pub(crate) disk: D,
     pub(crate) config: JournalConfig,
     pub(crate) number: u64,
+    pub(crate) capacity_bytes: u64,
 }
 
 /// How a [`LayoutJob`] went, for [`Journal::end_layout`](crate::Journal::end_layout).
@@ -37,7 +38,7 @@ impl<D: Disk> LayoutJob<D> {
 
     /// What the segment takes, and what it must leave free.
     pub(crate) fn needed_bytes(&self) -> u64 {
-        self.config.capacity_bytes(self.number).saturating_add(self.config.reserve_bytes)
+        self.capacity_bytes.saturating_add(self.config.reserve_bytes)
     }
 
     fn check_room(&self) -> Result<(), JournalError> {
@@ -50,17 +51,18 @@ impl<D: Disk> LayoutJob<D> {
     }
 
     fn lay_out(&self) -> Result<Segment<D::File>, JournalError> {
-        let capacity_bytes = self.config.capacity_bytes(self.number);
+        let capacity_bytes = self.capacity_bytes;
         let draft = segment::draft_name(self.number);
         let identity = self.config.identity.clone();
         let (header, seed) = SegmentHeader { identity, number: self.number, capacity_bytes }.seal();
         let file = self.disk.create(&draft)?;
         file.write_at(0, &header).map_err(|e| self.room_or_failure(e))?;
-        let zeros = vec![0; CHUNK_BYTES];
+        let longest = usize::try_from(capacity_bytes).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
+        let zeros = vec![0; longest];
         let mut offset = SegmentHeader::END;
         while offset < capacity_bytes {
             let len = usize::try_from(capacity_bytes - offset).unwrap_or(CHUNK_BYTES);
-            let chunk = zeros.get(..len.min(CHUNK_BYTES)).unwrap_or_default();
+            let chunk = zeros.get(..len.min(longest)).unwrap_or_default();
             file.write_at(offset, chunk).map_err(|e| self.room_or_failure(e))?;
             offset += u64::try_from(chunk.len()).unwrap_or(u64::MAX);
         }

@@ -61,7 +61,8 @@ pub struct Journal<D: Disk> {
 impl<D: Disk> Journal<D> {
     /// Appends a record to the batch. It is lost in a crash until a sync has covered it.
     ///
-    /// The batch is written by itself whenever it has more than a mebibyte.
+    /// The batch is written by itself whenever it has more than a mebibyte. A record that is larger
+    /// than a segment gets a segment of its own size.
     ///
     /// # Errors
     /// [`JournalError::Full`] if there is no room for the record: then it can be appended again.
@@ -75,7 +76,6 @@ impl<D: Disk> Journal<D> {
         }
         let kind = FrameKind::Record;
         let header = FrameHeader { kind, group: GroupId(0), seq, durable_through: self.durable };
-        let limit_bytes = self.config.segment_bytes - SegmentHeader::END;
         loop {
             let size = self.put_frame(header, record);
             if len_of(&self.buffer) <= self.active().left_bytes() {
@@ -83,10 +83,11 @@ impl<D: Disk> Journal<D> {
             }
             self.buffer.truncate(self.buffer.len() - size);
             let size_bytes = u64::try_from(size).unwrap_or(u64::MAX);
-            if size_bytes > limit_bytes {
+            if size_bytes > FRAME_BYTES_MAX {
+                let limit_bytes = FRAME_BYTES_MAX;
                 return Err(JournalError::TooLarge { seq, size_bytes, limit_bytes });
             }
-            self.rotate()?;
+            self.rotate(size_bytes)?;
         }
         self.last = seq;
         if self.buffer.len() > BATCH_BYTES { self.write() } else { Ok(()) }
@@ -137,7 +138,7 @@ impl<D: Disk> Journal<D> {
         self.sync_under_way = true;
         let files = std::mem::take(&mut self.unsynced);
         assert!(!files.is_empty());
-        Ok(Some(SyncJob { files, up_to: self.written }))
+        Ok(Some(SyncJob { files, up_to: self.written, broken: self.config.broken }))
     }
 
     /// Ends a sync; returns the last record that is on disk.
@@ -195,7 +196,7 @@ impl<D: Disk> Journal<D> {
             return None;
         }
         self.layout_under_way = true;
-        Some(self.layout_job())
+        Some(self.layout_job(0))
     }
 
     /// Whether the next segment is to be laid out.
@@ -231,10 +232,16 @@ impl<D: Disk> Journal<D> {
     /// # Errors
     /// As [`Journal::end_layout`].
     pub fn lay_out(&mut self) -> Result<(), JournalError> {
-        match self.begin_layout() {
-            Some(job) => self.end_layout(job.run()),
-            None => Ok(()),
+        self.lay_out_for(0)
+    }
+
+    /// The same, with room for a frame of that size at least.
+    fn lay_out_for(&mut self, frame_bytes: u64) -> Result<(), JournalError> {
+        if !self.needs_layout() {
+            return Ok(());
         }
+        let done = self.layout_job(frame_bytes).run();
+        self.end_layout(done)
     }
 
     /// Whether there is room for what may come.
@@ -284,6 +291,12 @@ impl<D: Disk> Journal<D> {
         self.durable
     }
 
+    /// How it is laid out.
+    #[must_use]
+    pub const fn config(&self) -> &JournalConfig {
+        &self.config
+    }
+
     /// The journal in figures.
     #[must_use]
     pub fn status(&self) -> JournalStatus {
@@ -315,31 +328,47 @@ impl<D: Disk> Journal<D> {
         self.buffer.len() - start
     }
 
-    /// Goes on in the next segment.
-    fn rotate(&mut self) -> Result<(), JournalError> {
+    /// Goes on in the next segment that can hold a frame of this size. One that is too small stays
+    /// behind empty, since segments follow each other by their numbers.
+    fn rotate(&mut self, frame_bytes: u64) -> Result<(), JournalError> {
         self.write()?;
-        if self.spares.is_empty() {
-            self.lay_out()?;
+        loop {
+            if self.spares.is_empty() {
+                self.lay_out_for(frame_bytes)?;
+            }
+            let Some(next) = self.spares.pop_front() else {
+                return Err(self.full_for(frame_bytes));
+            };
+            if !self.unsynced.is_empty() {
+                self.unsynced.push(next.file.clone());
+            }
+            let is_large_enough = next.left_bytes() >= frame_bytes;
+            self.segments.push_back(next);
+            if is_large_enough {
+                return Ok(());
+            }
         }
-        let Some(next) = self.spares.pop_front() else {
-            return Err(self.full());
-        };
-        if !self.unsynced.is_empty() {
-            self.unsynced.push(next.file.clone());
-        }
-        self.segments.push_back(next);
-        Ok(())
     }
 
     /// The error for a record that finds no room.
     pub(crate) fn full(&self) -> JournalError {
-        let needed_bytes = self.layout_job().needed_bytes();
+        self.full_for(0)
+    }
+
+    fn full_for(&self, frame_bytes: u64) -> JournalError {
+        let needed_bytes = self.layout_job(frame_bytes).needed_bytes();
         JournalError::Full { needed_bytes, free_bytes: self.disk.free_bytes().unwrap_or(0) }
     }
 
-    fn layout_job(&self) -> LayoutJob<D> {
+    fn layout_job(&self, frame_bytes: u64) -> LayoutJob<D> {
         let number = self.segments.back().map_or(scan::FIRST_NUMBER, |last| last.number + 1);
-        LayoutJob { disk: self.disk.clone(), config: self.config.clone(), number }
+        let capacity_bytes = self.config.capacity_bytes(number);
+        LayoutJob {
+            disk: self.disk.clone(),
+            config: self.config.clone(),
+            number,
+            capacity_bytes: capacity_bytes.max(SegmentHeader::END + frame_bytes),
+        }
     }
 
     /// Notes behind the last record what is on disk, so that damage to it is not taken for a torn
@@ -375,6 +404,9 @@ impl<D: Disk> Journal<D> {
 fn len_of(buffer: &impl AsRef<[u8]>) -> u64 {
     u64::try_from(buffer.as_ref().len()).unwrap_or(u64::MAX)
 }
+
+/// The largest frame: its length must fit into its header.
+const FRAME_BYTES_MAX: u64 = 4 << 30;
 
 /// A batch that is larger is written before it is asked for.
 const BATCH_BYTES: usize = 1 << 20;

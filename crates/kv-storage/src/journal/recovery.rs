@@ -11,6 +11,7 @@ use crate::journal::error::JournalError;
 use crate::journal::scan::{FIRST_NUMBER, Leftover, Scan, scan};
 use crate::journal::segment::{self, Segment};
 use crate::journal::{Journal, JournalConfig, Room};
+use crate::mutation::Mutation;
 
 /// What a recovery found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,8 +41,10 @@ impl<D: Disk> Journal<D> {
     ///
     /// First everything is synced, since what an ended process wrote may be in the system's
     /// memory only, and must not be served before it is on disk. Then all records are read: a
-    /// torn tail is cut off, damage is an error and is left as it is. `covers` is the last record
-    /// that the checkpoint reflects, 0 without one.
+    /// torn tail is cut off, damage is an error and is left as it is. Records of which none knows
+    /// that they were synced are written once more: the sync that failed before that process ended
+    /// may have left them in the system's memory, where the next sync takes them for written.
+    /// `covers` is the last record that the checkpoint reflects, 0 without one.
     ///
     /// # Errors
     /// [`JournalError`] if the journal is damaged or not the checkpoint's, or if the disk fails.
@@ -53,14 +56,20 @@ impl<D: Disk> Journal<D> {
         for name in disk.list()?.iter().filter(|name| segment::is_draft(name)) {
             disk.remove(name)?;
         }
-        let scan = scan(&disk, &config.identity, covers, true)?;
+        let sync = !config.broken.is(Mutation::UnsyncedTailTrusted);
+        let scan = scan(&disk, &config.identity, covers, sync, config.broken)?;
         disk.sync_directory()?;
-        cut(&scan)?;
+        if sync {
+            write_again(&scan)?;
+        }
+        if !config.broken.is(Mutation::TornTailKept) {
+            cut(&scan)?;
+        }
         let torn = scan.torn(&disk);
         let recovery = Recovery { last: scan.last, records: scan.records, torn };
         let mut journal = Self::going_on(disk, config, scan);
         if journal.segments.is_empty() {
-            let first = journal.layout_job().run().result?;
+            let first = journal.layout_job(0).run().result?;
             assert_eq!(first.number, FIRST_NUMBER);
             journal.segments.push_back(first);
         }
@@ -101,6 +110,20 @@ impl<F> Scan<F> {
             records: self.records_after,
         })
     }
+}
+
+/// Writes records once more that may be in the system's memory only, though no sync says so.
+fn write_again<F: DiskFile>(scan: &Scan<F>) -> Result<(), JournalError> {
+    for Leftover { place, from, until } in &scan.unsure {
+        let Some(segment) = scan.segments.get(*place) else {
+            continue;
+        };
+        let mut bytes = vec![0; usize::try_from(until - from).unwrap_or(usize::MAX)];
+        segment.file.read_at(*from, &mut bytes)?;
+        segment.file.write_at(*from, &bytes)?;
+        segment.file.sync()?;
+    }
+    Ok(())
 }
 
 /// Writes zeros over what follows from nothing, so that no later recovery takes it for records.

@@ -1,5 +1,7 @@
 //! What a journal's segments hold, without changing them.
 
+use std::collections::VecDeque;
+
 use kv_core::PersistSeq;
 
 use crate::disk::{Disk, DiskFile};
@@ -7,6 +9,7 @@ use crate::identity::StoreIdentity;
 use crate::journal::error::JournalError;
 use crate::journal::frame::{FRAME_ALIGN, Frame, FrameKind, HEADER_LEN};
 use crate::journal::segment::{self, Segment, SegmentHeader};
+use crate::mutation::{Broken, Mutation};
 
 /// The journal as it was found.
 #[derive(Debug)]
@@ -21,6 +24,9 @@ pub(crate) struct Scan<F> {
     pub(crate) leftovers: Vec<Leftover>,
     /// Whole records among them.
     pub(crate) records_after: u64,
+    /// Where records stand of which no frame knows that they were synced: the segment's place in
+    /// [`Scan::segments`], and from which byte to which.
+    pub(crate) unsure: Vec<Leftover>,
 }
 
 /// Bytes after a segment's last record that should be zero.
@@ -42,8 +48,9 @@ pub(crate) fn scan<D: Disk>(
     identity: &StoreIdentity,
     covers: PersistSeq,
     sync: bool,
+    broken: Broken,
 ) -> Result<Scan<D::File>, JournalError> {
-    let mut scanner = Scanner::new(disk, covers);
+    let mut scanner = Scanner::new(disk, covers, broken);
     for number in numbers(disk)? {
         let segment = Segment::open(disk, number, identity)?;
         if sync {
@@ -77,6 +84,11 @@ struct Scanner<'a, D: Disk> {
     known_durable: PersistSeq,
     /// Where the first record that is missing should stand.
     hole: Option<Hole>,
+    /// The first record that is missing before frames that follow from nothing.
+    missing: Option<PersistSeq>,
+    /// Records that were accepted and are not known to be durable, with their places.
+    unsure: VecDeque<(PersistSeq, usize, u64)>,
+    broken: Broken,
 }
 
 #[derive(Clone, Copy)]
@@ -87,15 +99,26 @@ struct Hole {
 }
 
 impl<'a, D: Disk> Scanner<'a, D> {
-    fn new(disk: &'a D, covers: PersistSeq) -> Self {
+    fn new(disk: &'a D, covers: PersistSeq, broken: Broken) -> Self {
         let scan = Scan {
             segments: Vec::new(),
             last: PersistSeq(0),
             records: 0,
             leftovers: Vec::new(),
             records_after: 0,
+            unsure: Vec::new(),
         };
-        Self { disk, covers, scan, last: None, known_durable: PersistSeq(0), hole: None }
+        Self {
+            disk,
+            covers,
+            scan,
+            last: None,
+            known_durable: PersistSeq(0),
+            hole: None,
+            missing: None,
+            unsure: VecDeque::new(),
+            broken,
+        }
     }
 
     fn take(&mut self, mut segment: Segment<D::File>) -> Result<(), JournalError> {
@@ -136,25 +159,31 @@ impl<'a, D: Disk> Scanner<'a, D> {
                 return Ok(());
             }
             segment.note(seq);
+            self.unsure.push_back((seq, self.scan.segments.len(), segment.end));
             segment.end += u64::try_from(frame.size).unwrap_or(u64::MAX);
             self.last = Some(seq);
             self.scan.records += 1;
+            self.forget_sure();
         }
         Ok(())
     }
 
-    /// Whether a journal whose first segments were removed may begin with this record.
+    /// Whether this may be the first record of a journal, after segments that were removed or that
+    /// stayed empty because it was too large for them.
     fn may_begin_with(&self, seq: PersistSeq) -> Result<bool, JournalError> {
         let expected = self.covers.next();
-        // A hole before it was met already: then it only tells what is missing.
-        if self.hole.is_some() {
-            return Ok(false);
+        let is_whole = self.scan.segments.first().is_some_and(|first| first.number == FIRST_NUMBER);
+        match self.hole {
+            None if seq > expected => {
+                let until = PersistSeq(seq.0 - 1);
+                Err(JournalError::MissingRecords { from: expected, until })
+            }
+            None => Ok(true),
+            // What stood in the segments before it is gone: this only tells what is missing.
+            Some(hole) if hole.has_leftovers => Ok(false),
+            Some(_) if is_whole => Ok(seq == PersistSeq(1)),
+            Some(_) => Ok(seq <= expected),
         }
-        if seq > expected {
-            let until = PersistSeq(seq.0 - 1);
-            return Err(JournalError::MissingRecords { from: expected, until });
-        }
-        Ok(true)
     }
 
     /// Looks for whole frames among bytes that follow from nothing, and says how many of them
@@ -177,16 +206,38 @@ impl<'a, D: Disk> Scanner<'a, D> {
                 continue;
             };
             self.known_durable = self.known_durable.max(frame.header.durable_through);
-            self.scan.records_after += u64::from(frame.header.kind == FrameKind::Record);
+            let missing = match frame.header.kind {
+                FrameKind::Record => {
+                    self.scan.records_after += 1;
+                    Some(PersistSeq(frame.header.seq.0.saturating_sub(1)))
+                }
+                FrameKind::Mark => Some(frame.header.seq).filter(|_| offset > 0),
+            };
+            self.missing = self.missing.into_iter().chain(missing).min();
             offset += frame.size;
         }
         Some(len)
     }
 
+    /// Forgets the places of records that some frame knows to be durable.
+    fn forget_sure(&mut self) {
+        while self.unsure.front().is_some_and(|(seq, ..)| *seq <= self.known_durable) {
+            self.unsure.pop_front();
+        }
+    }
+
     fn finish(mut self) -> Result<Scan<D::File>, JournalError> {
         let last = self.last.unwrap_or_else(|| self.last_without_records());
-        if last >= self.known_durable.max(self.covers) {
+        let is_whole = last >= self.known_durable.max(self.covers);
+        if is_whole || self.broken.is(Mutation::DurableThroughIgnored) {
             self.scan.last = last;
+            self.forget_sure();
+            for (place, segment) in self.scan.segments.iter().enumerate() {
+                let first = self.unsure.iter().find(|(_, unsure, _)| *unsure == place);
+                let unsure =
+                    first.map(|(.., from)| Leftover { place, from: *from, until: segment.end });
+                self.scan.unsure.extend(unsure);
+            }
             return Ok(self.scan);
         }
         let damage_at = self.hole.filter(|hole| hole.has_leftovers || self.known_durable > last);
@@ -201,11 +252,15 @@ impl<'a, D: Disk> Scanner<'a, D> {
         }
     }
 
-    /// Where a journal without records stands: after those that went with its first segments.
+    /// Where a journal without records stands: after those that went with its first segments, or
+    /// before one that is missing though the checkpoint says that it was on disk.
     fn last_without_records(&self) -> PersistSeq {
-        match self.scan.segments.first() {
-            Some(first) if first.number != FIRST_NUMBER => self.covers,
-            Some(_) | None => PersistSeq(0),
+        match (self.scan.segments.first(), self.missing) {
+            (Some(first), None) if first.number != FIRST_NUMBER => self.covers,
+            (Some(first), Some(missing)) if first.number != FIRST_NUMBER => {
+                self.covers.min(PersistSeq(missing.0.saturating_sub(1)))
+            }
+            (Some(_) | None, _) => PersistSeq(0),
         }
     }
 }

@@ -3,6 +3,7 @@
 use kv_core::PersistSeq;
 
 use crate::disk::{DiskError, DiskFile};
+use crate::mutation::{Broken, Mutation};
 
 /// The work of making durable all that was written when it began. Meanwhile the journal takes
 /// more records.
@@ -10,6 +11,7 @@ use crate::disk::{DiskError, DiskFile};
 pub struct SyncJob<F> {
     pub(crate) files: Vec<F>,
     pub(crate) up_to: PersistSeq,
+    pub(crate) broken: Broken,
 }
 
 /// How a [`SyncJob`] went, for [`Journal::end_sync`](crate::Journal::end_sync).
@@ -29,7 +31,10 @@ impl<F: DiskFile> SyncJob<F> {
     /// Syncs.
     #[must_use]
     pub fn run(self) -> SyncDone {
-        let result = self.files.iter().try_for_each(DiskFile::sync);
+        let mut result = self.files.iter().try_for_each(DiskFile::sync);
+        if self.broken.is(Mutation::FailedSyncRetried) && result.is_err() {
+            result = self.files.iter().try_for_each(DiskFile::sync);
+        }
         SyncDone { up_to: self.up_to, result }
     }
 }

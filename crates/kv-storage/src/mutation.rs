@@ -1,0 +1,67 @@
+//! Rules that a test can have storage break, to see that its checkers notice.
+
+/// One rule of the journal, or of whoever drives it, that is broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutation {
+    /// Records are said to be persisted before their sync has ended.
+    SaidBeforeSync,
+    /// What was once on disk and is not readable is cut off like a torn tail.
+    DurableThroughIgnored,
+    /// A torn tail stays behind the records that come next.
+    TornTailKept,
+    /// A recovery takes for durable what an ended process wrote and did not sync.
+    UnsyncedTailTrusted,
+    /// A failed sync is tried again, and believed.
+    FailedSyncRetried,
+    /// Records are removed when a checkpoint of them is begun, not when it is on disk.
+    PrunedBeforeCheckpoint,
+    /// A checkpoint reflects records that are not on disk yet.
+    CheckpointBeforeRecords,
+}
+
+/// The rule that is broken, if one is. Without the feature `mutations` there is no way to break
+/// one, and every question about it is a constant `false`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Broken(#[cfg(feature = "mutations")] Option<Mutation>);
+
+impl Broken {
+    /// Breaks none.
+    pub const NONE: Self = Self(
+        #[cfg(feature = "mutations")]
+        None,
+    );
+
+    /// Breaks a rule.
+    #[cfg(feature = "mutations")]
+    #[must_use]
+    pub const fn by(mutation: Mutation) -> Self {
+        Self(Some(mutation))
+    }
+
+    /// Whether it is this one.
+    #[cfg(feature = "mutations")]
+    #[must_use]
+    pub fn is(self, mutation: Mutation) -> bool {
+        self.0 == Some(mutation)
+    }
+
+    /// Whether it is this one: without the feature it never is.
+    #[cfg(not(feature = "mutations"))]
+    #[must_use]
+    pub const fn is(self, _mutation: Mutation) -> bool {
+        false
+    }
+}
+
+impl Mutation {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::SaidBeforeSync,
+        Self::DurableThroughIgnored,
+        Self::TornTailKept,
+        Self::UnsyncedTailTrusted,
+        Self::FailedSyncRetried,
+        Self::PrunedBeforeCheckpoint,
+        Self::CheckpointBeforeRecords,
+    ];
+}
