@@ -60,7 +60,7 @@ impl Target {
         let site = Site::of(3);
         let start = |id| {
             site.server(&format!(
-                "{id} {consistency} 2 2 --threads {}",
+                "{id} {consistency} 2 2 --memory --threads {}",
                 std::env::var("BT").unwrap_or("1".into())
             ))
         };

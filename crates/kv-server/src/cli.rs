@@ -105,7 +105,8 @@ impl Invocation {
         }
         let settings: Settings = read(settings_of(matches))?;
         let config = settings.server_config();
-        let problem = config.cluster().err().map(|problem| Answer(layers.blame(problem)));
+        let problem = config.cluster().err().map(|problem| layers.blame(problem));
+        let problem = problem.or_else(|| layers.contradiction()).map(Answer);
         if matches.subcommand().is_some() {
             return Ok(Self::ShowSettings(layers.to_toml(), problem));
         }
@@ -201,8 +202,9 @@ mod tests {
     }
 
     #[test]
-    fn data_is_on_disk_only_where_a_folder_is_named() {
-        assert_eq!(config("kv-server --fsync never").data, None);
+    fn data_is_on_disk_unless_it_is_to_be_in_memory() {
+        assert_eq!(config("kv-server --memory").data, None);
+        assert_eq!(config("kv-server").data, Some(kv_server::DataConfig::new("kv-data")));
         let data = config("kv-server --data-dir d").data.unwrap();
         assert_eq!(data, kv_server::DataConfig::new("d"));
         let data = config("kv-server --data-dir d --fsync interval=20 --checkpoint-mib 1");

@@ -13,9 +13,11 @@ mod page;
 mod screen;
 mod settings;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use kv_server::StartError;
+use kv_storage::DataDirectoryError;
 
 use crate::cli::{Invocation, Plan};
 use crate::fleet::Fleet;
@@ -40,6 +42,14 @@ fn main() -> ExitCode {
             Some(StartError::AddressInUse { address }) if plan.is_dev => {
                 let text = dev::address_in_use(address, &plan.servers);
                 screen::complain(format_args!("{text}"));
+                ExitCode::FAILURE
+            }
+            Some(StartError::Data(error @ DataDirectoryError::OtherConfiguration { .. }))
+                if plan.is_dev =>
+            {
+                let folder = plan.servers.iter().find_map(|config| config.data.as_ref());
+                let folder = folder.map_or(Path::new(""), |data| &data.folder);
+                screen::complain(format_args!("{}", dev::other_cluster(error, folder)));
                 ExitCode::FAILURE
             }
             Some(_) | None => {
