@@ -173,6 +173,9 @@ where
                 // Whoever asked may have gone; then nobody misses the answer.
                 let _ = reply.send(status);
             }
+            ClientEvent::Checkpoint { reply } => {
+                let _ = reply.send(self.engine.checkpoint());
+            }
         }
     }
 
@@ -261,6 +264,7 @@ where
         self.looked_at = now.mono;
         let status = self.status();
         self.life.store(status.incarnation.0, Ordering::Relaxed);
+        self.persistence.note_cluster(&status);
         let next = status.waiting.map_or(Readiness::Ready, Readiness::Waiting);
         self.readiness.send_if_modified(|readiness| {
             let changed = *readiness != next;

@@ -12,6 +12,7 @@ mod manual;
 mod page;
 mod screen;
 mod settings;
+mod tools;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -33,6 +34,9 @@ fn main() -> ExitCode {
             screen::print(&text);
             return ExitCode::SUCCESS;
         }
+        Ok(Invocation::Inspect(settings)) => return settings.run(),
+        Ok(Invocation::Backup(settings)) => return settings.run(),
+        Ok(Invocation::Restore(settings)) => return settings.run(),
         Err(answer) => return answer.give(),
     };
     match run(&plan) {

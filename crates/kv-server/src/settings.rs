@@ -275,8 +275,8 @@ fn parse_own_id(text: &str) -> Result<NodeId, OwnIdError> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 enum OwnIdError {
     #[error(
-        "an id is a whole number from 1 to 10; the commands are `dev`, `config`, `completions` and \
-         `man`"
+        "an id is a whole number from 1 to 10; the commands are `dev`, `config`, `inspect`, \
+         `backup`, `restore`, `completions` and `man`"
     )]
     NotANumber,
     #[error("{0}")]

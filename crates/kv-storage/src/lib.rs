@@ -42,7 +42,7 @@ mod memory;
 pub use checkpoint::{CheckpointError, CheckpointReading, CheckpointStore, CheckpointWritten};
 pub use data_directory::{
     CHECKPOINT_DIRECTORY, DataDirectory, DataDirectoryError, DataOwner, LastRun, LockHolder, Meta,
-    data_directory_name,
+    RestingDirectory, Run, data_directory_name,
 };
 pub use disk::{
     Disk, DiskAction, DiskError, DiskFile, RealDisk, RealFile, RealLock, SimDisk, SimFile, SimLock,

@@ -21,6 +21,8 @@ pub(crate) struct Scan<F> {
     pub(crate) leftovers: Vec<Leftover>,
     /// Whole records among them.
     pub(crate) records_after: u64,
+    /// The highest record that any frame knows to be on disk.
+    pub(crate) durable_through: PersistSeq,
 }
 
 /// Bytes after a segment's last record that should be zero.
@@ -94,6 +96,7 @@ impl<'a, D: Disk> Scanner<'a, D> {
             records: 0,
             leftovers: Vec::new(),
             records_after: 0,
+            durable_through: PersistSeq(0),
         };
         Self { disk, covers, scan, last: None, known_durable: PersistSeq(0), hole: None }
     }
@@ -187,6 +190,7 @@ impl<'a, D: Disk> Scanner<'a, D> {
         let last = self.last.unwrap_or_else(|| self.last_without_records());
         if last >= self.known_durable.max(self.covers) {
             self.scan.last = last;
+            self.scan.durable_through = self.known_durable;
             return Ok(self.scan);
         }
         let damage_at = self.hole.filter(|hole| hole.has_leftovers || self.known_durable > last);
