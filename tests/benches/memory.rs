@@ -61,7 +61,7 @@ fn report(name: &str, sizes: Sizes, redis: Option<Sizes>) {
 
 async fn measure(consistency: &str) -> Sizes {
     let site = Site::of(3);
-    let start = |id| site.server(&format!("{id} {consistency} 2 2 --op-log off"));
+    let start = |id| site.server(&format!("{id} {consistency} 2 2 --memory --op-log off"));
     let mut servers: Vec<Process> = (1..=3).map(start).collect();
     for server in &mut servers {
         server.wait_for("ready");

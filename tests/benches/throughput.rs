@@ -40,7 +40,7 @@ fn main() {
     .unwrap();
     let mut targets = vec![Target::echo()];
     for consistency in ["eventual", "linearizability"] {
-        targets.push(Target::servers(consistency.to_owned(), consistency, ""));
+        targets.push(Target::servers(consistency.to_owned(), consistency, "--memory"));
         let data = format!("--data-dir {}", folder.path().display());
         targets.push(Target::servers(format!("{consistency}{DURABLE}"), consistency, &data));
     }

@@ -55,6 +55,17 @@ impl Site {
         Process::start(format!("kv-server {words}"), command, Stdio::null())
     }
 
+    /// Starts `kv-server dev` with these words; does not wait until it serves.
+    #[must_use]
+    pub fn dev(&self, words: &str) -> Process {
+        let mut command = self.command_elsewhere(Program::Server, ["dev"].into_iter());
+        if let Some(servers) = &self.servers {
+            command.arg("--servers").arg(servers.to_string());
+        }
+        command.args(words.split_whitespace());
+        Process::start(format!("kv-server dev {words}"), command, Stdio::null())
+    }
+
     /// Starts a server and waits until it is ready.
     ///
     /// # Panics

@@ -343,10 +343,10 @@ impl SmallDisk {
         mounted.then_some(Self(at))
     }
 
-    fn grow(&self, mebibytes: u32) {
-        let size = format!("remount,size={mebibytes}m");
-        let grown = Command::new("mount").args(["-o", &size]).arg(&self.0).status().unwrap();
-        assert!(grown.success());
+    fn remount(&self, how: &str) {
+        let how = format!("remount,{how}");
+        let mounted = Command::new("mount").args(["-o", &how]).arg(&self.0).status().unwrap();
+        assert!(mounted.success());
     }
 }
 
@@ -377,7 +377,7 @@ fn a_full_disk_refuses_writes_serves_reads_and_resumes_when_there_is_room() {
         assert_eq!(refused.exit_code(), Some(4), "{}", refused.report());
         assert_eq!(site.run("1 get x"), "1");
 
-        disk.grow(400);
+        disk.remount("size=400m");
         server.wait_for("ready");
         assert_eq!(site.run("1 put x 3"), "ok");
         server.kill();
@@ -388,11 +388,93 @@ fn a_full_disk_refuses_writes_serves_reads_and_resumes_when_there_is_room() {
     }
 }
 
+const ELSEWHERE: &str = "keep the data elsewhere with --data-dir, or do without with --memory";
+
 #[test]
-fn a_folder_that_cannot_be_made_is_named_in_one_line() {
+fn a_folder_that_cannot_be_made_is_named_in_one_line_that_says_what_to_do() {
     let site = Site::of(1);
-    fs::write(site.folder().join("data"), "a file").unwrap();
-    let (line, code) = complaint(site.server("1 eventual 1 1 --data-dir data"));
-    assert!(line.starts_with("kv-server: cannot make data/1-eventual: "), "{line}");
+    fs::write(site.folder().join("kv-data"), "a file").unwrap();
+    let (line, code) = complaint(site.server("1"));
+    assert!(line.starts_with("kv-server: cannot make kv-data/1-eventual: "), "{line}");
+    assert!(line.ends_with(ELSEWHERE), "{line}");
     assert_eq!(code, Some(1));
+    let mut server = site.server("1 --memory");
+    server.wait_for("in memory: a server that stops forgets");
+    server.wait_for("ready");
+}
+
+#[test]
+fn a_disk_that_cannot_be_written_is_named_in_one_line_that_says_what_to_do() {
+    let site = Site::of(1);
+    let Some(disk) = SmallDisk::mount(site.folder().join("read-only"), 1) else {
+        println!("NOT TESTED: this user may not mount a tmpfs, so no disk was read-only");
+        return;
+    };
+    disk.remount("ro");
+    let mut command = site.command(kv_tests::Program::Server, ["1"].into_iter());
+    command.current_dir(&disk.0);
+    let server = Process::start("kv-server 1".to_owned(), command, std::process::Stdio::null());
+    let (line, code) = complaint(server);
+    assert!(line.starts_with("kv-server: cannot make kv-data/1-eventual: Read-only"), "{line}");
+    assert!(line.ends_with(ELSEWHERE), "{line}");
+    assert_eq!(code, Some(1));
+}
+
+#[test]
+fn data_is_kept_with_no_options_at_all_and_the_screen_says_what_was_found() {
+    let site = Site::of(1);
+    let mut server = site.server("");
+    server.wait_for("data         kv-data/1-eventual (new)");
+    server.wait_for("ready");
+    assert_eq!(site.run("put x 1"), "ok");
+    assert_eq!(site.run("put y 2"), "ok");
+    server.kill();
+    let mut server = site.server("");
+    let line = server.wait_for("data         kv-data/1-eventual: found 2 keys; ");
+    assert!(line.contains(" records since the last checkpoint; read in "), "{line}");
+    server.wait_for("ready");
+    assert_eq!(site.run("get x"), "1");
+    server.kill();
+    // In memory nothing is read, and nothing stays.
+    for _ in 0..2 {
+        let mut server = site.ready_server("--memory");
+        assert_eq!(site.client("get x").exit_code(), Some(3));
+        assert_eq!(site.run("put x 3"), "ok");
+        server.kill();
+    }
+}
+
+#[test]
+fn memory_and_a_folder_for_data_contradict_each_other() {
+    let site = Site::of(1);
+    let (line, code) = complaint(site.server("--memory --data-dir data"));
+    let expected = "kv-server: --memory keeps nothing on disk and --data-dir says where to keep \
+                    data: leave out one of them";
+    assert_eq!((line.as_str(), code), (expected, Some(2)));
+    assert!(!site.folder().join("data").exists());
+}
+
+#[test]
+fn a_cluster_of_dev_goes_on_with_its_data_and_says_how_to_begin_anew() {
+    let site = Site::of(3);
+    let mut dev = site.dev("");
+    dev.wait_for("data         kv-data/dev (new); started again, the servers go on with it");
+    dev.wait_for("to begin anew: rm -r kv-data/dev");
+    dev.wait_for("ready in");
+    assert_eq!(site.run("2 put x 1"), "ok");
+    dev.kill();
+    let mut dev = site.dev("");
+    dev.wait_for("data         kv-data/dev: found ");
+    dev.wait_for("ready in");
+    assert_eq!(site.run("3 get x"), "1");
+    dev.kill();
+    // Another cluster needs another folder.
+    let (line, code) = complaint(site.dev("--w 3"));
+    assert!(line.contains("was written with N=3 W=2 R=2"), "{line}");
+    assert!(line.ends_with("; to begin anew: rm -r kv-data/dev"), "{line}");
+    assert_eq!(code, Some(1));
+    let mut dev = site.dev("--memory --w 3");
+    dev.wait_for("data         in memory");
+    dev.wait_for("ready in");
+    assert_eq!(site.client("3 get x").exit_code(), Some(3));
 }

@@ -94,8 +94,9 @@ fn seed() -> u64 {
     seed
 }
 
-fn three_servers(site: &Site) -> [Process; SERVERS] {
-    let words = [1, 2, 3].map(|id| format!("{id} linearizability 2 2"));
+/// Three servers, with these words at the end.
+fn three_servers(site: &Site, more: &str) -> [Process; SERVERS] {
+    let words = [1, 2, 3].map(|id| format!("{id} linearizability 2 2 {more}"));
     site.ready_servers(words.each_ref().map(String::as_str))
 }
 
@@ -140,7 +141,8 @@ async fn run_round(
 async fn a_hundred_rounds_of_four_clients_are_linearizable() {
     let mut draw = SeedStream::new(seed());
     let site = Site::of(3);
-    let _servers = three_servers(&site);
+    // No disk is waited for: many operations overlap, and many rounds fit into a test.
+    let _servers = three_servers(&site, "--memory");
     let connections = connect(&site).await;
     for round in 0..100 {
         let history = run_round(round, &connections, &mut draw).await;
@@ -153,7 +155,7 @@ async fn a_hundred_rounds_of_four_clients_are_linearizable() {
 async fn rounds_in_which_a_follower_is_killed_and_restarted_are_linearizable() {
     let mut draw = SeedStream::new(seed());
     let site = Site::of(3);
-    let [_first, _second, mut third] = three_servers(&site);
+    let [_first, _second, mut third] = three_servers(&site, "");
     for round in 0..5 {
         let connections = connect(&site).await;
         let mut draw = SeedStream::new(draw.next_u64());

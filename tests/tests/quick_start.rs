@@ -27,11 +27,14 @@ fn both_models_one_after_the_other_in_one_folder_with_no_options_at_all() {
     put_on_one_get_on_the_other(&site, "first");
     drop(eventual);
     let linearizable = start(&site, [2, 1], "linearizability");
-    assert_eq!(site.client("2 get x").exit_code(), Some(3), "in memory nothing stays");
+    assert_eq!(site.client("2 get x").exit_code(), Some(3), "each model has its own data");
     put_on_one_get_on_the_other(&site, "second");
     drop(linearizable);
-    let _eventual = start(&site, [2, 1], "eventual");
-    put_on_one_get_on_the_other(&site, "third");
+    let eventual = start(&site, [2, 1], "eventual");
+    assert_eq!(site.run("2 get x"), "first");
+    drop(eventual);
+    let _linearizable = start(&site, [1, 2], "linearizability");
+    assert_eq!(site.run("2 get x"), "second");
 }
 
 #[test]

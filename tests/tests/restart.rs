@@ -5,7 +5,7 @@
 use kv_tests::{Process, Site, wait_until};
 
 fn three(site: &Site, model: &str) -> [Process; 3] {
-    let words = [1, 2, 3].map(|id| format!("{id} {model} 2 2"));
+    let words = [1, 2, 3].map(|id| format!("{id} {model} 2 2 --memory"));
     site.ready_servers(words.each_ref().map(String::as_str))
 }
 
@@ -21,7 +21,7 @@ fn a_linearizable_follower_refills_and_serves() {
     third.kill();
     assert_eq!(site.run("1 put y 2"), "ok");
 
-    let mut third = site.ready_server("3 linearizability 2 2");
+    let mut third = site.ready_server("3 linearizability 2 2 --memory");
     assert_eq!(site.run("3 get x"), "1");
     assert_eq!(site.run("3 get y"), "2");
     wait_until("it holds what was written before it came", || {
@@ -37,14 +37,14 @@ fn a_linearizable_follower_refills_and_serves() {
 
 #[test]
 fn a_sequencer_that_lost_its_memory_refuses_until_all_are_restarted() {
-    const LOST: &str = "server 1 lost its memory; restart all servers";
+    const LOST: &str = "server 1 lost its data; restart all servers empty, or restore a backup";
     let site = Site::of(3);
     let [mut first, mut second, mut third] = three(&site, "linearizability");
     assert_eq!(site.run("2 put x 1"), "ok");
     first.kill();
     second.wait_for("waiting for server 1");
 
-    let mut first = site.server("1 linearizability 2 2");
+    let mut first = site.server("1 linearizability 2 2 --memory");
     for server in [&mut first, &mut second, &mut third] {
         server.wait_for(LOST);
     }
@@ -68,9 +68,9 @@ fn a_restarted_sequencer_refuses_even_if_it_and_a_new_follower_would_be_enough()
     assert_eq!(site.run("2 put x 1"), "ok");
     first.kill();
     third.kill();
-    let mut first = site.server("1 linearizability 2 2");
-    let third = site.server("3 linearizability 2 2");
-    first.wait_for("server 1 lost its memory; restart all servers");
+    let mut first = site.server("1 linearizability 2 2 --memory");
+    let third = site.server("3 linearizability 2 2 --memory");
+    first.wait_for("server 1 lost its data; restart all servers empty, or restore a backup");
     second.kill();
     // Nobody holds the old log any more, but the write was acknowledged: to found a new cluster
     // without being told would lose it silently.
@@ -91,7 +91,7 @@ fn any_eventual_server_may_be_lost_and_what_is_read_repairs_it_number_1_included
         assert_eq!(site.run(&format!("{next} put during {place}")), "ok");
         assert_eq!(site.run(&format!("{next} get x")), place.to_string());
 
-        *server = site.ready_server(&format!("{id} eventual 2 2"));
+        *server = site.ready_server(&format!("{id} eventual 2 2 --memory"));
         for key in ["x", "during"] {
             assert_eq!(site.run(&format!("{id} get {key} --r all")), place.to_string());
             let entry = format!("{key} = {place} ");
@@ -104,13 +104,14 @@ fn any_eventual_server_may_be_lost_and_what_is_read_repairs_it_number_1_included
 #[test]
 fn a_restarted_eventual_server_writes_what_wins_over_its_former_life() {
     let site = Site::of(2);
-    let [_first, mut second] = site.ready_servers(["1 eventual 2 1", "2 eventual 2 1"]);
+    let [_first, mut second] =
+        site.ready_servers(["1 eventual 2 1 --memory", "2 eventual 2 1 --memory"]);
     for life in 0..3 {
         for n in 0..5 {
             assert_eq!(site.run(&format!("2 put x {life}.{n}")), "ok");
         }
         second.kill();
-        second = site.ready_server("2 eventual 2 1");
+        second = site.ready_server("2 eventual 2 1 --memory");
         assert_eq!(site.run(&format!("2 put x {life}.last")), "ok");
         assert_eq!(site.run("1 get x"), format!("{life}.last"));
     }

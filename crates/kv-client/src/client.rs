@@ -154,7 +154,9 @@ impl Client {
         match answered.body {
             ResponseBody::Status(status) => Ok(*status),
             ResponseBody::Malformed(why) => Err(ClientError::Malformed { server, why }),
-            ResponseBody::Outcome(_) => Err(ClientError::Unexpected { server }),
+            ResponseBody::Outcome(_) | ResponseBody::Checkpoint(_) => {
+                Err(ClientError::Unexpected { server })
+            }
         }
     }
 
@@ -241,7 +243,9 @@ impl Client {
         match answered.body {
             ResponseBody::Outcome(outcome) => Ok((server, outcome)),
             ResponseBody::Malformed(why) => Err(ClientError::Malformed { server, why }),
-            ResponseBody::Status(_) => Err(ClientError::Unexpected { server }),
+            ResponseBody::Status(_) | ResponseBody::Checkpoint(_) => {
+                Err(ClientError::Unexpected { server })
+            }
         }
     }
 

@@ -101,8 +101,11 @@ impl Table {
                 true
             }
             (
-                RequestBody::Execute { .. } | RequestBody::Status | RequestBody::Cancel,
-                ResponseBody::Outcome(_) | ResponseBody::Status(_),
+                RequestBody::Execute { .. }
+                | RequestBody::Status
+                | RequestBody::Cancel
+                | RequestBody::Checkpoint,
+                ResponseBody::Outcome(_) | ResponseBody::Status(_) | ResponseBody::Checkpoint(_),
             ) => false,
         };
         if !fits || pending.sent.is_none() {
@@ -267,7 +270,7 @@ impl Pending {
     fn is_read_only(&self) -> bool {
         match &self.submission.body {
             RequestBody::Execute { op, .. } => op.is_read_only(),
-            RequestBody::Status | RequestBody::Cancel => true,
+            RequestBody::Status | RequestBody::Cancel | RequestBody::Checkpoint => true,
         }
     }
 
@@ -281,7 +284,7 @@ impl Pending {
                 let options = RequestOptions { timeout, ..options };
                 RequestBody::Execute { op, options }
             }
-            body @ (RequestBody::Status | RequestBody::Cancel) => body,
+            body @ (RequestBody::Status | RequestBody::Cancel | RequestBody::Checkpoint) => body,
         };
         let id = submission.id;
         Request { id, body }

@@ -107,7 +107,9 @@ async fn the_server_is_told_the_time_that_is_left() {
 fn timeout_of(body: RequestBody) -> Duration {
     match body {
         RequestBody::Execute { options, .. } => options.timeout,
-        RequestBody::Status | RequestBody::Cancel => panic!("not an operation"),
+        RequestBody::Status | RequestBody::Cancel | RequestBody::Checkpoint => {
+            panic!("not an operation")
+        }
     }
 }
 

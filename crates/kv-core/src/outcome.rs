@@ -267,7 +267,7 @@ pub enum Waiting {
     #[error("joining the cluster; try again in a moment")]
     Joining,
     /// The sequencer restarted empty while another server still holds its log.
-    #[error("server {node} lost its memory; restart all servers")]
+    #[error("server {node} lost its data; restart all servers empty, or restore a backup")]
     LostMemory {
         /// The sequencer.
         node: NodeId,
@@ -391,7 +391,7 @@ mod tests {
         );
         assert_eq!(
             Waiting::LostMemory { node: NodeId::FIRST }.to_string(),
-            "server 1 lost its memory; restart all servers"
+            "server 1 lost its data; restart all servers empty, or restore a backup"
         );
         assert_eq!(
             NotDone::NotSupported(Feature::Append).to_string(),

@@ -116,6 +116,6 @@ fn restore(
     Ok(())
 }
 
-fn read_item((key, entry): CheckpointItem) -> Result<Write, DecodeError> {
+pub(crate) fn read_item((key, entry): CheckpointItem) -> Result<Write, DecodeError> {
     Ok(Write { key: Key::new(key)?, entry: Entry::from_bytes(entry)? })
 }

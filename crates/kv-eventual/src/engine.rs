@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use kv_core::{
-    AdminCommand, Checkpoint, CheckpointDelta, ConsistencyEngine, Effects, EngineConfig, Feature,
-    HybridTime, Incarnation, Input, NodeId, NotDone, Now, Outcome, PersistSeq, RecoverError,
-    RequestId, SeedStream, Status,
+    AdminCommand, Checkpoint, CheckpointDelta, CheckpointItem, ConsistencyEngine, DecodeError,
+    Effects, EngineConfig, Feature, HybridTime, Incarnation, Input, NodeId, NotDone, Now, Outcome,
+    PersistSeq, RecoverError, RequestId, SeedStream, Status,
 };
 
 use crate::checkpoint;
@@ -21,7 +21,7 @@ use crate::mutation::{Broken, Mutation};
 use crate::outbox::Outbox;
 use crate::peer::{Meeting, Peers, Slot};
 use crate::reader::Reads;
-use crate::record::Record;
+use crate::record::{Record, Write};
 use crate::state::State;
 
 /// The eventual engine; see the crate's documentation for what it promises.
@@ -113,6 +113,14 @@ impl ConsistencyEngine for EventualEngine {
 }
 
 impl EventualEngine {
+    /// The write that an item of a checkpoint holds.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if it is no item of this engine's checkpoints.
+    pub fn read_checkpoint_item(item: CheckpointItem) -> Result<Write, DecodeError> {
+        checkpoint::read_item(item)
+    }
+
     /// [`ConsistencyEngine::recover`] for an engine that breaks a rule from its start on.
     ///
     /// # Errors

@@ -177,6 +177,16 @@ pub(crate) fn replica(
     Ok(replica)
 }
 
+/// What an item says of a key; `None` for one that is of the log.
+pub(crate) fn read_key(
+    (key, held): CheckpointItem,
+) -> Result<Option<(Key, Versioned)>, DecodeError> {
+    match read_item(&key, held)? {
+        Item::Entry(..) => Ok(None),
+        Item::State(key, held) => Ok(Some((key, held))),
+    }
+}
+
 enum Item {
     Entry(Entry, Operation),
     State(Key, Versioned),

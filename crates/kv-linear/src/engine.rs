@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kv_core::{
-    AdminCommand, Checkpoint, CheckpointDelta, ConsistencyEngine, Effects, EngineConfig, Feature,
-    Incarnation, Input, NodeId, NotDone, Now, PersistSeq, RecoverError, RequestId,
-    StagedCheckpoint, Status, Waiting,
+    AdminCommand, Checkpoint, CheckpointDelta, CheckpointItem, ConsistencyEngine, DecodeError,
+    Effects, EngineConfig, Feature, Incarnation, Input, Key, NodeId, NotDone, Now, PersistSeq,
+    RecoverError, RequestId, StagedCheckpoint, Status, Versioned, Waiting,
 };
 
 use crate::checkpoint;
@@ -124,6 +124,26 @@ impl ConsistencyEngine for LinearEngine {
 }
 
 impl LinearEngine {
+    /// Applies the whole log, as if all of it were known to be committed. For tools that read the
+    /// disk of a server that does not run: what its last entries brought about would show only
+    /// once it met the others again.
+    pub fn apply_whole_log(&mut self) {
+        let last = self.core.replica.log().last().index;
+        self.core.replica.note_durable(last);
+        self.core.replica.note_commit(last);
+        self.core.deliver(&mut Effects::new());
+    }
+
+    /// What an item of a checkpoint says of a key; `None` for one that is of the log.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if it is no item of this engine's checkpoints.
+    pub fn read_checkpoint_item(
+        item: CheckpointItem,
+    ) -> Result<Option<(Key, Versioned)>, DecodeError> {
+        checkpoint::read_key(item)
+    }
+
     /// [`ConsistencyEngine::recover`] for an engine that breaks a rule from its start on.
     ///
     /// # Errors

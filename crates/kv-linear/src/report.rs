@@ -89,7 +89,9 @@ impl LinearEngine {
             Role::Follower(follower) => (0, follower.held.len()),
             Role::Unstarted | Role::Founding(_) | Role::Joining(_) | Role::Retired(_) => (0, 0),
         };
+        let cluster = core.identity_on_disk.map_or(0, |identity| identity.cluster.0);
         let named = [
+            ("cluster_id", cluster),
             ("epoch_round", u64::from(round)),
             ("epoch_generation", u64::from(generation)),
             ("last", replica.log().last().index.0),

@@ -59,9 +59,17 @@ pub enum RequestBody {
     /// To forget the request with this id: nobody waits for it. Not answered itself; the request
     /// that it names may still be.
     Cancel,
+    /// For all that the server holds at one moment, on disk, in its engine's own byte form;
+    /// answered by several [`ResponseBody::Checkpoint`], the last of which says so.
+    Checkpoint,
 }
 
-wire_enum!(RequestBody, "request", { 0 => Execute { op, options }, 1 => Status, 2 => Cancel });
+wire_enum!(RequestBody, "request", {
+    0 => Execute { op, options },
+    1 => Status,
+    2 => Cancel,
+    3 => Checkpoint,
+});
 
 /// A server's answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,6 +91,13 @@ pub enum ResponseBody {
     Status(Box<Status>),
     /// The request is not legal and nothing was done; in words.
     Malformed(String),
+    /// A part of what the server holds.
+    Checkpoint(CheckpointChunk),
 }
 
-wire_enum!(ResponseBody, "response", { 0 => Outcome(outcome), 1 => Status(status), 2 => Malformed(why) });
+wire_enum!(ResponseBody, "response", {
+    0 => Outcome(outcome),
+    1 => Status(status),
+    2 => Malformed(why),
+    3 => Checkpoint(chunk),
+});

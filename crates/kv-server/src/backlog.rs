@@ -105,6 +105,10 @@ fn size_of(response: &Response) -> usize {
                 sizes.sum()
             }
         },
+        ResponseBody::Checkpoint(chunk) => {
+            let sizes = chunk.items.iter().map(|(key, held)| key.len() + held.len());
+            sizes.sum::<usize>() + chunk.metadata.len()
+        }
         ResponseBody::Outcome(_) | ResponseBody::Status(_) | ResponseBody::Malformed(_) => 0,
     };
     ANSWER_BYTES + content

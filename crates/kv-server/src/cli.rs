@@ -14,6 +14,9 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::dev::DevSettings;
 use crate::layers::{Layers, LayersError, first_line, settings_of};
 use crate::settings::Settings;
+use crate::tools::backup::BackupSettings;
+use crate::tools::inspect::InspectSettings;
+use crate::tools::restore::RestoreSettings;
 use crate::{manual, screen};
 
 /// Starts one server of a replicated key-value store.
@@ -50,6 +53,14 @@ enum Command {
     /// each is from
     #[command(mut_args(|arg| arg.hide(true)))]
     Config(Box<Settings>),
+    /// Shows what the data directory of a server that does not run holds, and verifies it
+    Inspect(InspectSettings),
+    /// Writes all keys of a cluster into a file, while it runs
+    #[command(mut_args(|arg| arg.hide_env_values(true)))]
+    Backup(BackupSettings),
+    /// Puts a backup into a new cluster, which runs and is empty
+    #[command(mut_args(|arg| arg.hide_env_values(true)))]
+    Restore(RestoreSettings),
     /// Prints what teaches a shell the words of this program
     #[command(mut_args(|arg| arg.hide_env_values(true)))]
     Completions {
@@ -66,6 +77,12 @@ pub(crate) enum Invocation {
     Run(Plan),
     /// Print the settings of this server, and why they make none.
     ShowSettings(String, Option<Answer>),
+    /// Look at a data directory.
+    Inspect(InspectSettings),
+    /// Back a cluster up.
+    Backup(BackupSettings),
+    /// Restore a backup.
+    Restore(RestoreSettings),
     /// Print completions or the manual.
     Print(Vec<u8>),
 }
@@ -95,6 +112,9 @@ impl Invocation {
                 let dev: DevSettings = read(of_dev)?;
                 return Ok(Self::Run(dev.plan()));
             }
+            Some(("inspect", words)) => return Ok(Self::Inspect(read(words)?)),
+            Some(("backup", words)) => return Ok(Self::Backup(read(words)?)),
+            Some(("restore", words)) => return Ok(Self::Restore(read(words)?)),
             Some(("completions", words)) => {
                 // The parser has seen to it that there is one.
                 let shell = words.get_one("shell").copied().unwrap_or(Shell::Bash);
@@ -105,7 +125,8 @@ impl Invocation {
         }
         let settings: Settings = read(settings_of(matches))?;
         let config = settings.server_config();
-        let problem = config.cluster().err().map(|problem| Answer(layers.blame(problem)));
+        let problem = config.cluster().err().map(|problem| layers.blame(problem));
+        let problem = problem.or_else(|| layers.contradiction()).map(Answer);
         if matches.subcommand().is_some() {
             return Ok(Self::ShowSettings(layers.to_toml(), problem));
         }
@@ -201,8 +222,9 @@ mod tests {
     }
 
     #[test]
-    fn data_is_on_disk_only_where_a_folder_is_named() {
-        assert_eq!(config("kv-server --fsync never").data, None);
+    fn data_is_on_disk_unless_it_is_to_be_in_memory() {
+        assert_eq!(config("kv-server --memory").data, None);
+        assert_eq!(config("kv-server").data, Some(kv_server::DataConfig::new("kv-data")));
         let data = config("kv-server --data-dir d").data.unwrap();
         assert_eq!(data, kv_server::DataConfig::new("d"));
         let data = config("kv-server --data-dir d --fsync interval=20 --checkpoint-mib 1");

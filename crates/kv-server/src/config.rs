@@ -15,6 +15,7 @@ use kv_proto::ServerList;
 use kv_storage::{SyncPolicy, data_directory_name};
 
 use crate::delay::Delay;
+use crate::found_data::RecoveryProgress;
 
 /// Everything that a server is told.
 #[derive(Clone, Debug)]
@@ -47,6 +48,19 @@ pub struct ServerConfig {
     pub limits: Limits,
     /// Is shown each page that a client's `dump` brings.
     pub on_dump: Option<DumpHook>,
+    /// Is told now and then how far a server has come that reads its data directory for long.
+    pub on_recovery: Option<RecoveryHook>,
+}
+
+/// Is told every second how far a server has come that reads its data directory, on a thread that
+/// may block.
+#[derive(Clone)]
+pub struct RecoveryHook(pub Arc<dyn Fn(&RecoveryProgress) + Send + Sync>);
+
+impl fmt::Debug for RecoveryHook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RecoveryHook(..)")
+    }
 }
 
 /// Is shown each page that a client's `dump` brings, on a thread that may block.
@@ -71,6 +85,9 @@ pub struct DataConfig {
 }
 
 impl DataConfig {
+    /// The folder that `kv-server` keeps data in unless it is told another.
+    pub const FOLDER: &str = "kv-data";
+
     /// 64 MiB, the default of [`DataConfig::checkpoint_bytes`].
     pub const CHECKPOINT_BYTES: u64 = 64 << 20;
 
@@ -123,6 +140,7 @@ impl ServerConfig {
             timing: Timing::default(),
             limits: Limits::default(),
             on_dump: None,
+            on_recovery: None,
         }
     }
 

@@ -93,6 +93,8 @@ fn read_table(
 /// The value as the setting's option would be given it; `None` if it is of no fitting kind.
 fn text_of(key: &Key, value: &DeValue<'_>) -> Option<String> {
     match (key.form, value) {
+        (Form::Switch, DeValue::Boolean(is_on)) => Some(is_on.to_string()),
+        (Form::Switch, _) => None,
         (_, DeValue::String(text)) => Some(text.clone().into_owned()),
         (Form::Number | Form::Range, DeValue::Integer(number)) => decimal(number),
         (Form::Range, DeValue::Array(range)) => {
@@ -137,6 +139,7 @@ const fn expected(form: Form) -> &'static str {
         Form::Number => "a whole number, or a text in quotes",
         Form::Range => "a range such as [1, 5], a whole number, or \"off\"",
         Form::Addresses => "a text such as \"1-3\", or a table of addresses by id",
+        Form::Switch => "true or false",
     }
 }
 
@@ -162,7 +165,7 @@ fn nearest_table(wrong: &str) -> Option<&'static str> {
     let likeness = |name: &&str| strsim::jaro_winkler(wrong, name);
     let table = |key: &Key| match key.form {
         Form::Addresses => key.name,
-        Form::Text | Form::Number | Form::Range => key.table,
+        Form::Text | Form::Number | Form::Range | Form::Switch => key.table,
     };
     let tables = KEYS.iter().map(table).filter(|table| !table.is_empty());
     let best = tables.max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;

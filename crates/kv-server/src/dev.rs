@@ -1,11 +1,16 @@
 //! `kv-server dev`: a cluster in one process.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use clap::builder::FalseyValueParser;
 use clap::{Args, value_parser};
 use kv_core::{NodeId, Page, Quorum};
 use kv_proto::{ServerList, ServerListError};
-use kv_server::{Consistency, DEFAULT_CLUSTER, Delay, DumpHook, ServerConfig};
+use kv_server::{
+    Consistency, DEFAULT_CLUSTER, DataConfig, Delay, DumpHook, RecoveryHook, ServerConfig,
+};
+use kv_storage::DataDirectoryError;
 use tracing_subscriber::filter::Targets;
 
 use crate::cli::Plan;
@@ -41,6 +46,14 @@ pub(crate) struct DevSettings {
     #[arg(long, env = "KV_CLUSTER", value_name = "NAME", default_value = DEFAULT_CLUSTER)]
     cluster: String,
 
+    /// The folder of the data of all servers: started again, the cluster goes on with it
+    #[arg(long, value_name = "FOLDER", default_value = FOLDER, conflicts_with = "memory")]
+    data_dir: PathBuf,
+
+    /// Keep nothing on disk: a cluster that stops forgets
+    #[arg(long, env = "KV_MEMORY", value_parser = FalseyValueParser::new())]
+    memory: bool,
+
     /// The folder of the logs of operations, `output_log<ID>.txt`; `off` for none
     #[arg(long, env = "KV_OP_LOG", value_name = "FOLDER", default_value = ".")]
     op_log: String,
@@ -72,6 +85,8 @@ impl DevSettings {
         let mut config = ServerConfig::new(node, self.engine, self.w, self.r);
         config.servers = list.clone();
         config.cluster_name.clone_from(&self.cluster);
+        config.data = (!self.memory).then(|| DataConfig::new(&self.data_dir));
+        config.on_recovery = Some(RecoveryHook(Arc::new(screen::show_recovery)));
         config.op_log = op_log(&self.op_log, self.op_log_mib);
         config.delay = self.delay;
         let show = move |page: &Page| screen::show_dump_page_of(node, page);
@@ -93,6 +108,19 @@ pub(crate) fn address_in_use(address: &str, servers: &[ServerConfig]) -> String 
          --servers {list}"
     )
 }
+
+/// How to begin anew, for data that is in `folder`.
+pub(crate) fn to_begin_anew(folder: &Path) -> String {
+    format!("to begin anew: rm -r {}", folder.display())
+}
+
+/// Says that the data is of another cluster than the one that was asked for, and what to do.
+pub(crate) fn other_cluster(error: &DataDirectoryError, folder: &Path) -> String {
+    format!("{error}; {}", to_begin_anew(folder))
+}
+
+/// The folder of the data unless another is named: that of servers of their own is beside it.
+const FOLDER: &str = "kv-data/dev";
 
 /// Ports from here on, by id, are proposed where the usual ones are taken.
 const OTHER_PORTS: u16 = 7000;
@@ -136,6 +164,10 @@ mod tests {
         let server = plan("--engine eventual --nodes 5 --w 1 --r all").servers.pop().unwrap();
         assert_eq!((server.node.number(), server.consistency), (5, Consistency::Eventual));
         assert_eq!(server.cluster().unwrap().to_string(), "N=5 W=1 R=5, servers 1 2 3 4 5");
+        let folder = |words| plan(words).servers.remove(0).data.map(|data| data.folder);
+        assert_eq!(folder(""), Some(PathBuf::from("kv-data/dev")));
+        assert_eq!(folder("--data-dir d"), Some(PathBuf::from("d")));
+        assert_eq!(folder("--memory"), None);
         let server = plan("--servers 2=127.0.0.1:9").servers.remove(0);
         assert_eq!(server.servers.to_string(), "2=127.0.0.1:9");
     }

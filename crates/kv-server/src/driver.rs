@@ -174,6 +174,9 @@ where
                 // Whoever asked may have gone; then nobody misses the answer.
                 let _ = reply.send(status);
             }
+            ClientEvent::Checkpoint { reply } => {
+                let _ = reply.send(self.engine.snapshot());
+            }
         }
     }
 
@@ -262,6 +265,7 @@ where
         self.looked_at = now.mono;
         let status = self.status();
         self.life.store(status.incarnation.0, Ordering::Relaxed);
+        self.persistence.note_cluster(&status);
         let next = status.waiting.map_or(Readiness::Ready, Readiness::Waiting);
         self.readiness.send_if_modified(|readiness| {
             let changed = *readiness != next;

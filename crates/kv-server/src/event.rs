@@ -1,6 +1,8 @@
 //! What reaches the driver.
 
-use kv_core::{Incarnation, NodeId, Operation, Outcome, RequestOptions, StagedCheckpoint, Status};
+use kv_core::{
+    Checkpoint, Incarnation, NodeId, Operation, Outcome, RequestOptions, StagedCheckpoint, Status,
+};
 use tokio::sync::oneshot;
 
 use crate::backlog::Replies;
@@ -38,6 +40,8 @@ pub(crate) enum ClientEvent {
     },
     /// Somebody asks how the server is.
     Status { reply: oneshot::Sender<Status> },
+    /// Somebody asks for all that the server holds.
+    Checkpoint { reply: oneshot::Sender<Checkpoint> },
 }
 
 /// Which client of this server: 0, 1, 2 as they come.

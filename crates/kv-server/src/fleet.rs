@@ -17,6 +17,7 @@ use crate::{hints, screen};
 #[derive(Debug)]
 pub(crate) struct Fleet {
     members: Vec<Member>,
+    is_dev: bool,
     started: Instant,
 }
 
@@ -39,18 +40,22 @@ impl Fleet {
             };
             members.push(Member { config: config.clone(), server });
         }
-        let fleet = Self { members, started };
+        let fleet = Self { members, is_dev: plan.is_dev, started };
         fleet.show()?;
         Ok(fleet)
     }
 
     fn show(&self) -> Result<(), StartError> {
         match self.members.as_slice() {
-            [only] => screen::show_start(&only.config, only.server.local_address()),
+            [only] if !self.is_dev => {
+                let (address, found) = (only.server.local_address(), only.server.found_data());
+                screen::show_start(&only.config, address, found)
+            }
             many => {
                 let configs: Vec<&ServerConfig> =
                     many.iter().map(|member| &member.config).collect();
-                screen::show_cluster_start(&configs)
+                let found = many.iter().filter_map(|member| member.server.found_data());
+                screen::show_cluster_start(&configs, &found.collect::<Vec<_>>())
             }
         }
     }

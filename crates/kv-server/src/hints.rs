@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use kv_core::{NodeId, Waiting};
-use kv_server::{Consistency, ServerConfig};
+use kv_server::{Consistency, DataConfig, ServerConfig};
 
 /// How to start a client of a server, from where this program was started.
 pub(crate) fn client_command(config: &ServerConfig) -> String {
@@ -91,8 +91,10 @@ fn server_command(config: &ServerConfig, node: NodeId) -> String {
     if config.cluster_name != kv_server::DEFAULT_CLUSTER {
         command.push_str(&format!(" --cluster {}", config.cluster_name));
     }
-    if let Some(data) = &config.data {
-        command.push_str(&format!(" --data-dir {}", data.folder.display()));
+    match &config.data {
+        Some(data) if data.folder == Path::new(DataConfig::FOLDER) => {}
+        Some(data) => command.push_str(&format!(" --data-dir {}", data.folder.display())),
+        None => command.push_str(" --memory"),
     }
     command
 }
@@ -167,6 +169,7 @@ mod tests {
         let two = Quorum::Count(2);
         let mut config = ServerConfig::new(node(1), consistency, two, Quorum::Majority);
         config.servers = servers.parse().unwrap();
+        config.data = Some(DataConfig::new(DataConfig::FOLDER));
         config
     }
 
@@ -206,6 +209,12 @@ mod tests {
             who_is_missing(&config, Waiting::Sequencer { node: node(1) }, &[node(3)]),
             "; start it with: kv-server 1 linearizability 2 majority --servers 1-3 --cluster blue"
         );
+        config.data = Some(DataConfig::new("d"));
+        let command = who_is_missing(&config, Waiting::Sequencer { node: node(1) }, &[node(3)]);
+        assert!(command.ends_with(" --data-dir d"), "{command}");
+        config.data = None;
+        let command = who_is_missing(&config, Waiting::Sequencer { node: node(1) }, &[node(3)]);
+        assert!(command.ends_with(" --memory"), "{command}");
         let present = who_is_missing(&config, Waiting::Sequencer { node: node(1) }, &[node(1)]);
         assert_eq!(present, "");
         assert_eq!(who_is_missing(&config, Waiting::Joining, &[]), "");

@@ -112,6 +112,23 @@ impl Layers {
         LayersError::Together { text: format!("{origin}{reason}") }
     }
 
+    /// Why the settings, each of them legal, contradict each other; `None` if they do not.
+    pub(crate) fn contradiction(&self) -> Option<LayersError> {
+        let matches = settings_of(&self.matches);
+        let origin = |field| {
+            let key = KEYS.iter().find(|key| key.field == field)?;
+            let origin = self.origin(key, matches);
+            (origin != DEFAULT).then_some(origin)
+        };
+        let memory = origin("memory").filter(|_| matches.get_flag("memory"))?;
+        let folder = origin("data_dir")?;
+        let text = format!(
+            "{memory} keeps nothing on disk and {folder} says where to keep data: leave out one of \
+             them"
+        );
+        Some(LayersError::Together { text })
+    }
+
     fn origin(&self, key: &Key, matches: &ArgMatches) -> String {
         let arg = argument(&self.command, key.field);
         let name = |arg: &Arg| match arg.get_long() {
@@ -122,7 +139,7 @@ impl Layers {
             Some(ValueSource::CommandLine) => arg.map(name).unwrap_or_default(),
             Some(ValueSource::EnvVariable) => arg.and_then(env_name).unwrap_or_default(),
             // The parser may know more sources one day; a default is what it gives unasked.
-            Some(_) | None => self.file_origin(key).unwrap_or_else(|| "default".to_owned()),
+            Some(_) | None => self.file_origin(key).unwrap_or_else(|| DEFAULT.to_owned()),
         }
     }
 
@@ -140,6 +157,9 @@ pub(crate) fn settings_of(matches: &ArgMatches) -> &ArgMatches {
         Some(_) | None => matches,
     }
 }
+
+/// The origin of what nobody set.
+const DEFAULT: &str = "default";
 
 /// The subcommand that takes all settings.
 pub(crate) const CONFIG: &str = "config";
@@ -170,6 +190,9 @@ fn check(command: &Command, setting: &FileSetting) -> Result<(), LineProblem> {
 
 /// Why an argument does not take a text; `None` if it does.
 fn reason_against(arg: &Arg, text: &str) -> Option<String> {
+    if !arg.get_action().takes_values() {
+        return None;
+    }
     let words = match arg.get_long() {
         Some(long) => vec![format!("--{long}={text}")],
         None => vec!["--".to_owned(), text.to_owned()],
@@ -227,9 +250,15 @@ fn toml_value(form: Form, text: &str) -> String {
             Some((min, max)) => format!("[{min}, {max}]"),
             None => quoted(text),
         },
+        // What the environment says otherwise has been taken for true.
+        Form::Switch if FALSE_WORDS.contains(&text.to_lowercase().as_str()) => "false".to_owned(),
+        Form::Switch => "true".to_owned(),
         Form::Text | Form::Number | Form::Addresses => quoted(text),
     }
 }
+
+/// What `FalseyValueParser` takes for false.
+const FALSE_WORDS: [&str; 7] = ["", "n", "no", "f", "false", "off", "0"];
 
 fn quoted(text: &str) -> String {
     TomlStringBuilder::new(text).as_basic().to_toml_value()
@@ -273,6 +302,7 @@ mod tests {
         assert!(line(&toml, "delay_ms").starts_with("delay_ms = [1, 5] # /"));
         assert!(line(&toml, "delay_ms").ends_with(":4"));
         assert_eq!(line(&toml, "r ="), "r = 1 # default");
+        assert_eq!(line(&toml, "memory"), "memory = false # default");
         assert_eq!(line(&toml, "# listen"), "# listen = # not set");
     }
 
@@ -299,6 +329,28 @@ mod tests {
         assert!(problem("", "threads = 0").contains("`threads` cannot be `0`: 0 is not in 1.."));
         assert!(problem("", "[network]\ndelay_ms = [5, 1]").contains("shorter delay first"));
         assert!(problem("", "[timing]\nheartbeat = \"0s\"").contains("from 1ms to 1h"));
+    }
+
+    #[test]
+    fn a_switch_is_true_or_false_in_a_file() {
+        let toml = layers("config", "[data]\nmemory = true\n").unwrap().to_toml();
+        assert!(line(&toml, "memory").starts_with("memory = true # /"), "{toml}");
+        let wrong = problem("", "[data]\nmemory = \"yes\"");
+        assert_eq!(wrong, "2: `data.memory` takes true or false");
+    }
+
+    #[test]
+    fn a_folder_for_data_that_is_not_kept_is_refused_with_both_origins() {
+        let contradiction = |words: &str, file: &str| {
+            layers(words, file).unwrap().contradiction().map(|error| error.to_string())
+        };
+        let text = contradiction("--memory", "[data]\nfolder = \"d\"").unwrap();
+        assert!(text.starts_with("--memory keeps nothing on disk and /"), "{text}");
+        assert!(text.ends_with(":2 says where to keep data: leave out one of them"), "{text}");
+        assert!(contradiction("--memory --data-dir d", "").is_some());
+        assert!(contradiction("config --data-dir d", "[data]\nmemory = true").is_some());
+        assert_eq!(contradiction("--data-dir d", "[data]\nmemory = false"), None);
+        assert_eq!(contradiction("--memory", ""), None);
     }
 
     #[test]

@@ -42,6 +42,7 @@ mod config;
 mod delay;
 mod driver;
 mod event;
+mod found_data;
 mod framed;
 mod link;
 mod listener;
@@ -61,9 +62,10 @@ mod session;
 
 pub use config::{
     ConfigError, Consistency, ConsistencyError, DEFAULT_CLUSTER, DataConfig, DumpHook, OpLogConfig,
-    ServerConfig,
+    RecoveryHook, ServerConfig,
 };
 pub use delay::{Delay, DelayError};
+pub use found_data::{FoundData, RecoveryProgress};
 pub use kv_storage::SyncPolicy;
 pub use local::{LocalClient, ServerGone};
 pub use op_log::OpLogError;

@@ -12,10 +12,13 @@ mod manual;
 mod page;
 mod screen;
 mod settings;
+mod tools;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use kv_server::StartError;
+use kv_storage::DataDirectoryError;
 
 use crate::cli::{Invocation, Plan};
 use crate::fleet::Fleet;
@@ -31,6 +34,9 @@ fn main() -> ExitCode {
             screen::print(&text);
             return ExitCode::SUCCESS;
         }
+        Ok(Invocation::Inspect(settings)) => return settings.run(),
+        Ok(Invocation::Backup(settings)) => return settings.run(),
+        Ok(Invocation::Restore(settings)) => return settings.run(),
         Err(answer) => return answer.give(),
     };
     match run(&plan) {
@@ -40,6 +46,14 @@ fn main() -> ExitCode {
             Some(StartError::AddressInUse { address }) if plan.is_dev => {
                 let text = dev::address_in_use(address, &plan.servers);
                 screen::complain(format_args!("{text}"));
+                ExitCode::FAILURE
+            }
+            Some(StartError::Data(error @ DataDirectoryError::OtherConfiguration { .. }))
+                if plan.is_dev =>
+            {
+                let folder = plan.servers.iter().find_map(|config| config.data.as_ref());
+                let folder = folder.map_or(Path::new(""), |data| &data.folder);
+                screen::complain(format_args!("{}", dev::other_cluster(error, folder)));
                 ExitCode::FAILURE
             }
             Some(_) | None => {

@@ -22,7 +22,7 @@ pub(crate) fn completions(shell: Shell) -> Vec<u8> {
     }
 }
 
-/// The page of the manual, in roff: the program, then `kv-server dev`.
+/// The page of the manual, in roff: the program, then its commands that have options.
 pub(crate) fn page() -> Vec<u8> {
     let mut page = Vec::new();
     // Writing to memory does not fail.
@@ -38,13 +38,16 @@ fn write_page(page: &mut Vec<u8>) -> std::io::Result<()> {
     program.render_description_section(page)?;
     program.render_options_section(page)?;
     program.render_subcommands_section(page)?;
-    if let Some(dev) = CommandLine::command().find_subcommand("dev").cloned() {
-        let dev = Man::new(dev);
+    for name in ["dev", "inspect", "backup", "restore"] {
+        let Some(command) = CommandLine::command().find_subcommand(name).cloned() else {
+            continue;
+        };
+        let command = Man::new(command);
         let mut heading = Roff::new();
-        heading.control("SH", ["KV-SERVER DEV"]);
+        heading.control("SH", [format!("KV-SERVER {}", name.to_uppercase()).as_str()]);
         heading.to_writer(page)?;
-        dev.render_description_section(page)?;
-        dev.render_options_section(page)?;
+        command.render_description_section(page)?;
+        command.render_options_section(page)?;
     }
     program.render_version_section(page)
 }

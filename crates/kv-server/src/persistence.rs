@@ -4,7 +4,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use kv_core::{CheckpointDelta, PersistSeq, Wire};
+use kv_core::{CheckpointDelta, ClusterId, PersistSeq, Status, Wire};
 use kv_storage::{
     CheckpointError, CheckpointStore, CheckpointWritten, DataDirectory, Journal, JournalEvent,
     JournalThread, RealDisk, Room, SyncPolicy,
@@ -40,6 +40,8 @@ pub(crate) struct DataFiles<R> {
     persisted: PersistSeq,
     room_is_low: bool,
     pace: CheckpointPace,
+    /// What was last noted in the directory since the start.
+    noted_cluster: Option<ClusterId>,
 }
 
 /// When the next checkpoint is due.
@@ -112,6 +114,7 @@ impl<R: Wire + Send + 'static> Persistence<R> {
                 under_way: false,
                 not_before: None,
             },
+            noted_cluster: None,
         })))
     }
 
@@ -183,6 +186,14 @@ impl<R: Wire + Send + 'static> Persistence<R> {
         match self {
             Self::Memory { .. } => {}
             Self::Disk(files) => files.write_checkpoint(delta),
+        }
+    }
+
+    /// Notes in the data directory which cluster the server is in, once its engine says so.
+    pub(crate) fn note_cluster(&mut self, status: &Status) {
+        match self {
+            Self::Memory { .. } => {}
+            Self::Disk(files) => files.note_cluster(status),
         }
     }
 
@@ -276,6 +287,26 @@ impl<R: Wire + Send + 'static> DataFiles<R> {
         }
     }
 
+    /// The note is for people and tools, so nothing waits for it.
+    fn note_cluster(&mut self, status: &Status) {
+        let named = status.counters.iter().find(|(name, id)| name == CLUSTER_ID && *id != 0);
+        let Some(cluster) = named.map(|(_, id)| ClusterId(*id)) else {
+            return;
+        };
+        if self.noted_cluster.replace(cluster) == Some(cluster) {
+            return;
+        }
+        let directory = Arc::clone(&self.directory);
+        tokio::task::spawn_blocking(move || {
+            let mut directory = directory.lock().unwrap_or_else(PoisonError::into_inner);
+            if directory.meta().cluster != Some(cluster)
+                && let Err(error) = directory.note_cluster(cluster)
+            {
+                tracing::warn!("{error}; which cluster the data is of is not noted");
+            }
+        });
+    }
+
     fn counters(&self) -> Vec<(String, u64)> {
         let (policy, value) = match self.sync {
             SyncPolicy::Always => ("fsync_always", 1),
@@ -333,6 +364,9 @@ impl Drop for Teller {
         let _ = self.sender.try_send(DataEvent::Ended);
     }
 }
+
+/// The counter by which an engine names its cluster; 0 while it is in none.
+const CLUSTER_ID: &str = "cluster_id";
 
 /// How many events may wait for the driver; then the threads wait.
 const EVENTS_LEN: usize = 1024;

@@ -1,22 +1,27 @@
 //! A server goes on from what its data directory holds.
 
+use std::io::ErrorKind;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use kv_core::{ConsistencyEngine, EngineConfig};
+use kv_core::{Checkpoint, ConsistencyEngine, EngineConfig};
 use kv_storage::{
     CHECKPOINT_DIRECTORY, CheckpointError, CheckpointStore, DataDirectory, DataDirectoryError,
     DataOwner, Disk, Journal, JournalConfig, LastRun, LockHolder, RealDisk, SyncPolicy,
     data_directory_name,
 };
 
-use crate::config::DataConfig;
+use crate::config::{DataConfig, RecoveryHook};
+use crate::found_data::{FoundData, Reading};
 use crate::persistence::Persistence;
 use crate::server::StartError;
 
 /// An engine, and where its records go.
 pub(crate) struct Recovered<E: ConsistencyEngine> {
     pub(crate) engine: E,
+    /// `None` in memory.
+    pub(crate) found: Option<FoundData>,
     pub(crate) persistence: Persistence<E::Record>,
 }
 
@@ -25,6 +30,7 @@ pub(crate) struct Recovered<E: ConsistencyEngine> {
 pub(crate) async fn recover<E>(
     config: EngineConfig,
     data: Option<DataConfig>,
+    on_recovery: Option<RecoveryHook>,
     store: u64,
 ) -> Result<Recovered<E>, StartError>
 where
@@ -33,9 +39,10 @@ where
 {
     let Some(data) = data else {
         let engine = E::recover(config, None, [])?;
-        return Ok(Recovered { engine, persistence: Persistence::MEMORY });
+        return Ok(Recovered { engine, found: None, persistence: Persistence::MEMORY });
     };
-    let recovering = tokio::task::spawn_blocking(move || recover_from(config, &data, store));
+    let recovering =
+        tokio::task::spawn_blocking(move || recover_from(config, &data, on_recovery, store));
     match recovering.await {
         Ok(recovered) => recovered,
         Err(error) => match error.try_into_panic() {
@@ -48,6 +55,7 @@ where
 fn recover_from<E>(
     config: EngineConfig,
     data: &DataConfig,
+    on_recovery: Option<RecoveryHook>,
     store: u64,
 ) -> Result<Recovered<E>, StartError>
 where
@@ -63,8 +71,10 @@ where
     };
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let process = LockHolder { pid: std::process::id(), since };
-    let disk = RealDisk::open(&folder).map_err(DataDirectoryError::from)?;
-    let mut directory = DataDirectory::open(disk.clone(), &owner, process, store)?;
+    let reading = Reading::begin(folder.clone(), on_recovery);
+    let disk = RealDisk::open(&folder).map_err(StartError::NoFolder)?;
+    let directory = DataDirectory::open(disk.clone(), &owner, process, store);
+    let mut directory = directory.map_err(blame_folder)?;
     let boot = boot();
     if directory.last_run(boot) == LastRun::MayHaveForgotten {
         tracing::warn!(
@@ -82,10 +92,21 @@ where
         let (file, offset) = (torn.file.display(), torn.offset);
         tracing::warn!("{file}: what was being written at byte {offset} at the end was cut off");
     }
-    let engine = replay(config, &mut store, &journal)?;
+    let reading = Arc::new(reading);
+    let engine: E = replay(config, &mut store, &journal, &reading)?;
+    let found = Some(reading.found(&engine.status()));
     directory.begin_run(boot, data.sync == SyncPolicy::Always)?;
     let persistence = Persistence::start(directory, journal, store, data);
-    Ok(Recovered { engine, persistence: persistence.map_err(StartError::Threads)? })
+    Ok(Recovered { engine, found, persistence: persistence.map_err(StartError::Threads)? })
+}
+
+fn blame_folder(error: DataDirectoryError) -> StartError {
+    if let DataDirectoryError::Failed(failure) = &error
+        && matches!(failure.kind, ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem)
+    {
+        return StartError::NoFolder(failure.clone());
+    }
+    error.into()
 }
 
 /// Makes an engine of a checkpoint and the records after it, all of which were readable.
@@ -93,11 +114,18 @@ fn replay<E: ConsistencyEngine>(
     config: EngineConfig,
     store: &mut CheckpointStore,
     journal: &Journal<RealDisk>,
+    progress: &Arc<Reading>,
 ) -> Result<E, StartError> {
     let covers = store.covers();
     let (checkpoint, reading) = store.read()?.unzip();
+    let checkpoint = checkpoint.map(|checkpoint| {
+        let progress = Arc::clone(progress);
+        let items = checkpoint.items.inspect(move |_| progress.note_item());
+        Checkpoint { items: Box::new(items), ..checkpoint }
+    });
     let mut records = journal.replay::<E::Record>(covers);
-    let engine = E::recover(config, checkpoint, records.by_ref());
+    let counted = records.by_ref().inspect(|_| progress.note_record());
+    let engine = E::recover(config, checkpoint, counted);
     records.finish()?;
     match (engine, reading.map_or(Ok(()), |reading| reading.finish())) {
         // An engine that refuses the checkpoint does not read it to its end.

@@ -6,22 +6,32 @@ use std::net::SocketAddr;
 
 use kv_core::{ClusterConfig, NodeId, Page, Status};
 use kv_proto::{as_word, in_quotes};
-use kv_server::{ServerConfig, StartError, SyncPolicy, promises};
+use kv_server::{FoundData, RecoveryProgress, ServerConfig, StartError, SyncPolicy, promises};
 
-use crate::hints;
+use crate::{dev, hints};
 
 /// Shows what has been started.
-pub(crate) fn show_start(config: &ServerConfig, address: SocketAddr) -> Result<(), StartError> {
+pub(crate) fn show_start(
+    config: &ServerConfig,
+    address: SocketAddr,
+    found: Option<&FoundData>,
+) -> Result<(), StartError> {
     let cluster = config.cluster()?;
-    say(format_args!("{}", start_text(config, &cluster, address)));
+    say(format_args!("{}", start_text(config, &cluster, address, found)));
     Ok(())
 }
 
-fn start_text(config: &ServerConfig, cluster: &ClusterConfig, address: SocketAddr) -> String {
+fn start_text(
+    config: &ServerConfig,
+    cluster: &ClusterConfig,
+    address: SocketAddr,
+    found: Option<&FoundData>,
+) -> String {
     let node = config.node;
     let peers = peers_text(config, cluster);
     let mut rows = vec![("listens on", address.to_string()), ("peers", peers)];
-    rows.extend(common_rows(config, cluster));
+    let data = found.map_or_else(|| IN_MEMORY.to_owned(), data_text);
+    rows.extend(common_rows(config, cluster, data));
     rows.push(("operations", op_log_path(config)));
     rows.push(("try", format!("{}, then: put x 1", hints::client_command(config))));
     let title = format!(
@@ -53,17 +63,21 @@ fn peers_text(config: &ServerConfig, cluster: &ClusterConfig) -> String {
 const PEERS_IN_FULL: usize = 3;
 
 /// Shows what `kv-server dev` has started.
-pub(crate) fn show_cluster_start(servers: &[&ServerConfig]) -> Result<(), StartError> {
+pub(crate) fn show_cluster_start(
+    servers: &[&ServerConfig],
+    found: &[&FoundData],
+) -> Result<(), StartError> {
     let Some(first) = servers.first() else {
         return Ok(());
     };
-    say(format_args!("{}", cluster_start_text(first, servers)?));
+    say(format_args!("{}", cluster_start_text(first, servers, found)?));
     Ok(())
 }
 
 fn cluster_start_text(
     first: &ServerConfig,
     servers: &[&ServerConfig],
+    found: &[&FoundData],
 ) -> Result<String, StartError> {
     let cluster = first.cluster()?;
     let mut rows: Vec<(&str, String)> = Vec::new();
@@ -74,7 +88,7 @@ fn cluster_start_text(
     if let Some(row) = rows.first_mut() {
         row.0 = "runs here";
     }
-    rows.extend(common_rows(first, &cluster));
+    rows.extend(common_rows(first, &cluster, cluster_data_text(first, found)));
     let logs: Vec<String> = servers.iter().map(|config| op_log_path(config)).collect();
     let logs = if first.op_log.is_some() { logs.join(", ") } else { "off".to_owned() };
     rows.push(("operations", logs));
@@ -96,21 +110,73 @@ fn cluster_start_text(
 fn common_rows(
     config: &ServerConfig,
     cluster: &ClusterConfig,
+    data: String,
 ) -> impl Iterator<Item = (&'static str, String)> {
     let means = promises(config.consistency, cluster, config.data.is_some()).join(NEXT_ROW);
-    let rows = [("means", means), ("data", data_text(config))];
-    let fsync = config.data.as_ref().map(|data| ("fsync", fsync_text(data.sync)));
     let delay = format!("{} ms on each message to another server", config.delay);
     let delay = (!config.delay.is_off()).then_some(("delay", delay));
-    rows.into_iter().chain(fsync).chain(delay)
+    let fsync = config.data.as_ref().map(|data| ("fsync", fsync_text(data.sync)));
+    [("means", means), ("data", data)].into_iter().chain(fsync).chain(delay)
 }
 
-fn data_text(config: &ServerConfig) -> String {
-    match config.data_directory() {
-        Some(directory) => directory.display().to_string(),
-        None => "in memory: a server that stops forgets; --data-dir keeps it".to_owned(),
+fn data_text(found: &FoundData) -> String {
+    let directory = found.directory.display();
+    if found.is_new {
+        return format!("{directory} (new)");
+    }
+    let (held, records) = (held_text(found), counted(found.records, "record"));
+    let took = found.took.as_secs_f64();
+    format!("{directory}: found {held}; {records} since the last checkpoint; read in {took:.2} s")
+}
+
+/// The data of all servers of a cluster.
+fn cluster_data_text(first: &ServerConfig, found: &[&FoundData]) -> String {
+    let Some(data) = &first.data else {
+        return IN_MEMORY.to_owned();
+    };
+    let folder = data.folder.display();
+    let anew = dev::to_begin_anew(&data.folder);
+    if found.iter().all(|found| found.is_new) {
+        return format!("{folder} (new); started again, the servers go on with it{NEXT_ROW}{anew}");
+    }
+    // A server that was behind when it stopped holds fewer.
+    let most = found.iter().max_by_key(|found| found.keys);
+    let held = most.map_or_else(String::new, |found| held_text(found));
+    let took: f64 = found.iter().map(|found| found.took.as_secs_f64()).sum();
+    format!("{folder}: found {held}; read in {took:.2} s{NEXT_ROW}{anew}")
+}
+
+fn held_text(found: &FoundData) -> String {
+    let keys = counted(found.keys, "key");
+    match found.unconfirmed {
+        0 => keys,
+        1 => format!("{keys} and 1 log entry to be confirmed"),
+        count => format!("{keys} and {count} log entries to be confirmed"),
     }
 }
+
+/// `1 key`, `12,345 keys`
+fn counted(count: u64, what: &str) -> String {
+    let digits = count.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{text} {what}{plural}")
+}
+
+/// Shows how far a server has come that reads its data directory for long.
+pub(crate) fn show_recovery(progress: &RecoveryProgress) {
+    let RecoveryProgress { directory, items, records } = progress;
+    let (items, records) = (counted(*items, "key"), counted(*records, "record"));
+    say(format_args!("reading {}: {items} and {records} so far", directory.display()));
+}
+
+const IN_MEMORY: &str = "in memory: a server that stops forgets";
 
 fn fsync_text(sync: SyncPolicy) -> String {
     match sync {
@@ -206,6 +272,8 @@ pub(crate) fn complain(text: fmt::Arguments<'_>) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use kv_core::Quorum;
     use kv_server::{Consistency, DataConfig};
 
@@ -218,7 +286,7 @@ mod tests {
         config.servers = "1-2".parse().unwrap();
         let cluster = config.cluster().unwrap();
         let address = "127.0.0.1:4961".parse().unwrap();
-        let text = start_text(&config, &cluster, address);
+        let text = start_text(&config, &cluster, address, None);
         assert!(text.contains("server 1 of 2 | eventual | W=2 R=2"), "{text}");
         assert!(text.contains("listens on   127.0.0.1:4961"), "{text}");
         assert!(text.contains("peers        2 at 127.0.0.1:4962"), "{text}");
@@ -228,11 +296,27 @@ mod tests {
         assert!(text.contains("data         in memory"), "{text}");
         assert!(!text.contains("fsync"), "{text}");
         config.data = Some(DataConfig::new("kv-data"));
-        let text = start_text(&config, &cluster, address);
-        assert!(text.contains("data         kv-data/1-eventual"), "{text}");
+        let mut found = FoundData {
+            directory: config.data_directory().unwrap(),
+            is_new: true,
+            keys: 0,
+            unconfirmed: 0,
+            records: 0,
+            took: Duration::from_millis(20),
+        };
+        let text = start_text(&config, &cluster, address, Some(&found));
+        assert!(text.contains("data         kv-data/1-eventual (new)"), "{text}");
+        found = FoundData { is_new: false, keys: 1_234_567, records: 1, ..found };
+        let text = start_text(&config, &cluster, address, Some(&found));
+        let expected = "data         kv-data/1-eventual: found 1,234,567 keys; 1 record since the \
+                        last checkpoint; read in 0.02 s";
+        assert!(text.contains(expected), "{text}");
+        found.unconfirmed = 1;
+        let text = start_text(&config, &cluster, address, Some(&found));
+        assert!(text.contains("1,234,567 keys and 1 log entry to be confirmed; 1 rec"), "{text}");
         assert!(text.contains("fsync        always: what was acknowledged outlives"), "{text}");
         config.servers = "1-10".parse().unwrap();
-        let text = start_text(&config, &config.cluster().unwrap(), address);
+        let text = start_text(&config, &config.cluster().unwrap(), address, Some(&found));
         assert!(text.contains("peers        2-10 at 127.0.0.1, ports 4960 + id"), "{text}");
     }
 
@@ -246,7 +330,7 @@ mod tests {
             config.delay = "1-5".parse().unwrap();
             config
         });
-        let text = cluster_start_text(&configs[0], &configs.each_ref()).unwrap();
+        let text = cluster_start_text(&configs[0], &configs.each_ref(), &[]).unwrap();
         assert!(text.contains("3 servers in this process | linearizable | W=2 R=2"), "{text}");
         assert!(text.contains("server 3 at 127.0.0.1:4963"), "{text}");
         assert!(text.contains("kv-client 1 --servers 1-3"), "{text}");

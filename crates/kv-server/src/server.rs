@@ -16,7 +16,7 @@ use kv_core::{
 use kv_eventual::EventualEngine;
 use kv_linear::LinearEngine;
 use kv_proto::Refusal;
-use kv_storage::{CheckpointError, DataDirectoryError, JournalError};
+use kv_storage::{CheckpointError, DataDirectoryError, DiskError, JournalError};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -28,6 +28,7 @@ use crate::config::{ConfigError, Consistency, ServerConfig};
 use crate::delay::HeldBack;
 use crate::driver::Driver;
 use crate::event::{ClientEvent, PeerEvent};
+use crate::found_data::FoundData;
 use crate::link::Link;
 use crate::listener::{Door, Listener};
 use crate::local::LocalClient;
@@ -40,6 +41,7 @@ use crate::recovery::recover;
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
+    found: Option<FoundData>,
     clients: mpsc::Sender<ClientEvent>,
     client_numbers: Arc<AtomicU64>,
     readiness: watch::Receiver<Readiness>,
@@ -115,8 +117,9 @@ impl Server {
         let mut engine_config = EngineConfig::new(config.node, cluster.clone(), random_seed());
         engine_config.timing = config.timing;
         engine_config.limits = config.limits;
+        let (data, on_recovery) = (config.data.clone(), config.on_recovery.clone());
+        let recovered = recover::<E>(engine_config, data, on_recovery, random_seed()).await?;
         let op_log = OpLog::open(config.node, config.op_log.as_ref())?;
-        let recovered = recover::<E>(engine_config, config.data.clone(), random_seed()).await?;
         let identity = Arc::new(Identity {
             node: config.node,
             cluster_name: config.cluster_name.clone(),
@@ -168,6 +171,7 @@ impl Server {
         let driver = tokio::spawn(driver.run());
         Ok(Self {
             address,
+            found: recovered.found,
             clients,
             client_numbers,
             readiness,
@@ -182,6 +186,12 @@ impl Server {
     #[must_use]
     pub const fn local_address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What it found in its data directory; `None` for a server in memory.
+    #[must_use]
+    pub const fn found_data(&self) -> Option<&FoundData> {
+        self.found.as_ref()
     }
 
     /// A client in this process.
@@ -322,6 +332,9 @@ pub enum StartError {
     /// The engine refuses what the disk holds.
     #[error("{0}")]
     Recover(#[from] RecoverError),
+    /// The data directory cannot be made or written.
+    #[error("{0}; keep the data elsewhere with --data-dir, or do without with --memory")]
+    NoFolder(DiskError),
     /// The data directory cannot be used.
     #[error("{0}")]
     Data(#[from] DataDirectoryError),

@@ -8,7 +8,7 @@ use bytes::BytesMut;
 use kv_core::{Answer, GroupId, Outcome, Page, Served};
 use kv_proto::{
     FrameCodec, FrameError, Message, Refusal, RefusalCode, Request, RequestBody, Response,
-    ResponseBody,
+    ResponseBody, checkpoint_chunks,
 };
 use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -141,7 +141,27 @@ impl Session {
                 let body = ResponseBody::Status(Box::new(status.await.ok()?));
                 replies.send(vec![SessionReply::Respond(Response { id, body })]).ok()
             }
+            RequestBody::Checkpoint => self.send_checkpoint(id, replies, in_flight).await,
         }
+    }
+
+    /// Sends all that the server holds, no faster than the client takes it; `None` as above.
+    async fn send_checkpoint(
+        &self,
+        id: u64,
+        replies: &Replies,
+        in_flight: &Semaphore,
+    ) -> Option<()> {
+        let (reply, checkpoint) = oneshot::channel();
+        self.inbox.send(ClientEvent::Checkpoint { reply }).await.ok()?;
+        let backlog = replies.backlog();
+        for chunk in checkpoint_chunks(id, checkpoint.await.ok()?) {
+            in_flight.acquire().await.ok()?.forget();
+            backlog.has_room().await;
+            let body = ResponseBody::Checkpoint(chunk);
+            replies.send(vec![SessionReply::Respond(Response { id, body })]).ok()?;
+        }
+        Some(())
     }
 }
 
@@ -258,7 +278,10 @@ fn dumped_page(response: &Response) -> Option<&Page> {
                 Answer::Results(_) => None,
             }
         }
-        ResponseBody::Outcome(_) | ResponseBody::Status(_) | ResponseBody::Malformed(_) => None,
+        ResponseBody::Outcome(_)
+        | ResponseBody::Status(_)
+        | ResponseBody::Malformed(_)
+        | ResponseBody::Checkpoint(_) => None,
     }
 }
 

@@ -4,12 +4,13 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::FalseyValueParser;
 use clap::{Args, value_parser};
 use kv_core::{IdError, NodeId, Quorum};
 use kv_proto::{DurationError, ServerList, ServerListError, parse_duration, parse_server_id};
 use kv_server::{
-    Consistency, DEFAULT_CLUSTER, DataConfig, Delay, DumpHook, OpLogConfig, ServerConfig,
-    SyncPolicy,
+    Consistency, DEFAULT_CLUSTER, DataConfig, Delay, DumpHook, OpLogConfig, RecoveryHook,
+    ServerConfig, SyncPolicy,
 };
 use tracing_subscriber::filter::Targets;
 
@@ -52,9 +53,13 @@ pub(crate) struct Settings {
     #[arg(long, env = "KV_CLUSTER", value_name = "NAME", default_value = DEFAULT_CLUSTER)]
     cluster: String,
 
-    /// Keep data on disk, in `<FOLDER>/<ID>-<ENGINE>`; without it a server keeps its data in memory
-    #[arg(long, env = "KV_DATA_DIR", value_name = "FOLDER")]
-    data_dir: Option<PathBuf>,
+    /// The folder of the data: this server's is in `<FOLDER>/<ID>-<ENGINE>`
+    #[arg(long, env = "KV_DATA_DIR", value_name = "FOLDER", default_value = DataConfig::FOLDER)]
+    data_dir: PathBuf,
+
+    /// Keep nothing on disk: a server that stops forgets
+    #[arg(long, env = "KV_MEMORY", value_parser = FalseyValueParser::new())]
+    memory: bool,
 
     /// When to sync what was written to disk: `always`, before it is acknowledged; `interval <MS>`,
     /// so many milliseconds later; `never`
@@ -191,8 +196,8 @@ pub(crate) struct Key {
     pub(crate) form: Form,
 }
 
-/// How a value is written in a file. A text is taken for each of them as well: what the option
-/// would be given.
+/// How a value is written in a file. A text is taken for each of them but a switch as well: what
+/// the option would be given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     /// `"..."`
@@ -203,6 +208,8 @@ pub(crate) enum Form {
     Range,
     /// A table of addresses by id.
     Addresses,
+    /// `true` or `false`.
+    Switch,
 }
 
 impl Settings {
@@ -226,11 +233,12 @@ impl Settings {
         let mut config = ServerConfig::new(self.id, self.consistency, self.w, self.r);
         config.servers = self.servers.clone();
         config.cluster_name.clone_from(&self.cluster);
-        config.data = self.data_dir.as_ref().map(|folder| DataConfig {
-            folder: folder.clone(),
+        config.data = (!self.memory).then(|| DataConfig {
+            folder: self.data_dir.clone(),
             sync: self.fsync,
             checkpoint_bytes: u64::from(self.checkpoint_mib) << 20,
         });
+        config.on_recovery = Some(RecoveryHook(std::sync::Arc::new(screen::show_recovery)));
         config.op_log = op_log(&self.op_log, self.op_log_mib);
         config.delay = self.delay;
         config.clients_max = usize::from(self.clients_max);
@@ -273,8 +281,8 @@ fn parse_own_id(text: &str) -> Result<NodeId, OwnIdError> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 enum OwnIdError {
     #[error(
-        "an id is a whole number from 1 to 10; the commands are `dev`, `config`, `completions` and \
-         `man`"
+        "an id is a whole number from 1 to 10; the commands are `dev`, `config`, `inspect`, \
+         `backup`, `restore`, `completions` and `man`"
     )]
     NotANumber,
     #[error("{0}")]
@@ -331,7 +339,7 @@ const fn key(field: &'static str, table: &'static str, name: &'static str, form:
 }
 
 /// The names of all settings in a file, in the order in which they are printed.
-pub(crate) const KEYS: [Key; 29] = [
+pub(crate) const KEYS: [Key; 30] = [
     key("id", "", "id", Form::Number),
     key("consistency", "", "consistency", Form::Text),
     key("w", "", "w", Form::Number),
@@ -342,6 +350,7 @@ pub(crate) const KEYS: [Key; 29] = [
     key("threads", "", "threads", Form::Number),
     key("log", "", "log", Form::Text),
     key("data_dir", "data", "folder", Form::Text),
+    key("memory", "data", "memory", Form::Switch),
     key("fsync", "data", "fsync", Form::Text),
     key("checkpoint_mib", "data", "checkpoint_mib", Form::Number),
     key("op_log", "op_log", "folder", Form::Text),

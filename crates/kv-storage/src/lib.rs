@@ -45,7 +45,7 @@ mod mutation;
 pub use checkpoint::{CheckpointError, CheckpointReading, CheckpointStore, CheckpointWritten};
 pub use data_directory::{
     CHECKPOINT_DIRECTORY, DataDirectory, DataDirectoryError, DataOwner, LastRun, LockHolder, Meta,
-    data_directory_name,
+    RestingDirectory, Run, data_directory_name,
 };
 pub use disk::{
     CrashHabits, Disk, DiskAction, DiskError, DiskFile, PowerLoss, RealDisk, RealFile, RealLock,

@@ -11,7 +11,8 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// `kv-server` with these words and none of the `KV_*` variables of whoever runs the tests.
+/// `kv-server` with these words and none of the `KV_*` variables of whoever runs the tests; in
+/// memory, so that no test leaves files here.
 pub fn kv_server(words: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kv-server"));
     for (name, _) in std::env::vars_os() {
@@ -19,7 +20,7 @@ pub fn kv_server(words: &str) -> Command {
             command.env_remove(name);
         }
     }
-    command.args(words.split_whitespace());
+    command.env("KV_MEMORY", "1").args(words.split_whitespace());
     command
 }
 

@@ -19,20 +19,21 @@ pub struct Meta {
     pub configuration: ClusterConfig,
     /// The cluster's name, once it is known.
     pub cluster: Option<ClusterId>,
-    pub(crate) run: Option<Run>,
+    /// The process that used the directory last; `None` before the first.
+    pub run: Option<Run>,
 }
 
 wire_struct!(Meta { identity, configuration, cluster, run });
 
 /// The process that used the directory last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Run {
+pub struct Run {
     /// Which run of the machine it was in; both 0 if that was not known.
     boot: (u64, u64),
     /// Nothing was promised before it was synced.
-    pub(crate) synced: bool,
+    pub synced: bool,
     /// It ended by itself, with everything synced.
-    pub(crate) ended: bool,
+    pub ended: bool,
 }
 
 wire_struct!(Run { boot, synced, ended });

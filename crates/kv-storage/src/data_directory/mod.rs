@@ -4,17 +4,20 @@
 mod error;
 mod lock;
 mod meta;
+mod resting;
 
-use kv_core::{ClusterConfig, ClusterId, NodeId};
+use kv_core::{ClusterConfig, ClusterId, NodeId, PersistSeq};
 
 use crate::data_directory::lock::LOCK_NAME;
-use crate::data_directory::meta::{META_NAME, Run};
+use crate::data_directory::meta::META_NAME;
 use crate::disk::Disk;
 use crate::identity::StoreIdentity;
+use crate::journal::JournalInspection;
 
 pub use error::DataDirectoryError;
 pub use lock::LockHolder;
-pub use meta::Meta;
+pub use meta::{Meta, Run};
+pub use resting::RestingDirectory;
 
 /// A data directory that this process alone uses until it is dropped.
 #[derive(Debug)]
@@ -69,7 +72,7 @@ impl<D: Disk> DataDirectory<D> {
             let holder = LockHolder::parse(&text);
             return Err(DataDirectoryError::InUse { directory: path, holder, now: process.since });
         };
-        let meta = match Meta::load(&disk)? {
+        let mut meta = match Meta::load(&disk)? {
             Some(meta) => meta,
             None if disk.list()?.iter().all(|name| is_ours_before_meta(name)) => {
                 let identity =
@@ -85,7 +88,16 @@ impl<D: Disk> DataDirectory<D> {
             }
             None => return Err(DataDirectoryError::NotDescribed { directory: path }),
         };
-        meta.check(owner, &path)?;
+        if let Err(error) = meta.check(owner, &path) {
+            // A server that never got into a cluster may be told other numbers: that is how a
+            // mistake that its peers refused is put right.
+            let is_other = matches!(error, DataDirectoryError::OtherConfiguration { .. });
+            if !is_other || !holds_nothing(&disk, &meta.identity) {
+                return Err(error);
+            }
+            meta.configuration = owner.cluster.clone();
+            meta.save(&disk)?;
+        }
         Ok(Self { disk, meta, _lock: lock })
     }
 
@@ -160,6 +172,12 @@ impl<D: Disk> DataDirectory<D> {
     }
 }
 
+/// Whether nothing was ever written under the configuration; `false` if that cannot be told.
+fn holds_nothing(disk: &impl Disk, identity: &StoreIdentity) -> bool {
+    let journal = JournalInspection::open(disk.clone(), identity, PersistSeq(0));
+    journal.is_ok_and(|journal| journal.is_untouched())
+}
+
 /// The name of a server's directory among those of others: `1-eventual`.
 #[must_use]
 pub fn data_directory_name(node: NodeId, engine: &str) -> String {
@@ -179,6 +197,7 @@ mod tests {
 
     use super::*;
     use crate::disk::{DiskFile, SimDisk};
+    use crate::journal::{Journal, JournalConfig};
     use std::time::Duration;
 
     fn node(number: u16) -> NodeId {
@@ -222,8 +241,16 @@ mod tests {
     #[test]
     fn other_quorums_are_refused_where_they_are_the_clusters() {
         let disk = SimDisk::new(1);
-        drop(open(&disk, &owner()).unwrap());
+        let identity = open(&disk, &owner()).unwrap().meta().identity.clone();
+        let config = JournalConfig { segment_bytes: 4096, ..JournalConfig::new(identity) };
+        let (mut journal, _) = Journal::recover(disk.clone(), config, PersistSeq(0)).unwrap();
         let (one, all) = (Quorum::Count(1), Quorum::All);
+        let cluster = ClusterConfig::new([1, 2, 3].map(node), all, all).unwrap();
+        let told_other = DataOwner { cluster, shared_quorums: true, ..owner() };
+        assert!(open(&disk, &told_other).is_ok(), "nothing was written yet");
+        assert!(open(&disk, &DataOwner { shared_quorums: true, ..owner() }).is_ok());
+        journal.append(PersistSeq(1), &7u64).unwrap();
+        journal.sync().unwrap();
         let cluster = ClusterConfig::new([1, 2, 3].map(node), one, all).unwrap();
         let other = DataOwner { cluster, ..owner() };
         assert!(open(&disk, &other).is_ok());

@@ -15,6 +15,7 @@ use crate::disk::{Disk, DiskFile};
 #[derive(Clone, Debug)]
 pub struct RealDisk {
     directory: Arc<PathBuf>,
+    may_write: bool,
 }
 
 impl RealDisk {
@@ -32,7 +33,39 @@ impl RealDisk {
             let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
             sync_directory(parent.unwrap_or(Path::new(".")))?;
         }
-        Ok(Self { directory: Arc::new(directory) })
+        Ok(Self { directory: Arc::new(directory), may_write: true })
+    }
+
+    /// Takes a directory that is there, whose files are opened for reading only.
+    ///
+    /// # Errors
+    /// [`DiskError`] if it is not there, or no directory.
+    pub fn open_to_read(directory: impl Into<PathBuf>) -> Result<Self, DiskError> {
+        let directory = directory.into();
+        fs::read_dir(&directory).map_err(|e| DiskError::new(DiskAction::Read, &directory, &e))?;
+        Ok(Self { directory: Arc::new(directory), may_write: false })
+    }
+
+    /// Keeps all other processes from locking a file, which is left as it is; `None` if one of
+    /// them holds it. There is nothing to keep where there is no such file.
+    ///
+    /// # Errors
+    /// [`DiskError`] if it cannot be opened or locked.
+    pub fn hold(&self, name: &str) -> Result<Option<RealLock>, DiskError> {
+        let path = self.path(name);
+        let failed = |e: io::Error| DiskError::new(DiskAction::Lock, path.as_path(), &e);
+        let file = match File::open(&path) {
+            Ok(file) => Arc::new(file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Some(RealLock { _file: None }));
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        match file.try_lock() {
+            Ok(()) => Ok(Some(RealLock { _file: Some(file) })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(failed(error)),
+        }
     }
 
     /// The directory.
@@ -60,7 +93,7 @@ impl Disk for RealDisk {
     }
 
     fn open(&self, name: &str) -> Opened {
-        self.handle(name, DiskAction::Open, OpenOptions::new().read(true).write(true))
+        self.handle(name, DiskAction::Open, OpenOptions::new().read(true).write(self.may_write))
     }
 
     fn list(&self) -> Result<Vec<String>, DiskError> {
@@ -116,7 +149,7 @@ impl Disk for RealDisk {
         }
         file.set_len(0).map_err(failed)?;
         (&*file).write_all(content).map_err(failed)?;
-        Ok(Some(RealLock { _file: file }))
+        Ok(Some(RealLock { _file: Some(file) }))
     }
 }
 
@@ -157,7 +190,7 @@ impl DiskFile for RealFile {
 /// A lock on a file, until it is dropped.
 #[derive(Debug)]
 pub struct RealLock {
-    _file: Arc<File>,
+    _file: Option<Arc<File>>,
 }
 
 fn is_missing(path: &Path) -> bool {

@@ -9,7 +9,7 @@ use crate::identity::StoreIdentity;
 use crate::journal::error::JournalError;
 use crate::journal::recovery::TornTail;
 use crate::journal::replay::Replay;
-use crate::journal::scan::{Scan, scan};
+use crate::journal::scan::{FIRST_NUMBER, Scan, scan};
 use crate::journal::segment;
 use crate::mutation::Broken;
 
@@ -58,6 +58,20 @@ impl<D: Disk> JournalInspection<D> {
     #[must_use]
     pub const fn records(&self) -> u64 {
         self.scan.records
+    }
+
+    /// Whether no record ever came to the disk, not even one that a checkpoint has let go.
+    #[must_use]
+    pub fn is_untouched(&self) -> bool {
+        let first = self.scan.segments.first();
+        let from_the_start = first.is_none_or(|segment| segment.number == FIRST_NUMBER);
+        self.scan.records == 0 && self.scan.leftovers.is_empty() && from_the_start
+    }
+
+    /// The last record that the journal itself says was on disk.
+    #[must_use]
+    pub const fn durable_through(&self) -> PersistSeq {
+        self.scan.durable_through
     }
 
     /// What the next start would cut off.

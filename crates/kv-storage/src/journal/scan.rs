@@ -27,6 +27,8 @@ pub(crate) struct Scan<F> {
     /// Where records stand of which no frame knows that they were synced: the segment's place in
     /// [`Scan::segments`], and from which byte to which.
     pub(crate) unsure: Vec<Leftover>,
+    /// The highest record that any frame knows to be on disk.
+    pub(crate) durable_through: PersistSeq,
 }
 
 /// Bytes after a segment's last record that should be zero.
@@ -107,6 +109,7 @@ impl<'a, D: Disk> Scanner<'a, D> {
             leftovers: Vec::new(),
             records_after: 0,
             unsure: Vec::new(),
+            durable_through: PersistSeq(0),
         };
         Self {
             disk,
@@ -238,6 +241,7 @@ impl<'a, D: Disk> Scanner<'a, D> {
                     first.map(|(.., from)| Leftover { place, from: *from, until: segment.end });
                 self.scan.unsure.extend(unsure);
             }
+            self.scan.durable_through = self.known_durable;
             return Ok(self.scan);
         }
         let damage_at = self.hole.filter(|hole| hole.has_leftovers || self.known_durable > last);

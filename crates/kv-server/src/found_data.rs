@@ -1,0 +1,149 @@
+//! What a server finds in its data directory, and how far it has come in reading it.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use kv_core::Status;
+
+use crate::config::RecoveryHook;
+
+/// What a server found in its data directory when it started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundData {
+    /// The directory.
+    pub directory: PathBuf,
+    /// Whether there was nothing: the server begins.
+    pub is_new: bool,
+    /// How many keys the server holds.
+    pub keys: u64,
+    /// How many entries of the log are not known to be committed, and so show in no key yet. The
+    /// linearizable engine learns of the last ones when its servers have found each other.
+    pub unconfirmed: u64,
+    /// How many records were read beside the checkpoint.
+    pub records: u64,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// How far a server has come that reads its data directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecoveryProgress {
+    /// The directory.
+    pub directory: PathBuf,
+    /// How many items of the checkpoint were read so far, about one for each key.
+    pub items: u64,
+    /// How many records were read so far.
+    pub records: u64,
+}
+
+/// Counts what is read, and tells every second.
+pub(crate) struct Reading {
+    directory: PathBuf,
+    hook: Option<RecoveryHook>,
+    began: Instant,
+    tell_at: Mutex<Instant>,
+    items: AtomicU64,
+    records: AtomicU64,
+}
+
+impl Reading {
+    pub(crate) fn begin(directory: PathBuf, hook: Option<RecoveryHook>) -> Self {
+        let began = Instant::now();
+        let tell_at = Mutex::new(began + INTERVAL);
+        let (items, records) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { directory, hook, began, tell_at, items, records }
+    }
+
+    /// An item of the checkpoint was read.
+    pub(crate) fn note_item(&self) {
+        self.tell_at_times(self.items.fetch_add(1, Ordering::Relaxed));
+    }
+
+    /// A record was read.
+    pub(crate) fn note_record(&self) {
+        self.tell_at_times(self.records.fetch_add(1, Ordering::Relaxed));
+    }
+
+    /// What was found in the end, as an engine that was made of it tells.
+    pub(crate) fn found(&self, status: &Status) -> FoundData {
+        let counter = |wanted: &str| {
+            let found = status.counters.iter().find(|(name, _)| name == wanted);
+            found.map(|(_, count)| *count)
+        };
+        let applied = counter("last").zip(counter("applied"));
+        let (items, records) = self.counts();
+        FoundData {
+            directory: self.directory.clone(),
+            is_new: items == 0 && records == 0,
+            keys: counter("keys").unwrap_or_default(),
+            unconfirmed: applied.map_or(0, |(last, applied)| last.saturating_sub(applied)),
+            records,
+            took: self.began.elapsed(),
+        }
+    }
+
+    fn tell_at_times(&self, before: u64) {
+        if before.is_multiple_of(LOOK_EVERY)
+            && let Some(RecoveryHook(tell)) = &self.hook
+        {
+            let mut tell_at = self.tell_at.lock().unwrap_or_else(PoisonError::into_inner);
+            if *tell_at <= Instant::now() {
+                let (items, records) = self.counts();
+                tell(&RecoveryProgress { directory: self.directory.clone(), items, records });
+                *tell_at = Instant::now() + INTERVAL;
+            }
+        }
+    }
+
+    fn counts(&self) -> (u64, u64) {
+        (self.items.load(Ordering::Relaxed), self.records.load(Ordering::Relaxed))
+    }
+}
+
+/// How often it is told.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Looking at the clock for each item would take longer than reading it.
+const LOOK_EVERY: u64 = 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use kv_core::{ClusterConfig, Incarnation, NodeId, Quorum};
+
+    use super::*;
+
+    #[test]
+    fn progress_is_told_once_the_time_has_come() {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let hook = RecoveryHook(Arc::new({
+            let told = Arc::clone(&told);
+            move |progress: &RecoveryProgress| told.lock().unwrap().push(progress.clone())
+        }));
+        let reading = Reading::begin(PathBuf::from("d"), Some(hook));
+        (0..=LOOK_EVERY).for_each(|_| reading.note_item());
+        assert!(told.lock().unwrap().is_empty(), "it did not take long");
+        *reading.tell_at.lock().unwrap() = Instant::now();
+        (0..=LOOK_EVERY).for_each(|_| reading.note_record());
+        let progress =
+            RecoveryProgress { directory: PathBuf::from("d"), items: LOOK_EVERY + 1, records: 1 };
+        assert_eq!(*told.lock().unwrap(), [progress]);
+        let counters = [("keys", 3), ("last", 9), ("applied", 7)];
+        let all = Quorum::All;
+        let status = Status {
+            engine: "e".to_owned(),
+            node: NodeId::FIRST,
+            incarnation: Incarnation(1),
+            cluster: ClusterConfig::new([NodeId::FIRST], all, all).unwrap(),
+            connected: Vec::new(),
+            waiting: None,
+            counters: counters.map(|(name, count)| (name.to_owned(), count)).to_vec(),
+        };
+        let found = reading.found(&status);
+        assert_eq!((found.is_new, found.keys, found.unconfirmed), (false, 3, 2));
+        assert_eq!(found.records, LOOK_EVERY + 1);
+    }
+}

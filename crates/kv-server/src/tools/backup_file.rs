@@ -1,0 +1,362 @@
+//! The file of a backup.
+//!
+//! ```text
+//! KVBACKUP   8 bytes
+//! version    u32
+//! checksum   u32   CRC-32C of the 12 bytes before
+//! blocks     ...
+//!
+//! length     u32   of the block's body
+//! checksum   u32   CRC-32C of the body, continued from the checksum before it
+//! body       a head, entries, or the end with their number
+//! ```
+//! All numbers are little endian. Since each checksum continues from the one before it, no block can
+//! be missing, repeated or from another file.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use kv_core::{Key, Value, Version, Wire, wire_enum, wire_struct};
+
+/// What a backup says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Head {
+    /// The engine that the data is from.
+    pub(crate) engine: String,
+    /// The cluster's configuration, in words.
+    pub(crate) cluster: String,
+    /// When the backup began, in milliseconds since the Unix epoch.
+    pub(crate) began_ms: u64,
+}
+
+wire_struct!(Head { engine, cluster, began_ms });
+
+/// A key with what it held. A deleted one stands only in the files from which a backup is put
+/// together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) key: Key,
+    pub(crate) value: Option<Value>,
+    pub(crate) version: Version,
+}
+
+wire_struct!(Entry { key, value, version });
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Body {
+    Head(Head),
+    Entries(Vec<Entry>),
+    End { entries: u64 },
+}
+
+wire_enum!(Body, "block of a backup", {
+    0 => Head(head),
+    1 => Entries(entries),
+    2 => End { entries },
+});
+
+/// Writes a backup. It has its name only once it is whole and on disk.
+pub(crate) struct BackupWriter {
+    path: PathBuf,
+    draft: PathBuf,
+    file: BufWriter<File>,
+    checksum: u32,
+    part: Vec<Entry>,
+    part_bytes: usize,
+    entries: u64,
+    is_whole: bool,
+}
+
+impl BackupWriter {
+    pub(crate) fn create(path: &Path, head: Head) -> io::Result<Self> {
+        let mut draft = path.as_os_str().to_owned();
+        draft.push(".part");
+        let draft = PathBuf::from(draft);
+        let file = OpenOptions::new().write(true).create(true).truncate(true).open(&draft)?;
+        let mut preamble = preamble(VERSION);
+        let checksum = crc32c::crc32c(&preamble);
+        preamble.put_u32_le(checksum);
+        let mut writer = Self {
+            path: path.to_owned(),
+            draft,
+            file: BufWriter::new(file),
+            checksum,
+            part: Vec::new(),
+            part_bytes: 0,
+            entries: 0,
+            is_whole: false,
+        };
+        writer.file.write_all(&preamble)?;
+        writer.put(&Body::Head(head))?;
+        Ok(writer)
+    }
+
+    /// Appends an entry; they come in ascending order of their keys.
+    pub(crate) fn add(&mut self, entry: Entry) -> io::Result<()> {
+        let value_bytes = entry.value.as_ref().map_or(0, |value| value.as_bytes().len());
+        self.part_bytes += entry.key.as_bytes().len() + value_bytes;
+        self.part.push(entry);
+        self.entries += 1;
+        if self.part_bytes >= PART_BYTES { self.put_part() } else { Ok(()) }
+    }
+
+    /// Ends the file, syncs it and gives it its name; returns how many entries it has.
+    pub(crate) fn finish(mut self) -> io::Result<u64> {
+        self.put_part()?;
+        self.put(&Body::End { entries: self.entries })?;
+        self.file.flush()?;
+        self.file.get_ref().sync_all()?;
+        fs::rename(&self.draft, &self.path)?;
+        self.is_whole = true;
+        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
+        Ok(self.entries)
+    }
+
+    fn put_part(&mut self) -> io::Result<()> {
+        let part = std::mem::take(&mut self.part);
+        self.part_bytes = 0;
+        if part.is_empty() { Ok(()) } else { self.put(&Body::Entries(part)) }
+    }
+
+    fn put(&mut self, body: &Body) -> io::Result<()> {
+        let body = body.to_bytes();
+        self.checksum = crc32c::crc32c_append(self.checksum, &body);
+        let mut head = BytesMut::new();
+        head.put_u32_le(u32::try_from(body.len()).unwrap_or(u32::MAX));
+        head.put_u32_le(self.checksum);
+        self.file.write_all(&head)?;
+        self.file.write_all(&body)
+    }
+}
+
+impl Drop for BackupWriter {
+    fn drop(&mut self) {
+        if !self.is_whole {
+            // Half a backup is of no use to anybody.
+            let _ = fs::remove_file(&self.draft);
+        }
+    }
+}
+
+/// Reads a backup, entry by entry.
+#[derive(Debug)]
+pub(crate) struct BackupReader {
+    path: PathBuf,
+    file: BufReader<File>,
+    checksum: u32,
+    head: Head,
+    part: std::vec::IntoIter<Entry>,
+    entries: u64,
+    ended: bool,
+}
+
+/// Why a file is no backup that can be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BackupFileError {
+    #[error("cannot read {}: {source}; check the path", path.display())]
+    Unreadable { path: PathBuf, source: io::Error },
+    #[error("{} is no backup: it does not begin as one does", path.display())]
+    NotOne { path: PathBuf },
+    #[error(
+        "{} has format {found} and this release reads up to {VERSION}: use the newer release",
+        path.display()
+    )]
+    Newer { path: PathBuf, found: u32 },
+    #[error("{} is damaged after {entries} entries: use another copy of it", path.display())]
+    Damaged { path: PathBuf, entries: u64 },
+    #[error(
+        "{} ends after {entries} entries, before its end: use another copy of it",
+        path.display()
+    )]
+    Truncated { path: PathBuf, entries: u64 },
+}
+
+impl BackupReader {
+    pub(crate) fn open(path: &Path) -> Result<Self, BackupFileError> {
+        let own = || path.to_owned();
+        let unreadable = |source| BackupFileError::Unreadable { path: own(), source };
+        let mut file = BufReader::new(File::open(path).map_err(unreadable)?);
+        let mut preamble = [0; PREAMBLE_LEN];
+        file.read_exact(&mut preamble).map_err(|_| BackupFileError::NotOne { path: own() })?;
+        let (begin, mut checksum) = preamble.split_at(PREAMBLE_LEN - 4);
+        let checksum = checksum.get_u32_le();
+        if !begin.starts_with(MAGIC) || crc32c::crc32c(begin) != checksum {
+            return Err(BackupFileError::NotOne { path: own() });
+        }
+        let found = begin.get(MAGIC.len()..).map_or(0, |mut version| version.get_u32_le());
+        if found > VERSION {
+            return Err(BackupFileError::Newer { path: own(), found });
+        }
+        let head = Head { engine: String::new(), cluster: String::new(), began_ms: 0 };
+        let part = Vec::new().into_iter();
+        let mut reader = Self { path: own(), file, checksum, head, part, entries: 0, ended: false };
+        match reader.read_body()? {
+            Body::Head(head) => reader.head = head,
+            Body::Entries(_) | Body::End { .. } => return Err(reader.damaged()),
+        }
+        Ok(reader)
+    }
+
+    pub(crate) const fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// Reads a whole file; returns how many entries it has.
+    pub(crate) fn verify(path: &Path) -> Result<u64, BackupFileError> {
+        let mut reader = Self::open(path)?;
+        let mut count = 0;
+        while reader.read_next()?.is_some() {
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// The next entry; `None` after the last one, once the end was verified.
+    pub(crate) fn read_next(&mut self) -> Result<Option<Entry>, BackupFileError> {
+        loop {
+            if let Some(entry) = self.part.next() {
+                self.entries += 1;
+                return Ok(Some(entry));
+            }
+            if self.ended {
+                return Ok(None);
+            }
+            match self.read_body()? {
+                Body::Head(_) => return Err(self.damaged()),
+                Body::Entries(part) => self.part = part.into_iter(),
+                Body::End { entries } => {
+                    let is_last = self.file.fill_buf().map(|rest| rest.is_empty()).unwrap_or(false);
+                    if entries != self.entries || !is_last {
+                        return Err(self.damaged());
+                    }
+                    self.ended = true;
+                }
+            }
+        }
+    }
+
+    fn read_body(&mut self) -> Result<Body, BackupFileError> {
+        let mut head = [0; 8];
+        self.read_exact(&mut head)?;
+        let mut fields: &[u8] = &head;
+        let (len, checksum) = (fields.get_u32_le(), fields.get_u32_le());
+        let len = usize::try_from(len).ok().filter(|len| *len <= BODY_BYTES_MAX);
+        let mut body = vec![0; len.ok_or_else(|| self.damaged())?];
+        self.read_exact(&mut body)?;
+        self.checksum = crc32c::crc32c_append(self.checksum, &body);
+        if self.checksum != checksum {
+            return Err(self.damaged());
+        }
+        Body::from_bytes(Bytes::from(body)).map_err(|_| self.damaged())
+    }
+
+    fn read_exact(&mut self, into: &mut [u8]) -> Result<(), BackupFileError> {
+        self.file.read_exact(into).map_err(|source| {
+            let (path, entries) = (self.path.clone(), self.entries);
+            if source.kind() == io::ErrorKind::UnexpectedEof {
+                BackupFileError::Truncated { path, entries }
+            } else {
+                BackupFileError::Unreadable { path, source }
+            }
+        })
+    }
+
+    fn damaged(&self) -> BackupFileError {
+        BackupFileError::Damaged { path: self.path.clone(), entries: self.entries }
+    }
+}
+
+fn preamble(version: u32) -> BytesMut {
+    let mut bytes = BytesMut::new();
+    bytes.put_slice(MAGIC);
+    bytes.put_u32_le(version);
+    bytes
+}
+
+const MAGIC: &[u8] = b"KVBACKUP";
+
+const VERSION: u32 = 1;
+
+const PREAMBLE_LEN: usize = 16;
+
+/// A block takes no further entry once it has this many bytes.
+const PART_BYTES: usize = 256 << 10;
+
+/// No block is larger: that is a part and the largest entry, with room for their lengths.
+const BODY_BYTES_MAX: usize = 32 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(number: u64, len: usize) -> Entry {
+        let value = Some(Value::new(vec![7; len]).unwrap());
+        let key = Key::new(format!("{number:08}")).unwrap();
+        Entry { key, value, version: Version::Log(number) }
+    }
+
+    fn head() -> Head {
+        Head { engine: "e".to_owned(), cluster: "N=1".to_owned(), began_ms: 5 }
+    }
+
+    fn written(path: &Path, entries: u64, len: usize) -> Vec<u8> {
+        let _ = fs::remove_file(path);
+        let mut writer = BackupWriter::create(path, head()).unwrap();
+        (0..entries).for_each(|number| writer.add(entry(number, len)).unwrap());
+        assert!(!path.exists(), "it has its name only once it is whole");
+        assert_eq!(writer.finish().unwrap(), entries);
+        fs::read(path).unwrap()
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("b");
+        for count in [0, 1, 200] {
+            written(&path, count, 5_000);
+            let mut reader = BackupReader::open(&path).unwrap();
+            assert_eq!(reader.head(), &head());
+            for number in 0..count {
+                assert_eq!(reader.read_next().unwrap(), Some(entry(number, 5_000)));
+            }
+            assert_eq!(reader.read_next().unwrap(), None);
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no draft is left");
+    }
+
+    #[test]
+    fn no_flipped_byte_and_no_missing_end_goes_unseen() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("b");
+        let bytes = written(&path, 3, 20);
+        for place in 0..bytes.len() {
+            let mut flipped = bytes.clone();
+            flipped[place] ^= 0x10;
+            fs::write(&path, &flipped).unwrap();
+            assert!(BackupReader::verify(&path).is_err(), "byte {place}");
+            fs::write(&path, &bytes[..place]).unwrap();
+            assert!(BackupReader::verify(&path).is_err(), "{place} bytes");
+        }
+        fs::write(&path, [bytes.as_slice(), b"x"].concat()).unwrap();
+        assert!(BackupReader::verify(&path).is_err());
+        fs::write(&path, &bytes).unwrap();
+        assert_eq!(BackupReader::verify(&path).unwrap(), 3);
+    }
+
+    #[test]
+    fn a_newer_format_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("b");
+        let mut newer = preamble(VERSION + 1);
+        let checksum = crc32c::crc32c(&newer);
+        newer.put_u32_le(checksum);
+        fs::write(&path, &newer).unwrap();
+        let error = BackupReader::verify(&path).unwrap_err().to_string();
+        assert!(
+            error.ends_with("has format 2 and this release reads up to 1: use the newer release")
+        );
+    }
+}

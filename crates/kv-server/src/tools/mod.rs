@@ -1,0 +1,9 @@
+//! Commands that look after the data of servers.
+
+pub(crate) mod backup;
+mod backup_file;
+pub(crate) mod inspect;
+mod remote;
+mod resting;
+pub(crate) mod restore;
+mod tree;

@@ -1,0 +1,162 @@
+//! A connection to a server for tools: one request after the other, without a runtime.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use bytes::BytesMut;
+use kv_core::{GroupId, Operation, Outcome, RequestOptions, Status};
+use kv_proto::{
+    CheckpointChunk, FrameCodec, Hello, Message, Request, RequestBody, Response, ResponseBody,
+    Role, Welcome,
+};
+use tokio_util::codec::{Decoder, Encoder};
+
+/// A connection to a server.
+pub(crate) struct Remote {
+    address: String,
+    stream: TcpStream,
+    codec: FrameCodec,
+    received: BytesMut,
+    welcome: Welcome,
+    last_id: u64,
+}
+
+impl Remote {
+    /// Connects to `host:port` as a client of a cluster.
+    pub(crate) fn connect(address: &str, cluster: &str) -> anyhow::Result<Self> {
+        let addresses = address.to_socket_addrs().with_context(|| format!("cannot find {address}"));
+        let stream = addresses?
+            .find_map(|address| TcpStream::connect_timeout(&address, CONNECT_MAX).ok())
+            .with_context(|| format!("no server answers at {address}"))?;
+        stream.set_read_timeout(Some(ANSWER_MAX))?;
+        stream.set_write_timeout(Some(ANSWER_MAX))?;
+        stream.set_nodelay(true)?;
+        let mut codec = FrameCodec::new(GroupId(0));
+        let mut received = BytesMut::new();
+        let hello = Hello { cluster: cluster.to_owned(), role: Role::Client };
+        let mut wire = BytesMut::new();
+        codec.encode(Message::Hello(hello), &mut wire)?;
+        (&stream).write_all(&wire)?;
+        let welcome = match receive(&stream, &mut codec, &mut received)? {
+            Message::Welcome(welcome) => welcome,
+            Message::Refusal(refusal) => bail!("{address} refuses: {refusal}"),
+            Message::Hello(_)
+            | Message::Request(_)
+            | Message::MalformedRequest { .. }
+            | Message::Response(_)
+            | Message::Peer(_)
+            | Message::Checkpoint(_) => bail!("what listens at {address} is no server"),
+        };
+        Ok(Self { address: address.to_owned(), stream, codec, received, welcome, last_id: 0 })
+    }
+
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Who answers.
+    pub(crate) const fn welcome(&self) -> &Welcome {
+        &self.welcome
+    }
+
+    /// Does several things at once; their outcomes are in the order of the operations.
+    pub(crate) fn execute_all(
+        &mut self,
+        operations: impl IntoIterator<Item = Operation>,
+    ) -> anyhow::Result<Vec<Outcome>> {
+        let first = self.last_id + 1;
+        for op in operations {
+            let body = RequestBody::Execute { op, options: RequestOptions::default() };
+            self.ask(body)?;
+        }
+        let count = self.last_id + 1 - first;
+        let mut outcomes = BTreeMap::new();
+        for _ in 0..count {
+            let response = self.answer()?;
+            let ResponseBody::Outcome(outcome) = response.body else {
+                bail!("{} answers with {:?}", self.address, response.body);
+            };
+            outcomes.insert(response.id, outcome);
+        }
+        Ok(outcomes.into_values().collect())
+    }
+
+    /// Does one thing.
+    pub(crate) fn execute(&mut self, operation: Operation) -> anyhow::Result<Outcome> {
+        let mut outcomes = self.execute_all([operation])?;
+        outcomes.pop().context("there is an outcome for each operation")
+    }
+
+    pub(crate) fn status(&mut self) -> anyhow::Result<Status> {
+        self.ask(RequestBody::Status)?;
+        let body = self.answer()?.body;
+        let ResponseBody::Status(status) = body else {
+            bail!("{} answers with {body:?}", self.address);
+        };
+        Ok(*status)
+    }
+
+    /// Begins to fetch all that the server holds.
+    pub(crate) fn begin_checkpoint(&mut self) -> anyhow::Result<()> {
+        self.ask(RequestBody::Checkpoint)
+    }
+
+    /// The next part of it.
+    pub(crate) fn next_chunk(&mut self) -> anyhow::Result<CheckpointChunk> {
+        match self.answer()?.body {
+            ResponseBody::Checkpoint(chunk) => Ok(chunk),
+            ResponseBody::Malformed(_) => {
+                bail!("{} is of an older release that gives no backup", self.address)
+            }
+            ResponseBody::Outcome(_) | ResponseBody::Status(_) => {
+                bail!("{} answers with what is no part of its data", self.address)
+            }
+        }
+    }
+
+    fn ask(&mut self, body: RequestBody) -> anyhow::Result<()> {
+        self.last_id += 1;
+        let mut wire = BytesMut::new();
+        self.codec.encode(Message::Request(Request { id: self.last_id, body }), &mut wire)?;
+        let written = self.stream.write_all(&wire);
+        written.with_context(|| format!("the connection to {} is lost", self.address))
+    }
+
+    fn answer(&mut self) -> anyhow::Result<Response> {
+        match receive(&self.stream, &mut self.codec, &mut self.received) {
+            Ok(Message::Response(response)) => Ok(response),
+            Ok(Message::Refusal(refusal)) => bail!("{} refuses: {refusal}", self.address),
+            Ok(_) => bail!("{} answers with what is no answer", self.address),
+            Err(error) => Err(error.context(format!("the connection to {} is lost", self.address))),
+        }
+    }
+}
+
+fn receive(
+    mut stream: &TcpStream,
+    codec: &mut FrameCodec,
+    received: &mut BytesMut,
+) -> anyhow::Result<Message> {
+    let mut part = vec![0; READ_BYTES];
+    loop {
+        if let Some(message) = codec.decode(received)? {
+            return Ok(message);
+        }
+        let len = stream.read(&mut part)?;
+        if len == 0 {
+            bail!("it was closed");
+        }
+        received.extend_from_slice(part.get(..len).unwrap_or_default());
+    }
+}
+
+/// How long a server may take to accept a connection.
+const CONNECT_MAX: Duration = Duration::from_secs(2);
+
+/// How long a server may say nothing while it is waited for.
+const ANSWER_MAX: Duration = Duration::from_secs(60);
+
+const READ_BYTES: usize = 64 << 10;

@@ -1,0 +1,82 @@
+//! A server that promised before it synced, and whose machine was started again since.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::path::Path;
+use std::time::Duration;
+
+use kv_core::{
+    Answer, CommandResult, ConsistencyEngine, Incarnation, Key, NodeId, Operation, Outcome, Quorum,
+    RequestOptions, Value,
+};
+use kv_eventual::EventualEngine;
+use kv_linear::LinearEngine;
+use kv_server::{Consistency, DataConfig, Server, ServerConfig, SyncPolicy};
+use kv_storage::{DataDirectory, DataOwner, LockHolder, RealDisk};
+use tokio::net::TcpListener;
+
+fn config(folder: &Path, consistency: Consistency, sync: SyncPolicy) -> ServerConfig {
+    let one = Quorum::Count(1);
+    let mut config = ServerConfig::new(NodeId::FIRST, consistency, one, one);
+    config.servers = "1".parse().unwrap();
+    config.data = Some(DataConfig { sync, ..DataConfig::new(folder) });
+    config
+}
+
+/// Does something on a server and stops it; returns its life and what was read.
+async fn run(config: ServerConfig, op: Operation) -> (Incarnation, Option<Value>) {
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let server = Server::start_on(socket, config).await.unwrap();
+    server.ready().await;
+    let outcome = server.client().execute(op, RequestOptions::default()).await.unwrap();
+    let Outcome::Done(done) = outcome else { panic!("{outcome:?}") };
+    let life = server.client().status().await.unwrap().incarnation;
+    server.stop().await.unwrap();
+    match done.answer {
+        Answer::Results(results) => match results.into_iter().next().unwrap() {
+            CommandResult::Value(found) => (life, found.map(|found| found.value)),
+            CommandResult::Written | CommandResult::Number(_) | CommandResult::Length(_) => {
+                (life, None)
+            }
+        },
+        Answer::Page(_) => panic!("a page was not asked for"),
+    }
+}
+
+/// Notes in the data directory what a process of an earlier run of the machine would have left that
+/// was not stopped.
+fn pretend_to_have_run_on_another_boot(config: &ServerConfig, synced: bool) {
+    let (engine, shared_quorums) = match config.consistency {
+        Consistency::Eventual => (EventualEngine::NAME, EventualEngine::SHARED_QUORUMS),
+        Consistency::Linearizable => (LinearEngine::NAME, LinearEngine::SHARED_QUORUMS),
+    };
+    let cluster = config.cluster().unwrap();
+    let owner = DataOwner { node: config.node, engine, cluster, shared_quorums };
+    let disk = RealDisk::open(config.data_directory().unwrap()).unwrap();
+    let process = LockHolder { pid: 1, since: Duration::ZERO };
+    let mut directory = DataDirectory::open(disk, &owner, process, 0).unwrap();
+    directory.begin_run(Some(0x1234_5678), synced).unwrap();
+}
+
+#[tokio::test]
+async fn it_starts_as_one_that_lost_its_disk_unless_it_had_synced_always() {
+    let key = || Key::new("x").unwrap();
+    let value = Value::new("1").unwrap();
+    let interval = SyncPolicy::Interval(Duration::from_millis(50));
+    for consistency in [Consistency::Eventual, Consistency::Linearizable] {
+        for sync in [SyncPolicy::Never, interval, SyncPolicy::Always] {
+            let folder = tempfile::tempdir().unwrap();
+            let config = config(folder.path(), consistency, sync);
+            let put = Operation::put(key(), value.clone());
+            let (life, _) = run(config.clone(), put).await;
+            let synced = sync == SyncPolicy::Always;
+            pretend_to_have_run_on_another_boot(&config, synced);
+            let (next, found) = run(config, Operation::get(key())).await;
+            assert_eq!(found.is_some(), synced, "{consistency}, {sync:?}");
+            assert_ne!(next, Incarnation::UNKNOWN);
+            if !synced {
+                assert_ne!(next, life, "{consistency}, {sync:?}: what it promised is forgotten");
+            }
+        }
+    }
+}
