@@ -21,11 +21,11 @@ pub(crate) struct Args {
     pub(crate) engine: Option<Engine>,
 
     /// The seed of one run; 1 if nothing is said
-    #[arg(long, conflicts_with = "seeds")]
+    #[arg(long, conflicts_with = "seeds", allow_negative_numbers = true)]
     pub(crate) seed: Option<u64>,
 
     /// A sweep of many seeds, both ends included: 1..2000
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub(crate) seeds: Option<Seeds>,
 
     /// Break a rule of the engine, run seeds (100 if nothing is said) up to the first that fails,
