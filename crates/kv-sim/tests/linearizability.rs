@@ -16,7 +16,7 @@ use calls::{
     append, concurrent, delete, found, get, history, if_then, increment, key, nothing, on_keys,
     put, put_command, text, value, written,
 };
-use kv_core::{Batch, Check, Command, SeedStream, Value, Version};
+use kv_core::{Batch, Check, Command, Condition, SeedStream, Value, Version};
 use kv_sim::{
     Bound, Budget, Event, History, HistoryError, Process, Refusal, Seen, Verdict, linearizability,
     linearizability_until,
@@ -205,6 +205,31 @@ fn an_exhausted_budget_is_no_verdict() {
     let budget = Budget { steps_max: 5, ..Budget::default() };
     let verdict = linearizability(&concurrent(3, 4, 20), budget).unwrap();
     assert_eq!(verdict, Verdict::Undecided { key: key("k0"), bound: Bound::Steps });
+}
+
+/// Transactions tie keys together; a violation that one key shows is told by that key's calls.
+#[test]
+fn a_counterexample_among_transactions_is_small() {
+    let both = |n: u64| {
+        let commands = vec![put_command("a", &format!("a{n}")), put_command("b", &format!("b{n}"))];
+        let before = value(&format!("b{}", n - 1));
+        let condition = Condition { key: key("b"), check: Check::ValueIs(before) };
+        Batch::new(vec![condition], commands).unwrap()
+    };
+    let twice = Event::Ok(vec![Seen::Written, Seen::Written]);
+    let mut calls = vec![(put("b", "b0"), written())];
+    calls.extend((1..20).map(|n| (both(n), twice.clone())));
+    assert!(is_linearizable(&in_turn(calls.clone())));
+    calls.push((get("a"), found("a18")));
+    let Verdict::NotLinearizable(smallest) = judge(&in_turn(calls)) else {
+        panic!("a stale read passes");
+    };
+    assert!(smallest.calls.len() <= 3, "{smallest}");
+    assert_eq!(smallest.keys, [key("a")]);
+    assert!(
+        smallest.to_string().contains("if b\"b\" is b\"b18\" put b\"a\" b\"a19\""),
+        "{smallest}"
+    );
 }
 
 /// `clients` appends to one key that all overlap, and a read of what none of them can leave.

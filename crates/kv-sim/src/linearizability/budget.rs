@@ -5,7 +5,7 @@ use std::fmt;
 /// How much a check may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
-    /// The most steps of the whole check: one call tried in one state. A step takes some 0.1
+    /// The most steps of the whole check: one call tried in one state. A step takes some 0.2
     /// microseconds where values are small; long values that are appended to, many keys tied
     /// together and more than a thousand calls open at once count as several steps. Each key, or
     /// group of keys tied together, can rely on an equal share of what those before it left; the

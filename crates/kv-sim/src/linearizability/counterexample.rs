@@ -41,7 +41,8 @@ pub(super) fn shrink(
     stuck_at: usize,
     meter: &mut Meter<'_>,
 ) -> Counterexample {
-    let mut smallest = partition.up_to(stuck_at);
+    let one_key = (partition.keys.len() > 1).then(|| one_key(partition, meter)).flatten();
+    let mut smallest = one_key.unwrap_or_else(|| partition.up_to(stuck_at));
     let mut chunk = smallest.ops.len().div_ceil(2).max(1);
     loop {
         let mut from = 0;
@@ -63,12 +64,24 @@ pub(super) fn shrink(
     }
 }
 
+/// What has no order by what it says of one key alone, so that few calls are needed to show it.
+fn one_key(partition: &Partition, meter: &mut Meter<'_>) -> Option<Partition> {
+    (0..partition.keys.len()).find_map(|key| {
+        let alone = partition.onto(key);
+        meter.spend(count(partition)).ok()?;
+        match search(&alone, meter) {
+            Ok(Found::NoOrder { stuck_at }) => Some(alone.up_to(stuck_at)),
+            Ok(Found::Order) | Err(_) => None,
+        }
+    })
+}
+
 fn counterexample(partition: &Partition) -> Counterexample {
     let position = |moment: Moment| partition.moments.iter().position(|other| *other == moment);
     let calls = partition.ops.iter().enumerate().map(|(place, op)| CounterexampleCall {
         process: op.process,
         batch: op.batch.clone(),
-        end: match &op.end {
+        end: match &op.told {
             End::Ok(seen) => Some(Ok(seen.clone())),
             End::Refused(refusal) => Some(Err(refusal.clone())),
             End::Open => None,
