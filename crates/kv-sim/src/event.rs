@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use kv_core::{ConsistencyEngine, Effect, Input, NodeId, PersistSeq, StagedCheckpoint, Wire};
+use kv_core::{
+    ConsistencyEngine, Effect, Input, NodeId, Operation, PersistSeq, StagedCheckpoint, Wire,
+};
 use kv_storage::StorageError;
 
 use crate::cluster::Cluster;
 use crate::config::draw;
 use crate::fault::Fault;
+use crate::linearizability::CallText;
 use crate::tape::TapedBatch;
 use crate::violation::{Breach, Violation};
 
@@ -97,7 +100,21 @@ impl<E: ConsistencyEngine> Cluster<E> {
             }
             Input::Timeout => {}
         };
-        let text = || format!("<- {input:?}");
+        let text = || match input {
+            Input::Request { id, op: Operation::Batch(batch), options } => {
+                format!("<- request {id}:{}, {options:?}", CallText(batch))
+            }
+            Input::Request { id, op, options } => format!("<- request {id}: {op:?}, {options:?}"),
+            Input::Message { from, message } => format!("<- from {from}: {message:?}"),
+            Input::Persisted { .. }
+            | Input::CheckpointWritten { .. }
+            | Input::CheckpointInstalled { .. }
+            | Input::Cancel { .. }
+            | Input::Admin { .. }
+            | Input::PeerUp { .. }
+            | Input::PeerDown { .. }
+            | Input::Timeout => format!("<- {input:?}"),
+        };
         self.trace.note(self.now, node, encode, text);
     }
 
@@ -198,7 +215,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
             }
             Effect::Send { to, message } => self.send(node, to, &message),
             Effect::Reply { id, outcome } => {
-                let text = || format!("-> reply to {id}: {outcome:?}");
+                let text = || format!("-> reply to request {id}: {outcome:?}");
                 self.note(node, 5, |out| (id, outcome.to_bytes()).encode(out), text);
                 self.reply(node, id, outcome)
             }

@@ -1,9 +1,10 @@
 //! What clients saw, in the order in which they saw it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kv_core::{
-    Answer, Batch, CommandResult, ConsistencyEngine, NotDone, Operation, Outcome, Value,
+    Answer, Batch, CommandResult, ConsistencyEngine, NotDone, Operation, Outcome, RequestId, Value,
 };
 
 use crate::client::Clients;
@@ -74,27 +75,45 @@ pub enum Refusal {
 
 impl History {
     /// What the clients of a simulated cluster saw of the calls that a history can hold; each
-    /// request is a process of its own.
+    /// request is a process of its own, with its number.
     ///
     /// A call at the very moment at which another ends counts as open beside it. A page of a scan
-    /// counts as one read of each key that it covers, so that all are judged, and not that they
-    /// were read at once. Dumps are left out: they promise nothing. A condition on a version stands
-    /// as one on the value that the version names, if that is known and was put once.
+    /// counts as one read of each key that it covers, by a process of its own, so that all are
+    /// judged, and not that they were read at once. Dumps are left out: they promise nothing. A
+    /// condition on a version stands as one on the value that the version names, if that is known
+    /// and was put once.
     #[must_use]
     pub fn of_cluster<E: ConsistencyEngine>(cluster: &Cluster<E>) -> Self {
-        Self::of_calls(cluster, |_| true)
+        let requests = cluster.requests();
+        let requests: Vec<_> = requests.map(|(id, request)| (Process(id.0), request)).collect();
+        Self::of_calls(&requests)
+    }
+
+    /// The same with the clients' own numbers as processes. Requests that no client put, and the
+    /// reads that a page counts as, are processes of their own with the numbers after these.
+    #[must_use]
+    pub fn of_clients<E: ConsistencyEngine>(cluster: &Cluster<E>, clients: &Clients) -> Self {
+        Self::of_clients_calls(cluster, clients, |_| true)
     }
 
     /// The same with those requests alone that `wanted` takes.
-    pub(crate) fn of_calls<E: ConsistencyEngine>(
+    pub(crate) fn of_clients_calls<E: ConsistencyEngine>(
         cluster: &Cluster<E>,
+        clients: &Clients,
         wanted: impl Fn(&Request) -> bool,
     ) -> Self {
+        let callers = callers(cluster, clients);
         let requests = cluster.requests().filter(|(_, request)| wanted(request));
-        let requests: Vec<_> = requests.map(|(id, request)| (Process(id.0), request)).collect();
-        let mut timed = timed_events(&requests);
+        let requests: Vec<_> =
+            requests.filter_map(|(id, request)| Some((*callers.get(&id)?, request))).collect();
+        Self::of_calls(&requests)
+    }
+
+    fn of_calls(requests: &[(Process, &Request)]) -> Self {
+        let mut timed = timed_events(requests);
+        let last = requests.iter().map(|(process, _)| process.0).max().unwrap_or_default();
         let reads = scan::reads(requests.iter().map(|(_, request)| *request));
-        for (process, read) in (0..=u64::MAX).rev().zip(reads) {
+        for (process, read) in (last + 1..).zip(reads) {
             let ScanRead { begin, end, get, seen } = read;
             timed.push((begin, false, Process(process), Event::Invoke(get)));
             timed.push((end, true, Process(process), Event::Ok(vec![Seen::Value(seen)])));
@@ -102,21 +121,27 @@ impl History {
         Self::in_order(timed)
     }
 
-    /// The same with the numbers of the clients as processes, which leaves no room for scans;
-    /// requests that no client put are left out.
-    #[must_use]
-    pub fn of_clients<E: ConsistencyEngine>(cluster: &Cluster<E>, clients: &Clients) -> Self {
-        let calls = clients.calls().iter();
-        let requests: Vec<_> =
-            calls.filter_map(|(id, process)| Some((*process, cluster.request(*id)?))).collect();
-        Self::in_order(timed_events(&requests))
-    }
-
     fn in_order(mut timed: Vec<TimedEvent>) -> Self {
         timed.sort_by_key(|(at, is_end, process, _)| (*at, *is_end, *process));
         let events = timed.into_iter();
         Self { events: events.map(|(_, _, process, event)| (process, event)).collect() }
     }
+}
+
+/// Who put each request: a client, or a process of its own with a number after the clients'.
+pub(crate) fn callers<E: ConsistencyEngine>(
+    cluster: &Cluster<E>,
+    clients: &Clients,
+) -> BTreeMap<RequestId, Process> {
+    let mut callers: BTreeMap<RequestId, Process> = clients.calls().iter().copied().collect();
+    let mut next = callers.values().map(|process| process.0).max().unwrap_or_default();
+    for (id, _) in cluster.requests() {
+        callers.entry(id).or_insert_with(|| {
+            next += 1;
+            Process(next)
+        });
+    }
+    callers
 }
 
 /// When something happened, whether it is an end, and what it was.

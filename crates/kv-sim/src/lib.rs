@@ -19,6 +19,7 @@ mod disk;
 mod event;
 mod fault;
 mod history;
+mod history_file;
 mod intercept;
 mod linearizability;
 mod link;
@@ -45,9 +46,11 @@ pub use cluster::Cluster;
 pub use config::{DiskConfig, NetworkConfig, SimConfig};
 pub use fault::{Fault, FaultCounts};
 pub use history::{Event, History, Process, Refusal, Seen};
+pub use history_file::{HistoryFileError, HistoryFlaw};
 pub use intercept::{Captured, Fate};
 pub use linearizability::{
-    Budget, Counterexample, CounterexampleCall, HistoryError, Verdict, linearizability,
+    Bound, Budget, Counterexample, CounterexampleCall, HistoryError, Verdict, linearizability,
+    linearizability_until,
 };
 pub use op_log::OpLogError;
 pub use process::{Restart, Started};

@@ -44,11 +44,21 @@ impl Trace {
         encode(&mut self.scratch);
         self.hash = digest(&self.scratch);
         if self.lines_max > 0 {
-            if self.lines.len() == self.lines_max {
-                self.lines.pop_front();
-            }
-            let text = text();
-            self.lines.push_back(format!("{:>12.6} {node:>2} {text}", at.as_secs_f64()));
+            self.push(format!("{:>12.6} {node:>2} {}", at.as_secs_f64(), text()));
         }
+    }
+
+    /// Adds a line of no server, which is no part of the hash.
+    pub(crate) fn remark(&mut self, at: Duration, text: &str) {
+        if self.lines_max > 0 {
+            self.push(format!("{:>12.6}  * {text}", at.as_secs_f64()));
+        }
+    }
+
+    fn push(&mut self, line: String) {
+        if self.lines.len() == self.lines_max {
+            self.lines.pop_front();
+        }
+        self.lines.push_back(line);
     }
 }

@@ -3,15 +3,18 @@
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
-use kv_core::{Batch, Check, Command};
+use kv_core::{Batch, Check, Command, Value};
 
 use crate::history::{Event, History, Refusal, Seen};
 
 impl History {
     /// Writes one JSON object for each event: `index`, `process`, `type` (`invoke`, `ok`, `fail`,
     /// `info`), and for a call of one command `f`, `key` and `value`; for any other call `f` is
-    /// `txn`, with its `conditions` and `commands`. Bytes that are no printable ASCII, and
-    /// backslashes, stand as `\xNN`.
+    /// `txn`, with its `conditions` and `commands`. The `value` of an `ok` is what was read or
+    /// counted; an append brings its `length`, and what fits no command stands as `results`. A
+    /// `fail` has its `error`, and `found` where a condition's key was told. Bytes that are no
+    /// printable ASCII, quotes and backslashes stand as `\xNN`.
+    /// [`History::read_json_lines`] reads it back.
     ///
     /// # Errors
     /// What `out` says.
@@ -138,10 +141,12 @@ const fn type_of(event: &Event) -> &'static str {
 
 fn put_call(map: &mut Map<'_>, batch: &Batch, event: &Event) {
     let syntax = map.syntax;
-    let seen = |index| match event {
-        Event::Ok(seen) => seen.get(index),
+    let results = match event {
+        Event::Ok(seen) => Some(seen.as_slice()),
         Event::Invoke(_) | Event::Fail(_) | Event::Info => None,
     };
+    let plain = results.filter(|seen| are_plain(batch.commands(), seen));
+    let seen = |index| plain.and_then(|seen| seen.get(index));
     if let Some(command) = batch.single() {
         put_command(map, command, seen(0));
     } else {
@@ -160,6 +165,9 @@ fn put_call(map: &mut Map<'_>, batch: &Batch, event: &Event) {
         });
         map.field("commands", &syntax.list(commands));
     }
+    if let Some(results) = results.filter(|_| plain.is_none()) {
+        map.field("results", &syntax.list(results.iter().map(|seen| result(syntax, seen))));
+    }
     if let Event::Fail(refusal) = event {
         let (reason, index) = match refusal {
             Refusal::NeverTried => ("never-tried", None),
@@ -170,7 +178,38 @@ fn put_call(map: &mut Map<'_>, batch: &Batch, event: &Event) {
         if let Some(index) = index {
             map.field("error-index", &index.to_string());
         }
+        if let Refusal::Condition { found: Some(found), .. } = refusal {
+            map.field("found", &syntax.bytes(bytes_of(found)));
+        }
     }
+}
+
+/// Whether each command brought what such a command brings.
+fn are_plain(commands: &[Command], results: &[Seen]) -> bool {
+    commands.len() == results.len()
+        && commands.iter().zip(results).all(|(command, seen)| match command {
+            Command::Get { .. } => matches!(seen, Seen::Value(_)),
+            Command::Put { .. } | Command::Delete { .. } => *seen == Seen::Written,
+            Command::Increment { .. } => matches!(seen, Seen::Number(_)),
+            Command::Append { .. } => matches!(seen, Seen::Length(_)),
+        })
+}
+
+/// A result that does not show what kind it is by its command.
+fn result(syntax: &Syntax, seen: &Seen) -> String {
+    let mut map = syntax.map();
+    match seen {
+        Seen::Value(value) => map.field("value", &syntax.bytes(bytes_of(value))),
+        Seen::Written => map.field("written", "true"),
+        Seen::Number(number) => map.field("number", &number.to_string()),
+        Seen::Length(length) => map.field("length", &length.to_string()),
+        Seen::Unnoted => map.field("unnoted", "true"),
+    }
+    map.end()
+}
+
+fn bytes_of(value: &Option<Value>) -> Option<&[u8]> {
+    value.as_ref().map(|value| &value.as_bytes()[..])
 }
 
 fn put_check(map: &mut Map<'_>, check: &Check) {
@@ -199,16 +238,22 @@ fn put_command(map: &mut Map<'_>, command: &Command, seen: Option<&Seen>) {
         Command::Increment { by, .. } => by.to_string(),
     };
     let value = match seen {
-        Some(Seen::Value(value)) => syntax.bytes(value.as_ref().map(|value| value.as_bytes())),
+        Some(Seen::Value(value)) => syntax.bytes(bytes_of(value)),
         Some(Seen::Number(number)) => number.to_string(),
         Some(Seen::Written | Seen::Length(_) | Seen::Unnoted) | None => asked,
     };
     map.field("value", &value);
+    if let Some(Seen::Length(length)) = seen {
+        map.field("length", &length.to_string());
+    }
+    if let Command::Put { time_to_live: Some(time), .. } = command {
+        map.field("time-to-live-ms", &time.as_millis().to_string());
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use kv_core::{Condition, Key, Value};
+    use kv_core::{Condition, Key};
 
     use super::*;
     use crate::history::Process;

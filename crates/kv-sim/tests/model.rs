@@ -179,7 +179,7 @@ fn look<E: Checked>(search: impl Checker<ClusterModel<E>>, bound: usize, bounds:
         crashes.len(),
         checker.unique_state_count(),
         checker.max_depth(),
-        if complete { "complete" } else { "cut off" },
+        if complete { "complete".to_owned() } else { cut_off(bound) },
         if ends { "all calls done" } else { "no end seen" },
         began.elapsed().as_secs_f64()
     );
@@ -189,6 +189,14 @@ fn look<E: Checked>(search: impl Checker<ClusterModel<E>>, bound: usize, bounds:
         assert!(mib < MEMORY_MIB_MAX, "{mib} MiB are too many: lower the bounds");
     }
     complete
+}
+
+/// Why not all of a model was seen.
+fn cut_off(states: usize) -> String {
+    if cfg!(debug_assertions) {
+        return format!("cut off at {states} states, as this build is slow");
+    }
+    format!("cut off at {states} states, as nobody has seen how many there are in all")
 }
 
 /// The most memory that this process ever had, where the system tells.

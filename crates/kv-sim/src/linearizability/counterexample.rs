@@ -4,6 +4,7 @@ use std::fmt;
 
 use kv_core::{Batch, Check, Command, Key};
 
+use super::budget::Meter;
 use super::partition::{Moment, Partition};
 use super::register::End;
 use super::search::{Found, search};
@@ -34,31 +35,45 @@ pub struct CounterexampleCall {
     pub returned: Option<usize>,
 }
 
-/// Takes away what is not needed for the calls to have no order.
+/// Takes away what is not needed for the calls to have no order, as far as the meter allows.
 pub(super) fn shrink(
     partition: &Partition,
     stuck_at: usize,
-    steps_left: &mut u64,
+    meter: &mut Meter<'_>,
 ) -> Counterexample {
-    let mut smallest = partition.up_to(stuck_at);
+    let one_key = (partition.keys.len() > 1).then(|| one_key(partition, meter)).flatten();
+    let mut smallest = one_key.unwrap_or_else(|| partition.up_to(stuck_at));
     let mut chunk = smallest.ops.len().div_ceil(2).max(1);
     loop {
         let mut from = 0;
-        while from < smallest.ops.len() && *steps_left > 0 {
+        while from < smallest.ops.len() {
             let end = from + chunk;
             let tried = smallest.without_superfluous(from..end);
-            *steps_left = steps_left.saturating_sub(count(&smallest));
             let removed = smallest.ops.len() - tried.ops.len();
-            match search(&tried, steps_left) {
-                Found::NoOrder { stuck_at } if removed > 0 => smallest = tried.up_to(stuck_at),
-                Found::NoOrder { .. } | Found::Order | Found::Nothing => from = end,
+            let found = meter.spend(count(&smallest)).and_then(|()| search(&tried, meter));
+            match found {
+                Err(_) => return counterexample(&smallest),
+                Ok(Found::NoOrder { stuck_at }) if removed > 0 => smallest = tried.up_to(stuck_at),
+                Ok(Found::NoOrder { .. } | Found::Order) => from = end,
             }
         }
-        if *steps_left == 0 || chunk == 1 {
+        if chunk == 1 {
             return counterexample(&smallest);
         }
         chunk = chunk.div_ceil(2);
     }
+}
+
+/// What has no order by what it says of one key alone, so that few calls are needed to show it.
+fn one_key(partition: &Partition, meter: &mut Meter<'_>) -> Option<Partition> {
+    (0..partition.keys.len()).find_map(|key| {
+        let alone = partition.onto(key);
+        meter.spend(count(partition)).ok()?;
+        match search(&alone, meter) {
+            Ok(Found::NoOrder { stuck_at }) => Some(alone.up_to(stuck_at)),
+            Ok(Found::Order) | Err(_) => None,
+        }
+    })
 }
 
 fn counterexample(partition: &Partition) -> Counterexample {
@@ -66,7 +81,7 @@ fn counterexample(partition: &Partition) -> Counterexample {
     let calls = partition.ops.iter().enumerate().map(|(place, op)| CounterexampleCall {
         process: op.process,
         batch: op.batch.clone(),
-        end: match &op.end {
+        end: match &op.told {
             End::Ok(seen) => Some(Ok(seen.clone())),
             End::Refused(refusal) => Some(Err(refusal.clone())),
             End::Open => None,
@@ -95,24 +110,7 @@ impl fmt::Display for CounterexampleCall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let returned = self.returned.map_or_else(|| "...".to_owned(), |at| at.to_string());
         write!(f, "[{:>3} to {returned:>3}] client {:>3}:", self.invoked, self.process.0)?;
-        for condition in self.batch.conditions() {
-            let key = &condition.key;
-            match &condition.check {
-                Check::Absent => write!(f, " if {key:?} is absent")?,
-                Check::Present => write!(f, " if {key:?} is present")?,
-                Check::ValueIs(value) => write!(f, " if {key:?} is {value:?}")?,
-                Check::VersionIs(version) => write!(f, " if {key:?} has version {version}")?,
-            }
-        }
-        for command in self.batch.commands() {
-            let (name, key) = (command.name(), command.key());
-            match command {
-                Command::Get { .. } | Command::Delete { .. } => write!(f, " {name} {key:?}")?,
-                Command::Put { value, .. } => write!(f, " {name} {key:?} {value:?}")?,
-                Command::Increment { by, .. } => write!(f, " {name} {key:?} {by}")?,
-                Command::Append { suffix, .. } => write!(f, " {name} {key:?} {suffix:?}")?,
-            }
-        }
+        write!(f, "{}", CallText(&self.batch))?;
         match &self.end {
             None => f.write_str(" -> unknown\n"),
             Some(Err(_)) => f.write_str(" -> refused\n"),
@@ -130,5 +128,32 @@ impl fmt::Display for CounterexampleCall {
                 f.write_str("\n")
             }
         }
+    }
+}
+
+/// A call in short, after a space: what it asks and does.
+pub(crate) struct CallText<'a>(pub(crate) &'a Batch);
+
+impl fmt::Display for CallText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for condition in self.0.conditions() {
+            let key = &condition.key;
+            match &condition.check {
+                Check::Absent => write!(f, " if {key:?} is absent")?,
+                Check::Present => write!(f, " if {key:?} is present")?,
+                Check::ValueIs(value) => write!(f, " if {key:?} is {value:?}")?,
+                Check::VersionIs(version) => write!(f, " if {key:?} has version {version}")?,
+            }
+        }
+        for command in self.0.commands() {
+            let (name, key) = (command.name(), command.key());
+            match command {
+                Command::Get { .. } | Command::Delete { .. } => write!(f, " {name} {key:?}")?,
+                Command::Put { value, .. } => write!(f, " {name} {key:?} {value:?}")?,
+                Command::Increment { by, .. } => write!(f, " {name} {key:?} {by}")?,
+                Command::Append { suffix, .. } => write!(f, " {name} {key:?} {suffix:?}")?,
+            }
+        }
+        Ok(())
     }
 }

@@ -19,7 +19,7 @@ pub(super) struct Observations {
 }
 
 /// What one call observes of one key: any value, or one.
-type Observed = (usize, Option<Option<Bytes>>);
+pub(super) type Observed = (usize, Option<Option<Bytes>>);
 
 impl Observations {
     pub(super) fn of(partition: &Partition) -> Self {
@@ -76,7 +76,8 @@ impl Observations {
     }
 }
 
-fn observed(op: &Op) -> Vec<Observed> {
+/// What a call observes of each key; nothing where that does not matter to it.
+pub(super) fn observed(op: &Op) -> Vec<Observed> {
     let conditions = op.call.conditions.iter().enumerate();
     let conditions = conditions.filter_map(|(index, (key, test))| {
         let by_test = match test {

@@ -26,6 +26,8 @@ pub(super) struct Op {
     pub(super) end: End,
     /// The call as the client made it.
     pub(super) batch: Batch,
+    /// Its end as the client saw it.
+    pub(super) told: End,
 }
 
 /// A call begins or returns; the number is its place in [`Partition::ops`].
@@ -120,6 +122,22 @@ impl Partition {
         cut.without(says_nothing)
     }
 
+    /// What is known of one key alone, by its place: if the calls have an order, so have these.
+    pub(super) fn onto(&self, key: usize) -> Self {
+        let mut left_out = BTreeSet::new();
+        let mut ops = Vec::new();
+        for (place, op) in self.ops.iter().enumerate() {
+            let (call, end) = op.onto(key).unwrap_or_else(|| {
+                left_out.insert(place);
+                (op.call.clone(), op.end.clone())
+            });
+            ops.push(Op { call, end, ..op.clone() });
+        }
+        let keys = self.keys.get(key).cloned().into_iter().collect();
+        let moments = self.moments.clone();
+        Self { keys, ops, moments }.without(|place| left_out.contains(&place))
+    }
+
     /// The same without those calls of a range of places that the others can do without
     /// ([`Observations::take_out`]), tried from the last to the first.
     pub(super) fn without_superfluous(&self, range: std::ops::Range<usize>) -> Self {
@@ -148,6 +166,35 @@ impl Partition {
 }
 
 impl Op {
+    /// What the call says of one key, which then is the only one; `None` if that is nothing.
+    fn onto(&self, wanted: usize) -> Option<(Call, End)> {
+        let conditions = self.call.conditions.iter().filter(|(key, _)| *key == wanted);
+        let conditions: Vec<_> = conditions.map(|(_, test)| (0, test.clone())).collect();
+        let commands = self.call.commands.iter().enumerate().filter(|(_, (key, _))| *key == wanted);
+        let (places, commands): (Vec<usize>, Vec<_>) =
+            commands.map(|(place, (_, action))| (place, (0, action.clone()))).unzip();
+        match &self.end {
+            End::Ok(seen) => {
+                let seen: Option<Vec<_>> = places.iter().map(|n| seen.get(*n).cloned()).collect();
+                let says_something = !conditions.is_empty() || !commands.is_empty();
+                says_something.then_some((Call { conditions, commands }, End::Ok(seen?)))
+            }
+            End::Open => {
+                let call = Call { conditions, commands };
+                (!call.only_reads()).then_some((call, End::Open))
+            }
+            // Which condition failed depends on those before it, which held.
+            End::Refused(Refusal::Condition { index, found }) => {
+                let (key, test) = self.call.conditions.get(*index)?;
+                let conditions = vec![(0, test.clone())];
+                let refusal = Refusal::Condition { index: 0, found: found.clone() };
+                let call = Call { conditions, commands: Vec::new() };
+                (*key == wanted).then_some((call, End::Refused(refusal)))
+            }
+            End::Refused(Refusal::NeverTried | Refusal::Command { .. }) => None,
+        }
+    }
+
     /// Whether the state is the same before and after the call.
     pub(super) fn changes_nothing(&self) -> bool {
         matches!(self.end, End::Refused(_)) || self.call.only_reads()
@@ -207,6 +254,7 @@ fn partition(calls: &[&Whole<'_>]) -> Result<Partition, HistoryError> {
             call,
             end: whole.end.clone(),
             batch: whole.batch.clone(),
+            told: whole.end.clone(),
         });
     }
     moments.sort_unstable_by_key(|(at, _)| *at);

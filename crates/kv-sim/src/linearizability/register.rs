@@ -1,6 +1,7 @@
 //! The sequential specification: what commands do to the keys that they touch.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
 use kv_core::{Check, Value};
@@ -70,6 +71,15 @@ impl Call {
     /// Whether the call changes nothing, however it ends.
     pub(super) fn only_reads(&self) -> bool {
         self.commands.iter().all(|(_, action)| *action == Action::Get)
+    }
+
+    /// How many bytes of a state are the call's own: what it puts is the history's.
+    pub(super) fn bytes_made(&self, after: &State) -> usize {
+        let made = self.commands.iter().filter_map(|(key, action)| match action {
+            Action::Increment(_) | Action::Append(_) => held(after, *key).map(Bytes::len),
+            Action::Get | Action::Put(_) | Action::Delete => None,
+        });
+        made.sum()
     }
 
     /// The state after the call, if it can take effect in `state` and end as it did.
@@ -149,23 +159,25 @@ enum Stuck {
 /// Numbers for states, so that configurations are small.
 #[derive(Debug, Default)]
 pub(super) struct States {
-    known: Vec<State>,
-    numbers: BTreeMap<State, u32>,
+    known: Vec<Rc<State>>,
+    numbers: BTreeMap<Rc<State>, u32>,
 }
 
 impl States {
-    pub(super) fn number(&mut self, state: State) -> u32 {
+    /// The number of a state, and whether it is new.
+    pub(super) fn number(&mut self, state: State) -> (u32, bool) {
         if let Some(number) = self.numbers.get(&state) {
-            return *number;
+            return (*number, false);
         }
         let number = u32::try_from(self.known.len()).unwrap_or(u32::MAX);
-        self.known.push(state.clone());
+        let state = Rc::new(state);
+        self.known.push(Rc::clone(&state));
         self.numbers.insert(state, number);
-        number
+        (number, true)
     }
 
     pub(super) fn state(&self, number: u32) -> Option<&State> {
-        self.known.get(usize::try_from(number).ok()?)
+        self.known.get(usize::try_from(number).ok()?).map(Rc::as_ref)
     }
 }
 

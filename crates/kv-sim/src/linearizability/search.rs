@@ -5,10 +5,14 @@
 //! only when a return forces it. A configuration is therefore the place in the history, the open
 //! calls that have taken effect already, and the state; each is visited once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
+use super::budget::{Bound, Meter};
+use super::foresight::Foresight;
+use super::layout::Layout;
 use super::partition::{Moment, Partition};
-use super::register::{Call, End, States};
+use super::register::States;
+use super::slots::Slots;
 
 /// How a search ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,146 +21,25 @@ pub(super) enum Found {
     Order,
     /// There is none; no order gets beyond this place in [`Partition::moments`].
     NoOrder { stuck_at: usize },
-    /// The budget was used up.
-    Nothing,
 }
 
-/// Searches a partition; takes what it used from `steps_left`.
-pub(super) fn search(partition: &Partition, steps_left: &mut u64) -> Found {
-    let layout = Layout::of(partition);
+/// Searches a partition; the memory that it takes is given back to the meter at the end.
+///
+/// # Errors
+/// What it ran out of.
+pub(super) fn search(partition: &Partition, meter: &mut Meter<'_>) -> Result<Found, Bound> {
+    let bytes = meter.bytes_left();
+    let found = search_within(partition, meter);
+    meter.give_back(bytes - meter.bytes_left());
+    found
+}
+
+fn search_within(partition: &Partition, meter: &mut Meter<'_>) -> Result<Found, Bound> {
+    let layout = Layout::of(partition, meter)?;
     if layout.slots <= 128 {
-        Search::<u128>::new(partition, &layout).run(steps_left)
+        Search::<u128>::new(partition, &layout).run(meter)
     } else {
-        Search::<Vec<u64>>::new(partition, &layout).run(steps_left)
-    }
-}
-
-/// A set of slots.
-trait Slots: Clone + Ord {
-    fn empty() -> Self;
-    fn contains(&self, slot: u32) -> bool;
-    fn insert(&mut self, slot: u32);
-    fn remove(&mut self, slot: u32);
-}
-
-impl Slots for u128 {
-    fn empty() -> Self {
-        0
-    }
-
-    fn contains(&self, slot: u32) -> bool {
-        self & (1 << slot) != 0
-    }
-
-    fn insert(&mut self, slot: u32) {
-        *self |= 1 << slot;
-    }
-
-    fn remove(&mut self, slot: u32) {
-        *self &= !(1 << slot);
-    }
-}
-
-impl Slots for Vec<u64> {
-    fn empty() -> Self {
-        Self::new()
-    }
-
-    fn contains(&self, slot: u32) -> bool {
-        let (word, bit) = word_and_bit(slot);
-        self.get(word).is_some_and(|word| word & bit != 0)
-    }
-
-    fn insert(&mut self, slot: u32) {
-        let (word, bit) = word_and_bit(slot);
-        if self.len() <= word {
-            self.resize(word + 1, 0);
-        }
-        if let Some(word) = self.get_mut(word) {
-            *word |= bit;
-        }
-    }
-
-    fn remove(&mut self, slot: u32) {
-        let (word, bit) = word_and_bit(slot);
-        if let Some(word) = self.get_mut(word) {
-            *word &= !bit;
-        }
-        // Equal sets must be equal vectors.
-        while self.last() == Some(&0) {
-            self.pop();
-        }
-    }
-}
-
-fn word_and_bit(slot: u32) -> (usize, u64) {
-    (usize::try_from(slot / 64).unwrap_or(usize::MAX), 1 << (slot % 64))
-}
-
-/// What is known of a partition before the search.
-#[derive(Debug)]
-struct Layout {
-    /// A number for each call that is unique among the calls open at one time.
-    slot_of: Vec<u32>,
-    slots: u32,
-    /// For each moment that is a return: the calls that have an end and are open then.
-    open_at: Vec<Vec<usize>>,
-    /// The calls without an end, in the order in which they begin.
-    endless: Vec<usize>,
-    /// For each moment: how many calls of `endless` have begun.
-    endless_begun: Vec<usize>,
-    /// Calls without an end that do the same are one class.
-    class_of: BTreeMap<usize, usize>,
-}
-
-impl Layout {
-    fn of(partition: &Partition) -> Self {
-        let mut layout = Self {
-            slot_of: vec![0; partition.ops.len()],
-            slots: 0,
-            open_at: Vec::with_capacity(partition.moments.len()),
-            endless: Vec::new(),
-            endless_begun: Vec::with_capacity(partition.moments.len()),
-            class_of: BTreeMap::new(),
-        };
-        let mut free: BTreeSet<u32> = BTreeSet::new();
-        let mut open: Vec<usize> = Vec::new();
-        let mut classes: BTreeMap<&Call, usize> = BTreeMap::new();
-        for moment in &partition.moments {
-            let mut open_at = Vec::new();
-            match moment {
-                Moment::Invoke(place) => {
-                    let slot = free.pop_first().unwrap_or_else(|| {
-                        layout.slots += 1;
-                        layout.slots - 1
-                    });
-                    if let Some(of) = layout.slot_of.get_mut(*place) {
-                        *of = slot;
-                    }
-                    match partition.ops.get(*place) {
-                        Some(op) if op.end == End::Open => {
-                            let next = classes.len();
-                            let class = *classes.entry(&op.call).or_insert(next);
-                            layout.class_of.insert(*place, class);
-                            layout.endless.push(*place);
-                        }
-                        Some(_) | None => open.push(*place),
-                    }
-                }
-                Moment::Return(place) => {
-                    open_at.clone_from(&open);
-                    open.retain(|other| other != place);
-                    free.extend(layout.slot_of.get(*place));
-                }
-            }
-            layout.open_at.push(open_at);
-            layout.endless_begun.push(layout.endless.len());
-        }
-        layout
-    }
-
-    fn slot(&self, place: usize) -> u32 {
-        self.slot_of.get(place).copied().unwrap_or_default()
+        Search::<Vec<u64>>::new(partition, &layout).run(meter)
     }
 }
 
@@ -189,41 +72,47 @@ impl<'a, S: Slots> Search<'a, S> {
         }
     }
 
-    fn run(mut self, steps_left: &mut u64) -> Found {
+    fn run(mut self, meter: &mut Meter<'_>) -> Result<Found, Bound> {
         let start = Configuration {
             at: 0,
             done: S::empty(),
-            state: self.states.number(vec![None; self.partition.keys.len()]),
+            state: self.states.number(vec![None; self.partition.keys.len()]).0,
         };
-        // Each frame holds what can still be tried, the best last.
-        let mut stack: Vec<Vec<Configuration<S>>> = vec![vec![start]];
-        while let Some(choices) = stack.last_mut() {
+        // Each frame holds what can still be tried, the best last, and what it takes.
+        let mut stack: Vec<(Vec<Configuration<S>>, usize)> = vec![(vec![start], 0)];
+        while let Some((choices, bytes)) = stack.last_mut() {
             let Some(choice) = choices.pop() else {
+                meter.give_back(*bytes);
                 stack.pop();
                 continue;
             };
-            let Some(spent) = steps_left.checked_sub(1) else {
-                return Found::Nothing;
-            };
-            *steps_left = spent;
-            let reached = self.advance(choice);
+            let reached = self.advance(choice, meter)?;
             if reached.at == self.partition.moments.len() {
-                return Found::Order;
+                return Ok(Found::Order);
             }
             self.stuck_at = self.stuck_at.max(reached.at);
             let key = (reached.done.clone(), reached.state);
+            meter.take(VISITED_BYTES + reached.done.bytes_beside())?;
             if self.visited.get_mut(reached.at).is_some_and(|visited| visited.insert(key)) {
-                stack.push(self.choices(&reached));
+                let choices = self.choices(&reached, meter)?;
+                let bytes = frame_bytes(&choices);
+                meter.take(bytes)?;
+                stack.push((choices, bytes));
             }
         }
-        Found::NoOrder { stuck_at: self.stuck_at }
+        Ok(Found::NoOrder { stuck_at: self.stuck_at })
     }
 
     /// Goes on to the next return of a call that has not taken effect, or to the end.
-    fn advance(&self, mut config: Configuration<S>) -> Configuration<S> {
+    fn advance(
+        &self,
+        mut config: Configuration<S>,
+        meter: &mut Meter<'_>,
+    ) -> Result<Configuration<S>, Bound> {
         while let Some(moment) = self.partition.moments.get(config.at) {
             match moment {
                 Moment::Invoke(place) => {
+                    meter.spend(self.layout.weight)?;
                     if self.is_seen_now(*place, config.state) {
                         config.done.insert(self.layout.slot(*place));
                     }
@@ -238,7 +127,7 @@ impl<'a, S: Slots> Search<'a, S> {
             }
             config.at += 1;
         }
-        config
+        Ok(config)
     }
 
     /// Whether a call changes nothing and can take effect in the state. To let it do so at once
@@ -252,36 +141,86 @@ impl<'a, S: Slots> Search<'a, S> {
 
     /// What can take effect next so that the return at `config.at` comes nearer; the most
     /// promising last.
-    fn choices(&mut self, config: &Configuration<S>) -> Vec<Configuration<S>> {
-        let Some(Moment::Return(wanted)) = self.partition.moments.get(config.at) else {
-            return Vec::new();
+    fn choices(
+        &mut self,
+        config: &Configuration<S>,
+        meter: &mut Meter<'_>,
+    ) -> Result<Vec<Configuration<S>>, Bound> {
+        let Some(&Moment::Return(wanted)) = self.partition.moments.get(config.at) else {
+            return Ok(Vec::new());
         };
         let layout = self.layout;
         let open = layout.open_at.get(config.at).map(Vec::as_slice).unwrap_or_default();
-        let begun = layout.endless_begun.get(config.at).copied().unwrap_or_default();
-        let endless = layout.endless.iter().take(begun);
-        let mut classes = BTreeSet::new();
-        let mut choices = Vec::new();
-        for &place in open.iter().chain(endless) {
-            if config.done.contains(layout.slot(place)) {
-                continue;
-            }
-            // Of those that do the same and may wait for ever, the order does not matter.
-            let class = layout.class_of.get(&place);
-            if class.is_some_and(|class| !classes.insert(*class)) {
-                continue;
-            }
-            if let Some(next) = self.effect(config, place, open) {
-                let promise = if next.done.contains(layout.slot(*wanted)) {
+        let mut candidates = self.candidates(config, open);
+        if let Some(foresight) = &layout.foresight {
+            candidates = self.foreseen(foresight, candidates, wanted, config.at);
+        }
+        let mut choices = Vec::with_capacity(candidates.len());
+        for place in candidates {
+            if let Some(next) = self.effect(config, place, open, meter)? {
+                let promise = if next.done.contains(layout.slot(wanted)) {
                     2
                 } else {
-                    u8::from(class.is_none())
+                    u8::from(!layout.class_of.contains_key(&place))
                 };
                 choices.push((promise, next));
             }
         }
         choices.sort_by_key(|(promise, _)| *promise);
-        choices.into_iter().map(|(_, next)| next).collect()
+        Ok(choices.into_iter().map(|(_, next)| next).collect())
+    }
+
+    /// The writes that are open and have not taken effect.
+    fn candidates(&self, config: &Configuration<S>, open: &[usize]) -> Vec<usize> {
+        let layout = self.layout;
+        let begun = layout.endless_begun.get(config.at).copied().unwrap_or_default();
+        let endless = layout.endless.iter().take(begun);
+        let mut classes = BTreeSet::new();
+        let mut candidates = Vec::new();
+        for &place in open.iter().chain(endless) {
+            let writes = self.partition.ops.get(place).is_some_and(|op| !op.changes_nothing());
+            // Of those that do the same and may wait for ever, the order does not matter.
+            let class = layout.class_of.get(&place);
+            if writes
+                && !config.done.contains(layout.slot(place))
+                && class.is_none_or(|class| classes.insert(*class))
+            {
+                candidates.push(place);
+            }
+        }
+        candidates
+    }
+
+    /// Leaves out those writes of a register that need not be tried next.
+    ///
+    /// The next call to take effect is a write in any case, as all reads of what the key holds
+    /// have taken effect. So a write that no call to begin shows may as well take effect first:
+    /// what shows it is open, and sees it then. And a write that is the only one of its value must
+    /// wait if a call to begin shows it: whatever else lets the awaited call return would
+    /// overwrite it.
+    fn foreseen(
+        &mut self,
+        foresight: &Foresight,
+        mut candidates: Vec<usize>,
+        wanted: usize,
+        at: usize,
+    ) -> Vec<usize> {
+        let helps = |place: usize| place == wanted || foresight.shows(wanted, place);
+        let unread = |place: &&usize| foresight.read_later(**place, at).is_none();
+        let first = candidates.iter().filter(unread).find(|place| helps(**place));
+        if let Some(first) = first.or_else(|| candidates.iter().find(unread)) {
+            return vec![*first];
+        }
+        let stuck_at = &mut self.stuck_at;
+        candidates.retain(|&place| {
+            let must_wait = !helps(place) && foresight.is_only_write(place);
+            if let Some(returned) = foresight.read_later(place, at).filter(|_| must_wait) {
+                // Without that read it need not wait.
+                *stuck_at = (*stuck_at).max(returned);
+            }
+            !must_wait
+        });
+        candidates
     }
 
     /// The configuration after a call took effect, and all that could be seen of it was seen.
@@ -290,23 +229,47 @@ impl<'a, S: Slots> Search<'a, S> {
         config: &Configuration<S>,
         place: usize,
         open: &[usize],
-    ) -> Option<Configuration<S>> {
-        let op = self.partition.ops.get(place)?;
-        if op.changes_nothing() {
-            return None;
-        }
-        let after = op.call.apply(&op.end, self.states.state(config.state)?)?;
-        let mut next = Configuration {
-            at: config.at,
-            done: config.done.clone(),
-            state: self.states.number(after),
+        meter: &mut Meter<'_>,
+    ) -> Result<Option<Configuration<S>>, Bound> {
+        meter.spend(self.layout.weight)?;
+        let Some(op) = self.partition.ops.get(place) else {
+            return Ok(None);
         };
+        let before = self.states.state(config.state);
+        let Some(after) = before.and_then(|state| op.call.apply(&op.end, state)) else {
+            return Ok(None);
+        };
+        let bytes = op.call.bytes_made(&after);
+        meter.spend(u64::try_from(bytes / 1_024).unwrap_or(u64::MAX))?;
+        let (state, is_new) = self.states.number(after);
+        if is_new {
+            meter.take(STATE_BYTES + HELD_BYTES * self.partition.keys.len() + bytes)?;
+        }
+        let mut next = Configuration { at: config.at, done: config.done.clone(), state };
         next.done.insert(self.layout.slot(place));
         for &other in open {
+            meter.spend(self.layout.weight)?;
             if self.is_seen_now(other, next.state) {
                 next.done.insert(self.layout.slot(other));
             }
         }
-        Some(next)
+        Ok(Some(next))
     }
 }
+
+fn frame_bytes<S: Slots>(choices: &[Configuration<S>]) -> usize {
+    let each = choices.iter().map(|c| size_of::<Configuration<S>>() + c.done.bytes_beside());
+    FRAME_BYTES + each.sum::<usize>()
+}
+
+/// A list of choices without them.
+const FRAME_BYTES: usize = 48;
+
+/// A configuration in a set whose nodes are two thirds full.
+const VISITED_BYTES: usize = 52;
+
+/// A state beside its values: it stands in a list, and in a tree whose nodes are two thirds full.
+const STATE_BYTES: usize = 100;
+
+/// What a key holds, beside the value's bytes.
+const HELD_BYTES: usize = 32;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use kv_core::{ClusterConfigError, HaltReason, Key, NodeId, Outcome, RequestId, Version};
 
 use crate::fault::FaultCounts;
-use crate::linearizability::{Counterexample, HistoryError};
+use crate::linearizability::{Bound, Counterexample, HistoryError};
 use crate::oracle::{OracleFinding, Promise};
 use crate::violation::Violation;
 
@@ -53,10 +53,14 @@ pub enum SimulationFailure {
     #[error("the history is not linearizable: no order explains these calls\n{0}")]
     NotLinearizable(Counterexample),
     /// The checker's budget was used up.
-    #[error("undecided whether the history is linearizable, at key {key:?}")]
+    #[error(
+        "undecided whether the history is linearizable: at key {key:?} the check ran out of {bound}"
+    )]
     Undecided {
-        /// The least key of the part that was looked at.
+        /// The least key of a part that could not be judged.
         key: Key,
+        /// What was used up there.
+        bound: Bound,
     },
     /// A promise of the engine is broken.
     #[error("{promise:?}: {finding}")]

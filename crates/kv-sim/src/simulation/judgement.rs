@@ -9,6 +9,7 @@ use kv_core::{
 };
 
 use super::failure::SimulationFailure;
+use crate::client::Clients;
 use crate::cluster::Cluster;
 use crate::history::{History, Process};
 use crate::linearizability::{Budget, Verdict, linearizability};
@@ -16,21 +17,26 @@ use crate::oracle::{Evidence, Promise, Rest};
 use crate::request::Request;
 use crate::scan;
 
-/// Judges all calls of a run but the reads that asked for a weaker level.
+/// All calls of a run but the reads that asked for a weaker level.
+pub(super) fn history<E: ConsistencyEngine>(cluster: &Cluster<E>, clients: &Clients) -> History {
+    let is_weak = |request: &Request| {
+        request.options.level == Some(Level::Sequential) && request.op.is_read_only()
+    };
+    History::of_clients_calls(cluster, clients, |request| !is_weak(request))
+}
+
+/// Judges the history of a run.
 pub(super) fn judge_linearizability<E: ConsistencyEngine>(
     cluster: &Cluster<E>,
+    clients: &Clients,
 ) -> Result<(), SimulationFailure> {
     if let Some(id) = scan::disorderly(cluster.requests()) {
         return Err(SimulationFailure::Disorderly { id });
     }
-    let is_weak = |request: &Request| {
-        request.options.level == Some(Level::Sequential) && request.op.is_read_only()
-    };
-    let history = History::of_calls(cluster, |request| !is_weak(request));
-    match linearizability(&history, Budget::default())? {
+    match linearizability(&history(cluster, clients), Budget::default())? {
         Verdict::Linearizable => Ok(()),
         Verdict::NotLinearizable(smallest) => Err(SimulationFailure::NotLinearizable(smallest)),
-        Verdict::Undecided { key } => Err(SimulationFailure::Undecided { key }),
+        Verdict::Undecided { key, bound } => Err(SimulationFailure::Undecided { key, bound }),
     }
 }
 

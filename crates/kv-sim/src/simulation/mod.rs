@@ -24,7 +24,7 @@ use kv_core::{
 use crate::client::Clients;
 use crate::cluster::Cluster;
 use crate::config::NetworkConfig;
-use crate::history::{History, Process};
+use crate::history::{History, Process, callers};
 use crate::oracle::Promise;
 use crate::request::RequestState;
 use crate::violation::Violation;
@@ -95,6 +95,7 @@ impl<E: ConsistencyEngine> Simulation<E> {
     pub(crate) fn finish(&mut self) -> Result<Duration, SimulationFailure> {
         self.chaos.end_all(&mut self.cluster)?;
         self.cluster.heal_network(NetworkConfig::default());
+        self.cluster.trace.remark(self.cluster.now, "all faults have ended");
         let healed_at = self.cluster.now();
         self.serve()?;
         self.close()?;
@@ -122,10 +123,17 @@ impl<E: ConsistencyEngine> Simulation<E> {
         &self.cluster
     }
 
-    /// What clients saw so far.
+    /// What clients saw so far, as it is judged: with pages as reads of single keys, the run's
+    /// own writes and reads after all faults, and without reads that asked for a weaker level.
     #[must_use]
     pub fn history(&self) -> History {
-        History::of_clients(&self.cluster, &self.clients)
+        judgement::history(&self.cluster, &self.clients)
+    }
+
+    /// Which process of [`history`](Self::history) put each request.
+    #[must_use]
+    pub fn callers(&self) -> BTreeMap<RequestId, Process> {
+        callers(&self.cluster, &self.clients)
     }
 
     /// Keeps the last lines of the trace from here on.
@@ -262,7 +270,9 @@ impl<E: ConsistencyEngine> Simulation<E> {
 
     fn judge(&self) -> Result<(), SimulationFailure> {
         match self.declaration.oracle {
-            Oracle::Linearizability => judgement::judge_linearizability(&self.cluster)?,
+            Oracle::Linearizability => {
+                judgement::judge_linearizability(&self.cluster, &self.clients)?;
+            }
             Oracle::LastWriterWins => {
                 judgement::judge_last_writes(&self.cluster, &self.finals, &self.chaos.wipes)?;
             }

@@ -10,25 +10,27 @@ use clap::{Parser, ValueEnum};
 /// Runs an engine in simulated clusters under random faults, and judges what clients saw.
 ///
 /// One seed decides a whole run. Exit code 0: every run passed; 1: one did not, or it is undecided;
-/// 2: wrong usage.
+/// 2: wrong usage, or a file that cannot be read or written.
+///
+/// With --history it judges files instead. Exit code 0: linearizable; 1: not; 3: undecided.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 pub(crate) struct Args {
     /// Which engine
-    #[arg(long, value_enum)]
-    pub(crate) engine: Engine,
+    #[arg(long, value_enum, required_unless_present_any = ["history", "mutation"])]
+    pub(crate) engine: Option<Engine>,
 
     /// The seed of one run; 1 if nothing is said
-    #[arg(long, conflicts_with = "seeds")]
+    #[arg(long, conflicts_with = "seeds", allow_negative_numbers = true)]
     pub(crate) seed: Option<u64>,
 
     /// A sweep of many seeds, both ends included: 1..2000
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub(crate) seeds: Option<Seeds>,
 
     /// Break a rule of the engine, run seeds (100 if nothing is said) up to the first that fails,
-    /// and then ask the checker that is named for the rule. `list` shows all rules. Needs a build
-    /// with `--features mutations`
+    /// and then ask the checker that is named for the rule. `list` shows all rules, without
+    /// --engine those of both engines. Needs a build with `--features mutations`
     #[arg(long, value_name = "NAME")]
     pub(crate) mutation: Option<String>,
 
@@ -42,7 +44,25 @@ pub(crate) struct Args {
 
     /// Write the history of a run that passes, too
     #[arg(long, conflicts_with = "seeds")]
-    pub(crate) history: bool,
+    pub(crate) keep_history: bool,
+
+    /// Judge histories instead: files of JSON lines as this command writes them, one by one, and
+    /// the logs of a cluster's servers (`output_log1.txt` ...), all together
+    #[arg(
+        long,
+        value_name = "FILE",
+        num_args = 1..,
+        conflicts_with_all = ["engine", "seed", "seeds", "mutation", "trace", "keep_history"]
+    )]
+    pub(crate) history: Vec<PathBuf>,
+
+    /// By how many milliseconds the clocks of the logs' servers may differ
+    #[arg(long, value_name = "MS", requires = "history", default_value_t = 0)]
+    pub(crate) widen_ms: u64,
+
+    /// After how many seconds a history is undecided
+    #[arg(long, value_name = "SECONDS", requires = "history", default_value_t = 60)]
+    pub(crate) time_limit: u64,
 }
 
 impl Args {

@@ -4,34 +4,60 @@ use std::io;
 
 use kv_sim::Declaration;
 
-use crate::args::Args;
-use crate::mutation::{Caught, Row, SEEDS_MAX, Subject};
+use crate::args::{Args, Engine};
+use crate::mutation::{self, Caught, Checker, Row, SEEDS_MAX, Subject};
 use crate::screen::{complain, say};
 use crate::sweep;
 
+/// Shows the rules of an engine, or of both.
+pub(crate) fn list(engine: Option<Engine>) -> u8 {
+    if engine != Some(Engine::Linearizable) {
+        show::<mutation::Eventual>();
+    }
+    if engine != Some(Engine::Eventual) {
+        show::<mutation::Linear>();
+    }
+    0
+}
+
+fn show<E: Subject>() {
+    let rule = format!("rule of the {} engine", E::NAME);
+    say(format_args!("{rule:<34}checker that must notice"));
+    for Row { mutation, checker } in E::rows() {
+        say(format_args!("{:<34}{checker:?}", format!("{mutation:?}")));
+    }
+}
+
 /// Breaks the rule with this name, runs the seeds that were asked for, and asks the checker that is
-/// named for the rule; whether nobody noticed anything. `list` shows the rules instead.
+/// named for the rule; whether nobody noticed anything. `None` if there is no such rule, which is
+/// said.
 pub(crate) fn run<E: Subject>(
     args: &Args,
     name: &str,
     declaration: &Declaration,
-) -> io::Result<bool> {
+) -> Option<io::Result<bool>> {
     let rows = E::rows();
-    if name == "list" {
-        say(format_args!("{:<26}checker that must notice", "rule of the engine"));
-        for Row { mutation, checker } in rows {
-            say(format_args!("{:<26}{checker:?}", format!("{mutation:?}")));
-        }
-        return Ok(true);
-    }
-    let named = |row: &Row<E::Mutation>| plain(&format!("{:?}", row.mutation)) == plain(name);
-    let Some(Row { mutation, checker }) = rows.into_iter().find(named) else {
+    let named = |row: &&Row<E::Mutation>| plain(&format!("{:?}", row.mutation)) == plain(name);
+    let Some(Row { mutation, checker }) = rows.iter().find(named).copied() else {
+        let names = rows.iter().map(|row| format!("{:?}", row.mutation));
+        let distance = |other: &String| strsim::damerau_levenshtein(&plain(other), &plain(name));
+        let nearest = names.min_by_key(distance).unwrap_or_default();
         complain(format_args!(
-            "the {} engine has no rule {name:?}: `--mutation list` shows all",
+            "the {} engine has no rule {name:?}; {nearest} is the nearest, and `--mutation list` \
+             shows all",
             E::NAME
         ));
-        return Ok(false);
+        return None;
     };
+    Some(run_broken::<E>(args, mutation, checker, declaration))
+}
+
+fn run_broken<E: Subject>(
+    args: &Args,
+    mutation: E::Mutation,
+    checker: Checker,
+    declaration: &Declaration,
+) -> io::Result<bool> {
     E::break_rule(Some(mutation));
     say(format_args!("broken: {mutation:?}"));
     let passed = sweep::run::<E>(args, declaration)?;

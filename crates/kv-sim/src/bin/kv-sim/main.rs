@@ -1,16 +1,16 @@
-//! Runs an engine in simulated clusters that go wrong, one seed or many.
+//! Runs an engine in simulated clusters that go wrong, one seed or many, and judges histories.
 
 mod args;
 #[cfg(feature = "mutations")]
 mod breaking;
 mod engines;
+mod judging;
 #[cfg(feature = "mutations")]
 mod mutation;
 mod screen;
 mod stopwatch;
 mod sweep;
 
-use std::io;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -18,44 +18,97 @@ use kv_eventual::EventualEngine;
 use kv_linear::LinearEngine;
 
 use args::{Args, Engine};
+use judging::Judged;
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let passed = match (&args.mutation, args.engine) {
-        (Some(name), _) => run_broken(&args, name),
-        (None, Engine::Eventual) => sweep::run::<EventualEngine>(&args, &engines::eventual()),
-        (None, Engine::Linearizable) => sweep::run::<LinearEngine>(&args, &engines::linearizable()),
-    };
-    match passed {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            screen::complain(format_args!("{error}"));
-            ExitCode::FAILURE
+    let code = if args.history.is_empty() {
+        run(&args)
+    } else {
+        match judging::run(&args) {
+            Judged::Yes => PASSED,
+            Judged::No => FAILED,
+            Judged::Undecided => UNDECIDED,
+            Judged::Unreadable => USAGE,
         }
+    };
+    // Whoever reads nothing but the exit code must not take half an output for all of it.
+    ExitCode::from(if screen::is_cut_off() { code.max(FAILED) } else { code })
+}
+
+/// Runs seeds; the exit code.
+fn run(args: &Args) -> u8 {
+    if let Some(name) = &args.mutation {
+        return run_broken(args, name);
     }
+    let Some(engine) = args.engine else {
+        return USAGE;
+    };
+    if let Err(error) = sweep::check_out(args) {
+        return complain_of_out(args, &error);
+    }
+    let passed = match engine {
+        Engine::Eventual => sweep::run::<EventualEngine>(args, &engines::eventual()),
+        Engine::Linearizable => sweep::run::<LinearEngine>(args, &engines::linearizable()),
+    };
+    code_of(passed)
 }
 
 #[cfg(feature = "mutations")]
-fn run_broken(args: &Args, name: &str) -> io::Result<bool> {
-    match args.engine {
+fn run_broken(args: &Args, name: &str) -> u8 {
+    if name == "list" {
+        return breaking::list(args.engine);
+    }
+    let Some(engine) = args.engine else {
+        let missing = clap::error::ErrorKind::MissingRequiredArgument;
+        <Args as clap::CommandFactory>::command()
+            .error(missing, "--mutation NAME needs --engine")
+            .exit()
+    };
+    if let Err(error) = sweep::check_out(args) {
+        return complain_of_out(args, &error);
+    }
+    let passed = match engine {
         Engine::Eventual => breaking::run::<mutation::Eventual>(args, name, &engines::eventual()),
         Engine::Linearizable => {
             breaking::run::<mutation::Linear>(args, name, &engines::linearizable())
         }
+    };
+    passed.map_or(USAGE, code_of)
+}
+
+#[cfg(not(feature = "mutations"))]
+fn run_broken(args: &Args, name: &str) -> u8 {
+    let engine = args.engine.map(|engine| format!("--engine {engine} ")).unwrap_or_default();
+    screen::complain(format_args!(
+        "this build breaks no rules; use\n\
+         cargo run --release -p kv-sim --features mutations -- {engine}--mutation {name}"
+    ));
+    USAGE
+}
+
+fn code_of(passed: std::io::Result<bool>) -> u8 {
+    match passed {
+        Ok(true) => PASSED,
+        Ok(false) => FAILED,
+        Err(error) => {
+            screen::complain(format_args!("{error}"));
+            FAILED
+        }
     }
 }
 
-#[cfg(not(feature = "mutations"))]
-fn run_broken(args: &Args, name: &str) -> io::Result<bool> {
+fn complain_of_out(args: &Args, error: &std::io::Error) -> u8 {
+    let folder = args.out.display();
     screen::complain(format_args!(
-        "this build breaks no rules; use\n\
-         cargo run --release -p kv-sim --features mutations -- --engine {} --mutation {name}",
-        args.engine
+        "cannot write histories into {folder}: {error}; --out names another folder"
     ));
-    std::process::exit(USAGE)
+    USAGE
 }
 
+const PASSED: u8 = 0;
+const FAILED: u8 = 1;
+
 /// The exit code for wrong usage, as that of the argument parser.
-#[cfg(not(feature = "mutations"))]
-const USAGE: i32 = 2;
+const USAGE: u8 = 2;
+const UNDECIDED: u8 = 3;

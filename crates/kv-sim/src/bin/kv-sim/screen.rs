@@ -1,18 +1,31 @@
 //! What `kv-sim` says on its standard output and standard error.
 
 use std::fmt;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use kv_sim::{Fault, Report};
 
 /// Writes a line.
 pub(crate) fn say(text: fmt::Arguments<'_>) {
-    // Whoever closed the output does not want it any more.
-    let _ = writeln!(io::stdout().lock(), "{text}");
+    match writeln!(io::stdout().lock(), "{text}") {
+        // Whoever closed the output does not want it any more.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            if !IS_CUT_OFF.swap(true, Ordering::Relaxed) {
+                complain(format_args!("cannot write to the standard output: {error}"));
+            }
+        }
+        Ok(()) | Err(_) => {}
+    }
 }
 
-/// Writes a line about something that is wrong.
+/// Whether something could not be written that somebody waits for.
+pub(crate) fn is_cut_off() -> bool {
+    IS_CUT_OFF.load(Ordering::Relaxed)
+}
+
+/// Writes a line that is no part of the result: what is wrong, how long it took.
 pub(crate) fn complain(text: fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
@@ -53,14 +66,15 @@ impl Progress {
 pub(crate) fn summarize(report: &Report, elapsed: Duration) {
     let per_minute = u128::from(report.steps) * 60_000 / elapsed.as_millis().max(1);
     say(format_args!("runs that passed     {}", report.runs));
-    say(format_args!(
-        "steps                {}, {}.{} million a minute",
-        report.steps,
+    say(format_args!("steps                {}", report.steps));
+    say(format_args!("virtual time         {} s", report.virtual_time.as_secs()));
+    // What differs from run to run of the same seeds stands apart.
+    complain(format_args!(
+        "real time            {:.1} s, {}.{} million steps a minute",
+        elapsed.as_secs_f64(),
         per_minute / 1_000_000,
         per_minute / 100_000 % 10
     ));
-    say(format_args!("virtual time         {} s", report.virtual_time.as_secs()));
-    say(format_args!("real time            {:.1} s", elapsed.as_secs_f64()));
     say(format_args!(
         "operations           {} ok, {} fail, {} info",
         report.ok, report.fail, report.info
@@ -76,5 +90,7 @@ pub(crate) fn summarize(report: &Report, elapsed: Duration) {
         say(format_args!("  {fault:<21} {:>9}", report.faults.of(fault)));
     }
 }
+
+static IS_CUT_OFF: AtomicBool = AtomicBool::new(false);
 
 const BAR_LEN: u64 = 40;

@@ -6,7 +6,7 @@ use std::io::{self, BufWriter};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
-use kv_core::ConsistencyEngine;
+use kv_core::{ConsistencyEngine, RequestId};
 use kv_sim::{Declaration, Report, Simulation};
 
 use crate::args::Args;
@@ -21,7 +21,7 @@ pub(crate) fn run<E: ConsistencyEngine>(
     say(format_args!("the {} engine {declaration}", E::NAME));
     let stopwatch = Stopwatch::start();
     let seeds = args.seeds();
-    let progress = Progress::new(seeds.end() - seeds.start() + 1);
+    let progress = Progress::new((seeds.end() - seeds.start()).saturating_add(1));
     let mut total = Report::default();
     let mut failed = 0;
     for (done, seed) in (0..).zip(seeds) {
@@ -64,7 +64,7 @@ fn run_one<E: ConsistencyEngine>(
     let result = catch_unwind(AssertUnwindSafe(|| simulation.run()));
     if args.trace {
         say(format_args!("{:#?}", simulation.plan()));
-        simulation.cluster().trace_lines().for_each(|line| say(format_args!("{line}")));
+        show_trace(&simulation);
     }
     let report = match result {
         Ok(Ok(report)) => Some(report),
@@ -77,15 +77,38 @@ fn run_one<E: ConsistencyEngine>(
             None
         }
     };
-    if report.is_none() || args.history {
-        write_history(args, seed, &simulation)?;
+    if (report.is_none() || args.keep_history)
+        && let Err(error) = write_history(args, seed, &simulation)
+    {
+        complain(format_args!("no history in {}: {error}", args.out.display()));
     }
     Ok(report)
 }
 
+/// The trace, each request with the client of the history that put it.
+fn show_trace<E: ConsistencyEngine>(simulation: &Simulation<E>) {
+    let callers = simulation.callers();
+    for line in simulation.cluster().trace_lines() {
+        let request = line
+            .split_once(" request ")
+            .and_then(|(_, rest)| rest.split([':', ' ']).next()?.parse().ok().map(RequestId));
+        match request.and_then(|id| callers.get(&id)) {
+            Some(process) => say(format_args!("{line} [client {}]", process.0)),
+            None => say(format_args!("{line}")),
+        }
+    }
+}
+
+/// Whether histories can be written.
+pub(crate) fn check_out(args: &Args) -> io::Result<()> {
+    let probe = args.out.join(format!(".kv-sim-{}", std::process::id()));
+    File::create(&probe)?;
+    std::fs::remove_file(probe)
+}
+
 fn complain_of(args: &Args, seed: u64, failure: &dyn Display) {
     complain(format_args!("\nseed {seed}: {failure}"));
-    let engine = args.engine;
+    let engine = args.engine.map(|engine| engine.to_string()).unwrap_or_default();
     match &args.mutation {
         None => complain(format_args!(
             "again: cargo run --release -p kv-sim -- --engine {engine} --seed {seed} --trace"
@@ -103,9 +126,8 @@ fn write_history<E: ConsistencyEngine>(
     simulation: &Simulation<E>,
 ) -> io::Result<()> {
     let history = simulation.history();
-    let path = |ending: &str| -> PathBuf {
-        args.out.join(format!("history-{}-{seed}.{ending}", args.engine))
-    };
+    let path =
+        |ending: &str| -> PathBuf { args.out.join(format!("history-{}-{seed}.{ending}", E::NAME)) };
     let (json, edn) = (path("jsonl"), path("edn"));
     history.write_json_lines(&mut BufWriter::new(File::create(&json)?))?;
     history.write_edn(&mut BufWriter::new(File::create(&edn)?))?;

@@ -1,0 +1,83 @@
+//! Judges histories that stand in files.
+
+use std::fmt::Display;
+use std::fs;
+use std::time::Duration;
+
+use kv_sim::{Budget, History, Verdict, linearizability_until};
+
+use crate::args::Args;
+use crate::screen::{complain, say};
+use crate::stopwatch::Stopwatch;
+
+/// What is known of all files together; what stands later outweighs what stands before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Judged {
+    /// All histories are linearizable.
+    Yes,
+    /// At least one could not be decided.
+    Undecided,
+    /// At least one is not linearizable.
+    No,
+    /// At least one file is no history.
+    Unreadable,
+}
+
+/// Judges the files that were asked for: each file of JSON lines by itself, all logs of operations
+/// as the one history of a cluster.
+pub(crate) fn run(args: &Args) -> Judged {
+    let mut judged = Judged::Yes;
+    let mut logs: Vec<(String, String)> = Vec::new();
+    for path in &args.history {
+        let name = path.display().to_string();
+        judged = judged.max(match fs::read_to_string(path) {
+            Err(error) => unreadable(&name, &error),
+            Ok(text) if text.starts_with('{') => match History::read_json_lines(&text) {
+                Ok(history) => judge(args, &name, &history),
+                Err(error) => unreadable(&name, &error),
+            },
+            Ok(text) => {
+                logs.push((name, text));
+                Judged::Yes
+            }
+        });
+    }
+    if logs.is_empty() { judged } else { judged.max(judge_logs(args, &logs)) }
+}
+
+fn judge_logs(args: &Args, logs: &[(String, String)]) -> Judged {
+    // One by one first, to name the file that cannot be read.
+    for (name, text) in logs {
+        if let Err(error) = History::from_op_logs([text.as_str()], args.widen_ms) {
+            let error = error.to_string();
+            return unreadable(name, &error.strip_prefix("log 0, ").unwrap_or(&error));
+        }
+    }
+    let names: Vec<&str> = logs.iter().map(|(name, _)| name.as_str()).collect();
+    let names = names.join(", ");
+    match History::from_op_logs(logs.iter().map(|(_, text)| text.as_str()), args.widen_ms) {
+        Ok(history) => judge(args, &names, &history),
+        Err(error) => unreadable(&names, &error),
+    }
+}
+
+fn judge(args: &Args, name: &str, history: &History) -> Judged {
+    let (limit, begin) = (Duration::from_secs(args.time_limit), Stopwatch::start());
+    let mut is_over = || begin.elapsed() > limit;
+    match linearizability_until(history, Budget::default(), &mut is_over) {
+        Err(error) => unreadable(name, &error),
+        Ok(verdict) => {
+            say(format_args!("{name}: {}", verdict.to_string().trim_end()));
+            match verdict {
+                Verdict::Linearizable => Judged::Yes,
+                Verdict::NotLinearizable(_) => Judged::No,
+                Verdict::Undecided { .. } => Judged::Undecided,
+            }
+        }
+    }
+}
+
+fn unreadable(name: &str, error: &dyn Display) -> Judged {
+    complain(format_args!("{name}: {error}"));
+    Judged::Unreadable
+}

@@ -1,0 +1,136 @@
+//! The command as a person calls it: exit codes, messages, and what is the same from call to call.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test says what went wrong by panicking"
+)]
+
+mod calls;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use calls::{append, found, get, history, nothing, put, written};
+use kv_sim::{Event, History, Seen};
+
+fn kv_sim(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_kv-sim")).args(arguments).output().unwrap()
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// A file for one test, by its name.
+fn file(name: &str, text: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    fs::write(&path, text).unwrap();
+    path
+}
+
+fn judge(files: &[&PathBuf], more: &[&str]) -> Output {
+    let mut arguments = vec!["--history"];
+    arguments.extend(files.iter().map(|path| path.to_str().unwrap()));
+    arguments.extend(more);
+    kv_sim(&arguments)
+}
+
+fn json(name: &str, history: &History) -> PathBuf {
+    let mut text = Vec::new();
+    history.write_json_lines(&mut text).unwrap();
+    file(name, &String::from_utf8(text).unwrap())
+}
+
+fn put_then_get(end: Event) -> History {
+    let put = [Event::Invoke(put("k", "1")), written()];
+    let get = [Event::Invoke(get("k")), end];
+    history(put.into_iter().chain(get).map(|event| (1, event)).collect())
+}
+
+#[test]
+fn files_are_judged_by_exit_code_and_word() {
+    let yes = json("yes.jsonl", &put_then_get(found("1")));
+    let no = json("no.jsonl", &put_then_get(nothing()));
+    let appends = (0..24).map(|client| (client, Event::Invoke(append("k", &client.to_string()))));
+    let ends = (0..24).map(|client| (client, Event::Ok(vec![Seen::Unnoted])));
+    let read = [(99, Event::Invoke(get("k"))), (99, found("x"))];
+    let hard = json("hard.jsonl", &history(appends.chain(ends).chain(read).collect()));
+
+    let judged = judge(&[&yes], &[]);
+    assert_eq!(code(&judged), 0);
+    assert_eq!(out(&judged), format!("{}: linearizable\n", yes.display()));
+    let judged = judge(&[&yes, &no], &[]);
+    assert_eq!(code(&judged), 1);
+    assert!(out(&judged).contains("not linearizable"), "{judged:?}");
+    assert!(out(&judged).contains("client   1: get b\"k\" -> nothing"), "{judged:?}");
+    let judged = judge(&[&hard], &["--time-limit", "0"]);
+    assert_eq!(code(&judged), 3);
+    assert!(out(&judged).contains("undecided") && out(&judged).contains("time"), "{judged:?}");
+    assert_eq!(code(&judge(&[&hard, &no], &["--time-limit", "0"])), 1);
+}
+
+#[test]
+fn logs_of_servers_are_judged_together() {
+    let first = file("output_log1.txt", "1,0,put,x,1,req,a\n1,0,put,x,2,resp,a\n");
+    let second = file("output_log2.txt", "2,0,get,x,5,req,\n2,0,get,x,6,resp,\n");
+    assert_eq!(code(&judge(&[&first, &second], &[])), 1);
+    assert_eq!(code(&judge(&[&first, &second], &["--widen-ms", "5"])), 0);
+}
+
+#[test]
+fn a_file_that_is_no_history_is_named_with_its_line() {
+    let begin = r#"{"process": 1, "type": "invoke", "f": "get", "key": "k"}"#;
+    let bad = file("bad.jsonl", &format!("{begin}\n{{\"process\": 1, \"type\": \"done\"}}\n"));
+    let judged = judge(&[&bad], &[]);
+    assert_eq!(code(&judged), 2);
+    let expected = format!("{}: line 2: `type` must be invoke, ok, fail or info\n", bad.display());
+    assert_eq!(err(&judged), expected);
+    let log = file("bad_log.txt", "1,0,put,x,1,req,a\n1,0,put\n");
+    let judged = judge(&[&log], &[]);
+    assert_eq!(code(&judged), 2);
+    assert!(err(&judged).starts_with(&format!("{}: line 2: ", log.display())), "{judged:?}");
+    let missing = PathBuf::from("no-such-file");
+    assert!(err(&judge(&[&missing], &[])).starts_with("no-such-file: "));
+}
+
+#[test]
+fn the_trace_of_a_seed_is_the_same_each_time() {
+    let trace = || out(&kv_sim(&["--engine", "linearizable", "--seed", "3", "--trace"]));
+    let first = trace();
+    assert!(first == trace());
+    assert!(first.contains("* all faults have ended"));
+    assert!(first.lines().any(|line| line.contains("<- request") && line.contains("[client ")));
+}
+
+#[test]
+fn what_cannot_be_written_is_said_before_the_first_seed() {
+    let run = kv_sim(&["--engine", "eventual", "--seed", "1", "--out", "/no/such/folder"]);
+    assert_eq!(code(&run), 2);
+    assert!(err(&run).contains("/no/such/folder"), "{run:?}");
+    assert_eq!(out(&run), "");
+    let no_engine = kv_sim(&["--seed", "1"]);
+    assert_eq!(code(&no_engine), 2);
+    let negative = kv_sim(&["--engine", "eventual", "--seed", "-1"]);
+    assert!(err(&negative).contains("invalid value '-1'"), "{negative:?}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_output_that_is_cut_off_is_no_success() {
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kv-sim"));
+    command.args(["--engine", "eventual", "--seed", "1"]).stdout(full).stderr(Stdio::piped());
+    let run = command.output().unwrap();
+    assert_eq!(code(&run), 1);
+    assert!(err(&run).contains("cannot write to the standard output"), "{run:?}");
+}
