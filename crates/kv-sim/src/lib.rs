@@ -25,6 +25,7 @@ mod link;
 mod network;
 mod op_log;
 pub mod oracle;
+mod probe;
 mod process;
 mod queue;
 mod request;
@@ -49,7 +50,8 @@ pub use intercept::{Captured, Fate};
 pub use linearizability::{
     Budget, Counterexample, CounterexampleCall, HistoryError, Verdict, linearizability,
 };
-pub use op_log::OpLogError;
+pub use op_log::{InitialState, OpLogError};
+pub use probe::Probe;
 pub use process::{Restart, Started};
 pub use request::{Request, RequestState};
 pub use simulation::{Declaration, Oracle, Plan, Report, Simulation, SimulationFailure};

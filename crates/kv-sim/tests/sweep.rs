@@ -9,21 +9,30 @@ mod one_copy;
 
 use std::time::Duration;
 
-use kv_core::{ConsistencyEngine, NodeId};
+use engines::Holder;
+use kv_core::NodeId;
 use kv_eventual::EventualEngine;
 use kv_linear::LinearEngine;
 use kv_sim::oracle::Promise;
 use kv_sim::{Declaration, Fault, Plan, Report, Simulation, SimulationFailure};
 use one_copy::{Mutation, OneCopy};
 
-fn run<E: ConsistencyEngine>(seed: u64, declaration: &Declaration) -> Report {
-    let result = Simulation::<E>::new(seed, declaration).and_then(|mut run| run.run());
+fn run<E: Holder>(seed: u64, declaration: &Declaration) -> Report {
+    let result = Simulation::<E>::new(seed, declaration).and_then(|mut run| {
+        run.probe(E::probe());
+        run.run()
+    });
     result.unwrap_or_else(|failure| panic!("seed {seed}: {failure}"))
 }
 
-fn sweep<E: ConsistencyEngine>(declaration: &Declaration, seeds: std::ops::Range<u64>) -> Report {
+fn sweep<E: Holder>(declaration: &Declaration, seeds: std::ops::Range<u64>) -> Report {
     let mut total = Report::default();
     seeds.for_each(|seed| total.add(&run::<E>(seed, declaration)));
+    assert!(total.holders_counted > total.runs, "disks were hardly ever counted");
+    for promise in &declaration.promises {
+        let keys = total.keys_judged.get(promise).copied().unwrap_or_default();
+        assert!(keys > total.runs, "{promise:?} judged {keys} keys in {} runs", total.runs);
+    }
     for fault in &declaration.survives {
         assert!(total.faults.of(*fault) > 0, "{fault} never came to pass");
     }
