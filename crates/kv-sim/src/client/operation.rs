@@ -45,30 +45,32 @@ impl Clients {
         }
     }
 
-    /// Several commands under up to three conditions. Increments and appends are among them if
-    /// clients ask for these at all; on what was put most increments fail, and with them all.
+    /// Several commands under up to three conditions. If clients count or append at all, half of
+    /// them do so as well, on keys of their own: on what was put most increments fail, and with
+    /// them all. Other keys stay out of these: a command that failed says of every key in the
+    /// batch that it may have held anything.
     fn transaction(&mut self) -> Operation {
+        let computing = self.computes() && self.stream.chance(500);
         let conditions = [0, 0, 0, 1, 1, 2, 2, 3];
         let conditions = *pick(&mut self.stream, &conditions).unwrap_or(&0);
         let conditions = (0..conditions).map(|_| {
-            let key = self.key();
+            let key = self.key_of(computing);
             self.condition(key)
         });
         let conditions = conditions.collect();
-        let computes = self.computes();
-        let commands = (0..2 + self.stream.below(3)).map(|_| match self.stream.below(12) {
-            0..=3 => Command::Get { key: self.key() },
-            4 => Command::Delete { key: self.key() },
-            5 if computes => {
-                let suffix = self.value();
-                Command::Append { key: self.computed_key(), suffix }
+        let commands = (0..2 + self.stream.below(3)).map(|_| {
+            let key = self.key_of(computing);
+            match self.stream.below(12) {
+                0..=3 => Command::Get { key },
+                4 => Command::Delete { key },
+                5 if computing => Command::Append { key, suffix: self.value() },
+                6..=7 if computing => {
+                    self.written += 1;
+                    let by = i64::try_from(self.written).unwrap_or(i64::MAX);
+                    Command::Increment { key, by }
+                }
+                _ => Command::Put { key, value: self.value(), time_to_live: None },
             }
-            6..=7 if computes => {
-                self.written += 1;
-                let by = i64::try_from(self.written).unwrap_or(i64::MAX);
-                Command::Increment { key: self.computed_key(), by }
-            }
-            _ => self.put(),
         });
         // A version names one value only if a batch puts a key once.
         let mut put = BTreeSet::new();
@@ -147,8 +149,11 @@ impl Clients {
         self.computes() && number.is_some_and(|number| number.is_multiple_of(3))
     }
 
-    /// One of every three keys.
-    fn computed_key(&mut self) -> Key {
+    /// Any key, or one of those on which transactions count and append: every third.
+    fn key_of(&mut self, computing: bool) -> Key {
+        if !computing {
+            return self.key();
+        }
         let number = self.stream.below(self.config.keys.div_ceil(3).max(1));
         crate::workload::key(&format!("k{}", 3 * number))
     }
