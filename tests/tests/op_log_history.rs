@@ -73,19 +73,22 @@ fn the_logs_of_servers_of_which_one_was_killed_are_one_linearizable_history() {
         let before = done.load(Ordering::Relaxed);
         wait_until("operations are done", || done.load(Ordering::Relaxed) >= before + 60);
     };
-    more();
+    // So far apart that the clocks cannot hide their order.
+    let last = Key::new("last").unwrap();
+    let put = |client: &Client, value: &'static str| {
+        let value = Value::new(value).unwrap();
+        runtime.block_on(client.put(last.clone(), value)).unwrap();
+        more();
+    };
+    put(&runtime.block_on(site.connect(1)), "old");
     second.kill();
     more();
     let second = site.ready_server(words[1]);
     let later = runtime.block_on(site.connect(2));
-    more();
+    put(&later, "new");
     stopped.store(true, Ordering::Relaxed);
     workers.into_iter().for_each(|worker| runtime.block_on(worker).unwrap());
-    let key = Key::new("last").unwrap();
-    for value in ["old", "new"] {
-        runtime.block_on(later.put(key.clone(), Value::new(value).unwrap())).unwrap();
-    }
-    let read = runtime.block_on(later.get(key)).unwrap();
+    let read = runtime.block_on(later.get(last.clone())).unwrap();
     assert_eq!(read.found.unwrap().value, Value::new("new").unwrap());
     for mut server in [first, second, third] {
         server.terminate();
