@@ -303,6 +303,7 @@ impl EventualEngine {
         let now = step.now;
         let time = self.clock.tick(now.wall);
         let held = self.state.get(key).map(|entry| entry.stamp.time.next());
+        let held = held.filter(|_| !self.broken().is(Mutation::StampBelowHeld));
         let above = held.unwrap_or_default().max(time);
         let off_ms = match self.peers.clock_error_ms(now) {
             Some(off_ms) => off_ms,

@@ -17,6 +17,8 @@ pub enum Mutation {
     ReadsOneFewer,
     /// A server that restarts forgets up to where its clock has issued stamps.
     ClockReissued,
+    /// A new write's stamp may be below what its coordinator holds for the key.
+    StampBelowHeld,
     /// What comes to a server last wins, whatever its stamp.
     LastToComeWins,
     /// Of writes stamped at the same time, the one that came first stays.
@@ -65,12 +67,13 @@ impl Broken {
 #[cfg(feature = "mutations")]
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::SentBeforePersisted,
         Self::AckBeforePersisted,
         Self::DoneWithOneFewer,
         Self::ReadsOneFewer,
         Self::ClockReissued,
+        Self::StampBelowHeld,
         Self::LastToComeWins,
         Self::FirstOfATieStays,
         Self::TiesReversed,

@@ -1,10 +1,17 @@
 //! The engine's state in figures.
 
-use kv_core::{ConsistencyEngine, Status, Store, Waiting};
+use kv_core::{ConsistencyEngine, Key, Status, Store, Version, Waiting};
 
 use crate::engine::EventualEngine;
 
 impl EventualEngine {
+    /// The version that this server itself holds of a key, that of a tombstone included. What it
+    /// holds is on its disk.
+    #[must_use]
+    pub fn held_version(&self, key: &Key) -> Option<Version> {
+        self.state.get(key).map(|entry| entry.stamp.into())
+    }
+
     pub(crate) fn describe(&self) -> Status {
         Status {
             engine: Self::NAME.to_owned(),

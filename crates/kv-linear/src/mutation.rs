@@ -13,6 +13,8 @@ pub enum Mutation {
     OwnDiskNotCounted,
     /// The sequencer commits with W - 1 servers.
     CommitsWithOneFewer,
+    /// Where W is not all servers, the sequencer commits what its own disk holds.
+    WriteQuorumIgnored,
     /// An entry is applied and answered before it is on the server's own disk, and at W = 1
     /// committed before it is on any.
     AppliedBeforePersisted,
@@ -56,6 +58,12 @@ pub enum Mutation {
     ReadsLocally,
     /// A follower skips entries that it lacks and acknowledges what lies beyond them.
     GapAcknowledged,
+    /// A batch of which a command fails writes what the commands before it wrote.
+    FailedBatchWrites,
+    /// Of the conditions of a batch only the first one must hold.
+    FirstConditionOnly,
+    /// A scan goes on beyond its end.
+    ScanIgnoresEnd,
 }
 
 /// The rule that an engine breaks, if it breaks one.
@@ -86,10 +94,11 @@ impl Broken {
 #[cfg(feature = "mutations")]
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 28] = [
         Self::AckBeforePersisted,
         Self::OwnDiskNotCounted,
         Self::CommitsWithOneFewer,
+        Self::WriteQuorumIgnored,
         Self::AppliedBeforePersisted,
         Self::AppliedBeforeCommitted,
         Self::AppliedOutOfOrder,
@@ -111,5 +120,8 @@ impl Mutation {
         Self::CheckpointForgetsAChange,
         Self::CheckpointForgetsTheInstalled,
         Self::CheckpointKeepsTheFormerTail,
+        Self::FailedBatchWrites,
+        Self::FirstConditionOnly,
+        Self::ScanIgnoresEnd,
     ];
 }

@@ -124,7 +124,7 @@ impl Replica {
 
     /// What a read finds in the state as this server has it; only where a test has it answer so.
     pub(crate) fn read_locally(&self, operation: &Operation, bounds: PageBounds) -> Outcome {
-        self.machine.clone().apply(operation, self.applied.index, bounds)
+        self.machine.clone().apply(operation, self.applied.index, bounds, Broken::default())
     }
 
     /// Notes that the log up to `last` is on disk.
@@ -166,7 +166,7 @@ impl Replica {
         }
         let own = own == Some((origin.server, origin.incarnation));
         let outcome = if own || !operation.is_read_only() {
-            Some(self.machine.apply(&operation, index, bounds))
+            Some(self.machine.apply(&operation, index, bounds, broken))
         } else {
             None
         };

@@ -1,7 +1,9 @@
 //! What a server says of itself, and what must always hold of it.
 
 use bytes::BytesMut;
-use kv_core::{ConsistencyEngine, Incarnation, NotDone, Status, Store, Waiting, Wire, digest};
+use kv_core::{
+    ConsistencyEngine, Incarnation, Key, NotDone, Status, Store, Version, Waiting, Wire, digest,
+};
 
 use crate::engine::{LinearEngine, Role};
 use crate::epoch::{Epoch, LogIndex};
@@ -25,6 +27,21 @@ impl LinearEngine {
         hash.encode(&mut bytes);
         Vec::from(replica.dedup()).encode(&mut bytes);
         (replica.applied().index, digest(&bytes))
+    }
+
+    /// The version of a key in what this server has applied; `None` for a missing key.
+    #[must_use]
+    pub fn held_version(&self, key: &Key) -> Option<Version> {
+        self.core.replica.machine().store().get(key).map(|held| held.version)
+    }
+
+    /// Whether this server has the entry that `other` has at a place, or had it: what is trimmed
+    /// was committed, and logs are equal up to there.
+    #[must_use]
+    pub fn has_entry_of(&self, other: &Self, index: LogIndex) -> bool {
+        let trimmed = self.core.replica.applied().index >= index;
+        let own = self.log_hash(index);
+        trimmed || (own.is_some() && other.log_hash(index).is_none_or(|hash| own == Some(hash)))
     }
 
     /// The hash of the log up to and with a place; `None` for one that this server does not have,

@@ -197,7 +197,9 @@ impl Sequencer {
         let own = if early { log_last } else { core.replica.durable() };
         let fewer = u16::from(core.broken.is(Mutation::CommitsWithOneFewer));
         let others = core.config.cluster.write_quorum().saturating_sub(1 + fewer);
-        let Some(nth) = usize::from(others).checked_sub(1) else {
+        let ignored = core.broken.is(Mutation::WriteQuorumIgnored)
+            && core.config.cluster.write_quorum() < core.config.cluster.nodes();
+        let Some(nth) = usize::from(others).checked_sub(1).filter(|_| !ignored) else {
             return own;
         };
         let earlier = core.broken.is(Mutation::CommitAcrossEpochs);

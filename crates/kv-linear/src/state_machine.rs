@@ -2,7 +2,7 @@
 
 use kv_core::{
     Answer, Batch, ChangedKeys, Check, Command, CommandResult, Done, Key, MemoryStore, NotDone,
-    Operation, Outcome, PersistSeq, Served, Store, Value, Version, Versioned,
+    Operation, Outcome, PersistSeq, Scan, Served, Store, Value, Version, Versioned,
 };
 
 use crate::draft::Draft;
@@ -57,9 +57,14 @@ impl StateMachine {
         operation: &Operation,
         index: LogIndex,
         bounds: PageBounds,
+        broken: Broken,
     ) -> Outcome {
         let answer = match operation {
-            Operation::Batch(batch) => self.apply_batch(batch, index),
+            Operation::Batch(batch) => self.apply_batch(batch, index, broken),
+            Operation::Scan(scan) if broken.is(Mutation::ScanIgnoresEnd) => {
+                let endless = Scan { until: None, ..scan.clone() };
+                Ok(Answer::Page(page::of_scan(&self.store, &endless, bounds)))
+            }
             Operation::Scan(scan) => Ok(Answer::Page(page::of_scan(&self.store, scan, bounds))),
             Operation::Dump(dump) => Ok(Answer::Page(page::of_dump(&self.store, dump, bounds))),
         };
@@ -73,7 +78,12 @@ impl StateMachine {
         }
     }
 
-    fn apply_batch(&mut self, batch: &Batch, index: LogIndex) -> Result<Answer, NotDone> {
+    fn apply_batch(
+        &mut self,
+        batch: &Batch,
+        index: LogIndex,
+        broken: Broken,
+    ) -> Result<Answer, NotDone> {
         match batch.single() {
             Some(Command::Put { key, value, .. }) => {
                 self.write(key.detached(), Some(value.detached()), index);
@@ -84,13 +94,19 @@ impl StateMachine {
                 Ok(Answer::Results(vec![CommandResult::Value(found)]))
             }
             Some(Command::Delete { .. } | Command::Increment { .. } | Command::Append { .. })
-            | None => self.apply_together(batch, index),
+            | None => self.apply_together(batch, index, broken),
         }
     }
 
     /// Nothing is written unless all conditions hold and all commands succeed.
-    fn apply_together(&mut self, batch: &Batch, index: LogIndex) -> Result<Answer, NotDone> {
-        for (place, condition) in (0u16..).zip(batch.conditions()) {
+    fn apply_together(
+        &mut self,
+        batch: &Batch,
+        index: LogIndex,
+        broken: Broken,
+    ) -> Result<Answer, NotDone> {
+        let looked_at = if broken.is(Mutation::FirstConditionOnly) { 1 } else { usize::MAX };
+        for (place, condition) in (0u16..).zip(batch.conditions()).take(looked_at) {
             let found = self.store.get(&condition.key);
             if !holds(&condition.check, found) {
                 return Err(NotDone::ConditionFailed { index: place, found: found.cloned() });
@@ -98,13 +114,21 @@ impl StateMachine {
         }
         let mut draft = Draft::new(&self.store, Version::Log(index.0));
         let mut results = Vec::with_capacity(batch.commands().len());
+        let mut failed = None;
         for (place, command) in (0u16..).zip(batch.commands()) {
-            results.push(draft.carry_out(place, command)?);
+            match draft.carry_out(place, command) {
+                Ok(result) => results.push(result),
+                Err(reason) if broken.is(Mutation::FailedBatchWrites) => {
+                    failed = Some(reason);
+                    break;
+                }
+                Err(reason) => return Err(reason),
+            }
         }
         for (key, value) in draft.into_writes() {
             self.write(key, value, index);
         }
-        Ok(Answer::Results(results))
+        failed.map_or(Ok(Answer::Results(results)), Err)
     }
 
     fn write(&mut self, key: Key, value: Option<Value>, index: LogIndex) {
@@ -128,7 +152,7 @@ fn holds(check: &Check, found: Option<&Versioned>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use kv_core::{Condition, Scan};
+    use kv_core::Condition;
 
     use super::*;
 
@@ -169,7 +193,12 @@ mod tests {
             let conditions = conditions.into_iter().map(condition).collect();
             let batch = Batch::new(conditions, commands).unwrap();
             self.1 += 1;
-            match self.0.apply(&Operation::Batch(batch), LogIndex(self.1), BOUNDS) {
+            match self.0.apply(
+                &Operation::Batch(batch),
+                LogIndex(self.1),
+                BOUNDS,
+                Broken::default(),
+            ) {
                 Outcome::Done(Done { answer: Answer::Results(results), version, served }) => {
                     assert_eq!(version, Some(Version::Log(self.1)));
                     assert_eq!(served, Served::Linearizable);
@@ -288,7 +317,8 @@ mod tests {
     fn a_scan_is_a_page_at_its_place() {
         let mut machine = Machine::with(vec![put("a", "1"), put("b", "2")]);
         let scan = Operation::Scan(Scan { from: "b".into(), until: None, after: None, limit: 9 });
-        let Outcome::Done(done) = machine.0.apply(&scan, LogIndex(2), BOUNDS) else {
+        let Outcome::Done(done) = machine.0.apply(&scan, LogIndex(2), BOUNDS, Broken::default())
+        else {
             panic!("a scan has no reason to fail")
         };
         let Answer::Page(page) = done.answer else { panic!("a scan gives a page") };

@@ -20,6 +20,7 @@ use crate::op_log_text::OpLogText;
 #[derive(Debug)]
 pub(crate) struct OpLog {
     active: Option<ActiveLog>,
+    next_client: u64,
 }
 
 #[derive(Debug)]
@@ -35,8 +36,15 @@ struct ActiveLog {
 impl OpLog {
     /// Opens the log; without a configuration nothing is logged.
     pub(crate) fn open(node: NodeId, config: Option<&OpLogConfig>) -> Result<Self, OpLogError> {
-        let active = config.map(|config| ActiveLog::start(node, config)).transpose()?;
-        Ok(Self { active })
+        let started = config.map(|config| ActiveLog::start(node, config)).transpose()?;
+        let (active, next_client) = started.unzip();
+        Ok(Self { active, next_client: next_client.unwrap_or_default() })
+    }
+
+    /// The number of the first client of this process: no client of an earlier one that is in the
+    /// log has it or a higher one.
+    pub(crate) const fn next_client(&self) -> u64 {
+        self.next_client
     }
 
     pub(crate) fn invoked(
@@ -78,22 +86,24 @@ impl OpLog {
 }
 
 impl ActiveLog {
-    fn start(node: NodeId, config: &OpLogConfig) -> Result<Self, OpLogError> {
+    fn start(node: NodeId, config: &OpLogConfig) -> Result<(Self, u64), OpLogError> {
         let path = config.folder.join(format!("output_log{node}.txt"));
         let failed = |source| OpLogError { path: path.clone(), source };
         let file = OpLogFile::open(path.clone(), config.rotate_bytes).map_err(failed)?;
+        let next_client = file.next_client();
         let queue = Arc::new(OpLogQueue::default());
         let waiting = Arc::clone(&queue);
         let thread = std::thread::Builder::new().name("op-log".to_owned());
         let writer = thread.spawn(move || write_all(&waiting, file)).map_err(failed)?;
-        Ok(Self {
+        let log = Self {
             open: OpenOperations::new(node),
             gathered: OpLogText::default(),
             events_gathered: 0,
             events_lost: 0,
             queue,
             writer: Some(writer),
-        })
+        };
+        Ok((log, next_client))
     }
 
     fn flush(&mut self) {

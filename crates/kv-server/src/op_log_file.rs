@@ -1,7 +1,7 @@
 //! The file of the log of operations: appended, bounded, and no reason to stop.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 
 use crate::op_log_text::{OpLogText, escape};
@@ -14,12 +14,25 @@ pub(crate) struct OpLogFile {
     file: File,
     size: u64,
     failed: bool,
+    next_client: u64,
 }
 
 impl OpLogFile {
+    /// Opens the file, and says in it where an earlier process ended.
     pub(crate) fn open(path: PathBuf, rotate_bytes: u64) -> io::Result<Self> {
-        let (file, size) = open_at_line_start(&path)?;
-        Ok(Self { path, rotate_bytes, file, size, failed: false })
+        let (mut file, mut size) = open_at_line_start(&path)?;
+        let mut next_client = 0;
+        if size > 0 {
+            next_client = highest_client(&File::open(&path)?)?.map_or(0, |n| n.saturating_add(1));
+            file.write_all(STARTED)?;
+            size += u64::try_from(STARTED.len()).unwrap_or(u64::MAX);
+        }
+        Ok(Self { path, rotate_bytes, file, size, failed: false, next_client })
+    }
+
+    /// The first number that no client in the file has.
+    pub(crate) const fn next_client(&self) -> u64 {
+        self.next_client
     }
 
     /// Appends whole lines. A disk that fails is reported once, and the server goes on without
@@ -80,12 +93,42 @@ fn open_at_line_start(path: &PathBuf) -> io::Result<(File, u64)> {
         file.seek(SeekFrom::End(-1))?;
         file.read_exact(&mut last)?;
         if last != *b"\n" {
-            file.write_all(b"\n")?;
-            size += 1;
+            file.write_all(CUT)?;
+            size += u64::try_from(CUT.len()).unwrap_or(u64::MAX);
         }
     }
     Ok((file, size))
 }
+
+/// The highest number of a client in the file's lines.
+fn highest_client(file: &File) -> io::Result<Option<u64>> {
+    let mut lines = BufReader::with_capacity(PIECE_BYTES, file);
+    let mut highest = None;
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        // A value may be large, and what names the client stands before it.
+        if lines.by_ref().take(LINE_START_BYTES).read_until(b'\n', &mut line)? == 0 {
+            return Ok(highest);
+        }
+        if line.last() != Some(&b'\n') {
+            lines.skip_until(b'\n')?;
+        }
+        let client = line.split(|byte| *byte == b',').nth(1);
+        let client = client.and_then(|digits| std::str::from_utf8(digits).ok());
+        highest = highest.max(client.and_then(|digits| digits.parse().ok()));
+    }
+}
+
+/// Ends a line of which only a part was written.
+const CUT: &[u8] = b"\n# cut: the line above is not whole, since the server was killed\n";
+
+/// The first line of a process that goes on in the log of another one.
+const STARTED: &[u8] =
+    b"# started: if the server was killed before, its last lines may be missing above\n";
+
+/// So many bytes of a line hold the client's number.
+const LINE_START_BYTES: u64 = 64;
 
 /// How much of a large value is escaped in one go.
 const PIECE_BYTES: usize = 64 << 10;
@@ -95,6 +138,10 @@ mod tests {
     use kv_core::Value;
 
     use super::*;
+
+    const MARK: &str =
+        "# started: if the server was killed before, its last lines may be missing above\n";
+    const CUT_MARK: &str = "# cut: the line above is not whole, since the server was killed\n";
 
     fn text(lines: &str) -> OpLogText {
         let mut text = OpLogText::default();
@@ -124,16 +171,30 @@ mod tests {
         let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
         std::fs::write(&path, "whole\nha").unwrap();
 
-        let mut file = OpLogFile::open(path.clone(), 16).unwrap();
+        let full = u64::try_from("whole\nha\none\n".len() + CUT_MARK.len() + MARK.len()).unwrap();
+        let mut file = OpLogFile::open(path.clone(), full + 1).unwrap();
         file.append(&text("one\n"));
-        assert_eq!(read("log.txt"), "whole\nha\none\n");
+        assert_eq!(read("log.txt"), format!("whole\nha\n{CUT_MARK}{MARK}one\n"));
         file.append(&text("two\n"));
         file.append(&text("three\n"));
-        assert_eq!(read("log.txt.1"), "whole\nha\none\ntwo\n");
+        assert_eq!(read("log.txt.1"), format!("whole\nha\n{CUT_MARK}{MARK}one\ntwo\n"));
         assert_eq!(read("log.txt"), "three\n");
 
         drop(file);
-        OpLogFile::open(path, 16).unwrap().append(&text("four\n"));
-        assert_eq!(read("log.txt"), "three\nfour\n");
+        OpLogFile::open(path, 1 << 30).unwrap().append(&text("four\n"));
+        assert_eq!(read("log.txt"), format!("three\n{MARK}four\n"));
+    }
+
+    #[test]
+    fn the_numbers_of_clients_go_on_after_the_highest_in_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log.txt");
+        let next = || OpLogFile::open(path.clone(), 1 << 30).unwrap().next_client();
+        assert_eq!(next(), 0, "a new file");
+        let value = "9,".repeat(1000);
+        std::fs::write(&path, format!("1,3,put,x,1,req,{value}\n1,12,get,x,1,req,\n1,4,ge"))
+            .unwrap();
+        assert_eq!(next(), 13);
+        assert_eq!(next(), 13, "the marks of starts count for nothing");
     }
 }

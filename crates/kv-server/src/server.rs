@@ -133,7 +133,7 @@ impl Server {
         let (clients, client_events) = mpsc::channel(CLIENT_INBOX_LEN);
         let (stop, stopped) = watch::channel(false);
         let (readiness_sender, readiness) = watch::channel(Readiness::Starting);
-        let client_numbers = Arc::new(AtomicU64::new(0));
+        let client_numbers = Arc::new(AtomicU64::new(op_log.next_client()));
         let mut connections = JoinSet::new();
         let (outbox, doorbells, refused_by) =
             spawn_links::<E::Message>(&config, &identity, &peer_events, &mut connections);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kv_core::{ConsistencyEngine, Input, NodeId, RequestId, SeedStream, Status};
+use kv_core::{ConsistencyEngine, Input, NodeId, RequestId, SeedStream, Status, Version};
 
 use crate::config::SimConfig;
 use crate::connection::Connections;
@@ -11,6 +11,7 @@ use crate::event::Event;
 use crate::fault::{Fault, FaultCounts};
 use crate::intercept::Intercept;
 use crate::network::Network;
+use crate::probe::Probe;
 use crate::queue::EventQueue;
 use crate::request::Request;
 use crate::server::Server;
@@ -45,6 +46,15 @@ pub struct Cluster<E: ConsistencyEngine> {
     pub(crate) steps: u64,
     pub(crate) steps_at_once: u64,
     pub(crate) last_request: RequestId,
+    /// What may be asked of the engine beyond its contract, and of how many writes one is looked
+    /// at.
+    pub(crate) probe: Option<(Probe<E>, u64)>,
+    /// What each request's server held of its key at its begin.
+    pub(crate) held: BTreeMap<RequestId, Version>,
+    pub(crate) writes_done: u64,
+    pub(crate) holders_counted: u64,
+    /// When a server last lost its disk.
+    pub(crate) wiped_at: Option<Duration>,
 }
 
 impl<E: ConsistencyEngine> Cluster<E> {
@@ -73,6 +83,11 @@ impl<E: ConsistencyEngine> Cluster<E> {
             steps: 0,
             steps_at_once: 0,
             last_request: RequestId(0),
+            probe: None,
+            held: BTreeMap::new(),
+            writes_done: 0,
+            holders_counted: 0,
+            wiped_at: None,
         };
         for &node in &voters {
             cluster.start(node)?;

@@ -26,6 +26,7 @@ mod link;
 mod network;
 mod op_log;
 pub mod oracle;
+mod probe;
 mod process;
 mod queue;
 mod request;
@@ -52,7 +53,8 @@ pub use linearizability::{
     Bound, Budget, Counterexample, CounterexampleCall, HistoryError, Verdict, linearizability,
     linearizability_until,
 };
-pub use op_log::OpLogError;
+pub use op_log::{InitialState, OpLogError};
+pub use probe::Probe;
 pub use process::{Restart, Started};
 pub use request::{Request, RequestState};
 pub use simulation::{Declaration, Oracle, Plan, Report, Simulation, SimulationFailure};

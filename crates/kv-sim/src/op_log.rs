@@ -1,11 +1,20 @@
 //! Histories from the servers' logs of operations.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use kv_core::{Batch, Command, Key, Value};
 
 use crate::history::{Event, History, Process, Refusal, Seen};
+
+/// What the keys held when the logs began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InitialState {
+    /// Nothing: the logs begin with the servers' first start on empty disks.
+    Empty,
+    /// Nobody knows, as when a log was rotated away: the first reads define it.
+    Unknown,
+}
 
 impl History {
     /// Reads the logs of operations of a cluster's servers, `output_log<ID>.txt`, as one history.
@@ -17,22 +26,46 @@ impl History {
     /// commands were one request. A `cas` counts as a write of what it wrote, whatever its
     /// condition; scans are left out.
     ///
+    /// A server that was killed takes its last lines with it. Half a line counts for nothing, and
+    /// a value that is shown and that no line writes is from a write that was lost, if it is shown
+    /// after a server was killed; lost deletes, increments and appends are not assumed.
+    ///
+    /// The keys are taken to hold nothing at first: see [`History::from_op_logs_since`].
+    ///
     /// # Errors
     /// [`OpLogError`] for a line of another form, and for a log in which events are missing.
     pub fn from_op_logs<'a>(
         logs: impl IntoIterator<Item = &'a str>,
         widen_ms: u64,
     ) -> Result<Self, OpLogError> {
-        let mut reader = Reader::default();
+        Self::from_op_logs_since(InitialState::Empty, logs, widen_ms)
+    }
+
+    /// The same for logs that may begin in the middle.
+    ///
+    /// With [`InitialState::Unknown`] a call that ends and does not begin, in the part of a log before
+    /// its server started again, began before the log; what a read shows that no call can have
+    /// written by then was there from the first; and keys that were counted on or appended to are
+    /// left out.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn from_op_logs_since<'a>(
+        initial: InitialState,
+        logs: impl IntoIterator<Item = &'a str>,
+        widen_ms: u64,
+    ) -> Result<Self, OpLogError> {
+        let mut reader = Reader { widen_ms, ..Reader::default() };
         for (log, text) in logs.into_iter().enumerate() {
-            reader.open.clear();
-            for (index, line) in text.lines().enumerate() {
-                let failed = |what| OpLogError::Line { log, line: index + 1, what };
-                if line.starts_with('#') {
-                    return Err(OpLogError::Gap { log, line: index + 1 });
-                }
-                reader.line(line, widen_ms).map_err(failed)?;
-            }
+            reader.log(initial, text).map_err(|(line, fault)| match fault {
+                Fault::Gap => OpLogError::Gap { log, line },
+                Fault::NotBegun => OpLogError::NotBegun { log, line },
+                Fault::Line(what) => OpLogError::Line { log, line, what },
+            })?;
+        }
+        reader.add_lost_writes();
+        if initial == InitialState::Unknown {
+            reader.add_initial_values();
         }
         Ok(reader.history())
     }
@@ -51,6 +84,17 @@ pub enum OpLogError {
         /// What is wrong with it.
         what: &'static str,
     },
+    /// A call ends that has not begun.
+    #[error(
+        "log {log}, line {line}: a call ends here that has not begun; put what was rotated away \
+         before the log, or read it with an unknown initial state"
+    )]
+    NotBegun {
+        /// Which log, from 0.
+        log: usize,
+        /// Which line, from 1.
+        line: usize,
+    },
     /// The server could not write all that happened.
     #[error("log {log}, line {line}: events are missing here, so that nothing can be judged")]
     Gap {
@@ -61,11 +105,29 @@ pub enum OpLogError {
     },
 }
 
+/// What is wrong with a line.
+enum Fault {
+    Line(&'static str),
+    NotBegun,
+    Gap,
+}
+
+impl From<&'static str> for Fault {
+    fn from(what: &'static str) -> Self {
+        Self::Line(what)
+    }
+}
+
 #[derive(Default)]
 struct Reader {
+    widen_ms: u64,
     calls: Vec<Call>,
     /// The calls that have not ended, by what their last lines will show.
     open: BTreeMap<Ident, VecDeque<usize>>,
+    /// The time of the last line.
+    last_ms: u64,
+    /// When the first server was killed, as far as its lines tell.
+    first_kill_ms: Option<u64>,
 }
 
 /// What the first and the last line of a call have in common.
@@ -96,8 +158,42 @@ struct Line<'a> {
 }
 
 impl Reader {
-    fn line(&mut self, line: &str, widen_ms: u64) -> Result<(), &'static str> {
+    /// Reads one server's log; a fault comes with its line, from 1.
+    fn log(&mut self, initial: InitialState, text: &str) -> Result<(), (usize, Fault)> {
+        self.open.clear();
+        self.last_ms = 0;
+        let mut may_be_older = initial == InitialState::Unknown;
+        let mut lines = text.split_inclusive('\n').enumerate().peekable();
+        while let Some((index, line)) = lines.next() {
+            let at = |fault| (index + 1, fault);
+            let next = lines.peek().map(|(_, next)| *next);
+            let is_cut =
+                next.is_some_and(|next| next.starts_with("# cut")) || !line.ends_with('\n');
+            let line = line.trim_end_matches('\n');
+            if line.starts_with("# cut") || line.starts_with("# started") {
+                // What is open stays so, and no later client has the number of its client.
+                self.open.clear();
+                may_be_older = false;
+                self.note_kill();
+            } else if is_cut {
+                self.note_kill();
+            } else if line.starts_with('#') {
+                return Err(at(Fault::Gap));
+            } else {
+                self.line(line, may_be_older).map_err(at)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn note_kill(&mut self) {
+        let at = self.last_ms.saturating_sub(self.widen_ms);
+        self.first_kill_ms = Some(self.first_kill_ms.map_or(at, |first| first.min(at)));
+    }
+
+    fn line(&mut self, line: &str, may_be_older: bool) -> Result<(), Fault> {
         let line = columns(line)?;
+        self.last_ms = line.ms;
         if line.word == "scan" {
             return Ok(());
         }
@@ -114,15 +210,26 @@ impl Reader {
             // Which of several like calls ends first is not known; each may be as old as the
             // oldest of them.
             let oldest = waiting.front().and_then(|place| self.calls.get(*place));
-            let begins_ms = oldest.map_or(line.ms.saturating_sub(widen_ms), |c| c.begins_ms);
+            let begins_ms = line.ms.saturating_sub(self.widen_ms);
+            let begins_ms = oldest.map_or(begins_ms, |call| call.begins_ms);
             waiting.push_back(self.calls.len());
             self.calls.push(Call { begins_ms, ends_ms: u64::MAX, command, end: None });
             return Ok(());
         }
-        let place = self.open.get_mut(&ident).and_then(VecDeque::pop_front);
-        let place = place.ok_or("a call ends here that has not begun")?;
-        let call = self.calls.get_mut(place).ok_or("a call ends here that has not begun")?;
-        call.ends_ms = line.ms.saturating_add(widen_ms);
+        let place = match self.open.get_mut(&ident).and_then(VecDeque::pop_front) {
+            Some(place) => place,
+            None if may_be_older => {
+                // The number that an increment added is not in its last line.
+                let value = line.value.clone().filter(|_| line.word != "incr");
+                let zero = (line.word == "incr").then(|| Bytes::from_static(b"0"));
+                let command = command(line.word, line.key.clone(), value.or(zero))?;
+                self.calls.push(Call { begins_ms: 0, ends_ms: u64::MAX, command, end: None });
+                self.calls.len() - 1
+            }
+            None => return Err(Fault::NotBegun),
+        };
+        let call = self.calls.get_mut(place).ok_or(Fault::NotBegun)?;
+        call.ends_ms = line.ms.saturating_add(self.widen_ms);
         call.end = match line.event {
             "resp" => {
                 if line.word == "cas" {
@@ -132,9 +239,81 @@ impl Reader {
             }
             "fail" => Some(Event::Fail(Refusal::NeverTried)),
             "info" => Some(Event::Info),
-            _ => return Err("the event is none of req, resp, fail and info"),
+            _ => return Err("the event is none of req, resp, fail and info".into()),
         };
         Ok(())
+    }
+
+    /// What was shown after a server was killed and was written by nobody was written by a call
+    /// whose lines are lost.
+    fn add_lost_writes(&mut self) {
+        let Some(begins_ms) = self.first_kill_ms else {
+            return;
+        };
+        let (computed, writes) = (self.computed_keys(), self.first_writes());
+        let mut lost = BTreeSet::new();
+        for (key, value, read) in self.shown() {
+            let known = computed.contains(key) || writes.contains_key(&(key, value));
+            if !known && read.ends_ms >= begins_ms {
+                lost.insert((key.clone(), value.clone()));
+            }
+        }
+        for (key, value) in lost {
+            let command = Command::Put { key, value, time_to_live: None };
+            self.calls.push(Call { begins_ms, ends_ms: u64::MAX, command, end: None });
+        }
+    }
+
+    /// What was shown before anybody can have written it was there from the first.
+    fn add_initial_values(&mut self) {
+        let computed: BTreeSet<Key> = self.computed_keys().into_iter().cloned().collect();
+        self.calls.retain(|call| !computed.contains(call.command.key()));
+        let writes = self.first_writes();
+        let mut initial = BTreeSet::new();
+        for (key, value, read) in self.shown() {
+            let first = writes.get(&(key, value));
+            if first.is_none_or(|begins_ms| *begins_ms > read.ends_ms) {
+                initial.insert((key.clone(), value.clone()));
+            }
+        }
+        for (key, value) in initial {
+            let command = Command::Put { key, value, time_to_live: None };
+            let end = Some(Event::Ok(vec![Seen::Written]));
+            // Calls that are older than their log begin at 0 as well, and may come later.
+            self.calls.push(Call { begins_ms: 0, ends_ms: 0, command, end });
+        }
+    }
+
+    /// The values that gets show.
+    fn shown(&self) -> impl Iterator<Item = (&Key, &Value, &Call)> {
+        self.calls.iter().filter_map(|call| match &call.end {
+            Some(Event::Ok(seen)) => match seen.as_slice() {
+                [Seen::Value(Some(value))] => Some((call.command.key(), value, call)),
+                _ => None,
+            },
+            Some(Event::Invoke(_) | Event::Fail(_) | Event::Info) | None => None,
+        })
+    }
+
+    /// When the first call began that may have put each value.
+    fn first_writes(&self) -> BTreeMap<(&Key, &Value), u64> {
+        let mut first = BTreeMap::new();
+        for call in &self.calls {
+            if let Command::Put { key, value, .. } = &call.command {
+                let begins_ms = first.entry((key, value)).or_insert(call.begins_ms);
+                *begins_ms = call.begins_ms.min(*begins_ms);
+            }
+        }
+        first
+    }
+
+    /// The keys that are counted on or appended to.
+    fn computed_keys(&self) -> BTreeSet<&Key> {
+        let computed = self.calls.iter().filter_map(|call| match &call.command {
+            Command::Increment { key, .. } | Command::Append { key, .. } => Some(key),
+            Command::Get { .. } | Command::Put { .. } | Command::Delete { .. } => None,
+        });
+        computed.collect()
     }
 
     fn history(self) -> History {
@@ -284,8 +463,76 @@ mod tests {
             read("1,0,get,x,1,req,\n# 3 events are missing: the log's disk is slow\n"),
             OpLogError::Gap { log: 0, line: 2 }
         );
-        for log in ["x", "1,0,get,x,1,resp,", "1,0,get,x,z,req,", "1,0,get,\\xzz,1,req,"] {
+        assert_eq!(read("1,0,get,x,1,resp,\n"), OpLogError::NotBegun { log: 0, line: 1 });
+        for log in ["x\n", "1,0,get,x,z,req,\n", "1,0,get,\\xzz,1,req,\n"] {
             assert!(matches!(read(log), OpLogError::Line { line: 1, .. }), "{log}");
         }
+    }
+
+    const STARTED: &str = "# started: its last lines may be missing above\n";
+
+    fn put(client: u32, value: &str, from_ms: u64) -> String {
+        let to_ms = from_ms + 5;
+        format!("1,{client},put,x,{from_ms},req,{value}\n1,{client},put,x,{to_ms},resp,{value}\n")
+    }
+
+    fn get(client: u32, value: &str, from_ms: u64) -> String {
+        let to_ms = from_ms + 5;
+        format!("1,{client},get,x,{from_ms},req,\n1,{client},get,x,{to_ms},resp,{value}\n")
+    }
+
+    #[test]
+    fn a_call_of_a_killed_server_hides_no_later_one() {
+        let stale =
+            [put(1, "a", 20), put(1, "b", 30), get(1, "b", 50), get(1, "b", 70), get(1, "a", 100)];
+        assert!(matches!(verdict(&[&stale.concat()], 0), Verdict::NotLinearizable(_)));
+        let killed = format!("1,0,get,x,10,req,\n{STARTED}{}", stale.concat());
+        assert!(matches!(verdict(&[&killed], 0), Verdict::NotLinearizable(_)));
+        // Even if the numbers of clients began anew.
+        let killed = killed.replace("1,1,", "1,0,");
+        assert!(matches!(verdict(&[&killed], 0), Verdict::NotLinearizable(_)));
+    }
+
+    #[test]
+    fn half_a_line_counts_for_nothing_and_what_it_began_may_be_seen() {
+        let cut = "1,1,put,x,20,req,long\n";
+        for half in 0..cut.len() {
+            let first = format!("{}{}", put(0, "a", 10), &cut[..half]);
+            assert_eq!(verdict(&[&first], 0), Verdict::Linearizable, "{first}");
+            let mark = if half > 0 { "\n# cut: the line above is not whole\n" } else { "" };
+            let log = format!("{first}{mark}{STARTED}{}", get(2, "longer", 40));
+            assert_eq!(verdict(&[&log], 0), Verdict::Linearizable, "{log}");
+        }
+        // It was lost after the server's last line, and nothing is lost of a server that ran on.
+        let early = get(0, "longer", 5) + &put(0, "a", 30) + STARTED;
+        assert!(matches!(verdict(&[&early], 0), Verdict::NotLinearizable(_)));
+        let none = put(0, "a", 10) + &get(2, "longer", 40);
+        assert!(matches!(verdict(&[&none], 0), Verdict::NotLinearizable(_)));
+        let twice = put(0, "a", 10) + STARTED + &get(1, "b", 30) + &put(1, "c", 40);
+        let twice = twice + &get(1, "b", 50) + &get(1, "c", 60) + &get(1, "b", 70);
+        assert!(matches!(verdict(&[&twice], 0), Verdict::NotLinearizable(_)));
+    }
+
+    #[test]
+    fn a_log_that_begins_in_the_middle_is_read_if_that_is_known() {
+        let since = |log: &str| {
+            let history = History::from_op_logs_since(InitialState::Unknown, [log], 0)?;
+            Ok(linearizability(&history, Budget::default()).unwrap())
+        };
+        let older = "1,0,put,x,10,resp,a\n1,0,get,x,11,resp,old\n1,3,incr,n,12,resp,7\n";
+        let log = format!("{older}{}{}", get(1, "a", 20), get(1, "a", 40));
+        let begun = History::from_op_logs([log.as_str()], 0);
+        assert_eq!(begun, Err(OpLogError::NotBegun { log: 0, line: 1 }));
+        assert_eq!(since(&log), Ok(Verdict::Linearizable));
+        let rest = get(1, "old", 20) + &put(1, "b", 30) + &get(1, "b", 40);
+        assert!(matches!(verdict(&[&rest], 0), Verdict::NotLinearizable(_)));
+        assert_eq!(since(&rest), Ok(Verdict::Linearizable));
+        let stale = rest + &get(1, "old", 50);
+        assert!(matches!(since(&stale), Ok(Verdict::NotLinearizable(_))));
+        let two = get(1, "old", 20) + &get(1, "older", 30);
+        assert!(matches!(since(&two), Ok(Verdict::NotLinearizable(_))));
+        // Once a server has started, its calls are whole: this is damage.
+        let damaged = format!("{}{STARTED}{older}", put(0, "z", 1));
+        assert_eq!(since(&damaged), Err(OpLogError::NotBegun { log: 0, line: 4 }));
     }
 }

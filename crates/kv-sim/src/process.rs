@@ -80,6 +80,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
         server.own_config = own_config;
         if disk == Restart::Wiped {
             self.counts.note(Fault::WipedDisk);
+            self.wiped_at = Some(self.now);
         }
         let server = self.server(node);
         let config = server.cluster(&self.config);

@@ -78,6 +78,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
     pub fn submit(&mut self, node: NodeId, op: Operation, options: RequestOptions) -> RequestId {
         self.last_request = RequestId(self.last_request.0 + 1);
         let id = self.last_request;
+        self.note_held(node, id, &op);
         let input = Input::Request { id, op: op.clone(), options: options.clone() };
         let state =
             if self.give(node, input) { RequestState::Waiting } else { RequestState::Refused };
@@ -138,7 +139,8 @@ impl<E: ConsistencyEngine> Cluster<E> {
             Some(request) => match &request.state {
                 RequestState::Waiting => {
                     request.state = RequestState::Replied { at, outcome };
-                    return Ok(());
+                    let counted = self.count_holders(node, id);
+                    return counted.map_err(|breach| self.violation(node, breach));
                 }
                 RequestState::Replied { .. } => Breach::SecondReply { id },
                 RequestState::Refused | RequestState::Lost { .. } => Breach::StrayReply { id },

@@ -209,7 +209,7 @@ fn result(syntax: &Syntax, seen: &Seen) -> String {
 }
 
 fn bytes_of(value: &Option<Value>) -> Option<&[u8]> {
-    value.as_ref().map(|value| &value.as_bytes()[..])
+    value.as_ref().map(|value| value.as_bytes())
 }
 
 fn put_check(map: &mut Map<'_>, check: &Check) {

@@ -89,6 +89,17 @@ pub enum Breach {
     /// A record equals what is read from its byte form.
     #[error("cannot read its own journal: {0}")]
     JournalNotReadable(StorageError),
+    /// What is acknowledged is on W disks; judged where the engine offers a
+    /// [`Probe`](crate::Probe).
+    #[error("acknowledged write {id}, which {holders} disks hold where {needed} must")]
+    ThinlyHeld {
+        /// The write.
+        id: RequestId,
+        /// How many disks hold it.
+        holders: u16,
+        /// W.
+        needed: u16,
+    },
     /// Time goes by.
     #[error("was stepped {steps} times within one moment of virtual time")]
     Spinning {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what went wrong by panicking")]
 
+#[allow(dead_code, reason = "this test runs no sweep")]
 #[path = "../src/bin/kv-sim/engines.rs"]
 mod engines;
 mod one_copy;

@@ -128,6 +128,7 @@ fn history(calls: &[Call]) -> History {
             Action::Get => Command::Get { key },
             Action::Put(value) => Command::Put { key, value: value.clone(), time_to_live: None },
             Action::Delete => Command::Delete { key },
+            Action::Change => unreachable!("the model's clients count nothing"),
         };
         let batch = Batch::new(Vec::new(), vec![command]).unwrap();
         events.push((call.begin, call.session, Event::Invoke(batch)));

@@ -12,6 +12,8 @@
     reason = "a test's helpers may panic, and the table is printed, with how long it took"
 )]
 
+#[path = "../src/bin/kv-sim/engines.rs"]
+mod engines;
 #[path = "../src/bin/kv-sim/mutation/mod.rs"]
 mod mutation;
 
@@ -56,16 +58,23 @@ fn control<E: Subject>(rows: &[Row<E::Mutation>], seeds: u64) {
     let began = Instant::now();
     let mut by_scenario: BTreeMap<Scenario, Vec<Checker>> = BTreeMap::new();
     let mut clauses = Vec::new();
+    let mut sweeps = false;
     for Row { checker, .. } in rows {
+        sweeps |= matches!(checker, Checker::Sweep(_));
         match checker.scenario() {
             Some(scenario) => by_scenario.entry(scenario).or_default().push(*checker),
-            None => clauses.push(*checker),
+            None if !matches!(checker, Checker::Sweep(_)) => clauses.push(*checker),
+            None => {}
         }
     }
     clauses.sort_unstable();
     clauses.dedup();
     for clause in clauses {
         assert_eq!(clause.find::<E>(seeds).unwrap(), None, "{}", E::NAME);
+    }
+    for seed in (1..=seeds).filter(|_| sweeps) {
+        let result = mutation::sweep::<E>(seed);
+        assert!(result.is_ok(), "{} seed {seed}: {}", E::NAME, result.unwrap_err());
     }
     for (scenario, mut checkers) in by_scenario {
         checkers.sort_unstable();

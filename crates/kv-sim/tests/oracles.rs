@@ -45,7 +45,7 @@ impl Script {
         let end = Some((Duration::from_secs(end_at), end));
         let begin = Duration::from_secs(begin);
         let session = Process(session);
-        self.0.calls.push(Call { id, session, key: key(key_name), action, begin, end });
+        self.0.calls.push(Call { id, session, key: key(key_name), action, begin, held: None, end });
         self
     }
 
@@ -89,6 +89,64 @@ impl Script {
 /// The put of a version puts this.
 fn value(version: u64) -> Value {
     Value::new(format!("v{version}")).unwrap()
+}
+
+/// What the batch of the call before does to another key.
+fn same_batch(mut script: Script) -> Script {
+    let calls = &mut script.0.calls;
+    let first = calls.len() - 2;
+    calls[first + 1].id = calls[first].id;
+    script
+}
+
+#[test]
+fn a_new_version_is_above_what_its_server_held() {
+    let written = |held: Option<u64>| {
+        let mut script = Script::new().put(1, "k", 5, (0, 1));
+        script.0.calls[0].held = held.map(Version::Log);
+        script.judge(Promise::VersionsAdvance)
+    };
+    assert_eq!(written(None), Ok(()));
+    assert_eq!(written(Some(4)), Ok(()));
+    for held in [5, 6] {
+        let expected = OracleFinding::BornSuperseded {
+            write: RequestId(1),
+            key: key("k"),
+            version: Version::Log(5),
+            held: Version::Log(held),
+        };
+        assert_eq!(written(Some(held)), Err(expected));
+    }
+    let script = Script::new().put(1, "k", 5, (0, 1)).get(1, "j", 5, (2, 3));
+    assert_eq!(Promise::VersionsAdvance.keys_judged(&script.0), 0);
+    assert_eq!(Promise::QuorumVisibility.keys_judged(&script.0), 2);
+}
+
+#[test]
+fn a_batch_writes_several_keys_under_one_version() {
+    let two = || Script::new().put(1, "k", 5, (0, 1)).put(1, "j", 5, (0, 1));
+    for promise in [Promise::UniqueVersions, Promise::VersionOrder] {
+        assert!(two().judge(promise).is_err(), "{promise:?}");
+        assert_eq!(same_batch(two()).judge(promise), Ok(()));
+    }
+    let mut other = same_batch(two()).get(2, "k", 5, (2, 3));
+    assert_eq!(other.judge(Promise::UniqueVersions), Ok(()));
+    if let Some((_, End::Read { shown: Some(shown), .. })) = &mut other.0.calls[2].end {
+        shown.value = value(6);
+    }
+    assert!(other.judge(Promise::UniqueVersions).is_err());
+}
+
+#[test]
+fn what_was_computed_is_not_known_to_whoever_asked_for_it() {
+    let end = End::Written { version: Version::Log(5), quorum: 2 };
+    let script = Script::new().call(1, "k", Action::Change, (0, 1), end).get(1, "k", 5, (2, 3));
+    for promise in [Promise::HonestRefusals, Promise::UniqueVersions, Promise::VersionOrder] {
+        assert_eq!(script.judge(promise), Ok(()));
+    }
+    assert_eq!(Promise::HonestRefusals.keys_judged(&script.0), 0);
+    let stale = script.get(1, "k", 4, (4, 5));
+    assert!(stale.judge(Promise::ReadYourWrites).is_err());
 }
 
 #[test]

@@ -7,6 +7,7 @@
     reason = "a test says what went wrong by panicking, and shows what it found"
 )]
 
+#[allow(dead_code, reason = "this test runs no sweep")]
 #[path = "../src/bin/kv-sim/engines.rs"]
 mod engines;
 mod one_copy;

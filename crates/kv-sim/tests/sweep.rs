@@ -9,21 +9,32 @@ mod one_copy;
 
 use std::time::Duration;
 
-use kv_core::{ConsistencyEngine, NodeId};
+use engines::Holder;
+use kv_core::NodeId;
 use kv_eventual::EventualEngine;
 use kv_linear::LinearEngine;
 use kv_sim::oracle::Promise;
-use kv_sim::{Declaration, Fault, Plan, Report, Simulation, SimulationFailure};
+use kv_sim::{
+    Breach, Declaration, Fault, Plan, Probe, Report, Simulation, SimulationFailure, Violation,
+};
 use one_copy::{Mutation, OneCopy};
 
-fn run<E: ConsistencyEngine>(seed: u64, declaration: &Declaration) -> Report {
-    let result = Simulation::<E>::new(seed, declaration).and_then(|mut run| run.run());
+fn run<E: Holder>(seed: u64, declaration: &Declaration) -> Report {
+    let result = Simulation::<E>::new(seed, declaration).and_then(|mut run| {
+        run.probe(E::probe());
+        run.run()
+    });
     result.unwrap_or_else(|failure| panic!("seed {seed}: {failure}"))
 }
 
-fn sweep<E: ConsistencyEngine>(declaration: &Declaration, seeds: std::ops::Range<u64>) -> Report {
+fn sweep<E: Holder>(declaration: &Declaration, seeds: std::ops::Range<u64>) -> Report {
     let mut total = Report::default();
     seeds.for_each(|seed| total.add(&run::<E>(seed, declaration)));
+    assert!(total.holders_counted > total.runs, "disks were hardly ever counted");
+    for promise in &declaration.promises {
+        let keys = total.keys_judged.get(promise).copied().unwrap_or_default();
+        assert!(keys > total.runs, "{promise:?} judged {keys} keys in {} runs", total.runs);
+    }
     for fault in &declaration.survives {
         assert!(total.faults.of(*fault) > 0, "{fault} never came to pass");
     }
@@ -79,6 +90,31 @@ fn the_third_engine_passes_unless_it_is_broken() {
     assert!(matches!(refused, SimulationFailure::NeverServes { .. }), "{refused}");
     let second = first_failure::<6>(Mutation::RepliesTwice);
     assert!(matches!(second, SimulationFailure::Contract(_)), "{second}");
+}
+
+/// An engine that offers a probe is caught at once when it acknowledges what is on no disk.
+#[test]
+fn the_third_engine_has_its_disks_counted() {
+    fn probed<const MUTATION: usize>(seed: u64) -> Result<Report, SimulationFailure> {
+        let mut plan = Plan::of(seed, &one_copy::declaration()).unwrap();
+        plan.disturbed_max = Duration::from_secs(120);
+        let mut run =
+            Simulation::<OneCopy<MUTATION>>::with_plan(plan, &one_copy::declaration()).unwrap();
+        run.probe(Probe {
+            holds: |disk, _, _, version| version <= disk.last_version(),
+            held: |_, _| None,
+        });
+        run.run()
+    }
+    for seed in 1..20 {
+        let report = probed::<0>(seed);
+        assert!(report.as_ref().is_ok_and(|report| report.holders_counted > 0), "{report:?}");
+    }
+    let failure = (1..100).find_map(|seed| probed::<1>(seed).err()).unwrap();
+    let SimulationFailure::Contract(Violation { breach, .. }) = &failure else {
+        panic!("{failure}")
+    };
+    assert!(matches!(breach, Breach::ThinlyHeld { holders: 0, needed: 1, .. }), "{breach}");
 }
 
 /// The remedy of a fault that the engine does not survive is not there: what it acknowledged is

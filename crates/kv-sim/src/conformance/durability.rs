@@ -18,8 +18,9 @@ use crate::workload::{key, value};
 
 /// Clause 1: no write is done before the disks that it needs hold it.
 ///
-/// Shown with one server (W = 1) and with three (W = 3): while one server's disk ends no sync, no
-/// write anywhere is done; once it does, writes are. Sequence numbers are checked to be dense in
+/// Shown with one server (W = 1) and with three (W = 3 and W = 2): while the disks of so many
+/// servers end no sync that fewer than W are left, no write anywhere is done; once they do, writes
+/// are. Sequence numbers are checked to be dense in
 /// every run of the suite. An engine that answers a configuration of three with "no such quorum"
 /// is shown with one server alone. Acknowledgements between servers are seen only in what they
 /// lead to.
@@ -28,11 +29,11 @@ use crate::workload::{key, value};
 /// [`Failure`] with the seed that shows it.
 pub fn withholds_until_persisted<E: ConsistencyEngine>() -> Result<(), Failure> {
     for seed in seeds(20) {
-        for nodes in [1, 3] {
-            let config = SimConfig::new(nodes, nodes, 1, seed)?
+        for (nodes, write, read) in [(1, 1, 1), (3, 3, 1), (3, 2, 2)] {
+            let config = SimConfig::new(nodes, write, read, seed)?
                 .with_disk(DiskConfig { checkpoint_every: None, ..DiskConfig::slow() });
             match serving::<E>(config, 1)? {
-                Some(mut cluster) => each_disk_is_waited_for(&mut cluster, seed)?,
+                Some(mut cluster) => each_disk_is_waited_for(&mut cluster, write, seed)?,
                 None if nodes > 1 => {}
                 None => {
                     let (node, bound) = (NodeId::FIRST, Duration::ZERO);
@@ -46,12 +47,15 @@ pub fn withholds_until_persisted<E: ConsistencyEngine>() -> Result<(), Failure> 
 
 fn each_disk_is_waited_for<E: ConsistencyEngine>(
     cluster: &mut Cluster<E>,
+    write: u16,
     seed: u64,
 ) -> Result<(), Failure> {
     let nodes: Vec<NodeId> = cluster.nodes().collect();
-    for &held in &nodes {
+    let kept_back = nodes.len() + 1 - usize::from(write);
+    for (place, &held) in nodes.iter().enumerate() {
         cluster.run_for(Duration::from_secs(1))?;
-        cluster.hold_disk(held);
+        let disks = nodes.iter().cycle().skip(place).take(kept_back);
+        disks.clone().for_each(|node| cluster.hold_disk(*node));
         let mut writes = Vec::new();
         for &node in &nodes {
             for name in ["a", "b"] {
@@ -63,7 +67,7 @@ fn each_disk_is_waited_for<E: ConsistencyEngine>(
         if let Some(&id) = writes.iter().find(|id| is_done(cluster, **id)) {
             return Err(Finding::DoneBeforePersisted { id, held }.of(1, seed));
         }
-        cluster.release_disk(held);
+        disks.for_each(|node| cluster.release_disk(*node));
         cluster.run_for(Duration::from_secs(10))?;
         if let Some(&id) = writes.iter().find(|id| !is_done(cluster, **id)) {
             return Err(Finding::NotRetransmitted { id }.of(1, seed));

@@ -1,6 +1,6 @@
 //! What clients were told, call by call.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kv_core::{
@@ -18,13 +18,14 @@ use crate::request::{Request, RequestState};
 pub struct Evidence {
     /// N.
     pub nodes: u16,
-    /// The gets, puts and deletes, in the order in which they began.
+    /// What was read and written of single keys, in the order in which it began. A batch that
+    /// touches several keys is several calls of one id.
     pub calls: Vec<Call>,
     /// What the servers hold in the end, if the run was brought to rest.
     pub rest: Option<Rest>,
 }
 
-/// One get, put or delete of one key as its client saw it.
+/// One read or write of one key as its client saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
     /// Names it in findings.
@@ -37,6 +38,8 @@ pub struct Call {
     pub action: Action,
     /// When it began.
     pub begin: Duration,
+    /// The version that the server which was asked held of the key then, if that is known.
+    pub held: Option<Version>,
     /// When and how it ended; `None` while it is open.
     pub end: Option<(Duration, End)>,
 }
@@ -50,6 +53,8 @@ pub enum Action {
     Put(Value),
     /// No value for a key.
     Delete,
+    /// A value that depends on what the key held.
+    Change,
 }
 
 /// How a call ended.
@@ -89,8 +94,8 @@ pub struct Shown {
 }
 
 impl Evidence {
-    /// Takes the single gets, puts and deletes of a cluster's clients; `session` says whose call
-    /// a request is. The keys of all other operations are left out.
+    /// Takes the batches of a cluster's clients; `session` says whose call a request is. Keys that
+    /// hold something for a time only are left out.
     #[must_use]
     pub fn of_cluster<E: ConsistencyEngine>(
         cluster: &Cluster<E>,
@@ -98,25 +103,41 @@ impl Evidence {
         rest: Option<Rest>,
     ) -> Self {
         let config = &cluster.config().cluster;
-        let others = cluster.requests().filter(|(_, request)| command(&request.op).is_none());
-        let others: BTreeSet<&Key> = others.flat_map(|(_, request)| keys(&request.op)).collect();
-        let calls = cluster.requests().filter_map(|(id, request)| {
-            let (key, action) = command(&request.op)?;
-            let (asked, own) = if action == Action::Get {
-                (request.options.read_quorum, config.read_quorum())
-            } else {
-                (request.options.write_quorum, config.write_quorum())
-            };
-            let quorum = asked.and_then(|quorum| quorum.resolve(config.nodes()).ok());
-            let end = end_of(request, quorum.unwrap_or(own));
-            if others.contains(&key) {
-                return None;
+        let left_out: BTreeSet<&Key> =
+            cluster.requests().flat_map(|(_, request)| passing_keys(&request.op)).collect();
+        let mut calls = Vec::new();
+        for (id, request) in cluster.requests() {
+            let actions = actions(&request.op);
+            let writes = actions.iter().filter(|(_, action, _)| *action != Action::Get).count();
+            for (key, action, place) in actions {
+                if left_out.contains(&key) {
+                    continue;
+                }
+                let (asked, own) = if action == Action::Get {
+                    (request.options.read_quorum, config.read_quorum())
+                } else {
+                    (request.options.write_quorum, config.write_quorum())
+                };
+                let quorum = asked.and_then(|quorum| quorum.resolve(config.nodes()).ok());
+                let end = end_of(request, place, quorum.unwrap_or(own));
+                let (session, begin) = (session(id), request.invoked_at);
+                let held =
+                    cluster.held_at_begin(id).filter(|_| action != Action::Get && writes == 1);
+                calls.push(Call { id, session, key, action, begin, held, end });
             }
-            let begin = request.invoked_at;
-            Some(Call { id, session: session(id), key, action, begin, end })
-        });
-        let nodes = cluster.config().cluster.nodes();
-        Self { nodes, calls: calls.collect(), rest }
+        }
+        Self { nodes: config.nodes(), calls, rest }
+    }
+
+    /// The keys that some call touches.
+    pub(super) fn keys(&self) -> BTreeSet<&Key> {
+        self.calls.iter().map(|call| &call.key).collect()
+    }
+
+    /// The keys that hold something that no client wrote as it is.
+    pub(super) fn changed_keys(&self) -> BTreeSet<&Key> {
+        let changes = self.calls.iter().filter(|call| call.action == Action::Change);
+        changes.map(|call| &call.key).collect()
     }
 }
 
@@ -152,47 +173,62 @@ impl Call {
     }
 }
 
-fn command(op: &Operation) -> Option<(Key, Action)> {
+/// What a batch does to each key, with the places of the commands: first what it reads of keys
+/// that it has not written by then, and then its writes, of each key the last one.
+fn actions(op: &Operation) -> Vec<(Key, Action, usize)> {
     let Operation::Batch(batch) = op else {
-        return None;
+        return Vec::new();
     };
-    let command = batch.single()?;
-    let action = match command {
-        Command::Get { .. } => Action::Get,
-        Command::Put { value, time_to_live: None, .. } => Action::Put(value.clone()),
-        Command::Delete { .. } => Action::Delete,
-        Command::Put { time_to_live: Some(_), .. }
-        | Command::Increment { .. }
-        | Command::Append { .. } => return None,
-    };
-    Some((command.key().clone(), action))
-}
-
-/// All keys of an operation that has any.
-fn keys(op: &Operation) -> Vec<&Key> {
-    match op {
-        Operation::Batch(batch) => {
-            let conditions = batch.conditions().iter().map(|condition| &condition.key);
-            conditions.chain(batch.commands().iter().map(Command::key)).collect()
-        }
-        Operation::Scan(_) | Operation::Dump(_) => Vec::new(),
+    let mut reads = Vec::new();
+    let mut writes: BTreeMap<Key, (Action, usize)> = BTreeMap::new();
+    for (place, command) in batch.commands().iter().enumerate() {
+        let key = command.key().clone();
+        let action = match command {
+            Command::Get { .. } if writes.contains_key(&key) => continue,
+            Command::Get { .. } => {
+                reads.push((key, Action::Get, place));
+                continue;
+            }
+            Command::Put { value, .. } => Action::Put(value.clone()),
+            Command::Delete { .. } => Action::Delete,
+            Command::Increment { .. } | Command::Append { .. } => Action::Change,
+        };
+        writes.insert(key, (action, place));
     }
+    let writes = writes.into_iter().map(|(key, (action, place))| (key, action, place));
+    reads.into_iter().chain(writes).collect()
 }
 
-fn end_of(request: &Request, quorum: u16) -> Option<(Duration, End)> {
+/// The keys to which an operation writes for a time only.
+fn passing_keys(op: &Operation) -> Vec<&Key> {
+    let Operation::Batch(batch) = op else {
+        return Vec::new();
+    };
+    let passing = batch.commands().iter().filter_map(|command| match command {
+        Command::Put { key, time_to_live: Some(_), .. } => Some(key),
+        Command::Put { .. }
+        | Command::Get { .. }
+        | Command::Delete { .. }
+        | Command::Increment { .. }
+        | Command::Append { .. } => None,
+    });
+    passing.collect()
+}
+
+fn end_of(request: &Request, place: usize, quorum: u16) -> Option<(Duration, End)> {
     match &request.state {
         RequestState::Waiting => None,
         RequestState::Refused => Some((request.invoked_at, End::NotDone)),
         RequestState::Lost { at } => Some((*at, End::Unknown { version: None })),
         RequestState::Replied { at, outcome } => match outcome {
-            Outcome::Done(done) => Some((*at, end_of_done(done, quorum)?)),
+            Outcome::Done(done) => Some((*at, end_of_done(done, place, quorum)?)),
             Outcome::NotDone(_) => Some((*at, End::NotDone)),
             Outcome::Unknown(unknown) => Some((*at, End::Unknown { version: unknown.version })),
         },
     }
 }
 
-fn end_of_done(done: &Done, asked: u16) -> Option<End> {
+fn end_of_done(done: &Done, place: usize, asked: u16) -> Option<End> {
     let quorum = match done.served {
         Served::Quorum { servers } => servers.max(asked),
         Served::Linearizable | Served::Sequential | Served::Local => asked,
@@ -200,14 +236,15 @@ fn end_of_done(done: &Done, asked: u16) -> Option<End> {
     let Answer::Results(results) = &done.answer else {
         return None;
     };
-    match results.as_slice() {
-        [CommandResult::Value(found)] => {
+    match results.get(place)? {
+        CommandResult::Value(found) => {
             let shown = found.as_ref();
             let shown =
                 shown.map(|found| Shown { value: found.value.clone(), version: found.version });
             Some(End::Read { shown, quorum })
         }
-        [CommandResult::Written] => Some(End::Written { version: done.version?, quorum }),
-        _ => None,
+        CommandResult::Written | CommandResult::Number(_) | CommandResult::Length(_) => {
+            Some(End::Written { version: done.version?, quorum })
+        }
     }
 }

@@ -31,6 +31,20 @@ pub enum OracleFinding {
         /// The keys of the two.
         keys: [Key; 2],
     },
+    /// A write was acknowledged under a version that was superseded when it was asked for.
+    #[error(
+        "write {write} of {key:?} was acknowledged as {version}, but its server held {held} when it was asked"
+    )]
+    BornSuperseded {
+        /// The write.
+        write: RequestId,
+        /// Its key.
+        key: Key,
+        /// Its version.
+        version: Version,
+        /// What its server held.
+        held: Version,
+    },
     /// A value that was refused is shown.
     #[error("read {read} shows what write {write} put, which was called not done")]
     RefusedShown {

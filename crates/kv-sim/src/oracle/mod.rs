@@ -11,6 +11,7 @@ mod refusal;
 mod sequential;
 mod session;
 mod uniqueness;
+mod version_advance;
 mod version_order;
 mod visibility;
 
@@ -31,6 +32,9 @@ pub enum Promise {
     QuorumVisibility,
     /// No version names two writes.
     UniqueVersions,
+    /// A new write's version is above the one that its server held of the key when it was asked.
+    /// Known of engines that offer a [`Probe`](crate::Probe).
+    VersionsAdvance,
     /// What was called "not done" is shown to nobody, and whatever is shown was put. Values must
     /// be unique.
     HonestRefusals,
@@ -55,9 +59,10 @@ pub enum Promise {
 
 impl Promise {
     /// What the eventual engine promises at W + R > N while disks keep what they synced.
-    pub const EVENTUAL: [Self; 7] = [
+    pub const EVENTUAL: [Self; 8] = [
         Self::QuorumVisibility,
         Self::UniqueVersions,
+        Self::VersionsAdvance,
         Self::HonestRefusals,
         Self::ReadYourWrites,
         Self::Convergence,
@@ -66,9 +71,10 @@ impl Promise {
     ];
 
     /// What the linearizable engine promises beside linearizability, and what follows from it.
-    pub const LINEARIZABLE: [Self; 9] = [
+    pub const LINEARIZABLE: [Self; 10] = [
         Self::QuorumVisibility,
         Self::UniqueVersions,
+        Self::VersionsAdvance,
         Self::HonestRefusals,
         Self::ReadYourWrites,
         Self::MonotonicReads,
@@ -89,7 +95,10 @@ impl Promise {
             | Self::VersionOrder
             | Self::AcknowledgedWritesKept
             | Self::DeletesStay => true,
-            Self::UniqueVersions | Self::HonestRefusals | Self::Convergence => false,
+            Self::UniqueVersions
+            | Self::VersionsAdvance
+            | Self::HonestRefusals
+            | Self::Convergence => false,
         }
     }
 
@@ -114,6 +123,7 @@ impl Promise {
         match self {
             Self::QuorumVisibility => visibility::judge(evidence),
             Self::UniqueVersions => uniqueness::judge(evidence),
+            Self::VersionsAdvance => version_advance::judge(evidence),
             Self::HonestRefusals => refusal::judge(evidence),
             Self::ReadYourWrites => session::judge(evidence, Guarantee::ReadYourWrites),
             Self::MonotonicReads => session::judge(evidence, Guarantee::MonotonicReads),
@@ -127,6 +137,29 @@ impl Promise {
             Self::AcknowledgedWritesKept => at_rest::judge(evidence, false),
             Self::DeletesStay => at_rest::judge(evidence, true),
         }
+    }
+}
+
+impl Promise {
+    /// How many keys of a run the rule judges.
+    #[must_use]
+    pub fn keys_judged(self, evidence: &Evidence) -> u64 {
+        let changed = evidence.changed_keys();
+        let keys = match self {
+            Self::HonestRefusals | Self::SequentialConsistency => {
+                evidence.keys().difference(&changed).count()
+            }
+            Self::VersionsAdvance => version_advance::keys(evidence).len(),
+            Self::QuorumVisibility
+            | Self::UniqueVersions
+            | Self::ReadYourWrites
+            | Self::MonotonicReads
+            | Self::VersionOrder
+            | Self::Convergence
+            | Self::AcknowledgedWritesKept
+            | Self::DeletesStay => evidence.keys().len(),
+        };
+        u64::try_from(keys).unwrap_or(u64::MAX)
     }
 }
 

@@ -7,7 +7,9 @@ use kv_core::{Key, RequestId, Value};
 use super::evidence::{Action, End, Evidence};
 use super::finding::OracleFinding;
 
+/// Keys on which something depends on what they held before are left out.
 pub(super) fn judge(evidence: &Evidence) -> Result<(), OracleFinding> {
+    let changed = evidence.changed_keys();
     let mut puts: BTreeMap<(&Key, &Value), (RequestId, bool)> = BTreeMap::new();
     for call in &evidence.calls {
         if let Action::Put(value) = &call.action {
@@ -16,7 +18,7 @@ pub(super) fn judge(evidence: &Evidence) -> Result<(), OracleFinding> {
         }
     }
     for call in &evidence.calls {
-        let Some(Some(shown)) = call.shown() else {
+        let Some(Some(shown)) = call.shown().filter(|_| !changed.contains(&call.key)) else {
             continue;
         };
         match puts.get(&(&call.key, &shown.value)) {

@@ -79,7 +79,8 @@ impl<'a> Configuration<'a> {
         next.advance(session);
         match &call.action {
             // A read that can be taken was taken.
-            Action::Get => return Vec::new(),
+            // Keys with changes are left out.
+            Action::Get | Action::Change => return Vec::new(),
             Action::Put(value) => next.held.insert(&call.key, value),
             Action::Delete => next.held.remove(&call.key),
         };
@@ -115,7 +116,8 @@ impl<'a> Configuration<'a> {
 /// The calls of each session that say something or may have had an effect.
 fn sessions(evidence: &Evidence) -> Vec<Vec<&Call>> {
     let mut sessions: BTreeMap<Process, Vec<&Call>> = BTreeMap::new();
-    for call in &evidence.calls {
+    let changed = evidence.changed_keys();
+    for call in evidence.calls.iter().filter(|call| !changed.contains(&call.key)) {
         let refused = matches!(call.end, Some((_, End::NotDone)));
         let says_nothing = call.action == Action::Get && call.shown().is_none();
         if !refused && !says_nothing {

@@ -53,24 +53,26 @@ pub(super) fn rest<E: ConsistencyEngine>(
     Rest { fingerprints, shown: finals.iter().filter_map(read).collect() }
 }
 
-/// Judges a run by some promises; `calls` say whose call a request is.
+/// Judges a run by some promises; `calls` say whose call a request is. How many keys each judged.
 pub(super) fn judge_promises<'a, E: ConsistencyEngine>(
     cluster: &Cluster<E>,
     calls: impl Iterator<Item = &'a (RequestId, Process)>,
     rest: Rest,
     promises: impl Iterator<Item = Promise>,
-) -> Result<(), SimulationFailure> {
+) -> Result<BTreeMap<Promise, u64>, SimulationFailure> {
     let calls: BTreeMap<RequestId, Process> = calls.copied().collect();
     // Whoever is no client asks once.
     let session =
         |id: RequestId| calls.get(&id).copied().unwrap_or_else(|| Process(u64::MAX - id.0));
     let evidence = Evidence::of_cluster(cluster, session, Some(rest));
+    let mut judged = BTreeMap::new();
     for promise in promises {
         promise
             .judge(&evidence)
             .map_err(|finding| SimulationFailure::Promise { promise, finding })?;
+        judged.insert(promise, promise.keys_judged(&evidence));
     }
-    Ok(())
+    Ok(judged)
 }
 
 /// Judges the reads `finals`, which asked all servers after all others had ended: each shows the

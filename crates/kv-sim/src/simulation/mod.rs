@@ -26,6 +26,7 @@ use crate::cluster::Cluster;
 use crate::config::NetworkConfig;
 use crate::history::{History, Process, callers};
 use crate::oracle::Promise;
+use crate::probe::Probe;
 use crate::request::RequestState;
 use crate::violation::Violation;
 use chaos::Chaos;
@@ -46,6 +47,8 @@ pub struct Simulation<E: ConsistencyEngine> {
     pub(crate) asked: Vec<(RequestId, Process)>,
     /// What the servers held when they had come to rest, before the last reads.
     fingerprints: BTreeMap<NodeId, u64>,
+    /// How many keys each promise judged.
+    judged: BTreeMap<Promise, u64>,
 }
 
 impl<E: ConsistencyEngine> Simulation<E> {
@@ -78,6 +81,7 @@ impl<E: ConsistencyEngine> Simulation<E> {
             finals: Vec::new(),
             asked: Vec::new(),
             fingerprints: BTreeMap::new(),
+            judged: BTreeMap::new(),
         })
     }
 
@@ -135,6 +139,15 @@ impl<E: ConsistencyEngine> Simulation<E> {
     pub fn callers(&self) -> BTreeMap<RequestId, Process> {
         callers(&self.cluster, &self.clients)
     }
+
+    /// Asks the engine, from here on, what it holds: at the acknowledgement of one in
+    /// [`WRITES_PER_LOOK`](Self::WRITES_PER_LOOK) writes the disks that hold it are counted.
+    pub fn probe(&mut self, probe: Probe<E>) {
+        self.cluster.probe(probe, Self::WRITES_PER_LOOK);
+    }
+
+    /// To count the disks that hold a write takes as long as to restart all servers.
+    pub const WRITES_PER_LOOK: u64 = 16;
 
     /// Keeps the last lines of the trace from here on.
     pub fn keep_trace(&mut self, lines_max: usize) {
@@ -268,7 +281,7 @@ impl<E: ConsistencyEngine> Simulation<E> {
         Ok(ids.into_iter().map(|id| Some(id).filter(is_done)).collect())
     }
 
-    fn judge(&self) -> Result<(), SimulationFailure> {
+    fn judge(&mut self) -> Result<(), SimulationFailure> {
         match self.declaration.oracle {
             Oracle::Linearizability => {
                 judgement::judge_linearizability(&self.cluster, &self.clients)?;
@@ -279,7 +292,8 @@ impl<E: ConsistencyEngine> Simulation<E> {
         }
         let rest = judgement::rest(&self.cluster, &self.finals, self.fingerprints.clone());
         let calls = self.clients.calls().iter().chain(&self.asked);
-        judgement::judge_promises(&self.cluster, calls, rest, self.promises())
+        self.judged = judgement::judge_promises(&self.cluster, calls, rest, self.promises())?;
+        Ok(())
     }
 
     /// What the engine promises in this run.
@@ -309,6 +323,8 @@ impl<E: ConsistencyEngine> Simulation<E> {
             slowest_heal,
             slowest_heal_seed: self.plan.cluster.seed,
             trace_hash: self.cluster.trace_hash(),
+            keys_judged: self.judged.clone(),
+            holders_counted: self.cluster.holders_counted(),
             ..Report::default()
         };
         for (_, request) in self.cluster.requests() {

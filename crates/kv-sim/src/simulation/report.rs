@@ -1,8 +1,10 @@
 //! Runs in figures.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::fault::FaultCounts;
+use crate::oracle::Promise;
 
 /// What happened in a run, or in many.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +23,10 @@ pub struct Report {
     pub fail: u64,
     /// How many ended in the unknown.
     pub info: u64,
+    /// How many keys each promise judged, those of all runs added up.
+    pub keys_judged: BTreeMap<Promise, u64>,
+    /// How often the disks that hold an acknowledged write were counted.
+    pub holders_counted: u64,
     /// The longest virtual time from the end of all faults until every server served and all held
     /// the same.
     pub slowest_heal: Duration,
@@ -40,6 +46,10 @@ impl Report {
         self.ok += other.ok;
         self.fail += other.fail;
         self.info += other.info;
+        for (promise, keys) in &other.keys_judged {
+            *self.keys_judged.entry(*promise).or_default() += keys;
+        }
+        self.holders_counted += other.holders_counted;
         if other.slowest_heal > self.slowest_heal {
             self.slowest_heal = other.slowest_heal;
             self.slowest_heal_seed = other.slowest_heal_seed;

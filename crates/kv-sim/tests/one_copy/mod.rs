@@ -94,6 +94,13 @@ struct Asked {
     give_up_at: Duration,
 }
 
+impl<const MUTATION: usize> OneCopy<MUTATION> {
+    /// The version of the last write that is on the disk.
+    pub fn last_version(&self) -> Version {
+        Version::Log(self.version)
+    }
+}
+
 impl<const MUTATION: usize> ConsistencyEngine for OneCopy<MUTATION> {
     const NAME: &'static str = "one copy";
 

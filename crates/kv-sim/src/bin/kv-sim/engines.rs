@@ -1,7 +1,9 @@
 //! What the engines of this workspace survive today.
 
-use kv_core::NodeId;
-use kv_sim::{Declaration, OperationKind, Oracle};
+use kv_core::{ConsistencyEngine, Key, NodeId, Version};
+use kv_eventual::EventualEngine;
+use kv_linear::{LinearEngine, LogIndex};
+use kv_sim::{Declaration, OperationKind, Oracle, Probe};
 
 /// The linearizable engine, whose sequencer has no successor: server 1 may crash and restart, but
 /// must not lose its disk, whatever happens to the others.
@@ -29,4 +31,41 @@ pub(crate) fn eventual() -> Declaration {
         [OperationKind::Put, OperationKind::Get, OperationKind::Delete, OperationKind::Dump];
     let declaration = Declaration::all(Oracle::LastWriterWins, &operations);
     Declaration { request_quorums: true, keeps_a_disk: true, ..declaration }
+}
+
+/// An engine that says what it holds.
+pub(crate) trait Holder: ConsistencyEngine {
+    /// Whether what is on this disk includes a write that `answered` acknowledged.
+    fn holds(&self, answered: &Self, key: &Key, version: Version) -> bool;
+
+    /// The version of a key that this server itself holds.
+    fn held(&self, key: &Key) -> Option<Version>;
+
+    /// The two questions.
+    fn probe() -> Probe<Self> {
+        Probe { holds: Self::holds, held: Self::held }
+    }
+}
+
+impl Holder for LinearEngine {
+    fn holds(&self, answered: &Self, _key: &Key, version: Version) -> bool {
+        match version {
+            Version::Log(index) => self.has_entry_of(answered, LogIndex(index)),
+            Version::Stamp { .. } => false,
+        }
+    }
+
+    fn held(&self, key: &Key) -> Option<Version> {
+        self.held_version(key)
+    }
+}
+
+impl Holder for EventualEngine {
+    fn holds(&self, _answered: &Self, key: &Key, version: Version) -> bool {
+        self.held_version(key).is_some_and(|held| held >= version)
+    }
+
+    fn held(&self, key: &Key) -> Option<Version> {
+        self.held_version(key)
+    }
 }

@@ -85,6 +85,11 @@ pub(crate) fn summarize(report: &Report, elapsed: Duration) {
         report.slowest_heal_seed
     ));
     say(format_args!("hash of all traces   {:016x}", report.trace_hash));
+    say(format_args!("disks counted        at {} acknowledged writes", report.holders_counted));
+    say(format_args!("keys judged by each promise"));
+    for (promise, keys) in &report.keys_judged {
+        say(format_args!("  {:<22} {keys:>8}", format!("{promise:?}")));
+    }
     say(format_args!("faults"));
     for fault in Fault::ALL {
         say(format_args!("  {fault:<21} {:>9}", report.faults.of(fault)));

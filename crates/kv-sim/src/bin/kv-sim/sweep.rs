@@ -10,14 +10,12 @@ use kv_core::{ConsistencyEngine, RequestId};
 use kv_sim::{Declaration, Report, Simulation};
 
 use crate::args::Args;
+use crate::engines::Holder;
 use crate::screen::{Progress, complain, say, summarize};
 use crate::stopwatch::Stopwatch;
 
 /// Runs all seeds that were asked for; whether all passed.
-pub(crate) fn run<E: ConsistencyEngine>(
-    args: &Args,
-    declaration: &Declaration,
-) -> io::Result<bool> {
+pub(crate) fn run<E: Holder>(args: &Args, declaration: &Declaration) -> io::Result<bool> {
     say(format_args!("the {} engine {declaration}", E::NAME));
     let stopwatch = Stopwatch::start();
     let seeds = args.seeds();
@@ -45,7 +43,7 @@ pub(crate) fn run<E: ConsistencyEngine>(
 }
 
 /// Runs one seed; `None` if it fails, which is said.
-fn run_one<E: ConsistencyEngine>(
+fn run_one<E: Holder>(
     args: &Args,
     declaration: &Declaration,
     seed: u64,
@@ -57,6 +55,7 @@ fn run_one<E: ConsistencyEngine>(
             return Ok(None);
         }
     };
+    simulation.probe(E::probe());
     if args.trace {
         simulation.keep_trace(TRACE_LINES_MAX);
     }
@@ -120,11 +119,7 @@ fn complain_of(args: &Args, seed: u64, failure: &dyn Display) {
     }
 }
 
-fn write_history<E: ConsistencyEngine>(
-    args: &Args,
-    seed: u64,
-    simulation: &Simulation<E>,
-) -> io::Result<()> {
+fn write_history<E: Holder>(args: &Args, seed: u64, simulation: &Simulation<E>) -> io::Result<()> {
     let history = simulation.history();
     let path =
         |ending: &str| -> PathBuf { args.out.join(format!("history-{}-{seed}.{ending}", E::NAME)) };

@@ -14,7 +14,9 @@ pub(crate) use table::Row;
 
 use kv_sim::conformance::{self, Failure};
 use kv_sim::oracle::Promise;
-use kv_sim::{Budget, Verdict, Violation, linearizability};
+use kv_sim::{
+    Breach, Budget, Report, Simulation, SimulationFailure, Verdict, Violation, linearizability,
+};
 
 /// Who must notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,6 +33,39 @@ pub(crate) enum Checker {
     EqualStates(Scenario),
     /// W disks hold what is committed, in a scenario.
     Held(Scenario),
+    /// A law of whole runs, in the sweep that every engine gets.
+    Sweep(Law),
+}
+
+/// What whole runs are held to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Law {
+    /// The history is linearizable.
+    Linearizability,
+    /// A page is an answer to its scan.
+    OrderlyPages,
+    /// W disks hold what is acknowledged.
+    Holders,
+    /// A promise of the engine.
+    Promise(Promise),
+}
+
+impl Law {
+    /// Whether a run failed by it.
+    fn is_broken_by(self, failure: &SimulationFailure) -> bool {
+        match self {
+            Self::Linearizability => matches!(failure, SimulationFailure::NotLinearizable(_)),
+            Self::OrderlyPages => matches!(failure, SimulationFailure::Disorderly { .. }),
+            Self::Holders => matches!(
+                failure,
+                SimulationFailure::Contract(Violation { breach: Breach::ThinlyHeld { .. }, .. })
+            ),
+            Self::Promise(promise) => matches!(
+                failure,
+                SimulationFailure::Promise { promise: broken, .. } if *broken == promise
+            ),
+        }
+    }
 }
 
 /// A clause of the contract.
@@ -68,6 +103,13 @@ impl Checker {
     /// # Errors
     /// [`Violation`] of the contract, where it is another checker that is asked.
     pub(crate) fn find<E: Subject>(self, seeds_max: u64) -> Result<Option<Caught>, Violation> {
+        if let Self::Sweep(law) = self {
+            let by_law = |seed| {
+                let failure = sweep::<E>(seed).err().filter(|failure| law.is_broken_by(failure))?;
+                Some(Caught { seed, finding: failure.to_string() })
+            };
+            return Ok((1..=seeds_max).find_map(by_law));
+        }
         let Some(scenario) = self.scenario() else {
             return Ok(self.find_by_clause::<E>());
         };
@@ -82,7 +124,7 @@ impl Checker {
     /// What it says of a run of its scenario.
     pub(crate) fn judge(self, run: &Run) -> Opinion {
         let finding = match self {
-            Self::Clause(_) => None,
+            Self::Clause(_) | Self::Sweep(_) => None,
             Self::Linearizability(_) => return linearizable(run),
             Self::Oracle(_, promise) => promise.judge(&run.evidence).err().map(|f| f.to_string()),
             Self::NoHalt(_) => (run.halted > 0).then(|| format!("{} servers halted", run.halted)),
@@ -92,10 +134,10 @@ impl Checker {
         finding.map_or(Opinion::Right, Opinion::Wrong)
     }
 
-    /// The scenario in which it looks; `None` for a clause, which brings its own.
+    /// The scenario in which it looks; `None` for a clause and for the sweep, which bring their own.
     pub(crate) const fn scenario(self) -> Option<Scenario> {
         match self {
-            Self::Clause(_) => None,
+            Self::Clause(_) | Self::Sweep(_) => None,
             Self::Linearizability(scenario)
             | Self::Oracle(scenario, _)
             | Self::NoHalt(scenario)
@@ -113,7 +155,8 @@ impl Checker {
             | Self::Oracle(..)
             | Self::NoHalt(_)
             | Self::EqualStates(_)
-            | Self::Held(_) => Ok(()),
+            | Self::Held(_)
+            | Self::Sweep(_) => Ok(()),
         };
         let failure = failure.err()?;
         let seed = match &failure {
@@ -123,6 +166,13 @@ impl Checker {
         };
         Some(Caught { seed, finding: failure.to_string() })
     }
+}
+
+/// The run that the command makes of a seed.
+pub(crate) fn sweep<E: Subject>(seed: u64) -> Result<Report, SimulationFailure> {
+    let mut run = Simulation::<E>::new(seed, &E::declaration())?;
+    run.probe(E::probe());
+    run.run()
 }
 
 /// Whether the history of a run is linearizable.

@@ -5,16 +5,17 @@ use std::time::Duration;
 
 use super::table::{self, Row};
 use super::{Checker, holders};
+use crate::engines::{self, Holder};
 use kv_core::{
-    Checkpoint, CheckpointDelta, ConsistencyEngine, Effects, EngineConfig, Input, Now, PersistSeq,
-    RecoverError, Status,
+    Checkpoint, CheckpointDelta, ConsistencyEngine, Effects, EngineConfig, Input, Key, Now,
+    PersistSeq, RecoverError, Status, Version,
 };
 use kv_eventual::EventualEngine;
 use kv_linear::LinearEngine;
-use kv_sim::Cluster;
+use kv_sim::{Cluster, Declaration};
 
 /// An engine that can be told, before a cluster is made, which rule to break.
-pub(crate) trait Subject: ConsistencyEngine {
+pub(crate) trait Subject: Holder {
     /// A rule that can be broken.
     type Mutation: Copy + std::fmt::Debug + PartialEq + 'static;
 
@@ -32,6 +33,9 @@ pub(crate) trait Subject: ConsistencyEngine {
         };
         Self::MUTATIONS.iter().map(row).collect()
     }
+
+    /// What the engine survives.
+    fn declaration() -> Declaration;
 
     /// Whether what its clients see must be linearizable.
     const LINEARIZABLE: bool;
@@ -100,6 +104,16 @@ macro_rules! subject {
                 self.0.fingerprint()
             }
         }
+
+        impl Holder for $name {
+            fn holds(&self, answered: &Self, key: &Key, version: Version) -> bool {
+                self.0.holds(&answered.0, key, version)
+            }
+
+            fn held(&self, key: &Key) -> Option<Version> {
+                self.0.held(key)
+            }
+        }
     };
 }
 
@@ -116,6 +130,10 @@ impl Subject for Eventual {
     type Mutation = kv_eventual::Mutation;
     const MUTATIONS: &'static [Self::Mutation] = &kv_eventual::Mutation::ALL;
     const LINEARIZABLE: bool = false;
+
+    fn declaration() -> Declaration {
+        engines::eventual()
+    }
 
     fn checker(mutation: Self::Mutation) -> Checker {
         table::of_eventual(mutation)
@@ -144,6 +162,10 @@ impl Subject for Linear {
     type Mutation = kv_linear::Mutation;
     const MUTATIONS: &'static [Self::Mutation] = &kv_linear::Mutation::ALL;
     const LINEARIZABLE: bool = true;
+
+    fn declaration() -> Declaration {
+        engines::linearizable()
+    }
 
     fn checker(mutation: Self::Mutation) -> Checker {
         table::of_linear(mutation)

@@ -3,7 +3,7 @@
 use kv_sim::oracle::Promise;
 
 use super::scenario::Scenario::{Alone, Followers, Generations, Late, Quorums, Sequencer, Slow};
-use super::{Checker, Clause};
+use super::{Checker, Clause, Law};
 
 /// A broken rule, and who must notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,7 @@ pub(super) const fn of_eventual(mutation: kv_eventual::Mutation) -> Checker {
         M::ReadsOneFewer | M::LastToComeWins | M::TiesReversed => {
             Checker::Oracle(Quorums, Promise::QuorumVisibility)
         }
+        M::StampBelowHeld => Checker::Sweep(Law::Promise(Promise::VersionsAdvance)),
         M::ClockReissued => Checker::Oracle(Alone, Promise::UniqueVersions),
         M::FirstOfATieStays | M::NeverRepairs => Checker::Oracle(Quorums, Promise::Convergence),
         M::UnknownToldAsNotDone => Checker::Oracle(Quorums, Promise::HonestRefusals),
@@ -41,6 +42,9 @@ pub(super) const fn of_linear(mutation: kv_linear::Mutation) -> Checker {
         | M::OwnDiskNotCounted
         | M::CommitsWithOneFewer
         | M::AppliedBeforeCommitted => Checker::Clause(Clause::Withholds),
+        M::WriteQuorumIgnored => Checker::Sweep(Law::Holders),
+        M::FailedBatchWrites | M::FirstConditionOnly => Checker::Sweep(Law::Linearizability),
+        M::ScanIgnoresEnd => Checker::Sweep(Law::OrderlyPages),
         M::AppliedBeforePersisted => Checker::Linearizability(Alone),
         M::AppliedOutOfOrder | M::ForwardAppliedTwice | M::ReadsLocally => {
             Checker::Linearizability(Followers)

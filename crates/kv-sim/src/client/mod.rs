@@ -1,14 +1,14 @@
 //! Generated clients.
 
+mod operation;
+
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use bytes::Bytes;
 use kv_core::{
-    Answer, Batch, Check, Command, CommandResult, Condition, ConsistencyEngine, Done, Dump, Key,
-    Level, NodeId, Operation, Outcome, Quorum, RequestId, RequestOptions, Scan, SeedStream, Value,
-    Version,
+    Command, ConsistencyEngine, Key, Level, NodeId, NotDone, Operation, Outcome, Quorum, RequestId,
+    RequestOptions, SeedStream, Versioned,
 };
 
 use crate::cluster::Cluster;
@@ -36,8 +36,8 @@ pub struct Clients {
     hard_unknown: u64,
     /// The same of increments.
     increments_unknown: u64,
-    /// The version of each plain key that some client was told last.
-    versions: BTreeMap<Key, Version>,
+    /// What some client was told last that each plain key holds.
+    known: BTreeMap<Key, Versioned>,
 }
 
 /// What clients do.
@@ -98,6 +98,10 @@ struct Client {
     open: Option<RequestId>,
     retries_left: u32,
     idle_until: Duration,
+    /// How many of its calls in a row were turned away.
+    turned_away: u32,
+    /// What it asks again once it has waited.
+    again: Option<(Operation, RequestOptions)>,
 }
 
 /// How a call of a client stands.
@@ -105,6 +109,8 @@ enum Stands {
     Open,
     Done,
     NotDone,
+    /// Not done either, and the next call will hardly fare better.
+    TurnedAway,
     Unknown,
 }
 
@@ -122,7 +128,7 @@ impl Clients {
             acknowledged: 0,
             hard_unknown: 0,
             increments_unknown: 0,
-            versions: BTreeMap::new(),
+            known: BTreeMap::new(),
         }
     }
 
@@ -131,8 +137,8 @@ impl Clients {
     pub fn keys(&self) -> Vec<Key> {
         let asked = |kind| self.config.operations.contains(&kind);
         let plain = (0..self.config.keys).filter_map(|number| Key::new(format!("k{number}")).ok());
-        let counter = asked(OperationKind::Increment).then(counter_key).flatten();
-        let log = asked(OperationKind::Append).then(log_key).flatten();
+        let counter = asked(OperationKind::Increment).then(operation::counter_key).flatten();
+        let log = asked(OperationKind::Append).then(operation::log_key).flatten();
         plain.chain(counter).chain(log).collect()
     }
 
@@ -160,6 +166,8 @@ impl Clients {
                 open: None,
                 retries_left: 0,
                 idle_until: cluster.now() + draw(&mut self.stream, &self.config.think),
+                turned_away: 0,
+                again: None,
             });
         }
         let mut clients = std::mem::take(&mut self.clients);
@@ -169,8 +177,10 @@ impl Clients {
                 if self.stream.chance(self.config.move_per_mille) {
                     client.server = self.server(&servers);
                 }
-                client.retries_left = self.config.retries_max;
-                let (op, options) = (self.operation(), self.options());
+                let (op, options) = client.again.take().unwrap_or_else(|| {
+                    client.retries_left = self.config.retries_max;
+                    (self.operation(), self.options())
+                });
                 self.call(client, cluster, op, options);
             }
         }
@@ -202,18 +212,20 @@ impl Clients {
         }
         let stands = match &request.state {
             RequestState::Waiting => Stands::Open,
-            RequestState::Refused => Stands::NotDone,
+            RequestState::Refused => Stands::TurnedAway,
             RequestState::Lost { .. } => Stands::Unknown,
             RequestState::Replied { outcome, .. } => match outcome {
                 Outcome::Done(done) => {
-                    learn(&mut self.versions, &request.op, done);
+                    operation::learn(&mut self.known, &request.op, done);
                     Stands::Done
                 }
+                Outcome::NotDone(reason) if is_of_the_server(reason) => Stands::TurnedAway,
                 Outcome::NotDone(_) => Stands::NotDone,
                 Outcome::Unknown(_) => Stands::Unknown,
             },
         };
         let again = (request.op.clone(), request.options.clone());
+        let turned_away = matches!(stands, Stands::TurnedAway);
         let safe = match stands {
             Stands::Open => {
                 if self.stream.chance(self.config.cancel_per_mille) {
@@ -228,7 +240,7 @@ impl Clients {
                 self.know_end(&again.0);
                 false
             }
-            Stands::NotDone => {
+            Stands::NotDone | Stands::TurnedAway => {
                 self.know_end(&again.0);
                 true
             }
@@ -238,12 +250,28 @@ impl Clients {
             }
         };
         client.open = None;
+        client.turned_away = if turned_away { client.turned_away + 1 } else { 0 };
         client.idle_until = cluster.now() + draw(&mut self.stream, &self.config.think);
         if safe && client.retries_left > 0 && !closing {
             client.retries_left -= 1;
             client.server = self.server(servers);
-            self.call(client, cluster, again.0, again.1);
+            if turned_away {
+                client.again = Some(again);
+            } else {
+                return self.call(client, cluster, again.0, again.1);
+            }
         }
+        if turned_away {
+            client.idle_until += self.back_off(client.turned_away);
+            client.server = self.server(servers);
+        }
+    }
+
+    /// How long a client waits that was turned away so many times in a row: up to twice as long
+    /// each time, so that it is there soon when a fault has ended.
+    fn back_off(&mut self, times: u32) -> Duration {
+        let most = BACK_OFF.saturating_mul(1 << times.min(BACK_OFF_DOUBLED_MAX));
+        draw(&mut self.stream, &(Duration::ZERO..=most))
     }
 
     fn call<E: ConsistencyEngine>(
@@ -275,8 +303,9 @@ impl Clients {
         let mixed = self.config.operations.iter().any(|kind| conditional.contains(kind));
         batch.single().is_none_or(|command| match command {
             Command::Append { .. } => true,
-            Command::Delete { .. } => mixed,
-            Command::Get { .. } | Command::Put { .. } | Command::Increment { .. } => false,
+            Command::Delete { key } => mixed || self.computes_on(key),
+            Command::Put { key, .. } => self.computes_on(key),
+            Command::Get { .. } | Command::Increment { .. } => false,
         })
     }
 
@@ -287,109 +316,6 @@ impl Clients {
 
     fn server(&mut self, servers: &[NodeId]) -> NodeId {
         pick(&mut self.stream, servers).copied().unwrap_or(NodeId::FIRST)
-    }
-
-    fn operation(&mut self) -> Operation {
-        let kind = pick(&mut self.stream, &self.config.operations).copied();
-        let kind = kind.unwrap_or(OperationKind::Get);
-        let op = self.operation_of(kind);
-        let too_hard = self.hard_unknown >= HARD_UNKNOWN_MAX && self.is_hard(&op);
-        if too_hard || (self.increments_unknown >= INCREMENTS_UNKNOWN_MAX && is_increment(&op)) {
-            return Operation::of(self.put());
-        }
-        op
-    }
-
-    fn operation_of(&mut self, kind: OperationKind) -> Operation {
-        match kind {
-            OperationKind::Put => Operation::of(self.put()),
-            OperationKind::Get => Operation::of(self.get()),
-            OperationKind::Delete => Operation::delete(self.key()),
-            OperationKind::Increment => Operation::of(self.increment()),
-            OperationKind::Append => {
-                let key = log_key().unwrap_or_else(|| self.key());
-                Operation::of(Command::Append { key, suffix: self.value() })
-            }
-            OperationKind::ConditionalPut => {
-                let command = self.put();
-                let condition = self.condition(command.key().clone());
-                batch(vec![condition], vec![command])
-            }
-            OperationKind::Transaction => self.transaction(),
-            OperationKind::Scan => Operation::Scan(Scan {
-                from: Bytes::new(),
-                until: None,
-                after: self.stream.chance(300).then(|| self.key()),
-                limit: 5,
-            }),
-            OperationKind::Dump => Operation::Dump(Dump { after: None, limit: 5 }),
-        }
-    }
-
-    fn transaction(&mut self) -> Operation {
-        let mut commands = vec![Command::Get { key: self.key() }, self.put()];
-        if self.stream.chance(300) {
-            commands.push(Command::Get { key: self.key() });
-        }
-        let key = self.key();
-        let conditions =
-            if self.stream.chance(400) { vec![self.condition(key)] } else { Vec::new() };
-        batch(conditions, commands)
-    }
-
-    fn condition(&mut self, key: Key) -> Condition {
-        // Not `Present`: once it held, any write whose end is unknown can explain it, and the
-        // history cannot be judged.
-        let check = if self.stream.chance(300) {
-            Check::Absent
-        } else if self.stream.chance(400)
-            && let Some(version) = self.versions.get(&key)
-        {
-            Check::VersionIs(*version)
-        } else {
-            let recent = self.stream.below(20).min(self.written);
-            Check::ValueIs(self.padded(self.written - recent))
-        };
-        Condition { key, check }
-    }
-
-    fn get(&mut self) -> Command {
-        let asked = |kind| self.config.operations.contains(&kind);
-        let counter = asked(OperationKind::Increment).then(counter_key).flatten();
-        let log = asked(OperationKind::Append).then(log_key).flatten();
-        let counter = counter.filter(|_| self.stream.chance(150));
-        let log = log.filter(|_| self.stream.chance(100));
-        Command::Get { key: counter.or(log).unwrap_or_else(|| self.key()) }
-    }
-
-    fn put(&mut self) -> Command {
-        Command::Put { key: self.key(), value: self.value(), time_to_live: None }
-    }
-
-    fn increment(&mut self) -> Command {
-        let key = counter_key().unwrap_or_else(|| self.key());
-        let by = i64::try_from(self.stream.below(5)).unwrap_or_default() - 1;
-        Command::Increment { key, by }
-    }
-
-    fn key(&mut self) -> Key {
-        let number = self.stream.below(self.config.keys.max(1));
-        crate::workload::key(&format!("k{number}"))
-    }
-
-    fn value(&mut self) -> Value {
-        self.written += 1;
-        self.padded(self.written)
-    }
-
-    /// The value of a number: always the same, so that a condition can name it.
-    fn padded(&self, number: u64) -> Value {
-        let mut text = format!("v{number}");
-        let bytes = SeedStream::new(number).below(self.config.value_bytes_max.max(1));
-        while u64::try_from(text.len()).unwrap_or(u64::MAX) < bytes {
-            text.push('.');
-        }
-        Value::new(text).unwrap_or_default()
     }
 
     fn options(&mut self) -> RequestOptions {
@@ -409,22 +335,24 @@ impl Clients {
     }
 }
 
-/// While so many calls of a hard kind are open or ended in the unknown, clients make no more of
-/// them: the history could not be judged.
-const HARD_UNKNOWN_MAX: u64 = 4;
+/// The first wait of a client that was turned away, at most, and how often it doubles.
+const BACK_OFF: Duration = Duration::from_millis(10);
+const BACK_OFF_DOUBLED_MAX: u32 = 6;
 
-/// The same for increments: their unknown ends multiply less, as equal ones can be exchanged.
-const INCREMENTS_UNKNOWN_MAX: u64 = 12;
-
-/// The key of all increments. What they bring depends on every write before them, so that a write
-/// whose end is unknown could be anywhere: nothing else writes it.
-fn counter_key() -> Option<Key> {
-    Key::new("n0").ok()
-}
-
-/// The key of all appends, for the same reason.
-fn log_key() -> Option<Key> {
-    Key::new("a0").ok()
+/// Whether the server turned a request away, whatever it was.
+const fn is_of_the_server(reason: &NotDone) -> bool {
+    match reason {
+        NotDone::Unavailable { .. }
+        | NotDone::Waiting(_)
+        | NotDone::TimedOut { .. }
+        | NotDone::Overloaded { .. }
+        | NotDone::ClockSkew { .. } => true,
+        NotDone::NotSupported(_)
+        | NotDone::Quorum(_)
+        | NotDone::ConditionFailed { .. }
+        | NotDone::NotANumber { .. }
+        | NotDone::ValueTooLarge { .. } => false,
+    }
 }
 
 fn is_increment(op: &Operation) -> bool {
@@ -432,28 +360,4 @@ fn is_increment(op: &Operation) -> bool {
         return false;
     };
     matches!(batch.single(), Some(Command::Increment { .. }))
-}
-
-/// Notes the versions that an answer shows of keys that hold nothing but what was put.
-fn learn(versions: &mut BTreeMap<Key, Version>, op: &Operation, done: &Done) {
-    let (Operation::Batch(batch), Answer::Results(results)) = (op, &done.answer) else {
-        return;
-    };
-    for (command, result) in batch.commands().iter().zip(results) {
-        let version = match (command, result) {
-            (Command::Get { .. }, CommandResult::Value(Some(found))) => Some(found.version),
-            (Command::Put { .. }, CommandResult::Written) => done.version,
-            _ => None,
-        };
-        if let Some(version) = version {
-            versions.insert(command.key().clone(), version);
-        }
-    }
-}
-
-fn batch(conditions: Vec<Condition>, commands: Vec<Command>) -> Operation {
-    match Batch::new(conditions, commands) {
-        Ok(batch) => Operation::Batch(batch),
-        Err(error) => panic!("a client's batch: {error}"),
-    }
 }
