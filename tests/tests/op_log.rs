@@ -104,7 +104,8 @@ fn a_restart_appends_whether_the_server_was_stopped_or_killed() {
     for (n, killed) in [true, false, true].into_iter().enumerate() {
         let mut server = site.ready_server("1");
         assert_eq!(site.run(&format!("put x {n}")), "ok");
-        let ends = [format!("0,put,x,req,{n}"), format!("0,put,x,resp,{n}")];
+        // The numbers of clients go on.
+        let ends = [format!("{n},put,x,req,{n}"), format!("{n},put,x,resp,{n}")];
         expected.extend(ends);
         if killed {
             // The log is buffered; a kill may take the last lines with it, so wait for them.

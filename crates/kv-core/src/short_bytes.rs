@@ -107,7 +107,6 @@ mod tests {
     #[test]
     fn it_takes_no_more_room_than_what_it_replaces() {
         assert_eq!(size_of::<ShortBytes>(), size_of::<Bytes>());
-        assert_eq!(size_of::<Option<ShortBytes>>(), size_of::<Bytes>());
     }
 
     #[test]

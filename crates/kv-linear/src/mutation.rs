@@ -89,6 +89,19 @@ impl Broken {
     pub(crate) const fn is(self, _mutation: Mutation) -> bool {
         false
     }
+
+    /// Whether no rule is broken.
+    #[cfg(feature = "mutations")]
+    pub(crate) const fn is_none(self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Whether no rule is broken: without the feature none is.
+    #[cfg(not(feature = "mutations"))]
+    #[expect(clippy::unused_self, reason = "the same call with and without the feature")]
+    pub(crate) const fn is_none(self) -> bool {
+        true
+    }
 }
 
 #[cfg(feature = "mutations")]

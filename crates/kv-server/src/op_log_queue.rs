@@ -81,9 +81,10 @@ mod tests {
     #[test]
     fn a_full_queue_takes_nothing_until_it_has_been_emptied() {
         let queue = OpLogQueue::default();
-        let half = Bytes::from(vec![b'v'; QUEUE_BYTES_MAX / 2]);
-        assert_eq!(queue.push(&mut line(half.clone())), Ok(()));
-        assert_eq!(queue.push(&mut line(half)), Ok(()));
+        let quarter = Bytes::from(vec![b'v'; QUEUE_BYTES_MAX / 4]);
+        for _ in 0..4 {
+            assert_eq!(queue.push(&mut line(quarter.clone())), Ok(()));
+        }
         let mut small = line(Bytes::from_static(b"v"));
         assert_eq!(queue.push(&mut small), Err(QueueFull));
         assert!(queue.wait());

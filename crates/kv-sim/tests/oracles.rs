@@ -382,7 +382,7 @@ fn a_cluster_gives_its_evidence() {
         rest.shown.iter().map(|((node, _), version)| (*node, *version)).collect();
     assert_eq!(versions.len(), 3);
     let evidence = Evidence::of_cluster(&cluster, |_| Process(0), Some(rest));
-    assert_eq!(evidence.calls.len(), 2 + 3, "calls of keys that are appended to are left out");
+    assert_eq!(evidence.calls.len(), 4 + 3, "three are the last reads");
     assert!(matches!(evidence.calls[0].end, Some((_, End::Written { .. }))));
     let Some((_, End::Read { shown: Some(shown), .. })) = &evidence.calls[1].end else {
         panic!("{:?}", evidence.calls[1]);
