@@ -16,6 +16,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use kv_eventual::EventualEngine;
 use kv_linear::LinearEngine;
+use kv_storage::Broken;
 
 use args::{Args, Engine};
 
@@ -23,8 +24,12 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let passed = match (&args.mutation, args.engine) {
         (Some(name), _) => run_broken(&args, name),
-        (None, Engine::Eventual) => sweep::run::<EventualEngine>(&args, &engines::eventual()),
-        (None, Engine::Linearizable) => sweep::run::<LinearEngine>(&args, &engines::linearizable()),
+        (None, Engine::Eventual) => {
+            sweep::run::<EventualEngine>(&args, &engines::eventual(), Broken::NONE)
+        }
+        (None, Engine::Linearizable) => {
+            sweep::run::<LinearEngine>(&args, &engines::linearizable(), Broken::NONE)
+        }
     };
     match passed {
         Ok(true) => ExitCode::SUCCESS,

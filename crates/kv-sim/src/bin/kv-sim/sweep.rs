@@ -7,7 +7,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 use kv_core::ConsistencyEngine;
-use kv_sim::{Declaration, Report, Simulation};
+use kv_sim::{Declaration, Plan, Report, Simulation, SimulationFailure};
+use kv_storage::Broken;
 
 use crate::args::Args;
 use crate::screen::{Progress, complain, say, summarize};
@@ -17,6 +18,7 @@ use crate::stopwatch::Stopwatch;
 pub(crate) fn run<E: ConsistencyEngine>(
     args: &Args,
     declaration: &Declaration,
+    broken: Broken,
 ) -> io::Result<bool> {
     say(format_args!("the {} engine {declaration}", E::NAME));
     let stopwatch = Stopwatch::start();
@@ -26,7 +28,7 @@ pub(crate) fn run<E: ConsistencyEngine>(
     let mut failed = 0;
     for (done, seed) in (0..).zip(seeds) {
         progress.show(done, stopwatch.elapsed());
-        match run_one::<E>(args, declaration, seed)? {
+        match run_one::<E>(args, declaration, broken, seed)? {
             Some(report) => total.add(&report),
             None => failed += 1,
         }
@@ -48,9 +50,15 @@ pub(crate) fn run<E: ConsistencyEngine>(
 fn run_one<E: ConsistencyEngine>(
     args: &Args,
     declaration: &Declaration,
+    broken: Broken,
     seed: u64,
 ) -> io::Result<Option<Report>> {
-    let mut simulation = match Simulation::<E>::new(seed, declaration) {
+    let made = Plan::of(seed, declaration).map_err(SimulationFailure::from);
+    let made = made.and_then(|mut plan| {
+        plan.cluster.disk.broken = broken;
+        Simulation::<E>::with_plan(plan, declaration)
+    });
+    let mut simulation = match made {
         Ok(simulation) => simulation,
         Err(failure) => {
             complain_of(args, seed, &failure);

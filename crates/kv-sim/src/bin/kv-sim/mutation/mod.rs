@@ -3,11 +3,13 @@
 //! One table for the command (`--mutation`, in builds with the feature `mutations`) and for the
 //! test that runs all of it (`tests/mutations.rs`).
 
+pub(crate) mod disks;
 mod holders;
 mod scenario;
 mod subject;
 mod table;
 
+pub(crate) use disks::DiskChecker;
 pub(crate) use scenario::{Run, Scenario};
 pub(crate) use subject::{Eventual, Linear, Subject};
 pub(crate) use table::Row;
