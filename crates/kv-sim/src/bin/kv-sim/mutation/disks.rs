@@ -14,9 +14,7 @@ use super::Caught;
 pub(crate) enum DiskChecker {
     /// A restart finds all that was said to be persisted.
     PromisesKept,
-    /// A restart finds no other records than were written last.
-    RecordsUnchanged,
-    /// A restart goes on with an undamaged disk.
+    /// A restart goes on with an undamaged disk, and from no other records than were written last.
     Restarts,
     /// A restart does not go on with a damaged disk.
     DamageSeen,
@@ -29,8 +27,9 @@ impl DiskChecker {
             Mutation::SaidBeforeSync
             | Mutation::UnsyncedTailTrusted
             | Mutation::FailedSyncRetried => Self::PromisesKept,
-            Mutation::TornTailKept => Self::RecordsUnchanged,
-            Mutation::PrunedBeforeCheckpoint | Mutation::CheckpointBeforeRecords => Self::Restarts,
+            Mutation::TornTailKept
+            | Mutation::PrunedBeforeCheckpoint
+            | Mutation::CheckpointBeforeRecords => Self::Restarts,
             Mutation::DurableThroughIgnored => Self::DamageSeen,
         }
     }
@@ -55,13 +54,9 @@ impl DiskChecker {
         };
         match (self, &violation.breach) {
             (Self::PromisesKept, Breach::PromiseBroken { .. })
-            | (Self::RecordsUnchanged, Breach::RecordChanged { .. })
-            | (Self::Restarts, Breach::Journal(_))
+            | (Self::Restarts, Breach::Journal(_) | Breach::RecordChanged { .. })
             | (Self::DamageSeen, Breach::DamageServed) => true,
-            (
-                Self::PromisesKept | Self::RecordsUnchanged | Self::Restarts | Self::DamageSeen,
-                _,
-            ) => false,
+            (Self::PromisesKept | Self::Restarts | Self::DamageSeen, _) => false,
         }
     }
 }
