@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kv_core::{ConsistencyEngine, Input, NodeId, RequestId, SeedStream, Status, Version};
+use kv_core::{
+    ConsistencyEngine, Input, NodeId, PersistSeq, RequestId, SeedStream, Status, Version,
+};
+use kv_storage::{JournalError, MemoryCheckpoint};
 
 use crate::config::SimConfig;
 use crate::connection::Connections;
@@ -57,6 +60,9 @@ pub struct Cluster<E: ConsistencyEngine> {
     pub(crate) wiped_at: Option<Duration>,
 }
 
+/// What is on a disk: the checkpoint, and the records after it.
+pub type OnDisk<'a, R> = (&'a MemoryCheckpoint, Vec<(PersistSeq, R)>);
+
 impl<E: ConsistencyEngine> Cluster<E> {
     /// Starts every server, empty and on its way to be connected.
     ///
@@ -67,12 +73,13 @@ impl<E: ConsistencyEngine> Cluster<E> {
         let network_stream = SeedStream::new(streams.next_u64());
         let driver_stream = SeedStream::new(streams.next_u64());
         let voters = config.cluster.voters().to_vec();
+        let servers = voters.iter().map(|&node| (node, Server::new(node, &config))).collect();
         let mut cluster = Self {
             network: Network::new(config.network.clone(), network_stream),
             config,
             now: Duration::ZERO,
             queue: EventQueue::new(),
-            servers: voters.iter().map(|&node| (node, Server::new(node))).collect(),
+            servers,
             connections: Connections::default(),
             requests: BTreeMap::new(),
             intercept: Intercept::new(),
@@ -245,14 +252,14 @@ impl<E: ConsistencyEngine> Cluster<E> {
         self.tapes.get(&node)
     }
 
-    /// A server's disk as it is now.
-    #[must_use]
-    pub fn disk(
-        &self,
-        node: NodeId,
-    ) -> (&kv_storage::MemoryCheckpoint, &kv_storage::MemoryJournal) {
-        let server = self.server(node);
-        (&server.checkpoint, &server.journal)
+    /// What a loss of power now could not take from a server's disk: its checkpoint, and the
+    /// records after that.
+    ///
+    /// # Errors
+    /// [`JournalError`] if the journal is damaged.
+    pub fn disk(&self, node: NodeId) -> Result<OnDisk<'_, E::Record>, JournalError> {
+        let storage = &self.server(node).storage;
+        Ok((&storage.checkpoint, storage.synced_records()?))
     }
 
     pub(crate) fn server(&self, node: NodeId) -> &Server<E> {

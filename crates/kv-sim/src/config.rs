@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use kv_core::{ClusterConfig, ClusterConfigError, Limits, NodeId, Quorum, SeedStream, Timing};
+use kv_storage::{Broken, CrashHabits};
 
 /// Everything that decides a run: two clusters of equal configuration that are driven by the same
 /// calls do the same, byte for byte.
@@ -50,13 +51,19 @@ pub struct NetworkConfig {
 /// How a server's disk behaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiskConfig {
-    /// How long a sync takes; later ones may end before earlier ones.
+    /// How long a sync takes, and how long it takes to lay out a segment.
     pub sync_delay: RangeInclusive<Duration>,
+    /// The size of the journal's segments in bytes. No record may be larger.
+    pub segment_bytes: u64,
     /// A checkpoint is written once so many records were persisted after the last one; never if
     /// `None`.
     pub checkpoint_every: Option<u64>,
-    /// At how many of 1,000 crashes the record that was being written is there in part.
-    pub torn_per_mille: u64,
+    /// How long it takes until a checkpoint that was taken is on disk.
+    pub checkpoint_delay: RangeInclusive<Duration>,
+    /// What a loss of power may do to what was not synced.
+    pub crash_habits: CrashHabits,
+    /// For tests: the rule of storage that is broken.
+    pub broken: Broken,
 }
 
 impl SimConfig {
@@ -126,21 +133,33 @@ impl Default for NetworkConfig {
 }
 
 impl DiskConfig {
-    /// Disks that take up to 20 ms for a sync and write a checkpoint every 50 records.
+    /// Disks that take up to 20 ms for a sync and up to 100 ms for a checkpoint, which they write
+    /// every 50 records, and that keep any parts of what was not synced.
     #[must_use]
     pub fn slow() -> Self {
         Self {
             sync_delay: Duration::from_micros(100)..=Duration::from_millis(20),
+            segment_bytes: 16 << 10,
             checkpoint_every: Some(50),
-            torn_per_mille: 0,
+            checkpoint_delay: Duration::ZERO..=Duration::from_millis(100),
+            crash_habits: CrashHabits { tears: true, reorders: true },
+            broken: Broken::NONE,
         }
     }
 }
 
 impl Default for DiskConfig {
-    /// A sync takes no time, and no checkpoints are written.
+    /// A sync takes no time, no checkpoints are written, and what was not synced is kept whole up
+    /// to some write.
     fn default() -> Self {
-        Self { sync_delay: NO_TIME, checkpoint_every: None, torn_per_mille: 0 }
+        Self {
+            sync_delay: NO_TIME,
+            segment_bytes: 64 << 10,
+            checkpoint_every: None,
+            checkpoint_delay: NO_TIME,
+            crash_habits: CrashHabits { tears: false, reorders: false },
+            broken: Broken::NONE,
+        }
     }
 }
 

@@ -1,92 +1,245 @@
-//! Servers' disks: syncs that begin, end and are held, and checkpoints.
+//! Servers' disks: syncs, layouts and checkpoints that begin, end and are held, and what fails.
 
-use kv_core::{ConsistencyEngine, Input, NodeId, PersistSeq, Wire};
+use kv_core::{ConsistencyEngine, Input, NodeId, Wire};
+use kv_storage::{DiskAction, JournalError, MemoryCheckpoint, Mutation, Room, SimDisk};
 
 use crate::cluster::Cluster;
 use crate::config::draw;
+use crate::damage;
 use crate::event::Event;
 use crate::fault::Fault;
-use crate::violation::Violation;
+use crate::storage::{DiskWork, Progress};
+use crate::violation::{Breach, Violation};
 
 impl<E: ConsistencyEngine> Cluster<E> {
-    /// Lets no sync end on a server's disk from here on.
+    /// Lets nothing end on a server's disk from here on: no sync, no layout of a segment and no
+    /// checkpoint.
     pub fn hold_disk(&mut self, node: NodeId) {
-        self.server_mut(node).disk_held = true;
+        self.server_mut(node).storage.is_held = true;
     }
 
-    /// Lets syncs end again; all that was appended is synced at once.
+    /// Lets things end again; what should have ended meanwhile ends now.
     pub fn release_disk(&mut self, node: NodeId) {
+        let now = self.now;
         let server = self.server_mut(node);
-        server.disk_held = false;
-        let (life, up_to) = (server.life, server.journal.last());
-        self.queue.push(self.now, Event::Synced { node, life, up_to });
+        server.storage.is_held = false;
+        let life = server.life;
+        for work in std::mem::take(&mut server.storage.held_back) {
+            self.queue.push(now, Event::DiskWorkEnds { node, life, work });
+        }
     }
 
     /// Lets the next sync on a server's disk fail: the process ends by it, as the real server's
     /// does, since the kernel may have dropped what was to be written.
     pub fn fail_next_sync(&mut self, node: NodeId) {
-        self.server_mut(node).sync_fails = true;
+        self.server_mut(node).storage.arm(SimDisk::fail_next_sync);
     }
 
-    /// Lets a server's disk be full: the process ends at the next record that it wants to write.
-    pub fn fill_disk(&mut self, node: NodeId) {
-        self.server_mut(node).disk_full = true;
+    /// Lets the next write on a server's disk fail halfway: the process ends by it.
+    pub fn fail_next_write(&mut self, node: NodeId) {
+        self.server_mut(node).storage.arm(SimDisk::fail_next_write);
+    }
+
+    /// Lets power be lost on a server after so many operations on its disk, those of a recovery
+    /// included.
+    pub fn lose_power_after(&mut self, node: NodeId, operations: u64) {
+        self.server_mut(node).storage.arm(|disk| disk.stop_after(operations));
+    }
+
+    /// Lets a server's disk have no more than so many bytes free: once its journal cannot be
+    /// extended the server refuses writes, and reads go on.
+    pub fn fill_disk(&mut self, node: NodeId, free_bytes: u64) {
+        let disk = &self.server(node).storage.disk;
+        disk.set_quota(Some(disk.used_bytes() + free_bytes));
     }
 
     /// Makes room on a server's disk.
     pub fn free_disk(&mut self, node: NodeId) {
-        self.server_mut(node).disk_full = false;
+        self.server(node).storage.disk.set_quota(None);
     }
 
-    /// Flips a bit of a record in a server's journal that a later record knows to be on disk;
-    /// `choice` decides which. False if there is none. The server does not start again with it.
+    /// Flips a bit on a server's disk, in a segment's header or in a record that a later one knows
+    /// to be on disk, so that the damage can be told from a torn tail; `choice` decides which.
+    /// False if there is no such bit. The server must not start again with it.
     pub fn flip_bit(&mut self, node: NodeId, choice: u64) -> bool {
+        let Some((name, bit)) = damage::choose(&self.server(node).storage.disk, choice) else {
+            return false;
+        };
         let server = self.server_mut(node);
-        let flipped = server.journal.flip_bit(choice);
-        server.disk_damaged |= flipped.is_some();
-        if let Some(seq) = flipped {
-            self.counts.note(Fault::FlippedBit);
-            self.note(node, 9, |out| seq.encode(out), || format!("a bit of record {seq} flips"));
-        }
-        flipped.is_some()
+        server.disk_damaged |= server.storage.disk.flip_bit(&name, bit);
+        self.counts.note(Fault::FlippedBit);
+        self.note(node, 9, |out| bit.encode(out), || format!("bit {bit} of {name} flips"));
+        true
     }
 
-    /// A sync ends, well or not.
-    pub(crate) fn on_synced(&mut self, node: NodeId, life: u64, up_to: PersistSeq) {
+    /// Something ends on a disk, well or not.
+    pub(crate) fn on_disk_work_ends(
+        &mut self,
+        node: NodeId,
+        life: u64,
+        work: DiskWork,
+    ) -> Result<(), Violation> {
+        let now = self.now;
         let server = self.server_mut(node);
-        if server.life != life || server.disk_held || up_to <= server.journal.durable() {
-            return;
+        if server.life != life || !server.is_running() {
+            return Ok(());
         }
-        if server.sync_fails {
-            self.die_of(node, Fault::FailedSync);
-        } else {
-            let up_to = server.journal.sync_through(up_to);
+        if server.storage.is_held {
+            server.storage.held_back.push(work);
+            return Ok(());
+        }
+        let ended = match work {
+            DiskWork::Sync => server.storage.end_sync(),
+            DiskWork::Layout => server.storage.end_layout(now),
+            DiskWork::Checkpoint => return self.on_checkpoint_ends(node),
+        };
+        match ended {
+            Ok(()) => self.use_disk(node),
+            Err(error) => self.on_disk_error(node, error),
+        }
+    }
+
+    /// A process looks at its disk by itself, as it does when it lacks room.
+    pub(crate) fn on_disk_look(&mut self, node: NodeId, life: u64) -> Result<(), Violation> {
+        let server = self.server_mut(node);
+        if server.life != life || !server.is_running() {
+            return Ok(());
+        }
+        server.storage.look_at = None;
+        self.use_disk(node)
+    }
+
+    /// Hands over the records that were taken, begins what there is to do on the disk, and tells
+    /// the engine what has become of it; takes a checkpoint when it is time.
+    pub(crate) fn use_disk(&mut self, node: NodeId) -> Result<(), Violation> {
+        let now = self.now;
+        if !self.server(node).is_running() {
+            return Ok(());
+        }
+        match self.server_mut(node).storage.advance(now) {
+            Ok(progress) => self.on_disk_progress(node, progress),
+            Err(error) => return self.on_disk_error(node, error),
+        }
+        self.checkpoint_if_due(node)
+    }
+
+    fn on_disk_progress(&mut self, node: NodeId, progress: Progress) {
+        let Progress { sync_begun, layout_begun, persisted, room } = progress;
+        if sync_begun {
+            if self.driver_stream.chance(500) {
+                self.server_mut(node).storage.run_sync_early();
+            }
+            self.begin_disk_work(node, DiskWork::Sync);
+        }
+        if layout_begun {
+            self.begin_disk_work(node, DiskWork::Layout);
+        }
+        if let Some(up_to) = persisted {
             self.give(node, Input::Persisted { up_to });
         }
-    }
-
-    /// Ends a process because of its disk.
-    pub(crate) fn die_of(&mut self, node: NodeId, fault: Fault) {
-        self.counts.note(fault);
-        self.note(node, 10, |_| {}, || format!("stops: {fault}"));
-        self.end_by_crash(node);
-    }
-
-    /// Begins a sync of what was appended, and writes a checkpoint when it is time.
-    pub(crate) fn sync_and_checkpoint(&mut self, node: NodeId) -> Result<(), Violation> {
-        let every = self.config.disk.checkpoint_every;
+        match room {
+            Some(Room::Low { .. }) => {
+                self.counts.note(Fault::FullDisk);
+                self.note(node, 10, |_| {}, || "the disk is full: writes are refused".to_owned());
+            }
+            Some(Room::Enough) => {
+                self.note(node, 10, |_| {}, || "there is room on the disk again".to_owned());
+            }
+            None => {}
+        }
         let server = self.server_mut(node);
-        let (life, up_to) = (server.life, server.journal.last());
-        if server.is_running() && up_to > server.sync_asked {
-            server.sync_asked = up_to;
-            let at = self.now + draw(&mut self.driver_stream, &self.config.disk.sync_delay);
-            self.queue.push(at, Event::Synced { node, life, up_to });
+        let wake_at = server.storage.wake_at();
+        if let Some(at) = wake_at
+            && server.storage.look_at.is_none_or(|look_at| look_at > at)
+        {
+            server.storage.look_at = Some(at);
+            let life = server.life;
+            self.queue.push(at.max(self.now), Event::DiskLook { node, life });
         }
-        let written = self.server_mut(node).checkpoint_if_due(every);
-        if written.map_err(|breach| self.violation(node, breach))? {
-            self.note(node, 8, |_| {}, || "checkpoint written".to_owned());
-            self.schedule_work(node);
+    }
+
+    fn begin_disk_work(&mut self, node: NodeId, work: DiskWork) {
+        let delay = match work {
+            DiskWork::Sync | DiskWork::Layout => &self.config.disk.sync_delay,
+            DiskWork::Checkpoint => &self.config.disk.checkpoint_delay,
+        };
+        let at = self.now + draw(&mut self.driver_stream, delay);
+        let life = self.server(node).life;
+        self.queue.push(at, Event::DiskWorkEnds { node, life, work });
+    }
+
+    /// Takes a checkpoint when it is time, and sends it on its way to the disk.
+    fn checkpoint_if_due(&mut self, node: NodeId) -> Result<(), Violation> {
+        let every = self.config.disk.checkpoint_every;
+        let now = self.now;
+        let taken = self.server_mut(node).checkpoint_if_due(now, every);
+        let Some(checkpoint) = taken.map_err(|breach| self.violation(node, breach))? else {
+            return Ok(());
+        };
+        let checkpoint = self.ahead_of_the_disk(node).unwrap_or(checkpoint);
+        self.note(node, 8, |_| {}, || "takes a checkpoint".to_owned());
+        let begun = self.server_mut(node).storage.begin_checkpoint(checkpoint);
+        self.begin_disk_work(node, DiskWork::Checkpoint);
+        match begun {
+            Ok(()) => Ok(()),
+            Err(error) => self.on_disk_error(node, error),
         }
+    }
+
+    /// Of a driver that breaks this rule: a checkpoint of all that is written, synced or not.
+    fn ahead_of_the_disk(&self, node: NodeId) -> Option<MemoryCheckpoint> {
+        if !self.config.disk.broken.is(Mutation::CheckpointBeforeRecords) {
+            return None;
+        }
+        let server = self.server(node);
+        let written = server.storage.written_records().ok()?;
+        let config = server.engine_config(&self.config);
+        let mut ahead = E::recover(config, server.storage.checkpoint.read(), written).ok()?;
+        Some(server.storage.checkpoint.followed_by(ahead.checkpoint()))
+    }
+
+    /// A checkpoint is on disk, where the records that it reflects must be, too.
+    fn on_checkpoint_ends(&mut self, node: NodeId) -> Result<(), Violation> {
+        let durable = self.server(node).storage.promised();
+        match self.server_mut(node).storage.end_checkpoint() {
+            Ok(Some(covers)) if covers > durable => {
+                Err(self.violation(node, Breach::CheckpointAhead { covers, durable }))
+            }
+            Ok(Some(covers)) => {
+                self.note(node, 8, |out| covers.encode(out), || "checkpoint on disk".to_owned());
+                self.give(node, Input::CheckpointWritten { covers });
+                self.use_disk(node)
+            }
+            Ok(None) => Ok(()),
+            Err(error) => self.on_disk_error(node, error),
+        }
+    }
+
+    /// The disk has failed a process, which ends by it; a violation if nobody made it fail.
+    fn on_disk_error(&mut self, node: NodeId, error: JournalError) -> Result<(), Violation> {
+        if self.server(node).storage.disk.has_stopped() {
+            self.counts.note(Fault::PowerLossAtDisk);
+            self.note(node, 10, |_| {}, || format!("power is lost: {error}"));
+            self.end_by_crash(node);
+            return Ok(());
+        }
+        if let JournalError::NotDense { expected, found } = error {
+            return Err(self.violation(node, Breach::SeqNotDense { expected, found }));
+        }
+        let fault = if failed_at(&error, DiskAction::Sync) {
+            Fault::FailedSync
+        } else if failed_at(&error, DiskAction::Write) {
+            Fault::FailedWrite
+        } else {
+            return Err(self.violation(node, Breach::Journal(Box::new(error))));
+        };
+        self.counts.note(fault);
+        self.note(node, 10, |_| {}, || format!("stops: {error}"));
+        self.end_by_kill(node);
         Ok(())
     }
+}
+
+fn failed_at(error: &JournalError, action: DiskAction) -> bool {
+    matches!(error, JournalError::Failed(cause) if cause.action == action)
 }

@@ -4,14 +4,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kv_core::{
-    ConsistencyEngine, Effect, Input, NodeId, Operation, PersistSeq, StagedCheckpoint, Wire,
+    ConsistencyEngine, Effect, Input, NodeId, Operation, StagedCheckpoint, Wire, digest,
 };
-use kv_storage::StorageError;
 
 use crate::cluster::Cluster;
 use crate::config::draw;
-use crate::fault::Fault;
 use crate::linearizability::CallText;
+use crate::storage::DiskWork;
 use crate::tape::TapedBatch;
 use crate::violation::{Breach, Violation};
 
@@ -24,8 +23,10 @@ pub(crate) enum Event {
     ArriveCheckpoint { from: NodeId, to: NodeId, checkpoint: StagedCheckpoint },
     /// A server steps what has come in.
     Work { node: NodeId, life: u64 },
-    /// A sync ends.
-    Synced { node: NodeId, life: u64, up_to: PersistSeq },
+    /// Something ends on a disk.
+    DiskWorkEnds { node: NodeId, life: u64, work: DiskWork },
+    /// A server looks at its disk.
+    DiskLook { node: NodeId, life: u64 },
     /// A server looks at its connection to a peer.
     Look { node: NodeId, peer: NodeId },
 }
@@ -37,7 +38,10 @@ impl Event {
             Self::Arrive { from, to, .. } | Self::ArriveCheckpoint { from, to, .. } => {
                 Some((*from, *to))
             }
-            Self::Work { .. } | Self::Synced { .. } | Self::Look { .. } => None,
+            Self::Work { .. }
+            | Self::DiskWorkEnds { .. }
+            | Self::DiskLook { .. }
+            | Self::Look { .. } => None,
         }
     }
 }
@@ -147,10 +151,8 @@ impl<E: ConsistencyEngine> Cluster<E> {
                 server.work_scheduled = false;
                 self.work(node)
             }
-            Event::Synced { node, life, up_to } => {
-                self.on_synced(node, life, up_to);
-                Ok(())
-            }
+            Event::DiskWorkEnds { node, life, work } => self.on_disk_work_ends(node, life, work),
+            Event::DiskLook { node, life } => self.on_disk_look(node, life),
             Event::Look { node, peer } => {
                 self.look(node, peer);
                 Ok(())
@@ -193,7 +195,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
                 effects: carried_out,
             });
         }
-        self.sync_and_checkpoint(node)
+        self.use_disk(node)
     }
 
     fn carry_out(
@@ -203,15 +205,11 @@ impl<E: ConsistencyEngine> Cluster<E> {
     ) -> Result<(), Violation> {
         match effect {
             Effect::Persist { seq, record } => {
-                if self.server(node).disk_full {
-                    self.die_of(node, Fault::FullDisk);
-                    return Ok(());
-                }
                 let text = || format!("-> persist {seq} {record:?}");
-                self.note(node, 3, |out| (seq, record.to_bytes()).encode(out), text);
-                let journal = &mut self.server_mut(node).journal;
-                let appended = journal.append(seq, &record);
-                appended.map_err(|error| self.violation(node, breach_of(error)))
+                let digest = digest(&record.to_bytes());
+                self.note(node, 3, |out| (seq, digest).encode(out), text);
+                self.server_mut(node).storage.take(seq, record, digest);
+                Ok(())
             }
             Effect::Send { to, message } => self.send(node, to, &message),
             Effect::Reply { id, outcome } => {
@@ -223,10 +221,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
             Effect::Halt { reason } => {
                 let text = || format!("-> halt: {reason}");
                 self.note(node, 7, |_| {}, text);
-                self.end_process(node, |server| {
-                    server.crash(0);
-                    server.halted = Some(reason);
-                });
+                self.halt(node, reason);
                 Ok(())
             }
         }
@@ -248,15 +243,6 @@ impl<E: ConsistencyEngine> Cluster<E> {
 
     pub(crate) fn violation(&self, node: NodeId, breach: Breach) -> Violation {
         Violation { seed: self.config.seed, at: self.now, node, breach }
-    }
-}
-
-fn breach_of(error: StorageError) -> Breach {
-    match error {
-        StorageError::NotDense { expected, found } => Breach::SeqNotDense { expected, found },
-        StorageError::Damaged { .. } | StorageError::NotReadable { .. } => {
-            Breach::JournalNotReadable(error)
-        }
     }
 }
 

@@ -26,13 +26,25 @@ pub enum Fault {
     Clog,
     /// No sync ends on a disk for a while.
     HeldSync,
-    /// The last record was half written at a crash.
+    /// Of a write that was not synced, a loss of power keeps a part.
     TornWrite,
-    /// A sync fails, and with it the process.
+    /// Of writes that were not synced, a loss of power keeps a later one and loses an earlier one.
+    ReorderedWrites,
+    /// A sync fails, and with it the process; what it had written is there for the next one, and
+    /// in part only as long as there is power.
     FailedSync,
-    /// A disk is full: the next write fails, and with it the process.
+    /// A write fails halfway, and with it the process.
+    FailedWrite,
+    /// A disk has no room for another segment: writes are refused, and reads go on.
     FullDisk,
-    /// A bit of a record changes on disk; the server does not start again with it.
+    /// Power is lost between two operations of a disk.
+    PowerLossAtDisk,
+    /// Power is lost once more while a server recovers.
+    InterruptedRecovery,
+    /// A process ends before a checkpoint that it has taken is on disk.
+    LostCheckpoint,
+    /// A bit of a record, or of a segment's header, changes on disk; the server does not start
+    /// again with it.
     FlippedBit,
     /// A server starts again with an empty disk.
     WipedDisk,
@@ -44,8 +56,10 @@ pub enum Fault {
     ClockJump,
     /// A wall clock stands still, and then jumps to the right time.
     ClockFreeze,
-    /// A process ends; what it did not sync is lost.
+    /// Power is lost; what was not synced may be.
     Crash,
+    /// A process is killed; what it had written is there for the next one, synced or not.
+    Kill,
     /// A process ends between two effects of a step.
     CrashBetweenEffects,
     /// A process stands still for a while.
@@ -58,7 +72,7 @@ pub enum Fault {
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 30] = [
         Self::Loss,
         Self::Duplication,
         Self::Reordering,
@@ -70,8 +84,13 @@ impl Fault {
         Self::Clog,
         Self::HeldSync,
         Self::TornWrite,
+        Self::ReorderedWrites,
         Self::FailedSync,
+        Self::FailedWrite,
         Self::FullDisk,
+        Self::PowerLossAtDisk,
+        Self::InterruptedRecovery,
+        Self::LostCheckpoint,
         Self::FlippedBit,
         Self::WipedDisk,
         Self::ClockSkew,
@@ -79,6 +98,7 @@ impl Fault {
         Self::ClockJump,
         Self::ClockFreeze,
         Self::Crash,
+        Self::Kill,
         Self::CrashBetweenEffects,
         Self::Pause,
         Self::RollingRestart,
@@ -100,8 +120,13 @@ impl Fault {
             Self::Clog => "clogged link",
             Self::HeldSync => "held sync",
             Self::TornWrite => "torn write",
+            Self::ReorderedWrites => "reordered writes",
             Self::FailedSync => "failed sync",
+            Self::FailedWrite => "failed write",
             Self::FullDisk => "full disk",
+            Self::PowerLossAtDisk => "power loss at disk",
+            Self::InterruptedRecovery => "interrupted recovery",
+            Self::LostCheckpoint => "lost checkpoint",
             Self::FlippedBit => "flipped bit",
             Self::WipedDisk => "wiped disk",
             Self::ClockSkew => "clock skew",
@@ -109,6 +134,7 @@ impl Fault {
             Self::ClockJump => "clock jump",
             Self::ClockFreeze => "frozen clock",
             Self::Crash => "crash",
+            Self::Kill => "kill",
             Self::CrashBetweenEffects => "crash between effects",
             Self::Pause => "pause",
             Self::RollingRestart => "rolling restart",
@@ -121,11 +147,17 @@ impl Fault {
     pub const fn ends_processes(self) -> bool {
         match self {
             Self::TornWrite
+            | Self::ReorderedWrites
             | Self::FailedSync
+            | Self::FailedWrite
             | Self::FullDisk
+            | Self::PowerLossAtDisk
+            | Self::InterruptedRecovery
+            | Self::LostCheckpoint
             | Self::FlippedBit
             | Self::WipedDisk
             | Self::Crash
+            | Self::Kill
             | Self::CrashBetweenEffects
             | Self::RollingRestart
             | Self::MixedConfiguration => true,

@@ -107,10 +107,8 @@ impl<E: ConsistencyEngine> Cluster<E> {
         let cluster = server.disk_config.as_ref().unwrap_or(&self.config.cluster);
         let config =
             EngineConfig { cluster: cluster.clone(), ..server.engine_config(&self.config) };
-        let synced = server.checkpoint.covers().next()..=server.journal.durable();
-        let records = server.journal.records().flatten();
-        let records = records.filter(|(seq, _)| synced.contains(seq));
-        E::recover(config, server.checkpoint.read(), records).ok()
+        let (checkpoint, records) = self.disk(node).ok()?;
+        E::recover(config, checkpoint.read(), records).ok()
     }
 }
 

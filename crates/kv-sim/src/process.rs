@@ -1,12 +1,11 @@
 //! Servers' processes: they crash, start again, pause and go on.
 
 use kv_core::{ClusterConfig, ConsistencyEngine, HaltReason, NodeId, PersistSeq, RecoverError};
-use kv_storage::StorageError;
+use kv_storage::JournalError;
 
 use crate::cluster::Cluster;
 use crate::fault::Fault;
 use crate::request::RequestState;
-use crate::server::Server;
 use crate::tape::{Tape, TapedLife};
 use crate::violation::{Breach, Violation};
 
@@ -20,25 +19,36 @@ pub enum Restart {
 }
 
 /// How a server's start went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Started {
     /// It runs.
     Runs,
     /// Its journal is damaged; it needs an empty disk, and its peers.
-    DiskDamaged(StorageError),
+    DiskDamaged(JournalError),
     /// Its disk was used under another configuration.
     Refused(RecoverError),
+    /// Power was lost while it recovered.
+    PowerLost,
 }
 
 impl<E: ConsistencyEngine> Cluster<E> {
-    /// Ends a server's process. What it did not sync is lost, but for a random number of records
-    /// that had reached the disk by themselves; requests that it had not answered are
-    /// [`RequestState::Lost`]. Nothing if it is down.
+    /// Ends a server's process by a loss of power. What becomes of what it did not sync is left to
+    /// chance, as far as [`crate::DiskConfig::crash_habits`] allow; requests that it had not
+    /// answered are [`RequestState::Lost`]. Nothing if it is down.
     pub fn crash(&mut self, node: NodeId) {
         if self.is_running(node) {
             self.counts.note(Fault::Crash);
         }
         self.end_by_crash(node);
+    }
+
+    /// Ends a server's process and nothing else: what it had written is there for the next one,
+    /// synced or not. Nothing if it is down.
+    pub fn kill(&mut self, node: NodeId) {
+        if self.is_running(node) {
+            self.counts.note(Fault::Kill);
+        }
+        self.end_by_kill(node);
     }
 
     /// Ends a server's process right before it carries out the effect after the next `effects`
@@ -47,15 +57,17 @@ impl<E: ConsistencyEngine> Cluster<E> {
         self.server_mut(node).effects_to_live = Some(effects);
     }
 
-    /// Starts a server again under the cluster's configuration; if it runs, it crashes first.
+    /// Starts a server again under the cluster's configuration; if it runs, it crashes first. It is
+    /// down if power is lost meanwhile, as [`Cluster::lose_power_after`] may have it.
     ///
     /// # Errors
     /// [`Violation`] if the engine cannot go on from its own disk, for whatever reason.
     pub fn restart(&mut self, node: NodeId, disk: Restart) -> Result<(), Violation> {
         let breach = match self.start_again(node, disk, None)? {
             Started::Runs => return Ok(()),
-            Started::DiskDamaged(error) => Breach::JournalNotReadable(error),
+            Started::DiskDamaged(error) => Breach::Journal(Box::new(error)),
             Started::Refused(error) => Breach::NotRecovered(error),
+            Started::PowerLost => return Ok(()),
         };
         Err(self.violation(node, breach))
     }
@@ -92,11 +104,18 @@ impl<E: ConsistencyEngine> Cluster<E> {
         let Err(violation) = self.start(node) else {
             return Ok(Started::Runs);
         };
-        if let (Breach::JournalNotReadable(error), true) = (violation.breach, damaged) {
-            return Ok(Started::DiskDamaged(error));
+        if self.server(node).storage.disk.has_stopped() {
+            self.counts.note(Fault::InterruptedRecovery);
+            self.lose_power(node);
+            return Ok(Started::PowerLost);
         }
-        if let (Breach::NotRecovered(error), true) = (violation.breach, moved) {
-            return Ok(Started::Refused(error));
+        // Whoever does not start has ended: its locks are gone, and its files.
+        self.server_mut(node).storage.kill();
+        if let (Breach::Journal(error), true) = (&violation.breach, damaged) {
+            return Ok(Started::DiskDamaged((**error).clone()));
+        }
+        if let (Breach::NotRecovered(error), true) = (&violation.breach, moved) {
+            return Ok(Started::Refused(*error));
         }
         Err(violation)
     }
@@ -105,8 +124,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
     pub(crate) fn spare_process(&mut self, node: NodeId) {
         let server = self.server_mut(node);
         server.effects_to_live = None;
-        server.sync_fails = false;
-        server.disk_full = false;
+        server.storage.spare();
     }
 
     /// Whether a server's journal was damaged since its disk was new.
@@ -116,7 +134,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
 
     /// Whether something is on a server's disk.
     pub(crate) fn has_used_disk(&self, node: NodeId) -> bool {
-        self.server(node).journal.durable() > PersistSeq(0)
+        self.server(node).storage.is_used()
     }
 
     /// Whether a server has another configuration than the cluster.
@@ -147,50 +165,67 @@ impl<E: ConsistencyEngine> Cluster<E> {
         self.schedule_work(node);
     }
 
-    /// Ends a process as a crash does; what is left on its disk is drawn.
+    /// Ends a process as a loss of power does; nothing if it is down.
     pub(crate) fn end_by_crash(&mut self, node: NodeId) {
-        let torn_per_mille = self.config.disk.torn_per_mille;
-        let server = self.server(node);
-        let unsynced = server.journal.last().0 - server.journal.durable().0;
-        let kept = self.driver_stream.below(unsynced + 1);
-        // Without torn writes nothing more is drawn, so that they change no other run.
-        let torn = (torn_per_mille > 0 && self.driver_stream.chance(torn_per_mille))
-            .then(|| usize::try_from(self.driver_stream.below(TORN_BYTES_MAX)).unwrap_or(0));
-        let mut was_torn = false;
-        self.end_process(node, |server| match torn {
-            Some(bytes) => was_torn = server.crash_tearing(kept, bytes),
-            None => server.crash(kept),
-        });
-        if was_torn {
-            self.counts.note(Fault::TornWrite);
+        if self.is_running(node) {
+            self.lose_power(node);
+            self.end_process(node);
         }
+    }
+
+    /// Ends a process alone; nothing if it is down.
+    pub(crate) fn end_by_kill(&mut self, node: NodeId) {
+        if self.is_running(node) {
+            if self.server_mut(node).storage.kill() {
+                self.counts.note(Fault::LostCheckpoint);
+            }
+            self.end_process(node);
+        }
+    }
+
+    /// Takes the power from a server's disk; what is left on it is drawn.
+    fn lose_power(&mut self, node: NodeId) {
+        let (loss, loses_checkpoint) = self.server_mut(node).storage.lose_power();
+        let came_to_pass = [
+            (Fault::TornWrite, loss.torn > 0),
+            (Fault::ReorderedWrites, loss.reordered > 0),
+            (Fault::LostCheckpoint, loses_checkpoint),
+        ];
+        for (fault, _) in came_to_pass.into_iter().filter(|(_, passed)| *passed) {
+            self.counts.note(fault);
+        }
+        self.note(node, 14, |_| {}, || format!("power is lost: {loss:?}"));
     }
 
     /// Starts a server's process on what its disk holds.
     pub(crate) fn start(&mut self, node: NodeId) -> Result<(), Violation> {
         let (now, config) = (self.now, self.config.clone());
         let started = self.server_mut(node).start(now, &config);
-        started.map_err(|breach| self.violation(node, breach))?;
-        self.tape_start(node);
+        let records = started.map_err(|breach| self.violation(node, breach))?;
+        self.tape_start(node, records);
         self.note(node, 1, |_| {}, || "starts".to_owned());
         self.connections.forget(node);
         self.hint_everybody();
-        Ok(())
+        self.use_disk(node)
     }
 
-    /// Ends a server's process by `end`, and the requests that it had in hand.
-    pub(crate) fn end_process(&mut self, node: NodeId, end: impl FnOnce(&mut Server<E>)) {
-        if !self.is_running(node) {
-            return;
-        }
-        end(self.server_mut(node));
+    /// Ends a server's process, and the requests that it had in hand.
+    fn end_process(&mut self, node: NodeId) {
+        self.server_mut(node).end();
         let at = self.now;
         let requests = self.requests.values_mut();
         for request in requests.filter(|request| request.node == node && !request.has_ended()) {
             request.state = RequestState::Lost { at };
         }
-        self.note(node, 2, |_| {}, || "crashes".to_owned());
+        self.note(node, 2, |_| {}, || "ends".to_owned());
         self.hint_everybody();
+    }
+
+    /// Ends a process that asked for it.
+    pub(crate) fn halt(&mut self, node: NodeId, reason: HaltReason) {
+        self.server_mut(node).storage.kill();
+        self.end_process(node);
+        self.server_mut(node).halted = Some(reason);
     }
 
     /// Counts down to a crash that the test has set; true if it comes now.
@@ -210,24 +245,20 @@ impl<E: ConsistencyEngine> Cluster<E> {
     }
 
     /// Begins a new life on the server's tape.
-    pub(crate) fn tape_start(&mut self, node: NodeId) {
+    fn tape_start(&mut self, node: NodeId, records: Vec<(PersistSeq, E::Record)>) {
         if !self.config.keep_tapes {
             return;
         }
         let server = self.server(node);
-        let covers = server.checkpoint.covers();
-        let checkpoint = server.checkpoint.read();
-        let records = server.journal.records().flatten();
+        let covers = server.storage.checkpoint.covers();
+        let checkpoint = server.storage.checkpoint.read();
         let life = TapedLife {
             config: server.engine_config(&self.config),
             checkpoint: checkpoint.map(|checkpoint| (covers, checkpoint.into())),
-            records: records.filter(|(seq, _)| *seq > covers).collect(),
+            records,
             batches: Vec::new(),
         };
         let tape = self.tapes.entry(node).or_insert(Tape { lives: Vec::new() });
         tape.lives.push(life);
     }
 }
-
-/// A record in the journal has at least this many bytes before its own.
-const TORN_BYTES_MAX: u64 = 64;

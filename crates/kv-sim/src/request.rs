@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use kv_core::{ConsistencyEngine, Input, NodeId, Operation, Outcome, RequestId, RequestOptions};
+use kv_core::{
+    ConsistencyEngine, Input, NodeId, NotDone, Operation, Outcome, RequestId, RequestOptions,
+    Waiting, Wire,
+};
 
 use crate::cluster::Cluster;
 use crate::violation::{Breach, Violation};
@@ -80,8 +83,16 @@ impl<E: ConsistencyEngine> Cluster<E> {
         let id = self.last_request;
         self.note_held(node, id, &op);
         let input = Input::Request { id, op: op.clone(), options: options.clone() };
-        let state =
-            if self.give(node, input) { RequestState::Waiting } else { RequestState::Refused };
+        let state = if self.server(node).refuses_for_room(&op) {
+            // The driver answers by itself; the engine does not hear of it.
+            let outcome = Outcome::NotDone(NotDone::Waiting(Waiting::DiskFull));
+            self.note(node, 5, |out| id.encode(out), || format!("-> reply to {id}: {outcome:?}"));
+            RequestState::Replied { at: self.now, outcome }
+        } else if self.give(node, input) {
+            RequestState::Waiting
+        } else {
+            RequestState::Refused
+        };
         let request = Request { node, op, options, invoked_at: self.now, cancelled: false, state };
         self.requests.insert(id, request);
         id

@@ -57,8 +57,10 @@ pub enum Move {
         /// How much.
         millis: u16,
     },
-    /// A process ends.
+    /// Power is lost.
     Crash(u16),
+    /// A process is killed, and what it wrote stays.
+    Kill(u16),
     /// A process ends between two effects.
     CrashAfter(u16, u8),
     /// A server starts on its disk; one that runs crashes first.
@@ -167,6 +169,7 @@ impl Schedule {
             }
             Move::Wait { millis } => cluster.run_for(Duration::from_millis(millis.into()))?,
             Move::Crash(server) if !spared(server) => cluster.crash(self.node(server)),
+            Move::Kill(server) if !spared(server) => cluster.kill(self.node(server)),
             Move::CrashAfter(server, effects) if !spared(server) => {
                 cluster.crash_after_effects(self.node(server), effects.into());
             }
@@ -174,7 +177,11 @@ impl Schedule {
                 cluster.restart(self.node(server), Restart::Intact)?;
             }
             Move::Wipe(server) if !spared(server) => simulation.wipe(self.node(server))?,
-            Move::Crash(_) | Move::CrashAfter(..) | Move::Restart(_) | Move::Wipe(_) => {}
+            Move::Crash(_)
+            | Move::Kill(_)
+            | Move::CrashAfter(..)
+            | Move::Restart(_)
+            | Move::Wipe(_) => {}
             Move::CutOff(server) => cluster.partition(&[self.node(server)]),
             Move::Block(from, to) if self.node(from) != self.node(to) => {
                 cluster.block(self.node(from), self.node(to));
@@ -305,6 +312,7 @@ fn moves(declaration: &Declaration) -> Vec<(u32, BoxedStrategy<Move>)> {
                 server().prop_map(Move::Crash).boxed(),
                 server().prop_map(Move::Restart).boxed(),
             ],
+            Fault::Kill => vec![server().prop_map(Move::Kill).boxed()],
             Fault::CrashBetweenEffects => {
                 let crash = (server(), 0..20_u8).prop_map(|(at, left)| Move::CrashAfter(at, left));
                 vec![crash.boxed()]
@@ -327,8 +335,13 @@ fn moves(declaration: &Declaration) -> Vec<(u32, BoxedStrategy<Move>)> {
             | Fault::PartialPartition
             | Fault::Clog
             | Fault::TornWrite
+            | Fault::ReorderedWrites
             | Fault::FailedSync
+            | Fault::FailedWrite
             | Fault::FullDisk
+            | Fault::PowerLossAtDisk
+            | Fault::InterruptedRecovery
+            | Fault::LostCheckpoint
             | Fault::FlippedBit
             | Fault::ClockSkew
             | Fault::ClockDrift

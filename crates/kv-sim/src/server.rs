@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use kv_core::{
     ClusterConfig, ConsistencyEngine, Effect, Effects, EngineConfig, HaltReason, Input, NodeId,
-    Now, PersistSeq, SeedStream, StagedCheckpoint,
+    Now, Operation, PersistSeq, SeedStream, StagedCheckpoint,
 };
-use kv_storage::{MemoryCheckpoint, MemoryJournal, StorageError};
+use kv_storage::MemoryCheckpoint;
 
 use crate::clock::Clock;
 use crate::config::SimConfig;
+use crate::storage::Storage;
 use crate::violation::Breach;
 
 /// A server of the cluster, running or not.
@@ -28,21 +29,16 @@ pub(crate) struct Server<E: ConsistencyEngine> {
     pub(crate) work_scheduled: bool,
     /// The process dies before it carries out this many more effects.
     pub(crate) effects_to_live: Option<u64>,
-    pub(crate) journal: MemoryJournal,
-    pub(crate) checkpoint: MemoryCheckpoint,
-    pub(crate) sync_asked: PersistSeq,
-    pub(crate) disk_held: bool,
-    /// The next sync fails.
-    pub(crate) sync_fails: bool,
-    /// Nothing more can be written.
-    pub(crate) disk_full: bool,
-    /// A bit of the journal was flipped, so that it may rightly be refused.
+    pub(crate) storage: Storage<E::Record>,
+    /// A bit of the journal was flipped, so that it must be refused.
     pub(crate) disk_damaged: bool,
     /// What the server is told at its start in place of the cluster's configuration.
     pub(crate) own_config: Option<ClusterConfig>,
     /// The configuration under which the disk was last used.
     pub(crate) disk_config: Option<ClusterConfig>,
     checkpoint_tried: PersistSeq,
+    /// When a checkpoint was last taken for lack of room.
+    checkpoint_not_before: Duration,
     pub(crate) clock: Clock,
     inbox: VecDeque<Input<E::Message>>,
     effects: Effects<E::Message, E::Record>,
@@ -59,7 +55,7 @@ pub(crate) struct Stepped<M> {
 }
 
 impl<E: ConsistencyEngine> Server<E> {
-    pub(crate) fn new(node: NodeId) -> Self {
+    pub(crate) fn new(node: NodeId, config: &SimConfig) -> Self {
         Self {
             node,
             life: 0,
@@ -69,43 +65,41 @@ impl<E: ConsistencyEngine> Server<E> {
             wake_at: None,
             work_scheduled: false,
             effects_to_live: None,
-            journal: MemoryJournal::new(),
-            checkpoint: MemoryCheckpoint::new(),
-            sync_asked: PersistSeq(0),
-            disk_held: false,
-            sync_fails: false,
-            disk_full: false,
+            storage: Storage::new(node, config),
             disk_damaged: false,
             own_config: None,
             disk_config: None,
             checkpoint_tried: PersistSeq(0),
+            checkpoint_not_before: Duration::ZERO,
             clock: Clock::new(),
             inbox: VecDeque::new(),
             effects: Effects::new(),
         }
     }
 
-    /// Starts the process on what the disk holds.
+    /// Starts the process on what the disk holds; the records on which it started, if they are
+    /// wanted.
     ///
     /// # Errors
     /// [`Breach`] if the engine cannot go on from its own disk.
-    pub(crate) fn start(&mut self, at: Duration, config: &SimConfig) -> Result<(), Breach> {
+    pub(crate) fn start(
+        &mut self,
+        at: Duration,
+        config: &SimConfig,
+    ) -> Result<Vec<(PersistSeq, E::Record)>, Breach> {
         self.life += 1;
-        self.journal.recover().map_err(Breach::JournalNotReadable)?;
-        let records: Result<Vec<_>, StorageError> = self.journal.records().collect();
-        let records = records.map_err(Breach::JournalNotReadable)?;
-        let covers = self.checkpoint.covers();
-        let tail = records.into_iter().filter(|(seq, _)| *seq > covers);
-        let engine = E::recover(self.engine_config(config), self.checkpoint.read(), tail);
+        let (checkpoint, records) = self.storage.recover(self.disk_damaged)?;
+        let kept = if config.keep_tapes { records.clone() } else { Vec::new() };
+        let engine = E::recover(self.engine_config(config), checkpoint, records);
         let engine = engine.map_err(Breach::NotRecovered)?;
         self.clock.start(at);
         self.disk_config = Some(self.cluster(config).clone());
         self.halted = None;
         self.wake_at = engine.next_deadline().map(|d| self.clock.time_of(d));
-        self.sync_asked = self.journal.last();
-        self.checkpoint_tried = self.journal.last();
+        self.checkpoint_tried = self.storage.promised();
+        self.checkpoint_not_before = at;
         self.engine = Some(engine);
-        Ok(())
+        Ok(kept)
     }
 
     /// The configuration of the engine in the present life.
@@ -125,35 +119,21 @@ impl<E: ConsistencyEngine> Server<E> {
         self.own_config.as_ref().unwrap_or(&config.cluster)
     }
 
-    /// Ends the process: all that is not on disk is gone, but for the first `unsynced_kept`
-    /// records that were not synced.
-    pub(crate) fn crash(&mut self, unsynced_kept: u64) {
-        self.end();
-        self.journal.crash_keeping(unsynced_kept);
-    }
-
-    /// The same, and of the record after those the first bytes are there; true if there is one.
-    pub(crate) fn crash_tearing(&mut self, unsynced_kept: u64, torn_bytes: usize) -> bool {
-        self.end();
-        self.journal.crash_tearing(unsynced_kept, torn_bytes)
-    }
-
-    fn end(&mut self) {
+    /// Ends the process; what is on its disk is another matter.
+    pub(crate) fn end(&mut self) {
         self.engine = None;
         self.paused = false;
         self.wake_at = None;
         self.work_scheduled = false;
         self.effects_to_live = None;
-        self.sync_fails = false;
         self.inbox.clear();
         self.effects = Effects::new();
     }
 
     /// Ends the process and loses its disk.
     pub(crate) fn wipe(&mut self) {
-        self.crash(0);
-        self.journal = MemoryJournal::new();
-        self.checkpoint = MemoryCheckpoint::new();
+        self.end();
+        self.storage.wipe();
         self.disk_damaged = false;
         self.disk_config = None;
     }
@@ -220,36 +200,49 @@ impl<E: ConsistencyEngine> Server<E> {
         self.effects.pop()
     }
 
-    /// Writes a checkpoint if enough records were persisted since the last one, and tells the
-    /// engine; true if it did.
+    /// Whether the process must refuse this for lack of room: what writes.
+    pub(crate) fn refuses_for_room(&self, op: &Operation) -> bool {
+        self.storage.room_is_low && !op.is_read_only()
+    }
+
+    /// Takes a checkpoint if none is on its way to the disk and enough records were persisted since
+    /// the last one, or room is lacking.
     ///
     /// # Errors
     /// [`Breach::CheckpointAhead`] if it reflects more than is on disk;
-    /// [`Breach::CheckpointsDoNotSumUp`] if what is on disk then is not the whole state.
-    pub(crate) fn checkpoint_if_due(&mut self, every: Option<u64>) -> Result<bool, Breach> {
-        let durable = self.journal.durable();
-        let due = every.is_some_and(|every| durable.0 >= self.checkpoint_tried.0 + every);
+    /// [`Breach::CheckpointsDoNotSumUp`] if what will be on disk is not the whole state.
+    pub(crate) fn checkpoint_if_due(
+        &mut self,
+        at: Duration,
+        every: Option<u64>,
+    ) -> Result<Option<MemoryCheckpoint>, Breach> {
+        let durable = self.storage.promised();
+        let is_time = every.is_some_and(|every| durable.0 >= self.checkpoint_tried.0 + every);
+        let lacks_room = self.storage.room_is_low && self.checkpoint_not_before <= at;
+        let due = (is_time || lacks_room)
+            && !self.storage.writes_checkpoint()
+            && durable > self.storage.checkpoint.covers();
         match &mut self.engine {
             Some(engine) if due => {
                 self.checkpoint_tried = durable;
-                let delta = engine.checkpoint();
-                let covers = delta.covers;
+                self.checkpoint_not_before = at + CHECKPOINT_INTERVAL_MIN;
+                let next = self.storage.checkpoint.followed_by(engine.checkpoint());
+                let covers = next.covers();
                 if covers > durable {
                     return Err(Breach::CheckpointAhead { covers, durable });
                 }
-                self.checkpoint.write(delta);
-                if self.checkpoint.read().map(StagedCheckpoint::from)
-                    != Some(engine.snapshot().into())
-                {
+                if next.read().map(StagedCheckpoint::from) != Some(engine.snapshot().into()) {
                     return Err(Breach::CheckpointsDoNotSumUp { covers });
                 }
-                self.journal.remove_through(covers);
-                Ok(self.receive(Input::CheckpointWritten { covers }))
+                Ok(Some(next).filter(|_| covers > self.storage.checkpoint.covers()))
             }
-            Some(_) | None => Ok(false),
+            Some(_) | None => Ok(None),
         }
     }
 }
 
 /// What comes in beyond this many inputs is lost, as at a real server whose inbox is full.
 const INBOX_MAX: usize = 100_000;
+
+/// The least time between two checkpoints that are taken for lack of room, as at a real server.
+const CHECKPOINT_INTERVAL_MIN: Duration = Duration::from_secs(1);

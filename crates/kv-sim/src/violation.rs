@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use kv_core::{NodeId, PersistSeq, RecoverError, RequestId};
-use kv_storage::StorageError;
+use kv_storage::JournalError;
 
-/// An engine broke its contract.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+/// An engine broke its contract, or a disk its promise.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("server {node} {breach} (seed {seed}, {at:?} of virtual time)")]
 pub struct Violation {
     /// The seed of the run that shows it.
@@ -20,8 +20,8 @@ pub struct Violation {
 }
 
 /// What an engine may never do, with the clause of [`kv_core::ConsistencyEngine`]'s contract that
-/// it breaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+/// it breaks; and what may never come of a journal.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Breach {
     /// Clause 1: sequence numbers are dense.
     #[error("asked to persist record {found} where {expected} comes next (clause 1)")]
@@ -86,9 +86,26 @@ pub enum Breach {
     /// Clause 8: it goes on from what it persisted.
     #[error("cannot go on from its own disk: {0} (clause 8)")]
     NotRecovered(RecoverError),
-    /// A record equals what is read from its byte form.
-    #[error("cannot read its own journal: {0}")]
-    JournalNotReadable(StorageError),
+    /// A journal goes on, and is gone on from, unless the disk is to blame.
+    #[error("cannot go on with its own journal: {0}")]
+    Journal(Box<JournalError>),
+    /// What was said to be persisted is there after any restart.
+    #[error("was told that records up to {promised} are persisted, and finds {found} again")]
+    PromiseBroken {
+        /// The last record that the engine was told of.
+        promised: PersistSeq,
+        /// The last one that a recovery found.
+        found: PersistSeq,
+    },
+    /// What is read back is what was written.
+    #[error("finds another record {seq} on its disk than it wrote last")]
+    RecordChanged {
+        /// Which record.
+        seq: PersistSeq,
+    },
+    /// A record of which a later one knows that it was on disk cannot be damaged without notice.
+    #[error("starts on a damaged journal as if nothing had happened")]
+    DamageServed,
     /// What is acknowledged is on W disks; judged where the engine offers a
     /// [`Probe`](crate::Probe).
     #[error("acknowledged write {id}, which {holders} disks hold where {needed} must")]

@@ -20,9 +20,11 @@ mod mutation;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use kv_sim::Declaration;
 use kv_sim::oracle::{Call, End, Promise};
+use kv_storage::{Broken, Mutation};
 use mutation::{
-    Caught, Checker, Eventual, Linear, Opinion, Row, Run, SEEDS_MAX, Scenario, Subject,
+    Caught, Checker, DiskChecker, Eventual, Linear, Opinion, Row, Run, SEEDS_MAX, Scenario, Subject,
 };
 
 /// How many seeds each row of a table needed; panics for a row that nobody caught.
@@ -140,6 +142,47 @@ fn every_mutation_of_the_linearizable_engine_is_caught() {
     let rows = rows(Linear::rows(), &[5, 13]);
     let seeds = catch_all::<Linear>(&rows);
     control::<Linear>(&rows, seeds);
+}
+
+/// Every broken rule of the disks is noticed in whole runs of an engine, which pass on the same
+/// seeds if none is broken.
+fn catch_on_disks<E: Subject>(declaration: &Declaration) {
+    let mutations = if cfg!(debug_assertions) { &Mutation::ALL[..1] } else { &Mutation::ALL[..] };
+    let mut missed = Vec::new();
+    let mut most = CONTROL_SEEDS_MIN;
+    for &mutation in mutations {
+        let began = Instant::now();
+        let checker = DiskChecker::of(mutation);
+        let found = checker.find::<E>(mutation, declaration, SEEDS_MAX);
+        let ms = began.elapsed().as_millis();
+        let (name, checker) = (format!("{mutation:?}"), format!("{checker:?}"));
+        match found {
+            Some(Caught { seed, finding }) => {
+                most = most.max(seed);
+                println!("{:<13}{name:<26}{checker:<38}{seed:>5}{ms:>7} ms  {finding}", E::NAME);
+            }
+            None => {
+                println!("{:<13}{name} by {checker}: NOT CAUGHT, {ms} ms", E::NAME);
+                missed.push(mutation);
+            }
+        }
+    }
+    assert!(missed.is_empty(), "within {SEEDS_MAX} seeds nobody noticed {missed:?}");
+    for seed in 1..=most {
+        let passed = mutation::disks::run::<E>(seed, Broken::NONE, declaration);
+        assert_eq!(passed, Ok(()), "{} on unbroken disks, seed {seed}", E::NAME);
+    }
+    println!("{:<13}control: unbroken disks, {most} seeds", E::NAME);
+}
+
+#[test]
+fn every_mutation_of_the_disks_is_caught_under_the_eventual_engine() {
+    catch_on_disks::<Eventual>(&engines::eventual());
+}
+
+#[test]
+fn every_mutation_of_the_disks_is_caught_under_the_linearizable_engine() {
+    catch_on_disks::<Linear>(&engines::linearizable());
 }
 
 const CONTROL_SEEDS_MIN: u64 = if cfg!(debug_assertions) { 5 } else { 200 };

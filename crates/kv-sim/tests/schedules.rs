@@ -55,8 +55,10 @@ fn a_forgotten_record_shrinks_to_a_write_and_a_crash() {
     let writes = |next: &Move| {
         matches!(next, Move::Ask { kind: OperationKind::Put | OperationKind::Delete, .. })
     };
-    let crashes =
-        |next: &Move| matches!(next, Move::Crash(_) | Move::CrashAfter(..) | Move::Restart(_));
+    let crashes = |next: &Move| {
+        let ends = matches!(next, Move::Crash(_) | Move::CrashAfter(..) | Move::Kill(_));
+        ends || matches!(next, Move::Restart(_))
+    };
     assert!(schedule.moves.iter().any(writes), "{schedule}");
     assert!(schedule.moves.iter().any(crashes), "{schedule}");
     assert!(schedule.moves.len() <= 4, "{schedule}");

@@ -6,8 +6,7 @@
 //! writes, failing syncs, full disks and flipped bits, all decided by a seed. What is written,
 //! synced and told when is in [`GroupCommit`], which a thread and a simulator both run.
 //! [`CheckpointStore`] keeps the state that lets older records go, [`DataDirectory`] the lock and
-//! the description of all that. [`MemoryJournal`] and [`MemoryCheckpoint`] are twins without
-//! files.
+//! the description of all that. [`MemoryCheckpoint`] is a twin of the checkpoint without files.
 //!
 //! ```
 //! use kv_core::{NodeId, PersistSeq};
@@ -58,5 +57,5 @@ pub use journal::{
     Recovery, Replay, Room, SegmentReport, SyncDone, SyncJob, TornTail,
 };
 pub use journal_thread::{JournalEvent, JournalThread};
-pub use memory::{MemoryCheckpoint, MemoryJournal, StorageError};
+pub use memory::MemoryCheckpoint;
 pub use mutation::{Broken, Mutation};

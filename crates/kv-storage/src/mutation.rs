@@ -7,7 +7,7 @@ pub enum Mutation {
     SaidBeforeSync,
     /// What was once on disk and is not readable is cut off like a torn tail.
     DurableThroughIgnored,
-    /// A torn tail stays behind the records that come next.
+    /// A torn tail is not cut off, and the next records come behind it.
     TornTailKept,
     /// A recovery takes for durable what an ended process wrote and did not sync.
     UnsyncedTailTrusted,

@@ -30,7 +30,7 @@ pub(crate) fn holders(sim: &Sim, key: &Key, version: Version) -> usize {
 
 /// What a server's disk would bring back after a loss of power.
 pub(crate) fn disk(sim: &Sim, node: NodeId) -> BTreeMap<Key, Entry> {
-    let (checkpoint, journal) = sim.disk(node);
+    let (checkpoint, records) = sim.disk(node).unwrap();
     let mut entries = BTreeMap::<Key, Entry>::new();
     let mut keep = |key: Key, entry: Entry| {
         if entry.supersedes(entries.get(&key)) {
@@ -42,11 +42,8 @@ pub(crate) fn disk(sim: &Sim, node: NodeId) -> BTreeMap<Key, Entry> {
             keep(Key::new(key).unwrap(), Entry::from_bytes(entry).unwrap());
         }
     }
-    for record in journal.records::<Record>() {
-        let (seq, record) = record.unwrap();
-        if let Record::Write(write) = record
-            && seq <= journal.durable()
-        {
+    for (_, record) in records {
+        if let Record::Write(write) = record {
             keep(write.key, write.entry);
         }
     }

@@ -65,13 +65,15 @@ fn write_changes<E: ConsistencyEngine>(
     if fate == 0 {
         return Ok(());
     }
-    server.checkpoint.write(delta);
-    server.journal.remove_through(covers);
-    let is_whole = covers == whole.covers
-        && server.checkpoint.read().map(StagedCheckpoint::from) == Some(whole.into());
+    let storage = &mut server.storage;
+    let next = storage.checkpoint.followed_by(delta);
+    let is_whole =
+        covers == whole.covers && next.read().map(StagedCheckpoint::from) == Some(whole.into());
     if !is_whole {
         return Err(Finding::CheckpointsDoNotSumUp { node, covers });
     }
+    let written = storage.begin_checkpoint(next).and_then(|()| storage.end_checkpoint());
+    written.map_err(|_| Finding::JournalFailed { node })?;
     // The notice may be lost.
     if fate > 1 {
         cluster.give(node, Input::CheckpointWritten { covers });

@@ -86,6 +86,12 @@ pub enum Finding {
         /// The number in the effect.
         found: PersistSeq,
     },
+    /// The journal could not let go of records, on a disk that nobody made fail.
+    #[error("the journal of server {node} cannot let go of records that a checkpoint covers")]
+    JournalFailed {
+        /// The server.
+        node: NodeId,
+    },
     /// What was lost was not sent again.
     #[error("write {id} is not done although messages pass again")]
     NotRetransmitted {

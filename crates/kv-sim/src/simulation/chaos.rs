@@ -42,6 +42,8 @@ enum Ending {
     SpeedUp(NodeId, NodeId),
     /// Syncs end again.
     Release(NodeId),
+    /// There is room on a disk again.
+    MakeRoom(NodeId),
     /// A process goes on.
     Resume(NodeId),
     /// A clock is set right.
@@ -236,12 +238,24 @@ impl Chaos {
             cluster.crash_after_effects(node, self.stream.below(30));
         } else if fault == Fault::FailedSync {
             cluster.fail_next_sync(node);
+        } else if fault == Fault::FailedWrite {
+            cluster.fail_next_write(node);
         } else if fault == Fault::FullDisk {
-            cluster.fill_disk(node);
+            let segment_bytes = cluster.config().disk.segment_bytes;
+            cluster.fill_disk(node, self.stream.below(2 * segment_bytes));
+            return Ok(Some(Ending::MakeRoom(node)));
+        } else if fault == Fault::PowerLossAtDisk {
+            cluster.lose_power_after(node, self.stream.below(60));
+        } else if fault == Fault::InterruptedRecovery {
+            self.end_somehow(cluster, node);
+            cluster.lose_power_after(node, self.stream.below(40));
+            cluster.start_again(node, disk, None)?;
+        } else if fault == Fault::Kill {
+            cluster.kill(node);
         } else if fault == Fault::FlippedBit {
-            // What was not synced goes first: a record that knows of the damaged one must still be
+            // What may be lost goes first: a record that knows of the damaged one must still be
             // there at the start, or the damage cannot be told from a torn write.
-            cluster.crash(node);
+            self.end_somehow(cluster, node);
             cluster.flip_bit(node, self.stream.next_u64());
             if cluster.start_again(node, disk, None)? == Started::Runs {
                 return Ok(None);
@@ -265,6 +279,15 @@ impl Chaos {
             }
         }
         Ok(Some(Ending::Revive(node, disk)))
+    }
+
+    /// Ends a process, with or without the power of its machine.
+    fn end_somehow<E: ConsistencyEngine>(&mut self, cluster: &mut Cluster<E>, node: NodeId) {
+        if self.stream.chance(500) {
+            cluster.crash(node);
+        } else {
+            cluster.kill(node);
+        }
     }
 
     /// Starts a server again under a configuration that the others must refuse.
@@ -295,6 +318,7 @@ impl Chaos {
             Ending::Unclog(from, to) => cluster.unclog(from, to),
             Ending::SpeedUp(from, to) => cluster.slow_link(from, to, Duration::ZERO),
             Ending::Release(node) => cluster.release_disk(node),
+            Ending::MakeRoom(node) => cluster.free_disk(node),
             Ending::Resume(node) => cluster.resume(node),
             Ending::SetClock(node) => cluster.correct_clock(node),
             Ending::Revive(node, disk) => self.revive(cluster, node, disk)?,
@@ -360,7 +384,7 @@ impl Chaos {
 
     fn is_busy(&self, node: NodeId) -> bool {
         self.under_way.iter().any(|(_, ending)| match ending {
-            Ending::Revive(busy, _) => *busy == node,
+            Ending::Revive(busy, _) | Ending::MakeRoom(busy) => *busy == node,
             Ending::RollOn(busy, left) => *busy == node || left.contains(&node),
             Ending::Unblock(_)
             | Ending::Unclog(..)
@@ -394,5 +418,7 @@ const fn is_passive(fault: Fault) -> bool {
             | Fault::Reordering
             | Fault::SlowMessage
             | Fault::TornWrite
+            | Fault::ReorderedWrites
+            | Fault::LostCheckpoint
     )
 }

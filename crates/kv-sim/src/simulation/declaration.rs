@@ -121,9 +121,13 @@ impl fmt::Display for Declaration {
         if self.keeps_a_disk {
             write!(f, "; at least one server keeps its disk")?;
         }
-        Ok(())
+        f.write_str(WHAT_IS_REAL)
     }
 }
+
+/// What of the disks is the servers' own code.
+const WHAT_IS_REAL: &str = "; the journal is the servers' own, on simulated disks, and the \
+    checkpoint a twin in memory that is on disk in one step";
 
 #[cfg(test)]
 mod tests {
@@ -136,6 +140,7 @@ mod tests {
             .sparing(NodeId::FIRST)
             .keeping_disk_of(NodeId::FIRST);
         let text = declaration.to_string();
+        let text = text.strip_suffix(WHAT_IS_REAL).unwrap();
         assert!(text.starts_with("survives loss, duplication"), "{text}");
         assert!(
             text.ends_with(

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use kv_core::{ClusterConfigError, Limits, SeedStream};
+use kv_storage::{Broken, CrashHabits};
 
 use super::declaration::Declaration;
 use crate::client::{ClientConfig, OperationKind};
@@ -108,9 +109,15 @@ fn faults(stream: &mut SeedStream, declaration: &Declaration, nodes: u16) -> BTr
         | Fault::ClockFreeze
         | Fault::Pause => true,
         Fault::TornWrite
+        | Fault::ReorderedWrites
         | Fault::FailedSync
+        | Fault::FailedWrite
         | Fault::FullDisk
+        | Fault::PowerLossAtDisk
+        | Fault::InterruptedRecovery
+        | Fault::LostCheckpoint
         | Fault::Crash
+        | Fault::Kill
         | Fault::CrashBetweenEffects
         | Fault::RollingRestart
         | Fault::MixedConfiguration => !spares_all,
@@ -118,8 +125,11 @@ fn faults(stream: &mut SeedStream, declaration: &Declaration, nodes: u16) -> BTr
     let possible = declaration.survives.iter().copied().filter(can_be);
     let mut left: Vec<Fault> = possible.collect();
     let mut chosen: BTreeSet<Fault> = left.iter().copied().filter(|_| stream.chance(500)).collect();
-    // A torn write needs a crash, a flipped bit the remedy of a wiped disk.
-    if chosen.contains(&Fault::TornWrite) && declaration.survives.contains(&Fault::Crash) {
+    // What a loss of power does needs one, a flipped bit the remedy of a wiped disk.
+    let of_crashes = [Fault::TornWrite, Fault::ReorderedWrites, Fault::LostCheckpoint];
+    if of_crashes.iter().any(|fault| chosen.contains(fault))
+        && declaration.survives.contains(&Fault::Crash)
+    {
         chosen.insert(Fault::Crash);
     }
     if chosen.contains(&Fault::FlippedBit) {
@@ -141,8 +151,13 @@ const fn is_by_chance(fault: Fault) -> bool {
     matches!(
         fault,
         Fault::TornWrite
+            | Fault::ReorderedWrites
             | Fault::FailedSync
+            | Fault::FailedWrite
             | Fault::FullDisk
+            | Fault::PowerLossAtDisk
+            | Fault::InterruptedRecovery
+            | Fault::LostCheckpoint
             | Fault::FlippedBit
             | Fault::CrashBetweenEffects
             | Fault::Clog
@@ -172,11 +187,22 @@ fn network(stream: &mut SeedStream, faults: &BTreeSet<Fault>) -> NetworkConfig {
 fn disk(stream: &mut SeedStream, faults: &BTreeSet<Fault>) -> DiskConfig {
     let sync_max = *pick(stream, &[0, 1, 20]).unwrap_or(&1);
     let checkpoint_every = *pick(stream, &[None, Some(7), Some(50)]).unwrap_or(&None);
-    let torn_per_mille = if faults.contains(&Fault::TornWrite) { 700 } else { 0 };
+    let checkpoint_max = *pick(stream, &[1, 50, 500]).unwrap_or(&50);
+    let writes_slowly = faults.contains(&Fault::LostCheckpoint);
     DiskConfig {
         sync_delay: Duration::ZERO..=Duration::from_millis(sync_max),
+        segment_bytes: *pick(stream, &[2 << 10, 4 << 10, 16 << 10]).unwrap_or(&(4 << 10)),
         checkpoint_every,
-        torn_per_mille,
+        checkpoint_delay: Duration::ZERO..=Duration::from_millis(if writes_slowly {
+            checkpoint_max
+        } else {
+            0
+        }),
+        crash_habits: CrashHabits {
+            tears: faults.contains(&Fault::TornWrite),
+            reorders: faults.contains(&Fault::ReorderedWrites),
+        },
+        broken: Broken::NONE,
     }
 }
 

@@ -81,6 +81,12 @@ impl<D: Disk> Journal<D> {
         let mut segments = VecDeque::from(scan.segments);
         let active = segments.iter().rposition(|segment| segment.records.is_some()).unwrap_or(0);
         let spares = segments.split_off(segments.len().min(active + 1));
+        if config.broken.is(Mutation::TornTailKept)
+            && let Some(torn) = scan.leftovers.iter().find(|leftover| leftover.place == active)
+            && let Some(segment) = segments.back_mut()
+        {
+            segment.end = torn.until.next_multiple_of(8).min(segment.capacity_bytes);
+        }
         Self {
             disk,
             config,

@@ -44,6 +44,14 @@ impl MemoryCheckpoint {
         covers
     }
 
+    /// What it will be with these changes; it stays as it is.
+    #[must_use]
+    pub fn followed_by(&self, delta: CheckpointDelta) -> Self {
+        let mut next = self.clone();
+        next.write(delta);
+        next
+    }
+
     /// The checkpoint last written, its items in ascending order.
     #[must_use]
     pub fn read(&self) -> Option<Checkpoint> {

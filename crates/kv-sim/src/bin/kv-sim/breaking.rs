@@ -1,21 +1,27 @@
-//! Runs of an engine of which a rule is broken.
+//! Runs of an engine of which a rule is broken, or of its disks.
 
 use std::io;
 
 use kv_sim::Declaration;
+use kv_storage::{Broken, Mutation};
 
 use crate::args::{Args, Engine};
-use crate::mutation::{self, Caught, Checker, Row, SEEDS_MAX, Subject};
+use crate::mutation::{self, Caught, Checker, DiskChecker, Row, SEEDS_MAX, Subject};
 use crate::screen::{complain, say};
 use crate::sweep;
 
-/// Shows the rules of an engine, or of both.
+/// Shows the rules of an engine, or of both, and those of the disks.
 pub(crate) fn list(engine: Option<Engine>) -> u8 {
     if engine != Some(Engine::Linearizable) {
         show::<mutation::Eventual>();
     }
     if engine != Some(Engine::Eventual) {
         show::<mutation::Linear>();
+    }
+    say(format_args!("{:<34}checker that must notice, with either engine", "rule of the disks"));
+    for mutation in Mutation::ALL {
+        let checker = DiskChecker::of(mutation);
+        say(format_args!("{:<34}{checker:?}", format!("{mutation:?}")));
     }
     0
 }
@@ -36,15 +42,20 @@ pub(crate) fn run<E: Subject>(
     name: &str,
     declaration: &Declaration,
 ) -> Option<io::Result<bool>> {
+    let of_disks = |mutation: &Mutation| plain(&format!("{mutation:?}")) == plain(name);
+    if let Some(mutation) = Mutation::ALL.into_iter().find(of_disks) {
+        return Some(run_on_disks::<E>(args, mutation, declaration));
+    }
     let rows = E::rows();
     let named = |row: &&Row<E::Mutation>| plain(&format!("{:?}", row.mutation)) == plain(name);
     let Some(Row { mutation, checker }) = rows.iter().find(named).copied() else {
-        let names = rows.iter().map(|row| format!("{:?}", row.mutation));
+        let of_disks = Mutation::ALL.iter().map(|mutation| format!("{mutation:?}"));
+        let names = rows.iter().map(|row| format!("{:?}", row.mutation)).chain(of_disks);
         let distance = |other: &String| strsim::damerau_levenshtein(&plain(other), &plain(name));
         let nearest = names.min_by_key(distance).unwrap_or_default();
         complain(format_args!(
-            "the {} engine has no rule {name:?}; {nearest} is the nearest, and `--mutation list` \
-             shows all",
+            "neither the {} engine nor the disks have a rule {name:?}; {nearest} is the nearest, and \
+             `--mutation list` shows all",
             E::NAME
         ));
         return None;
@@ -60,7 +71,7 @@ fn run_broken<E: Subject>(
 ) -> io::Result<bool> {
     E::break_rule(Some(mutation));
     say(format_args!("broken: {mutation:?}"));
-    let passed = sweep::run::<E>(args, declaration)?;
+    let passed = sweep::run::<E>(args, declaration, Broken::NONE)?;
     let found = checker.find::<E>(SEEDS_MAX);
     E::break_rule(None);
     match &found {
@@ -71,6 +82,26 @@ fn run_broken<E: Subject>(
         Err(violation) => say(format_args!("{checker:?} came to no end: {violation}")),
     }
     Ok(passed && found == Ok(None))
+}
+
+/// Breaks a rule of the disks, runs the seeds that were asked for, and asks the checker that is
+/// named for the rule.
+fn run_on_disks<E: Subject>(
+    args: &Args,
+    mutation: Mutation,
+    declaration: &Declaration,
+) -> io::Result<bool> {
+    say(format_args!("broken: {mutation:?}"));
+    let passed = sweep::run::<E>(args, declaration, Broken::by(mutation))?;
+    let checker = DiskChecker::of(mutation);
+    let found = checker.find::<E>(mutation, declaration, SEEDS_MAX);
+    match &found {
+        Some(Caught { seed, finding }) => {
+            say(format_args!("{checker:?} notices at seed {seed}: {finding}"));
+        }
+        None => say(format_args!("{checker:?} notices nothing within {SEEDS_MAX} seeds")),
+    }
+    Ok(passed && found.is_none())
 }
 
 /// A name without what people write differently.

@@ -16,6 +16,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use kv_eventual::EventualEngine;
 use kv_linear::LinearEngine;
+use kv_storage::Broken;
 
 use args::{Args, Engine};
 use judging::Judged;
@@ -48,8 +49,10 @@ fn run(args: &Args) -> u8 {
         return complain_of_out(args, &error);
     }
     let passed = match engine {
-        Engine::Eventual => sweep::run::<EventualEngine>(args, &engines::eventual()),
-        Engine::Linearizable => sweep::run::<LinearEngine>(args, &engines::linearizable()),
+        Engine::Eventual => sweep::run::<EventualEngine>(args, &engines::eventual(), Broken::NONE),
+        Engine::Linearizable => {
+            sweep::run::<LinearEngine>(args, &engines::linearizable(), Broken::NONE)
+        }
     };
     code_of(passed)
 }

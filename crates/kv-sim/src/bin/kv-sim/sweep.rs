@@ -7,7 +7,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 use kv_core::{ConsistencyEngine, RequestId};
-use kv_sim::{Declaration, Report, Simulation};
+use kv_sim::{Declaration, Plan, Report, Simulation, SimulationFailure};
+use kv_storage::Broken;
 
 use crate::args::Args;
 use crate::engines::Holder;
@@ -15,7 +16,11 @@ use crate::screen::{Progress, complain, say, summarize};
 use crate::stopwatch::Stopwatch;
 
 /// Runs all seeds that were asked for; whether all passed.
-pub(crate) fn run<E: Holder>(args: &Args, declaration: &Declaration) -> io::Result<bool> {
+pub(crate) fn run<E: Holder>(
+    args: &Args,
+    declaration: &Declaration,
+    broken: Broken,
+) -> io::Result<bool> {
     say(format_args!("the {} engine {declaration}", E::NAME));
     let stopwatch = Stopwatch::start();
     let seeds = args.seeds();
@@ -24,7 +29,7 @@ pub(crate) fn run<E: Holder>(args: &Args, declaration: &Declaration) -> io::Resu
     let mut failed = 0;
     for (done, seed) in (0..).zip(seeds) {
         progress.show(done, stopwatch.elapsed());
-        match run_one::<E>(args, declaration, seed)? {
+        match run_one::<E>(args, declaration, broken, seed)? {
             Some(report) => total.add(&report),
             None => failed += 1,
         }
@@ -46,9 +51,15 @@ pub(crate) fn run<E: Holder>(args: &Args, declaration: &Declaration) -> io::Resu
 fn run_one<E: Holder>(
     args: &Args,
     declaration: &Declaration,
+    broken: Broken,
     seed: u64,
 ) -> io::Result<Option<Report>> {
-    let mut simulation = match Simulation::<E>::new(seed, declaration) {
+    let made = Plan::of(seed, declaration).map_err(SimulationFailure::from);
+    let made = made.and_then(|mut plan| {
+        plan.cluster.disk.broken = broken;
+        Simulation::<E>::with_plan(plan, declaration)
+    });
+    let mut simulation = match made {
         Ok(simulation) => simulation,
         Err(failure) => {
             complain_of(args, seed, &failure);

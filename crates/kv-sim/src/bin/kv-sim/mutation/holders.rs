@@ -32,9 +32,7 @@ fn counter(engine: &LinearEngine, name: &str) -> u64 {
 
 /// The engine as a restart would find it.
 fn on_disk(cluster: &Cluster<Linear>, node: NodeId) -> Option<LinearEngine> {
-    let (checkpoint, journal) = cluster.disk(node);
-    let synced = checkpoint.covers().next()..=journal.durable();
-    let records = journal.records().flatten().filter(|(seq, _)| synced.contains(seq));
+    let (checkpoint, records) = cluster.disk(node).ok()?;
     let config = EngineConfig::new(node, cluster.config().cluster.clone(), 1);
     LinearEngine::recover(config, checkpoint.read(), records).ok()
 }

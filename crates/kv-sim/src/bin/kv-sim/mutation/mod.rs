@@ -3,14 +3,18 @@
 //! One table for the command (`--mutation`, in builds with the feature `mutations`) and for the
 //! test that runs all of it (`tests/mutations.rs`).
 
+pub(crate) mod disks;
 mod holders;
 mod scenario;
 mod subject;
 mod table;
 
+pub(crate) use disks::DiskChecker;
 pub(crate) use scenario::{Run, Scenario};
 pub(crate) use subject::{Eventual, Linear, Subject};
 pub(crate) use table::Row;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use kv_sim::conformance::{self, Failure};
 use kv_sim::oracle::Promise;
@@ -114,7 +118,11 @@ impl Checker {
             return Ok(self.find_by_clause::<E>());
         };
         for seed in 1..=seeds_max {
-            if let Opinion::Wrong(finding) = self.judge(&scenario.run::<E>(seed)?) {
+            // An assertion of the broken engine that fails is no finding of this checker.
+            let run = catch_unwind(AssertUnwindSafe(|| scenario.run::<E>(seed)));
+            if let Ok(run) = run
+                && let Opinion::Wrong(finding) = self.judge(&run?)
+            {
                 return Ok(Some(Caught { seed, finding }));
             }
         }

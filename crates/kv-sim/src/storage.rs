@@ -1,0 +1,329 @@
+//! What a simulated server keeps: the real journal on a simulated disk, and a twin of the
+//! checkpoint.
+
+use std::time::Duration;
+
+use kv_core::{Checkpoint, NodeId, PersistSeq, SeedStream, Wire};
+use kv_storage::{
+    GroupCommit, Journal, JournalConfig, JournalError, JournalInspection, LayoutJob,
+    MemoryCheckpoint, Mutation, PowerLoss, Room, SimDisk, SimFile, StoreIdentity, SyncDone,
+    SyncJob, SyncPolicy,
+};
+
+use crate::config::{DiskConfig, SimConfig};
+use crate::violation::Breach;
+use crate::witness::Witness;
+
+/// The disk of one server, and the journal while its process runs.
+#[derive(Debug)]
+pub(crate) struct Storage<R> {
+    pub(crate) disk: SimDisk,
+    pub(crate) checkpoint: MemoryCheckpoint,
+    journal_config: JournalConfig,
+    /// While the process runs.
+    commit: Option<GroupCommit<SimDisk, R>>,
+    /// Records of the steps since the last hand-over.
+    batch: Vec<(PersistSeq, R)>,
+    sync: Option<Sync>,
+    layout: Option<LayoutJob<SimDisk>>,
+    /// A checkpoint that was taken and is not on disk.
+    taken: Option<MemoryCheckpoint>,
+    /// Nothing ends on the disk.
+    pub(crate) is_held: bool,
+    /// The disk was told to fail before long.
+    pub(crate) fails_soon: bool,
+    /// What would have ended.
+    pub(crate) held_back: Vec<DiskWork>,
+    pub(crate) room_is_low: bool,
+    /// When the process looks by itself, if that is scheduled.
+    pub(crate) look_at: Option<Duration>,
+    pub(crate) witness: Witness,
+}
+
+/// What an engine goes on from: a checkpoint, and the records after it.
+pub(crate) type Recovered<R> = (Option<Checkpoint>, Vec<(PersistSeq, R)>);
+
+/// What takes time on a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DiskWork {
+    Sync,
+    Layout,
+    Checkpoint,
+}
+
+/// A sync under way.
+#[derive(Debug)]
+enum Sync {
+    /// What is written until it ends may be on disk, too.
+    ToRun(SyncJob<SimFile>),
+    /// What was written since it began is not.
+    HasRun(SyncDone),
+}
+
+/// What has come of the work on a disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Progress {
+    pub(crate) sync_begun: bool,
+    pub(crate) layout_begun: bool,
+    pub(crate) persisted: Option<PersistSeq>,
+    pub(crate) room: Option<Room>,
+}
+
+impl<R: Wire> Storage<R> {
+    /// An empty disk.
+    pub(crate) fn new(node: NodeId, config: &SimConfig) -> Self {
+        let mut stream = SeedStream::new(config.seed ^ (u64::from(node.number()) << 48) ^ DISK);
+        let disk = SimDisk::new(stream.next_u64());
+        disk.set_crash_habits(config.disk.crash_habits);
+        Self {
+            disk,
+            checkpoint: MemoryCheckpoint::new(),
+            journal_config: journal_config(node, stream.next_u64(), &config.disk),
+            commit: None,
+            batch: Vec::new(),
+            sync: None,
+            layout: None,
+            taken: None,
+            is_held: false,
+            fails_soon: false,
+            held_back: Vec::new(),
+            room_is_low: false,
+            look_at: None,
+            witness: Witness::default(),
+        }
+    }
+
+    /// Goes on with what the disk holds, as a server's recovery does: the checkpoint, and the
+    /// records after it.
+    ///
+    /// # Errors
+    /// [`Breach`] if that is not readable, or not what was promised, or if it is taken for whole
+    /// though a bit of it was flipped.
+    pub(crate) fn recover(&mut self, is_damaged: bool) -> Result<Recovered<R>, Breach> {
+        let refused = |error| Breach::Journal(Box::new(error));
+        let covers = self.checkpoint.covers();
+        let (journal, recovery) =
+            Journal::recover(self.disk.clone(), self.journal_config.clone(), covers)
+                .map_err(refused)?;
+        let mut replay = journal.replay::<R>(covers);
+        let records: Vec<_> = replay.by_ref().collect();
+        replay.finish().map_err(refused)?;
+        if is_damaged {
+            return Err(Breach::DamageServed);
+        }
+        self.witness.judge(recovery.last, &records)?;
+        self.commit = Some(GroupCommit::new(journal, SyncPolicy::Always));
+        Ok((self.checkpoint.read(), records))
+    }
+
+    /// Takes a record, to be handed over.
+    pub(crate) fn take(&mut self, seq: PersistSeq, record: R, digest: u64) {
+        self.witness.note(seq, digest);
+        self.batch.push((seq, record));
+    }
+
+    /// Does what there is to do now: hands over what was taken, and begins what takes time.
+    ///
+    /// # Errors
+    /// [`JournalError`] if the process must not go on.
+    pub(crate) fn advance(&mut self, now: Duration) -> Result<Progress, JournalError> {
+        let mut progress = Progress::default();
+        let Some(commit) = &mut self.commit else {
+            return Ok(progress);
+        };
+        commit.take(self.batch.drain(..));
+        if let Some(job) = commit.advance(now)? {
+            self.sync = Some(Sync::ToRun(job));
+            progress.sync_begun = true;
+        }
+        progress.persisted = commit.newly_persisted();
+        if let Some(job) = commit.begin_layout(now) {
+            self.layout = Some(job);
+            progress.layout_begun = true;
+        }
+        progress.room = commit.room_changed(now);
+        if let Some(room) = progress.room {
+            self.room_is_low = matches!(room, Room::Low { .. });
+        }
+        if let Some(persisted) = progress.persisted {
+            self.witness.promise(persisted);
+        }
+        Ok(progress)
+    }
+
+    /// Lets the sync under way cover just what was written when it began; not on a disk that is
+    /// about to fail, so that a process ends at the moment of the failure.
+    pub(crate) fn run_sync_early(&mut self) {
+        if self.fails_soon {
+            return;
+        }
+        self.sync = self.sync.take().map(|sync| match sync {
+            Sync::ToRun(job) => Sync::HasRun(job.run()),
+            Sync::HasRun(done) => Sync::HasRun(done),
+        });
+    }
+
+    /// Ends the sync under way.
+    ///
+    /// # Errors
+    /// [`JournalError`] if it failed, or power went.
+    pub(crate) fn end_sync(&mut self) -> Result<(), JournalError> {
+        let done = match self.sync.take() {
+            Some(Sync::ToRun(job)) => job.run(),
+            Some(Sync::HasRun(done)) => done,
+            None => return Ok(()),
+        };
+        self.commit.as_mut().map_or(Ok(()), |commit| commit.end_sync(done))
+    }
+
+    /// Ends the laying out of a segment.
+    ///
+    /// # Errors
+    /// [`JournalError`] if it failed for another reason than a lack of room.
+    pub(crate) fn end_layout(&mut self, now: Duration) -> Result<(), JournalError> {
+        match (self.layout.take(), &mut self.commit) {
+            (Some(job), Some(commit)) => commit.end_layout(now, job.run()),
+            (Some(_) | None, _) => Ok(()),
+        }
+    }
+
+    /// When the process looks at its disk though nothing happens.
+    pub(crate) fn wake_at(&self) -> Option<Duration> {
+        self.commit.as_ref().and_then(GroupCommit::wake_at)
+    }
+
+    /// The last record of which the engine was told that it is persisted.
+    pub(crate) const fn promised(&self) -> PersistSeq {
+        self.witness.promised()
+    }
+
+    /// Whether a checkpoint is on its way to the disk.
+    pub(crate) const fn writes_checkpoint(&self) -> bool {
+        self.taken.is_some()
+    }
+
+    /// Sends a checkpoint on its way to the disk.
+    ///
+    /// # Errors
+    /// [`JournalError`], only of a driver that breaks a rule.
+    pub(crate) fn begin_checkpoint(
+        &mut self,
+        checkpoint: MemoryCheckpoint,
+    ) -> Result<(), JournalError> {
+        let covers = checkpoint.covers();
+        self.taken = Some(checkpoint);
+        match &mut self.commit {
+            Some(commit) if self.journal_config.broken.is(Mutation::PrunedBeforeCheckpoint) => {
+                commit.remove_through(covers)
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Puts the checkpoint on disk, in one step, and lets go of the records that it covers; which
+    /// these are.
+    ///
+    /// # Errors
+    /// [`JournalError`] if they cannot be removed.
+    pub(crate) fn end_checkpoint(&mut self) -> Result<Option<PersistSeq>, JournalError> {
+        let Some(checkpoint) = self.taken.take() else {
+            return Ok(None);
+        };
+        self.checkpoint = checkpoint;
+        let covers = self.checkpoint.covers();
+        self.witness.forget_through(covers);
+        if let Some(commit) = &mut self.commit {
+            commit.remove_through(covers)?;
+        }
+        Ok(Some(covers))
+    }
+
+    /// The records after the checkpoint that a loss of power now could not take.
+    ///
+    /// # Errors
+    /// [`JournalError`] if the journal is damaged.
+    pub(crate) fn synced_records(&self) -> Result<Vec<(PersistSeq, R)>, JournalError> {
+        self.records_of(self.disk.synced())
+    }
+
+    /// The records after the checkpoint as far as they are written.
+    ///
+    /// # Errors
+    /// [`JournalError`] if the journal is damaged.
+    pub(crate) fn written_records(&self) -> Result<Vec<(PersistSeq, R)>, JournalError> {
+        self.records_of(self.disk.clone())
+    }
+
+    fn records_of(&self, disk: SimDisk) -> Result<Vec<(PersistSeq, R)>, JournalError> {
+        let covers = self.checkpoint.covers();
+        let journal = JournalInspection::open(disk, &self.journal_config.identity, covers)?;
+        let mut replay = journal.replay(covers);
+        let records = replay.by_ref().collect();
+        replay.finish().map(|()| records)
+    }
+
+    /// Lets the disk fail before long, in the way that `arm` says.
+    pub(crate) fn arm(&mut self, arm: impl FnOnce(&SimDisk)) {
+        self.fails_soon = true;
+        arm(&self.disk);
+    }
+
+    /// Takes away what would make the disk fail before long, and gives it room.
+    pub(crate) fn spare(&mut self) {
+        self.fails_soon = false;
+        self.disk.spare();
+        self.disk.set_quota(None);
+    }
+
+    /// Whether anything is on disk.
+    pub(crate) fn is_used(&self) -> bool {
+        self.promised() > PersistSeq(0) || self.checkpoint.covers() > PersistSeq(0)
+    }
+
+    /// Ends the process by a loss of power; says what that did to the disk, and whether a
+    /// checkpoint was under way.
+    pub(crate) fn lose_power(&mut self) -> (PowerLoss, bool) {
+        let loses_checkpoint = self.forget_process();
+        (self.disk.crash(), loses_checkpoint)
+    }
+
+    /// Ends the process and nothing else; whether a checkpoint was under way.
+    pub(crate) fn kill(&mut self) -> bool {
+        let loses_checkpoint = self.forget_process();
+        self.disk.kill();
+        loses_checkpoint
+    }
+
+    /// Ends the process and empties the disk.
+    pub(crate) fn wipe(&mut self) {
+        self.forget_process();
+        self.disk.wipe();
+        self.checkpoint = MemoryCheckpoint::new();
+        self.journal_config.identity.store = self.journal_config.identity.store.wrapping_add(1);
+        self.witness = Witness::default();
+    }
+
+    fn forget_process(&mut self) -> bool {
+        self.commit = None;
+        self.batch.clear();
+        self.sync = None;
+        self.layout = None;
+        self.fails_soon = false;
+        self.held_back.clear();
+        self.room_is_low = false;
+        self.look_at = None;
+        self.taken.take().is_some()
+    }
+}
+
+fn journal_config(node: NodeId, store: u64, config: &DiskConfig) -> JournalConfig {
+    let identity = StoreIdentity { store, node, engine: "simulated".to_owned() };
+    JournalConfig {
+        segment_bytes: config.segment_bytes,
+        reserve_bytes: config.segment_bytes,
+        broken: config.broken,
+        ..JournalConfig::new(identity)
+    }
+}
+
+const DISK: u64 = 0x6469_736b;
