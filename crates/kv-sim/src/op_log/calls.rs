@@ -1,0 +1,115 @@
+//! The calls that logs of operations tell of, and those that they leave out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kv_core::{Batch, Command, Key, Value};
+
+use crate::history::{Event, History, Process, Seen};
+
+/// All calls of a cluster's logs.
+#[derive(Default)]
+pub(super) struct Calls {
+    pub(super) calls: Vec<Call>,
+    /// When the first server was killed, as far as its lines tell.
+    pub(super) first_kill_ms: Option<u64>,
+}
+
+/// A call; at `u64::MAX` ends what has no end.
+pub(super) struct Call {
+    pub(super) begins_ms: u64,
+    pub(super) ends_ms: u64,
+    pub(super) command: Command,
+    pub(super) end: Option<Event>,
+}
+
+impl Calls {
+    /// What was shown after a server was killed and was written by nobody was written by a call
+    /// whose lines are lost.
+    pub(super) fn add_lost_writes(&mut self) {
+        let Some(begins_ms) = self.first_kill_ms else {
+            return;
+        };
+        let (computed, writes) = (self.computed_keys(), self.first_writes());
+        let mut lost = BTreeSet::new();
+        for (key, value, read) in self.shown() {
+            let known = computed.contains(key) || writes.contains_key(&(key, value));
+            if !known && read.ends_ms >= begins_ms {
+                lost.insert((key.clone(), value.clone()));
+            }
+        }
+        for (key, value) in lost {
+            let command = Command::Put { key, value, time_to_live: None };
+            self.calls.push(Call { begins_ms, ends_ms: u64::MAX, command, end: None });
+        }
+    }
+
+    /// What was shown before anybody can have written it was there from the first.
+    pub(super) fn add_initial_values(&mut self) {
+        let computed: BTreeSet<Key> = self.computed_keys().into_iter().cloned().collect();
+        self.calls.retain(|call| !computed.contains(call.command.key()));
+        let writes = self.first_writes();
+        let mut initial = BTreeSet::new();
+        for (key, value, read) in self.shown() {
+            let first = writes.get(&(key, value));
+            if first.is_none_or(|begins_ms| *begins_ms > read.ends_ms) {
+                initial.insert((key.clone(), value.clone()));
+            }
+        }
+        for (key, value) in initial {
+            let command = Command::Put { key, value, time_to_live: None };
+            let end = Some(Event::Ok(vec![Seen::Written]));
+            // Calls that are older than their log begin at 0 as well, and may come later.
+            self.calls.push(Call { begins_ms: 0, ends_ms: 0, command, end });
+        }
+    }
+
+    /// The values that gets show.
+    fn shown(&self) -> impl Iterator<Item = (&Key, &Value, &Call)> {
+        self.calls.iter().filter_map(|call| match &call.end {
+            Some(Event::Ok(seen)) => match seen.as_slice() {
+                [Seen::Value(Some(value))] => Some((call.command.key(), value, call)),
+                _ => None,
+            },
+            Some(Event::Invoke(_) | Event::Fail(_) | Event::Info) | None => None,
+        })
+    }
+
+    /// When the first call began that may have put each value.
+    fn first_writes(&self) -> BTreeMap<(&Key, &Value), u64> {
+        let mut first = BTreeMap::new();
+        for call in &self.calls {
+            if let Command::Put { key, value, .. } = &call.command {
+                let begins_ms = first.entry((key, value)).or_insert(call.begins_ms);
+                *begins_ms = call.begins_ms.min(*begins_ms);
+            }
+        }
+        first
+    }
+
+    /// The keys that are counted on or appended to.
+    fn computed_keys(&self) -> BTreeSet<&Key> {
+        let computed = self.calls.iter().filter_map(|call| match &call.command {
+            Command::Increment { key, .. } | Command::Append { key, .. } => Some(key),
+            Command::Get { .. } | Command::Put { .. } | Command::Delete { .. } => None,
+        });
+        computed.collect()
+    }
+
+    /// The history of these calls.
+    pub(super) fn history(self) -> History {
+        let mut timed = Vec::new();
+        for (process, call) in (0..).zip(self.calls) {
+            let Ok(batch) = Batch::new(Vec::new(), vec![call.command]) else {
+                continue;
+            };
+            // At one millisecond, calls begin before others end: they may have overlapped.
+            timed.push((call.begins_ms, false, process, Event::Invoke(batch)));
+            if let Some(end) = call.end {
+                timed.push((call.ends_ms, true, process, end));
+            }
+        }
+        timed.sort_by_key(|(at, is_end, process, _)| (*at, *is_end, *process));
+        let events = timed.into_iter();
+        History { events: events.map(|(_, _, process, event)| (Process(process), event)).collect() }
+    }
+}

@@ -1,0 +1,238 @@
+//! Histories from the servers' logs of operations.
+
+mod calls;
+mod line;
+mod pairing;
+
+use crate::history::History;
+
+use pairing::{Fault, Pairing};
+
+/// What the keys held when the logs began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InitialState {
+    /// Nothing: the logs begin with the servers' first start on empty disks.
+    Empty,
+    /// Nobody knows, as when a log was rotated away: the first reads define it.
+    Unknown,
+}
+
+impl History {
+    /// Reads the logs of operations of a cluster's servers, `output_log<ID>.txt`, as one history.
+    ///
+    /// The logs know milliseconds and the servers' own clocks, so each call is taken to begin
+    /// `widen_ms` before its `req` and to end `widen_ms` after the millisecond of its `resp`: with
+    /// as much as the clocks may differ, no wrong order is seen where there was none. Calls that
+    /// never end are open. Each command is a process of its own: the logs do not say which
+    /// commands were one request. A `cas` counts as a write of what it wrote, whatever its
+    /// condition; scans are left out.
+    ///
+    /// A server that was killed takes its last lines with it. Half a line counts for nothing, and
+    /// a value that is shown and that no line writes is from a write that was lost, if it is shown
+    /// after a server was killed; lost deletes, increments and appends are not assumed.
+    ///
+    /// The keys are taken to hold nothing at first: see [`History::from_op_logs_since`].
+    ///
+    /// # Errors
+    /// [`OpLogError`] for a line of another form, and for a log in which events are missing.
+    pub fn from_op_logs<'a>(
+        logs: impl IntoIterator<Item = &'a str>,
+        widen_ms: u64,
+    ) -> Result<Self, OpLogError> {
+        Self::from_op_logs_since(InitialState::Empty, logs, widen_ms)
+    }
+
+    /// The same for logs that may begin in the middle.
+    ///
+    /// With [`InitialState::Unknown`] a call that ends and does not begin, in the part of a log before
+    /// its server started again, began before the log; what a read shows that no call can have
+    /// written by then was there from the first; and keys that were counted on or appended to are
+    /// left out.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn from_op_logs_since<'a>(
+        initial: InitialState,
+        logs: impl IntoIterator<Item = &'a str>,
+        widen_ms: u64,
+    ) -> Result<Self, OpLogError> {
+        let mut pairing = Pairing::new(widen_ms);
+        for (log, text) in logs.into_iter().enumerate() {
+            pairing.read(initial, text).map_err(|(line, fault)| match fault {
+                Fault::Gap => OpLogError::Gap { log, line },
+                Fault::NotBegun => OpLogError::NotBegun { log, line },
+                Fault::Line(what) => OpLogError::Line { log, line, what },
+            })?;
+        }
+        let mut calls = pairing.calls();
+        calls.add_lost_writes();
+        if initial == InitialState::Unknown {
+            calls.add_initial_values();
+        }
+        Ok(calls.history())
+    }
+}
+
+/// Why a log of operations cannot be read as a history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpLogError {
+    /// A line is not one of an operation.
+    #[error("log {log}, line {line}: {what}")]
+    Line {
+        /// Which log, from 0.
+        log: usize,
+        /// Which line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// A call ends that has not begun.
+    #[error(
+        "log {log}, line {line}: a call ends here that has not begun; put what was rotated away \
+         before the log, or read it with an unknown initial state"
+    )]
+    NotBegun {
+        /// Which log, from 0.
+        log: usize,
+        /// Which line, from 1.
+        line: usize,
+    },
+    /// The server could not write all that happened.
+    #[error("log {log}, line {line}: events are missing here, so that nothing can be judged")]
+    Gap {
+        /// Which log, from 0.
+        log: usize,
+        /// Which line, from 1.
+        line: usize,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::linearizability::{Budget, Verdict, linearizability};
+
+    fn verdict(logs: &[&str], widen_ms: u64) -> Verdict {
+        let history = History::from_op_logs(logs.iter().copied(), widen_ms).unwrap();
+        linearizability(&history, Budget::default()).unwrap()
+    }
+
+    #[test]
+    fn a_stale_read_is_seen_across_logs() {
+        let one = "1,0,put,x,100,req,a\n1,0,put,x,110,resp,a\n";
+        let two = "2,0,get,x,120,req,\n2,0,get,x,130,resp,\n";
+        assert!(matches!(verdict(&[one, two], 1), Verdict::NotLinearizable(_)));
+        assert_eq!(verdict(&[one, two], 5), Verdict::Linearizable, "the clocks may differ by 10");
+        let fresh = "2,0,get,x,120,req,\n2,0,get,x,130,resp,a\n";
+        assert_eq!(verdict(&[one, fresh], 1), Verdict::Linearizable);
+    }
+
+    #[test]
+    fn what_shares_a_millisecond_may_have_overlapped() {
+        let one = "1,0,put,x,100,req,a\n1,0,put,x,110,resp,a\n";
+        let two = "2,0,get,x,110,req,\n2,0,get,x,111,resp,\n";
+        assert_eq!(verdict(&[one, two], 0), Verdict::Linearizable);
+    }
+
+    #[test]
+    fn of_two_like_calls_either_may_end_first() {
+        // The second get read the old value; its line comes first, since both look the same.
+        let log = "1,0,put,x,1,req,a\n1,0,put,x,2,resp,a\n1,0,get,x,10,req,\n1,1,put,x,20,req,b\n\
+                   1,1,put,x,30,resp,b\n1,0,get,x,40,req,\n1,0,get,x,50,resp,b\n1,0,get,x,60,resp,a\n";
+        assert_eq!(verdict(&[log], 0), Verdict::Linearizable);
+    }
+
+    #[test]
+    fn every_kind_of_line_is_read() {
+        let log = "1,0,put,a\\x2cb,1,req,\"\"\n1,0,put,a\\x2cb,2,resp,\"\"\n1,1,get,a\\x2cb,3,req,\n\
+                   1,1,get,a\\x2cb,4,resp,\"\"\n1,1,incr,n,5,req,2\n1,1,incr,n,6,resp,2\n\
+                   1,2,append,s,7,req,x\n1,2,append,s,8,resp,x\n1,3,cas,a\\x2cb,9,req,new\n\
+                   1,3,cas,a\\x2cb,10,resp,new\n1,3,delete,s,11,req,\n1,3,delete,s,12,info,\n\
+                   1,4,get,q,13,req,\n1,4,get,q,14,fail,\n1,4,scan,q,15,req,\n1,4,scan,q,15,resp,\n";
+        let history = History::from_op_logs([log], 0).unwrap();
+        assert_eq!(history.events.len(), 14);
+        assert_eq!(verdict(&[log], 0), Verdict::Linearizable);
+        let wrong = log.replace("4,resp,\"\"", "4,resp,old");
+        assert!(matches!(verdict(&[&wrong], 0), Verdict::NotLinearizable(_)));
+    }
+
+    #[test]
+    fn what_is_no_log_is_refused_with_its_line() {
+        let read = |log| History::from_op_logs([log], 0).unwrap_err();
+        assert_eq!(
+            read("1,0,get,x,1,req,\n# 3 events are missing: the log's disk is slow\n"),
+            OpLogError::Gap { log: 0, line: 2 }
+        );
+        assert_eq!(read("1,0,get,x,1,resp,\n"), OpLogError::NotBegun { log: 0, line: 1 });
+        for log in ["x\n", "1,0,get,x,z,req,\n", "1,0,get,\\xzz,1,req,\n"] {
+            assert!(matches!(read(log), OpLogError::Line { line: 1, .. }), "{log}");
+        }
+    }
+
+    const STARTED: &str = "# started: its last lines may be missing above\n";
+
+    fn put(client: u32, value: &str, from_ms: u64) -> String {
+        let to_ms = from_ms + 5;
+        format!("1,{client},put,x,{from_ms},req,{value}\n1,{client},put,x,{to_ms},resp,{value}\n")
+    }
+
+    fn get(client: u32, value: &str, from_ms: u64) -> String {
+        let to_ms = from_ms + 5;
+        format!("1,{client},get,x,{from_ms},req,\n1,{client},get,x,{to_ms},resp,{value}\n")
+    }
+
+    #[test]
+    fn a_call_of_a_killed_server_hides_no_later_one() {
+        let stale =
+            [put(1, "a", 20), put(1, "b", 30), get(1, "b", 50), get(1, "b", 70), get(1, "a", 100)];
+        assert!(matches!(verdict(&[&stale.concat()], 0), Verdict::NotLinearizable(_)));
+        let killed = format!("1,0,get,x,10,req,\n{STARTED}{}", stale.concat());
+        assert!(matches!(verdict(&[&killed], 0), Verdict::NotLinearizable(_)));
+        // Even if the numbers of clients began anew.
+        let killed = killed.replace("1,1,", "1,0,");
+        assert!(matches!(verdict(&[&killed], 0), Verdict::NotLinearizable(_)));
+    }
+
+    #[test]
+    fn half_a_line_counts_for_nothing_and_what_it_began_may_be_seen() {
+        let cut = "1,1,put,x,20,req,long\n";
+        for half in 0..cut.len() {
+            let first = format!("{}{}", put(0, "a", 10), &cut[..half]);
+            assert_eq!(verdict(&[&first], 0), Verdict::Linearizable, "{first}");
+            let mark = if half > 0 { "\n# cut: the line above is not whole\n" } else { "" };
+            let log = format!("{first}{mark}{STARTED}{}", get(2, "longer", 40));
+            assert_eq!(verdict(&[&log], 0), Verdict::Linearizable, "{log}");
+        }
+        // It was lost after the server's last line, and nothing is lost of a server that ran on.
+        let early = get(0, "longer", 5) + &put(0, "a", 30) + STARTED;
+        assert!(matches!(verdict(&[&early], 0), Verdict::NotLinearizable(_)));
+        let none = put(0, "a", 10) + &get(2, "longer", 40);
+        assert!(matches!(verdict(&[&none], 0), Verdict::NotLinearizable(_)));
+        let twice = put(0, "a", 10) + STARTED + &get(1, "b", 30) + &put(1, "c", 40);
+        let twice = twice + &get(1, "b", 50) + &get(1, "c", 60) + &get(1, "b", 70);
+        assert!(matches!(verdict(&[&twice], 0), Verdict::NotLinearizable(_)));
+    }
+
+    #[test]
+    fn a_log_that_begins_in_the_middle_is_read_if_that_is_known() {
+        let since = |log: &str| {
+            let history = History::from_op_logs_since(InitialState::Unknown, [log], 0)?;
+            Ok(linearizability(&history, Budget::default()).unwrap())
+        };
+        let older = "1,0,put,x,10,resp,a\n1,0,get,x,11,resp,old\n1,3,incr,n,12,resp,7\n";
+        let log = format!("{older}{}{}", get(1, "a", 20), get(1, "a", 40));
+        let begun = History::from_op_logs([log.as_str()], 0);
+        assert_eq!(begun, Err(OpLogError::NotBegun { log: 0, line: 1 }));
+        assert_eq!(since(&log), Ok(Verdict::Linearizable));
+        let rest = get(1, "old", 20) + &put(1, "b", 30) + &get(1, "b", 40);
+        assert!(matches!(verdict(&[&rest], 0), Verdict::NotLinearizable(_)));
+        assert_eq!(since(&rest), Ok(Verdict::Linearizable));
+        let stale = rest + &get(1, "old", 50);
+        assert!(matches!(since(&stale), Ok(Verdict::NotLinearizable(_))));
+        let two = get(1, "old", 20) + &get(1, "older", 30);
+        assert!(matches!(since(&two), Ok(Verdict::NotLinearizable(_))));
+        // Once a server has started, its calls are whole: this is damage.
+        let damaged = format!("{}{STARTED}{older}", put(0, "z", 1));
+        assert_eq!(since(&damaged), Err(OpLogError::NotBegun { log: 0, line: 4 }));
+    }
+}
