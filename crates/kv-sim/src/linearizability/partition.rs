@@ -72,7 +72,9 @@ struct Whole<'a> {
 /// Cuts a history into partitions, in the order of their least keys. Calls that were never tried
 /// and open reads are left out: they say nothing.
 pub(super) fn partitions(history: &History) -> Result<Vec<Partition>, HistoryError> {
-    let calls = whole_calls(history)?;
+    let mut calls = whole_calls(history)?;
+    // Before the keys are grouped: such a call connects none.
+    calls.retain(|call| !call.says_nothing());
     let mut groups = Groups::default();
     for call in &calls {
         groups.join(keys_of(call.batch));
@@ -165,6 +167,17 @@ impl Partition {
     }
 }
 
+impl Whole<'_> {
+    fn says_nothing(&self) -> bool {
+        let reads = |command: &Command| matches!(command, Command::Get { .. });
+        match &self.end {
+            End::Refused(refusal) => *refusal == Refusal::NeverTried,
+            End::Open => self.batch.commands().iter().all(reads),
+            End::Ok(_) => false,
+        }
+    }
+}
+
 impl Op {
     /// What the call says of one key, which then is the only one; `None` if that is nothing.
     fn onto(&self, wanted: usize) -> Option<(Call, End)> {
@@ -241,10 +254,6 @@ fn partition(calls: &[&Whole<'_>]) -> Result<Partition, HistoryError> {
     let mut moments = Vec::new();
     for whole in calls {
         let call = call(whole, &places)?;
-        let never_tried = whole.end == End::Refused(Refusal::NeverTried);
-        if never_tried || (whole.end == End::Open && call.only_reads()) {
-            continue;
-        }
         moments.push((whole.invoked, Moment::Invoke(ops.len())));
         if let Some(returned) = whole.returned {
             moments.push((returned, Moment::Return(ops.len())));
@@ -323,5 +332,43 @@ impl<'a> Groups<'a> {
             key = parent;
         }
         key
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kv_core::Value;
+
+    use super::*;
+    use crate::history::Seen;
+
+    fn put(keys: &[&str]) -> Event {
+        let put = |key: &&str| Command::Put {
+            key: Key::new((*key).to_owned()).unwrap(),
+            value: Value::default(),
+            time_to_live: None,
+        };
+        Event::Invoke(Batch::new(Vec::new(), keys.iter().map(put).collect()).unwrap())
+    }
+
+    /// How many parts are left of writes of `a`, of `b`, and of a transaction on both.
+    fn parts(end_of_both: Event) -> usize {
+        let written = Event::Ok(vec![Seen::Written]);
+        let events = [
+            (Process(0), put(&["a"])),
+            (Process(0), written.clone()),
+            (Process(1), put(&["a", "b"])),
+            (Process(1), end_of_both),
+            (Process(2), put(&["b"])),
+            (Process(2), written),
+        ];
+        partitions(&History { events: events.into() }).unwrap().len()
+    }
+
+    #[test]
+    fn keys_are_connected_by_calls_that_say_something_alone() {
+        assert_eq!(parts(Event::Fail(Refusal::NeverTried)), 2);
+        assert_eq!(parts(Event::Ok(vec![Seen::Written, Seen::Written])), 1);
+        assert_eq!(parts(Event::Info), 1);
     }
 }
