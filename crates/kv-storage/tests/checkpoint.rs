@@ -121,6 +121,22 @@ fn another_stores_checkpoint_is_refused() {
     assert!(matches!(error.unwrap_err(), CheckpointError::OtherStore { .. }));
 }
 
+#[test]
+fn a_checkpoint_that_was_not_made_to_its_end_is_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("checkpoint");
+    drop(open(&directory).unwrap());
+    let draft = folder.path().join("checkpoint.draft");
+    fs::rename(&directory, &draft).unwrap();
+    // What stays where the process went before the last file of it was written.
+    fs::remove_file(draft.join("version")).unwrap();
+    let mut store = open(&directory).unwrap();
+    assert!(!draft.exists(), "it came into being under another name");
+    store.write(delta(1, &items(3))).unwrap();
+    drop(store);
+    assert_eq!(read(&mut open(&directory).unwrap()).unwrap(), (1, items(3)));
+}
+
 fn files(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory).unwrap() {
