@@ -292,3 +292,26 @@ fn a_record_that_fits_no_smaller_segment_goes_on_to_the_next_one() {
     assert_eq!(held, [(PersistSeq(3), large.clone()), (PersistSeq(4), large)]);
     assert_eq!(journal.remove_through(PersistSeq(4)), Ok(3), "the one that was passed by as well");
 }
+
+/// Smaller segments, for which there is room, would be laid out one after the other and passed by.
+#[test]
+fn a_large_record_without_room_does_not_fill_the_disk_with_segments_that_cannot_hold_it() {
+    let (disk, mut journal) = fresh();
+    disk.set_quota(Some(20 * SEGMENT_BYTES));
+    let large = vec![1u8; 25 * usize::try_from(SEGMENT_BYTES).unwrap()];
+    for _ in 0..10 {
+        assert!(journal.append(PersistSeq(1), &large).unwrap_err().is_full());
+        if let Some(layout) = journal.begin_layout() {
+            journal.end_layout(layout.run()).unwrap();
+        }
+        assert!(matches!(journal.room(), Room::Low { .. }));
+    }
+    assert_eq!(disk.used_bytes(), SEGMENT_BYTES);
+    disk.set_quota(None);
+    let layout = journal.begin_layout().unwrap();
+    journal.end_layout(layout.run()).unwrap();
+    assert_eq!(journal.room(), Room::Enough);
+    journal.append(PersistSeq(1), &large).unwrap();
+    append(&mut journal, 1).unwrap();
+    assert_eq!(journal.sync(), Ok(PersistSeq(2)));
+}

@@ -98,6 +98,7 @@ impl<D: Disk> Journal<D> {
             segments,
             spares,
             layout_under_way: false,
+            awaited_bytes: 0,
             room: Room::Enough,
             buffer: BytesMut::new(),
             last: scan.last,
