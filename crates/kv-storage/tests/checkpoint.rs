@@ -201,6 +201,22 @@ fn damaged_files_are_refused_or_did_not_matter() {
 }
 
 #[test]
+fn a_flipped_byte_among_the_rows_is_called_damage() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = open(directory.path()).unwrap();
+    store.write(delta(1, &items(300))).unwrap();
+    drop(store);
+    let largest = |file: &PathBuf| fs::metadata(file).unwrap().len();
+    let files = files(directory.path());
+    let table = files.iter().filter(|file| !is_unused_journal(file)).max_by_key(|f| largest(f));
+    let mut bytes = fs::read(table.unwrap()).unwrap();
+    bytes[100] ^= 1;
+    fs::write(table.unwrap(), bytes).unwrap();
+    let error = open(directory.path()).and_then(|mut store| read(&mut store)).unwrap_err();
+    assert!(matches!(error, CheckpointError::Damaged { .. }), "{error}");
+}
+
+#[test]
 fn a_row_that_is_gone_or_was_changed_from_outside_is_noticed() {
     let tampers: [fn(&fjall::Keyspace); 2] = [remove_a_row, change_a_row];
     let keys = ["key 00001", "key 00002"];

@@ -227,7 +227,7 @@ fn options() -> KeyspaceCreateOptions {
 }
 
 fn failed(directory: &Path, source: fjall::Error) -> CheckpointError {
-    CheckpointError::Failed { directory: directory.to_owned(), source }
+    CheckpointError::of_store(directory, source)
 }
 
 impl std::fmt::Debug for CheckpointStore {
