@@ -6,8 +6,8 @@ mod store;
 
 use kv_core::{DecodeError, NodeId, PersistSeq};
 use kv_storage::{
-    Disk, DiskAction, Journal, JournalConfig, JournalError, JournalInspection, RealDisk, Room,
-    SegmentReport, SimDisk, StoreIdentity,
+    Disk, DiskAction, DiskFile, Journal, JournalConfig, JournalError, JournalInspection, RealDisk,
+    Room, SegmentReport, SimDisk, StoreIdentity,
 };
 
 use crate::store::{append, config, identity, recover, replayed};
@@ -314,4 +314,19 @@ fn a_large_record_without_room_does_not_fill_the_disk_with_segments_that_cannot_
     journal.append(PersistSeq(1), &large).unwrap();
     append(&mut journal, 1).unwrap();
     assert_eq!(journal.sync(), Ok(PersistSeq(2)));
+}
+
+#[test]
+fn a_segment_that_was_not_laid_out_to_its_end_is_made_anew() {
+    let (disk, journal) = fresh();
+    drop(journal);
+    let draft = disk.create("journal-000000000002.draft").unwrap();
+    draft.write_at(0, &[1; 100]).unwrap();
+    let (mut journal, _) = recover(&disk, SEGMENT_BYTES).unwrap();
+    journal.lay_out().unwrap();
+    assert_eq!(disk.list().unwrap(), names_of(2));
+}
+
+fn names_of(segments: u64) -> Vec<String> {
+    (1..=segments).map(|number| format!("journal-{number:012}.segment")).collect()
 }
