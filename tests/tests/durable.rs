@@ -329,6 +329,25 @@ fn a_flipped_byte_stops_the_start_and_is_named() {
     }
 }
 
+#[test]
+fn a_journal_that_is_gone_stops_the_start_and_is_named() {
+    for (model, directory) in MODELS.into_iter().zip(["1-eventual", "1-linearizable"]) {
+        let site = Site::of(1);
+        let words = format!("1 {model} 1 1 --data-dir data");
+        let mut server = site.ready_server(&words);
+        assert_eq!(site.run("1 put x 1"), "ok");
+        wait_until("the next segment is laid out", || segment(&site, directory, 2).exists());
+        server.kill();
+        // The empty segment behind it is no journal, and neither is nothing.
+        for number in [1, 2] {
+            fs::remove_file(segment(&site, directory, number)).unwrap();
+            let (line, code) = complaint(site.server(&words));
+            assert!(line.contains("journal-000000000001.segment is missing"), "{line}");
+            assert_eq!(code, Some(1));
+        }
+    }
+}
+
 /// A small file system in memory, until it is dropped.
 struct SmallDisk(PathBuf);
 

@@ -3,6 +3,7 @@
 mod cli;
 mod config_file;
 mod console;
+mod descriptors;
 mod dev;
 mod fleet;
 mod hints;
@@ -66,6 +67,7 @@ fn main() -> ExitCode {
 
 fn run(plan: &Plan) -> anyhow::Result<()> {
     cli::start_logging(&plan.log);
+    descriptors::raise_limit();
     let mut runtime = match plan.threads {
         1 => tokio::runtime::Builder::new_current_thread(),
         threads => {

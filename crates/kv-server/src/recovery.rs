@@ -76,13 +76,17 @@ where
     let directory = DataDirectory::open(disk.clone(), &owner, process, store);
     let mut directory = directory.map_err(blame_folder)?;
     let boot = boot();
-    if directory.last_run(boot) == LastRun::MayHaveForgotten {
-        tracing::warn!(
-            "{} was written with --fsync interval or never and not closed before power was lost: \
-             this server starts empty",
-            folder.display()
-        );
-        forget(&disk, &folder)?;
+    match directory.last_run(boot) {
+        LastRun::MayHaveForgotten => {
+            tracing::warn!(
+                "{} was written with --fsync interval or never and not closed before power was \
+                 lost: this server starts empty",
+                folder.display()
+            );
+            forget(&disk, &folder)?;
+        }
+        LastRun::Kept => Journal::check_present(&disk)?,
+        LastRun::None => {}
     }
     let identity = directory.meta().identity.clone();
     let mut store = CheckpointStore::open(folder.join(CHECKPOINT_DIRECTORY), identity.clone())?;

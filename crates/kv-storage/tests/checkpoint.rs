@@ -121,6 +121,22 @@ fn another_stores_checkpoint_is_refused() {
     assert!(matches!(error.unwrap_err(), CheckpointError::OtherStore { .. }));
 }
 
+#[test]
+fn a_checkpoint_that_was_not_made_to_its_end_is_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("checkpoint");
+    drop(open(&directory).unwrap());
+    let draft = folder.path().join("checkpoint.draft");
+    fs::rename(&directory, &draft).unwrap();
+    // What stays where the process went before the last file of it was written.
+    fs::remove_file(draft.join("version")).unwrap();
+    let mut store = open(&directory).unwrap();
+    assert!(!draft.exists(), "it came into being under another name");
+    store.write(delta(1, &items(3))).unwrap();
+    drop(store);
+    assert_eq!(read(&mut open(&directory).unwrap()).unwrap(), (1, items(3)));
+}
+
 fn files(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory).unwrap() {
@@ -182,6 +198,22 @@ fn damaged_files_are_refused_or_did_not_matter() {
         }
     }
     assert!(refused > 30 && harmless > 0, "{refused} {harmless}");
+}
+
+#[test]
+fn a_flipped_byte_among_the_rows_is_called_damage() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = open(directory.path()).unwrap();
+    store.write(delta(1, &items(300))).unwrap();
+    drop(store);
+    let largest = |file: &PathBuf| fs::metadata(file).unwrap().len();
+    let files = files(directory.path());
+    let table = files.iter().filter(|file| !is_unused_journal(file)).max_by_key(|f| largest(f));
+    let mut bytes = fs::read(table.unwrap()).unwrap();
+    bytes[100] ^= 1;
+    fs::write(table.unwrap(), bytes).unwrap();
+    let error = open(directory.path()).and_then(|mut store| read(&mut store)).unwrap_err();
+    assert!(matches!(error, CheckpointError::Damaged { .. }), "{error}");
 }
 
 #[test]

@@ -26,9 +26,10 @@ const RESERVE_BYTES: u64 = 1 << 20;
 struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
-    fn mount() -> Option<Self> {
+    /// With room for so many files and directories.
+    fn mount(files: u32) -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
-        let size = format!("size={DISK_BYTES}");
+        let size = format!("size={DISK_BYTES},nr_inodes={files}");
         let mut mount = Command::new("mount");
         let mount = mount.args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(directory.path());
         let mounted = mount.output().is_ok_and(|output| output.status.success());
@@ -56,7 +57,7 @@ fn delta(covers: PersistSeq, items: usize) -> CheckpointDelta {
 
 #[test]
 fn a_full_disk_stops_neither_reads_nor_checkpoints_and_writes_go_on_once_there_is_room() {
-    let Some(small) = SmallDisk::mount() else {
+    let Some(small) = SmallDisk::mount(1000) else {
         eprintln!("\n*** NOT TESTED: a really full disk. Mounting one needs the rights to. ***\n");
         return;
     };
@@ -95,4 +96,31 @@ fn a_full_disk_stops_neither_reads_nor_checkpoints_and_writes_go_on_once_there_i
     drop(store);
     let (journal, _) = Journal::recover(disk, config, last).unwrap();
     assert_eq!(replayed(&journal, last.0), Ok(100));
+}
+
+#[test]
+fn a_disk_that_takes_no_further_file_is_full_and_no_failure() {
+    let Some(small) = SmallDisk::mount(4) else {
+        eprintln!(
+            "\n*** NOT TESTED: a disk without inodes. Mounting one needs the rights to. ***\n"
+        );
+        return;
+    };
+    let disk = RealDisk::open(small.path().join("data")).unwrap();
+    let config = config(SEGMENT_BYTES);
+    let (mut journal, _) = Journal::recover(disk.clone(), config.clone(), PersistSeq(0)).unwrap();
+    disk.create("in the way").unwrap();
+    journal.lay_out().unwrap();
+    assert!(matches!(journal.room(), Room::Low { .. }));
+    let full = loop {
+        if let Err(error) = append(&mut journal, 1) {
+            break error;
+        }
+    };
+    assert!(full.is_full(), "{full}");
+    let last = journal.sync().unwrap();
+    disk.remove("in the way").unwrap();
+    append(&mut journal, 10).unwrap();
+    assert_eq!(journal.room(), Room::Enough);
+    assert_eq!(journal.sync(), Ok(PersistSeq(last.0 + 10)));
 }

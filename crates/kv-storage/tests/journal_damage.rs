@@ -153,6 +153,22 @@ fn a_segment_that_was_cut_short_is_refused_and_so_is_a_missing_one() {
     );
 }
 
+/// The next segment lies there empty: it does not stand for a journal without records.
+#[test]
+fn a_missing_first_segment_is_refused_where_no_checkpoint_can_have_let_it_go() {
+    let disk = SimDisk::new(1);
+    let (mut journal, _) = recover(&disk, SEGMENT_BYTES).unwrap();
+    append(&mut journal, 2).unwrap();
+    journal.sync().unwrap();
+    journal.lay_out().unwrap();
+    journal.close().unwrap();
+    assert_eq!(names(&disk).len(), 2);
+    disk.remove(&names(&disk)[0]).unwrap();
+    let error = recover(&disk, SEGMENT_BYTES).unwrap_err();
+    assert!(matches!(error, JournalError::MissingSegment { .. }), "{error}");
+    assert!(error.to_string().starts_with("journal-000000000001.segment is missing"), "{error}");
+}
+
 #[test]
 fn zeros_over_what_was_on_disk_are_seen() {
     let durable = 20;

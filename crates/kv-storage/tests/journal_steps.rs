@@ -6,8 +6,8 @@ mod store;
 
 use kv_core::{DecodeError, NodeId, PersistSeq};
 use kv_storage::{
-    Disk, DiskAction, Journal, JournalConfig, JournalError, JournalInspection, RealDisk, Room,
-    SegmentReport, SimDisk, StoreIdentity,
+    Disk, DiskAction, DiskFile, Journal, JournalConfig, JournalError, JournalInspection, RealDisk,
+    Room, SegmentReport, SimDisk, StoreIdentity,
 };
 
 use crate::store::{append, config, identity, recover, replayed};
@@ -291,4 +291,42 @@ fn a_record_that_fits_no_smaller_segment_goes_on_to_the_next_one() {
     let held: Vec<_> = journal.replay::<Vec<u8>>(PersistSeq(2)).collect();
     assert_eq!(held, [(PersistSeq(3), large.clone()), (PersistSeq(4), large)]);
     assert_eq!(journal.remove_through(PersistSeq(4)), Ok(3), "the one that was passed by as well");
+}
+
+/// Smaller segments, for which there is room, would be laid out one after the other and passed by.
+#[test]
+fn a_large_record_without_room_does_not_fill_the_disk_with_segments_that_cannot_hold_it() {
+    let (disk, mut journal) = fresh();
+    disk.set_quota(Some(20 * SEGMENT_BYTES));
+    let large = vec![1u8; 25 * usize::try_from(SEGMENT_BYTES).unwrap()];
+    for _ in 0..10 {
+        assert!(journal.append(PersistSeq(1), &large).unwrap_err().is_full());
+        if let Some(layout) = journal.begin_layout() {
+            journal.end_layout(layout.run()).unwrap();
+        }
+        assert!(matches!(journal.room(), Room::Low { .. }));
+    }
+    assert_eq!(disk.used_bytes(), SEGMENT_BYTES);
+    disk.set_quota(None);
+    let layout = journal.begin_layout().unwrap();
+    journal.end_layout(layout.run()).unwrap();
+    assert_eq!(journal.room(), Room::Enough);
+    journal.append(PersistSeq(1), &large).unwrap();
+    append(&mut journal, 1).unwrap();
+    assert_eq!(journal.sync(), Ok(PersistSeq(2)));
+}
+
+#[test]
+fn a_segment_that_was_not_laid_out_to_its_end_is_made_anew() {
+    let (disk, journal) = fresh();
+    drop(journal);
+    let draft = disk.create("journal-000000000002.draft").unwrap();
+    draft.write_at(0, &[1; 100]).unwrap();
+    let (mut journal, _) = recover(&disk, SEGMENT_BYTES).unwrap();
+    journal.lay_out().unwrap();
+    assert_eq!(disk.list().unwrap(), names_of(2));
+}
+
+fn names_of(segments: u64) -> Vec<String> {
+    (1..=segments).map(|number| format!("journal-{number:012}.segment")).collect()
 }

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::Context;
 use kv_core::{Checkpoint, ConsistencyEngine, EngineConfig, PersistSeq};
 use kv_storage::{
-    CHECKPOINT_DIRECTORY, CheckpointReading, CheckpointStore, DataDirectoryError,
+    CHECKPOINT_DIRECTORY, CheckpointReading, CheckpointStore, DataDirectoryError, Journal,
     JournalInspection, Meta, RealDisk, RestingDirectory,
 };
 
@@ -54,12 +54,16 @@ impl RestingServer {
         Ok(u64::try_from(items).unwrap_or(u64::MAX))
     }
 
-    /// Looks at the journal and verifies it.
+    /// Looks at the journal and verifies it. Where the last process has kept its promises there is
+    /// one.
     pub(crate) fn journal(
         &self,
         covers: PersistSeq,
     ) -> Result<JournalInspection<RealDisk>, kv_storage::JournalError> {
-        let identity = &self.meta().identity;
+        let Meta { identity, run, .. } = self.meta();
+        if run.is_some_and(|run| run.synced || run.ended) {
+            Journal::check_present(self.directory.disk())?;
+        }
         JournalInspection::open(self.directory.disk().clone(), identity, covers)
     }
 

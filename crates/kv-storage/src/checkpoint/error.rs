@@ -2,8 +2,9 @@
 
 use std::error::Error;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use fjall::LsmError;
 use kv_core::PersistSeq;
 
 /// Why a checkpoint was not written or is not to be used.
@@ -72,6 +73,16 @@ pub enum CheckpointError {
 }
 
 impl CheckpointError {
+    /// What a failure of the store below means: what it found to be damaged is not the disk's
+    /// failure, and calls for another remedy.
+    pub(crate) fn of_store(directory: &Path, source: fjall::Error) -> Self {
+        let directory = directory.to_owned();
+        if is_damage(&source) {
+            return Self::Damaged { directory, what: NOT_AS_WRITTEN };
+        }
+        Self::Failed { directory, source }
+    }
+
     /// Whether there is only no room: it can be tried again once there is some.
     #[must_use]
     pub fn is_full(&self) -> bool {
@@ -86,3 +97,24 @@ impl CheckpointError {
         false
     }
 }
+
+fn is_damage(source: &fjall::Error) -> bool {
+    matches!(
+        source,
+        fjall::Error::Storage(
+            LsmError::ChecksumMismatch { .. }
+                | LsmError::Unrecoverable
+                | LsmError::InvalidTag(_)
+                | LsmError::InvalidHeader(_)
+                | LsmError::InvalidTrailer
+                | LsmError::Decompress(_)
+                | LsmError::Utf8(_)
+        ) | fjall::Error::JournalRecovery(_)
+            | fjall::Error::InvalidTag(_)
+            | fjall::Error::InvalidTrailer
+            | fjall::Error::Decompress(_)
+            | fjall::Error::Unrecoverable
+    )
+}
+
+const NOT_AS_WRITTEN: &str = "its files are not as they were written";

@@ -1,5 +1,6 @@
 //! The state that lets older records go, on disk.
 
+mod creation;
 mod error;
 mod old_rows;
 mod reading;
@@ -92,6 +93,7 @@ impl CheckpointStore {
         identity: StoreIdentity,
     ) -> Result<Self, CheckpointError> {
         let directory = directory.into();
+        creation::make_if_missing(&directory)?;
         let open = OpenStore::open(&directory)?;
         let head = open.rows.get(HEAD_KEY);
         let head = match head.map_err(|e| failed(&directory, e))? {
@@ -225,7 +227,7 @@ fn options() -> KeyspaceCreateOptions {
 }
 
 fn failed(directory: &Path, source: fjall::Error) -> CheckpointError {
-    CheckpointError::Failed { directory: directory.to_owned(), source }
+    CheckpointError::of_store(directory, source)
 }
 
 impl std::fmt::Debug for CheckpointStore {

@@ -64,7 +64,7 @@ impl Items {
         let row = self.next_row();
         let directory = || self.directory.clone();
         let damaged = || CheckpointError::Damaged { directory: directory(), what: ROWS_DIFFER };
-        match row.map_err(|source| CheckpointError::Failed { directory: directory(), source })? {
+        match row.map_err(|source| CheckpointError::of_store(&self.directory, source))? {
             Some(row) => items_of(&row).map(Some).ok_or_else(damaged),
             None if self.sum == self.expected => Ok(None),
             None => Err(damaged()),

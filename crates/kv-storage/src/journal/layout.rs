@@ -55,7 +55,7 @@ impl<D: Disk> LayoutJob<D> {
         let draft = segment::draft_name(self.number);
         let identity = self.config.identity.clone();
         let (header, seed) = SegmentHeader { identity, number: self.number, capacity_bytes }.seal();
-        let file = self.disk.create(&draft)?;
+        let file = self.disk.create(&draft).map_err(|e| self.room_or_failure(e))?;
         file.write_at(0, &header).map_err(|e| self.room_or_failure(e))?;
         let longest = usize::try_from(capacity_bytes).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
         let zeros = vec![0; longest];

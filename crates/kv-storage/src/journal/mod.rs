@@ -46,6 +46,9 @@ pub struct Journal<D: Disk> {
     /// Those that are laid out and empty, in the order of their use.
     spares: VecDeque<Segment<D::File>>,
     layout_under_way: bool,
+    /// Bytes of the frame for which there was no room, which the next segment is to hold; 0 if
+    /// there was room for the last one.
+    awaited_bytes: u64,
     room: Room,
     /// Frames that are not written, for the end of the last segment.
     buffer: BytesMut,
@@ -90,6 +93,7 @@ impl<D: Disk> Journal<D> {
             self.rotate(size_bytes)?;
         }
         self.last = seq;
+        self.awaited_bytes = 0;
         if self.buffer.len() > BATCH_BYTES { self.write() } else { Ok(()) }
     }
 
@@ -196,7 +200,7 @@ impl<D: Disk> Journal<D> {
             return None;
         }
         self.layout_under_way = true;
-        Some(self.layout_job(0))
+        Some(self.layout_job(self.awaited_bytes))
     }
 
     /// Whether the next segment is to be laid out.
@@ -337,6 +341,7 @@ impl<D: Disk> Journal<D> {
                 self.lay_out_for(frame_bytes)?;
             }
             let Some(next) = self.spares.pop_front() else {
+                self.awaited_bytes = frame_bytes;
                 return Err(self.full_for(frame_bytes));
             };
             if !self.unsynced.is_empty() {

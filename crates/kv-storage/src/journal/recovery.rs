@@ -77,6 +77,17 @@ impl<D: Disk> Journal<D> {
         Ok((journal, recovery))
     }
 
+    /// Looks whether there is a journal, where there was one: [`Journal::recover`] would begin anew.
+    ///
+    /// # Errors
+    /// [`JournalError::MissingSegment`] if there is none.
+    pub fn check_present(disk: &D) -> Result<(), JournalError> {
+        if disk.list()?.iter().any(|name| segment::number_of(name).is_some()) {
+            return Ok(());
+        }
+        Err(JournalError::MissingSegment { file: disk.path(&segment::name(FIRST_NUMBER)) })
+    }
+
     fn going_on(disk: D, config: JournalConfig, scan: Scan<D::File>) -> Self {
         let mut segments = VecDeque::from(scan.segments);
         let active = segments.iter().rposition(|segment| segment.records.is_some()).unwrap_or(0);
@@ -93,6 +104,7 @@ impl<D: Disk> Journal<D> {
             segments,
             spares,
             layout_under_way: false,
+            awaited_bytes: 0,
             room: Room::Enough,
             buffer: BytesMut::new(),
             last: scan.last,

@@ -230,6 +230,7 @@ impl<'a, D: Disk> Scanner<'a, D> {
     }
 
     fn finish(mut self) -> Result<Scan<D::File>, JournalError> {
+        self.check_beginning()?;
         let last = self.last.unwrap_or_else(|| self.last_without_records());
         let is_whole = last >= self.known_durable.max(self.covers);
         if is_whole || self.broken.is(Mutation::DurableThroughIgnored) {
@@ -254,6 +255,18 @@ impl<'a, D: Disk> Scanner<'a, D> {
             }),
             _ => Err(JournalError::BehindCheckpoint { last, covers: self.covers }),
         }
+    }
+
+    /// Segments go only when a checkpoint reflects their records, so one without records begins with
+    /// the first segment where there is no checkpoint.
+    fn check_beginning(&self) -> Result<(), JournalError> {
+        let begins_late =
+            self.scan.segments.first().is_some_and(|first| first.number != FIRST_NUMBER);
+        if begins_late && self.last.is_none() && self.covers == PersistSeq(0) {
+            let file = self.disk.path(&segment::name(FIRST_NUMBER));
+            return Err(JournalError::MissingSegment { file });
+        }
+        Ok(())
     }
 
     /// Where a journal without records stands: after those that went with its first segments, or
