@@ -15,13 +15,8 @@
     reason = "a benchmark prints its figures and fails by panicking"
 )]
 
-#[path = "memory/redis.rs"]
-mod redis;
-
-use std::sync::Arc;
-
-use kv_core::{Key, Value, digest};
-use kv_tests::{Process, Site};
+use kv_core::{Key, digest};
+use kv_tests::{Process, RedisServer, Site, fill};
 
 fn main() {
     println!("{KEYS} keys of 16 bytes with values of 16 bytes, in memory; MiB of resident set");
@@ -29,7 +24,7 @@ fn main() {
         "{:<16} {:>8} {:>8} {:>14} {:>10}",
         "", "empty", "loaded", "bytes per key", "of redis"
     );
-    let redis = redis::measure();
+    let redis = measure_redis();
     match redis {
         Some(sizes) => report("redis-server", sizes, Some(sizes)),
         None => println!("redis-server     is not there: install Debian's package redis-server"),
@@ -68,28 +63,22 @@ async fn measure(consistency: &str) -> Sizes {
     }
     let largest = || servers.iter().map(|server| resident_bytes(server.id())).max().unwrap();
     let empty = largest();
-    let clients = Arc::new([site.connect(1).await, site.connect(2).await, site.connect(3).await]);
-    let worker = |first: u64| {
-        let clients = Arc::clone(&clients);
-        tokio::spawn(async move {
-            for number in (first..KEYS).step_by(IN_FLIGHT) {
-                let place = usize::try_from(number).unwrap() % clients.len();
-                let (key, value) = item(number);
-                let put = clients[place].put(Key::new(key).unwrap(), Value::new(value).unwrap());
-                put.await.expect("a put is done");
-            }
-        })
-    };
-    let workers: Vec<_> = (0..IN_FLIGHT as u64).map(worker).collect();
-    for worker in workers {
-        worker.await.unwrap();
-    }
+    let clients = vec![site.connect(1).await, site.connect(2).await, site.connect(3).await];
+    fill(clients.clone(), 0..KEYS, item).await;
     // The last writes reach the third server a little later than the second.
     let last = Key::new(item(KEYS - 1).0).unwrap();
-    for client in clients.iter() {
+    for client in &clients {
         assert!(client.get(last.clone()).await.unwrap().found.is_some());
     }
     Sizes { empty, loaded: largest() }
+}
+
+/// The same of redis-server; `None` where it is not installed.
+fn measure_redis() -> Option<Sizes> {
+    let server = RedisServer::start(&["--save", "", "--appendonly", "no"])?;
+    let empty = resident_bytes(server.id());
+    server.fill(0..KEYS, item);
+    Some(Sizes { empty, loaded: resident_bytes(server.id()) })
 }
 
 /// The key and the value of a number, 16 bytes each; keys come in no order.
@@ -106,4 +95,3 @@ fn resident_bytes(pid: u32) -> u64 {
 }
 
 const KEYS: u64 = 1_000_000;
-const IN_FLIGHT: usize = 256;

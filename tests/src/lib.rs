@@ -14,19 +14,23 @@
 )]
 
 mod binaries;
+mod filling;
 mod history;
 mod loopback;
 mod op_log;
 mod process;
 mod raw_connection;
+mod redis;
 mod site;
 mod transcript;
 
 pub use binaries::{Program, program};
+pub use filling::fill;
 pub use history::{Access, History, NotLinearizable};
 pub use loopback::Loopback;
 pub use op_log::{OpLogEvent, OpLogLine, read_op_log};
 pub use process::{PATIENCE, Process, wait_until};
 pub use raw_connection::RawConnection;
+pub use redis::RedisServer;
 pub use site::Site;
 pub use transcript::Stream;

@@ -53,6 +53,14 @@ impl<T> Default for MemoryStore<T> {
     }
 }
 
+impl<T> FromIterator<(Key, T)> for MemoryStore<T> {
+    /// Makes a store of many items at once, which is faster than to insert one after the other if
+    /// their keys ascend. Of two with the same key the later one counts.
+    fn from_iter<I: IntoIterator<Item = (Key, T)>>(items: I) -> Self {
+        Self { items: items.into_iter().collect() }
+    }
+}
+
 impl<T> IntoIterator for MemoryStore<T> {
     type Item = (Key, T);
     type IntoIter = std::collections::btree_map::IntoIter<Key, T>;
@@ -104,5 +112,16 @@ mod tests {
         let rest: Vec<_> = store.after(Some(&gone)).collect();
         assert_eq!(rest, [(&key("c"), &2)]);
         assert_eq!(store.after(None).count(), 2);
+    }
+
+    #[test]
+    fn of_items_at_once_the_later_of_two_counts() {
+        let key = |text: &'static str| Key::new(text).unwrap();
+        let store: MemoryStore<_> =
+            [(key("b"), 1), (key("a"), 2), (key("b"), 3)].into_iter().collect();
+        let mut expected = MemoryStore::new();
+        expected.insert(key("a"), 2);
+        expected.insert(key("b"), 3);
+        assert_eq!(store, expected);
     }
 }

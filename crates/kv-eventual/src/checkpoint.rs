@@ -103,9 +103,14 @@ fn restore(
     if metadata.node != config.node || metadata.cluster.voters() != config.cluster.voters() {
         return Err(RecoverError::OtherConfiguration);
     }
+    let mut held = Vec::new();
     for item in checkpoint.items {
-        state.merge(read_item(item).map_err(RecoverError::Checkpoint)?);
+        let Write { key, entry } = read_item(item).map_err(RecoverError::Checkpoint)?;
+        state.note_origin(&entry);
+        state.tombstones += u64::from(entry.value.is_none());
+        held.push((key, entry));
     }
+    state.store = held.into_iter().collect();
     state.changed = ChangedKeys::recovered();
     state.life = metadata.life;
     state.last_seq = metadata.last_seq;

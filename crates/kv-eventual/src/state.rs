@@ -84,12 +84,7 @@ impl State {
     /// Keeps a write if it is the newest of its key. The order in which writes are merged, and
     /// how often, makes no difference.
     pub(crate) fn merge(&mut self, write: Write) {
-        let stamp = write.entry.stamp;
-        if stamp.origin != self.node {
-            self.meet(stamp.origin, stamp.incarnation);
-        } else if stamp.incarnation == self.life {
-            self.last_seq = self.last_seq.max(write.entry.seq);
-        }
+        self.note_origin(&write.entry);
         let held = self.store.get(&write.key);
         if write.entry.wins_over(held, self.broken) {
             let was_tombstone = held.is_some_and(|held| held.value.is_none());
@@ -101,6 +96,16 @@ impl State {
                 return self.store.remove(&write.key);
             }
             self.store.insert(write.key, write.entry);
+        }
+    }
+
+    /// Learns from an entry in which life its origin was, and which numbers this one has used.
+    pub(crate) fn note_origin(&mut self, entry: &Entry) {
+        let stamp = entry.stamp;
+        if stamp.origin != self.node {
+            self.meet(stamp.origin, stamp.incarnation);
+        } else if stamp.incarnation == self.life {
+            self.last_seq = self.last_seq.max(entry.seq);
         }
     }
 

@@ -3,7 +3,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use kv_core::{
     Checkpoint, CheckpointDelta, CheckpointItem, ClusterId, DecodeError, Incarnation, Key,
-    MemoryStore, NodeId, Operation, PersistSeq, Store, Versioned, Wire, wire_struct,
+    MemoryStore, NodeId, Operation, PersistSeq, Versioned, Wire, wire_struct,
 };
 
 use crate::core::Core;
@@ -150,7 +150,7 @@ pub(crate) fn replica(
     metadata: Metadata,
     items: impl IntoIterator<Item = CheckpointItem>,
 ) -> Result<Replica, DecodeError> {
-    let mut store = MemoryStore::new();
+    let mut store = Vec::new();
     let mut tail = Vec::new();
     for (key, held) in items {
         match read_item(&key, held)? {
@@ -158,9 +158,10 @@ pub(crate) fn replica(
                 return Err(DecodeError::Invalid { what: "place of an entry in a checkpoint" });
             }
             Item::Entry(entry, operation) => tail.push((entry, operation)),
-            Item::State(key, held) => store.insert(key, held),
+            Item::State(key, held) => store.push((key, held)),
         }
     }
+    let store: MemoryStore<_> = store.into_iter().collect();
     let dedup = Dedup::from(metadata.dedup);
     let mut replica = Replica::at(metadata.applied, StateMachine::new(store), dedup);
     for (entry, operation) in tail {

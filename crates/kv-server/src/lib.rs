@@ -56,6 +56,7 @@ mod outbox;
 mod pending;
 mod persistence;
 mod promises;
+mod read_ahead;
 mod recovery;
 mod server;
 mod session;

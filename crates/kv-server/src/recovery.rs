@@ -15,6 +15,7 @@ use kv_storage::{
 use crate::config::{DataConfig, RecoveryHook};
 use crate::found_data::{FoundData, Reading};
 use crate::persistence::Persistence;
+use crate::read_ahead::ReadAhead;
 use crate::server::StartError;
 
 /// An engine, and where its records go.
@@ -113,24 +114,31 @@ fn blame_folder(error: DataDirectoryError) -> StartError {
     error.into()
 }
 
-/// Makes an engine of a checkpoint and the records after it, all of which were readable.
+/// Makes an engine of a checkpoint and the records after it, all of which were readable. Both are
+/// read and decoded on threads of their own while the engine takes them in.
 fn replay<E: ConsistencyEngine>(
     config: EngineConfig,
     store: &mut CheckpointStore,
     journal: &Journal<RealDisk>,
     progress: &Arc<Reading>,
-) -> Result<E, StartError> {
+) -> Result<E, StartError>
+where
+    E::Record: Send + 'static,
+{
     let covers = store.covers();
     let (checkpoint, reading) = store.read()?.unzip();
     let checkpoint = checkpoint.map(|checkpoint| {
         let progress = Arc::clone(progress);
-        let items = checkpoint.items.inspect(move |_| progress.note_item());
-        Checkpoint { items: Box::new(items), ..checkpoint }
+        let items = ReadAhead::start(checkpoint.items).map_err(StartError::Threads)?;
+        let items = items.inspect(move |_| progress.note_item());
+        Ok::<_, StartError>(Checkpoint { items: Box::new(items), ..checkpoint })
     });
-    let mut records = journal.replay::<E::Record>(covers);
+    let checkpoint = checkpoint.transpose()?;
+    let records = journal.replay::<E::Record>(covers);
+    let mut records = ReadAhead::start(records).map_err(StartError::Threads)?;
     let counted = records.by_ref().inspect(|_| progress.note_record());
     let engine = E::recover(config, checkpoint, counted);
-    records.finish()?;
+    records.into_inner().finish()?;
     match (engine, reading.map_or(Ok(()), |reading| reading.finish())) {
         // An engine that refuses the checkpoint does not read it to its end.
         (Err(error), Ok(()) | Err(CheckpointError::NotReadThrough)) => Err(error.into()),

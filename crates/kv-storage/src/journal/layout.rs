@@ -1,7 +1,8 @@
 //! Segments are laid out in full before they are used.
 //!
 //! Every block of a segment is written and synced once, so that a record's sync later has no
-//! metadata to write, and cannot find the disk full.
+//! metadata to write, and cannot find the disk full. It is synced in small pieces, since the syncs
+//! of records wait behind whatever the disk was given before them.
 
 use crate::disk::{Disk, DiskFile};
 use crate::journal::JournalConfig;
@@ -60,13 +61,14 @@ impl<D: Disk> LayoutJob<D> {
         let longest = usize::try_from(capacity_bytes).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
         let zeros = vec![0; longest];
         let mut offset = SegmentHeader::END;
+        assert!(offset < capacity_bytes, "the header is synced with what follows it");
         while offset < capacity_bytes {
             let len = usize::try_from(capacity_bytes - offset).unwrap_or(CHUNK_BYTES);
             let chunk = zeros.get(..len.min(longest)).unwrap_or_default();
             file.write_at(offset, chunk).map_err(|e| self.room_or_failure(e))?;
+            file.sync().map_err(|e| self.room_or_failure(e))?;
             offset += u64::try_from(chunk.len()).unwrap_or(u64::MAX);
         }
-        file.sync().map_err(|e| self.room_or_failure(e))?;
         self.disk.rename(&draft, &segment::name(self.number))?;
         self.disk.sync_directory()?;
         Ok(Segment::empty(self.number, file, seed, capacity_bytes))
@@ -82,4 +84,30 @@ impl<D: Disk> LayoutJob<D> {
     }
 }
 
+/// How much is given to the disk before it is synced.
 const CHUNK_BYTES: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use kv_core::NodeId;
+
+    use super::*;
+    use crate::disk::SimDisk;
+    use crate::identity::StoreIdentity;
+
+    /// How many operations laying out a segment of so many pieces takes.
+    fn operations(pieces: u64) -> u64 {
+        let disk = SimDisk::new(1);
+        let identity = StoreIdentity { store: 1, node: NodeId::FIRST, engine: "e".to_owned() };
+        let config = JournalConfig::new(identity);
+        let capacity_bytes = SegmentHeader::END + (pieces << 20);
+        let done = LayoutJob { disk: disk.clone(), config, number: 1, capacity_bytes }.run();
+        assert_eq!(done.result.unwrap().capacity_bytes, capacity_bytes);
+        disk.operations()
+    }
+
+    #[test]
+    fn every_piece_is_synced_before_the_next_one_is_written() {
+        assert_eq!(operations(3) - operations(1), 4);
+    }
+}
