@@ -89,7 +89,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
             return Ok(());
         }
         let ended = match work {
-            DiskWork::Sync => server.storage.end_sync(),
+            DiskWork::Sync(number) => server.storage.end_sync(number),
             DiskWork::Layout => server.storage.end_layout(now),
             DiskWork::Checkpoint => return self.on_checkpoint_ends(node),
         };
@@ -125,11 +125,11 @@ impl<E: ConsistencyEngine> Cluster<E> {
 
     fn on_disk_progress(&mut self, node: NodeId, progress: Progress) {
         let Progress { sync_begun, layout_begun, persisted, room } = progress;
-        if sync_begun {
+        if let Some(number) = sync_begun {
             if self.driver_stream.chance(500) {
-                self.server_mut(node).storage.run_sync_early();
+                self.server_mut(node).storage.run_sync_early(number);
             }
-            self.begin_disk_work(node, DiskWork::Sync);
+            self.begin_disk_work(node, DiskWork::Sync(number));
         }
         if layout_begun {
             self.begin_disk_work(node, DiskWork::Layout);
@@ -160,7 +160,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
 
     fn begin_disk_work(&mut self, node: NodeId, work: DiskWork) {
         let delay = match work {
-            DiskWork::Sync | DiskWork::Layout => &self.config.disk.sync_delay,
+            DiskWork::Sync(_) | DiskWork::Layout => &self.config.disk.sync_delay,
             DiskWork::Checkpoint => &self.config.disk.checkpoint_delay,
         };
         let at = self.now + draw(&mut self.driver_stream, delay);

@@ -1,6 +1,7 @@
 //! What a simulated server keeps: the real journal on a simulated disk, and a twin of the
 //! checkpoint.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kv_core::{Checkpoint, NodeId, PersistSeq, SeedStream, Wire};
@@ -24,7 +25,8 @@ pub(crate) struct Storage<R> {
     commit: Option<GroupCommit<SimDisk, R>>,
     /// Records of the steps since the last hand-over.
     batch: Vec<(PersistSeq, R)>,
-    sync: Option<Sync>,
+    /// By their numbers.
+    syncs: BTreeMap<u64, Sync>,
     layout: Option<LayoutJob<SimDisk>>,
     /// A checkpoint that was taken and is not on disk.
     taken: Option<MemoryCheckpoint>,
@@ -46,7 +48,8 @@ pub(crate) type Recovered<R> = (Option<Checkpoint>, Vec<(PersistSeq, R)>);
 /// What takes time on a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DiskWork {
-    Sync,
+    /// The sync with this number in the life of the process.
+    Sync(u64),
     Layout,
     Checkpoint,
 }
@@ -63,7 +66,8 @@ enum Sync {
 /// What has come of the work on a disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Progress {
-    pub(crate) sync_begun: bool,
+    /// Its number.
+    pub(crate) sync_begun: Option<u64>,
     pub(crate) layout_begun: bool,
     pub(crate) persisted: Option<PersistSeq>,
     pub(crate) room: Option<Room>,
@@ -81,7 +85,7 @@ impl<R: Wire> Storage<R> {
             journal_config: journal_config(node, stream.next_u64(), &config.disk),
             commit: None,
             batch: Vec::new(),
-            sync: None,
+            syncs: BTreeMap::new(),
             layout: None,
             taken: None,
             is_held: false,
@@ -133,8 +137,8 @@ impl<R: Wire> Storage<R> {
         };
         commit.take(self.batch.drain(..));
         if let Some(job) = commit.advance(now)? {
-            self.sync = Some(Sync::ToRun(job));
-            progress.sync_begun = true;
+            progress.sync_begun = Some(job.number());
+            self.syncs.insert(job.number(), Sync::ToRun(job));
         }
         progress.persisted = commit.newly_persisted();
         if let Some(job) = commit.begin_layout(now) {
@@ -151,24 +155,25 @@ impl<R: Wire> Storage<R> {
         Ok(progress)
     }
 
-    /// Lets the sync under way cover just what was written when it began; not on a disk that is
-    /// about to fail, so that a process ends at the moment of the failure.
-    pub(crate) fn run_sync_early(&mut self) {
+    /// Lets a sync cover just what was written when it began; not on a disk that is about to fail,
+    /// so that a process ends at the moment of the failure.
+    pub(crate) fn run_sync_early(&mut self, number: u64) {
         if self.fails_soon {
             return;
         }
-        self.sync = self.sync.take().map(|sync| match sync {
+        let sync = self.syncs.remove(&number).map(|sync| match sync {
             Sync::ToRun(job) => Sync::HasRun(job.run()),
             Sync::HasRun(done) => Sync::HasRun(done),
         });
+        self.syncs.extend(sync.map(|sync| (number, sync)));
     }
 
-    /// Ends the sync under way.
+    /// Ends a sync; one that began before it may still be under way.
     ///
     /// # Errors
     /// [`JournalError`] if it failed, or power went.
-    pub(crate) fn end_sync(&mut self) -> Result<(), JournalError> {
-        let done = match self.sync.take() {
+    pub(crate) fn end_sync(&mut self, number: u64) -> Result<(), JournalError> {
+        let done = match self.syncs.remove(&number) {
             Some(Sync::ToRun(job)) => job.run(),
             Some(Sync::HasRun(done)) => done,
             None => return Ok(()),
@@ -306,7 +311,7 @@ impl<R: Wire> Storage<R> {
     fn forget_process(&mut self) -> bool {
         self.commit = None;
         self.batch.clear();
-        self.sync = None;
+        self.syncs.clear();
         self.layout = None;
         self.fails_soon = false;
         self.held_back.clear();

@@ -65,7 +65,7 @@ impl<D: Disk, R: Wire> GroupCommit<D, R> {
     }
 
     /// Appends what has been taken, as far as there is room, and writes it; begins a sync where the
-    /// policy asks for one and none is under way.
+    /// policy asks for one and fewer than two are under way.
     ///
     /// To be called after anything has come or come back, and at [`GroupCommit::wake_at`].
     ///
@@ -89,6 +89,12 @@ impl<D: Disk, R: Wire> GroupCommit<D, R> {
     /// [`JournalError`] if the sync failed, for ever.
     pub fn end_sync(&mut self, done: SyncDone) -> Result<(), JournalError> {
         self.journal.end_sync(done).map(|_| ())
+    }
+
+    /// Whether a sync is under way.
+    #[must_use]
+    pub fn is_syncing(&self) -> bool {
+        self.journal.is_syncing()
     }
 
     /// The last record that is persisted in the sense of the policy, if that has not been said.
@@ -240,19 +246,50 @@ mod tests {
     }
 
     #[test]
-    fn records_that_come_during_a_sync_are_said_to_be_persisted_after_the_next_one() {
-        let mut commit = commit(&SimDisk::new(1));
+    fn two_syncs_overlap_and_are_believed_in_the_order_in_which_they_began() {
+        for first_ends_last in [false, true] {
+            let mut commit = commit(&SimDisk::new(1));
+            commit.take([(PersistSeq(1), 10)]);
+            let first = commit.advance(millis(0)).unwrap().unwrap();
+            assert!(commit.advance(millis(0)).unwrap().is_none(), "nothing new to sync");
+            commit.take([(PersistSeq(2), 20), (PersistSeq(3), 30)]);
+            let second = commit.advance(millis(1)).unwrap().unwrap();
+            commit.take([(PersistSeq(4), 40)]);
+            assert!(commit.advance(millis(1)).unwrap().is_none(), "two at the most");
+            if first_ends_last {
+                commit.end_sync(second.run()).unwrap();
+                assert_eq!(commit.newly_persisted(), None);
+                assert!(commit.advance(millis(2)).unwrap().is_none(), "the first one is not over");
+                commit.end_sync(first.run()).unwrap();
+            } else {
+                commit.end_sync(first.run()).unwrap();
+                assert_eq!(commit.newly_persisted(), Some(PersistSeq(1)));
+                commit.end_sync(second.run()).unwrap();
+            }
+            assert_eq!(commit.newly_persisted(), Some(PersistSeq(3)));
+            let third = commit.advance(millis(3)).unwrap().unwrap();
+            commit.end_sync(third.run()).unwrap();
+            assert_eq!(commit.newly_persisted(), Some(PersistSeq(4)));
+            assert_eq!((commit.newly_persisted(), commit.wake_at()), (None, None));
+            assert!(!commit.is_syncing());
+        }
+    }
+
+    #[test]
+    fn a_sync_that_failed_lets_no_later_one_be_believed() {
+        let disk = SimDisk::new(1);
+        let mut commit = commit(&disk);
         commit.take([(PersistSeq(1), 10)]);
-        let job = commit.advance(millis(0)).unwrap().unwrap();
-        commit.take([(PersistSeq(2), 20), (PersistSeq(3), 30)]);
-        assert!(commit.advance(millis(1)).unwrap().is_none(), "one sync at a time");
+        let first = commit.advance(millis(0)).unwrap().unwrap();
+        disk.fail_next_sync();
+        let first = first.run();
+        commit.take([(PersistSeq(2), 20)]);
+        let second = commit.advance(millis(1)).unwrap().unwrap();
+        commit.end_sync(second.run()).unwrap();
         assert_eq!(commit.newly_persisted(), None);
-        commit.end_sync(job.run()).unwrap();
-        assert_eq!(commit.newly_persisted(), Some(PersistSeq(1)));
-        let job = commit.advance(millis(2)).unwrap().unwrap();
-        commit.end_sync(job.run()).unwrap();
-        assert_eq!(commit.newly_persisted(), Some(PersistSeq(3)));
-        assert_eq!((commit.newly_persisted(), commit.wake_at()), (None, None));
+        assert!(commit.end_sync(first).is_err());
+        assert_eq!(commit.newly_persisted(), None);
+        assert!(commit.advance(millis(2)).is_err(), "it has failed for ever");
     }
 
     #[test]

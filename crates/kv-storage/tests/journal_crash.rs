@@ -77,11 +77,11 @@ impl Run {
             Step::Write => self.journal.write()?,
             Step::Sync => self.promised = self.journal.sync()?,
             Step::SyncMeanwhile(records) => {
-                let job = self.journal.begin_sync()?;
+                let first = self.journal.begin_sync()?;
                 append(&mut self.journal, *records)?;
-                self.journal.write()?;
-                assert!(job.is_none() || self.journal.begin_sync()?.is_none());
-                if let Some(job) = job {
+                let second = self.journal.begin_sync()?;
+                // The first one to begin is the last one to end.
+                for job in [second, first].into_iter().flatten() {
                     self.promised = self.journal.end_sync(job.run())?;
                 }
             }

@@ -80,18 +80,22 @@ fn a_record_larger_than_a_segment_gets_one_of_its_own_size() {
 }
 
 #[test]
-fn one_sync_at_a_time_makes_durable_what_was_written_before_it() {
+fn syncs_overlap_and_make_durable_what_was_written_before_them() {
     let (_, mut journal) = fresh();
     assert!(journal.begin_sync().unwrap().is_none(), "nothing to sync");
     append(&mut journal, 2).unwrap();
     let job = journal.begin_sync().unwrap().unwrap();
     assert_eq!(job.up_to(), PersistSeq(2));
+    assert!(journal.begin_sync().unwrap().is_none(), "nothing new to sync");
     append(&mut journal, 3).unwrap();
-    assert!(journal.begin_sync().unwrap().is_none(), "one is under way");
-    assert_eq!((journal.last(), journal.durable()), (PersistSeq(5), PersistSeq(0)));
-    assert_eq!(journal.end_sync(job.run()), Ok(PersistSeq(2)));
-    let job = journal.begin_sync().unwrap().unwrap();
+    let second = journal.begin_sync().unwrap().unwrap();
+    append(&mut journal, 1).unwrap();
+    assert!(journal.begin_sync().unwrap().is_none(), "two are under way");
+    assert_eq!((journal.last(), journal.durable()), (PersistSeq(6), PersistSeq(0)));
+    assert_eq!(journal.end_sync(second.run()), Ok(PersistSeq(0)));
     assert_eq!(journal.end_sync(job.run()), Ok(PersistSeq(5)));
+    assert!(!journal.is_syncing());
+    assert_eq!(journal.sync(), Ok(PersistSeq(6)));
 }
 
 #[test]

@@ -69,9 +69,12 @@ impl<D: Disk> LayoutJob<D> {
             file.sync().map_err(|e| self.room_or_failure(e))?;
             offset += u64::try_from(chunk.len()).unwrap_or(u64::MAX);
         }
-        self.disk.rename(&draft, &segment::name(self.number))?;
+        let name = segment::name(self.number);
+        self.disk.rename(&draft, &name)?;
         self.disk.sync_directory()?;
-        Ok(Segment::empty(self.number, file, seed, capacity_bytes))
+        let open = || self.disk.open(&name).map_err(|e| self.room_or_failure(e));
+        let handles = [open()?, open()?];
+        Ok(Segment::empty(self.number, handles, seed, capacity_bytes))
     }
 
     fn room_or_failure(&self, error: crate::DiskError) -> JournalError {

@@ -20,6 +20,7 @@ use kv_core::{GroupId, PersistSeq, Wire};
 use crate::disk::{Disk, DiskFile};
 use crate::journal::frame::{FrameHeader, FrameKind, HEADER_LEN};
 use crate::journal::segment::{Segment, SegmentHeader};
+use crate::journal::sync::Syncs;
 
 pub use config::JournalConfig;
 pub use error::JournalError;
@@ -28,6 +29,7 @@ pub use layout::{LayoutDone, LayoutJob};
 pub use recovery::{Recovery, TornTail};
 pub use replay::Replay;
 pub use status::{JournalStatus, Room};
+pub(crate) use sync::SYNCS_MAX;
 pub use sync::{SyncDone, SyncJob};
 
 /// An append-only sequence of records in segments of a fixed size.
@@ -35,8 +37,8 @@ pub use sync::{SyncDone, SyncJob};
 /// It has no thread and no clock. Records are [appended](Self::append) to a batch in memory, the
 /// batch is [written](Self::write) at once, and a [sync](Self::begin_sync) makes all that was
 /// written durable; the sync's work can be done elsewhere, while more is appended and written.
-/// The same goes for [laying out](Self::begin_layout) the next segment. At most one of each is
-/// under way. What fails once fails for ever, but for a lack of room.
+/// The same goes for [laying out](Self::begin_layout) the next segment. At most two syncs and one
+/// layout are under way. What fails once fails for ever, but for a lack of room.
 #[derive(Debug)]
 pub struct Journal<D: Disk> {
     disk: D,
@@ -55,9 +57,7 @@ pub struct Journal<D: Disk> {
     last: PersistSeq,
     written: PersistSeq,
     durable: PersistSeq,
-    /// Files that were written since their last sync began.
-    unsynced: Vec<D::File>,
-    sync_under_way: bool,
+    syncs: Syncs<D::File>,
     failure: Option<JournalError>,
 }
 
@@ -107,8 +107,8 @@ impl<D: Disk> Journal<D> {
             return Ok(());
         }
         let last = self.last;
-        let (file, end) = (self.active().file.clone(), self.active().end);
-        let written = file.write_at(end, &self.buffer);
+        let active = self.active();
+        let written = active.file().write_at(active.end, &self.buffer);
         self.or_fail(written.map_err(JournalError::from))?;
         let len = len_of(&self.buffer);
         let active = self.active_mut();
@@ -120,44 +120,43 @@ impl<D: Disk> Journal<D> {
         if self.buffer.capacity() > 2 * BATCH_BYTES {
             self.buffer = BytesMut::new();
         }
-        if self.unsynced.is_empty() {
-            self.unsynced.push(file);
+        if let Some(active) = self.segments.back() {
+            self.syncs.note_written(active);
         }
         Ok(())
     }
 
     /// Writes the batch and begins a sync of all that was written; `None` if all of it is on
-    /// disk, or if a sync is under way.
-    ///
-    /// One sync at a time: of two that overlap, the system may tell only one that a write was
-    /// lost.
+    /// disk or on its way there, or if two syncs are under way.
     ///
     /// # Errors
     /// [`JournalError`], for ever.
     pub fn begin_sync(&mut self) -> Result<Option<SyncJob<D::File>>, JournalError> {
         self.write()?;
-        if self.sync_under_way || self.written == self.durable {
-            return Ok(None);
-        }
-        self.sync_under_way = true;
-        let files = std::mem::take(&mut self.unsynced);
-        assert!(!files.is_empty());
-        Ok(Some(SyncJob { files, up_to: self.written, broken: self.config.broken }))
+        Ok(self.syncs.begin(self.written, self.config.broken))
     }
 
-    /// Ends a sync; returns the last record that is on disk.
+    /// Ends a sync; returns the last record that is on disk: that of a sync counts once all that
+    /// began before it have ended.
     ///
     /// # Errors
     /// [`JournalError::Failed`] if the sync failed, for ever.
     pub fn end_sync(&mut self, done: SyncDone) -> Result<PersistSeq, JournalError> {
         self.check_sound()?;
-        self.sync_under_way = false;
-        let SyncDone { up_to, result } = done;
-        self.or_fail(result.map_err(JournalError::from))?;
-        assert!(up_to <= self.written);
-        self.durable = self.durable.max(up_to);
-        self.write_mark()?;
+        let newly_durable = self.syncs.end(&done, self.config.broken);
+        self.or_fail(done.result.map_err(JournalError::from))?;
+        if let Some(durable) = newly_durable {
+            assert!(durable <= self.written);
+            self.durable = self.durable.max(durable);
+            self.write_mark()?;
+        }
         Ok(self.durable)
+    }
+
+    /// Whether a sync is under way.
+    #[must_use]
+    pub fn is_syncing(&self) -> bool {
+        self.syncs.are_under_way()
     }
 
     /// Writes and syncs all that was appended, here and now; returns the last record.
@@ -168,7 +167,7 @@ impl<D: Disk> Journal<D> {
     /// # Panics
     /// If a sync is under way elsewhere.
     pub fn sync(&mut self) -> Result<PersistSeq, JournalError> {
-        assert!(!self.sync_under_way);
+        assert!(!self.is_syncing());
         match self.begin_sync()? {
             Some(job) => self.end_sync(job.run()),
             None => Ok(self.durable),
@@ -187,7 +186,7 @@ impl<D: Disk> Journal<D> {
     /// If a sync is under way elsewhere.
     pub fn close(mut self) -> Result<PersistSeq, JournalError> {
         let durable = self.sync()?;
-        self.active().file.sync()?;
+        self.active().file().sync()?;
         Ok(durable)
     }
 
@@ -344,9 +343,7 @@ impl<D: Disk> Journal<D> {
                 self.awaited_bytes = frame_bytes;
                 return Err(self.full_for(frame_bytes));
             };
-            if !self.unsynced.is_empty() {
-                self.unsynced.push(next.file.clone());
-            }
+            self.syncs.note_rotated(&next);
             let is_large_enough = next.left_bytes() >= frame_bytes;
             self.segments.push_back(next);
             if is_large_enough {
@@ -389,7 +386,7 @@ impl<D: Disk> Journal<D> {
         let kind = FrameKind::Mark;
         let header =
             FrameHeader { kind, group: GroupId(0), seq: durable, durable_through: durable };
-        let written = active.file.write_at(active.end, &header.encode_mark(active.seed));
+        let written = active.file().write_at(active.end, &header.encode_mark(active.seed));
         self.or_fail(written.map_err(JournalError::from))
     }
 

@@ -10,6 +10,7 @@ use crate::disk::{Disk, DiskFile};
 use crate::journal::error::JournalError;
 use crate::journal::scan::{FIRST_NUMBER, Leftover, Scan, scan};
 use crate::journal::segment::{self, Segment};
+use crate::journal::sync::Syncs;
 use crate::journal::{Journal, JournalConfig, Room};
 use crate::mutation::Mutation;
 
@@ -110,8 +111,7 @@ impl<D: Disk> Journal<D> {
             last: scan.last,
             written: scan.last,
             durable: scan.last,
-            unsynced: Vec::new(),
-            sync_under_way: false,
+            syncs: Syncs::after(scan.last),
             failure: None,
         }
     }
@@ -137,9 +137,9 @@ fn write_again<F: DiskFile>(scan: &Scan<F>) -> Result<(), JournalError> {
             continue;
         };
         let mut bytes = vec![0; usize::try_from(until - from).unwrap_or(usize::MAX)];
-        segment.file.read_at(*from, &mut bytes)?;
-        segment.file.write_at(*from, &bytes)?;
-        segment.file.sync()?;
+        segment.file().read_at(*from, &mut bytes)?;
+        segment.file().write_at(*from, &bytes)?;
+        segment.file().sync()?;
     }
     Ok(())
 }
@@ -153,7 +153,7 @@ fn cut<F: DiskFile>(scan: &Scan<F>) -> Result<(), JournalError> {
 
 fn clear<F: DiskFile>(segment: &Segment<F>, leftover: Leftover) -> Result<(), JournalError> {
     let len = usize::try_from(leftover.until - leftover.from).unwrap_or(usize::MAX);
-    segment.file.write_at(leftover.from, &vec![0; len])?;
-    segment.file.sync()?;
+    segment.file().write_at(leftover.from, &vec![0; len])?;
+    segment.file().sync()?;
     Ok(())
 }

@@ -56,7 +56,7 @@ pub(crate) fn scan<D: Disk>(
     for number in numbers(disk)? {
         let segment = Segment::open(disk, number, identity)?;
         if sync {
-            segment.file.sync()?;
+            segment.file().sync()?;
         }
         scanner.take(segment)?;
     }

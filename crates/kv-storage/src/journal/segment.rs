@@ -6,12 +6,14 @@ use kv_core::{PersistSeq, Wire, wire_struct};
 use crate::disk::{Disk, DiskFile};
 use crate::identity::{Preamble, PreambleFault, StoreIdentity};
 use crate::journal::error::JournalError;
+use crate::journal::sync::SYNCS_MAX;
 
 /// An open segment: a header, records, zeros.
 #[derive(Clone, Debug)]
 pub(crate) struct Segment<F> {
     pub(crate) number: u64,
-    pub(crate) file: F,
+    /// The file, opened once for each sync of it that may be under way.
+    pub(crate) handles: [F; SYNCS_MAX],
     /// What the checksums of its frames continue from, so that frames of other segments are not
     /// taken for its own.
     pub(crate) seed: u32,
@@ -95,11 +97,22 @@ impl<F: DiskFile> Segment<F> {
             let expected_bytes = header.capacity_bytes;
             return Err(JournalError::DamagedLength { file: path(), expected_bytes, found_bytes });
         }
-        Ok(Self::empty(number, file, seed, header.capacity_bytes))
+        Ok(Self::empty(number, [file, disk.open(&name)?], seed, header.capacity_bytes))
     }
 
-    pub(crate) fn empty(number: u64, file: F, seed: u32, capacity_bytes: u64) -> Self {
-        Self { number, file, seed, capacity_bytes, end: SegmentHeader::END, records: None }
+    pub(crate) fn empty(
+        number: u64,
+        handles: [F; SYNCS_MAX],
+        seed: u32,
+        capacity_bytes: u64,
+    ) -> Self {
+        Self { number, handles, seed, capacity_bytes, end: SegmentHeader::END, records: None }
+    }
+
+    /// The file, to read and write.
+    pub(crate) const fn file(&self) -> &F {
+        let [file, _] = &self.handles;
+        file
     }
 
     /// The whole segment.
@@ -109,7 +122,7 @@ impl<F: DiskFile> Segment<F> {
     pub(crate) fn read(&self) -> Result<Vec<u8>, JournalError> {
         let len = usize::try_from(self.capacity_bytes).unwrap_or(usize::MAX);
         let mut bytes = vec![0; len];
-        self.file.read_at(0, &mut bytes)?;
+        self.file().read_at(0, &mut bytes)?;
         Ok(bytes)
     }
 

@@ -28,7 +28,8 @@ impl DiskChecker {
         match mutation {
             Mutation::SaidBeforeSync
             | Mutation::UnsyncedTailTrusted
-            | Mutation::FailedSyncRetried => Self::PromisesKept,
+            | Mutation::FailedSyncRetried
+            | Mutation::SyncsOutOfOrder => Self::PromisesKept,
             Mutation::TornTailKept | Mutation::PrunedBeforeCheckpoint => Self::Restarts,
             Mutation::DurableThroughIgnored => Self::DamageSeen,
             Mutation::CheckpointBeforeRecords => Self::CheckpointsBehind,
