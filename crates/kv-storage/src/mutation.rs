@@ -13,8 +13,6 @@ pub enum Mutation {
     UnsyncedTailTrusted,
     /// A failed sync is tried again, and believed.
     FailedSyncRetried,
-    /// A sync is believed though one that began before it has not ended.
-    SyncsOutOfOrder,
     /// Records are removed when a checkpoint of them is begun, not when it is on disk.
     PrunedBeforeCheckpoint,
     /// A checkpoint reflects records that are not on disk yet.
@@ -57,13 +55,12 @@ impl Broken {
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 7] = [
         Self::SaidBeforeSync,
         Self::DurableThroughIgnored,
         Self::TornTailKept,
         Self::UnsyncedTailTrusted,
         Self::FailedSyncRetried,
-        Self::SyncsOutOfOrder,
         Self::PrunedBeforeCheckpoint,
         Self::CheckpointBeforeRecords,
     ];

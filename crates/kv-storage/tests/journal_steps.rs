@@ -98,6 +98,33 @@ fn syncs_overlap_and_make_durable_what_was_written_before_them() {
     assert_eq!(journal.sync(), Ok(PersistSeq(6)));
 }
 
+/// The later sync covers the next segment alone: what the earlier one covers may still be lost.
+#[test]
+fn a_sync_that_ends_before_an_earlier_one_promises_nothing() {
+    let in_first_segment = (1..).find(|&records| {
+        let (_, mut journal) = fresh();
+        journal.lay_out().unwrap();
+        append(&mut journal, records + 1).unwrap();
+        journal.status().segments == 2
+    });
+    let mut lost = 0;
+    for seed in 0..20 {
+        let disk = SimDisk::new(seed);
+        let (mut journal, _) = recover(&disk, SEGMENT_BYTES).unwrap();
+        journal.lay_out().unwrap();
+        append(&mut journal, in_first_segment.unwrap()).unwrap();
+        let earlier = journal.begin_sync().unwrap();
+        append(&mut journal, 1).unwrap();
+        let later = journal.begin_sync().unwrap().unwrap();
+        assert_eq!(journal.end_sync(later.run()), Ok(PersistSeq(0)));
+        disk.crash();
+        drop(earlier);
+        let (_, recovery) = recover(&disk, SEGMENT_BYTES).unwrap();
+        lost += u64::from(recovery.last < journal.last());
+    }
+    assert!(lost > 0, "nothing was lost that a promise would have covered");
+}
+
 #[test]
 fn a_failed_write_or_sync_is_for_ever() {
     type Fault = fn(&SimDisk);

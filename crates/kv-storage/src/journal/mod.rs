@@ -143,7 +143,7 @@ impl<D: Disk> Journal<D> {
     /// [`JournalError::Failed`] if the sync failed, for ever.
     pub fn end_sync(&mut self, done: SyncDone) -> Result<PersistSeq, JournalError> {
         self.check_sound()?;
-        let newly_durable = self.syncs.end(&done, self.config.broken);
+        let newly_durable = self.syncs.end(&done);
         self.or_fail(done.result.map_err(JournalError::from))?;
         if let Some(durable) = newly_durable {
             assert!(durable <= self.written);

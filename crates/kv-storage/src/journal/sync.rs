@@ -111,12 +111,12 @@ impl<F: DiskFile> Syncs<F> {
     }
 
     /// A sync has ended well; returns the record up to which all is durable, if that is news.
-    pub(crate) fn end(&mut self, done: &SyncDone, broken: Broken) -> Option<PersistSeq> {
+    pub(crate) fn end(&mut self, done: &SyncDone) -> Option<PersistSeq> {
         let ended = self.under_way.iter_mut().find(|sync| sync.number == done.number)?;
         ended.has_ended = true;
-        let mut durable = broken.is(Mutation::SyncsOutOfOrder).then_some(ended.up_to);
+        let mut durable = None;
         while let Some(first) = self.under_way.front().copied().filter(|sync| sync.has_ended) {
-            durable = durable.max(Some(first.up_to));
+            durable = Some(first.up_to);
             self.under_way.pop_front();
         }
         durable

@@ -28,8 +28,7 @@ impl DiskChecker {
         match mutation {
             Mutation::SaidBeforeSync
             | Mutation::UnsyncedTailTrusted
-            | Mutation::FailedSyncRetried
-            | Mutation::SyncsOutOfOrder => Self::PromisesKept,
+            | Mutation::FailedSyncRetried => Self::PromisesKept,
             Mutation::TornTailKept | Mutation::PrunedBeforeCheckpoint => Self::Restarts,
             Mutation::DurableThroughIgnored => Self::DamageSeen,
             Mutation::CheckpointBeforeRecords => Self::CheckpointsBehind,
