@@ -198,22 +198,30 @@ fn a_journal_that_is_not_the_checkpoints_is_refused() {
 }
 
 #[test]
-fn other_stores_and_newer_formats_are_refused() {
+fn other_stores_and_other_formats_are_refused() {
     let (disk, journal) = fresh();
     drop(journal);
     let other = StoreIdentity { node: NodeId::new(2).unwrap(), ..identity() };
     let config = JournalConfig::new(other);
     let error = Journal::recover(disk.clone(), config, PersistSeq(0)).unwrap_err();
     assert!(matches!(error, JournalError::OtherStore { .. }), "{error}");
-    disk.damage("journal-000000000001.segment", |bytes| {
-        bytes[8] = 2;
-        let checksum = crc32c::crc32c(&bytes[..12]);
-        bytes[12..16].copy_from_slice(&checksum.to_le_bytes());
-    });
+    let with_format = |format| {
+        disk.damage("journal-000000000001.segment", |bytes| {
+            bytes[8] = format;
+            let checksum = crc32c::crc32c(&bytes[..12]);
+            bytes[12..16].copy_from_slice(&checksum.to_le_bytes());
+        });
+        recover(&disk, SEGMENT_BYTES).unwrap_err().to_string()
+    };
     assert_eq!(
-        recover(&disk, SEGMENT_BYTES).unwrap_err().to_string(),
-        "journal-000000000001.segment has format 2 and this release reads up to 1: start the \
+        with_format(3),
+        "journal-000000000001.segment has format 3 and this release reads up to 2: start the \
          newer release again"
+    );
+    assert_eq!(
+        with_format(1),
+        "journal-000000000001.segment has format 1 and this release reads 2 and later: start the \
+         older release again, back its data up, and restore that with this one"
     );
 }
 

@@ -131,6 +131,20 @@ pub enum JournalError {
         /// The newest format that is read.
         known: u32,
     },
+    /// A release wrote the segment that was too old.
+    #[error(
+        "{} has format {found} and this release reads {oldest} and later: start the older release \
+         again, back its data up, and restore that with this one",
+        file.display()
+    )]
+    OlderFormat {
+        /// The segment.
+        file: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The oldest format that is read.
+        oldest: u32,
+    },
     /// The segment belongs to another data directory.
     #[error("{} belongs to another data directory: move it back there", file.display())]
     OtherStore {

@@ -65,6 +65,7 @@ impl<D: Disk> Journal<D> {
         if !config.broken.is(Mutation::TornTailKept) {
             cut(&scan)?;
         }
+        tracing::debug!(records = scan.records, checked_bytes = scan.checked_bytes, "journal read");
         let torn = scan.torn(&disk);
         let recovery = Recovery { last: scan.last, records: scan.records, torn };
         let mut journal = Self::going_on(disk, config, scan);

@@ -29,6 +29,9 @@ pub(crate) struct Scan<F> {
     pub(crate) unsure: Vec<Leftover>,
     /// The highest record that any frame knows to be on disk.
     pub(crate) durable_through: PersistSeq,
+    /// Bytes of frames, or of what might have been one, whose checksum was computed. Where it is
+    /// much more than there is, somebody has found out how to make the work long.
+    pub(crate) checked_bytes: u64,
 }
 
 /// Bytes after a segment's last record that should be zero.
@@ -110,6 +113,7 @@ impl<'a, D: Disk> Scanner<'a, D> {
             records_after: 0,
             unsure: Vec::new(),
             durable_through: PersistSeq(0),
+            checked_bytes: 0,
         };
         Self {
             disk,
@@ -147,7 +151,10 @@ impl<'a, D: Disk> Scanner<'a, D> {
 
     /// Takes the records that follow from those before them.
     fn accept(&mut self, segment: &mut Segment<D::File>, bytes: &[u8]) -> Result<(), JournalError> {
-        while let Some(frame) = frame_at(segment.seed, bytes, segment.end) {
+        let from = |offset| bytes.get(usize::try_from(offset).ok()?..);
+        while let Some(rest) = from(segment.end)
+            && let Some(frame) = self.decode(segment.seed, rest)
+        {
             self.known_durable = self.known_durable.max(frame.header.durable_through);
             if frame.header.kind == FrameKind::Mark {
                 return Ok(());
@@ -195,7 +202,7 @@ impl<'a, D: Disk> Scanner<'a, D> {
         let first = first_nonzero(rest)?;
         let len = rest.iter().rposition(|byte| *byte != 0)? + 1;
         // The mark that stands right after the last record is where it belongs.
-        if let Some(mark) = Frame::decode(seed, rest)
+        if let Some(mark) = self.decode(seed, rest)
             && mark.header.kind == FrameKind::Mark
             && len <= HEADER_LEN
         {
@@ -204,7 +211,7 @@ impl<'a, D: Disk> Scanner<'a, D> {
         }
         let mut offset = first / FRAME_ALIGN * FRAME_ALIGN;
         while let Some(bytes) = rest.get(offset..).filter(|bytes| !bytes.is_empty()) {
-            let Some(frame) = Frame::decode(seed, bytes) else {
+            let Some(frame) = self.decode(seed, bytes) else {
                 offset += FRAME_ALIGN;
                 continue;
             };
@@ -220,6 +227,10 @@ impl<'a, D: Disk> Scanner<'a, D> {
             offset += frame.size;
         }
         Some(len)
+    }
+
+    fn decode<'b>(&mut self, seed: u32, bytes: &'b [u8]) -> Option<Frame<'b>> {
+        Frame::decode_counting(seed, bytes, &mut self.scan.checked_bytes)
     }
 
     /// Forgets the places of records that some frame knows to be durable.
@@ -282,10 +293,6 @@ impl<'a, D: Disk> Scanner<'a, D> {
     }
 }
 
-fn frame_at(seed: u32, bytes: &[u8], offset: u64) -> Option<Frame<'_>> {
-    Frame::decode(seed, bytes.get(usize::try_from(offset).ok()?..)?)
-}
-
 /// The place of the first byte that is not zero, found in strides: a segment may be all zeros.
 fn first_nonzero(bytes: &[u8]) -> Option<usize> {
     let stride = [0; 4096];
@@ -299,3 +306,39 @@ fn first_nonzero(bytes: &[u8]) -> Option<usize> {
 pub(crate) const FIRST_NUMBER: u64 = 1;
 
 const _: () = assert!(SegmentHeader::LEN.is_multiple_of(FRAME_ALIGN));
+
+#[cfg(test)]
+mod tests {
+    use kv_core::NodeId;
+
+    use super::*;
+    use crate::disk::SimDisk;
+    use crate::journal::{Journal, JournalConfig};
+
+    /// Each eight bytes of the value look like the header of a frame as long as half of it.
+    #[test]
+    fn no_value_of_a_client_makes_the_search_for_frames_long() {
+        let identity = StoreIdentity { store: 1, node: NodeId::FIRST, engine: "e".to_owned() };
+        let none = PersistSeq(0);
+        let value_bytes = 64u32 << 10;
+        let words = [1u32.to_le_bytes(), (value_bytes / 2).to_le_bytes()].concat();
+        for shift in [0, 4] {
+            let disk = SimDisk::new(1);
+            let config = JournalConfig::new(identity.clone());
+            let config = JournalConfig { segment_bytes: 256 << 10, reserve_bytes: 0, ..config };
+            let (mut journal, _) = Journal::recover(disk.clone(), config, none).unwrap();
+            let value: Vec<u8> = words.iter().copied().cycle().skip(shift).take(64 << 10).collect();
+            journal.append(PersistSeq(1), &value).unwrap();
+            journal.write().unwrap();
+            disk.kill();
+            let look = || scan(&disk, &identity, none, false, Broken::NONE).unwrap();
+            let whole = look();
+            assert_eq!((whole.records, whole.leftovers.len()), (1, 0));
+            disk.damage(&segment::name(1), |bytes| bytes[SegmentHeader::LEN + 8] ^= 1);
+            let torn = look();
+            assert_eq!((torn.records, torn.leftovers.len()), (0, 1));
+            let bound = u64::from(value_bytes);
+            assert!(torn.checked_bytes <= bound, "{} bytes were checked", torn.checked_bytes);
+        }
+    }
+}

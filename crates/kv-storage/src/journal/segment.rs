@@ -82,12 +82,18 @@ impl<F: DiskFile> Segment<F> {
         }
         let mut bytes = [0; SegmentHeader::LEN];
         file.read_at(0, &mut bytes)?;
-        let (header, seed) = SegmentHeader::open(&bytes).map_err(|fault| match fault {
+        let refused = |fault| match fault {
             PreambleFault::Damaged => JournalError::DamagedHeader { file: path() },
             PreambleFault::Newer { found } => {
                 JournalError::NewerFormat { file: path(), found, known: FORMAT.version }
             }
-        })?;
+        };
+        let found = FORMAT.check(&bytes).map_err(refused)?;
+        if found < OLDEST_VERSION {
+            let oldest = OLDEST_VERSION;
+            return Err(JournalError::OlderFormat { file: path(), found, oldest });
+        }
+        let (header, seed) = SegmentHeader::open(&bytes).map_err(refused)?;
         if header.identity != *identity || header.number != number {
             return Err(JournalError::OtherStore { file: path() });
         }
@@ -146,7 +152,10 @@ pub(crate) fn is_draft(name: &str) -> bool {
     name.starts_with(PREFIX) && name.ends_with(DRAFT_SUFFIX)
 }
 
-const FORMAT: Preamble = Preamble { magic: *b"KVJOURNL", version: 1 };
+const FORMAT: Preamble = Preamble { magic: *b"KVJOURNL", version: 2 };
+
+/// In the first version a frame's header had no checksum, so its frames would not be found.
+const OLDEST_VERSION: u32 = 2;
 
 const PREFIX: &str = "journal-";
 const SUFFIX: &str = ".segment";
