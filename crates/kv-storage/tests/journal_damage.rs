@@ -107,6 +107,28 @@ fn a_flipped_byte_costs_nothing_but_what_was_never_promised() {
     assert!(cut > 6 * 32, "{cut}");
 }
 
+/// The mark that a sync leaves behind the last record is not synced, and may be lost with the power.
+#[test]
+fn damage_to_the_last_record_is_refused_once_a_recovery_has_served_it() {
+    for seed in 0..50 {
+        let disk = SimDisk::new(seed);
+        let (mut journal, _) = recover(&disk, SEGMENT_BYTES).unwrap();
+        append(&mut journal, 2).unwrap();
+        journal.sync().unwrap();
+        let last_byte = journal.status().used_bytes - 1;
+        disk.crash();
+        let (journal, recovery) = recover(&disk, SEGMENT_BYTES).unwrap();
+        assert_eq!(recovery.last, PersistSeq(2));
+        drop(journal);
+        disk.crash();
+        assert!(disk.flip_bit(&names(&disk)[0], last_byte * 8));
+        match recover(&disk, SEGMENT_BYTES).map(|(_, recovery)| recovery) {
+            Err(JournalError::Damaged { seq: PersistSeq(2), .. }) => {}
+            other => panic!("seed {seed}: {other:?}"),
+        }
+    }
+}
+
 /// Not even where the checkpoint has all that is in them: the disk is not to be trusted.
 #[test]
 fn damage_to_records_that_a_checkpoint_reflects_is_refused() {

@@ -6,8 +6,8 @@ mod store;
 
 use kv_core::{DecodeError, NodeId, PersistSeq};
 use kv_storage::{
-    Disk, DiskAction, DiskFile, Journal, JournalConfig, JournalError, JournalInspection, RealDisk,
-    Room, SegmentReport, SimDisk, StoreIdentity,
+    CrashHabits, Disk, DiskAction, DiskFile, Journal, JournalConfig, JournalError,
+    JournalInspection, RealDisk, Room, SegmentReport, SimDisk, StoreIdentity,
 };
 
 use crate::store::{append, config, identity, recover, replayed};
@@ -283,6 +283,8 @@ fn an_inspection_reads_all_and_changes_nothing() {
 #[test]
 fn a_record_that_fits_no_smaller_segment_goes_on_to_the_next_one() {
     let disk = SimDisk::new(1);
+    // A torn mark would be a torn tail.
+    disk.set_crash_habits(CrashHabits { tears: false, reorders: true });
     let (mut journal, _) = recover(&disk, SEGMENT_BYTES).unwrap();
     append(&mut journal, 2).unwrap();
     journal.lay_out().unwrap();

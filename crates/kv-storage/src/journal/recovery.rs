@@ -75,6 +75,8 @@ impl<D: Disk> Journal<D> {
             journal.segments.push_back(first);
         }
         journal.write_mark()?;
+        // So that later damage to the last records is not taken for a torn tail.
+        journal.active().file.sync()?;
         Ok((journal, recovery))
     }
 
