@@ -25,6 +25,10 @@ pub enum JournalError {
         /// What is free.
         free_bytes: u64,
     },
+    /// The next segment cannot be made while so many files are open. Like [`JournalError::Full`],
+    /// this ends by itself once some are closed.
+    #[error("the journal cannot grow: {0}; writes are refused meanwhile")]
+    TooManyFiles(DiskError),
     /// Records follow each other without a gap.
     #[error("record {found} cannot be appended: the journal goes on with record {expected}")]
     NotDense {
@@ -167,9 +171,10 @@ pub enum JournalError {
 }
 
 impl JournalError {
-    /// Whether there is only no room: the journal goes on once there is some.
+    /// Whether there is only no room, or no further file to be had: the journal goes on once there
+    /// is.
     #[must_use]
     pub const fn is_full(&self) -> bool {
-        matches!(self, Self::Full { .. })
+        matches!(self, Self::Full { .. } | Self::TooManyFiles(_))
     }
 }

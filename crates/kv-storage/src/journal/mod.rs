@@ -224,6 +224,9 @@ impl<D: Disk> Journal<D> {
                 Ok(())
             }
             Err(error) if error.is_full() => {
+                if self.room == Room::Enough {
+                    tracing::warn!("{error}");
+                }
                 self.room = Room::Low { left_bytes: self.active().left_bytes() };
                 Ok(())
             }
