@@ -3,7 +3,7 @@
 //! ```text
 //!  0  checksum         u32  CRC-32C of all that follows, continued from the segment's own
 //!  4  length           u32  bytes of the record
-//!  8  kind             u8   1 a record, 2 a mark
+//!  8  kind             u8   1 a record, 2 a mark, 3 a mark that the next segment goes on
 //!  9  header checksum  u24  the low bits of the CRC-32C of the length, the kind and all fields
 //!                           below it, continued from the segment's own
 //! 12  group            u32
@@ -40,6 +40,9 @@ pub(crate) enum FrameKind {
     Record,
     /// It only says what is on disk. The next record takes its place.
     Mark,
+    /// A mark that also says that records go on in the next segment, which was there when this was
+    /// written: without it, records may be missing.
+    Continuation,
 }
 
 /// A frame that was read.
@@ -129,6 +132,7 @@ impl FrameKind {
         match self {
             Self::Record => 1,
             Self::Mark => 2,
+            Self::Continuation => 3,
         }
     }
 
@@ -136,6 +140,7 @@ impl FrameKind {
         match tag {
             1 => Some(Self::Record),
             2 => Some(Self::Mark),
+            3 => Some(Self::Continuation),
             _ => None,
         }
     }

@@ -135,7 +135,7 @@ impl<'a, D: Disk> Scanner<'a, D> {
             self.accept(&mut segment, &bytes)?;
         }
         let end = usize::try_from(segment.end).unwrap_or(usize::MAX);
-        let found = self.look_through(segment.seed, bytes.get(end..).unwrap_or_default());
+        let found = self.look_through(&mut segment, bytes.get(end..).unwrap_or_default());
         if let Some(len) = found {
             let until = segment.end + u64::try_from(len).unwrap_or(u64::MAX);
             self.scan.leftovers.push(Leftover { place, from: segment.end, until });
@@ -156,7 +156,7 @@ impl<'a, D: Disk> Scanner<'a, D> {
             && let Some(frame) = self.decode(segment.seed, rest)
         {
             self.known_durable = self.known_durable.max(frame.header.durable_through);
-            if frame.header.kind == FrameKind::Mark {
+            if frame.header.kind != FrameKind::Record {
                 return Ok(());
             }
             let seq = frame.header.seq;
@@ -198,14 +198,16 @@ impl<'a, D: Disk> Scanner<'a, D> {
 
     /// Looks for whole frames among bytes that follow from nothing, and says how many of them
     /// there are up to the last that is not zero; `None` if there are none.
-    fn look_through(&mut self, seed: u32, rest: &[u8]) -> Option<usize> {
+    fn look_through(&mut self, segment: &mut Segment<D::File>, rest: &[u8]) -> Option<usize> {
+        let seed = segment.seed;
         let first = first_nonzero(rest)?;
         let len = rest.iter().rposition(|byte| *byte != 0)? + 1;
         // The mark that stands right after the last record is where it belongs.
         if let Some(mark) = self.decode(seed, rest)
-            && mark.header.kind == FrameKind::Mark
+            && mark.header.kind != FrameKind::Record
             && len <= HEADER_LEN
         {
+            segment.continues = mark.header.kind == FrameKind::Continuation;
             self.known_durable = self.known_durable.max(mark.header.durable_through);
             return None;
         }
@@ -216,12 +218,15 @@ impl<'a, D: Disk> Scanner<'a, D> {
                 continue;
             };
             self.known_durable = self.known_durable.max(frame.header.durable_through);
+            segment.continues |= frame.header.kind == FrameKind::Continuation;
             let missing = match frame.header.kind {
                 FrameKind::Record => {
                     self.scan.records_after += 1;
                     Some(PersistSeq(frame.header.seq.0.saturating_sub(1)))
                 }
-                FrameKind::Mark => Some(frame.header.seq).filter(|_| offset > 0),
+                FrameKind::Mark | FrameKind::Continuation => {
+                    Some(frame.header.seq).filter(|_| offset > 0)
+                }
             };
             self.missing = self.missing.into_iter().chain(missing).min();
             offset += frame.size;
@@ -242,6 +247,7 @@ impl<'a, D: Disk> Scanner<'a, D> {
 
     fn finish(mut self) -> Result<Scan<D::File>, JournalError> {
         self.check_beginning()?;
+        self.check_end()?;
         let last = self.last.unwrap_or_else(|| self.last_without_records());
         let is_whole = last >= self.known_durable.max(self.covers);
         if is_whole || self.broken.is(Mutation::DurableThroughIgnored) {
@@ -278,6 +284,17 @@ impl<'a, D: Disk> Scanner<'a, D> {
             return Err(JournalError::MissingSegment { file });
         }
         Ok(())
+    }
+
+    /// The segment in which records go on was there when that was noted, and is the last to go.
+    fn check_end(&self) -> Result<(), JournalError> {
+        match self.scan.segments.last().filter(|last| last.continues) {
+            Some(last) => {
+                let file = self.disk.path(&segment::name(last.number + 1));
+                Err(JournalError::MissingSegment { file })
+            }
+            None => Ok(()),
+        }
     }
 
     /// Where a journal without records stands: after those that went with its first segments, or

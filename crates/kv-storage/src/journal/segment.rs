@@ -1,11 +1,12 @@
 //! One file of the journal.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use kv_core::{PersistSeq, Wire, wire_struct};
+use kv_core::{GroupId, PersistSeq, Wire, wire_struct};
 
 use crate::disk::{Disk, DiskFile};
 use crate::identity::{Preamble, PreambleFault, StoreIdentity};
 use crate::journal::error::JournalError;
+use crate::journal::frame::{FrameHeader, FrameKind, HEADER_LEN};
 
 /// An open segment: a header, records, zeros.
 #[derive(Clone, Debug)]
@@ -20,6 +21,8 @@ pub(crate) struct Segment<F> {
     pub(crate) end: u64,
     /// The first and the last record in it.
     pub(crate) records: Option<(PersistSeq, PersistSeq)>,
+    /// Whether a frame was read in it that says that records go on in the next segment.
+    pub(crate) continues: bool,
 }
 
 /// What stands at the front of a segment, in 128 bytes with zeros before the checksum.
@@ -105,7 +108,8 @@ impl<F: DiskFile> Segment<F> {
     }
 
     pub(crate) fn empty(number: u64, file: F, seed: u32, capacity_bytes: u64) -> Self {
-        Self { number, file, seed, capacity_bytes, end: SegmentHeader::END, records: None }
+        let end = SegmentHeader::END;
+        Self { number, file, seed, capacity_bytes, end, records: None, continues: false }
     }
 
     /// The whole segment.
@@ -119,8 +123,24 @@ impl<F: DiskFile> Segment<F> {
         Ok(bytes)
     }
 
+    /// Room for records: a mark always fits behind the last one.
     pub(crate) const fn left_bytes(&self) -> u64 {
-        self.capacity_bytes - self.end
+        self.capacity_bytes.saturating_sub(self.end + MARK_BYTES)
+    }
+
+    /// Writes a mark behind the last record, in place of the one that is there.
+    ///
+    /// # Errors
+    /// [`JournalError::Failed`] if it cannot be written.
+    pub(crate) fn write_mark(
+        &self,
+        kind: FrameKind,
+        seq: PersistSeq,
+        durable_through: PersistSeq,
+    ) -> Result<(), JournalError> {
+        let header = FrameHeader { kind, group: GroupId(0), seq, durable_through };
+        self.file.write_at(self.end, &header.encode_mark(self.seed))?;
+        Ok(())
     }
 
     /// Notes that records up to `last` are in it.
@@ -160,6 +180,11 @@ const OLDEST_VERSION: u32 = 2;
 const PREFIX: &str = "journal-";
 const SUFFIX: &str = ".segment";
 const DRAFT_SUFFIX: &str = ".draft";
+
+/// What is kept free in each segment for the mark behind the last record.
+pub(crate) const MARK_BYTES: u64 = 32;
+
+const _: () = assert!(HEADER_LEN == 32);
 
 /// Where a header's checksum stands.
 const BODY_END: usize = SegmentHeader::LEN - 4;
