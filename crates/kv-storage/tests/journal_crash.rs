@@ -178,6 +178,23 @@ fn what_a_failed_sync_left_behind_is_written_again_before_it_is_served() {
     }
 }
 
+/// A disk may keep the later of two removals and lose the earlier one: that would be a gap.
+#[test]
+fn power_lost_while_segments_are_removed_leaves_no_gap_between_them() {
+    for seed in 0..40 {
+        for stop in 0..8 {
+            let mut run = Run::start(seed);
+            for step in [Step::Append(60), Step::Sync] {
+                run.take(&step).unwrap();
+            }
+            assert!(run.journal.status().segments > 4);
+            run.disk.stop_after(stop);
+            run.take(&Step::Prune).unwrap_err();
+            run.restart(lose_power);
+        }
+    }
+}
+
 /// Every operation of a fixed course is once the one before which power is lost, recoveries
 /// included.
 #[test]

@@ -211,6 +211,23 @@ fn missing_last_segments_are_refused() {
     assert_eq!(recover(&disk, SEGMENT_BYTES).unwrap().1.last, PersistSeq(20), "it was empty");
 }
 
+/// An empty segment in the place of one with records would pass for it.
+#[test]
+fn a_segment_under_the_name_of_another_is_refused() {
+    let disk = journal(20, 0);
+    let (mut journal, _) = recover(&disk, SEGMENT_BYTES).unwrap();
+    journal.lay_out().unwrap();
+    drop(journal);
+    let all = names(&disk);
+    disk.rename(&all[4], &all[3]).unwrap();
+    let error = recover(&disk, SEGMENT_BYTES).map(|(_, recovery)| recovery).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "journal-000000000004.segment is really journal-000000000005.segment: give each file its \
+         own name again"
+    );
+}
+
 #[test]
 fn a_note_that_records_go_on_is_written_again_where_it_is_damaged() {
     let disk = journal(20, 0);

@@ -155,6 +155,14 @@ pub enum JournalError {
         /// The segment.
         file: PathBuf,
     },
+    /// The segment is another one than its name says.
+    #[error("{} is really {}: give each file its own name again", file.display(), right.display())]
+    OtherSegment {
+        /// The segment.
+        file: PathBuf,
+        /// What it should be called.
+        right: PathBuf,
+    },
     /// A record's bytes are whole but not the form of any record.
     #[error(
         "record {seq} in {} is not readable: {source}; it was written by another release",

@@ -97,8 +97,12 @@ impl<F: DiskFile> Segment<F> {
             return Err(JournalError::OlderFormat { file: path(), found, oldest });
         }
         let (header, seed) = SegmentHeader::open(&bytes).map_err(refused)?;
-        if header.identity != *identity || header.number != number {
+        if header.identity != *identity {
             return Err(JournalError::OtherStore { file: path() });
+        }
+        if header.number != number {
+            let right = disk.path(&self::name(header.number));
+            return Err(JournalError::OtherSegment { file: path(), right });
         }
         if header.capacity_bytes != found_bytes {
             let expected_bytes = header.capacity_bytes;
