@@ -303,6 +303,24 @@ fn a_record_that_fits_no_smaller_segment_goes_on_to_the_next_one() {
     assert_eq!(journal.remove_through(PersistSeq(4)), Ok(3), "the one that was passed by as well");
 }
 
+/// Power is lost after the segments before it were removed, and before a sync of the large record.
+#[test]
+fn a_torn_mark_in_a_segment_that_was_passed_by_hides_no_record() {
+    let (disk, mut journal) = fresh();
+    append(&mut journal, 2).unwrap();
+    let covers = journal.sync().unwrap();
+    journal.lay_out().unwrap();
+    journal.append(PersistSeq(3), &vec![1u8; 5000]).unwrap();
+    journal.write().unwrap();
+    disk.kill();
+    let names = disk.list().unwrap();
+    assert_eq!(names.len(), 3);
+    disk.remove(&names[0]).unwrap();
+    assert!(disk.flip_bit(&names[1], 128 * 8), "the mark says that records go on");
+    let (_, recovery) = Journal::recover(disk, config(SEGMENT_BYTES), covers).unwrap();
+    assert_eq!((recovery.last, recovery.records), (PersistSeq(3), 1));
+}
+
 /// Smaller segments, for which there is room, would be laid out one after the other and passed by.
 #[test]
 fn a_large_record_without_room_does_not_fill_the_disk_with_segments_that_cannot_hold_it() {

@@ -100,7 +100,13 @@ struct Scanner<'a, D: Disk> {
 struct Hole {
     place: usize,
     offset: u64,
-    has_leftovers: bool,
+    leftover_bytes: usize,
+}
+
+impl Hole {
+    const fn has_leftovers(self) -> bool {
+        self.leftover_bytes > 0
+    }
 }
 
 impl<'a, D: Disk> Scanner<'a, D> {
@@ -140,10 +146,10 @@ impl<'a, D: Disk> Scanner<'a, D> {
             let until = segment.end + u64::try_from(len).unwrap_or(u64::MAX);
             self.scan.leftovers.push(Leftover { place, from: segment.end, until });
         }
-        let has_leftovers = found.is_some();
-        let known = self.hole.filter(|hole| hole.has_leftovers || !has_leftovers);
+        let leftover_bytes = found.unwrap_or(0);
+        let known = self.hole.filter(|hole| hole.has_leftovers() || leftover_bytes == 0);
         if segment.records.is_some() || known.is_none() {
-            self.hole = Some(Hole { place, offset: segment.end, has_leftovers });
+            self.hole = Some(Hole { place, offset: segment.end, leftover_bytes });
         }
         self.scan.segments.push(segment);
         Ok(())
@@ -189,8 +195,9 @@ impl<'a, D: Disk> Scanner<'a, D> {
                 Err(JournalError::MissingRecords { from: expected, until })
             }
             None => Ok(true),
-            // What stood in the segments before it is gone: this only tells what is missing.
-            Some(hole) if hole.has_leftovers => Ok(false),
+            // What stood in the segments before it is gone: this only tells what is missing. A torn
+            // mark is none of that.
+            Some(hole) if hole.leftover_bytes > HEADER_LEN => Ok(false),
             Some(_) if is_whole => Ok(seq == PersistSeq(1)),
             Some(_) => Ok(seq <= expected),
         }
@@ -262,7 +269,7 @@ impl<'a, D: Disk> Scanner<'a, D> {
             self.scan.durable_through = self.known_durable;
             return Ok(self.scan);
         }
-        let damage_at = self.hole.filter(|hole| hole.has_leftovers || self.known_durable > last);
+        let damage_at = self.hole.filter(|hole| hole.has_leftovers() || self.known_durable > last);
         let segment = damage_at.and_then(|hole| self.scan.segments.get(hole.place));
         match (damage_at, segment) {
             (Some(hole), Some(segment)) => Err(JournalError::Damaged {
