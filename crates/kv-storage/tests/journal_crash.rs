@@ -5,10 +5,10 @@
 mod store;
 
 use kv_core::PersistSeq;
-use kv_storage::{Journal, JournalError, SimDisk};
+use kv_storage::{Disk, Journal, JournalError, JournalInspection, SimDisk};
 use proptest::prelude::*;
 
-use crate::store::{append, recover, replayed};
+use crate::store::{append, identity, recover, replayed};
 
 const SEGMENT_BYTES: u64 = 512;
 
@@ -75,7 +75,10 @@ impl Run {
         match step {
             Step::Append(records) => append(&mut self.journal, *records)?,
             Step::Write => self.journal.write()?,
-            Step::Sync => self.promised = self.journal.sync()?,
+            Step::Sync => {
+                self.promised = self.journal.sync()?;
+                self.lose_last_segment();
+            }
             Step::SyncMeanwhile(records) => {
                 let first = self.journal.begin_sync()?;
                 append(&mut self.journal, *records)?;
@@ -113,6 +116,24 @@ impl Run {
         self.promised = recovery.last;
         self.appended = recovery.last;
         self.journal = journal;
+        self.lose_last_segment();
+    }
+
+    /// All that was appended is on disk. On a copy of it, the last segment with records is lost
+    /// with all that follow it, and the others do not pass for a whole journal.
+    fn lose_last_segment(&self) {
+        let disk = self.disk.synced();
+        let inspect = JournalInspection::open(disk.clone(), &identity(), self.covers).unwrap();
+        let segments: Vec<_> = inspect.segments().collect();
+        let last = segments.iter().rposition(|segment| segment.records.is_some());
+        let Some(last) = last.filter(|last| *last > 0) else {
+            return;
+        };
+        for segment in &segments[last..] {
+            disk.remove(segment.file.to_str().unwrap()).unwrap();
+        }
+        let lost = JournalInspection::open(disk, &identity(), self.covers);
+        assert!(matches!(lost, Err(JournalError::MissingSegment { .. })), "{lost:?}");
     }
 }
 
@@ -154,6 +175,23 @@ fn what_a_failed_sync_left_behind_is_written_again_before_it_is_served() {
         run.restart(SimDisk::kill);
         assert_eq!(run.promised, PersistSeq(6), "it is in memory, and was served from there");
         run.restart(lose_power);
+    }
+}
+
+/// A disk may keep the later of two removals and lose the earlier one: that would be a gap.
+#[test]
+fn power_lost_while_segments_are_removed_leaves_no_gap_between_them() {
+    for seed in 0..40 {
+        for stop in 0..8 {
+            let mut run = Run::start(seed);
+            for step in [Step::Append(60), Step::Sync] {
+                run.take(&step).unwrap();
+            }
+            assert!(run.journal.status().segments > 4);
+            run.disk.stop_after(stop);
+            run.take(&Step::Prune).unwrap_err();
+            run.restart(lose_power);
+        }
     }
 }
 

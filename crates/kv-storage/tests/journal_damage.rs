@@ -5,9 +5,9 @@
 mod store;
 
 use kv_core::PersistSeq;
-use kv_storage::{Disk, Journal, JournalError, SimDisk};
+use kv_storage::{Disk, Journal, JournalError, JournalInspection, SimDisk};
 
-use crate::store::{append, recover, replayed};
+use crate::store::{append, identity, recover, replayed};
 
 const SEGMENT_BYTES: u64 = 512;
 
@@ -107,6 +107,28 @@ fn a_flipped_byte_costs_nothing_but_what_was_never_promised() {
     assert!(cut > 6 * 32, "{cut}");
 }
 
+/// The mark that a sync leaves behind the last record is not synced, and may be lost with the power.
+#[test]
+fn damage_to_the_last_record_is_refused_once_a_recovery_has_served_it() {
+    for seed in 0..50 {
+        let disk = SimDisk::new(seed);
+        let (mut journal, _) = recover(&disk, SEGMENT_BYTES).unwrap();
+        append(&mut journal, 2).unwrap();
+        journal.sync().unwrap();
+        let last_byte = journal.status().used_bytes - 1;
+        disk.crash();
+        let (journal, recovery) = recover(&disk, SEGMENT_BYTES).unwrap();
+        assert_eq!(recovery.last, PersistSeq(2));
+        drop(journal);
+        disk.crash();
+        assert!(disk.flip_bit(&names(&disk)[0], last_byte * 8));
+        match recover(&disk, SEGMENT_BYTES).map(|(_, recovery)| recovery) {
+            Err(JournalError::Damaged { seq: PersistSeq(2), .. }) => {}
+            other => panic!("seed {seed}: {other:?}"),
+        }
+    }
+}
+
 /// Not even where the checkpoint has all that is in them: the disk is not to be trusted.
 #[test]
 fn damage_to_records_that_a_checkpoint_reflects_is_refused() {
@@ -167,6 +189,76 @@ fn a_missing_first_segment_is_refused_where_no_checkpoint_can_have_let_it_go() {
     let error = recover(&disk, SEGMENT_BYTES).unwrap_err();
     assert!(matches!(error, JournalError::MissingSegment { .. }), "{error}");
     assert!(error.to_string().starts_with("journal-000000000001.segment is missing"), "{error}");
+}
+
+/// With the last records goes the empty segment behind them, so that none is missing in between.
+#[test]
+fn missing_last_segments_are_refused() {
+    let disk = journal(20, 0);
+    let (mut journal, _) = recover(&disk, SEGMENT_BYTES).unwrap();
+    journal.lay_out().unwrap();
+    drop(journal);
+    let all = names(&disk);
+    assert_eq!(all.len(), 5);
+    for kept in 1..4 {
+        let disk = disk.synced();
+        all.iter().skip(kept).for_each(|name| disk.remove(name).unwrap());
+        let error = recover(&disk, SEGMENT_BYTES).map(|(_, recovery)| recovery).unwrap_err();
+        let missing = format!("{} is missing", all[kept]);
+        assert!(error.to_string().starts_with(&missing), "{error}");
+    }
+    disk.remove(&all[4]).unwrap();
+    assert_eq!(recover(&disk, SEGMENT_BYTES).unwrap().1.last, PersistSeq(20), "it was empty");
+}
+
+/// An empty segment in the place of one with records would pass for it.
+#[test]
+fn a_segment_under_the_name_of_another_is_refused() {
+    let disk = journal(20, 0);
+    let (mut journal, _) = recover(&disk, SEGMENT_BYTES).unwrap();
+    journal.lay_out().unwrap();
+    drop(journal);
+    let all = names(&disk);
+    disk.rename(&all[4], &all[3]).unwrap();
+    let error = recover(&disk, SEGMENT_BYTES).map(|(_, recovery)| recovery).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "journal-000000000004.segment is really journal-000000000005.segment: give each file its \
+         own name again"
+    );
+}
+
+#[test]
+fn a_note_that_records_go_on_is_written_again_where_it_is_damaged() {
+    let disk = journal(20, 0);
+    let inspection = JournalInspection::open(disk.clone(), &identity(), PersistSeq(0)).unwrap();
+    let end = inspection.segments().next().unwrap().used_bytes;
+    let all = names(&disk);
+    assert!(disk.flip_bit(&all[0], end * 8));
+    assert_eq!(recover(&disk, SEGMENT_BYTES).unwrap().1.last, PersistSeq(20));
+    disk.crash();
+    all.iter().skip(1).for_each(|name| disk.remove(name).unwrap());
+    let error = recover(&disk, SEGMENT_BYTES).map(|(_, recovery)| recovery).unwrap_err();
+    assert!(matches!(error, JournalError::MissingSegment { .. }), "{error}");
+}
+
+/// Passed by for a large record, a segment has none of its own to say that they go on.
+#[test]
+fn a_missing_segment_behind_an_empty_one_is_refused() {
+    let disk = SimDisk::new(1);
+    let (mut journal, _) = recover(&disk, SEGMENT_BYTES).unwrap();
+    append(&mut journal, 2).unwrap();
+    journal.sync().unwrap();
+    journal.lay_out().unwrap();
+    journal.append(PersistSeq(3), &vec![1u8; 5000]).unwrap();
+    journal.sync().unwrap();
+    drop(journal);
+    disk.crash();
+    let all = names(&disk);
+    assert_eq!(all.len(), 3);
+    disk.remove(&all[2]).unwrap();
+    let error = recover(&disk, SEGMENT_BYTES).map(|(_, recovery)| recovery).unwrap_err();
+    assert!(error.to_string().starts_with(&format!("{} is missing", all[2])), "{error}");
 }
 
 #[test]

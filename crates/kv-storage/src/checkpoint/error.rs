@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 use fjall::LsmError;
 use kv_core::PersistSeq;
 
+use crate::disk::{RAISE_LIMIT, is_want_of_descriptors};
+
 /// Why a checkpoint was not written or is not to be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
     /// The store below failed. What it held before is unchanged.
-    #[error("the checkpoint in {} failed: {source}; check the disk", directory.display())]
+    #[error("the checkpoint in {} failed: {source}; {}", directory.display(), advice(source))]
     Failed {
         /// The checkpoint's directory.
         directory: PathBuf,
@@ -83,19 +85,37 @@ impl CheckpointError {
         Self::Failed { directory, source }
     }
 
-    /// Whether there is only no room: it can be tried again once there is some.
+    /// Whether there is only no room, or no further file to be had: it can be tried again once
+    /// there is.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        let mut cause: Option<&(dyn Error + 'static)> = Some(self);
-        while let Some(error) = cause {
-            if let Some(error) = error.downcast_ref::<io::Error>() {
-                let kind = error.kind();
-                return matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-            }
-            cause = error.source();
-        }
-        false
+        let Some(cause) = io_cause(self) else {
+            return false;
+        };
+        let is_full =
+            matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        is_full || lacks_descriptors(cause)
     }
+}
+
+fn advice(source: &fjall::Error) -> &'static str {
+    if io_cause(source).is_some_and(lacks_descriptors) { RAISE_LIMIT } else { "check the disk" }
+}
+
+fn lacks_descriptors(cause: &io::Error) -> bool {
+    cause.raw_os_error().is_some_and(is_want_of_descriptors)
+}
+
+/// The failure of the system below an error.
+fn io_cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return Some(error);
+        }
+        cause = error.source();
+    }
+    None
 }
 
 fn is_damage(source: &fjall::Error) -> bool {

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use rustix::io::Errno;
+
 /// A file operation that failed: what, on which file, where in it, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiskError {
@@ -60,6 +62,13 @@ impl DiskError {
         matches!(self.kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
     }
 
+    /// Whether the process or the system has too many open files: nothing is broken, and it works
+    /// again once some are closed.
+    #[must_use]
+    pub fn lacks_descriptors(&self) -> bool {
+        self.os_code.is_some_and(is_want_of_descriptors)
+    }
+
     /// Whether the file does not exist.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
@@ -69,6 +78,8 @@ impl DiskError {
     fn advice(&self) -> &'static str {
         if self.is_full() {
             "make room on this disk"
+        } else if self.lacks_descriptors() {
+            RAISE_LIMIT
         } else if self.kind == io::ErrorKind::PermissionDenied {
             "let this user read and write there"
         } else if self.kind == io::ErrorKind::ReadOnlyFilesystem {
@@ -99,6 +110,14 @@ impl fmt::Display for DiskError {
 
 impl std::error::Error for DiskError {}
 
+/// Whether this is the operating system's number for too many open files.
+pub(crate) fn is_want_of_descriptors(os_code: i32) -> bool {
+    [Errno::MFILE, Errno::NFILE].iter().any(|errno| errno.raw_os_error() == os_code)
+}
+
+/// What to do about too many open files.
+pub(crate) const RAISE_LIMIT: &str = "raise the limit of open files (`ulimit -n`)";
+
 impl fmt::Display for DiskAction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -128,6 +147,14 @@ mod tests {
             error.to_string(),
             "cannot write data/x at byte 512: No space left on device (os error 28); make room on \
              this disk"
+        );
+        let error = io::Error::from_raw_os_error(24);
+        let error = DiskError::new(DiskAction::Create, "data/x", &error);
+        assert!(error.lacks_descriptors() && !error.is_full());
+        assert_eq!(
+            error.to_string(),
+            "cannot make data/x: Too many open files (os error 24); raise the limit of open files \
+             (`ulimit -n`)"
         );
     }
 }

@@ -15,6 +15,8 @@ use crate::disk::{Disk, DiskFile};
 #[derive(Clone, Debug)]
 pub struct RealDisk {
     directory: Arc<PathBuf>,
+    /// Kept open, so that the directory can be synced when the process may open no more files.
+    handle: Arc<File>,
     may_write: bool,
 }
 
@@ -24,16 +26,37 @@ impl RealDisk {
     /// # Errors
     /// [`DiskError`] if it cannot be made.
     pub fn open(directory: impl Into<PathBuf>) -> Result<Self, DiskError> {
-        let directory = directory.into();
+        Self::open_syncing(directory.into(), sync_directory)
+    }
+
+    fn open_syncing(
+        directory: PathBuf,
+        mut sync: impl FnMut(&Path) -> io::Result<()>,
+    ) -> Result<Self, DiskError> {
         let made: Vec<&Path> = directory.ancestors().take_while(|path| is_missing(path)).collect();
         fs::create_dir_all(&directory)
             .map_err(|e| DiskError::new(DiskAction::Create, &directory, &e))?;
-        // A new directory's own name must outlive a power loss as well.
-        for path in made {
-            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-            sync_directory(parent.unwrap_or(Path::new(".")))?;
+        // A directory's own name must outlive a power loss as well. Who made it may have been
+        // killed before it was synced, so that is done again.
+        for path in directory.ancestors().filter(|path| !path.as_os_str().is_empty()) {
+            let Some(parent) = path.parent() else {
+                break;
+            };
+            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+            match sync(parent) {
+                Err(error) if made.contains(&path) || !may_be_anothers(&error) => {
+                    return Err(DiskError::new(DiskAction::Sync, parent, &error));
+                }
+                Ok(()) | Err(_) => {}
+            }
         }
-        Ok(Self { directory: Arc::new(directory), may_write: true })
+        Self::with_handle(directory, true)
+    }
+
+    fn with_handle(directory: PathBuf, may_write: bool) -> Result<Self, DiskError> {
+        let handle = File::open(&directory);
+        let handle = handle.map_err(|e| DiskError::new(DiskAction::Open, &directory, &e))?;
+        Ok(Self { directory: Arc::new(directory), handle: Arc::new(handle), may_write })
     }
 
     /// Takes a directory that is there, whose files are opened for reading only.
@@ -43,7 +66,7 @@ impl RealDisk {
     pub fn open_to_read(directory: impl Into<PathBuf>) -> Result<Self, DiskError> {
         let directory = directory.into();
         fs::read_dir(&directory).map_err(|e| DiskError::new(DiskAction::Read, &directory, &e))?;
-        Ok(Self { directory: Arc::new(directory), may_write: false })
+        Self::with_handle(directory, false)
     }
 
     /// Keeps all other processes from locking a file, which is left as it is; `None` if one of
@@ -122,7 +145,8 @@ impl Disk for RealDisk {
     }
 
     fn sync_directory(&self) -> Result<(), DiskError> {
-        sync_directory(self.directory())
+        let synced = self.handle.sync_all();
+        synced.map_err(|e| DiskError::new(DiskAction::Sync, self.directory(), &e))
     }
 
     fn free_bytes(&self) -> Result<u64, DiskError> {
@@ -197,9 +221,14 @@ fn is_missing(path: &Path) -> bool {
     !path.as_os_str().is_empty() && !path.exists()
 }
 
-fn sync_directory(directory: &Path) -> Result<(), DiskError> {
-    let synced = File::open(directory).and_then(|directory| directory.sync_all());
-    synced.map_err(|e| DiskError::new(DiskAction::Sync, directory, &e))
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+/// Whether a directory cannot be synced since it is not this user's, who then did not make what is
+/// in it either.
+fn may_be_anothers(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
 }
 
 #[cfg(test)]
@@ -225,6 +254,30 @@ mod tests {
         disk.remove("two").unwrap();
         assert!(disk.list().unwrap().is_empty());
         assert!(disk.free_bytes().unwrap() > 0);
+    }
+
+    /// It may have been made by a process that was killed before it could sync its name.
+    #[test]
+    fn the_name_of_a_directory_is_synced_whoever_made_it() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = root.path().join("a/b");
+        let parents = [root.path().join("a"), root.path().to_owned()];
+        for found in ["nothing", "a directory"] {
+            let mut synced = Vec::new();
+            let note = |path: &Path| {
+                synced.push(path.to_owned());
+                Ok(())
+            };
+            RealDisk::open_syncing(directory.clone(), note).unwrap();
+            assert_eq!(synced[..2], parents, "found {found}");
+        }
+        let fails = |kind: io::ErrorKind| {
+            RealDisk::open_syncing(directory.clone(), |_| Err(kind.into())).is_err()
+        };
+        assert!(fails(io::ErrorKind::Other));
+        assert!(!fails(io::ErrorKind::PermissionDenied), "others made it");
+        let refused = |_: &Path| Err(io::ErrorKind::PermissionDenied.into());
+        assert!(RealDisk::open_syncing(root.path().join("c"), refused).is_err());
     }
 
     #[test]

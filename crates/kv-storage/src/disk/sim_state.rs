@@ -32,8 +32,9 @@ pub(crate) struct SimState {
     life: u64,
 }
 
-/// What a loss of power may do to writes that no sync has covered. Otherwise the disk keeps the
-/// first so many of them, whole.
+/// What a loss of power may do to writes, and to changes of names, that no sync has covered.
+/// Otherwise the disk keeps the first so many of them, whole. Each change of a name is kept whole or
+/// not at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CrashHabits {
     /// It may keep a part of one.
@@ -73,7 +74,8 @@ struct Write {
 enum NameChange {
     Set(String, u64),
     Removed(String),
-    Renamed(String, String),
+    /// From which name to which, and the file: its old name need not have come to the disk.
+    Renamed(String, String, u64),
 }
 
 impl SimState {
@@ -116,11 +118,7 @@ impl SimState {
         for inode in self.inodes.values_mut() {
             inode.current.clone_from(&inode.durable);
         }
-        let changes = std::mem::take(&mut self.name_changes);
-        let kept = draw(&mut self.stream, changes.len() + 1);
-        for change in changes.into_iter().take(kept) {
-            change.apply(&mut self.durable_names);
-        }
+        self.lose_unsynced_names();
         self.names.clone_from(&self.durable_names);
         self.forget_nameless();
         loss
@@ -183,6 +181,20 @@ impl SimState {
             }
         }
         loss
+    }
+
+    /// Lets each change of a name that was not synced come to the disk or not: a directory's blocks
+    /// need not be written in the order of their changes.
+    fn lose_unsynced_names(&mut self) {
+        let changes = std::mem::take(&mut self.name_changes);
+        let first_ones = draw(&mut self.stream, changes.len() + 1);
+        for (place, change) in changes.into_iter().enumerate() {
+            let is_kept =
+                if self.habits.reorders { self.stream.chance(500) } else { place < first_ones };
+            if is_kept {
+                change.apply(&mut self.durable_names);
+            }
+        }
     }
 
     /// A part of a write, the front of it or any other; nothing on a disk that tears none.
@@ -248,10 +260,8 @@ impl SimState {
 
     pub(crate) fn rename(&mut self, from: &str, to: &str) -> Done<()> {
         self.begin_operation()?;
-        if !self.names.contains_key(from) {
-            return Err(ErrorKind::NotFound);
-        }
-        self.change_names(NameChange::Renamed(from.to_owned(), to.to_owned()));
+        let inode = self.names.get(from).copied().ok_or(ErrorKind::NotFound)?;
+        self.change_names(NameChange::Renamed(from.to_owned(), to.to_owned(), inode));
         Ok(())
     }
 
@@ -379,10 +389,9 @@ impl NameChange {
             Self::Removed(name) => {
                 names.remove(name);
             }
-            Self::Renamed(from, to) => {
-                if let Some(inode) = names.remove(from) {
-                    names.insert(to.clone(), inode);
-                }
+            Self::Renamed(from, to, inode) => {
+                names.remove(from);
+                names.insert(to.clone(), *inode);
             }
         }
     }

@@ -25,6 +25,10 @@ pub enum JournalError {
         /// What is free.
         free_bytes: u64,
     },
+    /// The next segment cannot be made while so many files are open. Like [`JournalError::Full`],
+    /// this ends by itself once some are closed.
+    #[error("the journal cannot grow: {0}; writes are refused meanwhile")]
+    TooManyFiles(DiskError),
     /// Records follow each other without a gap.
     #[error("record {found} cannot be appended: the journal goes on with record {expected}")]
     NotDense {
@@ -131,11 +135,33 @@ pub enum JournalError {
         /// The newest format that is read.
         known: u32,
     },
+    /// A release wrote the segment that was too old.
+    #[error(
+        "{} has format {found} and this release reads {oldest} and later: start the older release \
+         again, back its data up, and restore that with this one",
+        file.display()
+    )]
+    OlderFormat {
+        /// The segment.
+        file: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The oldest format that is read.
+        oldest: u32,
+    },
     /// The segment belongs to another data directory.
     #[error("{} belongs to another data directory: move it back there", file.display())]
     OtherStore {
         /// The segment.
         file: PathBuf,
+    },
+    /// The segment is another one than its name says.
+    #[error("{} is really {}: give each file its own name again", file.display(), right.display())]
+    OtherSegment {
+        /// The segment.
+        file: PathBuf,
+        /// What it should be called.
+        right: PathBuf,
     },
     /// A record's bytes are whole but not the form of any record.
     #[error(
@@ -153,9 +179,10 @@ pub enum JournalError {
 }
 
 impl JournalError {
-    /// Whether there is only no room: the journal goes on once there is some.
+    /// Whether there is only no room, or no further file to be had: the journal goes on once there
+    /// is.
     #[must_use]
     pub const fn is_full(&self) -> bool {
-        matches!(self, Self::Full { .. })
+        matches!(self, Self::Full { .. } | Self::TooManyFiles(_))
     }
 }

@@ -83,6 +83,9 @@ impl<D: Disk> LayoutJob<D> {
             let free_bytes = self.disk.free_bytes().unwrap_or(0);
             return JournalError::Full { needed_bytes, free_bytes };
         }
+        if error.lacks_descriptors() {
+            return JournalError::TooManyFiles(error);
+        }
         JournalError::Failed(error)
     }
 }

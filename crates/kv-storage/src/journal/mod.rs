@@ -18,7 +18,7 @@ use bytes::BytesMut;
 use kv_core::{GroupId, PersistSeq, Wire};
 
 use crate::disk::{Disk, DiskFile};
-use crate::journal::frame::{FrameHeader, FrameKind, HEADER_LEN};
+use crate::journal::frame::{FrameHeader, FrameKind};
 use crate::journal::segment::{Segment, SegmentHeader};
 use crate::journal::sync::Syncs;
 
@@ -113,7 +113,7 @@ impl<D: Disk> Journal<D> {
         let len = len_of(&self.buffer);
         let active = self.active_mut();
         active.end += len;
-        assert!(active.end <= active.capacity_bytes);
+        assert!(active.end + segment::MARK_BYTES <= active.capacity_bytes);
         active.note(last);
         self.written = last;
         self.buffer.clear();
@@ -223,6 +223,9 @@ impl<D: Disk> Journal<D> {
                 Ok(())
             }
             Err(error) if error.is_full() => {
+                if self.room == Room::Enough {
+                    tracing::warn!("{error}");
+                }
                 self.room = Room::Low { left_bytes: self.active().left_bytes() };
                 Ok(())
             }
@@ -333,6 +336,9 @@ impl<D: Disk> Journal<D> {
 
     /// Goes on in the next segment that can hold a frame of this size. One that is too small stays
     /// behind empty, since segments follow each other by their numbers.
+    ///
+    /// Each one that is left says so behind its last record, and is synced with the first record of
+    /// the next one at the latest, so that no segment with records can vanish unseen.
     fn rotate(&mut self, frame_bytes: u64) -> Result<(), JournalError> {
         self.write()?;
         loop {
@@ -343,7 +349,12 @@ impl<D: Disk> Journal<D> {
                 self.awaited_bytes = frame_bytes;
                 return Err(self.full_for(frame_bytes));
             };
-            self.syncs.note_rotated(&next);
+            let noted =
+                self.active().write_mark(FrameKind::Continuation, self.written, self.durable);
+            self.or_fail(noted)?;
+            if let Some(left) = self.segments.back() {
+                self.syncs.note_rotated(left, &next);
+            }
             let is_large_enough = next.left_bytes() >= frame_bytes;
             self.segments.push_back(next);
             if is_large_enough {
@@ -369,7 +380,8 @@ impl<D: Disk> Journal<D> {
             disk: self.disk.clone(),
             config: self.config.clone(),
             number,
-            capacity_bytes: capacity_bytes.max(SegmentHeader::END + frame_bytes),
+            capacity_bytes: capacity_bytes
+                .max(SegmentHeader::END + frame_bytes + segment::MARK_BYTES),
         }
     }
 
@@ -377,17 +389,12 @@ impl<D: Disk> Journal<D> {
     /// tail. The next record takes the mark's place; it need not be synced.
     fn write_mark(&mut self) -> Result<(), JournalError> {
         let durable = self.durable;
-        let active = self.active();
         let is_idle = self.buffer.is_empty() && self.written == durable;
-        let fits = active.left_bytes() >= u64::try_from(HEADER_LEN).unwrap_or(u64::MAX);
-        if !is_idle || !fits || durable == PersistSeq(0) {
+        if !is_idle || durable == PersistSeq(0) {
             return Ok(());
         }
-        let kind = FrameKind::Mark;
-        let header =
-            FrameHeader { kind, group: GroupId(0), seq: durable, durable_through: durable };
-        let written = active.file().write_at(active.end, &header.encode_mark(active.seed));
-        self.or_fail(written.map_err(JournalError::from))
+        let written = self.active().write_mark(FrameKind::Mark, durable, durable);
+        self.or_fail(written)
     }
 
     fn check_sound(&self) -> Result<(), JournalError> {

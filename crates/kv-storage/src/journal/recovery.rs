@@ -8,8 +8,9 @@ use kv_core::PersistSeq;
 
 use crate::disk::{Disk, DiskFile};
 use crate::journal::error::JournalError;
+use crate::journal::frame::FrameKind;
 use crate::journal::scan::{FIRST_NUMBER, Leftover, Scan, scan};
-use crate::journal::segment::{self, Segment};
+use crate::journal::segment::{self, MARK_BYTES, Segment};
 use crate::journal::sync::Syncs;
 use crate::journal::{Journal, JournalConfig, Room};
 use crate::mutation::Mutation;
@@ -66,8 +67,10 @@ impl<D: Disk> Journal<D> {
         if !config.broken.is(Mutation::TornTailKept) {
             cut(&scan)?;
         }
+        tracing::debug!(records = scan.records, checked_bytes = scan.checked_bytes, "journal read");
         let torn = scan.torn(&disk);
         let recovery = Recovery { last: scan.last, records: scan.records, torn };
+        note_continuations(&scan)?;
         let mut journal = Self::going_on(disk, config, scan);
         if journal.segments.is_empty() {
             let first = journal.layout_job(0).run().result?;
@@ -75,6 +78,8 @@ impl<D: Disk> Journal<D> {
             journal.segments.push_back(first);
         }
         journal.write_mark()?;
+        // So that later damage to the last records is not taken for a torn tail.
+        journal.active().file().sync()?;
         Ok((journal, recovery))
     }
 
@@ -97,7 +102,8 @@ impl<D: Disk> Journal<D> {
             && let Some(torn) = scan.leftovers.iter().find(|leftover| leftover.place == active)
             && let Some(segment) = segments.back_mut()
         {
-            segment.end = torn.until.next_multiple_of(8).min(segment.capacity_bytes);
+            let end = torn.until.next_multiple_of(8);
+            segment.end = end.min(segment.capacity_bytes - MARK_BYTES);
         }
         Self {
             disk,
@@ -140,6 +146,22 @@ fn write_again<F: DiskFile>(scan: &Scan<F>) -> Result<(), JournalError> {
         segment.file().read_at(*from, &mut bytes)?;
         segment.file().write_at(*from, &bytes)?;
         segment.file().sync()?;
+    }
+    Ok(())
+}
+
+/// Notes in each segment that the next one goes on, where that may not be on disk: it is where it
+/// is read and some frame knows that the next record is on disk, which was synced later.
+fn note_continuations<F: DiskFile>(scan: &Scan<F>) -> Result<(), JournalError> {
+    let mut next_first = None;
+    for segment in scan.segments.iter().rev() {
+        let is_noted = |first| segment.continues && first <= scan.durable_through;
+        if next_first.is_some_and(|first| !is_noted(first)) {
+            let last = segment.records.map_or(PersistSeq(0), |(_, last)| last);
+            segment.write_mark(FrameKind::Continuation, last, scan.durable_through.min(last))?;
+            segment.file().sync()?;
+        }
+        next_first = segment.records.map(|(first, _)| first).or(next_first);
     }
     Ok(())
 }

@@ -29,6 +29,9 @@ pub(crate) struct Scan<F> {
     pub(crate) unsure: Vec<Leftover>,
     /// The highest record that any frame knows to be on disk.
     pub(crate) durable_through: PersistSeq,
+    /// Bytes of frames, or of what might have been one, whose checksum was computed. Where it is
+    /// much more than there is, somebody has found out how to make the work long.
+    pub(crate) checked_bytes: u64,
 }
 
 /// Bytes after a segment's last record that should be zero.
@@ -97,7 +100,13 @@ struct Scanner<'a, D: Disk> {
 struct Hole {
     place: usize,
     offset: u64,
-    has_leftovers: bool,
+    leftover_bytes: usize,
+}
+
+impl Hole {
+    const fn has_leftovers(self) -> bool {
+        self.leftover_bytes > 0
+    }
 }
 
 impl<'a, D: Disk> Scanner<'a, D> {
@@ -110,6 +119,7 @@ impl<'a, D: Disk> Scanner<'a, D> {
             records_after: 0,
             unsure: Vec::new(),
             durable_through: PersistSeq(0),
+            checked_bytes: 0,
         };
         Self {
             disk,
@@ -131,15 +141,15 @@ impl<'a, D: Disk> Scanner<'a, D> {
             self.accept(&mut segment, &bytes)?;
         }
         let end = usize::try_from(segment.end).unwrap_or(usize::MAX);
-        let found = self.look_through(segment.seed, bytes.get(end..).unwrap_or_default());
+        let found = self.look_through(&mut segment, bytes.get(end..).unwrap_or_default());
         if let Some(len) = found {
             let until = segment.end + u64::try_from(len).unwrap_or(u64::MAX);
             self.scan.leftovers.push(Leftover { place, from: segment.end, until });
         }
-        let has_leftovers = found.is_some();
-        let known = self.hole.filter(|hole| hole.has_leftovers || !has_leftovers);
+        let leftover_bytes = found.unwrap_or(0);
+        let known = self.hole.filter(|hole| hole.has_leftovers() || leftover_bytes == 0);
         if segment.records.is_some() || known.is_none() {
-            self.hole = Some(Hole { place, offset: segment.end, has_leftovers });
+            self.hole = Some(Hole { place, offset: segment.end, leftover_bytes });
         }
         self.scan.segments.push(segment);
         Ok(())
@@ -147,9 +157,12 @@ impl<'a, D: Disk> Scanner<'a, D> {
 
     /// Takes the records that follow from those before them.
     fn accept(&mut self, segment: &mut Segment<D::File>, bytes: &[u8]) -> Result<(), JournalError> {
-        while let Some(frame) = frame_at(segment.seed, bytes, segment.end) {
+        let from = |offset| bytes.get(usize::try_from(offset).ok()?..);
+        while let Some(rest) = from(segment.end)
+            && let Some(frame) = self.decode(segment.seed, rest)
+        {
             self.known_durable = self.known_durable.max(frame.header.durable_through);
-            if frame.header.kind == FrameKind::Mark {
+            if frame.header.kind != FrameKind::Record {
                 return Ok(());
             }
             let seq = frame.header.seq;
@@ -182,8 +195,9 @@ impl<'a, D: Disk> Scanner<'a, D> {
                 Err(JournalError::MissingRecords { from: expected, until })
             }
             None => Ok(true),
-            // What stood in the segments before it is gone: this only tells what is missing.
-            Some(hole) if hole.has_leftovers => Ok(false),
+            // What stood in the segments before it is gone: this only tells what is missing. A torn
+            // mark is none of that.
+            Some(hole) if hole.leftover_bytes > HEADER_LEN => Ok(false),
             Some(_) if is_whole => Ok(seq == PersistSeq(1)),
             Some(_) => Ok(seq <= expected),
         }
@@ -191,35 +205,44 @@ impl<'a, D: Disk> Scanner<'a, D> {
 
     /// Looks for whole frames among bytes that follow from nothing, and says how many of them
     /// there are up to the last that is not zero; `None` if there are none.
-    fn look_through(&mut self, seed: u32, rest: &[u8]) -> Option<usize> {
+    fn look_through(&mut self, segment: &mut Segment<D::File>, rest: &[u8]) -> Option<usize> {
+        let seed = segment.seed;
         let first = first_nonzero(rest)?;
         let len = rest.iter().rposition(|byte| *byte != 0)? + 1;
         // The mark that stands right after the last record is where it belongs.
-        if let Some(mark) = Frame::decode(seed, rest)
-            && mark.header.kind == FrameKind::Mark
+        if let Some(mark) = self.decode(seed, rest)
+            && mark.header.kind != FrameKind::Record
             && len <= HEADER_LEN
         {
+            segment.continues = mark.header.kind == FrameKind::Continuation;
             self.known_durable = self.known_durable.max(mark.header.durable_through);
             return None;
         }
         let mut offset = first / FRAME_ALIGN * FRAME_ALIGN;
         while let Some(bytes) = rest.get(offset..).filter(|bytes| !bytes.is_empty()) {
-            let Some(frame) = Frame::decode(seed, bytes) else {
+            let Some(frame) = self.decode(seed, bytes) else {
                 offset += FRAME_ALIGN;
                 continue;
             };
             self.known_durable = self.known_durable.max(frame.header.durable_through);
+            segment.continues |= frame.header.kind == FrameKind::Continuation;
             let missing = match frame.header.kind {
                 FrameKind::Record => {
                     self.scan.records_after += 1;
                     Some(PersistSeq(frame.header.seq.0.saturating_sub(1)))
                 }
-                FrameKind::Mark => Some(frame.header.seq).filter(|_| offset > 0),
+                FrameKind::Mark | FrameKind::Continuation => {
+                    Some(frame.header.seq).filter(|_| offset > 0)
+                }
             };
             self.missing = self.missing.into_iter().chain(missing).min();
             offset += frame.size;
         }
         Some(len)
+    }
+
+    fn decode<'b>(&mut self, seed: u32, bytes: &'b [u8]) -> Option<Frame<'b>> {
+        Frame::decode_counting(seed, bytes, &mut self.scan.checked_bytes)
     }
 
     /// Forgets the places of records that some frame knows to be durable.
@@ -231,6 +254,7 @@ impl<'a, D: Disk> Scanner<'a, D> {
 
     fn finish(mut self) -> Result<Scan<D::File>, JournalError> {
         self.check_beginning()?;
+        self.check_end()?;
         let last = self.last.unwrap_or_else(|| self.last_without_records());
         let is_whole = last >= self.known_durable.max(self.covers);
         if is_whole || self.broken.is(Mutation::DurableThroughIgnored) {
@@ -245,7 +269,7 @@ impl<'a, D: Disk> Scanner<'a, D> {
             self.scan.durable_through = self.known_durable;
             return Ok(self.scan);
         }
-        let damage_at = self.hole.filter(|hole| hole.has_leftovers || self.known_durable > last);
+        let damage_at = self.hole.filter(|hole| hole.has_leftovers() || self.known_durable > last);
         let segment = damage_at.and_then(|hole| self.scan.segments.get(hole.place));
         match (damage_at, segment) {
             (Some(hole), Some(segment)) => Err(JournalError::Damaged {
@@ -269,6 +293,17 @@ impl<'a, D: Disk> Scanner<'a, D> {
         Ok(())
     }
 
+    /// The segment in which records go on was there when that was noted, and is the last to go.
+    fn check_end(&self) -> Result<(), JournalError> {
+        match self.scan.segments.last().filter(|last| last.continues) {
+            Some(last) => {
+                let file = self.disk.path(&segment::name(last.number + 1));
+                Err(JournalError::MissingSegment { file })
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Where a journal without records stands: after those that went with its first segments, or
     /// before one that is missing though the checkpoint says that it was on disk.
     fn last_without_records(&self) -> PersistSeq {
@@ -280,10 +315,6 @@ impl<'a, D: Disk> Scanner<'a, D> {
             (Some(_) | None, _) => PersistSeq(0),
         }
     }
-}
-
-fn frame_at(seed: u32, bytes: &[u8], offset: u64) -> Option<Frame<'_>> {
-    Frame::decode(seed, bytes.get(usize::try_from(offset).ok()?..)?)
 }
 
 /// The place of the first byte that is not zero, found in strides: a segment may be all zeros.
@@ -299,3 +330,39 @@ fn first_nonzero(bytes: &[u8]) -> Option<usize> {
 pub(crate) const FIRST_NUMBER: u64 = 1;
 
 const _: () = assert!(SegmentHeader::LEN.is_multiple_of(FRAME_ALIGN));
+
+#[cfg(test)]
+mod tests {
+    use kv_core::NodeId;
+
+    use super::*;
+    use crate::disk::SimDisk;
+    use crate::journal::{Journal, JournalConfig};
+
+    /// Each eight bytes of the value look like the header of a frame as long as half of it.
+    #[test]
+    fn no_value_of_a_client_makes_the_search_for_frames_long() {
+        let identity = StoreIdentity { store: 1, node: NodeId::FIRST, engine: "e".to_owned() };
+        let none = PersistSeq(0);
+        let value_bytes = 64u32 << 10;
+        let words = [1u32.to_le_bytes(), (value_bytes / 2).to_le_bytes()].concat();
+        for shift in [0, 4] {
+            let disk = SimDisk::new(1);
+            let config = JournalConfig::new(identity.clone());
+            let config = JournalConfig { segment_bytes: 256 << 10, reserve_bytes: 0, ..config };
+            let (mut journal, _) = Journal::recover(disk.clone(), config, none).unwrap();
+            let value: Vec<u8> = words.iter().copied().cycle().skip(shift).take(64 << 10).collect();
+            journal.append(PersistSeq(1), &value).unwrap();
+            journal.write().unwrap();
+            disk.kill();
+            let look = || scan(&disk, &identity, none, false, Broken::NONE).unwrap();
+            let whole = look();
+            assert_eq!((whole.records, whole.leftovers.len()), (1, 0));
+            disk.damage(&segment::name(1), |bytes| bytes[SegmentHeader::LEN + 8] ^= 1);
+            let torn = look();
+            assert_eq!((torn.records, torn.leftovers.len()), (0, 1));
+            let bound = u64::from(value_bytes);
+            assert!(torn.checked_bytes <= bound, "{} bytes were checked", torn.checked_bytes);
+        }
+    }
+}

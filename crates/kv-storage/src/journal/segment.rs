@@ -1,11 +1,12 @@
 //! One file of the journal.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use kv_core::{PersistSeq, Wire, wire_struct};
+use kv_core::{GroupId, PersistSeq, Wire, wire_struct};
 
 use crate::disk::{Disk, DiskFile};
 use crate::identity::{Preamble, PreambleFault, StoreIdentity};
 use crate::journal::error::JournalError;
+use crate::journal::frame::{FrameHeader, FrameKind, HEADER_LEN};
 use crate::journal::sync::SYNCS_MAX;
 
 /// An open segment: a header, records, zeros.
@@ -22,6 +23,8 @@ pub(crate) struct Segment<F> {
     pub(crate) end: u64,
     /// The first and the last record in it.
     pub(crate) records: Option<(PersistSeq, PersistSeq)>,
+    /// Whether a frame was read in it that says that records go on in the next segment.
+    pub(crate) continues: bool,
 }
 
 /// What stands at the front of a segment, in 128 bytes with zeros before the checksum.
@@ -84,14 +87,24 @@ impl<F: DiskFile> Segment<F> {
         }
         let mut bytes = [0; SegmentHeader::LEN];
         file.read_at(0, &mut bytes)?;
-        let (header, seed) = SegmentHeader::open(&bytes).map_err(|fault| match fault {
+        let refused = |fault| match fault {
             PreambleFault::Damaged => JournalError::DamagedHeader { file: path() },
             PreambleFault::Newer { found } => {
                 JournalError::NewerFormat { file: path(), found, known: FORMAT.version }
             }
-        })?;
-        if header.identity != *identity || header.number != number {
+        };
+        let found = FORMAT.check(&bytes).map_err(refused)?;
+        if found < OLDEST_VERSION {
+            let oldest = OLDEST_VERSION;
+            return Err(JournalError::OlderFormat { file: path(), found, oldest });
+        }
+        let (header, seed) = SegmentHeader::open(&bytes).map_err(refused)?;
+        if header.identity != *identity {
             return Err(JournalError::OtherStore { file: path() });
+        }
+        if header.number != number {
+            let right = disk.path(&self::name(header.number));
+            return Err(JournalError::OtherSegment { file: path(), right });
         }
         if header.capacity_bytes != found_bytes {
             let expected_bytes = header.capacity_bytes;
@@ -106,7 +119,8 @@ impl<F: DiskFile> Segment<F> {
         seed: u32,
         capacity_bytes: u64,
     ) -> Self {
-        Self { number, handles, seed, capacity_bytes, end: SegmentHeader::END, records: None }
+        let end = SegmentHeader::END;
+        Self { number, handles, seed, capacity_bytes, end, records: None, continues: false }
     }
 
     /// The file, to read and write.
@@ -126,8 +140,24 @@ impl<F: DiskFile> Segment<F> {
         Ok(bytes)
     }
 
+    /// Room for records: a mark always fits behind the last one.
     pub(crate) const fn left_bytes(&self) -> u64 {
-        self.capacity_bytes - self.end
+        self.capacity_bytes.saturating_sub(self.end + MARK_BYTES)
+    }
+
+    /// Writes a mark behind the last record, in place of the one that is there.
+    ///
+    /// # Errors
+    /// [`JournalError::Failed`] if it cannot be written.
+    pub(crate) fn write_mark(
+        &self,
+        kind: FrameKind,
+        seq: PersistSeq,
+        durable_through: PersistSeq,
+    ) -> Result<(), JournalError> {
+        let header = FrameHeader { kind, group: GroupId(0), seq, durable_through };
+        self.file().write_at(self.end, &header.encode_mark(self.seed))?;
+        Ok(())
     }
 
     /// Notes that records up to `last` are in it.
@@ -159,11 +189,19 @@ pub(crate) fn is_draft(name: &str) -> bool {
     name.starts_with(PREFIX) && name.ends_with(DRAFT_SUFFIX)
 }
 
-const FORMAT: Preamble = Preamble { magic: *b"KVJOURNL", version: 1 };
+const FORMAT: Preamble = Preamble { magic: *b"KVJOURNL", version: 2 };
+
+/// In the first version a frame's header had no checksum, so its frames would not be found.
+const OLDEST_VERSION: u32 = 2;
 
 const PREFIX: &str = "journal-";
 const SUFFIX: &str = ".segment";
 const DRAFT_SUFFIX: &str = ".draft";
+
+/// What is kept free in each segment for the mark behind the last record.
+pub(crate) const MARK_BYTES: u64 = 32;
+
+const _: () = assert!(HEADER_LEN == 32);
 
 /// Where a header's checksum stands.
 const BODY_END: usize = SegmentHeader::LEN - 4;

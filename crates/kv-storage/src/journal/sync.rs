@@ -86,11 +86,10 @@ impl<F: DiskFile> Syncs<F> {
         }
     }
 
-    /// The journal goes on in this segment.
-    pub(crate) fn note_rotated(&mut self, next: &Segment<F>) {
-        if !self.unsynced.is_empty() {
-            self.unsynced.push(next.handles.clone());
-        }
+    /// The journal leaves a segment, in which that is noted, for the next one.
+    pub(crate) fn note_rotated(&mut self, left: &Segment<F>, next: &Segment<F>) {
+        self.note_written(left);
+        self.unsynced.push(next.handles.clone());
     }
 
     /// Begins a sync up to the record that was written last; `None` if there is nothing to cover,
