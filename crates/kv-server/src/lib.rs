@@ -59,6 +59,7 @@ mod promises;
 mod recovery;
 mod server;
 mod session;
+mod set_aside;
 
 pub use config::{
     ConfigError, Consistency, ConsistencyError, DEFAULT_CLUSTER, DataConfig, DumpHook, OpLogConfig,

@@ -321,6 +321,7 @@ impl<R: Wire + Send + 'static> DataFiles<R> {
             ("journal_written_bytes", self.journal.written_bytes()),
             ("checkpoint_covers", self.pace.covers.0),
             ("disk_full", u64::from(self.room_is_low)),
+            ("empty_after_loss_of_power", u64::from(self.sync != SyncPolicy::Always)),
         ];
         counters.map(|(name, count)| (name.to_owned(), count)).to_vec()
     }

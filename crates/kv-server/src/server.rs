@@ -344,10 +344,14 @@ pub enum StartError {
     /// The checkpoint is damaged or its disk fails.
     #[error("{0}")]
     Checkpoint(#[from] CheckpointError),
-    /// What must be forgotten cannot be removed.
-    #[error("cannot remove {}: {source}; remove it, then start again", directory.display())]
-    Forget {
-        /// The checkpoint's directory.
+    /// What a loss of power may have cut short cannot be set aside.
+    #[error(
+        "cannot set aside what is in {}: {source}; move its journal and checkpoint elsewhere, then \
+         start again",
+        directory.display()
+    )]
+    SetAside {
+        /// The data directory.
         directory: PathBuf,
         /// What the system says.
         source: io::Error,

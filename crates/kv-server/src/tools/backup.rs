@@ -118,6 +118,7 @@ impl Draft<'_> {
     /// Backs up what servers that do not run have in their data directories.
     fn write_resting(&self, directories: &[String]) -> anyhow::Result<u64> {
         let mut states: Vec<Entries> = Vec::new();
+        let mut may_lack = Vec::new();
         let mut first: Option<(String, ClusterConfig)> = None;
         for directory in directories {
             let mut server = RestingServer::open(Path::new(directory))?;
@@ -126,6 +127,9 @@ impl Draft<'_> {
             let (engine, config) = first.get_or_insert_with(|| own.clone()).clone();
             if own.0 != engine || own.1.voters() != config.voters() {
                 bail!("{directory} is of another cluster than {}", directories.join(" "));
+            }
+            if server.meta().run.is_some_and(|run| !run.synced && !run.ended) {
+                may_lack.push(directory.as_str());
             }
             let covers = server.open_checkpoint()?;
             let journal = server.journal(covers)?;
@@ -151,6 +155,13 @@ impl Draft<'_> {
         let (engine, config) = first.context("there is a data directory")?;
         if engine == EventualEngine::NAME {
             say_what_is_certain(states.len(), &config);
+        }
+        if !may_lack.is_empty() {
+            screen::say(format_args!(
+                "but for what {} had not yet synced, with --fsync interval or never, if power was \
+                 lost since",
+                may_lack.join(" ")
+            ));
         }
         self.merge(states, &engine, &config)
     }

@@ -129,8 +129,8 @@ const fn last_run(run: Option<Run>) -> &'static str {
         Some(Run { ended: true, .. }) => "stopped cleanly",
         Some(Run { synced: true, .. }) => "not stopped cleanly; nothing is lost by that",
         Some(_) => {
-            "not stopped cleanly, with --fsync interval or never: if the machine was started again \
-             since, the server will start empty"
+            "not stopped cleanly, with --fsync interval or never: if power was lost since, what was \
+             written last may be missing, and the server sets this aside and starts empty"
         }
     }
 }
