@@ -34,7 +34,7 @@ fn start_text(
     let mut rows = vec![("listens on", address.to_string()), ("peers", peers)];
     let data = found.map_or_else(|| IN_MEMORY.to_owned(), data_text);
     rows.extend(common_rows(config, cluster, data));
-    rows.extend(found.and_then(|found| set_aside_text(found)).map(|text| ("set aside", text)));
+    rows.extend(found.and_then(set_aside_text).map(|text| ("set aside", text)));
     rows.push(("operations", op_log_path(config)));
     rows.push(("try", format!("{}, then: put x 1", hints::client_command(config))));
     let title = format!(
