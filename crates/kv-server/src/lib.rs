@@ -39,6 +39,7 @@ mod checkpoint_thread;
 mod clock;
 mod complaints;
 mod config;
+mod connection_bounds;
 mod delay;
 mod driver;
 mod event;
