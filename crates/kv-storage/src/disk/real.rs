@@ -26,8 +26,14 @@ impl RealDisk {
     pub fn open(directory: impl Into<PathBuf>) -> Result<Self, DiskError> {
         let directory = directory.into();
         let made: Vec<&Path> = directory.ancestors().take_while(|path| is_missing(path)).collect();
-        fs::create_dir_all(&directory)
-            .map_err(|e| DiskError::new(DiskAction::Create, &directory, &e))?;
+        fs::create_dir_all(&directory).map_err(|e| {
+            // The system says no more than that the link exists.
+            let is_dangling = fs::read_link(&directory).is_ok() && !directory.exists();
+            let nowhere = io::Error::from(io::ErrorKind::NotFound);
+            let (action, error) =
+                if is_dangling { (DiskAction::Follow, &nowhere) } else { (DiskAction::Create, &e) };
+            DiskError::new(action, &directory, error)
+        })?;
         // A new directory's own name must outlive a power loss as well.
         for path in made {
             let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
@@ -54,15 +60,18 @@ impl RealDisk {
     pub fn hold(&self, name: &str) -> Result<Option<RealLock>, DiskError> {
         let path = self.path(name);
         let failed = |e: io::Error| DiskError::new(DiskAction::Lock, path.as_path(), &e);
+        let Some(directory) = self.lock_directory()? else {
+            return Ok(None);
+        };
         let file = match File::open(&path) {
             Ok(file) => Arc::new(file),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok(Some(RealLock { _file: None }));
+                return Ok(Some(RealLock { _file: None, _directory: directory }));
             }
             Err(error) => return Err(failed(error)),
         };
         match file.try_lock() {
-            Ok(()) => Ok(Some(RealLock { _file: Some(file) })),
+            Ok(()) => Ok(Some(RealLock { _file: Some(file), _directory: directory })),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(failed(error)),
         }
@@ -72,6 +81,19 @@ impl RealDisk {
     #[must_use]
     pub fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// Locks the directory itself, so that a lock's file can be removed without giving it free.
+    /// `None` if another process holds it; nothing is held where the file system locks only files.
+    fn lock_directory(&self) -> Result<Option<Option<Arc<File>>>, DiskError> {
+        let opened = File::open(self.directory());
+        let directory =
+            opened.map_err(|e| DiskError::new(DiskAction::Lock, self.directory(), &e))?;
+        match directory.try_lock() {
+            Ok(()) => Ok(Some(Some(Arc::new(directory)))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(_)) => Ok(Some(None)),
+        }
     }
 
     fn handle(&self, name: &str, action: DiskAction, how: &OpenOptions) -> Opened {
@@ -138,6 +160,9 @@ impl Disk for RealDisk {
     }
 
     fn try_lock(&self, name: &str, content: &[u8]) -> Result<Option<RealLock>, DiskError> {
+        let Some(directory) = self.lock_directory()? else {
+            return Ok(None);
+        };
         let mut how = OpenOptions::new();
         how.read(true).write(true).create(true).truncate(false);
         let RealFile { file, path } = self.handle(name, DiskAction::Lock, &how)?;
@@ -149,7 +174,7 @@ impl Disk for RealDisk {
         }
         file.set_len(0).map_err(failed)?;
         (&*file).write_all(content).map_err(failed)?;
-        Ok(Some(RealLock { _file: Some(file) }))
+        Ok(Some(RealLock { _file: Some(file), _directory: directory }))
     }
 }
 
@@ -191,6 +216,7 @@ impl DiskFile for RealFile {
 #[derive(Debug)]
 pub struct RealLock {
     _file: Option<Arc<File>>,
+    _directory: Option<Arc<File>>,
 }
 
 fn is_missing(path: &Path) -> bool {
@@ -234,9 +260,27 @@ mod tests {
         let lock = disk.try_lock("lock", b"me, for long").unwrap().unwrap();
         assert!(disk.try_lock("lock", b"you").unwrap().is_none());
         assert_eq!(disk.read("lock").unwrap(), b"me, for long");
+        disk.remove("lock").unwrap();
+        assert!(disk.try_lock("lock", b"you").unwrap().is_none(), "the file was not the lock");
+        assert!(disk.hold("lock").unwrap().is_none());
+        assert!(disk.open("lock").unwrap_err().is_not_found());
         drop(lock);
         let again = disk.try_lock("lock", b"you").unwrap();
         assert!(again.is_some());
         assert_eq!(disk.read("lock").unwrap(), b"you");
+    }
+
+    #[test]
+    fn a_link_that_leads_nowhere_is_named_as_such() {
+        let directory = tempfile::tempdir().unwrap();
+        let link = directory.path().join("link");
+        std::os::unix::fs::symlink("/nowhere/at/all", &link).unwrap();
+        let error = RealDisk::open(&link).unwrap_err().to_string();
+        assert!(error.starts_with("cannot follow the link "), "{error}");
+        assert!(error.ends_with("make what it leads to, or remove it"), "{error}");
+        let file = directory.path().join("file");
+        fs::write(&file, b"").unwrap();
+        let error = RealDisk::open(&file).unwrap_err();
+        assert_eq!(error.action, DiskAction::Create);
     }
 }
