@@ -28,11 +28,13 @@ impl RealDisk {
         let made: Vec<&Path> = directory.ancestors().take_while(|path| is_missing(path)).collect();
         fs::create_dir_all(&directory).map_err(|e| {
             // The system says no more than that the link exists.
-            let is_dangling = fs::read_link(&directory).is_ok() && !directory.exists();
-            let nowhere = io::Error::from(io::ErrorKind::NotFound);
-            let (action, error) =
-                if is_dangling { (DiskAction::Follow, &nowhere) } else { (DiskAction::Create, &e) };
-            DiskError::new(action, &directory, error)
+            let is_dangling = |path: &&Path| fs::read_link(path).is_ok() && !path.exists();
+            match directory.ancestors().find(is_dangling) {
+                Some(link) => {
+                    DiskError::new(DiskAction::Follow, link, &io::ErrorKind::NotFound.into())
+                }
+                None => DiskError::new(DiskAction::Create, &directory, &e),
+            }
         })?;
         // A new directory's own name must outlive a power loss as well.
         for path in made {
@@ -278,6 +280,8 @@ mod tests {
         let error = RealDisk::open(&link).unwrap_err().to_string();
         assert!(error.starts_with("cannot follow the link "), "{error}");
         assert!(error.ends_with("make what it leads to, or remove it"), "{error}");
+        let within = RealDisk::open(link.join("1-eventual")).unwrap_err();
+        assert_eq!((within.action, within.path), (DiskAction::Follow, link));
         let file = directory.path().join("file");
         fs::write(&file, b"").unwrap();
         let error = RealDisk::open(&file).unwrap_err();
