@@ -37,12 +37,23 @@ impl RawConnection {
     /// If the server does not accept it.
     #[must_use]
     pub fn client(address: SocketAddrV4) -> Self {
+        match Self::knock(address) {
+            (connection, Some(Message::Welcome(_))) => connection,
+            (_, answer) => panic!("not welcome: {answer:?}"),
+        }
+    }
+
+    /// Connects as a client does; returns what the server answers to that.
+    ///
+    /// # Panics
+    /// If nothing comes in time.
+    #[must_use]
+    pub fn knock(address: SocketAddrV4) -> (Self, Option<Message>) {
         let mut connection = Self::open(address);
         let hello = Hello { cluster: "kv".to_owned(), role: Role::Client };
         connection.send(Message::Hello(hello));
         let answer = connection.receive();
-        assert!(matches!(answer, Some(Message::Welcome(_))), "not welcome: {answer:?}");
-        connection
+        (connection, answer)
     }
 
     /// Sends a message.

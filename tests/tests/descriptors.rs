@@ -5,29 +5,73 @@
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
 
-use kv_tests::{Process, Program, Site};
+use kv_core::{Key, Value};
+use kv_proto::Message;
+use kv_tests::{Process, Program, RawConnection, Site, Stream};
 
 /// As many as a server takes of clients that have not said hello.
 const CONNECTIONS: usize = 200;
 
-#[test]
-fn connections_leave_the_disk_the_files_that_it_needs() {
-    let site = Site::of(1);
+/// A server that is started by a shell with `ulimit` and these words.
+fn server_with_limit(site: &Site, limit: &str) -> Process {
     let server = site.command(Program::Server, "1 linearizability 1 1".split(' '));
     let mut shell = Command::new("sh");
-    shell.args(["-c", "ulimit -S -n 100; exec \"$@\"", "sh"]).arg(server.get_program());
+    let script = format!("ulimit {limit} && exec \"$@\"");
+    shell.args(["-c", &script, "sh"]).arg(server.get_program());
     shell.args(server.get_args()).current_dir(site.folder());
     shell.envs(server.get_envs().filter_map(|(name, value)| value.map(|value| (name, value))));
     let mut server = Process::start("kv-server".to_owned(), shell, Stdio::null());
     server.wait_for("ready");
+    server
+}
+
+/// More than the journal's first segments take, so that it makes others meanwhile.
+fn many_puts() -> String {
+    let value = "v".repeat(1_000_000);
+    (0..30).map(|number| format!("put k{number} {value}\n")).collect()
+}
+
+#[test]
+fn connections_leave_the_disk_the_files_that_it_needs() {
+    let site = Site::of(1);
+    let _server = server_with_limit(&site, "-S -n 100");
     let address = site.address(1);
     let connections: Vec<TcpStream> =
         (0..CONNECTIONS).map(|_| TcpStream::connect(address).unwrap()).collect();
-    // More than the journal's first segments take, so that it makes others meanwhile.
-    let value = "v".repeat(1_000_000);
-    let lines: String = (0..30).map(|number| format!("put k{number} {value}\n")).collect();
-    let mut client = site.client_reading("1", lines.as_bytes());
+    let mut client = site.client_reading("1", many_puts().as_bytes());
     assert_eq!(client.exit_code(), Some(0), "{}", client.report());
     assert_eq!(site.run("1 put x 1"), "ok");
     drop(connections);
+}
+
+#[test]
+fn under_a_hard_limit_fewer_connections_are_taken() {
+    let site = Site::of(1);
+    let mut server = server_with_limit(&site, "-n 100");
+    let address = site.address(1);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let client = runtime.block_on(site.connect(1));
+    let mut others = Vec::new();
+    let refusal = loop {
+        match RawConnection::knock(address) {
+            (other, Some(Message::Welcome(_))) => others.push(other),
+            (_, Some(Message::Refusal(refusal))) => break refusal,
+            (_, answer) => panic!("{answer:?}"),
+        }
+        assert!(others.len() < 100, "all are taken");
+    };
+    assert!(refusal.to_string().contains("raise `ulimit -n` there"), "{refusal}");
+    assert!(others.len() >= 20, "{}", others.len());
+    // Those who say nothing wait behind each other, in the system's queue.
+    let silent: Vec<TcpStream> =
+        (0..CONNECTIONS / 4).map(|_| TcpStream::connect(address).unwrap()).collect();
+    let value = Value::new(vec![b'v'; 1_000_000]).unwrap();
+    for number in 0..30 {
+        let key = Key::new(format!("k{number}")).unwrap();
+        runtime.block_on(client.put(key, value.clone())).unwrap();
+    }
+    assert!(server.runs(), "{}", server.report());
+    let log = server.lines(Stream::Err).join("\n");
+    assert!(log.contains("limit of 100 open files") && !log.contains("cannot accept"), "{log}");
+    drop((silent, others));
 }

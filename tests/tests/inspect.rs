@@ -1,6 +1,11 @@
 //! `kv-server inspect`: it says what a data directory holds, verifies it and changes nothing.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -47,11 +52,7 @@ fn server_with_data(site: &Site, model: &str, directory: &str) -> Process {
         let line = status.lines().find(|line| line.contains("checkpoint_covers")).unwrap();
         !line.ends_with(" 0")
     };
-    wait_until("a checkpoint is written", || {
-        // A write wakes the server, which looks whether one is due.
-        assert_eq!(site.run("1 put k0 0"), "ok");
-        covers()
-    });
+    wait_until("a checkpoint is written", covers);
     assert_eq!(site.run("1 put last 1"), "ok");
     server.kill();
     assert!(site.folder().join("kv-data").join(directory).join("checkpoint").is_dir());
@@ -124,6 +125,46 @@ fn a_journal_that_is_gone_is_damage() {
     let (code, text, error) = inspect(&site, "kv-data/1-eventual");
     assert_eq!(code, Some(1), "{text}{error}");
     assert!(error.contains("journal-000000000001.segment is missing"), "{error}");
+}
+
+#[test]
+fn what_cannot_be_read_is_not_called_damaged() {
+    let (model, directory) = MODELS[0];
+    let site = Site::of(1);
+    drop(server_with_data(&site, model, directory));
+    let folder = site.folder().join("kv-data").join(directory);
+    let not_told = |words: &[(&str, &str)], expected: &str| {
+        let mut command = site.command_elsewhere(Program::Server, ["inspect"].into_iter());
+        command.arg(&folder).envs(words.iter().copied());
+        let mut process = Process::start("kv-server inspect".to_owned(), command, Stdio::null());
+        assert_eq!(process.exit_code(), Some(4), "{}", process.report());
+        let error = process.lines(Stream::Err).join("\n");
+        assert!(error.contains(expected) && !error.contains("damaged"), "{error}");
+        let out = process.lines(Stream::Out);
+        assert!(out.contains(&"sound: no".to_owned()), "{out:?}");
+        assert!(out.contains(&"damage: none".to_owned()), "{out:?}");
+    };
+    not_told(&[("TMPDIR", "/dev/null/none")], "TMPDIR names another place");
+    // The format's version stands after eight bytes that name the kind of file.
+    let segments = files(&folder).into_iter();
+    let (segment, bytes) = segments
+        .rev()
+        .find(|(path, _)| path.extension().is_some_and(|end| end == "segment"))
+        .unwrap();
+    let mut newer = bytes.clone();
+    newer[8] += 1;
+    let checksum = crc32c::crc32c(&newer[..12]);
+    newer[12..16].copy_from_slice(&checksum.to_le_bytes());
+    fs::write(&segment, &newer).unwrap();
+    not_told(&[], "start the newer release again");
+    fs::write(&segment, &bytes).unwrap();
+    let (checkpoint, away) = (folder.join("checkpoint"), folder.join("away"));
+    fs::rename(&checkpoint, &away).unwrap();
+    fs::write(&checkpoint, b"").unwrap();
+    not_told(&[], "cannot copy");
+    fs::remove_file(&checkpoint).unwrap();
+    fs::rename(&away, &checkpoint).unwrap();
+    assert_eq!(inspect(&site, &format!("kv-data/{directory}")).0, Some(0));
 }
 
 #[test]

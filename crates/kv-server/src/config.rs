@@ -40,6 +40,10 @@ pub struct ServerConfig {
     pub delay: Delay,
     /// How many clients may be connected at once; one more is refused.
     pub clients_max: usize,
+    /// How many files and connections the server may have open at once, as the process's limit
+    /// leaves it; where that is low it takes fewer connections, so that its disk does not go short.
+    /// `None` if there is no such limit.
+    pub open_files_max: Option<u64>,
     /// How many requests of one connection are taken at once; further ones wait in its socket.
     pub in_flight_max: u32,
     /// The engine's waiting times.
@@ -136,6 +140,7 @@ impl ServerConfig {
             op_log: None,
             delay: Delay::OFF,
             clients_max: 1024,
+            open_files_max: None,
             in_flight_max: 1024,
             timing: Timing::default(),
             limits: Limits::default(),

@@ -29,16 +29,22 @@ struct Member {
 }
 
 impl Fleet {
-    /// Starts all servers of a plan, or none.
-    pub(crate) async fn start(plan: &Plan) -> Result<Self, StartError> {
+    /// Starts all servers of a plan, or none. They share the files that the process may have open.
+    pub(crate) async fn start(
+        plan: &Plan,
+        open_files_max: Option<u64>,
+    ) -> Result<Self, StartError> {
         let started = Instant::now();
         let mut members = Vec::new();
+        let share = u64::try_from(plan.servers.len()).unwrap_or(u64::MAX).max(1);
+        let open_files_max = open_files_max.map(|max| max / share);
         for config in &plan.servers {
+            let config = ServerConfig { open_files_max, ..config.clone() };
             let server = match &plan.listen {
                 None => Server::start(config.clone()).await?,
                 Some(address) => Server::start_at(address, config.clone()).await?,
             };
-            members.push(Member { config: config.clone(), server });
+            members.push(Member { config, server });
         }
         let fleet = Self { members, is_dev: plan.is_dev, started };
         fleet.show()?;

@@ -25,6 +25,10 @@ pub struct FoundData {
     pub records: u64,
     /// How long it took.
     pub took: Duration,
+    /// The folders within the directory, the oldest first, with what it held before losses of power
+    /// under [`SyncPolicy::Interval`](crate::SyncPolicy) or `Never`, after which a server starts
+    /// empty. They stay until somebody removes them.
+    pub set_aside: Vec<PathBuf>,
 }
 
 /// How far a server has come that reads its data directory.
@@ -81,6 +85,7 @@ impl Reading {
             unconfirmed: applied.map_or(0, |(last, applied)| last.saturating_sub(applied)),
             records,
             took: self.began.elapsed(),
+            set_aside: Vec::new(),
         }
     }
 

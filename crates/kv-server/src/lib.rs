@@ -39,6 +39,7 @@ mod checkpoint_thread;
 mod clock;
 mod complaints;
 mod config;
+mod connection_bounds;
 mod delay;
 mod driver;
 mod event;
@@ -60,6 +61,7 @@ mod read_ahead;
 mod recovery;
 mod server;
 mod session;
+mod set_aside;
 
 pub use config::{
     ConfigError, Consistency, ConsistencyError, DEFAULT_CLUSTER, DataConfig, DumpHook, OpLogConfig,

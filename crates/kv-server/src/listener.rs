@@ -11,7 +11,7 @@ use kv_proto::{
 };
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tokio_util::codec::FramedRead;
@@ -19,6 +19,7 @@ use tokio_util::codec::FramedRead;
 use crate::admission::{Admitted, Identity};
 use crate::complaints::Complaints;
 use crate::config::DumpHook;
+use crate::connection_bounds::ConnectionSlots;
 use crate::event::{ClientEvent, ClientNumber, PeerEvent};
 use crate::framed;
 use crate::session::Session;
@@ -36,9 +37,7 @@ pub(crate) struct Door<M> {
     pub(crate) peers: mpsc::Sender<PeerEvent<M>>,
     pub(crate) clients: mpsc::Sender<ClientEvent>,
     pub(crate) client_numbers: Arc<AtomicU64>,
-    pub(crate) client_slots: Semaphore,
-    /// For connections of servers, which have several for a short time when one is lost.
-    pub(crate) server_slots: Semaphore,
+    pub(crate) slots: ConnectionSlots,
     pub(crate) complaints: Mutex<Complaints>,
     /// The peers that refuse this server, as the links see it.
     pub(crate) refused_by: watch::Receiver<BTreeMap<NodeId, Refusal>>,
@@ -53,7 +52,7 @@ impl<M: Wire + Send + 'static> Listener<M> {
     /// the driver has gone.
     pub(crate) async fn run(mut self) {
         let mut connections = JoinSet::new();
-        let strangers = Arc::new(Semaphore::new(STRANGERS_MAX));
+        let strangers = Arc::clone(&self.door.slots.strangers);
         loop {
             let accept = async {
                 // The system lets the others wait.
@@ -116,11 +115,11 @@ impl<M: Wire + Send + 'static> Door<M> {
         };
         let admitted = admitted.and_then(|admitted| {
             let slots = match admitted {
-                Admitted::Client => &self.client_slots,
-                Admitted::Server(_) => &self.server_slots,
+                Admitted::Client => &self.slots.clients,
+                Admitted::Server(_) => &self.slots.servers,
             };
             let slot = slots.try_acquire();
-            slot.map_err(|_| full(admitted)).map(|slot| (admitted, slot))
+            slot.map_err(|_| full(admitted, self.slots.are_lowered)).map(|slot| (admitted, slot))
         });
         match admitted {
             Err(refusal) => {
@@ -247,8 +246,12 @@ fn server_of(hello: &Hello) -> Option<NodeId> {
     }
 }
 
-fn full(admitted: Admitted) -> Refusal {
+fn full(admitted: Admitted, are_lowered: bool) -> Refusal {
     let why = match admitted {
+        Admitted::Client if are_lowered => {
+            "this server has as many clients as its limit of open files allows: connect to another \
+             one, or raise `ulimit -n` there"
+        }
         Admitted::Client => {
             "this server has as many clients as it may: connect to another one, or raise \
              --clients-max"
@@ -265,8 +268,5 @@ const MUTUAL_MAX: Duration = Duration::from_secs(5);
 
 /// How long a new connection may take to say hello.
 const HELLO_MAX: Duration = Duration::from_secs(5);
-
-/// How many connections may be open that have not said hello; further ones wait to be accepted.
-const STRANGERS_MAX: usize = 256;
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -67,7 +67,7 @@ fn main() -> ExitCode {
 
 fn run(plan: &Plan) -> anyhow::Result<()> {
     cli::start_logging(&plan.log);
-    descriptors::raise_limit();
+    let open_files_max = descriptors::raise_limit();
     let mut runtime = match plan.threads {
         1 => tokio::runtime::Builder::new_current_thread(),
         threads => {
@@ -80,7 +80,7 @@ fn run(plan: &Plan) -> anyhow::Result<()> {
     let runtime =
         runtime.map_err(|error| anyhow::anyhow!("cannot start the server's threads: {error}"))?;
     runtime.block_on(async {
-        let fleet = Fleet::start(plan).await?;
+        let fleet = Fleet::start(plan, open_files_max).await?;
         let exit = console::start(fleet.clients());
         let outcome = fleet.run_until(until_stopped(exit)).await;
         screen::say(format_args!("stopped"));

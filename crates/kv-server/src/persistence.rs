@@ -56,7 +56,7 @@ struct CheckpointPace {
     /// The last record that the one on disk reflects.
     covers: PersistSeq,
     under_way: bool,
-    not_before: Option<Instant>,
+    not_before: Instant,
 }
 
 /// What the threads of the disk tell the driver.
@@ -112,7 +112,7 @@ impl<R: Wire + Send + 'static> Persistence<R> {
                 written_bytes: 0,
                 covers,
                 under_way: false,
-                not_before: None,
+                not_before: Instant::now(),
             },
             noted_cluster: None,
         })))
@@ -142,13 +142,24 @@ impl<R: Wire + Send + 'static> Persistence<R> {
         }
     }
 
-    /// Waits for events. Loses none if it is dropped.
+    /// Waits for events, or until it is time for a checkpoint. Loses none if it is dropped.
     pub(crate) async fn wait(&mut self, events: &mut Vec<DataEvent>) {
         match self {
             Self::Memory { .. } => std::future::pending().await,
             Self::Disk(files) => {
-                if files.events.recv_many(events, EVENTS_LEN).await == 0 {
-                    events.push(DataEvent::Ended);
+                let due = files.checkpoint_due();
+                let due = async move {
+                    match due {
+                        Some(at) => tokio::time::sleep_until(at.into()).await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    biased;
+                    taken = files.events.recv_many(events, EVENTS_LEN) => if taken == 0 {
+                        events.push(DataEvent::Ended);
+                    },
+                    () = due => {}
                 }
             }
         }
@@ -248,7 +259,7 @@ impl<R: Wire + Send + 'static> DataFiles<R> {
         written: Result<CheckpointWritten, CheckpointError>,
     ) -> Result<Option<Progress>, ServerError> {
         self.pace.under_way = false;
-        self.pace.not_before = Some(Instant::now() + CHECKPOINT_INTERVAL_MIN);
+        self.pace.not_before = Instant::now() + CHECKPOINT_INTERVAL_MIN;
         match written {
             Ok(CheckpointWritten { covers, rows, changed, removed }) => {
                 tracing::info!(%covers, rows, changed, removed, "checkpoint written");
@@ -267,13 +278,15 @@ impl<R: Wire + Send + 'static> DataFiles<R> {
     }
 
     fn wants_checkpoint(&self) -> bool {
+        self.checkpoint_due().is_some_and(|at| at <= Instant::now())
+    }
+
+    /// When the next checkpoint is to be taken of what is there; may be past.
+    fn checkpoint_due(&self) -> Option<Instant> {
         let pace = &self.pace;
         let new_bytes = self.journal.written_bytes() - pace.written_bytes;
         let is_due = self.room_is_low || pace.carried_bytes + new_bytes >= pace.bytes_max;
-        is_due
-            && !pace.under_way
-            && self.persisted > pace.covers
-            && pace.not_before.is_none_or(|at| at <= Instant::now())
+        (is_due && !pace.under_way && self.persisted > pace.covers).then_some(pace.not_before)
     }
 
     fn write_checkpoint(&mut self, delta: CheckpointDelta) {
@@ -284,6 +297,8 @@ impl<R: Wire + Send + 'static> DataFiles<R> {
         if delta.covers > pace.covers {
             pace.under_way = true;
             self.checkpoints.write(delta);
+        } else {
+            pace.not_before = Instant::now() + CHECKPOINT_INTERVAL_MIN;
         }
     }
 
@@ -321,6 +336,7 @@ impl<R: Wire + Send + 'static> DataFiles<R> {
             ("journal_written_bytes", self.journal.written_bytes()),
             ("checkpoint_covers", self.pace.covers.0),
             ("disk_full", u64::from(self.room_is_low)),
+            ("empty_after_loss_of_power", u64::from(self.sync != SyncPolicy::Always)),
         ];
         counters.map(|(name, count)| (name.to_owned(), count)).to_vec()
     }

@@ -1,14 +1,13 @@
 //! A server goes on from what its data directory holds.
 
 use std::io::ErrorKind;
-use std::path::Path;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kv_core::{Checkpoint, ConsistencyEngine, EngineConfig};
 use kv_storage::{
     CHECKPOINT_DIRECTORY, CheckpointError, CheckpointStore, DataDirectory, DataDirectoryError,
-    DataOwner, Disk, Journal, JournalConfig, LastRun, LockHolder, RealDisk, SyncPolicy,
+    DataOwner, Journal, JournalConfig, LastRun, LockHolder, RealDisk, SyncPolicy,
     data_directory_name,
 };
 
@@ -17,6 +16,7 @@ use crate::found_data::{FoundData, Reading};
 use crate::persistence::Persistence;
 use crate::read_ahead::ReadAhead;
 use crate::server::StartError;
+use crate::set_aside::{folders_set_aside, set_aside};
 
 /// An engine, and where its records go.
 pub(crate) struct Recovered<E: ConsistencyEngine> {
@@ -78,14 +78,7 @@ where
     let mut directory = directory.map_err(blame_folder)?;
     let boot = boot();
     match directory.last_run(boot) {
-        LastRun::MayHaveForgotten => {
-            tracing::warn!(
-                "{} was written with --fsync interval or never and not closed before power was \
-                 lost: this server starts empty",
-                folder.display()
-            );
-            forget(&disk, &folder)?;
-        }
+        LastRun::MayHaveForgotten => set_aside_all(&directory, &disk, since)?,
         LastRun::Kept => Journal::check_present(&disk)?,
         LastRun::None => {}
     }
@@ -99,7 +92,10 @@ where
     }
     let reading = Arc::new(reading);
     let engine: E = replay(config, &mut store, &journal, &reading)?;
-    let found = Some(reading.found(&engine.status()));
+    let set_aside = folders_set_aside(&folder);
+    let set_aside =
+        set_aside.map_err(|source| StartError::SetAside { directory: folder, source })?;
+    let found = Some(FoundData { set_aside, ..reading.found(&engine.status()) });
     directory.begin_run(boot, data.sync == SyncPolicy::Always)?;
     let persistence = Persistence::start(directory, journal, store, data);
     Ok(Recovered { engine, found, persistence: persistence.map_err(StartError::Threads)? })
@@ -147,20 +143,24 @@ where
     }
 }
 
-/// Removes the journal and the checkpoint. Cut short, it is done again at the next start.
-fn forget(disk: &RealDisk, folder: &Path) -> Result<(), StartError> {
-    let checkpoint = folder.join(CHECKPOINT_DIRECTORY);
-    match std::fs::remove_dir_all(&checkpoint) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(StartError::Forget { directory: checkpoint, source: error });
-        }
-        Ok(()) | Err(_) => {}
+/// Sets aside what may lack a part of what was promised.
+fn set_aside_all(
+    directory: &DataDirectory<RealDisk>,
+    disk: &RealDisk,
+    now: Duration,
+) -> Result<(), StartError> {
+    let folder = disk.directory();
+    let lost = set_aside(disk, &directory.meta().identity, now);
+    let lost =
+        lost.map_err(|source| StartError::SetAside { directory: folder.to_owned(), source })?;
+    if let Some(lost) = lost {
+        let (folder, lost) = (folder.display(), lost.display());
+        tracing::warn!(
+            "{folder} was written with --fsync interval or never and not closed before power was \
+             lost: this server starts empty, and what was there is set aside in {lost}. What the \
+             other servers do not have, `kv-server backup {lost} FILE` saves"
+        );
     }
-    let names = disk.list().map_err(DataDirectoryError::from)?;
-    for name in names.iter().filter(|name| name.starts_with(JOURNAL_PREFIX)) {
-        disk.remove(name).map_err(DataDirectoryError::from)?;
-    }
-    disk.sync_directory().map_err(DataDirectoryError::from)?;
     Ok(())
 }
 
@@ -169,6 +169,3 @@ fn boot() -> Option<u128> {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     u128::from_str_radix(&text.trim().replace('-', ""), 16).ok()
 }
-
-/// What the names of the journal's files begin with.
-const JOURNAL_PREFIX: &str = "journal-";

@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 
 use kv_core::{ClusterConfig, NodeId, Page, Status};
 use kv_proto::{as_word, in_quotes};
-use kv_server::{FoundData, RecoveryProgress, ServerConfig, StartError, SyncPolicy, promises};
+use kv_server::{
+    Consistency, FoundData, RecoveryProgress, ServerConfig, StartError, SyncPolicy, promises,
+};
 
 use crate::{dev, hints};
 
@@ -32,6 +34,7 @@ fn start_text(
     let mut rows = vec![("listens on", address.to_string()), ("peers", peers)];
     let data = found.map_or_else(|| IN_MEMORY.to_owned(), data_text);
     rows.extend(common_rows(config, cluster, data));
+    rows.extend(found.and_then(set_aside_text).map(|text| ("set aside", text)));
     rows.push(("operations", op_log_path(config)));
     rows.push(("try", format!("{}, then: put x 1", hints::client_command(config))));
     let title = format!(
@@ -89,6 +92,8 @@ fn cluster_start_text(
         row.0 = "runs here";
     }
     rows.extend(common_rows(first, &cluster, cluster_data_text(first, found)));
+    let set_aside = found.iter().filter_map(|found| set_aside_text(found));
+    rows.extend(set_aside.map(|text| ("set aside", text)));
     let logs: Vec<String> = servers.iter().map(|config| op_log_path(config)).collect();
     let logs = if first.op_log.is_some() { logs.join(", ") } else { "off".to_owned() };
     rows.push(("operations", logs));
@@ -115,7 +120,8 @@ fn common_rows(
     let means = promises(config.consistency, cluster, config.data.is_some()).join(NEXT_ROW);
     let delay = format!("{} ms on each message to another server", config.delay);
     let delay = (!config.delay.is_off()).then_some(("delay", delay));
-    let fsync = config.data.as_ref().map(|data| ("fsync", fsync_text(data.sync)));
+    let fsync =
+        config.data.as_ref().map(|data| ("fsync", fsync_text(data.sync, config.consistency)));
     [("means", means), ("data", data)].into_iter().chain(fsync).chain(delay)
 }
 
@@ -127,6 +133,21 @@ fn data_text(found: &FoundData) -> String {
     let (held, records) = (held_text(found), counted(found.records, "record"));
     let took = found.took.as_secs_f64();
     format!("{directory}: found {held}; {records} since the last checkpoint; read in {took:.2} s")
+}
+
+/// Where there is what a server does not go on with.
+fn set_aside_text(found: &FoundData) -> Option<String> {
+    let (last, older) = found.set_aside.split_last()?;
+    let last = last.display();
+    let beside = match older.len() {
+        0 => String::new(),
+        count => format!(" (older: {count} beside it)"),
+    };
+    Some(format!(
+        "{last}{beside}: what this server held before a loss of power{NEXT_ROW}`kv-server inspect \
+         {last}` shows it; `kv-server backup {last} FILE` saves its keys;{NEXT_ROW}remove it once \
+         nobody needs it"
+    ))
 }
 
 /// The data of all servers of a cluster.
@@ -178,18 +199,25 @@ pub(crate) fn show_recovery(progress: &RecoveryProgress) {
 
 const IN_MEMORY: &str = "in memory: a server that stops forgets";
 
-fn fsync_text(sync: SyncPolicy) -> String {
-    match sync {
-        SyncPolicy::Always => "always: what was acknowledged outlives a loss of power".to_owned(),
-        SyncPolicy::Interval(interval) => format!(
-            "interval {ms}: a loss of power may cost what this server acknowledged in the last {ms} \
-             ms; it then starts empty",
-            ms = interval.as_millis()
+fn fsync_text(sync: SyncPolicy, consistency: Consistency) -> String {
+    let when = match sync {
+        SyncPolicy::Always => {
+            return "always: what was acknowledged outlives a loss of power".to_owned();
+        }
+        SyncPolicy::Interval(interval) => format!("interval {} ms", interval.as_millis()),
+        SyncPolicy::Never => "never".to_owned(),
+    };
+    let sequencer = match consistency {
+        Consistency::Eventual => String::new(),
+        Consistency::Linearizable => format!(
+            ".{NEXT_ROW}A sequencer that starts empty serves nothing: all servers have to begin anew"
         ),
-        SyncPolicy::Never => "never: a loss of power may cost all that this server acknowledged; \
-                              it then starts empty"
-            .to_owned(),
-    }
+    };
+    format!(
+        "{when}: after a loss of power this server starts empty, without all its data.{NEXT_ROW}W-1 \
+         other servers have what was acknowledged; if they lose power with it, it is{NEXT_ROW}gone \
+         from all of them, but for the files, which are set aside{sequencer}"
+    )
 }
 
 fn op_log_path(config: &ServerConfig) -> String {
@@ -275,7 +303,7 @@ mod tests {
     use std::time::Duration;
 
     use kv_core::Quorum;
-    use kv_server::{Consistency, DataConfig};
+    use kv_server::DataConfig;
 
     use super::*;
 
@@ -303,6 +331,7 @@ mod tests {
             unconfirmed: 0,
             records: 0,
             took: Duration::from_millis(20),
+            set_aside: Vec::new(),
         };
         let text = start_text(&config, &cluster, address, Some(&found));
         assert!(text.contains("data         kv-data/1-eventual (new)"), "{text}");
@@ -315,6 +344,15 @@ mod tests {
         let text = start_text(&config, &cluster, address, Some(&found));
         assert!(text.contains("1,234,567 keys and 1 log entry to be confirmed; 1 rec"), "{text}");
         assert!(text.contains("fsync        always: what was acknowledged outlives"), "{text}");
+        assert!(!text.contains("set aside"), "{text}");
+        found.set_aside = vec!["d/lost-1".into(), "d/lost-2".into()];
+        config.data.as_mut().unwrap().sync = SyncPolicy::Interval(Duration::from_millis(50));
+        let text = start_text(&config, &cluster, address, Some(&found));
+        assert!(text.contains("set aside    d/lost-2 (older: 1 beside it): "), "{text}");
+        assert!(
+            text.contains("interval 50 ms: after a loss of power this server starts"),
+            "{text}"
+        );
         config.servers = "1-10".parse().unwrap();
         let text = start_text(&config, &config.cluster().unwrap(), address, Some(&found));
         assert!(text.contains("peers        2-10 at 127.0.0.1, ports 4960 + id"), "{text}");

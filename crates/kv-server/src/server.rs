@@ -18,13 +18,14 @@ use kv_linear::LinearEngine;
 use kv_proto::Refusal;
 use kv_storage::{CheckpointError, DataDirectoryError, DiskError, JournalError};
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::admission::Identity;
 use crate::clock::Clock;
 use crate::complaints::Complaints;
 use crate::config::{ConfigError, Consistency, ServerConfig};
+use crate::connection_bounds::ConnectionSlots;
 use crate::delay::HeldBack;
 use crate::driver::Driver;
 use crate::event::{ClientEvent, PeerEvent};
@@ -153,13 +154,13 @@ impl Server {
             looked_at: Duration::ZERO,
             life: Arc::clone(&identity.life),
         };
+        let slots = ConnectionSlots::new(&config, &identity.config);
         let door = Door {
             identity,
             peers: peer_events,
             clients: clients.clone(),
             client_numbers: Arc::clone(&client_numbers),
-            client_slots: Semaphore::new(config.clients_max),
-            server_slots: Semaphore::new(SERVER_CONNECTIONS_MAX),
+            slots,
             complaints: Mutex::new(Complaints::default()),
             refused_by: refused_by.subscribe(),
             doorbells,
@@ -344,10 +345,14 @@ pub enum StartError {
     /// The checkpoint is damaged or its disk fails.
     #[error("{0}")]
     Checkpoint(#[from] CheckpointError),
-    /// What must be forgotten cannot be removed.
-    #[error("cannot remove {}: {source}; remove it, then start again", directory.display())]
-    Forget {
-        /// The checkpoint's directory.
+    /// What a loss of power may have cut short cannot be set aside.
+    #[error(
+        "cannot set aside what is in {}: {source}; move its journal and checkpoint elsewhere, then \
+         start again",
+        directory.display()
+    )]
+    SetAside {
+        /// The data directory.
         directory: PathBuf,
         /// What the system says.
         source: io::Error,
@@ -404,10 +409,6 @@ const PEER_INBOX_LEN: usize = 16_384;
 
 /// How many requests may wait for the driver; a client that has one more waits in its socket.
 const CLIENT_INBOX_LEN: usize = 4_096;
-
-/// How many connections of other servers are kept at once; one more is refused. Each server has
-/// one, and for a while those that it does not know to be lost.
-const SERVER_CONNECTIONS_MAX: usize = 128;
 
 /// How many batches may wait for a peer; one more is dropped and counted.
 const LINK_LEN: usize = 64;

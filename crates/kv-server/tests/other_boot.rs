@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-use std::path::Path;
+mod program;
+
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kv_core::{
@@ -13,6 +15,7 @@ use kv_eventual::EventualEngine;
 use kv_linear::LinearEngine;
 use kv_server::{Consistency, DataConfig, Server, ServerConfig, SyncPolicy};
 use kv_storage::{DataDirectory, DataOwner, LockHolder, RealDisk};
+use program::{kv_server, output};
 use tokio::net::TcpListener;
 
 fn config(folder: &Path, consistency: Consistency, sync: SyncPolicy) -> ServerConfig {
@@ -25,8 +28,18 @@ fn config(folder: &Path, consistency: Consistency, sync: SyncPolicy) -> ServerCo
 
 /// Does something on a server and stops it; returns its life and what was read.
 async fn run(config: ServerConfig, op: Operation) -> (Incarnation, Option<Value>) {
+    let (life, read, _) = run_and_look(config, op).await;
+    (life, read)
+}
+
+/// Returns as well which folders were set aside.
+async fn run_and_look(
+    config: ServerConfig,
+    op: Operation,
+) -> (Incarnation, Option<Value>, Vec<PathBuf>) {
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let server = Server::start_on(socket, config).await.unwrap();
+    let set_aside = server.found_data().unwrap().set_aside.clone();
     server.ready().await;
     let outcome = server.client().execute(op, RequestOptions::default()).await.unwrap();
     let Outcome::Done(done) = outcome else { panic!("{outcome:?}") };
@@ -34,9 +47,9 @@ async fn run(config: ServerConfig, op: Operation) -> (Incarnation, Option<Value>
     server.stop().await.unwrap();
     match done.answer {
         Answer::Results(results) => match results.into_iter().next().unwrap() {
-            CommandResult::Value(found) => (life, found.map(|found| found.value)),
+            CommandResult::Value(found) => (life, found.map(|found| found.value), set_aside),
             CommandResult::Written | CommandResult::Number(_) | CommandResult::Length(_) => {
-                (life, None)
+                (life, None, set_aside)
             }
         },
         Answer::Page(_) => panic!("a page was not asked for"),
@@ -71,12 +84,51 @@ async fn it_starts_as_one_that_lost_its_disk_unless_it_had_synced_always() {
             let (life, _) = run(config.clone(), put).await;
             let synced = sync == SyncPolicy::Always;
             pretend_to_have_run_on_another_boot(&config, synced);
-            let (next, found) = run(config, Operation::get(key())).await;
+            let (next, found, lost) = run_and_look(config.clone(), Operation::get(key())).await;
             assert_eq!(found.is_some(), synced, "{consistency}, {sync:?}");
             assert_ne!(next, Incarnation::UNKNOWN);
             if !synced {
                 assert_ne!(next, life, "{consistency}, {sync:?}: what it promised is forgotten");
             }
+            assert_eq!(lost.len(), usize::from(!synced), "{consistency}, {sync:?}: {lost:?}");
+            for lost in lost {
+                check_set_aside(&lost);
+                // It stays there, also when the server starts again.
+                let (_, _, again) = run_and_look(config.clone(), Operation::get(key())).await;
+                assert_eq!(again, [lost]);
+            }
         }
     }
+}
+
+/// Tools read what was set aside, while the server may run.
+fn check_set_aside(lost: &Path) {
+    let lost = lost.display();
+    let (code, text, error) = output(kv_server(&format!("inspect {lost}")));
+    assert_eq!((code, error.as_str()), (Some(0), ""), "{text}");
+    assert!(text.contains("sound: yes") && text.contains("power was lost"), "{text}");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("b");
+    let (code, text, error) = output(kv_server(&format!("backup {lost} {}", file.display())));
+    assert_eq!(code, Some(0), "{text}{error}");
+    assert!(text.contains(": 1 keys, ") && text.contains("but for what "), "{text}");
+}
+
+#[tokio::test]
+async fn a_start_that_was_killed_while_it_set_files_aside_is_made_up_for() {
+    let key = || Key::new("x").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), Consistency::Eventual, SyncPolicy::Never);
+    run(config.clone(), Operation::put(key(), Value::new("1").unwrap())).await;
+    pretend_to_have_run_on_another_boot(&config, false);
+    let directory = config.data_directory().unwrap();
+    let draft = directory.join("lost.draft");
+    std::fs::create_dir(&draft).unwrap();
+    std::fs::copy(directory.join("meta"), draft.join("meta")).unwrap();
+    let segment = "journal-000000000001.segment";
+    std::fs::rename(directory.join(segment), draft.join(segment)).unwrap();
+    let (_, found, lost) = run_and_look(config, Operation::get(key())).await;
+    assert_eq!((found, lost.len()), (None, 1));
+    assert!(!draft.exists());
+    check_set_aside(&lost[0]);
 }

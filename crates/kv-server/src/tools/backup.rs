@@ -61,6 +61,7 @@ impl BackupSettings {
         if self.file.exists() && !self.force {
             bail!("{file} exists already: name another file, or replace it with --force");
         }
+        remove_leftovers(&self.file);
         let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let mut draft = Draft {
             file: &self.file,
@@ -83,6 +84,33 @@ impl BackupSettings {
         screen::say(format_args!("wrote {file}: {entries} keys, {bytes} bytes; verified"));
         Ok(())
     }
+}
+
+/// Removes what a backup to this file has left that was killed.
+fn remove_leftovers(file: &Path) {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let Some((name, entries)) =
+        file.file_name().zip(fs::read_dir(folder.unwrap_or(Path::new("."))).ok())
+    else {
+        return;
+    };
+    for entry in entries.flatten() {
+        if is_leftover(&entry.file_name().to_string_lossy(), &name.to_string_lossy()) {
+            // One that stays is written over, or in nobody's way.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// Whether a backup called `file` makes a file of this name and removes it at its end.
+fn is_leftover(name: &str, file: &str) -> bool {
+    let Some(end) = name.strip_prefix(file) else {
+        return false;
+    };
+    let of_server = end.strip_prefix(".server").map(|end| end.strip_suffix(".part").unwrap_or(end));
+    end == ".part"
+        || of_server
+            .is_some_and(|id| !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// The addresses that words name: a list of servers, or one address.
@@ -118,6 +146,7 @@ impl Draft<'_> {
     /// Backs up what servers that do not run have in their data directories.
     fn write_resting(&self, directories: &[String]) -> anyhow::Result<u64> {
         let mut states: Vec<Entries> = Vec::new();
+        let mut may_lack = Vec::new();
         let mut first: Option<(String, ClusterConfig)> = None;
         for directory in directories {
             let mut server = RestingServer::open(Path::new(directory))?;
@@ -126,6 +155,9 @@ impl Draft<'_> {
             let (engine, config) = first.get_or_insert_with(|| own.clone()).clone();
             if own.0 != engine || own.1.voters() != config.voters() {
                 bail!("{directory} is of another cluster than {}", directories.join(" "));
+            }
+            if server.meta().run.is_some_and(|run| !run.synced && !run.ended) {
+                may_lack.push(directory.as_str());
             }
             let covers = server.open_checkpoint()?;
             let journal = server.journal(covers)?;
@@ -151,6 +183,13 @@ impl Draft<'_> {
         let (engine, config) = first.context("there is a data directory")?;
         if engine == EventualEngine::NAME {
             say_what_is_certain(states.len(), &config);
+        }
+        if !may_lack.is_empty() {
+            screen::say(format_args!(
+                "but for what {} had not yet synced, with --fsync interval or never, if power was \
+                 lost since",
+                may_lack.join(" ")
+            ));
         }
         self.merge(states, &engine, &config)
     }
@@ -379,6 +418,24 @@ mod tests {
             (Key::new(key).unwrap(), value.map(ToOwned::to_owned))
         });
         assert_eq!(merged, expected);
+    }
+
+    #[test]
+    fn what_a_killed_backup_left_is_removed_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let left = ["b.part", "b.server1", "b.server12.part"];
+        let others =
+            ["b", "b.server", "b.serverx", "b.server1.old", "a.part", "b.parts", "bb.part"];
+        for name in left.iter().chain(&others) {
+            fs::write(folder.path().join(name), b"").unwrap();
+        }
+        remove_leftovers(&folder.path().join("b"));
+        for name in left {
+            assert!(!folder.path().join(name).exists(), "{name}");
+        }
+        for name in others {
+            assert!(folder.path().join(name).exists(), "{name}");
+        }
     }
 
     #[test]

@@ -7,10 +7,13 @@ use clap::Args;
 use kv_core::{ConsistencyEngine, PersistSeq, Status};
 use kv_eventual::EventualEngine;
 use kv_linear::LinearEngine;
-use kv_storage::{DataDirectoryError, JournalInspection, Meta, RealDisk, Run, SegmentReport};
+use kv_storage::{
+    DataDirectoryError, JournalError, JournalInspection, Meta, RealDisk, Run, SegmentReport,
+};
 
 use crate::screen;
 use crate::tools::resting::RestingServer;
+use crate::tools::resting_error::RestingError;
 use crate::tools::tree::Tree;
 
 /// The words of `kv-server inspect`.
@@ -36,14 +39,18 @@ impl InspectSettings {
                 return ExitCode::from(if is_damage(&error) { DAMAGED } else { NOT_TOLD });
             }
         };
-        let mut damage = Vec::new();
-        let tree = inspect(&self.directory, &mut server, &mut damage);
+        let mut findings = Findings::default();
+        let tree = inspect(&self.directory, &mut server, &mut findings);
         let text = if self.json { tree.to_json() } else { tree.to_lines() };
         screen::say(format_args!("{text}"));
-        for line in &damage {
+        for line in findings.damage.iter().chain(&findings.not_told) {
             screen::complain(format_args!("{line}"));
         }
-        if damage.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(DAMAGED) }
+        match (findings.damage.is_empty(), findings.not_told.is_empty()) {
+            (true, true) => ExitCode::SUCCESS,
+            (true, false) => ExitCode::from(NOT_TOLD),
+            (false, _) => ExitCode::from(DAMAGED),
+        }
     }
 }
 
@@ -69,8 +76,32 @@ const fn is_damage(error: &DataDirectoryError) -> bool {
     matches!(error, DataDirectoryError::Damaged { .. })
 }
 
-/// Looks at everything; what is damaged is added to `damage`, a line each.
-fn inspect(folder: &Path, server: &mut RestingServer, damage: &mut Vec<String>) -> Tree {
+/// What is wrong, a line each.
+#[derive(Debug, Default)]
+struct Findings {
+    damage: Vec<String>,
+    /// What could not be looked at, and so may be sound.
+    not_told: Vec<String>,
+}
+
+impl Findings {
+    fn is_empty(&self) -> bool {
+        self.damage.is_empty() && self.not_told.is_empty()
+    }
+
+    fn note(&mut self, error: &RestingError) -> Tree {
+        let (lines, word) = if error.is_damage() {
+            (&mut self.damage, "damaged")
+        } else {
+            (&mut self.not_told, "not to be told")
+        };
+        lines.push(error.to_string());
+        Tree::text(word)
+    }
+}
+
+/// Looks at everything.
+fn inspect(folder: &Path, server: &mut RestingServer, findings: &mut Findings) -> Tree {
     let meta = server.meta().clone();
     let covers = server.open_checkpoint();
     let items = match &covers {
@@ -84,20 +115,25 @@ fn inspect(folder: &Path, server: &mut RestingServer, damage: &mut Vec<String>) 
             ("items", Tree::Number(items)),
             ("sum", Tree::text("verified")),
         ]),
-        (Err(error), _) => note(damage, &error),
-        (Ok(_), Err(error)) => note(damage, &error),
+        (Err(error), _) => findings.note(error),
+        (Ok(_), Err(error)) => findings.note(&error),
     };
+    let knows_covers = covers.is_ok();
     let covers = covers.unwrap_or(PersistSeq(0));
     let journal = server.journal(covers);
     let journal_tree = match &journal {
         Ok(journal) => journal_tree(journal),
-        Err(error) => note(damage, error),
+        // The checkpoint may have them.
+        Err(RestingError::Journal(JournalError::MissingRecords { .. })) if !knows_covers => {
+            Tree::text(NOT_LOOKED_AT)
+        }
+        Err(error) => findings.note(error),
     };
-    let state = match (&journal, damage.is_empty()) {
-        (Ok(journal), true) => state_tree(server, journal, covers, damage),
-        (Ok(_) | Err(_), _) => Tree::text("not looked at"),
+    let state = match (&journal, findings.is_empty()) {
+        (Ok(journal), true) => state_tree(server, journal, covers, findings),
+        (Ok(_) | Err(_), _) => Tree::text(NOT_LOOKED_AT),
     };
-    let lines = damage.iter().map(Tree::text).collect();
+    let lines = |lines: &[String]| Tree::List(lines.iter().map(Tree::text).collect());
     Tree::fields([
         ("directory", Tree::text(folder.display())),
         ("server", Tree::Number(u64::from(meta.identity.node.number()))),
@@ -109,14 +145,10 @@ fn inspect(folder: &Path, server: &mut RestingServer, damage: &mut Vec<String>) 
         ("checkpoint", checkpoint),
         ("journal", journal_tree),
         ("state", state),
-        ("sound", Tree::Flag(damage.is_empty())),
-        ("damage", Tree::List(lines)),
+        ("sound", Tree::Flag(findings.is_empty())),
+        ("damage", lines(&findings.damage)),
+        ("not_told", lines(&findings.not_told)),
     ])
-}
-
-fn note(damage: &mut Vec<String>, error: &impl std::fmt::Display) -> Tree {
-    damage.push(format!("{error:#}"));
-    Tree::text("damaged")
 }
 
 fn cluster_tree(meta: &Meta) -> Tree {
@@ -129,8 +161,8 @@ const fn last_run(run: Option<Run>) -> &'static str {
         Some(Run { ended: true, .. }) => "stopped cleanly",
         Some(Run { synced: true, .. }) => "not stopped cleanly; nothing is lost by that",
         Some(_) => {
-            "not stopped cleanly, with --fsync interval or never: if the machine was started again \
-             since, the server will start empty"
+            "not stopped cleanly, with --fsync interval or never: if power was lost since, what was \
+             written last may be missing, and the server sets this aside and starts empty"
         }
     }
 }
@@ -169,7 +201,7 @@ fn state_tree(
     server: &mut RestingServer,
     journal: &JournalInspection<RealDisk>,
     covers: PersistSeq,
-    damage: &mut Vec<String>,
+    findings: &mut Findings,
 ) -> Tree {
     let status = match server.meta().identity.engine.as_str() {
         EventualEngine::NAME => {
@@ -183,7 +215,7 @@ fn state_tree(
     };
     match status {
         Ok(status) => status_tree(&status),
-        Err(error) => note(damage, &error),
+        Err(error) => findings.note(&error),
     }
 }
 
@@ -193,6 +225,8 @@ fn status_tree(status: &Status) -> Tree {
     fields.extend(counters.map(|(name, count)| (name.clone(), Tree::Number(*count))));
     Tree::Fields(fields)
 }
+
+const NOT_LOOKED_AT: &str = "not looked at";
 
 /// The exit code for damage.
 const DAMAGED: u8 = 1;

@@ -5,5 +5,6 @@ mod backup_file;
 pub(crate) mod inspect;
 mod remote;
 mod resting;
+mod resting_error;
 pub(crate) mod restore;
 mod tree;

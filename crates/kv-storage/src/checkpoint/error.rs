@@ -1,6 +1,7 @@
 //! What can be wrong with a checkpoint on disk.
 
 use std::error::Error;
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -13,7 +14,10 @@ use crate::disk::{RAISE_LIMIT, is_want_of_descriptors};
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
     /// The store below failed. What it held before is unchanged.
-    #[error("the checkpoint in {} failed: {source}; {}", directory.display(), advice(source))]
+    #[error(
+        "the checkpoint in {} failed: {}; {}",
+        directory.display(), Plain(source), advice(source)
+    )]
     Failed {
         /// The checkpoint's directory.
         directory: PathBuf,
@@ -85,6 +89,20 @@ impl CheckpointError {
         Self::Failed { directory, source }
     }
 
+    /// Whether the files are not those that were written; `false` where that cannot be told.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Failed { source, .. } => is_missing_or_cut(source),
+            Self::NewerFormat { .. } => false,
+            Self::Damaged { .. }
+            | Self::OtherStore { .. }
+            | Self::NotAscending { .. }
+            | Self::Older { .. }
+            | Self::NotReadThrough => true,
+        }
+    }
+
     /// Whether there is only no room, or no further file to be had: it can be tried again once
     /// there is.
     #[must_use]
@@ -95,6 +113,40 @@ impl CheckpointError {
         let is_full =
             matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
         is_full || lacks_descriptors(cause)
+    }
+}
+
+fn is_missing_or_cut(source: &fjall::Error) -> bool {
+    let kind = io_cause(source).map(io::Error::kind);
+    kind.is_some_and(|kind| {
+        use io::ErrorKind::{InvalidData, NotFound, UnexpectedEof};
+        matches!(kind, NotFound | UnexpectedEof | InvalidData)
+    }) || matches!(source, fjall::Error::InvalidVersion(None))
+}
+
+/// An error of the store below in words: its own text is that of a debugger.
+struct Plain<'a>(&'a fjall::Error);
+
+impl fmt::Display for Plain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            fjall::Error::Io(error) | fjall::Error::Storage(LsmError::Io(error)) => error.fmt(f),
+            fjall::Error::Locked => f.write_str("another process has it open"),
+            fjall::Error::Poisoned => f.write_str("an earlier write to it failed"),
+            fjall::Error::InvalidVersion(_)
+            | fjall::Error::Storage(LsmError::InvalidVersion(_)) => {
+                f.write_str("its files are of another format than this release reads")
+            }
+            // Nearly all of them are damage, which has a text of its own.
+            fjall::Error::Storage(_)
+            | fjall::Error::JournalRecovery(_)
+            | fjall::Error::Decompress(_)
+            | fjall::Error::InvalidTrailer
+            | fjall::Error::InvalidTag(_)
+            | fjall::Error::KeyspaceDeleted
+            | fjall::Error::Unrecoverable
+            | _ => f.write_str("the store that it is kept in cannot go on"),
+        }
     }
 }
 
@@ -138,3 +190,32 @@ fn is_damage(source: &fjall::Error) -> bool {
 }
 
 const NOT_AS_WRITTEN: &str = "its files are not as they were written";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_told_in_words() {
+        let told = |source| CheckpointError::of_store(Path::new("d"), source).to_string();
+        assert_eq!(
+            told(fjall::Error::Io(io::Error::from_raw_os_error(24))),
+            "the checkpoint in d failed: Too many open files (os error 24); check the disk"
+        );
+        let cut =
+            fjall::Error::Storage(LsmError::Io(io::Error::from(io::ErrorKind::UnexpectedEof)));
+        assert!(CheckpointError::of_store(Path::new("d"), cut).is_damage());
+        let sources = [
+            fjall::Error::Locked,
+            fjall::Error::Poisoned,
+            fjall::Error::KeyspaceDeleted,
+            fjall::Error::Storage(LsmError::InvalidVersion(9)),
+        ];
+        for source in sources {
+            let error = CheckpointError::of_store(Path::new("d"), source);
+            assert!(!error.is_damage() && !error.is_full(), "{error}");
+            let text = error.to_string();
+            assert!(!text.contains("Error") && !text.contains('('), "{text}");
+        }
+    }
+}

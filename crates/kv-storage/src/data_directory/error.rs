@@ -32,8 +32,8 @@ pub enum DataDirectoryError {
     },
     /// There are files, and none that says whose they are.
     #[error(
-        "the data directory {} has files but no `meta` that says whose they are: put it back, or \
-         use another directory with --data-dir",
+        "the data directory {} has no `meta` that says whose it is: put it back, or use another \
+         directory with --data-dir",
         directory.display()
     )]
     NotDescribed {

@@ -40,6 +40,8 @@ pub enum DiskAction {
     Rename,
     /// Lock it.
     Lock,
+    /// Go where a link leads.
+    Follow,
     /// Ask how much room there is beside it.
     MeasureFree,
 }
@@ -84,6 +86,8 @@ impl DiskError {
             "let this user read and write there"
         } else if self.kind == io::ErrorKind::ReadOnlyFilesystem {
             "mount the file system so that it can be written, or use another directory"
+        } else if self.action == DiskAction::Follow {
+            "make what it leads to, or remove it"
         } else if self.is_not_found() {
             "check the path"
         } else {
@@ -129,6 +133,7 @@ impl fmt::Display for DiskAction {
             Self::Remove => "remove",
             Self::Rename => "rename",
             Self::Lock => "lock",
+            Self::Follow => "follow the link",
             Self::MeasureFree => "find out the free space at",
         })
     }

@@ -34,8 +34,16 @@ impl RealDisk {
         mut sync: impl FnMut(&Path) -> io::Result<()>,
     ) -> Result<Self, DiskError> {
         let made: Vec<&Path> = directory.ancestors().take_while(|path| is_missing(path)).collect();
-        fs::create_dir_all(&directory)
-            .map_err(|e| DiskError::new(DiskAction::Create, &directory, &e))?;
+        fs::create_dir_all(&directory).map_err(|e| {
+            // The system says no more than that the link exists.
+            let is_dangling = |path: &&Path| fs::read_link(path).is_ok() && !path.exists();
+            match directory.ancestors().find(is_dangling) {
+                Some(link) => {
+                    DiskError::new(DiskAction::Follow, link, &io::ErrorKind::NotFound.into())
+                }
+                None => DiskError::new(DiskAction::Create, &directory, &e),
+            }
+        })?;
         // A directory's own name must outlive a power loss as well. Who made it may have been
         // killed before it was synced, so that is done again.
         for path in directory.ancestors().filter(|path| !path.as_os_str().is_empty()) {
@@ -77,15 +85,18 @@ impl RealDisk {
     pub fn hold(&self, name: &str) -> Result<Option<RealLock>, DiskError> {
         let path = self.path(name);
         let failed = |e: io::Error| DiskError::new(DiskAction::Lock, path.as_path(), &e);
+        let Some(directory) = self.lock_directory()? else {
+            return Ok(None);
+        };
         let file = match File::open(&path) {
             Ok(file) => Arc::new(file),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok(Some(RealLock { _file: None }));
+                return Ok(Some(RealLock { _file: None, _directory: directory }));
             }
             Err(error) => return Err(failed(error)),
         };
         match file.try_lock() {
-            Ok(()) => Ok(Some(RealLock { _file: Some(file) })),
+            Ok(()) => Ok(Some(RealLock { _file: Some(file), _directory: directory })),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(failed(error)),
         }
@@ -95,6 +106,19 @@ impl RealDisk {
     #[must_use]
     pub fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// Locks the directory itself, so that a lock's file can be removed without giving it free.
+    /// `None` if another process holds it; nothing is held where the file system locks only files.
+    fn lock_directory(&self) -> Result<Option<Option<Arc<File>>>, DiskError> {
+        let opened = File::open(self.directory());
+        let directory =
+            opened.map_err(|e| DiskError::new(DiskAction::Lock, self.directory(), &e))?;
+        match directory.try_lock() {
+            Ok(()) => Ok(Some(Some(Arc::new(directory)))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(_)) => Ok(Some(None)),
+        }
     }
 
     fn handle(&self, name: &str, action: DiskAction, how: &OpenOptions) -> Opened {
@@ -162,6 +186,9 @@ impl Disk for RealDisk {
     }
 
     fn try_lock(&self, name: &str, content: &[u8]) -> Result<Option<RealLock>, DiskError> {
+        let Some(directory) = self.lock_directory()? else {
+            return Ok(None);
+        };
         let mut how = OpenOptions::new();
         how.read(true).write(true).create(true).truncate(false);
         let RealFile { file, path } = self.handle(name, DiskAction::Lock, &how)?;
@@ -173,7 +200,7 @@ impl Disk for RealDisk {
         }
         file.set_len(0).map_err(failed)?;
         (&*file).write_all(content).map_err(failed)?;
-        Ok(Some(RealLock { _file: Some(file) }))
+        Ok(Some(RealLock { _file: Some(file), _directory: directory }))
     }
 }
 
@@ -215,6 +242,7 @@ impl DiskFile for RealFile {
 #[derive(Debug)]
 pub struct RealLock {
     _file: Option<Arc<File>>,
+    _directory: Option<Arc<File>>,
 }
 
 fn is_missing(path: &Path) -> bool {
@@ -287,9 +315,29 @@ mod tests {
         let lock = disk.try_lock("lock", b"me, for long").unwrap().unwrap();
         assert!(disk.try_lock("lock", b"you").unwrap().is_none());
         assert_eq!(disk.read("lock").unwrap(), b"me, for long");
+        disk.remove("lock").unwrap();
+        assert!(disk.try_lock("lock", b"you").unwrap().is_none(), "the file was not the lock");
+        assert!(disk.hold("lock").unwrap().is_none());
+        assert!(disk.open("lock").unwrap_err().is_not_found());
         drop(lock);
         let again = disk.try_lock("lock", b"you").unwrap();
         assert!(again.is_some());
         assert_eq!(disk.read("lock").unwrap(), b"you");
+    }
+
+    #[test]
+    fn a_link_that_leads_nowhere_is_named_as_such() {
+        let directory = tempfile::tempdir().unwrap();
+        let link = directory.path().join("link");
+        std::os::unix::fs::symlink("/nowhere/at/all", &link).unwrap();
+        let error = RealDisk::open(&link).unwrap_err().to_string();
+        assert!(error.starts_with("cannot follow the link "), "{error}");
+        assert!(error.ends_with("make what it leads to, or remove it"), "{error}");
+        let within = RealDisk::open(link.join("1-eventual")).unwrap_err();
+        assert_eq!((within.action, within.path), (DiskAction::Follow, link));
+        let file = directory.path().join("file");
+        fs::write(&file, b"").unwrap();
+        let error = RealDisk::open(&file).unwrap_err();
+        assert_eq!(error.action, DiskAction::Create);
     }
 }
