@@ -291,10 +291,10 @@ impl<R: Wire + Send + 'static> DataFiles<R> {
 
     fn write_checkpoint(&mut self, delta: CheckpointDelta) {
         let pace = &mut self.pace;
-        pace.written_bytes = self.journal.written_bytes();
-        pace.carried_bytes = 0;
         // Dropped, it is as if it had failed: the engine gives it again.
         if delta.covers > pace.covers {
+            pace.written_bytes = self.journal.written_bytes();
+            pace.carried_bytes = 0;
             pace.under_way = true;
             self.checkpoints.write(delta);
         } else {
