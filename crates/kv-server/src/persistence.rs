@@ -147,13 +147,10 @@ impl<R: Wire + Send + 'static> Persistence<R> {
         match self {
             Self::Memory { .. } => std::future::pending().await,
             Self::Disk(files) => {
-                let due = files.checkpoint_due();
-                let due = async move {
-                    match due {
-                        Some(at) => tokio::time::sleep_until(at.into()).await,
-                        None => std::future::pending().await,
-                    }
-                };
+                // What the journal's thread counts may come after its last event.
+                let look_again = Instant::now() + CHECKPOINT_INTERVAL_MIN;
+                let due = files.checkpoint_due().unwrap_or(look_again);
+                let due = tokio::time::sleep_until(due.into());
                 tokio::select! {
                     biased;
                     taken = files.events.recv_many(events, EVENTS_LEN) => if taken == 0 {
@@ -291,10 +288,10 @@ impl<R: Wire + Send + 'static> DataFiles<R> {
 
     fn write_checkpoint(&mut self, delta: CheckpointDelta) {
         let pace = &mut self.pace;
-        pace.written_bytes = self.journal.written_bytes();
-        pace.carried_bytes = 0;
         // Dropped, it is as if it had failed: the engine gives it again.
         if delta.covers > pace.covers {
+            pace.written_bytes = self.journal.written_bytes();
+            pace.carried_bytes = 0;
             pace.under_way = true;
             self.checkpoints.write(delta);
         } else {
