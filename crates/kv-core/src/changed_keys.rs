@@ -80,13 +80,18 @@ impl ChangedKeys {
     /// Takes a checkpoint that covers the records up to `covers`: all keys changed since the one
     /// on disk, ascending, each with what it holds now. It takes as long as so many look-ups.
     ///
-    /// What was taken before and is not known to be on disk is among them.
+    /// What was taken before and is not known to be on disk is among them. Of two that cover as
+    /// much, the news that one is on disk may be about either, so that it counts for the first.
     pub fn take<T: Clone>(
         &mut self,
         covers: PersistSeq,
         store: &impl Store<T>,
     ) -> Vec<(Key, Option<T>)> {
-        let mut changes = self.under_way.take().map(|taken| taken.changes).unwrap_or_default();
+        let mut changes = match self.under_way.take() {
+            Some(taken) if taken.covers == covers => return self.take_again(taken, store),
+            Some(taken) => taken.changes,
+            None => Changes::default(),
+        };
         match self.since.replace(BTreeSet::new()) {
             Some(mut keys) => changes.keys.append(&mut keys),
             None => changes.all = true,
@@ -94,6 +99,18 @@ impl ChangedKeys {
         let held = changes.held_in(store);
         self.under_way = Some(UnderWay { covers, changes });
         held
+    }
+
+    /// The same once more, and what has changed since.
+    fn take_again<T: Clone>(
+        &mut self,
+        taken: UnderWay,
+        store: &impl Store<T>,
+    ) -> Vec<(Key, Option<T>)> {
+        let mut changes = taken.changes.clone();
+        changes.keys.extend(self.since.iter().flatten().cloned());
+        self.under_way = Some(taken);
+        changes.held_in(store)
     }
 
     /// Notes that the checkpoint taken last is on disk, if that is the one that covers `covers`.
@@ -258,6 +275,21 @@ mod tests {
         changed.note(&key(9));
         changed.note_written(PersistSeq(3));
         assert_eq!(changed.take(PersistSeq(4), &store), [(key(2), Some(2)), (key(9), None)]);
+    }
+
+    /// The second one may have been dropped, as it covers no more.
+    #[test]
+    fn of_two_that_cover_as_much_the_first_alone_counts_as_written() {
+        let (mut store, mut changed) = (MemoryStore::new(), ChangedKeys::recovered());
+        changed.note(&key(1));
+        store.insert(key(1), 1);
+        assert_eq!(changed.take(PersistSeq(1), &store), [(key(1), Some(1))]);
+        changed.note(&key(2));
+        store.insert(key(2), 2);
+        let both = [(key(1), Some(1)), (key(2), Some(2))];
+        assert_eq!(changed.take(PersistSeq(1), &store), both);
+        changed.note_written(PersistSeq(1));
+        assert_eq!(changed.take(PersistSeq(2), &store), [(key(2), Some(2))]);
     }
 
     #[test]

@@ -56,8 +56,11 @@ pub(crate) struct TailOnDisk {
 impl TailOnDisk {
     /// Notes that a checkpoint with `count` entries is taken; gives how many may be on disk.
     fn take(&mut self, covers: PersistSeq, count: usize) -> usize {
-        let unwritten = self.taken.replace((covers, count)).map_or(0, |(_, count)| count);
-        self.count_max = self.count_max.max(unwritten);
+        let before = self.taken.take();
+        self.count_max = self.count_max.max(before.map_or(0, |(_, count)| count));
+        // Of two that cover as much, either may turn out to be on disk.
+        let as_much = before.filter(|(covered, _)| *covered == covers);
+        self.taken = Some((covers, as_much.map_or(count, |(_, before)| before.max(count))));
         self.count_max
     }
 

@@ -158,6 +158,10 @@ fn seeds_that_once_failed_pass() {
     for seed in [1282, 1561, 1846] {
         run::<LinearEngine>(seed, &engines::linearizable());
     }
+    // A checkpoint was taken again before the engine heard that one which covers as much was on disk.
+    run::<LinearEngine>(9177, &engines::linearizable());
+    // A segment was let go while a sync of it was under way, which the simulated disk took for a failure.
+    run::<LinearEngine>(5730, &engines::linearizable());
     // The wait before a follower's next checkpoint never shrank.
     let heal = run::<LinearEngine>(28, &engines::linearizable()).slowest_heal;
     assert!(heal < Duration::from_secs(20), "{heal:?}");

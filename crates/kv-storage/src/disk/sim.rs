@@ -237,6 +237,18 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_was_removed_can_be_synced_by_whoever_has_it_open() {
+        let disk = SimDisk::new(1);
+        let file = disk.create("a").unwrap();
+        file.write_at(0, b"x").unwrap();
+        disk.remove("a").unwrap();
+        disk.sync_directory().unwrap();
+        assert_eq!(file.sync(), Ok(()));
+        disk.crash();
+        assert!(file.sync().is_err(), "its process has ended");
+    }
+
+    #[test]
     fn a_crash_keeps_what_was_synced_and_any_part_of_the_rest() {
         let mut seen = std::collections::BTreeSet::new();
         for seed in 0..200 {
