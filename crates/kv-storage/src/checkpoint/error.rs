@@ -200,7 +200,8 @@ mod tests {
         let told = |source| CheckpointError::of_store(Path::new("d"), source).to_string();
         assert_eq!(
             told(fjall::Error::Io(io::Error::from_raw_os_error(24))),
-            "the checkpoint in d failed: Too many open files (os error 24); check the disk"
+            "the checkpoint in d failed: Too many open files (os error 24); raise the limit of open \
+             files (`ulimit -n`)"
         );
         let cut =
             fjall::Error::Storage(LsmError::Io(io::Error::from(io::ErrorKind::UnexpectedEof)));
