@@ -78,8 +78,10 @@ impl<D: Disk> Journal<D> {
             journal.segments.push_back(first);
         }
         journal.write_mark()?;
-        // So that later damage to the last records is not taken for a torn tail.
-        journal.active().file().sync()?;
+        if sync {
+            // So that later damage to the last records is not taken for a torn tail.
+            journal.active().file().sync()?;
+        }
         Ok((journal, recovery))
     }
 
