@@ -17,7 +17,8 @@ mod engines;
 #[path = "../src/bin/kv-sim/mutation/mod.rs"]
 mod mutation;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{Debug, Display};
 use std::time::Instant;
 
 use kv_sim::Declaration;
@@ -27,10 +28,113 @@ use mutation::{
     Caught, Checker, DiskChecker, Eventual, Linear, Opinion, Row, Run, SEEDS_MAX, Scenario, Subject,
 };
 
-/// How many seeds each row of a table needed; panics for a row that nobody caught.
-fn catch_all<E: Subject>(rows: &[Row<E::Mutation>]) -> u64 {
-    let mut missed = Vec::new();
-    let mut most = CONTROL_SEEDS_MIN;
+/// The rows of a table, printed at once, as tests that run beside each other print theirs.
+struct Table(String);
+
+impl Table {
+    fn of(what: &str) -> Self {
+        Self(format!("{what}\n"))
+    }
+
+    fn add(&mut self, line: impl Display) {
+        self.0.push_str(&format!("{line}\n"));
+    }
+
+    fn add_caught(
+        &mut self,
+        (engine, mutation, checker): (&str, impl Debug, impl Debug),
+        Caught { seed, finding }: Caught,
+        ms: u128,
+    ) {
+        let (mutation, checker) = (format!("{mutation:?}"), format!("{checker:?}"));
+        self.add(format_args!(
+            "{engine:<13}{mutation:<26} {checker:<37}{seed:>5}{ms:>7} ms  {finding}"
+        ));
+    }
+}
+
+/// Also what a test had found before it panicked is shown.
+impl Drop for Table {
+    fn drop(&mut self) {
+        print!("{}", self.0);
+    }
+}
+
+/// What an engine as it is must pass: all checkers that rows name, each on the seeds that it took,
+/// where it looked, to notice a broken rule there.
+#[derive(Default)]
+struct Control {
+    clauses: BTreeSet<Checker>,
+    sweep_seeds: u64,
+    scenarios: BTreeMap<Scenario, (u64, BTreeSet<Checker>)>,
+}
+
+impl Control {
+    /// Asks that a checker pass on seeds up to the one at which it noticed something.
+    fn add(&mut self, checker: Checker, seed: u64) {
+        let seeds = seed.max(CONTROL_SEEDS_MIN);
+        match (checker, checker.scenario()) {
+            (Checker::Sweep(_), _) => self.sweep_seeds = self.sweep_seeds.max(seeds),
+            (_, Some(scenario)) => {
+                let (most, checkers) = self.scenarios.entry(scenario).or_default();
+                *most = seeds.max(*most);
+                checkers.insert(checker);
+            }
+            (_, None) => {
+                self.clauses.insert(checker);
+            }
+        }
+    }
+
+    /// Finds nothing in the engine as it is.
+    fn run<E: Subject>(&self, table: &mut Table) {
+        E::break_rule(None);
+        let began = Instant::now();
+        for clause in &self.clauses {
+            assert_eq!(clause.find::<E>(SEEDS_MAX).unwrap(), None, "{}", E::NAME);
+        }
+        for seed in 1..=self.sweep_seeds {
+            let result = mutation::sweep::<E>(seed);
+            assert!(result.is_ok(), "{} seed {seed}: {}", E::NAME, result.unwrap_err());
+        }
+        if self.sweep_seeds > 0 {
+            table.add(format_args!(
+                "{:<13}control: the sweep, {} seeds",
+                E::NAME,
+                self.sweep_seeds
+            ));
+        }
+        for (scenario, (seeds, checkers)) in &self.scenarios {
+            let per_seed = pass::<E>(*scenario, *seeds, checkers);
+            table.add(format_args!(
+                "{:<13}control: {scenario:?}, {seeds} seeds, {per_seed} done in each",
+                E::NAME
+            ));
+            assert!(per_seed >= 5, "{scenario:?}: only {per_seed} requests were done in each");
+        }
+        table.add(format_args!("{:<13}control: {} ms", E::NAME, began.elapsed().as_millis()));
+    }
+}
+
+/// The engine as it is passes a scenario; how many requests were done in each run of it.
+fn pass<E: Subject>(scenario: Scenario, seeds: u64, checkers: &BTreeSet<Checker>) -> usize {
+    let mut done = 0;
+    for seed in 1..=seeds {
+        let run = scenario.run::<E>(seed).unwrap();
+        done += run.evidence.calls.iter().filter(|call| is_done(call)).count();
+        for checker in checkers {
+            let opinion = checker.judge(&run);
+            assert_eq!(opinion, Opinion::Right, "{} {checker:?}, seed {seed}", E::NAME);
+        }
+        promises::<E>(scenario, &run, seed);
+    }
+    done / usize::try_from(seeds).unwrap()
+}
+
+/// Each row is noticed by its checker, and the engine as it is passes them all.
+fn catch_all<E: Subject>(rows: &[Row<E::Mutation>]) {
+    let mut table = Table::of(&format!("\nthe rules of the {} engine", E::NAME));
+    let (mut missed, mut control) = (Vec::new(), Control::default());
     for Row { mutation, checker } in rows {
         let began = Instant::now();
         E::break_rule(Some(*mutation));
@@ -38,64 +142,18 @@ fn catch_all<E: Subject>(rows: &[Row<E::Mutation>]) -> u64 {
         E::break_rule(None);
         let ms = began.elapsed().as_millis();
         match found {
-            Some(Caught { seed, finding }) => {
-                most = most.max(seed);
-                let name = format!("{mutation:?}");
-                let checker = format!("{checker:?}");
-                println!("{:<13}{name:<26}{checker:<38}{seed:>5}{ms:>7} ms  {finding}", E::NAME);
+            Some(caught) => {
+                control.add(*checker, caught.seed);
+                table.add_caught((E::NAME, mutation, checker), caught, ms);
             }
             None => {
-                println!("{:<13}{mutation:?} by {checker:?}: NOT CAUGHT, {ms} ms", E::NAME);
                 missed.push(*mutation);
+                table.add(format_args!("{mutation:?} by {checker:?}: NOT CAUGHT, {ms} ms"));
             }
         }
     }
     assert!(missed.is_empty(), "within {SEEDS_MAX} seeds nobody noticed {missed:?}");
-    most
-}
-
-/// Every checker that a row names finds nothing in the engine as it is.
-fn control<E: Subject>(rows: &[Row<E::Mutation>], seeds: u64) {
-    E::break_rule(None);
-    let began = Instant::now();
-    let mut by_scenario: BTreeMap<Scenario, Vec<Checker>> = BTreeMap::new();
-    let mut clauses = Vec::new();
-    let mut sweeps = false;
-    for Row { checker, .. } in rows {
-        sweeps |= matches!(checker, Checker::Sweep(_));
-        match checker.scenario() {
-            Some(scenario) => by_scenario.entry(scenario).or_default().push(*checker),
-            None if !matches!(checker, Checker::Sweep(_)) => clauses.push(*checker),
-            None => {}
-        }
-    }
-    clauses.sort_unstable();
-    clauses.dedup();
-    for clause in clauses {
-        assert_eq!(clause.find::<E>(seeds).unwrap(), None, "{}", E::NAME);
-    }
-    for seed in (1..=seeds).filter(|_| sweeps) {
-        let result = mutation::sweep::<E>(seed);
-        assert!(result.is_ok(), "{} seed {seed}: {}", E::NAME, result.unwrap_err());
-    }
-    for (scenario, mut checkers) in by_scenario {
-        checkers.sort_unstable();
-        checkers.dedup();
-        let mut done = 0;
-        for seed in 1..=seeds {
-            let run = scenario.run::<E>(seed).unwrap();
-            done += run.evidence.calls.iter().filter(|call| is_done(call)).count();
-            for checker in &checkers {
-                let opinion = checker.judge(&run);
-                assert_eq!(opinion, Opinion::Right, "{} {checker:?}, seed {seed}", E::NAME);
-            }
-            promises::<E>(scenario, &run, seed);
-        }
-        let per_seed = done / usize::try_from(seeds).unwrap();
-        println!("{:<13}control: {scenario:?}, {seeds} seeds, {per_seed} done in each", E::NAME);
-        assert!(per_seed >= 5, "{scenario:?}: only {done} requests were done");
-    }
-    println!("{:<13}control: {} ms", E::NAME, began.elapsed().as_millis());
+    control.run::<E>(&mut table);
 }
 
 fn is_done(call: &Call) -> bool {
@@ -132,22 +190,19 @@ fn rows<R>(all: Vec<R>, small: &[usize]) -> Vec<R> {
 
 #[test]
 fn every_mutation_of_the_eventual_engine_is_caught() {
-    let rows = rows(Eventual::rows(), &[3, 9]);
-    let seeds = catch_all::<Eventual>(&rows);
-    control::<Eventual>(&rows, seeds);
+    catch_all::<Eventual>(&rows(Eventual::rows(), &[3, 9]));
 }
 
 #[test]
 fn every_mutation_of_the_linearizable_engine_is_caught() {
-    let rows = rows(Linear::rows(), &[5, 13]);
-    let seeds = catch_all::<Linear>(&rows);
-    control::<Linear>(&rows, seeds);
+    catch_all::<Linear>(&rows(Linear::rows(), &[5, 13]));
 }
 
 /// Every broken rule of the disks is noticed in whole runs of an engine, which pass on the same
 /// seeds if none is broken.
 fn catch_on_disks<E: Subject>(declaration: &Declaration) {
     let mutations = if cfg!(debug_assertions) { &Mutation::ALL[..1] } else { &Mutation::ALL[..] };
+    let mut table = Table::of(&format!("\nthe rules of the disks under the {} engine", E::NAME));
     let mut missed = Vec::new();
     let mut most = CONTROL_SEEDS_MIN;
     for &mutation in mutations {
@@ -155,24 +210,25 @@ fn catch_on_disks<E: Subject>(declaration: &Declaration) {
         let checker = DiskChecker::of(mutation);
         let found = checker.find::<E>(mutation, declaration, SEEDS_MAX);
         let ms = began.elapsed().as_millis();
-        let (name, checker) = (format!("{mutation:?}"), format!("{checker:?}"));
         match found {
-            Some(Caught { seed, finding }) => {
-                most = most.max(seed);
-                println!("{:<13}{name:<26}{checker:<38}{seed:>5}{ms:>7} ms  {finding}", E::NAME);
+            Some(caught) => {
+                most = most.max(caught.seed);
+                table.add_caught((E::NAME, mutation, checker), caught, ms);
             }
             None => {
-                println!("{:<13}{name} by {checker}: NOT CAUGHT, {ms} ms", E::NAME);
                 missed.push(mutation);
+                table.add(format_args!("{mutation:?} by {checker:?}: NOT CAUGHT, {ms} ms"));
             }
         }
     }
     assert!(missed.is_empty(), "within {SEEDS_MAX} seeds nobody noticed {missed:?}");
+    let began = Instant::now();
     for seed in 1..=most {
         let passed = mutation::disks::run::<E>(seed, Broken::NONE, declaration);
         assert_eq!(passed, Ok(()), "{} on unbroken disks, seed {seed}", E::NAME);
     }
-    println!("{:<13}control: unbroken disks, {most} seeds", E::NAME);
+    let ms = began.elapsed().as_millis();
+    table.add(format_args!("{:<13}control: unbroken disks, {most} seeds, {ms} ms", E::NAME));
 }
 
 #[test]
