@@ -13,6 +13,7 @@
 
 mod message;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -49,6 +50,28 @@ pub enum Mutation {
     RefusesEverything,
 }
 
+/// Runs something with every engine that is recovered meanwhile on this thread broken so.
+///
+/// A mutation is no parameter of the engine's type, as the whole simulator would be compiled again
+/// for each.
+pub fn broken_by<T>(mutation: Mutation, run: impl FnOnce() -> T) -> T {
+    let _mended = Mended(BROKEN.replace(mutation));
+    run()
+}
+
+/// What the engine is to be broken by again when this is dropped.
+struct Mended(Mutation);
+
+impl Drop for Mended {
+    fn drop(&mut self) {
+        BROKEN.set(self.0);
+    }
+}
+
+thread_local! {
+    static BROKEN: Cell<Mutation> = const { Cell::new(Mutation::None) };
+}
+
 /// One server holds the only copy, the others ask it; there are no other quorums than 1.
 pub fn declaration() -> Declaration {
     let operations = [OperationKind::Put, OperationKind::Get, OperationKind::Delete];
@@ -57,8 +80,9 @@ pub fn declaration() -> Declaration {
     Declaration { converges: false, quorum_max: 1, ..declaration }
 }
 
-/// The engine, broken by the mutation with this number.
-pub struct OneCopy<const MUTATION: usize = 0> {
+/// The engine, broken as [`broken_by`] said when it was recovered.
+pub struct OneCopy {
+    broken: Mutation,
     config: EngineConfig,
     life: Incarnation,
     connected: BTreeMap<NodeId, ()>,
@@ -94,14 +118,14 @@ struct Asked {
     give_up_at: Duration,
 }
 
-impl<const MUTATION: usize> OneCopy<MUTATION> {
+impl OneCopy {
     /// The version of the last write that is on the disk.
     pub fn last_version(&self) -> Version {
         Version::Log(self.version)
     }
 }
 
-impl<const MUTATION: usize> ConsistencyEngine for OneCopy<MUTATION> {
+impl ConsistencyEngine for OneCopy {
     const NAME: &'static str = "one copy";
 
     type Message = Message;
@@ -115,6 +139,7 @@ impl<const MUTATION: usize> ConsistencyEngine for OneCopy<MUTATION> {
         let nonce = SeedStream::new(config.seed).next_u64() & 0xffff_ffff;
         let nonce = u32::try_from(nonce).unwrap();
         let mut engine = Self {
+            broken: BROKEN.get(),
             life: Incarnation::following(Incarnation::UNKNOWN, nonce),
             config,
             connected: BTreeMap::new(),
@@ -135,7 +160,7 @@ impl<const MUTATION: usize> ConsistencyEngine for OneCopy<MUTATION> {
         }
         let mut records: Vec<_> = records.into_iter().collect();
         let last = records.last().map(|(seq, _)| *seq);
-        if Self::is(Mutation::ForgetsARecord) {
+        if engine.is(Mutation::ForgetsARecord) {
             records.pop();
         }
         for (seq, record) in records {
@@ -152,7 +177,7 @@ impl<const MUTATION: usize> ConsistencyEngine for OneCopy<MUTATION> {
     }
 
     fn step(&mut self, now: Now, input: Input<Message>, out: &mut Effects<Message, Record>) {
-        if Self::is(Mutation::DropsAnEffect) && out.len() > 1 {
+        if self.is(Mutation::DropsAnEffect) && out.len() > 1 {
             out.pop();
         }
         match input {
@@ -179,7 +204,7 @@ impl<const MUTATION: usize> ConsistencyEngine for OneCopy<MUTATION> {
     }
 
     fn checkpoint(&mut self) -> CheckpointDelta {
-        let skipped = usize::from(Self::is(Mutation::CheckpointForgetsAKey));
+        let skipped = usize::from(self.is(Mutation::CheckpointForgetsAKey));
         let changes = self.changed.take(self.persisted, &self.store).into_iter().skip(skipped);
         CheckpointDelta {
             covers: self.persisted,
@@ -220,11 +245,9 @@ impl<const MUTATION: usize> ConsistencyEngine for OneCopy<MUTATION> {
 
 type AppliedList = Vec<((NodeId, Incarnation), (u64, Vec<(u64, u64)>))>;
 
-impl<const MUTATION: usize> OneCopy<MUTATION> {
-    const MUTATION: Mutation = ALL[MUTATION];
-
-    fn is(mutation: Mutation) -> bool {
-        Self::MUTATION == mutation
+impl OneCopy {
+    fn is(&self, mutation: Mutation) -> bool {
+        self.broken == mutation
     }
 
     fn holder(&self) -> NodeId {
@@ -243,7 +266,7 @@ impl<const MUTATION: usize> OneCopy<MUTATION> {
         options: RequestOptions,
         out: &mut Effects<Message, Record>,
     ) {
-        if Self::is(Mutation::RefusesEverything) {
+        if self.is(Mutation::RefusesEverything) {
             out.reply(id, Outcome::NotDone(NotDone::Waiting(Waiting::Joining)));
         } else if let Operation::Dump(dump) = &op {
             out.reply(id, self.dump(dump));
@@ -273,7 +296,7 @@ impl<const MUTATION: usize> OneCopy<MUTATION> {
 
     fn on_message(&mut self, from: NodeId, message: Message, out: &mut Effects<Message, Record>) {
         let known = self.config.cluster.contains(from) && from != self.config.node;
-        if Self::is(Mutation::PanicsOnAStranger) {
+        if self.is(Mutation::PanicsOnAStranger) {
             assert!(known, "a message from server {from}");
         }
         match message {
@@ -303,13 +326,13 @@ impl<const MUTATION: usize> OneCopy<MUTATION> {
     ) {
         let applied = self.applied.get(&(ticket.from, ticket.life));
         let applied = applied.cloned().unwrap_or_default();
-        let dedup = !Self::is(Mutation::ExecutesADuplicateAgain);
+        let dedup = !self.is(Mutation::ExecutesADuplicateAgain);
         let mut unsynced = self.unsynced.values();
         if dedup && ticket.number < applied.settled_below {
             return;
         }
         if let Some(version) = applied.versions.get(&ticket.number).filter(|_| dedup) {
-            if Self::is(Mutation::HaltsOnADuplicate) {
+            if self.is(Mutation::HaltsOnADuplicate) {
                 let (peer, index) = (ticket.from, *version);
                 out.halt(HaltReason::LogsDiffer { peer, index });
             }
@@ -344,7 +367,7 @@ impl<const MUTATION: usize> OneCopy<MUTATION> {
             value: value.map(|value| value.detached()),
         };
         out.persist(self.next_seq, record.clone());
-        if Self::is(Mutation::RepliesBeforePersisted) {
+        if self.is(Mutation::RepliesBeforePersisted) {
             self.answer(ticket, id, record.outcome(), out);
             self.unsynced.insert(self.next_seq, (Record { ticket: None, ..record }, None));
         } else {
@@ -417,7 +440,7 @@ impl<const MUTATION: usize> OneCopy<MUTATION> {
         if let Some(ticket) = ticket {
             out.send(ticket.from, Message::Answer { ticket, outcome });
         } else if let Some(id) = id {
-            if Self::is(Mutation::RepliesTwice) {
+            if self.is(Mutation::RepliesTwice) {
                 out.reply(id, outcome.clone());
             }
             out.reply(id, outcome);
@@ -425,19 +448,20 @@ impl<const MUTATION: usize> OneCopy<MUTATION> {
     }
 
     fn on_timeout(&mut self, now: Now, out: &mut Effects<Message, Record>) {
-        if Self::is(Mutation::DeadlineStands) {
+        if self.is(Mutation::DeadlineStands) {
             return;
         }
         let late = self.asked.iter().filter(|(_, asked)| asked.give_up_at <= now.mono);
         let late: Vec<u64> = late.map(|(number, _)| *number).collect();
         for asked in late.iter().filter_map(|number| self.asked.remove(number)).collect::<Vec<_>>()
         {
-            if !Self::is(Mutation::KeepsSilentAtTheTimeout) {
-                out.reply(asked.id, give_up(&asked, Self::MUTATION));
+            if !self.is(Mutation::KeepsSilentAtTheTimeout) {
+                out.reply(asked.id, give_up(&asked, self.broken));
             }
         }
         let holder = self.holder();
         let settled_below = self.asked.keys().next().copied().unwrap_or(self.next_number);
+        let resends = !self.is(Mutation::NeverResends);
         let due = self.asked.iter_mut();
         for (number, asked) in due.filter(|(_, asked)| asked.resend_at <= now.mono) {
             let ticket = Ticket { from: self.config.node, life: self.life, number: *number };
@@ -448,11 +472,7 @@ impl<const MUTATION: usize> OneCopy<MUTATION> {
                 options: asked.options.clone(),
             };
             asked.sent = true;
-            asked.resend_at = if Self::is(Mutation::NeverResends) {
-                asked.give_up_at
-            } else {
-                now.mono + asked.backoff
-            };
+            asked.resend_at = if resends { now.mono + asked.backoff } else { asked.give_up_at };
             asked.backoff = (2 * asked.backoff).min(self.config.timing.resend_max);
             out.send(holder, message);
         }
@@ -461,7 +481,7 @@ impl<const MUTATION: usize> OneCopy<MUTATION> {
     fn dump(&self, dump: &Dump) -> Outcome {
         let limit = self.config.limits.page_entries_max;
         let limit = limit.min(usize::try_from(dump.limit).unwrap()).max(1);
-        let limit = if Self::is(Mutation::DumpsEverythingAtOnce) { usize::MAX } else { limit };
+        let limit = if self.is(Mutation::DumpsEverythingAtOnce) { usize::MAX } else { limit };
         let mut entries = Vec::new();
         let mut bytes = 0;
         let mut next = None;
@@ -471,7 +491,7 @@ impl<const MUTATION: usize> OneCopy<MUTATION> {
                 break;
             }
             bytes += key.as_bytes().len() + value.as_bytes().len();
-            let version = Version::Log(*version + noise(Self::MUTATION));
+            let version = Version::Log(*version + noise(self.broken));
             let value = value.clone();
             entries.push((key.clone(), Versioned { value, version }));
         }
@@ -540,22 +560,3 @@ fn noise(mutation: Mutation) -> u64 {
 static NOISE: AtomicU64 = AtomicU64::new(0);
 
 const PAGE_BYTES: usize = 1 << 20;
-
-pub const ALL: [Mutation; 16] = [
-    Mutation::None,
-    Mutation::RepliesBeforePersisted,
-    Mutation::DropsAnEffect,
-    Mutation::PanicsOnAStranger,
-    Mutation::NeverResends,
-    Mutation::DeadlineStands,
-    Mutation::RepliesTwice,
-    Mutation::CallsAnUnknownWriteNotDone,
-    Mutation::KeepsSilentAtTheTimeout,
-    Mutation::CountsBesidesItsInputs,
-    Mutation::ForgetsARecord,
-    Mutation::CheckpointForgetsAKey,
-    Mutation::HaltsOnADuplicate,
-    Mutation::DumpsEverythingAtOnce,
-    Mutation::ExecutesADuplicateAgain,
-    Mutation::RefusesEverything,
-];

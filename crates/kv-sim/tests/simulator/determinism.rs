@@ -2,13 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test's helpers may panic")]
 
-mod one_copy;
-
 use std::time::Duration;
 
 use kv_core::{Key, NodeId, Operation, Outcome, RequestOptions, Value};
 use kv_sim::{Cluster, DiskConfig, Fate, NetworkConfig, RequestState, Restart, SimConfig};
-use one_copy::{Message, OneCopy};
+
+use super::one_copy::{Message, OneCopy};
 
 fn node(number: u16) -> NodeId {
     NodeId::new(number).unwrap()

@@ -6,14 +6,13 @@
     reason = "a test says what went wrong by panicking"
 )]
 
-mod calls;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use calls::{append, found, get, history, nothing, put, written};
 use kv_sim::{Event, History, Seen};
+
+use super::calls::{append, found, get, history, nothing, put, written};
 
 fn kv_sim(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_kv-sim")).args(arguments).output().unwrap()

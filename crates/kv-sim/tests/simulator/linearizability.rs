@@ -8,18 +8,17 @@
     reason = "a test's helpers may panic"
 )]
 
-mod calls;
-
 use std::collections::BTreeMap;
 
-use calls::{
-    append, concurrent, delete, found, get, history, if_then, increment, key, nothing, on_keys,
-    put, put_command, text, value, written,
-};
 use kv_core::{Batch, Check, Command, Condition, SeedStream, Value, Version};
 use kv_sim::{
     Bound, Budget, Event, History, HistoryError, Process, Refusal, Seen, Verdict, linearizability,
     linearizability_until,
+};
+
+use super::calls::{
+    append, concurrent, delete, found, get, history, if_then, increment, key, nothing, on_keys,
+    put, put_command, text, value, written,
 };
 
 /// Calls one after the other.

@@ -9,15 +9,14 @@
     reason = "a test's helpers may panic, and how many histories there were is worth a line"
 )]
 
-mod calls;
-
 use std::fmt::Debug;
 
-use calls::{append, delete, get, if_then, increment, put, put_command, value};
 use kv_core::{Batch, Check, SeedStream};
 use kv_sim::{Budget, Event, History, Process, Refusal, Seen, Verdict, linearizability};
 use stateright::semantics::register::{Register, RegisterOp, RegisterRet};
 use stateright::semantics::{ConsistencyTester, LinearizabilityTester, SequentialSpec};
+
+use super::calls::{append, delete, get, if_then, increment, put, put_command, value};
 
 /// A specification, with what its calls are to our checker.
 trait Model: SequentialSpec<Op: Clone + Debug, Ret: Clone + Debug> + Clone + Debug + Default {

@@ -1,5 +1,5 @@
 //! The third engine keeps the contract, and passes random schedules of what it survives.
 
-mod one_copy;
+use super::one_copy;
 
 kv_sim::conformance_suite!(one_copy::OneCopy, one_copy::declaration());

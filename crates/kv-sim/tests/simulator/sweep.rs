@@ -3,13 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what went wrong by panicking")]
 
-#[path = "../src/bin/kv-sim/engines.rs"]
-mod engines;
-mod one_copy;
-
 use std::time::Duration;
 
-use engines::Holder;
 use kv_core::NodeId;
 use kv_eventual::EventualEngine;
 use kv_linear::LinearEngine;
@@ -17,7 +12,9 @@ use kv_sim::oracle::Promise;
 use kv_sim::{
     Breach, Declaration, Fault, Plan, Probe, Report, Simulation, SimulationFailure, Violation,
 };
-use one_copy::{Mutation, OneCopy};
+
+use super::engines::{self, Holder};
+use super::one_copy::{self, Mutation, OneCopy, broken_by};
 
 fn run<E: Holder>(seed: u64, declaration: &Declaration) -> Report {
     let result = Simulation::<E>::new(seed, declaration).and_then(|mut run| {
@@ -42,20 +39,17 @@ fn sweep<E: Holder>(declaration: &Declaration, seeds: std::ops::Range<u64>) -> R
 }
 
 /// The third engine's run of a seed, which need not last longer than two minutes.
-fn run_third<const MUTATION: usize>(
-    seed: u64,
-    declaration: &Declaration,
-) -> Result<Report, SimulationFailure> {
+fn run_third(seed: u64, declaration: &Declaration) -> Result<Report, SimulationFailure> {
     let mut plan = Plan::of(seed, declaration).unwrap();
     plan.disturbed_max = Duration::from_secs(120);
-    Simulation::<OneCopy<MUTATION>>::with_plan(plan, declaration)?.run()
+    Simulation::<OneCopy>::with_plan(plan, declaration)?.run()
 }
 
 /// The first of 100 seeds in which the third engine, broken in one way, does not pass.
-fn first_failure<const MUTATION: usize>(expected: Mutation) -> SimulationFailure {
-    assert_eq!(one_copy::ALL.get(MUTATION), Some(&expected));
-    let fail = |seed| run_third::<MUTATION>(seed, &one_copy::declaration()).err();
-    (1..100).find_map(fail).unwrap_or_else(|| panic!("{expected:?} was not seen"))
+fn first_failure(mutation: Mutation) -> SimulationFailure {
+    let fail = |seed| run_third(seed, &one_copy::declaration()).err();
+    let failure = broken_by(mutation, || (1..100).find_map(fail));
+    failure.unwrap_or_else(|| panic!("{mutation:?} was not seen"))
 }
 
 #[test]
@@ -72,32 +66,31 @@ fn the_eventual_engine_passes_and_meets_every_fault() {
 #[test]
 fn the_third_engine_passes_unless_it_is_broken() {
     for seed in 1..60 {
-        let result = run_third::<0>(seed, &one_copy::declaration());
+        let result = run_third(seed, &one_copy::declaration());
         assert!(result.is_ok(), "seed {seed}: {}", result.unwrap_err());
     }
-    let early = first_failure::<1>(Mutation::RepliesBeforePersisted);
+    let early = first_failure(Mutation::RepliesBeforePersisted);
     // Somebody misses what was acknowledged, or a version is given out a second time.
     let twice = matches!(&early, SimulationFailure::Promise { promise, .. }
         if *promise == Promise::VersionOrder);
     assert!(twice || matches!(early, SimulationFailure::NotLinearizable(_)), "{early}");
-    let forgotten = first_failure::<10>(Mutation::ForgetsARecord);
+    let forgotten = first_failure(Mutation::ForgetsARecord);
     assert!(!matches!(forgotten, SimulationFailure::TooLittle { .. }), "{forgotten}");
-    let twice = first_failure::<14>(Mutation::ExecutesADuplicateAgain);
+    let twice = first_failure(Mutation::ExecutesADuplicateAgain);
     assert!(matches!(twice, SimulationFailure::NotLinearizable(_)), "{twice}");
-    let refused = first_failure::<15>(Mutation::RefusesEverything);
+    let refused = first_failure(Mutation::RefusesEverything);
     assert!(matches!(refused, SimulationFailure::NeverServes { .. }), "{refused}");
-    let second = first_failure::<6>(Mutation::RepliesTwice);
+    let second = first_failure(Mutation::RepliesTwice);
     assert!(matches!(second, SimulationFailure::Contract(_)), "{second}");
 }
 
 /// An engine that offers a probe is caught at once when it acknowledges what is on no disk.
 #[test]
 fn the_third_engine_has_its_disks_counted() {
-    fn probed<const MUTATION: usize>(seed: u64) -> Result<Report, SimulationFailure> {
+    fn probed(seed: u64) -> Result<Report, SimulationFailure> {
         let mut plan = Plan::of(seed, &one_copy::declaration()).unwrap();
         plan.disturbed_max = Duration::from_secs(120);
-        let mut run =
-            Simulation::<OneCopy<MUTATION>>::with_plan(plan, &one_copy::declaration()).unwrap();
+        let mut run = Simulation::<OneCopy>::with_plan(plan, &one_copy::declaration()).unwrap();
         run.probe(Probe {
             holds: |disk, _, _, version| version <= disk.last_version(),
             held: |_, _| None,
@@ -105,10 +98,11 @@ fn the_third_engine_has_its_disks_counted() {
         run.run()
     }
     for seed in 1..20 {
-        let report = probed::<0>(seed);
+        let report = probed(seed);
         assert!(report.as_ref().is_ok_and(|report| report.holders_counted > 0), "{report:?}");
     }
-    let failure = (1..100).find_map(|seed| probed::<1>(seed).err()).unwrap();
+    let fail = |seed| probed(seed).err();
+    let failure = broken_by(Mutation::RepliesBeforePersisted, || (1..100).find_map(fail)).unwrap();
     let SimulationFailure::Contract(Violation { breach, .. }) = &failure else {
         panic!("{failure}")
     };
@@ -126,7 +120,7 @@ fn a_fault_that_is_not_survived_is_seen() {
     };
     assert!((1..30).any(fails));
     let wiped = Declaration { survives: Fault::ALL.into(), ..one_copy::declaration() };
-    assert!((1..100).any(|seed| run_third::<0>(seed, &wiped).is_err()));
+    assert!((1..100).any(|seed| run_third(seed, &wiped).is_err()));
     assert_eq!(engines::linearizable().keeps_disks, [NodeId::FIRST].into());
 }
 

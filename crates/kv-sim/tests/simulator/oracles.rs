@@ -3,8 +3,6 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test's helpers may panic")]
 
-mod one_copy;
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -14,7 +12,8 @@ use kv_sim::oracle::{
     sequential_consistency,
 };
 use kv_sim::{Cluster, Process, SimConfig};
-use one_copy::OneCopy;
+
+use super::one_copy::OneCopy;
 
 fn node(number: u16) -> NodeId {
     NodeId::new(number).unwrap()

@@ -7,17 +7,14 @@
     reason = "a test says what went wrong by panicking, and shows what it found"
 )]
 
-#[allow(dead_code, reason = "this test runs no sweep")]
-#[path = "../src/bin/kv-sim/engines.rs"]
-mod engines;
-mod one_copy;
-
 use kv_core::ConsistencyEngine;
 use kv_eventual::EventualEngine;
 use kv_linear::LinearEngine;
 use kv_sim::schedule::{Move, Smallest, explore};
 use kv_sim::{Declaration, OperationKind, SimulationFailure};
-use one_copy::{Mutation, OneCopy};
+
+use super::engines;
+use super::one_copy::{self, Mutation, OneCopy, broken_by};
 
 fn passes<E: ConsistencyEngine>(declaration: &Declaration) {
     if let Err(smallest) = explore::<E>(declaration, CASES) {
@@ -25,11 +22,10 @@ fn passes<E: ConsistencyEngine>(declaration: &Declaration) {
     }
 }
 
-fn smallest<const MUTATION: usize>(expected: Mutation) -> Smallest {
-    assert_eq!(one_copy::ALL.get(MUTATION), Some(&expected));
-    let found = explore::<OneCopy<MUTATION>>(&one_copy::declaration(), 500);
-    let smallest = *found.err().unwrap_or_else(|| panic!("{expected:?} was not seen"));
-    println!("{expected:?}: {smallest}\n");
+fn smallest(mutation: Mutation) -> Smallest {
+    let found = broken_by(mutation, || explore::<OneCopy>(&one_copy::declaration(), 500));
+    let smallest = *found.err().unwrap_or_else(|| panic!("{mutation:?} was not seen"));
+    println!("{mutation:?}: {smallest}\n");
     smallest
 }
 
@@ -46,7 +42,7 @@ fn the_eventual_engine_passes() {
 /// A write, and a crash after which it is to be read from disk.
 #[test]
 fn a_forgotten_record_shrinks_to_a_write_and_a_crash() {
-    let Smallest { schedule, failure } = smallest::<10>(Mutation::ForgetsARecord);
+    let Smallest { schedule, failure } = smallest(Mutation::ForgetsARecord);
     let broken = matches!(
         failure,
         Some(SimulationFailure::NotLinearizable(_) | SimulationFailure::Promise { .. })
@@ -67,7 +63,7 @@ fn a_forgotten_record_shrinks_to_a_write_and_a_crash() {
 /// The engine refuses whatever it is asked: not one move is needed to see that.
 #[test]
 fn an_engine_that_does_nothing_shrinks_to_nothing() {
-    let Smallest { schedule, failure } = smallest::<15>(Mutation::RefusesEverything);
+    let Smallest { schedule, failure } = smallest(Mutation::RefusesEverything);
     assert!(matches!(failure, Some(SimulationFailure::NeverServes { .. })), "{failure:?}");
     assert_eq!(schedule.moves, []);
 }
