@@ -6,13 +6,14 @@
     reason = "a test says what went wrong by panicking"
 )]
 
-mod stand;
-
 use kv_core::{ConsistencyEngine, Effect, EngineConfig, Incarnation, Input, Operation, PersistSeq};
 use kv_linear::{
     Body, Entry, Epoch, LinearEngine, LogIndex, Message, NeedStart, Record, StartEpoch,
 };
-use stand::{Given, MS, Server, extended, first_life, generation, log, node, peer_up, put};
+
+use super::stand::{
+    self, Given, MS, Server, extended, first_life, generation, log, node, peer_up, put,
+};
 
 fn need(log_epoch: Epoch, last: u64, staged: u64) -> NeedStart {
     let epoch = generation(1);

@@ -7,13 +7,12 @@
     reason = "a test says what went wrong by panicking"
 )]
 
-mod witness;
-
 use std::time::Duration;
 
 use kv_core::{Answer, CommandResult, NodeId, Outcome, RequestOptions, SeedStream};
 use kv_sim::{DiskConfig, NetworkConfig, Restart, SimConfig};
-use witness::{
+
+use super::witness::{
     Sim, assert_counted_once, assert_linearizable, assert_same_logs, get, increment, key, node,
     put, settle,
 };

@@ -7,8 +7,6 @@
     reason = "a test says what went wrong by panicking"
 )]
 
-mod witness;
-
 use std::time::Duration;
 
 use kv_core::{
@@ -16,7 +14,8 @@ use kv_core::{
 };
 use kv_linear::{Body, Message};
 use kv_sim::{Fate, SimConfig};
-use witness::{Sim, counter, get, increment, node, put, settle};
+
+use super::witness::{Sim, counter, get, increment, node, put, settle};
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -6,17 +6,16 @@
     reason = "a test says what went wrong by panicking"
 )]
 
-mod stand;
-
 use kv_core::{
     ConsistencyEngine, Effect, EngineConfig, HaltReason, Incarnation, Input, PersistSeq, Wire,
 };
 use kv_linear::{
     Body, Entry, Epoch, Forward, LinearEngine, LogIndex, NeedStart, Record, StartEpoch,
 };
-use stand::{
-    Given, MS, Server, ack, configuration, extended, first_life, generation, heartbeat, log, node,
-    prepare, put,
+
+use super::stand::{
+    self, Given, MS, Server, ack, configuration, extended, first_life, generation, heartbeat, log,
+    node, prepare, put,
 };
 
 /// A part of a starting log that ends with `log`.

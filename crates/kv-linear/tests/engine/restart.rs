@@ -6,14 +6,13 @@
     reason = "a test says what went wrong by panicking"
 )]
 
-mod witness;
-
 use std::time::Duration;
 
 use kv_core::{Answer, CommandResult, NodeId, Outcome, RequestId, RequestOptions, SeedStream};
 use kv_linear::Body;
 use kv_sim::{DiskConfig, Fate, NetworkConfig, Restart, SimConfig};
-use witness::{
+
+use super::witness::{
     Sim, assert_counted_once, assert_linearizable, assert_same_logs, counter, get, increment, node,
     put, settle,
 };

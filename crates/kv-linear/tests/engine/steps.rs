@@ -6,14 +6,13 @@
     reason = "a test says what went wrong by panicking"
 )]
 
-mod stand;
-
 use kv_core::{
     ClusterId, ConsistencyEngine, Effect, EngineConfig, HaltReason, Incarnation, Input, NotDone,
     Outcome, PersistSeq, RecoverError, RequestId, RequestOptions, Unknown, Value, Waiting, Wire,
 };
 use kv_linear::{Body, Entry, Epoch, Forward, LinearEngine, LogIndex, Message, Record};
-use stand::{
+
+use super::stand::{
     CLUSTER, EPOCH, Given, MS, SEQUENCER, Server, ack, configuration, empty, first_life,
     generation, get, log, log_of, node, peer_up, persist, prepare, put, reply, written,
 };

@@ -6,14 +6,13 @@
     reason = "a test says what went wrong by panicking"
 )]
 
-mod witness;
-
 use std::time::Duration;
 
 use kv_core::{NotDone, Outcome, RequestOptions, Waiting};
 use kv_linear::Body;
 use kv_sim::{Fate, Restart, SimConfig};
-use witness::{Sim, assert_same_logs, counter, get, node, put, settle};
+
+use super::witness::{Sim, assert_same_logs, counter, get, node, put, settle};
 
 const SECOND: Duration = Duration::from_secs(1);
 

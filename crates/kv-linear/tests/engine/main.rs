@@ -1,0 +1,16 @@
+//! The linearizable engine, one file per behaviour. One program, so that what it makes of the
+//! simulator is compiled once.
+
+mod stand;
+mod witness;
+
+mod conformance;
+mod forwarding;
+mod local_cluster;
+mod membership;
+mod need_start;
+mod restart;
+mod simulation;
+mod start_epoch;
+mod steps;
+mod wire;
