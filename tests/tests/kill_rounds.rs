@@ -2,8 +2,9 @@
 //! and again on the same data: nothing acknowledged is lost, and what clients of the linearizable
 //! engine see is explained by one order of all operations.
 //!
-//! `KV_KILL_ROUNDS=100` asks for that many rounds instead of half a minute of them; `KV_TEST_SEED`
-//! draws the lots of another run again.
+//! Both models have a test, which mostly waits, for servers that start and for disks, so that the two
+//! run beside each other. `KV_KILL_ROUNDS=100` asks for that many rounds, half of them of each model,
+//! instead of a quarter of a minute; `KV_TEST_SEED` draws the lots of another run again.
 
 #![allow(
     clippy::unwrap_used,
@@ -223,31 +224,38 @@ fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap())
 }
 
-#[test]
-fn servers_killed_again_and_again_lose_nothing() {
+/// Kills servers of a model again and again, for a while or for half of the rounds asked for.
+fn kill_again_and_again(model: &str) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let seed = setting("KV_TEST_SEED").unwrap_or(now.subsec_nanos().into());
-    println!("the lots were drawn by KV_TEST_SEED={seed}");
+    println!("{model}: the lots were drawn by KV_TEST_SEED={seed}");
     let rounds_max = setting("KV_KILL_ROUNDS");
-    for (place, model) in ["linearizability", "eventual"].into_iter().enumerate() {
-        let mut rounds = Rounds::begin(model, seed + u64::try_from(place).unwrap());
-        let began = Instant::now();
-        let mut number = 0;
-        // Half of them for each model.
-        while rounds_max.map_or(began.elapsed() < TIME, |max| number < max / 2) {
-            rounds.run(number);
-            number += 1;
-        }
-        let acknowledged = std::mem::take(&mut rounds.acknowledged);
-        assert!(!acknowledged.is_empty());
-        rounds.assert_held(&acknowledged);
-        println!(
-            "{model}: {number} rounds of kill -9 in {:.0?}, {} acknowledged writes, all there",
-            began.elapsed(),
-            acknowledged.len()
-        );
+    let mut rounds = Rounds::begin(model, seed);
+    let began = Instant::now();
+    let mut number = 0;
+    while rounds_max.map_or(began.elapsed() < TIME, |max| number < max / 2) {
+        rounds.run(number);
+        number += 1;
     }
+    let acknowledged = std::mem::take(&mut rounds.acknowledged);
+    assert!(!acknowledged.is_empty());
+    rounds.assert_held(&acknowledged);
+    println!(
+        "{model}: {number} rounds of kill -9 in {:.0?}, {} acknowledged writes, all there",
+        began.elapsed(),
+        acknowledged.len()
+    );
 }
 
-/// How long each model has its turn where no number of rounds is asked for.
+#[test]
+fn linearizable_servers_killed_again_and_again_lose_nothing() {
+    kill_again_and_again("linearizability");
+}
+
+#[test]
+fn eventual_servers_killed_again_and_again_lose_nothing() {
+    kill_again_and_again("eventual");
+}
+
+/// How long each model is tried where no number of rounds is asked for.
 const TIME: Duration = Duration::from_secs(13);

@@ -1,0 +1,21 @@
+//! Servers and clients as a person runs them, one file per behaviour. One program, so that it is linked
+//! once and tests that wait do so beside each other.
+
+mod backup;
+mod bad_bytes;
+mod bad_input;
+mod delay;
+mod descriptors;
+mod dump;
+mod durable;
+mod failover;
+mod frozen;
+mod inspect;
+mod linearizable;
+mod many_clients;
+mod op_log;
+mod op_log_history;
+mod quick_start;
+mod restart;
+mod stopping;
+mod waiting;
