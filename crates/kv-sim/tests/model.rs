@@ -172,9 +172,10 @@ fn look<E: Checked>(search: impl Checker<ClusterModel<E>>, bound: usize, bounds:
     let complete = checker.state_count() < bound;
     let ends = checker.discovery(ALL_DONE).is_some();
     let Bounds { nodes, write, read, calls, timeouts, losses, copies, crashes } = bounds;
+    let mib = peak_memory_mib();
     println!(
         "{:<13}N={nodes} W={write} R={read}, {} calls, {timeouts} timeouts, {losses} losses, \
-         {copies} copies, {} crashes: {} states, depth {}, {}, {}, {:.1} s",
+         {copies} copies, {} crashes: {} states, depth {}, {}, {}, {:.1} s, all tests so far in {} MiB",
         E::NAME,
         calls.len(),
         crashes.len(),
@@ -182,13 +183,12 @@ fn look<E: Checked>(search: impl Checker<ClusterModel<E>>, bound: usize, bounds:
         checker.max_depth(),
         if complete { "complete".to_owned() } else { cut_off(bound) },
         if ends { "all calls done" } else { "no end seen" },
-        began.elapsed().as_secs_f64()
+        began.elapsed().as_secs_f64(),
+        mib.map_or("unknown".to_owned(), |mib| mib.to_string())
     );
     assert!(ends || !complete, "no run ends well");
-    if let Some(mib) = peak_memory_mib() {
-        println!("{:<13}at most {mib} MiB of memory so far", E::NAME);
-        assert!(mib < MEMORY_MIB_MAX, "{mib} MiB are too many: lower the bounds");
-    }
+    let mib = mib.unwrap_or_default();
+    assert!(mib < MEMORY_MIB_MAX, "{mib} MiB are too many: lower the bounds");
     complete
 }
 
