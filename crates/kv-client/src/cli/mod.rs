@@ -13,6 +13,7 @@ mod finished;
 mod help;
 mod input;
 mod interrupts;
+mod invocation;
 mod json;
 mod listing;
 mod manual;
@@ -35,7 +36,6 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
 use tokio::runtime::Handle;
 
 use crate::client::Client;
@@ -62,7 +62,7 @@ use shell::terminal_mode::TerminalMode;
 /// with 0.
 #[must_use]
 pub fn main() -> ExitCode {
-    let args = match Args::try_parse() {
+    let args = match Args::of(std::env::args_os()) {
         Ok(args) => args,
         Err(error) => return answer("kv-client", &error, asks_for_json()),
     };
