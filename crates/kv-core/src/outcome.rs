@@ -312,6 +312,12 @@ pub enum Waiting {
          meanwhile"
     )]
     DiskFull,
+    /// The server has as many open files as it may, and a write may need one more. Reads go on.
+    #[error(
+        "this server can open no more files and takes no writes; raise its limit of open files \
+         (`ulimit -n`), or use another server meanwhile"
+    )]
+    TooManyOpenFiles,
     /// The server has been told to stop.
     #[error("this server is stopping; use another one")]
     Stopping,
@@ -327,6 +333,7 @@ wire_enum!(Waiting, "waiting reason", {
     6 => RestartsUsedUp { node },
     7 => OtherConfiguration { node },
     8 => DiskFull,
+    9 => TooManyOpenFiles,
 });
 
 /// What is known of a request that may have taken effect, or may still.
@@ -413,6 +420,7 @@ mod tests {
             NotDone::Waiting(Waiting::RestartsUsedUp { node: NodeId::FIRST }),
             NotDone::Waiting(Waiting::OtherConfiguration { node: NodeId::FIRST }),
             NotDone::Waiting(Waiting::DiskFull),
+            NotDone::Waiting(Waiting::TooManyOpenFiles),
             NotDone::TimedOut { answered: 1, needed: 2 },
             NotDone::NotSupported(Feature::RequestQuorum),
             NotDone::Quorum(QuorumError::TooMany { asked: 3, nodes: 2 }),

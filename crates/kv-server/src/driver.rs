@@ -191,8 +191,7 @@ where
         let refusal = if stopping {
             Some(Waiting::Stopping)
         } else {
-            let needs_room = self.persistence.room_is_low() && !op.is_read_only();
-            needs_room.then_some(Waiting::DiskFull)
+            self.persistence.shortage().filter(|_| !op.is_read_only())
         };
         match refusal {
             Some(why) => self.effects.reply(id, Outcome::NotDone(NotDone::Waiting(why))),
@@ -203,9 +202,7 @@ where
     /// How the server is, its disk included.
     fn status(&self) -> Status {
         let mut status = self.engine.status();
-        if self.persistence.room_is_low() {
-            status.waiting = status.waiting.or(Some(Waiting::DiskFull));
-        }
+        status.waiting = status.waiting.or(self.persistence.shortage());
         status
     }
 

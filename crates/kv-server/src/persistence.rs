@@ -4,10 +4,10 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use kv_core::{CheckpointDelta, ClusterId, PersistSeq, Status, Wire};
+use kv_core::{CheckpointDelta, ClusterId, PersistSeq, Status, Waiting, Wire};
 use kv_storage::{
     CheckpointError, CheckpointStore, CheckpointWritten, DataDirectory, Journal, JournalEvent,
-    JournalThread, RealDisk, Room, SyncPolicy,
+    JournalThread, RealDisk, Shortage, SyncPolicy,
 };
 use tokio::sync::mpsc;
 
@@ -38,7 +38,7 @@ pub(crate) struct DataFiles<R> {
     /// Records of the steps since the last hand-over.
     batch: Vec<(PersistSeq, R)>,
     persisted: PersistSeq,
-    room_is_low: bool,
+    shortage: Option<Shortage>,
     pace: CheckpointPace,
     /// What was last noted in the directory since the start.
     noted_cluster: Option<ClusterId>,
@@ -105,7 +105,7 @@ impl<R: Wire + Send + 'static> Persistence<R> {
             sync: config.sync,
             batch: Vec::new(),
             persisted,
-            room_is_low: false,
+            shortage: None,
             pace: CheckpointPace {
                 bytes_max: config.checkpoint_bytes,
                 carried_bytes,
@@ -173,11 +173,14 @@ impl<R: Wire + Send + 'static> Persistence<R> {
         }
     }
 
-    /// Whether there is no room for what writes may need.
-    pub(crate) fn room_is_low(&self) -> bool {
+    /// What writes may need and there is too little of, in the words of a refusal.
+    pub(crate) fn shortage(&self) -> Option<Waiting> {
         match self {
-            Self::Memory { .. } => false,
-            Self::Disk(files) => files.room_is_low,
+            Self::Memory { .. } => None,
+            Self::Disk(files) => files.shortage.map(|shortage| match shortage {
+                Shortage::Space => Waiting::DiskFull,
+                Shortage::OpenFiles => Waiting::TooManyOpenFiles,
+            }),
         }
     }
 
@@ -239,9 +242,15 @@ impl<R: Wire + Send + 'static> DataFiles<R> {
                 Ok(Some(Progress::Persisted { up_to }))
             }
             DataEvent::Journal(JournalEvent::Room(room)) => {
-                self.room_is_low = matches!(room, Room::Low { .. });
-                if self.room_is_low {
-                    tracing::warn!("the disk is too full for the journal: writes are refused");
+                self.shortage = room.shortage();
+                match self.shortage {
+                    Some(Shortage::Space) => {
+                        tracing::warn!("the disk is too full for the journal: writes are refused");
+                    }
+                    Some(Shortage::OpenFiles) => {
+                        tracing::warn!("no further file can be opened: writes are refused");
+                    }
+                    None => {}
                 }
                 Ok(None)
             }
@@ -282,7 +291,7 @@ impl<R: Wire + Send + 'static> DataFiles<R> {
     fn checkpoint_due(&self) -> Option<Instant> {
         let pace = &self.pace;
         let new_bytes = self.journal.written_bytes() - pace.written_bytes;
-        let is_due = self.room_is_low || pace.carried_bytes + new_bytes >= pace.bytes_max;
+        let is_due = self.shortage.is_some() || pace.carried_bytes + new_bytes >= pace.bytes_max;
         (is_due && !pace.under_way && self.persisted > pace.covers).then_some(pace.not_before)
     }
 
@@ -332,7 +341,8 @@ impl<R: Wire + Send + 'static> DataFiles<R> {
             ("journal_persisted", self.persisted.0),
             ("journal_written_bytes", self.journal.written_bytes()),
             ("checkpoint_covers", self.pace.covers.0),
-            ("disk_full", u64::from(self.room_is_low)),
+            ("disk_full", u64::from(self.shortage == Some(Shortage::Space))),
+            ("too_many_open_files", u64::from(self.shortage == Some(Shortage::OpenFiles))),
             ("empty_after_loss_of_power", u64::from(self.sync != SyncPolicy::Always)),
         ];
         counters.map(|(name, count)| (name.to_owned(), count)).to_vec()

@@ -28,7 +28,7 @@ pub use inspection::{JournalInspection, SegmentReport};
 pub use layout::{LayoutDone, LayoutJob};
 pub use recovery::{Recovery, TornTail};
 pub use replay::Replay;
-pub use status::{JournalStatus, Room};
+pub use status::{JournalStatus, Room, Shortage};
 pub(crate) use sync::SYNCS_MAX;
 pub use sync::{SyncDone, SyncJob};
 
@@ -51,7 +51,8 @@ pub struct Journal<D: Disk> {
     /// Bytes of the frame for which there was no room, which the next segment is to hold; 0 if
     /// there was room for the last one.
     awaited_bytes: u64,
-    room: Room,
+    /// Why the next segment could not be laid out, which may end by itself.
+    lack: Option<JournalError>,
     /// Frames that are not written, for the end of the last segment.
     buffer: BytesMut,
     last: PersistSeq,
@@ -68,7 +69,8 @@ impl<D: Disk> Journal<D> {
     /// than a segment gets a segment of its own size.
     ///
     /// # Errors
-    /// [`JournalError::Full`] if there is no room for the record: then it can be appended again.
+    /// [`JournalError::Full`] if there is no room for the record, or [`JournalError::TooManyFiles`]:
+    /// then it can be appended again.
     /// [`JournalError::NotDense`] and [`JournalError::TooLarge`] refuse it for good. Any other
     /// error stays for ever.
     pub fn append(&mut self, seq: PersistSeq, record: &impl Wire) -> Result<(), JournalError> {
@@ -219,14 +221,14 @@ impl<D: Disk> Journal<D> {
         match done.result {
             Ok(segment) => {
                 self.spares.push_back(segment);
-                self.room = Room::Enough;
+                self.lack = None;
                 Ok(())
             }
             Err(error) if error.is_full() => {
-                if self.room == Room::Enough {
+                if error.shortage() != self.shortage() {
                     tracing::warn!("{error}");
                 }
-                self.room = Room::Low { left_bytes: self.active().left_bytes() };
+                self.lack = Some(error);
                 Ok(())
             }
             Err(error) => self.or_fail(Err(error)),
@@ -253,13 +255,10 @@ impl<D: Disk> Journal<D> {
     /// Whether there is room for what may come.
     #[must_use]
     pub fn room(&self) -> Room {
-        match self.room {
-            Room::Enough => Room::Enough,
-            Room::Low { .. } => {
-                let left_bytes = self.active().left_bytes().saturating_sub(len_of(&self.buffer));
-                Room::Low { left_bytes }
-            }
-        }
+        self.shortage().map_or(Room::Enough, |shortage| {
+            let left_bytes = self.active().left_bytes().saturating_sub(len_of(&self.buffer));
+            Room::Low { left_bytes, shortage }
+        })
     }
 
     /// Removes the segments whose records a checkpoint reflects, and that are on disk; returns
@@ -369,8 +368,15 @@ impl<D: Disk> Journal<D> {
     }
 
     fn full_for(&self, frame_bytes: u64) -> JournalError {
+        if let Some(error @ JournalError::TooManyFiles(_)) = &self.lack {
+            return error.clone();
+        }
         let needed_bytes = self.layout_job(frame_bytes).needed_bytes();
         JournalError::Full { needed_bytes, free_bytes: self.disk.free_bytes().unwrap_or(0) }
+    }
+
+    fn shortage(&self) -> Option<Shortage> {
+        self.lack.as_ref().and_then(JournalError::shortage)
     }
 
     fn layout_job(&self, frame_bytes: u64) -> LayoutJob<D> {
