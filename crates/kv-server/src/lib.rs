@@ -68,7 +68,7 @@ pub use config::{
     RecoveryHook, ServerConfig,
 };
 pub use delay::{Delay, DelayError};
-pub use found_data::{FoundData, RecoveryProgress};
+pub use found_data::{FoundData, RecoveryProgress, SetAside};
 pub use kv_storage::SyncPolicy;
 pub use local::{LocalClient, ServerGone};
 pub use op_log::OpLogError;

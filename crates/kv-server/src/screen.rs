@@ -135,19 +135,38 @@ fn data_text(found: &FoundData) -> String {
     format!("{directory}: found {held}; {records} since the last checkpoint; read in {took:.2} s")
 }
 
-/// Where there is what a server does not go on with.
+/// Where there is what a server does not go on with, how much, and what to do with it.
 fn set_aside_text(found: &FoundData) -> Option<String> {
     let (last, older) = found.set_aside.split_last()?;
-    let last = last.display();
-    let beside = match older.len() {
+    let all_bytes: u64 = found.set_aside.iter().map(|one| one.bytes).sum();
+    let named = older.iter().rev().take(OLDER_NAMED_MAX).map(|one| {
+        let name = one.folder.file_name().unwrap_or_default().display();
+        format!(", {name} ({})", mebibytes(one.bytes))
+    });
+    let named: String = named.collect();
+    let unnamed = match older.len().saturating_sub(OLDER_NAMED_MAX) {
         0 => String::new(),
-        count => format!(" (older: {count} beside it)"),
+        count => format!(" and {count} older"),
     };
+    let total = match older.len() {
+        0 => String::new(),
+        _ => format!(", {} in all", mebibytes(all_bytes)),
+    };
+    let (last, bytes) = (last.folder.display(), mebibytes(last.bytes));
     Some(format!(
-        "{last}{beside}: what this server held before a loss of power{NEXT_ROW}`kv-server inspect \
-         {last}` shows it; `kv-server backup {last} FILE` saves its keys;{NEXT_ROW}remove it once \
-         nobody needs it"
+        "{last} ({bytes}){named}{unnamed}{total}:{NEXT_ROW}what this server held before a loss of \
+         power, which only you remove.{NEXT_ROW}`kv-server inspect {last}` shows it; `kv-server \
+         backup {last} FILE` saves its keys;{NEXT_ROW}`rm -r {last}` once nobody needs it"
     ))
+}
+
+/// Of more folders than these the oldest are counted and not named.
+const OLDER_NAMED_MAX: usize = 3;
+
+/// `84.0 MiB`
+fn mebibytes(bytes: u64) -> String {
+    let tenths = bytes.saturating_mul(10) >> 20;
+    format!("{}.{} MiB", tenths / 10, tenths % 10)
 }
 
 /// The data of all servers of a cluster.
@@ -303,7 +322,7 @@ mod tests {
     use std::time::Duration;
 
     use kv_core::Quorum;
-    use kv_server::DataConfig;
+    use kv_server::{DataConfig, SetAside};
 
     use super::*;
 
@@ -345,10 +364,21 @@ mod tests {
         assert!(text.contains("1,234,567 keys and 1 log entry to be confirmed; 1 rec"), "{text}");
         assert!(text.contains("fsync        always: what was acknowledged outlives"), "{text}");
         assert!(!text.contains("set aside"), "{text}");
-        found.set_aside = vec!["d/lost-1".into(), "d/lost-2".into()];
+        found.set_aside = vec![SetAside { folder: "d/lost-1".into(), bytes: 22_020_096 }];
         config.data.as_mut().unwrap().sync = SyncPolicy::Interval(Duration::from_millis(50));
         let text = start_text(&config, &cluster, address, Some(&found));
-        assert!(text.contains("set aside    d/lost-2 (older: 1 beside it): "), "{text}");
+        assert!(text.contains("set aside    d/lost-1 (21.0 MiB):"), "{text}");
+        assert!(text.contains("`rm -r d/lost-1` once nobody needs it"), "{text}");
+        let more = (2..=6).map(|number| SetAside {
+            folder: format!("d/lost-{number}").into(),
+            bytes: number << 17,
+        });
+        found.set_aside.extend(more);
+        let text = start_text(&config, &cluster, address, Some(&found));
+        let expected = "set aside    d/lost-6 (0.7 MiB), lost-5 (0.6 MiB), lost-4 (0.5 MiB), lost-3 \
+                        (0.3 MiB) and 2 older, 23.5 MiB in all:";
+        assert!(text.contains(expected), "{text}");
+        assert!(text.contains("`rm -r d/lost-6` once nobody needs it"), "{text}");
         assert!(
             text.contains("interval 50 ms: after a loss of power this server starts"),
             "{text}"
