@@ -17,11 +17,12 @@ use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::event::{ClientEvent, ClientNumber, PeerEvent};
+use crate::failure::ServerError;
 use crate::op_log::OpLog;
 use crate::outbox::Outbox;
 use crate::pending::Pending;
 use crate::persistence::{DataEvent, Persistence, Progress};
-use crate::server::{Readiness, ServerError};
+use crate::server::Readiness;
 
 /// An engine, what it hears from and what it speaks to.
 pub(crate) struct Driver<E: ConsistencyEngine> {

@@ -43,6 +43,7 @@ mod connection_bounds;
 mod delay;
 mod driver;
 mod event;
+mod failure;
 mod found_data;
 mod framed;
 mod link;
@@ -68,9 +69,10 @@ pub use config::{
     RecoveryHook, ServerConfig,
 };
 pub use delay::{Delay, DelayError};
+pub use failure::{ServerError, StartError};
 pub use found_data::{FoundData, RecoveryProgress, SetAside};
 pub use kv_storage::SyncPolicy;
 pub use local::{LocalClient, ServerGone};
 pub use op_log::OpLogError;
 pub use promises::promises;
-pub use server::{Readiness, Server, ServerError, StartError};
+pub use server::{Readiness, Server};

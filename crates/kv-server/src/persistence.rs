@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::checkpoint_thread::CheckpointThread;
 use crate::config::DataConfig;
-use crate::server::ServerError;
+use crate::failure::ServerError;
 
 /// Where an engine's records go.
 #[derive(Debug)]

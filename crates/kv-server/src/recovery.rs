@@ -12,10 +12,10 @@ use kv_storage::{
 };
 
 use crate::config::{DataConfig, RecoveryHook};
+use crate::failure::StartError;
 use crate::found_data::{FoundData, Reading};
 use crate::persistence::Persistence;
 use crate::read_ahead::ReadAhead;
-use crate::server::StartError;
 use crate::set_aside::{all_set_aside, set_aside};
 
 /// An engine, and where its records go.
