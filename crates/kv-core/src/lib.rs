@@ -40,6 +40,7 @@ mod engine;
 mod id;
 mod key;
 pub mod local;
+mod not_done;
 mod operation;
 mod outcome;
 mod quorum;
@@ -60,13 +61,11 @@ pub use effect::{Effect, Effects, HaltReason};
 pub use engine::{AdminCommand, ConsistencyEngine, EngineConfig, Input, Limits, Now, Timing};
 pub use id::{ClusterId, GroupId, IdError, Incarnation, NodeId, PersistSeq, RequestId};
 pub use key::{Key, SizeError, Value};
+pub use not_done::{Feature, NotDone, Waiting};
 pub use operation::{
     Batch, BatchError, Check, Command, Condition, Dump, Level, Operation, RequestOptions, Scan,
 };
-pub use outcome::{
-    Answer, CommandResult, Done, Feature, NotDone, Outcome, Page, Served, Unknown, Versioned,
-    Waiting,
-};
+pub use outcome::{Answer, CommandResult, Done, Outcome, Page, Served, Unknown, Versioned};
 pub use quorum::{Quorum, QuorumError};
 pub use seed::SeedStream;
 pub use status::Status;
