@@ -31,6 +31,7 @@
 //! }
 //! ```
 
+mod batch;
 mod changed_keys;
 mod checkpoint;
 mod cluster;
@@ -51,6 +52,7 @@ mod store;
 mod version;
 mod wire;
 
+pub use batch::{Batch, BatchError, Check, Command, Condition};
 pub use changed_keys::ChangedKeys;
 pub use checkpoint::{
     Checkpoint, CheckpointChange, CheckpointDelta, CheckpointItem, RecoverError, StagedCheckpoint,
@@ -62,9 +64,7 @@ pub use engine::{AdminCommand, ConsistencyEngine, EngineConfig, Input, Limits, N
 pub use id::{ClusterId, GroupId, IdError, Incarnation, NodeId, PersistSeq, RequestId};
 pub use key::{Key, SizeError, Value};
 pub use not_done::{Feature, NotDone, Waiting};
-pub use operation::{
-    Batch, BatchError, Check, Command, Condition, Dump, Level, Operation, RequestOptions, Scan,
-};
+pub use operation::{Dump, Level, Operation, RequestOptions, Scan};
 pub use outcome::{Answer, CommandResult, Done, Outcome, Page, Served, Unknown, Versioned};
 pub use quorum::{Quorum, QuorumError};
 pub use seed::SeedStream;
