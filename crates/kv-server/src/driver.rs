@@ -16,12 +16,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::clock::Clock;
+use crate::data_files::{DataEvent, Progress};
 use crate::event::{ClientEvent, ClientNumber, PeerEvent};
 use crate::failure::ServerError;
 use crate::op_log::OpLog;
 use crate::outbox::Outbox;
 use crate::pending::Pending;
-use crate::persistence::{DataEvent, Persistence, Progress};
+use crate::persistence::Persistence;
 use crate::server::Readiness;
 
 /// An engine, what it hears from and what it speaks to.

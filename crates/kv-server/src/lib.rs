@@ -40,6 +40,7 @@ mod clock;
 mod complaints;
 mod config;
 mod connection_bounds;
+mod data_files;
 mod delay;
 mod driver;
 mod event;
