@@ -10,9 +10,10 @@ use kv_core::{IdError, NodeId};
 use kv_proto::{ServerList, ServerListError, parse_server_id};
 
 use super::bench::{BENCH, BENCH_COMMAND, Bench, BenchArgs};
-use super::command::{Line, LineOptions};
+use super::command::Line;
 use super::invocation::in_order;
 use super::pager::Pager;
+use super::start::{Defaults, Start, Task};
 use super::timeout::parse_timeout;
 use super::usage::UsageError;
 use super::words::Word;
@@ -67,40 +68,6 @@ pub(crate) struct Args {
 
     /// A command to run, such as `get x`; without one, commands are read from the standard input
     command: Vec<OsString>,
-}
-
-/// What to do.
-#[derive(Debug)]
-pub(crate) struct Start {
-    pub(crate) config: ClientConfig,
-    pub(crate) defaults: Defaults,
-    pub(crate) task: Task,
-    /// Whether a terminal is to get no more than the plain prompt.
-    pub(crate) plain: bool,
-    pub(crate) history: Option<String>,
-    pub(crate) pager: Pager,
-}
-
-/// What to run.
-#[derive(Debug)]
-pub(crate) enum Task {
-    /// What comes on the standard input.
-    Session,
-    /// One command.
-    Line(Box<Line>),
-    Bench(Box<Bench>),
-    /// Prints the completions of a shell.
-    Completions(Shell),
-    /// Prints the page of the manual.
-    Manual,
-}
-
-/// What counts for commands that say nothing else.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Defaults {
-    pub(crate) json: bool,
-    pub(crate) raw: bool,
-    pub(crate) timeout: Duration,
 }
 
 /// Why arguments make no start.
@@ -211,17 +178,6 @@ fn id_error(error: ServerListError) -> ArgsError {
 /// Whether a word is meant for a server's id.
 pub(crate) fn is_number(text: &str) -> bool {
     text.trim_start_matches('-').bytes().all(|byte| byte.is_ascii_digit())
-}
-
-impl Defaults {
-    /// A line's own options before these.
-    pub(crate) fn with(self, options: LineOptions) -> Self {
-        Self {
-            json: self.json || options.json,
-            raw: self.raw || options.raw,
-            timeout: options.timeout.unwrap_or(self.timeout),
-        }
-    }
 }
 
 fn parse<T: Parser>(command: &'static str, words: Vec<OsString>) -> Result<T, ArgsError> {

@@ -25,6 +25,7 @@ mod screen;
 mod session;
 mod shell;
 mod source;
+mod start;
 mod suggestion;
 mod terminal;
 mod text;
@@ -40,7 +41,7 @@ use tokio::runtime::Handle;
 
 use crate::client::Client;
 use crate::config::ClientConfig;
-use args::{Args, ArgsError, Defaults, Start, Task};
+use args::{Args, ArgsError};
 use exit::ExitStatus;
 use input::Input;
 use pager::Pager;
@@ -53,6 +54,7 @@ use shell::editor::Editor;
 use shell::history;
 use shell::peek::Peek;
 use shell::terminal_mode::TerminalMode;
+use start::{Defaults, Start, Task};
 
 /// Runs the program on the process's own arguments, streams and environment.
 ///
