@@ -32,6 +32,7 @@
 //! ```
 
 mod batch;
+mod broken;
 mod changed_keys;
 mod checkpoint;
 mod cluster;
@@ -53,6 +54,7 @@ mod version;
 mod wire;
 
 pub use batch::{Batch, BatchError, Check, Command, Condition};
+pub use broken::Broken;
 pub use changed_keys::ChangedKeys;
 pub use checkpoint::{
     Checkpoint, CheckpointChange, CheckpointDelta, CheckpointItem, RecoverError, StagedCheckpoint,
