@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use fake::program::run_lines;
 use fake::tmux::{Tmux, program};
-use fake::{DeadServer, FakeServer, found, get, incr, key, put, store};
+use fake::{DeadServer, FakeConnection, FakeServer, found, get, incr, key, put, store};
 use kv_core::Operation;
 use kv_proto::{Request, RequestBody};
 
@@ -19,6 +19,33 @@ fn folder(name: &str) -> PathBuf {
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).unwrap();
     folder
+}
+
+/// A session at its prompt, and all that its server is asked, which keeps keys; `None` where there
+/// is no terminal.
+async fn session_with_store() -> Option<(Tmux, store::Log)> {
+    if !fake::tmux::is_there() {
+        return None;
+    }
+    let server = FakeServer::start(2).await;
+    let at = server.entry();
+    let log = store::serve(server);
+    let terminal = Tmux::start([at], "KV_HISTORY=off", "2");
+    terminal.expect_last(PROMPT);
+    Some((terminal, log))
+}
+
+/// A session at its prompt, and its connection, at whose other end the test is; `None` where there
+/// is no terminal.
+async fn session_with_test() -> Option<(Tmux, FakeConnection)> {
+    if !fake::tmux::is_there() {
+        return None;
+    }
+    let server = FakeServer::start(2).await;
+    let terminal = Tmux::start([server.entry()], "KV_HISTORY=off", "2");
+    let connection = server.accept().await;
+    terminal.expect_last(PROMPT);
+    Some((terminal, connection))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -93,13 +120,9 @@ async fn history_outlives_the_session_and_can_be_searched() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ctrl_c_cancels_the_request_or_the_line_and_never_the_session() {
-    if !fake::tmux::is_there() {
+    let Some((terminal, mut connection)) = session_with_test().await else {
         return;
-    }
-    let server = FakeServer::start(2).await;
-    let terminal = Tmux::start([server.entry()], "KV_HISTORY=off", "2");
-    let mut connection = server.accept().await;
-    terminal.expect_last(PROMPT);
+    };
     terminal.type_line("get x");
     let id = connection.expect(&get("x")).await;
     terminal.press(&["C-c"]);
@@ -143,14 +166,9 @@ async fn a_failover_is_told_above_the_line_that_is_typed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lines_typed_during_a_delay_run_afterwards_above_the_line_that_is_typed() {
-    if !fake::tmux::is_there() {
+    let Some((terminal, _log)) = session_with_store().await else {
         return;
-    }
-    let server = FakeServer::start(2).await;
-    let at = server.entry();
-    store::serve(server);
-    let terminal = Tmux::start([at], "KV_HISTORY=off", "2");
-    terminal.expect_last(PROMPT);
+    };
     terminal.type_line("delay 4000");
     terminal.expect("pausing for 4s");
     terminal.type_line("incr n");
@@ -175,14 +193,9 @@ fn assert_transcript(screen: &str, expected: &[&str]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lines_typed_ahead_run_once_each_in_order() {
-    if !fake::tmux::is_there() {
+    let Some((terminal, log)) = session_with_store().await else {
         return;
-    }
-    let server = FakeServer::start(2).await;
-    let at = server.entry();
-    let log = store::serve(server);
-    let terminal = Tmux::start([at], "KV_HISTORY=off", "2");
-    terminal.expect_last(PROMPT);
+    };
     terminal.type_ahead("put x 1\rget x\rincr x\rget nothing\rfrobnicate\rdelete x\rexit\rget y\r");
     terminal.expect_end();
     let screen = terminal.screen();
@@ -199,13 +212,9 @@ async fn lines_typed_ahead_run_once_each_in_order() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lines_typed_while_a_request_takes_long_run_once_each_in_order() {
-    if !fake::tmux::is_there() {
+    let Some((terminal, mut connection)) = session_with_test().await else {
         return;
-    }
-    let server = FakeServer::start(2).await;
-    let terminal = Tmux::start([server.entry()], "KV_HISTORY=off", "2");
-    let mut connection = server.accept().await;
-    terminal.expect_last(PROMPT);
+    };
     terminal.type_line("get first");
     let first = connection.expect(&get("first")).await;
     terminal.type_text("get second");
@@ -240,13 +249,9 @@ async fn lines_typed_while_a_request_takes_long_run_once_each_in_order() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_typed_while_nobody_reads_is_kept_whole_and_shown_once() {
-    if !fake::tmux::is_there() {
+    let Some((terminal, mut connection)) = session_with_test().await else {
         return;
-    }
-    let server = FakeServer::start(2).await;
-    let terminal = Tmux::start([server.entry()], "KV_HISTORY=off", "2");
-    let mut connection = server.accept().await;
-    terminal.expect_last(PROMPT);
+    };
     terminal.type_line("dump");
     let dump = connection.request().await;
     // More than a terminal keeps of a line by itself.
@@ -272,13 +277,9 @@ async fn what_is_typed_while_nobody_reads_is_kept_whole_and_shown_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ctrl_c_typed_ahead_cancels_the_request_and_what_was_typed_before_it() {
-    if !fake::tmux::is_there() {
+    let Some((terminal, mut connection)) = session_with_test().await else {
         return;
-    }
-    let server = FakeServer::start(2).await;
-    let terminal = Tmux::start([server.entry()], "KV_HISTORY=off", "2");
-    let mut connection = server.accept().await;
-    terminal.expect_last(PROMPT);
+    };
     terminal.type_ahead("get x\rput x 1\r\x03get y\r");
     let id = connection.expect(&get("x")).await;
     // A request may overtake what cancels another one.
@@ -295,14 +296,9 @@ async fn ctrl_c_typed_ahead_cancels_the_request_and_what_was_typed_before_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pasted_lines_run_in_order_after_enter() {
-    if !fake::tmux::is_there() {
+    let Some((terminal, log)) = session_with_store().await else {
         return;
-    }
-    let server = FakeServer::start(2).await;
-    let at = server.entry();
-    let log = store::serve(server);
-    let terminal = Tmux::start([at.clone()], "KV_HISTORY=off", "2");
-    terminal.expect_last(PROMPT);
+    };
     terminal.paste("put x 'a\tb'\nincr n\n\nincr n 5\n");
     terminal.expect("incr n 5");
     assert_eq!(log.lock().unwrap().len(), 0, "nothing runs before Enter");
@@ -348,14 +344,9 @@ async fn a_signal_that_ends_the_program_leaves_the_terminal_as_it_was() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ctrl_c_ends_a_delay_and_drops_what_waits() {
-    if !fake::tmux::is_there() {
+    let Some((terminal, log)) = session_with_store().await else {
         return;
-    }
-    let server = FakeServer::start(2).await;
-    let at = server.entry();
-    let log = store::serve(server);
-    let terminal = Tmux::start([at], "KV_HISTORY=off", "2");
-    terminal.expect_last(PROMPT);
+    };
     terminal.type_line("delay 1h");
     terminal.expect("pausing for 3600s");
     terminal.type_line("incr n");

@@ -31,6 +31,8 @@
 //! }
 //! ```
 
+mod batch;
+mod broken;
 mod changed_keys;
 mod checkpoint;
 mod cluster;
@@ -40,6 +42,7 @@ mod engine;
 mod id;
 mod key;
 pub mod local;
+mod not_done;
 mod operation;
 mod outcome;
 mod quorum;
@@ -50,6 +53,8 @@ mod store;
 mod version;
 mod wire;
 
+pub use batch::{Batch, BatchError, Check, Command, Condition};
+pub use broken::Broken;
 pub use changed_keys::ChangedKeys;
 pub use checkpoint::{
     Checkpoint, CheckpointChange, CheckpointDelta, CheckpointItem, RecoverError, StagedCheckpoint,
@@ -60,13 +65,9 @@ pub use effect::{Effect, Effects, HaltReason};
 pub use engine::{AdminCommand, ConsistencyEngine, EngineConfig, Input, Limits, Now, Timing};
 pub use id::{ClusterId, GroupId, IdError, Incarnation, NodeId, PersistSeq, RequestId};
 pub use key::{Key, SizeError, Value};
-pub use operation::{
-    Batch, BatchError, Check, Command, Condition, Dump, Level, Operation, RequestOptions, Scan,
-};
-pub use outcome::{
-    Answer, CommandResult, Done, Feature, NotDone, Outcome, Page, Served, Unknown, Versioned,
-    Waiting,
-};
+pub use not_done::{Feature, NotDone, Waiting};
+pub use operation::{Dump, Level, Operation, RequestOptions, Scan};
+pub use outcome::{Answer, CommandResult, Done, Outcome, Page, Served, Unknown, Versioned};
 pub use quorum::{Quorum, QuorumError};
 pub use seed::SeedStream;
 pub use status::Status;

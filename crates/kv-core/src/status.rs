@@ -2,7 +2,7 @@
 
 use crate::cluster::ClusterConfig;
 use crate::id::{Incarnation, NodeId};
-use crate::outcome::Waiting;
+use crate::not_done::Waiting;
 use crate::wire_struct;
 
 /// An engine's state in figures, for people.

@@ -44,6 +44,7 @@ mod core;
 mod dedup;
 mod dispatch;
 mod draft;
+mod durability;
 mod engine;
 mod entry;
 mod epoch;

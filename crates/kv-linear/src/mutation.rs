@@ -67,42 +67,7 @@ pub enum Mutation {
 }
 
 /// The rule that an engine breaks, if it breaks one.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Broken(#[cfg(feature = "mutations")] Option<Mutation>);
-
-impl Broken {
-    /// An engine that breaks this rule.
-    #[cfg(feature = "mutations")]
-    pub(crate) const fn by(mutation: Option<Mutation>) -> Self {
-        Self(mutation)
-    }
-
-    /// Whether it is this one.
-    #[cfg(feature = "mutations")]
-    pub(crate) fn is(self, mutation: Mutation) -> bool {
-        self.0 == Some(mutation)
-    }
-
-    /// Whether it is this one: without the feature it never is.
-    #[cfg(not(feature = "mutations"))]
-    #[expect(clippy::unused_self, reason = "the same call with and without the feature")]
-    pub(crate) const fn is(self, _mutation: Mutation) -> bool {
-        false
-    }
-
-    /// Whether no rule is broken.
-    #[cfg(feature = "mutations")]
-    pub(crate) const fn is_none(self) -> bool {
-        self.0.is_none()
-    }
-
-    /// Whether no rule is broken: without the feature none is.
-    #[cfg(not(feature = "mutations"))]
-    #[expect(clippy::unused_self, reason = "the same call with and without the feature")]
-    pub(crate) const fn is_none(self) -> bool {
-        true
-    }
-}
+pub(crate) type Broken = kv_core::Broken<Mutation>;
 
 #[cfg(feature = "mutations")]
 impl Mutation {

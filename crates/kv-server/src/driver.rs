@@ -16,12 +16,14 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::clock::Clock;
+use crate::data_files::{DataEvent, Progress};
 use crate::event::{ClientEvent, ClientNumber, PeerEvent};
+use crate::failure::ServerError;
 use crate::op_log::OpLog;
 use crate::outbox::Outbox;
 use crate::pending::Pending;
-use crate::persistence::{DataEvent, Persistence, Progress};
-use crate::server::{Readiness, ServerError};
+use crate::persistence::Persistence;
+use crate::server::Readiness;
 
 /// An engine, what it hears from and what it speaks to.
 pub(crate) struct Driver<E: ConsistencyEngine> {
@@ -191,8 +193,7 @@ where
         let refusal = if stopping {
             Some(Waiting::Stopping)
         } else {
-            let needs_room = self.persistence.room_is_low() && !op.is_read_only();
-            needs_room.then_some(Waiting::DiskFull)
+            self.persistence.shortage().filter(|_| !op.is_read_only())
         };
         match refusal {
             Some(why) => self.effects.reply(id, Outcome::NotDone(NotDone::Waiting(why))),
@@ -203,9 +204,7 @@ where
     /// How the server is, its disk included.
     fn status(&self) -> Status {
         let mut status = self.engine.status();
-        if self.persistence.room_is_low() {
-            status.waiting = status.waiting.or(Some(Waiting::DiskFull));
-        }
+        status.waiting = status.waiting.or(self.persistence.shortage());
         status
     }
 

@@ -25,10 +25,18 @@ pub struct FoundData {
     pub records: u64,
     /// How long it took.
     pub took: Duration,
-    /// The folders within the directory, the oldest first, with what it held before losses of power
-    /// under [`SyncPolicy::Interval`](crate::SyncPolicy) or `Never`, after which a server starts
-    /// empty. They stay until somebody removes them.
-    pub set_aside: Vec<PathBuf>,
+    /// What it held before losses of power under [`SyncPolicy::Interval`](crate::SyncPolicy) or
+    /// `Never`, after which a server starts empty, the oldest first.
+    pub set_aside: Vec<SetAside>,
+}
+
+/// A folder with what a server held before a loss of power. It stays until somebody removes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetAside {
+    /// The folder, within the data directory.
+    pub folder: PathBuf,
+    /// How many bytes its files have, as far as they can be looked at.
+    pub bytes: u64,
 }
 
 /// How far a server has come that reads its data directory.

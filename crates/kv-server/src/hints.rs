@@ -33,6 +33,7 @@ pub(crate) fn who_is_missing(
         | Waiting::RestartsUsedUp { .. }
         | Waiting::OtherConfiguration { .. }
         | Waiting::DiskFull
+        | Waiting::TooManyOpenFiles
         | Waiting::Stopping => return String::new(),
     };
     let missing: Vec<NodeId> =
@@ -73,6 +74,7 @@ pub(crate) fn who_was_lost(
         | Waiting::RestartsUsedUp { .. }
         | Waiting::OtherConfiguration { .. }
         | Waiting::DiskFull
+        | Waiting::TooManyOpenFiles
         | Waiting::Stopping => who_is_missing(config, waiting, connected),
     }
 }

@@ -40,9 +40,11 @@ mod clock;
 mod complaints;
 mod config;
 mod connection_bounds;
+mod data_files;
 mod delay;
 mod driver;
 mod event;
+mod failure;
 mod found_data;
 mod framed;
 mod link;
@@ -68,9 +70,10 @@ pub use config::{
     RecoveryHook, ServerConfig,
 };
 pub use delay::{Delay, DelayError};
-pub use found_data::{FoundData, RecoveryProgress};
+pub use failure::{ServerError, StartError};
+pub use found_data::{FoundData, RecoveryProgress, SetAside};
 pub use kv_storage::SyncPolicy;
 pub use local::{LocalClient, ServerGone};
 pub use op_log::OpLogError;
 pub use promises::promises;
-pub use server::{Readiness, Server, ServerError, StartError};
+pub use server::{Readiness, Server};

@@ -1,19 +1,13 @@
 //! Where an engine's records go: nowhere, or to disk.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
-use kv_core::{CheckpointDelta, ClusterId, PersistSeq, Status, Wire};
-use kv_storage::{
-    CheckpointError, CheckpointStore, CheckpointWritten, DataDirectory, Journal, JournalEvent,
-    JournalThread, RealDisk, Room, SyncPolicy,
-};
-use tokio::sync::mpsc;
+use kv_core::{CheckpointDelta, PersistSeq, Status, Waiting, Wire};
+use kv_storage::{CheckpointStore, DataDirectory, Journal, RealDisk, Shortage};
 
-use crate::checkpoint_thread::CheckpointThread;
 use crate::config::DataConfig;
-use crate::server::ServerError;
+use crate::data_files::{DataEvent, DataFiles, Progress};
+use crate::failure::ServerError;
 
 /// Where an engine's records go.
 #[derive(Debug)]
@@ -27,56 +21,6 @@ pub(crate) enum Persistence<R> {
     Disk(Box<DataFiles<R>>),
 }
 
-/// The journal and the checkpoint of a server that runs.
-#[derive(Debug)]
-pub(crate) struct DataFiles<R> {
-    directory: Arc<Mutex<DataDirectory<RealDisk>>>,
-    journal: JournalThread<R>,
-    checkpoints: CheckpointThread,
-    events: mpsc::Receiver<DataEvent>,
-    sync: SyncPolicy,
-    /// Records of the steps since the last hand-over.
-    batch: Vec<(PersistSeq, R)>,
-    persisted: PersistSeq,
-    room_is_low: bool,
-    pace: CheckpointPace,
-    /// What was last noted in the directory since the start.
-    noted_cluster: Option<ClusterId>,
-}
-
-/// When the next checkpoint is due.
-#[derive(Debug)]
-struct CheckpointPace {
-    /// Bytes of records that call for one.
-    bytes_max: u64,
-    /// Bytes of the journal that the last one does not cover, when it was taken.
-    carried_bytes: u64,
-    /// What the journal had written by then.
-    written_bytes: u64,
-    /// The last record that the one on disk reflects.
-    covers: PersistSeq,
-    under_way: bool,
-    not_before: Instant,
-}
-
-/// What the threads of the disk tell the driver.
-#[derive(Debug)]
-pub(crate) enum DataEvent {
-    /// What became of records.
-    Journal(JournalEvent),
-    /// What became of a checkpoint.
-    Checkpoint(Result<CheckpointWritten, CheckpointError>),
-    /// A thread ended that nobody told to.
-    Ended,
-}
-
-/// What the engine has to be told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Progress {
-    Persisted { up_to: PersistSeq },
-    CheckpointWritten { covers: PersistSeq },
-}
-
 impl<R: Wire + Send + 'static> Persistence<R> {
     pub(crate) const MEMORY: Self = Self::Memory { taken: None };
 
@@ -87,42 +31,15 @@ impl<R: Wire + Send + 'static> Persistence<R> {
         store: CheckpointStore,
         config: &DataConfig,
     ) -> io::Result<Self> {
-        let (sender, events) = mpsc::channel(EVENTS_LEN);
-        let (persisted, covers) = (journal.durable(), store.covers());
-        let carried_bytes = journal.status().used_bytes;
-        let directory = Arc::new(Mutex::new(directory));
-        let teller = Teller { sender, _directory: Arc::clone(&directory) };
-        let of_checkpoints = teller.clone();
-        let checkpoints = CheckpointThread::start(store, move |written| {
-            of_checkpoints.tell(DataEvent::Checkpoint(written));
-        })?;
-        let notify = move |event| teller.tell(DataEvent::Journal(event));
-        Ok(Self::Disk(Box::new(DataFiles {
-            directory,
-            journal: JournalThread::start(journal, config.sync, notify)?,
-            checkpoints,
-            events,
-            sync: config.sync,
-            batch: Vec::new(),
-            persisted,
-            room_is_low: false,
-            pace: CheckpointPace {
-                bytes_max: config.checkpoint_bytes,
-                carried_bytes,
-                written_bytes: 0,
-                covers,
-                under_way: false,
-                not_before: Instant::now(),
-            },
-            noted_cluster: None,
-        })))
+        let files = DataFiles::start(directory, journal, store, config)?;
+        Ok(Self::Disk(Box::new(files)))
     }
 
     /// Takes a record, to be handed over.
     pub(crate) fn take(&mut self, seq: PersistSeq, record: R) {
         match self {
             Self::Memory { taken } => *taken = Some(seq),
-            Self::Disk(files) => files.batch.push((seq, record)),
+            Self::Disk(files) => files.take(seq, record),
         }
     }
 
@@ -146,19 +63,7 @@ impl<R: Wire + Send + 'static> Persistence<R> {
     pub(crate) async fn wait(&mut self, events: &mut Vec<DataEvent>) {
         match self {
             Self::Memory { .. } => std::future::pending().await,
-            Self::Disk(files) => {
-                // What the journal's thread counts may come after its last event.
-                let look_again = Instant::now() + CHECKPOINT_INTERVAL_MIN;
-                let due = files.checkpoint_due().unwrap_or(look_again);
-                let due = tokio::time::sleep_until(due.into());
-                tokio::select! {
-                    biased;
-                    taken = files.events.recv_many(events, EVENTS_LEN) => if taken == 0 {
-                        events.push(DataEvent::Ended);
-                    },
-                    () = due => {}
-                }
-            }
+            Self::Disk(files) => files.wait(events).await,
         }
     }
 
@@ -173,11 +78,14 @@ impl<R: Wire + Send + 'static> Persistence<R> {
         }
     }
 
-    /// Whether there is no room for what writes may need.
-    pub(crate) fn room_is_low(&self) -> bool {
+    /// What writes may need and there is too little of, in the words of a refusal.
+    pub(crate) fn shortage(&self) -> Option<Waiting> {
         match self {
-            Self::Memory { .. } => false,
-            Self::Disk(files) => files.room_is_low,
+            Self::Memory { .. } => None,
+            Self::Disk(files) => files.shortage().map(|shortage| match shortage {
+                Shortage::Space => Waiting::DiskFull,
+                Shortage::OpenFiles => Waiting::TooManyOpenFiles,
+            }),
         }
     }
 
@@ -224,165 +132,3 @@ impl<R: Wire + Send + 'static> Persistence<R> {
         }
     }
 }
-
-impl<R: Wire + Send + 'static> DataFiles<R> {
-    fn hand_over(&mut self) {
-        if !self.batch.is_empty() {
-            self.journal.append(std::mem::take(&mut self.batch));
-        }
-    }
-
-    fn on_event(&mut self, event: DataEvent) -> Result<Option<Progress>, ServerError> {
-        match event {
-            DataEvent::Journal(JournalEvent::Persisted { up_to }) => {
-                self.persisted = up_to;
-                Ok(Some(Progress::Persisted { up_to }))
-            }
-            DataEvent::Journal(JournalEvent::Room(room)) => {
-                self.room_is_low = matches!(room, Room::Low { .. });
-                if self.room_is_low {
-                    tracing::warn!("the disk is too full for the journal: writes are refused");
-                }
-                Ok(None)
-            }
-            DataEvent::Journal(JournalEvent::Failed(error)) => Err(ServerError::Journal(error)),
-            DataEvent::Checkpoint(written) => self.on_checkpoint(written),
-            DataEvent::Ended => Err(ServerError::Driver),
-        }
-    }
-
-    fn on_checkpoint(
-        &mut self,
-        written: Result<CheckpointWritten, CheckpointError>,
-    ) -> Result<Option<Progress>, ServerError> {
-        self.pace.under_way = false;
-        self.pace.not_before = Instant::now() + CHECKPOINT_INTERVAL_MIN;
-        match written {
-            Ok(CheckpointWritten { covers, rows, changed, removed }) => {
-                tracing::info!(%covers, rows, changed, removed, "checkpoint written");
-                self.pace.covers = covers;
-                self.journal.remove_through(covers);
-                Ok(Some(Progress::CheckpointWritten { covers }))
-            }
-            Err(error) if error.is_full() => {
-                tracing::warn!("{error}; it is tried again");
-                // As if it had not been taken.
-                self.pace.carried_bytes = self.pace.bytes_max;
-                Ok(None)
-            }
-            Err(error) => Err(ServerError::Checkpoint(error)),
-        }
-    }
-
-    fn wants_checkpoint(&self) -> bool {
-        self.checkpoint_due().is_some_and(|at| at <= Instant::now())
-    }
-
-    /// When the next checkpoint is to be taken of what is there; may be past.
-    fn checkpoint_due(&self) -> Option<Instant> {
-        let pace = &self.pace;
-        let new_bytes = self.journal.written_bytes() - pace.written_bytes;
-        let is_due = self.room_is_low || pace.carried_bytes + new_bytes >= pace.bytes_max;
-        (is_due && !pace.under_way && self.persisted > pace.covers).then_some(pace.not_before)
-    }
-
-    fn write_checkpoint(&mut self, delta: CheckpointDelta) {
-        let pace = &mut self.pace;
-        // Dropped, it is as if it had failed: the engine gives it again.
-        if delta.covers > pace.covers {
-            pace.written_bytes = self.journal.written_bytes();
-            pace.carried_bytes = 0;
-            pace.under_way = true;
-            self.checkpoints.write(delta);
-        } else {
-            pace.not_before = Instant::now() + CHECKPOINT_INTERVAL_MIN;
-        }
-    }
-
-    /// The note is for people and tools, so nothing waits for it.
-    fn note_cluster(&mut self, status: &Status) {
-        let named = status.counters.iter().find(|(name, id)| name == CLUSTER_ID && *id != 0);
-        let Some(cluster) = named.map(|(_, id)| ClusterId(*id)) else {
-            return;
-        };
-        if self.noted_cluster.replace(cluster) == Some(cluster) {
-            return;
-        }
-        let directory = Arc::clone(&self.directory);
-        tokio::task::spawn_blocking(move || {
-            let mut directory = directory.lock().unwrap_or_else(PoisonError::into_inner);
-            if directory.meta().cluster != Some(cluster)
-                && let Err(error) = directory.note_cluster(cluster)
-            {
-                tracing::warn!("{error}; which cluster the data is of is not noted");
-            }
-        });
-    }
-
-    fn counters(&self) -> Vec<(String, u64)> {
-        let (policy, value) = match self.sync {
-            SyncPolicy::Always => ("fsync_always", 1),
-            SyncPolicy::Interval(interval) => {
-                ("fsync_interval_ms", u64::try_from(interval.as_millis()).unwrap_or(u64::MAX))
-            }
-            SyncPolicy::Never => ("fsync_never", 1),
-        };
-        let counters = [
-            (policy, value),
-            ("journal_persisted", self.persisted.0),
-            ("journal_written_bytes", self.journal.written_bytes()),
-            ("checkpoint_covers", self.pace.covers.0),
-            ("disk_full", u64::from(self.room_is_low)),
-            ("empty_after_loss_of_power", u64::from(self.sync != SyncPolicy::Always)),
-        ];
-        counters.map(|(name, count)| (name.to_owned(), count)).to_vec()
-    }
-
-    fn close(mut self) -> Result<(), ServerError> {
-        self.hand_over();
-        let Self { directory, journal, checkpoints, events, .. } = self;
-        // The threads do not wait to be heard.
-        drop(events);
-        checkpoints.close();
-        match journal.close() {
-            Ok(_) => {
-                let mut directory = directory.lock().unwrap_or_else(PoisonError::into_inner);
-                directory.end_run().map_err(ServerError::Data)
-            }
-            // What had no room was never said to be persisted.
-            Err(error) if error.is_full() => Ok(()),
-            Err(error) => Err(ServerError::Journal(error)),
-        }
-    }
-}
-
-/// Tells the driver what happens on a thread. It keeps the directory locked as long as the thread
-/// lives, which may be longer than the driver does.
-#[derive(Clone)]
-struct Teller {
-    sender: mpsc::Sender<DataEvent>,
-    _directory: Arc<Mutex<DataDirectory<RealDisk>>>,
-}
-
-impl Teller {
-    /// Waits while the driver is behind; a driver that has gone hears nothing.
-    fn tell(&self, event: DataEvent) {
-        let _ = self.sender.blocking_send(event);
-    }
-}
-
-impl Drop for Teller {
-    fn drop(&mut self) {
-        // Only a thread that died is still listened to.
-        let _ = self.sender.try_send(DataEvent::Ended);
-    }
-}
-
-/// The counter by which an engine names its cluster; 0 while it is in none.
-const CLUSTER_ID: &str = "cluster_id";
-
-/// How many events may wait for the driver; then the threads wait.
-const EVENTS_LEN: usize = 1024;
-
-/// The least time between two checkpoints.
-const CHECKPOINT_INTERVAL_MIN: Duration = Duration::from_secs(1);

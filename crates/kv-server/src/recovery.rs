@@ -12,11 +12,11 @@ use kv_storage::{
 };
 
 use crate::config::{DataConfig, RecoveryHook};
+use crate::failure::StartError;
 use crate::found_data::{FoundData, Reading};
 use crate::persistence::Persistence;
 use crate::read_ahead::ReadAhead;
-use crate::server::StartError;
-use crate::set_aside::{folders_set_aside, set_aside};
+use crate::set_aside::{all_set_aside, set_aside};
 
 /// An engine, and where its records go.
 pub(crate) struct Recovered<E: ConsistencyEngine> {
@@ -92,7 +92,7 @@ where
     }
     let reading = Arc::new(reading);
     let engine: E = replay(config, &mut store, &journal, &reading)?;
-    let set_aside = folders_set_aside(&folder);
+    let set_aside = all_set_aside(&folder);
     let set_aside =
         set_aside.map_err(|source| StartError::SetAside { directory: folder, source })?;
     let found = Some(FoundData { set_aside, ..reading.found(&engine.status()) });

@@ -3,20 +3,15 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::hash::{BuildHasher, Hasher};
-use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use kv_core::{
-    ConsistencyEngine, Effects, EngineConfig, HaltReason, NodeId, RecoverError, Waiting,
-};
+use kv_core::{ConsistencyEngine, Effects, EngineConfig, NodeId, Waiting};
 use kv_eventual::EventualEngine;
 use kv_linear::LinearEngine;
 use kv_proto::Refusal;
-use kv_storage::{CheckpointError, DataDirectoryError, DiskError, JournalError};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -24,16 +19,17 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::admission::Identity;
 use crate::clock::Clock;
 use crate::complaints::Complaints;
-use crate::config::{ConfigError, Consistency, ServerConfig};
+use crate::config::{Consistency, ServerConfig};
 use crate::connection_bounds::ConnectionSlots;
 use crate::delay::HeldBack;
 use crate::driver::Driver;
 use crate::event::{ClientEvent, PeerEvent};
+use crate::failure::{ServerError, StartError};
 use crate::found_data::FoundData;
 use crate::link::Link;
 use crate::listener::{Door, Listener};
 use crate::local::LocalClient;
-use crate::op_log::{OpLog, OpLogError};
+use crate::op_log::OpLog;
 use crate::outbox::Outbox;
 use crate::pending::Pending;
 use crate::recovery::recover;
@@ -302,103 +298,6 @@ where
 /// operating system.
 fn random_seed() -> u64 {
     std::hash::RandomState::new().build_hasher().finish()
-}
-
-/// Why a server cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The configuration is not legal.
-    #[error("{0}")]
-    Config(#[from] ConfigError),
-    /// Another program listens there.
-    #[error(
-        "{address} is in use: is this server running already? Stop it, or choose another id or \
-         address"
-    )]
-    AddressInUse {
-        /// Where this server should listen.
-        address: String,
-    },
-    /// It cannot listen there.
-    #[error("cannot listen on {address}: {source}; correct this server's address in --servers")]
-    Bind {
-        /// Where this server should listen.
-        address: String,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// The socket that was given does not listen.
-    #[error("the socket to listen on is not usable: {0}")]
-    Socket(io::Error),
-    /// The engine refuses what the disk holds.
-    #[error("{0}")]
-    Recover(#[from] RecoverError),
-    /// The data directory cannot be made or written.
-    #[error("{0}; keep the data elsewhere with --data-dir, or do without with --memory")]
-    NoFolder(DiskError),
-    /// The data directory cannot be used.
-    #[error("{0}")]
-    Data(#[from] DataDirectoryError),
-    /// The journal is damaged or its disk fails.
-    #[error("{0}")]
-    Journal(#[from] JournalError),
-    /// The checkpoint is damaged or its disk fails.
-    #[error("{0}")]
-    Checkpoint(#[from] CheckpointError),
-    /// What a loss of power may have cut short cannot be set aside.
-    #[error(
-        "cannot set aside what is in {}: {source}; move its journal and checkpoint elsewhere, then \
-         start again",
-        directory.display()
-    )]
-    SetAside {
-        /// The data directory.
-        directory: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// The threads that write to the disk cannot be started.
-    #[error("cannot start the threads that write to the disk: {0}")]
-    Threads(io::Error),
-    /// The runtime was stopped meanwhile.
-    #[error("the start was interrupted")]
-    Interrupted,
-    /// The log of operations cannot be written.
-    #[error("{0}")]
-    OpLog(#[from] OpLogError),
-}
-
-impl StartError {
-    fn bind(address: String, source: io::Error) -> Self {
-        if source.kind() == io::ErrorKind::AddrInUse {
-            Self::AddressInUse { address }
-        } else {
-            Self::Bind { address, source }
-        }
-    }
-}
-
-/// Why a server stopped by itself.
-#[derive(Debug, thiserror::Error)]
-pub enum ServerError {
-    /// The engine found an invariant broken.
-    #[error("stopped: {reason}")]
-    Halted {
-        /// Which.
-        reason: HaltReason,
-    },
-    /// The journal takes nothing more.
-    #[error("stopped: {0}")]
-    Journal(JournalError),
-    /// The checkpoint could not be written.
-    #[error("stopped: {0}")]
-    Checkpoint(CheckpointError),
-    /// The data directory could not be closed.
-    #[error("stopped: {0}")]
-    Data(DataDirectoryError),
-    /// The driver's task died: a bug of this program.
-    #[error("stopped by a bug in this program; the log above says where")]
-    Driver,
 }
 
 /// How long connections may take to end once the driver has stopped.

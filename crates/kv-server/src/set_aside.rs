@@ -10,6 +10,8 @@ use kv_storage::{
     CHECKPOINT_DIRECTORY, CheckpointStore, JournalInspection, RealDisk, StoreIdentity,
 };
 
+use crate::found_data::SetAside;
+
 /// Moves the journal and the checkpoint into a folder `lost-<SECONDS>` of the data directory, which
 /// tools read like the data directory of a server that does not run. Returns the folder; `None` if
 /// there was nothing to move. `now` is the time since the Unix epoch.
@@ -50,7 +52,7 @@ pub(crate) fn set_aside(
 ///
 /// # Errors
 /// What the system says, if the directory cannot be read.
-pub(crate) fn folders_set_aside(directory: &Path) -> io::Result<Vec<PathBuf>> {
+pub(crate) fn all_set_aside(directory: &Path) -> io::Result<Vec<SetAside>> {
     let mut folders = Vec::new();
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
@@ -60,7 +62,20 @@ pub(crate) fn folders_set_aside(directory: &Path) -> io::Result<Vec<PathBuf>> {
         }
     }
     folders.sort_unstable();
-    Ok(folders)
+    let measured = folders.into_iter().map(|folder| SetAside { bytes: size_of(&folder), folder });
+    Ok(measured.collect())
+}
+
+/// How many bytes the files in a folder and below have. What cannot be looked at is left out: a
+/// start does not fail for it.
+fn size_of(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let sizes = entries.map(|entry| match entry.metadata() {
+        Ok(found) if found.is_dir() => size_of(&entry.path()),
+        Ok(found) => found.len(),
+        Err(_) => 0,
+    });
+    sizes.sum()
 }
 
 /// Whether no record was ever written; `false` if that cannot be told.
@@ -215,12 +230,20 @@ mod tests {
         assert_eq!(set_aside(&disk, &identity(), NOW).unwrap(), None);
         begin(folder.path());
         assert_eq!(set_aside(&disk, &identity(), NOW).unwrap(), None);
-        assert_eq!(folders_set_aside(folder.path()).unwrap(), [folder.path().join("lost-1000")]);
+        let first = folder.path().join("lost-1000");
+        let found = all_set_aside(folder.path()).unwrap();
+        assert_eq!(found.iter().map(|found| &found.folder).collect::<Vec<_>>(), [&first]);
+        assert!(found[0].bytes > 4 << 20, "the journal's first file alone has 4 MiB: {found:?}");
+        fs::create_dir(first.join("more")).unwrap();
+        fs::write(first.join("more/x"), [0; 1000]).unwrap();
+        let more = all_set_aside(folder.path()).unwrap();
+        assert_eq!(more[0].bytes, found[0].bytes + 1000);
         // What was written since is, beside the first.
         written(folder.path());
         assert!(set_aside(&disk, &identity(), NOW).unwrap().is_some());
         let expected = ["lost-1000", "lost-1001"].map(|name| folder.path().join(name));
-        assert_eq!(folders_set_aside(folder.path()).unwrap(), expected);
+        let found = all_set_aside(folder.path()).unwrap();
+        assert_eq!(found.into_iter().map(|found| found.folder).collect::<Vec<_>>(), expected);
     }
 
     #[test]

@@ -6,7 +6,9 @@ use std::time::Duration;
 use kv_core::{PersistSeq, Wire};
 
 use crate::disk::Disk;
-use crate::journal::{Journal, JournalError, LayoutDone, LayoutJob, Room, SyncDone, SyncJob};
+use crate::journal::{
+    Journal, JournalError, LayoutDone, LayoutJob, Room, Shortage, SyncDone, SyncJob,
+};
 use crate::mutation::Mutation;
 
 /// Group commit over a [`Journal`]: which records are written when, what is synced and laid out,
@@ -25,7 +27,8 @@ pub struct GroupCommit<D: Disk, R> {
     /// The last record that was said to be persisted.
     said: PersistSeq,
     /// What was last said of the room.
-    room: Room,
+    /// What was last said to be lacking.
+    shortage: Option<Shortage>,
     /// When to look for room again.
     retry_at: Option<Duration>,
     sync_due: Option<Duration>,
@@ -52,7 +55,7 @@ impl<D: Disk, R: Wire> GroupCommit<D, R> {
             policy,
             waiting: VecDeque::new(),
             said,
-            room: Room::Enough,
+            shortage: None,
             retry_at: None,
             sync_due: None,
         }
@@ -133,18 +136,18 @@ impl<D: Disk, R: Wire> GroupCommit<D, R> {
         Ok(())
     }
 
-    /// What there is to say of the room, if it has changed between enough and low: while it is
-    /// low, writes should be refused.
+    /// What there is to say of the room, if it has changed between enough and low, or is low for
+    /// another reason: while it is low, writes should be refused.
     pub fn room_changed(&mut self, now: Duration) -> Option<Room> {
         let room = self.journal.room();
-        let is_low = matches!(room, Room::Low { .. });
-        if is_low && self.journal.needs_layout() {
+        let shortage = room.shortage();
+        if shortage.is_some() && self.journal.needs_layout() {
             self.retry_at = self.retry_at.or(Some(now + ROOM_INTERVAL));
         }
-        if is_low == matches!(self.room, Room::Low { .. }) {
+        if shortage == self.shortage {
             return None;
         }
-        self.room = room;
+        self.shortage = shortage;
         Some(room)
     }
 
@@ -224,7 +227,7 @@ mod tests {
     use kv_core::NodeId;
 
     use super::*;
-    use crate::disk::SimDisk;
+    use crate::disk::{DiskAction, DiskError, SimDisk};
     use crate::identity::StoreIdentity;
     use crate::journal::JournalConfig;
 
@@ -311,5 +314,24 @@ mod tests {
         commit.end_layout(millis(505), job.run()).unwrap();
         assert_eq!(commit.room_changed(millis(505)), Some(Room::Enough));
         assert_eq!(commit.wake_at(), None);
+    }
+
+    #[test]
+    fn another_shortage_than_before_is_told() {
+        let disk = SimDisk::new(1);
+        let mut commit = commit(&disk);
+        let limit = std::io::Error::from_raw_os_error(24);
+        let limit = DiskError::new(DiskAction::Create, "x", &limit);
+        let full = JournalError::Full { needed_bytes: 2, free_bytes: 1 };
+        for (error, expected) in [
+            (JournalError::TooManyFiles(limit), Some(Shortage::OpenFiles)),
+            (full.clone(), Some(Shortage::Space)),
+            (full, None),
+        ] {
+            commit.remove_through(PersistSeq(0)).unwrap();
+            commit.begin_layout(millis(0)).unwrap();
+            commit.end_layout(millis(0), LayoutDone { result: Err(error) }).unwrap();
+            assert_eq!(commit.room_changed(millis(0)).and_then(Room::shortage), expected);
+        }
     }
 }

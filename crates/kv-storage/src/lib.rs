@@ -54,7 +54,7 @@ pub use group_commit::{GroupCommit, SyncPolicy};
 pub use identity::StoreIdentity;
 pub use journal::{
     Journal, JournalConfig, JournalError, JournalInspection, JournalStatus, LayoutDone, LayoutJob,
-    Recovery, Replay, Room, SegmentReport, SyncDone, SyncJob, TornTail,
+    Recovery, Replay, Room, SegmentReport, Shortage, SyncDone, SyncJob, TornTail,
 };
 pub use journal_thread::{JournalEvent, JournalThread};
 pub use memory::MemoryCheckpoint;

@@ -19,39 +19,8 @@ pub enum Mutation {
     CheckpointBeforeRecords,
 }
 
-/// The rule that is broken, if one is. Without the feature `mutations` there is no way to break
-/// one, and every question about it is a constant `false`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Broken(#[cfg(feature = "mutations")] Option<Mutation>);
-
-impl Broken {
-    /// Breaks none.
-    pub const NONE: Self = Self(
-        #[cfg(feature = "mutations")]
-        None,
-    );
-
-    /// Breaks a rule.
-    #[cfg(feature = "mutations")]
-    #[must_use]
-    pub const fn by(mutation: Mutation) -> Self {
-        Self(Some(mutation))
-    }
-
-    /// Whether it is this one.
-    #[cfg(feature = "mutations")]
-    #[must_use]
-    pub fn is(self, mutation: Mutation) -> bool {
-        self.0 == Some(mutation)
-    }
-
-    /// Whether it is this one: without the feature it never is.
-    #[cfg(not(feature = "mutations"))]
-    #[must_use]
-    pub const fn is(self, _mutation: Mutation) -> bool {
-        false
-    }
-}
+/// The rule of storage that is broken, if one is.
+pub type Broken = kv_core::Broken<Mutation>;
 
 impl Mutation {
     /// All of them.

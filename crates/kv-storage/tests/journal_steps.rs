@@ -7,7 +7,7 @@ mod store;
 use kv_core::{DecodeError, NodeId, PersistSeq};
 use kv_storage::{
     CrashHabits, Disk, DiskAction, DiskFile, Journal, JournalConfig, JournalError,
-    JournalInspection, RealDisk, Room, SegmentReport, SimDisk, StoreIdentity,
+    JournalInspection, RealDisk, Room, SegmentReport, Shortage, SimDisk, StoreIdentity,
 };
 
 use crate::store::{append, config, identity, recover, replayed};
@@ -132,9 +132,10 @@ fn a_full_disk_is_told_while_a_segment_is_left_and_is_no_failure() {
     assert_eq!(journal.room(), Room::Enough);
     disk.set_quota(Some(SEGMENT_BYTES + 100));
     journal.lay_out().unwrap();
-    assert_eq!(journal.room(), Room::Low { left_bytes: SEGMENT_BYTES - 128 - 32 });
+    let low = |left_bytes| Room::Low { left_bytes, shortage: Shortage::Space };
+    assert_eq!(journal.room(), low(SEGMENT_BYTES - 128 - 32));
     append(&mut journal, 1).unwrap();
-    assert_eq!(journal.room(), Room::Low { left_bytes: SEGMENT_BYTES - 128 - 32 - 48 });
+    assert_eq!(journal.room(), low(SEGMENT_BYTES - 128 - 32 - 48));
     assert_eq!(disk.list().unwrap(), ["journal-000000000001.segment"]);
 
     let full = fill(&mut journal);

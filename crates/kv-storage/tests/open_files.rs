@@ -8,7 +8,7 @@ use std::fs::File;
 
 use bytes::Bytes;
 use kv_core::{CheckpointChange, CheckpointDelta, PersistSeq};
-use kv_storage::{CheckpointStore, Disk, Journal, RealDisk, Room};
+use kv_storage::{CheckpointStore, Disk, Journal, RealDisk, Room, Shortage};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::store::{append, config, identity, recover, replayed};
@@ -47,7 +47,7 @@ fn too_many_open_files_are_waited_out_like_a_full_disk() {
 
     let opened = use_up_descriptors();
     journal.lay_out().unwrap();
-    assert!(matches!(journal.room(), Room::Low { .. }));
+    assert_eq!(journal.room().shortage(), Some(Shortage::OpenFiles));
     let layout = journal.begin_layout().unwrap();
     journal.end_layout(layout.run()).unwrap();
     let full = loop {
@@ -56,6 +56,11 @@ fn too_many_open_files_are_waited_out_like_a_full_disk() {
         }
     };
     assert!(full.is_full(), "{full}");
+    let told = full.to_string();
+    assert!(
+        told.starts_with("the journal cannot grow: ") && told.contains("`ulimit -n`"),
+        "{told}"
+    );
     let last = journal.sync().unwrap();
     assert_eq!(last, journal.last());
     let unread = recover(&disk, SEGMENT_BYTES).unwrap_err().to_string();

@@ -5,9 +5,11 @@
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
 
-use kv_core::{Key, Value};
+use kv_client::ClientError;
+use kv_core::{Key, NotDone, Value, Waiting};
 use kv_proto::Message;
 use kv_tests::{Process, Program, RawConnection, Site, Stream};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
 /// As many as a server takes of clients that have not said hello.
 const CONNECTIONS: usize = 200;
@@ -23,6 +25,15 @@ fn server_with_limit(site: &Site, limit: &str) -> Process {
     let mut server = Process::start("kv-server".to_owned(), shell, Stdio::null());
     server.wait_for("ready");
     server
+}
+
+/// Lets a process have so many open files, all that it has included; or as many as its hard limit
+/// allows.
+fn limit_open_files(process: &Process, count: Option<u64>) {
+    let pid = Pid::from_raw(i32::try_from(process.id()).unwrap());
+    let hard = getrlimit(Resource::Nofile).maximum;
+    let limit = Rlimit { current: count.or(hard), maximum: hard };
+    prlimit(pid, Resource::Nofile, limit).unwrap();
 }
 
 /// More than the journal's first segments take, so that it makes others meanwhile.
@@ -42,6 +53,26 @@ fn connections_leave_the_disk_the_files_that_it_needs() {
     assert_eq!(client.exit_code(), Some(0), "{}", client.report());
     assert_eq!(site.run("1 put x 1"), "ok");
     drop(connections);
+}
+
+#[test]
+fn a_server_short_of_files_says_so_serves_reads_and_resumes() {
+    let site = Site::of(1);
+    let mut server = site.ready_server("1 eventual 1 1");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let client = runtime.block_on(site.connect(1));
+    let (key, value) = (Key::new("k").unwrap(), Value::new(vec![b'v'; 1_000_000]).unwrap());
+    let put = || runtime.block_on(client.put(key.clone(), value.clone()));
+    put().unwrap();
+    limit_open_files(&server, Some(8));
+    let refusal = (0..100).find_map(|_| put().err()).unwrap();
+    assert_eq!(refusal, ClientError::NotDone(NotDone::Waiting(Waiting::TooManyOpenFiles)));
+    server.wait_for("this server can open no more files and takes no writes; raise its limit");
+    let read = runtime.block_on(client.get(key.clone())).unwrap();
+    assert!(read.found.is_some());
+    limit_open_files(&server, None);
+    server.wait_for("ready");
+    put().unwrap();
 }
 
 #[test]

@@ -9,9 +9,11 @@ use clap_complete::Shell;
 use kv_core::{IdError, NodeId};
 use kv_proto::{ServerList, ServerListError, parse_server_id};
 
-use super::bench::{Bench, BenchArgs};
-use super::command::{Line, LineOptions};
+use super::bench::{BENCH, BENCH_COMMAND, Bench, BenchArgs};
+use super::command::Line;
+use super::invocation::in_order;
 use super::pager::Pager;
+use super::start::{Defaults, Start, Task};
 use super::timeout::parse_timeout;
 use super::usage::UsageError;
 use super::words::Word;
@@ -23,6 +25,7 @@ use crate::config::ClientConfig;
     name = "kv-client",
     version,
     after_help = EXAMPLES,
+    args_override_self = true,
     override_usage = "kv-client [OPTIONS] [SERVER_ID] [COMMAND...]"
 )]
 pub(crate) struct Args {
@@ -64,42 +67,7 @@ pub(crate) struct Args {
     server_id: Option<OsString>,
 
     /// A command to run, such as `get x`; without one, commands are read from the standard input
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     command: Vec<OsString>,
-}
-
-/// What to do.
-#[derive(Debug)]
-pub(crate) struct Start {
-    pub(crate) config: ClientConfig,
-    pub(crate) defaults: Defaults,
-    pub(crate) task: Task,
-    /// Whether a terminal is to get no more than the plain prompt.
-    pub(crate) plain: bool,
-    pub(crate) history: Option<String>,
-    pub(crate) pager: Pager,
-}
-
-/// What to run.
-#[derive(Debug)]
-pub(crate) enum Task {
-    /// What comes on the standard input.
-    Session,
-    /// One command.
-    Line(Box<Line>),
-    Bench(Box<Bench>),
-    /// Prints the completions of a shell.
-    Completions(Shell),
-    /// Prints the page of the manual.
-    Manual,
-}
-
-/// What counts for commands that say nothing else.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Defaults {
-    pub(crate) json: bool,
-    pub(crate) raw: bool,
-    pub(crate) timeout: Duration,
 }
 
 /// Why arguments make no start.
@@ -119,6 +87,14 @@ pub(crate) enum ArgsError {
 }
 
 impl Args {
+    /// Reads the words that the program was called with, its own name first.
+    ///
+    /// # Errors
+    /// What the parser says, which may be the help that was asked for.
+    pub(crate) fn of(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        Self::try_parse_from(in_order(words))
+    }
+
     /// Tells the server's id from the command's first word, and reads the command.
     pub(crate) fn start(self) -> Result<Start, ArgsError> {
         let mut words = self.command;
@@ -129,7 +105,7 @@ impl Args {
                 None => words.insert(0, word),
             }
         }
-        let mut config = ClientConfig {
+        let config = ClientConfig {
             servers: self.servers,
             first: first.unwrap_or(NodeId::FIRST),
             cluster: self.cluster,
@@ -139,7 +115,7 @@ impl Args {
         let name = words.first().and_then(|word| word.to_str());
         let task = match name {
             None if words.is_empty() => Task::Session,
-            Some(BENCH) => Task::Bench(Box::new(bench_of(words, first, self.json, &mut config)?)),
+            Some(BENCH) => Task::Bench(Box::new(bench_of(words, first, self.json, &config)?)),
             Some(COMPLETIONS) => {
                 Task::Completions(parse::<CompletionsArgs>(COMPLETIONS_COMMAND, words)?.shell)
             }
@@ -178,16 +154,9 @@ fn bench_of(
     words: Vec<OsString>,
     server: Option<NodeId>,
     json: bool,
-    config: &mut ClientConfig,
+    config: &ClientConfig,
 ) -> Result<Bench, ArgsError> {
     let args = parse::<BenchArgs>(BENCH_COMMAND, words)?;
-    if let Some(servers) = &args.servers {
-        config.servers = servers.clone();
-    }
-    if let Some(cluster) = &args.cluster {
-        config.cluster.clone_from(cluster);
-    }
-    config.timeout = args.timeout.unwrap_or(config.timeout);
     let json = json || args.json;
     Ok(Bench { args, config: config.clone(), server, json })
 }
@@ -206,29 +175,17 @@ fn id_error(error: ServerListError) -> ArgsError {
     }
 }
 
-fn is_number(text: &str) -> bool {
+/// Whether a word is meant for a server's id.
+pub(crate) fn is_number(text: &str) -> bool {
     text.trim_start_matches('-').bytes().all(|byte| byte.is_ascii_digit())
-}
-
-impl Defaults {
-    /// A line's own options before these.
-    pub(crate) fn with(self, options: LineOptions) -> Self {
-        Self {
-            json: self.json || options.json,
-            raw: self.raw || options.raw,
-            timeout: options.timeout.unwrap_or(self.timeout),
-        }
-    }
 }
 
 fn parse<T: Parser>(command: &'static str, words: Vec<OsString>) -> Result<T, ArgsError> {
     T::try_parse_from(words).map_err(|error| ArgsError::Parser(command, error))
 }
 
-const BENCH: &str = "bench";
 const COMPLETIONS: &str = "completions";
 const MANUAL: &str = "man";
-pub(crate) const BENCH_COMMAND: &str = "kv-client bench";
 const COMPLETIONS_COMMAND: &str = "kv-client completions";
 const MANUAL_COMMAND: &str = "kv-client man";
 
@@ -254,8 +211,8 @@ mod tests {
     use super::*;
 
     fn start(args: &str) -> Result<Start, ArgsError> {
-        let args = ["kv-client"].into_iter().chain(args.split_whitespace());
-        Args::try_parse_from(args).unwrap().start()
+        let words = ["kv-client"].into_iter().chain(args.split_whitespace());
+        Args::of(words.map(OsString::from)).unwrap().start()
     }
 
     fn line(task: Task) -> Option<Line> {
@@ -283,6 +240,8 @@ mod tests {
         assert_eq!(command("2 get x"), (2, parse("get x")));
         assert_eq!(command("get x"), (1, parse("get x")));
         assert_eq!(command("status"), (1, parse("status")));
+        assert_eq!(command("--json"), (1, None));
+        assert_eq!(command("2 --json"), (2, None));
     }
 
     #[test]
@@ -291,17 +250,34 @@ mod tests {
         assert_eq!(command("2 get --r 1 x"), (2, parse("get x --r 1")));
         assert_eq!(command("get --r 1 x"), (1, parse("get x --r 1")));
         assert_eq!(command("2 incr n -5"), (2, parse("incr n -5")));
-        assert_eq!(command("2 put x -- --w"), (2, parse("put x -- --w")));
+        for args in ["2 put x -- --w", "2 -- put x -- --w", "-- 2 put x -- --w"] {
+            assert_eq!(command(args), (2, parse("put x -- --w")), "{args}");
+        }
+        assert_eq!(command("put x -- --w"), (1, parse("put x -- --w")));
+        assert_eq!(command("put x -- --servers"), (1, parse("put x -- --servers")));
+        for args in ["get --help", "get -h", "2 get --help", "get x --help"] {
+            assert_eq!(command(args).1, parse("get --help"), "{args}");
+        }
+        assert_eq!(command("get -- -h"), (1, parse("get -h")));
     }
 
     #[test]
-    fn options_of_the_program_stand_before_or_after_the_id() {
-        let start = start("--servers 1-3 2 --timeout 250ms --cluster blue get x --json").unwrap();
-        assert_eq!(start.config.servers.count(), 3);
-        assert_eq!(start.config.first.number(), 2);
-        assert_eq!(start.config.cluster, "blue");
-        assert_eq!(start.defaults.timeout, Duration::from_millis(250));
-        assert!(start.defaults.with(line(start.task).unwrap().options).json);
+    fn options_of_the_program_stand_anywhere_before_two_dashes() {
+        for args in [
+            "--servers 1-3 --timeout 250ms --cluster blue --json 2 get x",
+            "--servers 1-3 2 --timeout 250ms --cluster blue get x --json",
+            "2 --servers=1-3 get --timeout 250ms --cluster=blue --json x",
+            "2 get x --json --cluster blue --timeout 250ms --servers 1-3",
+            "--servers 1-9 --timeout 1s 2 get x --json --cluster blue --timeout 250ms --servers 1-3",
+        ] {
+            let start = start(args).unwrap();
+            assert_eq!((start.config.servers.count(), start.config.first.number()), (3, 2));
+            assert_eq!(start.config.cluster, "blue", "{args}");
+            let line = line(start.task).unwrap();
+            let defaults = start.defaults.with(line.options);
+            assert_eq!((defaults.timeout, defaults.json), (Duration::from_millis(250), true));
+            assert_eq!(Some(line.command), parse("get x"), "{args}");
+        }
     }
 
     #[test]
@@ -314,10 +290,21 @@ mod tests {
         };
         let plain = bench("--servers 1-3 --json bench");
         assert_eq!((plain.config.servers.count(), plain.json, plain.server), (3, true, None));
-        let other = bench("2 bench --connections 7 --servers 1-3 --timeout 1s --cluster c");
-        assert_eq!((other.args.connections, other.config.servers.count()), (7, 3));
-        assert_eq!((other.config.timeout, &*other.config.cluster), (Duration::from_secs(1), "c"));
-        assert_eq!(other.server.map(NodeId::number), Some(2));
+        for args in [
+            "2 bench --connections 7 --servers 1-3 --timeout 1s --cluster c",
+            "--servers 1-3 --timeout 1s --cluster c 2 bench --connections 7",
+            "--servers 1-4 2 --timeout 1s bench --servers 1-3 --connections 7 --cluster c",
+        ] {
+            let other = bench(args);
+            assert_eq!((other.args.connections, other.config.servers.count()), (7, 3), "{args}");
+            assert_eq!(
+                (other.config.timeout, &*other.config.cluster),
+                (Duration::from_secs(1), "c")
+            );
+            assert_eq!(other.server.map(NodeId::number), Some(2), "{args}");
+        }
+        let anywhere = bench("--servers 1-3 bench --connections 4");
+        assert_eq!((anywhere.args.connections, anywhere.server), (4, None));
         assert!(matches!(start("4 bench --servers 1-3"), Err(ArgsError::NotListed { .. })));
         assert!(matches!(start("bench --connections 0"), Err(ArgsError::Parser(BENCH_COMMAND, _))));
     }

@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use kv_core::{Key, RequestOptions, Versioned};
 
-use super::args::Defaults;
 use super::attention::{Attention, LinesDropped};
 use super::exit::ExitStatus;
 use super::finished::{Effect, Failure, Finished, Interrupted, Success};
@@ -14,6 +13,7 @@ use super::json;
 use super::outlet::Outlet;
 use super::screen::{Screen, Style, at_line};
 use super::session::{Mode, Session, Work};
+use super::start::Defaults;
 use super::text::{entry_line, error_text};
 use crate::error::ClientError;
 use crate::pages::Pages;

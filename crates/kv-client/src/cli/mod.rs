@@ -13,6 +13,7 @@ mod finished;
 mod help;
 mod input;
 mod interrupts;
+mod invocation;
 mod json;
 mod listing;
 mod manual;
@@ -24,6 +25,7 @@ mod screen;
 mod session;
 mod shell;
 mod source;
+mod start;
 mod suggestion;
 mod terminal;
 mod text;
@@ -35,12 +37,11 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
 use tokio::runtime::Handle;
 
 use crate::client::Client;
 use crate::config::ClientConfig;
-use args::{Args, ArgsError, Defaults, Start, Task};
+use args::{Args, ArgsError};
 use exit::ExitStatus;
 use input::Input;
 use pager::Pager;
@@ -53,6 +54,7 @@ use shell::editor::Editor;
 use shell::history;
 use shell::peek::Peek;
 use shell::terminal_mode::TerminalMode;
+use start::{Defaults, Start, Task};
 
 /// Runs the program on the process's own arguments, streams and environment.
 ///
@@ -62,7 +64,7 @@ use shell::terminal_mode::TerminalMode;
 /// with 0.
 #[must_use]
 pub fn main() -> ExitCode {
-    let args = match Args::try_parse() {
+    let args = match Args::of(std::env::args_os()) {
         Ok(args) => args,
         Err(error) => return answer("kv-client", &error, asks_for_json()),
     };

@@ -9,7 +9,6 @@ use kv_proto::Welcome;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::args::Defaults;
 use super::attention::{Attention, LinesDropped};
 use super::command::{Command, Line, PutInput, Request};
 use super::exit::ExitStatus;
@@ -24,6 +23,7 @@ use super::shell::editor::Typed;
 use super::shell::known_keys::KnownKeys;
 use super::shell::prompt::{Prompt, full_text, short_text};
 use super::source::Source;
+use super::start::Defaults;
 use super::usage::UsageError;
 use super::{json, text};
 use crate::answer::done;

@@ -1,6 +1,7 @@
 //! Commands that look after the data of servers.
 
 pub(crate) mod backup;
+mod backup_draft;
 mod backup_file;
 pub(crate) mod inspect;
 mod remote;

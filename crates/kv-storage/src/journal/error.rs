@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use kv_core::{DecodeError, PersistSeq};
 
 use crate::disk::DiskError;
+use crate::journal::status::Shortage;
 
 /// Why a journal does not take a record, or does not go on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -183,6 +184,28 @@ impl JournalError {
     /// is.
     #[must_use]
     pub const fn is_full(&self) -> bool {
-        matches!(self, Self::Full { .. } | Self::TooManyFiles(_))
+        self.shortage().is_some()
+    }
+
+    /// What there is too little of, if that is all.
+    pub(crate) const fn shortage(&self) -> Option<Shortage> {
+        match self {
+            Self::Full { .. } => Some(Shortage::Space),
+            Self::TooManyFiles(_) => Some(Shortage::OpenFiles),
+            Self::Failed(_)
+            | Self::NotDense { .. }
+            | Self::TooLarge { .. }
+            | Self::Damaged { .. }
+            | Self::DamagedHeader { .. }
+            | Self::DamagedLength { .. }
+            | Self::MissingSegment { .. }
+            | Self::MissingRecords { .. }
+            | Self::BehindCheckpoint { .. }
+            | Self::NewerFormat { .. }
+            | Self::OlderFormat { .. }
+            | Self::OtherStore { .. }
+            | Self::OtherSegment { .. }
+            | Self::NotReadable { .. } => None,
+        }
     }
 }

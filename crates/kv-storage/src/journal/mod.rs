@@ -3,6 +3,7 @@
 mod config;
 mod error;
 mod frame;
+mod growth;
 mod inspection;
 mod layout;
 mod recovery;
@@ -19,7 +20,7 @@ use kv_core::{GroupId, PersistSeq, Wire};
 
 use crate::disk::{Disk, DiskFile};
 use crate::journal::frame::{FrameHeader, FrameKind};
-use crate::journal::segment::{Segment, SegmentHeader};
+use crate::journal::segment::Segment;
 use crate::journal::sync::Syncs;
 
 pub use config::JournalConfig;
@@ -28,7 +29,7 @@ pub use inspection::{JournalInspection, SegmentReport};
 pub use layout::{LayoutDone, LayoutJob};
 pub use recovery::{Recovery, TornTail};
 pub use replay::Replay;
-pub use status::{JournalStatus, Room};
+pub use status::{JournalStatus, Room, Shortage};
 pub(crate) use sync::SYNCS_MAX;
 pub use sync::{SyncDone, SyncJob};
 
@@ -51,7 +52,8 @@ pub struct Journal<D: Disk> {
     /// Bytes of the frame for which there was no room, which the next segment is to hold; 0 if
     /// there was room for the last one.
     awaited_bytes: u64,
-    room: Room,
+    /// Why the next segment could not be laid out, which may end by itself.
+    lack: Option<JournalError>,
     /// Frames that are not written, for the end of the last segment.
     buffer: BytesMut,
     last: PersistSeq,
@@ -68,7 +70,8 @@ impl<D: Disk> Journal<D> {
     /// than a segment gets a segment of its own size.
     ///
     /// # Errors
-    /// [`JournalError::Full`] if there is no room for the record: then it can be appended again.
+    /// [`JournalError::Full`] if there is no room for the record, or [`JournalError::TooManyFiles`]:
+    /// then it can be appended again.
     /// [`JournalError::NotDense`] and [`JournalError::TooLarge`] refuse it for good. Any other
     /// error stays for ever.
     pub fn append(&mut self, seq: PersistSeq, record: &impl Wire) -> Result<(), JournalError> {
@@ -190,101 +193,6 @@ impl<D: Disk> Journal<D> {
         Ok(durable)
     }
 
-    /// Begins to lay out the next segment; `None` if there is one, or if that is under way.
-    ///
-    /// To be called whenever [`Journal::needs_layout`] says so, and after a lack of room now and
-    /// then, when there may be some.
-    pub fn begin_layout(&mut self) -> Option<LayoutJob<D>> {
-        if !self.needs_layout() {
-            return None;
-        }
-        self.layout_under_way = true;
-        Some(self.layout_job(self.awaited_bytes))
-    }
-
-    /// Whether the next segment is to be laid out.
-    #[must_use]
-    pub fn needs_layout(&self) -> bool {
-        self.spares.is_empty() && !self.layout_under_way && self.failure.is_none()
-    }
-
-    /// Ends the laying out of a segment.
-    ///
-    /// # Errors
-    /// [`JournalError::Failed`] if it failed, for ever. A lack of room is no error: it is what
-    /// [`Journal::room`] tells from here on.
-    pub fn end_layout(&mut self, done: LayoutDone<D>) -> Result<(), JournalError> {
-        self.check_sound()?;
-        self.layout_under_way = false;
-        match done.result {
-            Ok(segment) => {
-                self.spares.push_back(segment);
-                self.room = Room::Enough;
-                Ok(())
-            }
-            Err(error) if error.is_full() => {
-                if self.room == Room::Enough {
-                    tracing::warn!("{error}");
-                }
-                self.room = Room::Low { left_bytes: self.active().left_bytes() };
-                Ok(())
-            }
-            Err(error) => self.or_fail(Err(error)),
-        }
-    }
-
-    /// Lays out the next segment here and now, if there is none.
-    ///
-    /// # Errors
-    /// As [`Journal::end_layout`].
-    pub fn lay_out(&mut self) -> Result<(), JournalError> {
-        self.lay_out_for(0)
-    }
-
-    /// The same, with room for a frame of that size at least.
-    fn lay_out_for(&mut self, frame_bytes: u64) -> Result<(), JournalError> {
-        if !self.needs_layout() {
-            return Ok(());
-        }
-        let done = self.layout_job(frame_bytes).run();
-        self.end_layout(done)
-    }
-
-    /// Whether there is room for what may come.
-    #[must_use]
-    pub fn room(&self) -> Room {
-        match self.room {
-            Room::Enough => Room::Enough,
-            Room::Low { .. } => {
-                let left_bytes = self.active().left_bytes().saturating_sub(len_of(&self.buffer));
-                Room::Low { left_bytes }
-            }
-        }
-    }
-
-    /// Removes the segments whose records a checkpoint reflects, and that are on disk; returns
-    /// how many.
-    ///
-    /// # Errors
-    /// [`JournalError::Failed`] if the disk fails, for ever.
-    pub fn remove_through(&mut self, covers: PersistSeq) -> Result<usize, JournalError> {
-        self.check_sound()?;
-        let covers = covers.min(self.durable);
-        let mut removed = 0;
-        while self.segments.len() > 1
-            && let Some(oldest) = self.segments.front()
-            && oldest.records.is_none_or(|(_, last)| last <= covers)
-        {
-            // One after the other, so that a crash leaves no gap between segments.
-            let gone = self.disk.remove(&segment::name(oldest.number));
-            let gone = gone.and_then(|()| self.disk.sync_directory());
-            self.or_fail(gone.map_err(JournalError::from))?;
-            self.segments.pop_front();
-            removed += 1;
-        }
-        Ok(removed)
-    }
-
     /// The last record that was appended, 0 before the first.
     #[must_use]
     pub const fn last(&self) -> PersistSeq {
@@ -332,57 +240,6 @@ impl<D: Disk> Journal<D> {
         let start = self.buffer.len();
         header.encode(seed, record, &mut self.buffer);
         self.buffer.len() - start
-    }
-
-    /// Goes on in the next segment that can hold a frame of this size. One that is too small stays
-    /// behind empty, since segments follow each other by their numbers.
-    ///
-    /// Each one that is left says so behind its last record, and is synced with the first record of
-    /// the next one at the latest, so that no segment with records can vanish unseen.
-    fn rotate(&mut self, frame_bytes: u64) -> Result<(), JournalError> {
-        self.write()?;
-        loop {
-            if self.spares.is_empty() {
-                self.lay_out_for(frame_bytes)?;
-            }
-            let Some(next) = self.spares.pop_front() else {
-                self.awaited_bytes = frame_bytes;
-                return Err(self.full_for(frame_bytes));
-            };
-            let noted =
-                self.active().write_mark(FrameKind::Continuation, self.written, self.durable);
-            self.or_fail(noted)?;
-            if let Some(left) = self.segments.back() {
-                self.syncs.note_rotated(left, &next);
-            }
-            let is_large_enough = next.left_bytes() >= frame_bytes;
-            self.segments.push_back(next);
-            if is_large_enough {
-                return Ok(());
-            }
-        }
-    }
-
-    /// The error for a record that finds no room.
-    pub(crate) fn full(&self) -> JournalError {
-        self.full_for(0)
-    }
-
-    fn full_for(&self, frame_bytes: u64) -> JournalError {
-        let needed_bytes = self.layout_job(frame_bytes).needed_bytes();
-        JournalError::Full { needed_bytes, free_bytes: self.disk.free_bytes().unwrap_or(0) }
-    }
-
-    fn layout_job(&self, frame_bytes: u64) -> LayoutJob<D> {
-        let number = self.segments.back().map_or(scan::FIRST_NUMBER, |last| last.number + 1);
-        let capacity_bytes = self.config.capacity_bytes(number);
-        LayoutJob {
-            disk: self.disk.clone(),
-            config: self.config.clone(),
-            number,
-            capacity_bytes: capacity_bytes
-                .max(SegmentHeader::END + frame_bytes + segment::MARK_BYTES),
-        }
     }
 
     /// Notes behind the last record what is on disk, so that damage to it is not taken for a torn

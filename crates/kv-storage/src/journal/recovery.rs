@@ -12,7 +12,7 @@ use crate::journal::frame::FrameKind;
 use crate::journal::scan::{FIRST_NUMBER, Leftover, Scan, scan};
 use crate::journal::segment::{self, MARK_BYTES, Segment};
 use crate::journal::sync::Syncs;
-use crate::journal::{Journal, JournalConfig, Room};
+use crate::journal::{Journal, JournalConfig};
 use crate::mutation::Mutation;
 
 /// What a recovery found.
@@ -114,7 +114,7 @@ impl<D: Disk> Journal<D> {
             spares,
             layout_under_way: false,
             awaited_bytes: 0,
-            room: Room::Enough,
+            lack: None,
             buffer: BytesMut::new(),
             last: scan.last,
             written: scan.last,

@@ -12,7 +12,29 @@ pub enum Room {
     Low {
         /// Bytes left for frames in the segment in use.
         left_bytes: u64,
+        /// Why it could not.
+        shortage: Shortage,
     },
+}
+
+impl Room {
+    /// What there is too little of, if there is.
+    #[must_use]
+    pub const fn shortage(self) -> Option<Shortage> {
+        match self {
+            Self::Enough => None,
+            Self::Low { shortage, .. } => Some(shortage),
+        }
+    }
+}
+
+/// What a file lacks that is to be made. Nothing is broken, and it is made once there is some.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shortage {
+    /// Free space on the disk.
+    Space,
+    /// Descriptors: the process or the system has as many open files as it may.
+    OpenFiles,
 }
 
 /// A journal in figures.

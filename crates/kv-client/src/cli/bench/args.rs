@@ -6,16 +6,15 @@ use clap::Parser;
 use clap::builder::FalseyValueParser;
 use clap::value_parser;
 use kv_core::Value;
-use kv_proto::{ServerList, parse_duration};
+use kv_proto::parse_duration;
 
-use crate::cli::args::BENCH_COMMAND;
 use crate::cli::timeout::parse_timeout;
 
 /// Measures how fast a cluster answers: each connection keeps a number of requests under way, and
 /// begins the next one when one is answered. It writes keys of its own into the cluster.
 #[derive(Clone, Debug, Parser)]
 #[command(
-    name = "bench",
+    name = BENCH,
     bin_name = BENCH_COMMAND,
     override_usage = "kv-client [OPTIONS] [SERVER_ID] bench [BENCH_OPTIONS]",
     max_term_width = 100,
@@ -69,18 +68,6 @@ pub(crate) struct BenchArgs {
     /// Print the figures as one JSON object
     #[arg(long, env = "KV_JSON", value_parser = FalseyValueParser::new())]
     pub(crate) json: bool,
-
-    /// Like the program's own option
-    #[arg(long, value_name = "LIST", hide = true)]
-    pub(crate) servers: Option<ServerList>,
-
-    /// Like the program's own option
-    #[arg(long, value_name = "TIME", hide = true, value_parser = parse_timeout)]
-    pub(crate) timeout: Option<Duration>,
-
-    /// Like the program's own option
-    #[arg(long, value_name = "NAME", hide = true)]
-    pub(crate) cluster: Option<String>,
 }
 
 fn parse_prefix(text: &str) -> Result<String, PrefixError> {
@@ -95,6 +82,12 @@ fn parse_prefix(text: &str) -> Result<String, PrefixError> {
 struct PrefixError {
     size: usize,
 }
+
+/// The name of the command.
+pub(crate) const BENCH: &str = "bench";
+
+/// How it is called.
+pub(crate) const BENCH_COMMAND: &str = "kv-client bench";
 
 const PREFIX_BYTES_MAX: usize = 1024;
 

@@ -16,7 +16,7 @@ use super::screen::Screen;
 use crate::client::Client;
 use crate::config::ClientConfig;
 use crate::error::ClientError;
-pub(crate) use args::BenchArgs;
+pub(crate) use args::{BENCH, BENCH_COMMAND, BenchArgs};
 use load::Load;
 use report::Report;
 

@@ -1,29 +1,14 @@
-//! What the server says on its standard output and standard error.
+//! The screen with which a server, or a whole cluster, starts.
 
-use std::fmt;
-use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 
-use kv_core::{ClusterConfig, NodeId, Page, Status};
-use kv_proto::{as_word, in_quotes};
-use kv_server::{
-    Consistency, FoundData, RecoveryProgress, ServerConfig, StartError, SyncPolicy, promises,
-};
+use kv_core::{ClusterConfig, NodeId};
+use kv_server::{Consistency, FoundData, ServerConfig, StartError, SyncPolicy, promises};
 
-use crate::{dev, hints};
+use super::found::{IN_MEMORY, cluster_data_text, data_text, set_aside_text};
+use crate::hints;
 
-/// Shows what has been started.
-pub(crate) fn show_start(
-    config: &ServerConfig,
-    address: SocketAddr,
-    found: Option<&FoundData>,
-) -> Result<(), StartError> {
-    let cluster = config.cluster()?;
-    say(format_args!("{}", start_text(config, &cluster, address, found)));
-    Ok(())
-}
-
-fn start_text(
+pub(super) fn start_text(
     config: &ServerConfig,
     cluster: &ClusterConfig,
     address: SocketAddr,
@@ -65,19 +50,7 @@ fn peers_text(config: &ServerConfig, cluster: &ClusterConfig) -> String {
 /// From one more on, peers at their usual addresses are not listed one by one.
 const PEERS_IN_FULL: usize = 3;
 
-/// Shows what `kv-server dev` has started.
-pub(crate) fn show_cluster_start(
-    servers: &[&ServerConfig],
-    found: &[&FoundData],
-) -> Result<(), StartError> {
-    let Some(first) = servers.first() else {
-        return Ok(());
-    };
-    say(format_args!("{}", cluster_start_text(first, servers, found)?));
-    Ok(())
-}
-
-fn cluster_start_text(
+pub(super) fn cluster_start_text(
     first: &ServerConfig,
     servers: &[&ServerConfig],
     found: &[&FoundData],
@@ -125,80 +98,6 @@ fn common_rows(
     [("means", means), ("data", data)].into_iter().chain(fsync).chain(delay)
 }
 
-fn data_text(found: &FoundData) -> String {
-    let directory = found.directory.display();
-    if found.is_new {
-        return format!("{directory} (new)");
-    }
-    let (held, records) = (held_text(found), counted(found.records, "record"));
-    let took = found.took.as_secs_f64();
-    format!("{directory}: found {held}; {records} since the last checkpoint; read in {took:.2} s")
-}
-
-/// Where there is what a server does not go on with.
-fn set_aside_text(found: &FoundData) -> Option<String> {
-    let (last, older) = found.set_aside.split_last()?;
-    let last = last.display();
-    let beside = match older.len() {
-        0 => String::new(),
-        count => format!(" (older: {count} beside it)"),
-    };
-    Some(format!(
-        "{last}{beside}: what this server held before a loss of power{NEXT_ROW}`kv-server inspect \
-         {last}` shows it; `kv-server backup {last} FILE` saves its keys;{NEXT_ROW}remove it once \
-         nobody needs it"
-    ))
-}
-
-/// The data of all servers of a cluster.
-fn cluster_data_text(first: &ServerConfig, found: &[&FoundData]) -> String {
-    let Some(data) = &first.data else {
-        return IN_MEMORY.to_owned();
-    };
-    let folder = data.folder.display();
-    let anew = dev::to_begin_anew(&data.folder);
-    if found.iter().all(|found| found.is_new) {
-        return format!("{folder} (new); started again, the servers go on with it{NEXT_ROW}{anew}");
-    }
-    // A server that was behind when it stopped holds fewer.
-    let most = found.iter().max_by_key(|found| found.keys);
-    let held = most.map_or_else(String::new, |found| held_text(found));
-    let took: f64 = found.iter().map(|found| found.took.as_secs_f64()).sum();
-    format!("{folder}: found {held}; read in {took:.2} s{NEXT_ROW}{anew}")
-}
-
-fn held_text(found: &FoundData) -> String {
-    let keys = counted(found.keys, "key");
-    match found.unconfirmed {
-        0 => keys,
-        1 => format!("{keys} and 1 log entry to be confirmed"),
-        count => format!("{keys} and {count} log entries to be confirmed"),
-    }
-}
-
-/// `1 key`, `12,345 keys`
-fn counted(count: u64, what: &str) -> String {
-    let digits = count.to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{text} {what}{plural}")
-}
-
-/// Shows how far a server has come that reads its data directory for long.
-pub(crate) fn show_recovery(progress: &RecoveryProgress) {
-    let RecoveryProgress { directory, items, records } = progress;
-    let (items, records) = (counted(*items, "key"), counted(*records, "record"));
-    say(format_args!("reading {}: {items} and {records} so far", directory.display()));
-}
-
-const IN_MEMORY: &str = "in memory: a server that stops forgets";
-
 fn fsync_text(sync: SyncPolicy, consistency: Consistency) -> String {
     let when = match sync {
         SyncPolicy::Always => {
@@ -235,75 +134,14 @@ fn with_rows(mut text: String, rows: Vec<(&str, String)>) -> String {
 }
 
 /// Continues a row of the start screen.
-const NEXT_ROW: &str = "\n               ";
-
-/// Prints a page of what the server holds, as the client shows it.
-pub(crate) fn show_dump_page(page: &Page) {
-    say(format_args!("{}", dump_page_text(page)));
-}
-
-/// The same for one of several servers of this process.
-pub(crate) fn show_dump_page_of(node: NodeId, page: &Page) {
-    say(format_args!("server {node} holds:\n{}", dump_page_text(page)));
-}
-
-fn dump_page_text(page: &Page) -> String {
-    let on_terminal = io::stdout().is_terminal();
-    let mut text = String::new();
-    for (key, held) in &page.entries {
-        let (key, value) = (as_word(key.as_bytes()), held.value.as_bytes());
-        let value = if on_terminal { in_quotes(value) } else { as_word(value) };
-        text.push_str(&format!("{key} = {value} (version {})\n", held.version));
-    }
-    text.push_str(match (&page.next, page.entries.is_empty()) {
-        (Some(_), _) => "...",
-        (None, true) => "(end of dump: nothing)",
-        (None, false) => "(end of dump)",
-    });
-    text
-}
-
-/// Prints how the server is.
-pub(crate) fn show_status(status: &Status) {
-    let connected: Vec<String> = status.connected.iter().map(ToString::to_string).collect();
-    let waiting = status.waiting.map_or_else(|| "ready".to_owned(), |what| what.to_string());
-    let mut text = format!(
-        "server {} ({}), {}\n  {waiting}\n  connected to: {}",
-        status.node,
-        status.engine,
-        status.cluster,
-        if connected.is_empty() { "no other server".to_owned() } else { connected.join(" ") },
-    );
-    for (name, count) in &status.counters {
-        text.push_str(&format!("\n  {name}: {count}"));
-    }
-    say(format_args!("{text}"));
-}
-
-/// Prints a line on standard output. A server whose output nobody reads goes on.
-pub(crate) fn say(text: fmt::Arguments<'_>) {
-    let mut out = io::stdout().lock();
-    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
-}
-
-/// Prints bytes as they are on standard output.
-pub(crate) fn print(bytes: &[u8]) {
-    let mut out = io::stdout().lock();
-    // Nobody reads the rest any more; that is how pipes end.
-    let _ = out.write_all(bytes).and_then(|()| out.flush());
-}
-
-/// Prints what went wrong on standard error.
-pub(crate) fn complain(text: fmt::Arguments<'_>) {
-    let _ = writeln!(io::stderr(), "kv-server: {text}");
-}
+pub(super) const NEXT_ROW: &str = "\n               ";
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use kv_core::Quorum;
-    use kv_server::DataConfig;
+    use kv_server::{DataConfig, SetAside};
 
     use super::*;
 
@@ -345,10 +183,21 @@ mod tests {
         assert!(text.contains("1,234,567 keys and 1 log entry to be confirmed; 1 rec"), "{text}");
         assert!(text.contains("fsync        always: what was acknowledged outlives"), "{text}");
         assert!(!text.contains("set aside"), "{text}");
-        found.set_aside = vec!["d/lost-1".into(), "d/lost-2".into()];
+        found.set_aside = vec![SetAside { folder: "d/lost-1".into(), bytes: 22_020_096 }];
         config.data.as_mut().unwrap().sync = SyncPolicy::Interval(Duration::from_millis(50));
         let text = start_text(&config, &cluster, address, Some(&found));
-        assert!(text.contains("set aside    d/lost-2 (older: 1 beside it): "), "{text}");
+        assert!(text.contains("set aside    d/lost-1 (21.0 MiB):"), "{text}");
+        assert!(text.contains("`rm -r d/lost-1` once nobody needs it"), "{text}");
+        let more = (2..=6).map(|number| SetAside {
+            folder: format!("d/lost-{number}").into(),
+            bytes: number << 17,
+        });
+        found.set_aside.extend(more);
+        let text = start_text(&config, &cluster, address, Some(&found));
+        let expected = "set aside    d/lost-6 (0.7 MiB), lost-5 (0.6 MiB), lost-4 (0.5 MiB), lost-3 \
+                        (0.3 MiB) and 2 older, 23.5 MiB in all:";
+        assert!(text.contains(expected), "{text}");
+        assert!(text.contains("`rm -r d/lost-6` once nobody needs it"), "{text}");
         assert!(
             text.contains("interval 50 ms: after a loss of power this server starts"),
             "{text}"

@@ -1,0 +1,297 @@
+//! Why a request had no effect, or cannot have one now.
+
+use crate::id::{ClusterId, NodeId};
+use crate::key::Value;
+use crate::outcome::Versioned;
+use crate::quorum::QuorumError;
+use crate::{DecodeError, Wire, wire_enum};
+
+/// Why a request had no effect and never will.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum NotDone {
+    /// Too few servers are connected.
+    #[error("unavailable: {reachable} of {needed} servers reachable; start or reconnect {} more",
+        needed.saturating_sub(*reachable))]
+    Unavailable {
+        /// How many are, this one included.
+        reachable: u16,
+        /// How many the request needs.
+        needed: u16,
+    },
+    /// The server cannot serve yet, or any more.
+    #[error("unavailable: {0}")]
+    Waiting(Waiting),
+    /// Too few servers answered in time; nothing was written.
+    #[error("timed out: {answered} of {needed} servers answered; try again")]
+    TimedOut {
+        /// How many did, this one included.
+        answered: u16,
+        /// How many the request needs.
+        needed: u16,
+    },
+    /// The engine does not keep such a promise.
+    #[error("not supported: {0}")]
+    NotSupported(Feature),
+    /// A quorum in the request cannot be had.
+    #[error("{0}")]
+    Quorum(QuorumError),
+    /// A condition of the batch did not hold.
+    #[error("condition {} did not hold", index + 1)]
+    ConditionFailed {
+        /// Which one, from 0.
+        index: u16,
+        /// What the key holds.
+        found: Option<Versioned>,
+    },
+    /// An increment of a value that is no number, or beyond 64 bits.
+    #[error("command {}: the value is no number that can be counted on", index + 1)]
+    NotANumber {
+        /// Which command, from 0.
+        index: u16,
+    },
+    /// An append made a value too large.
+    #[error("command {}: the value would be larger than {max} bytes", index + 1,
+        max = Value::LEN_MAX)]
+    ValueTooLarge {
+        /// Which command, from 0.
+        index: u16,
+    },
+    /// The server has as many requests in hand as it may.
+    #[error("overloaded: the server has {limit} requests in hand; try again later")]
+    Overloaded {
+        /// How many it may have.
+        limit: u64,
+    },
+    /// Clocks are too far apart to order a write by them (eventual engine).
+    #[error(
+        "clock skew: this server's clock is {off_ms} ms off the other servers' clocks or the \
+        key's version, and {limit_ms} ms are allowed; set the clocks, or ask another server"
+    )]
+    ClockSkew {
+        /// How far off in milliseconds, positive if this server's clock is ahead.
+        off_ms: i64,
+        /// How far off it may be, in milliseconds.
+        limit_ms: u64,
+    },
+}
+
+wire_enum!(NotDone, "reason", {
+    0 => Unavailable { reachable, needed },
+    1 => Waiting(waiting),
+    2 => TimedOut { answered, needed },
+    3 => NotSupported(feature),
+    4 => Quorum(error),
+    5 => ConditionFailed { index, found },
+    6 => NotANumber { index },
+    7 => ValueTooLarge { index },
+    8 => Overloaded { limit },
+    9 => ClockSkew { off_ms, limit_ms },
+});
+
+/// What an engine was asked for and does not do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Feature {
+    /// A batch with conditions, in the eventual engine.
+    #[error("conditional writes; use a cluster with the linearizable engine")]
+    Conditions,
+    /// A batch of several commands.
+    #[error("several commands in one request; send them one by one")]
+    Transactions,
+    /// An increment, in the eventual engine.
+    #[error("increment; use a cluster with the linearizable engine")]
+    Increment,
+    /// An append, in the eventual engine.
+    #[error("append; use a cluster with the linearizable engine")]
+    Append,
+    /// A value with an end.
+    #[error("a time to live; put the value without one")]
+    TimeToLive,
+    /// A scan.
+    #[error("scan; `dump` shows what this server holds")]
+    Scan,
+    /// W or R in a request, in the linearizable engine.
+    #[error("W or R for one request; in the linearizable engine they are the cluster's")]
+    RequestQuorum,
+    /// A read level that the engine does not serve.
+    #[error("this consistency level; leave the level out")]
+    Level,
+    /// An operator's command.
+    #[error("this operator's command")]
+    Admin,
+}
+
+wire_enum!(Feature, "feature", {
+    0 => Conditions,
+    1 => Transactions,
+    2 => Increment,
+    3 => Append,
+    4 => TimeToLive,
+    5 => Scan,
+    6 => RequestQuorum,
+    7 => Level,
+    8 => Admin,
+});
+
+/// Why a server does not serve now, in the words that its screen and its clients show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Waiting {
+    /// Fewer servers are up than the quorums need.
+    #[error("waiting for {more} more server{}", if *more == 1 { "" } else { "s" })]
+    Servers {
+        /// How many more it takes.
+        more: u16,
+    },
+    /// The sequencer is not reachable, or has founded no cluster yet.
+    #[error("waiting for server {node}, the sequencer")]
+    Sequencer {
+        /// Which server that is.
+        node: NodeId,
+    },
+    /// The server has just started and is asking the others what they hold.
+    #[error("joining the cluster; try again in a moment")]
+    Joining,
+    /// The sequencer restarted empty while another server still holds its log.
+    #[error("server {node} lost its data; restart all servers empty, or restore a backup")]
+    LostMemory {
+        /// The sequencer.
+        node: NodeId,
+    },
+    /// The sequencer founded another cluster than the one that this server's log is from.
+    #[error(
+        "this server holds cluster {:016x} but server {node} is of cluster {:016x}; restart this \
+         server, it then starts empty",
+        ours.0,
+        theirs.0
+    )]
+    OtherCluster {
+        /// The sequencer.
+        node: NodeId,
+        /// This server's cluster.
+        ours: ClusterId,
+        /// The sequencer's cluster.
+        theirs: ClusterId,
+    },
+    /// The sequencer has restarted 65,535 times, and there is no further number for its epoch.
+    /// Going on in an old one could give one place in the log to two operations.
+    #[error(
+        "server {node} has used up its 65535 restarts; copy out what `dump` shows, then start all \
+         servers empty"
+    )]
+    RestartsUsedUp {
+        /// The sequencer.
+        node: NodeId,
+    },
+    /// The sequencer works under another server list, W or R than this server.
+    #[error(
+        "server {node} has another server list, W or R than this server; restart this server with \
+         the ones of server {node}"
+    )]
+    OtherConfiguration {
+        /// The sequencer.
+        node: NodeId,
+    },
+    /// The server's disk has no room for what a write may need. Reads go on.
+    #[error(
+        "this server's disk is full and it takes no writes; make room, or use another server \
+         meanwhile"
+    )]
+    DiskFull,
+    /// The server has as many open files as it may, and a write may need one more. Reads go on.
+    #[error(
+        "this server can open no more files and takes no writes; raise its limit of open files \
+         (`ulimit -n`), or use another server meanwhile"
+    )]
+    TooManyOpenFiles,
+    /// The server has been told to stop.
+    #[error("this server is stopping; use another one")]
+    Stopping,
+}
+
+wire_enum!(Waiting, "waiting reason", {
+    0 => Servers { more },
+    1 => Sequencer { node },
+    2 => Joining,
+    3 => LostMemory { node },
+    4 => OtherCluster { node, ours, theirs },
+    5 => Stopping,
+    6 => RestartsUsedUp { node },
+    7 => OtherConfiguration { node },
+    8 => DiskFull,
+    9 => TooManyOpenFiles,
+});
+
+impl Wire for QuorumError {
+    fn encode(&self, out: &mut bytes::BytesMut) {
+        match self {
+            Self::Zero => 0u8.encode(out),
+            Self::TooMany { asked, nodes } => (1u8, *asked, *nodes).encode(out),
+            Self::Word => 2u8.encode(out),
+        }
+    }
+
+    fn decode(input: &mut bytes::Bytes) -> Result<Self, DecodeError> {
+        match u8::decode(input)? {
+            0 => Ok(Self::Zero),
+            1 => Ok(Self::TooMany { asked: u16::decode(input)?, nodes: u16::decode(input)? }),
+            2 => Ok(Self::Word),
+            tag => Err(DecodeError::UnknownTag { what: "quorum error", tag }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::Outcome;
+    use crate::version::Version;
+
+    #[test]
+    fn messages_say_what_to_do() {
+        assert_eq!(
+            NotDone::Unavailable { reachable: 1, needed: 2 }.to_string(),
+            "unavailable: 1 of 2 servers reachable; start or reconnect 1 more"
+        );
+        assert_eq!(
+            NotDone::Waiting(Waiting::Servers { more: 1 }).to_string(),
+            "unavailable: waiting for 1 more server"
+        );
+        assert_eq!(
+            Waiting::LostMemory { node: NodeId::FIRST }.to_string(),
+            "server 1 lost its data; restart all servers empty, or restore a backup"
+        );
+        assert_eq!(
+            NotDone::NotSupported(Feature::Append).to_string(),
+            "not supported: append; use a cluster with the linearizable engine"
+        );
+    }
+
+    #[test]
+    fn every_reason_survives_a_round_trip() {
+        let value = Value::new("v").unwrap();
+        let found = Some(Versioned { value, version: Version::Log(3) });
+        let reasons = [
+            NotDone::Unavailable { reachable: 1, needed: 2 },
+            NotDone::Waiting(Waiting::OtherCluster {
+                node: NodeId::FIRST,
+                ours: ClusterId(1),
+                theirs: ClusterId(2),
+            }),
+            NotDone::Waiting(Waiting::RestartsUsedUp { node: NodeId::FIRST }),
+            NotDone::Waiting(Waiting::OtherConfiguration { node: NodeId::FIRST }),
+            NotDone::Waiting(Waiting::DiskFull),
+            NotDone::Waiting(Waiting::TooManyOpenFiles),
+            NotDone::TimedOut { answered: 1, needed: 2 },
+            NotDone::NotSupported(Feature::RequestQuorum),
+            NotDone::Quorum(QuorumError::TooMany { asked: 3, nodes: 2 }),
+            NotDone::ConditionFailed { index: 1, found },
+            NotDone::NotANumber { index: 0 },
+            NotDone::ValueTooLarge { index: 0 },
+            NotDone::Overloaded { limit: 9 },
+            NotDone::ClockSkew { off_ms: -11_000, limit_ms: 10_000 },
+        ];
+        for reason in reasons {
+            let outcome = Outcome::NotDone(reason);
+            assert_eq!(Outcome::from_bytes(outcome.to_bytes()), Ok(outcome));
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! What the server says on its standard output and standard error.
+
+mod found;
+mod start;
+
+use std::fmt;
+use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
+
+use kv_core::{NodeId, Page, Status};
+use kv_proto::{as_word, in_quotes};
+use kv_server::{FoundData, RecoveryProgress, ServerConfig, StartError};
+
+use found::counted;
+use start::{cluster_start_text, start_text};
+
+/// Shows what has been started.
+pub(crate) fn show_start(
+    config: &ServerConfig,
+    address: SocketAddr,
+    found: Option<&FoundData>,
+) -> Result<(), StartError> {
+    let cluster = config.cluster()?;
+    say(format_args!("{}", start_text(config, &cluster, address, found)));
+    Ok(())
+}
+
+/// Shows what `kv-server dev` has started.
+pub(crate) fn show_cluster_start(
+    servers: &[&ServerConfig],
+    found: &[&FoundData],
+) -> Result<(), StartError> {
+    let Some(first) = servers.first() else {
+        return Ok(());
+    };
+    say(format_args!("{}", cluster_start_text(first, servers, found)?));
+    Ok(())
+}
+
+/// Shows how far a server has come that reads its data directory for long.
+pub(crate) fn show_recovery(progress: &RecoveryProgress) {
+    let RecoveryProgress { directory, items, records } = progress;
+    let (items, records) = (counted(*items, "key"), counted(*records, "record"));
+    say(format_args!("reading {}: {items} and {records} so far", directory.display()));
+}
+
+/// Prints a page of what the server holds, as the client shows it.
+pub(crate) fn show_dump_page(page: &Page) {
+    say(format_args!("{}", dump_page_text(page)));
+}
+
+/// The same for one of several servers of this process.
+pub(crate) fn show_dump_page_of(node: NodeId, page: &Page) {
+    say(format_args!("server {node} holds:\n{}", dump_page_text(page)));
+}
+
+fn dump_page_text(page: &Page) -> String {
+    let on_terminal = io::stdout().is_terminal();
+    let mut text = String::new();
+    for (key, held) in &page.entries {
+        let (key, value) = (as_word(key.as_bytes()), held.value.as_bytes());
+        let value = if on_terminal { in_quotes(value) } else { as_word(value) };
+        text.push_str(&format!("{key} = {value} (version {})\n", held.version));
+    }
+    text.push_str(match (&page.next, page.entries.is_empty()) {
+        (Some(_), _) => "...",
+        (None, true) => "(end of dump: nothing)",
+        (None, false) => "(end of dump)",
+    });
+    text
+}
+
+/// Prints how the server is.
+pub(crate) fn show_status(status: &Status) {
+    let connected: Vec<String> = status.connected.iter().map(ToString::to_string).collect();
+    let waiting = status.waiting.map_or_else(|| "ready".to_owned(), |what| what.to_string());
+    let mut text = format!(
+        "server {} ({}), {}\n  {waiting}\n  connected to: {}",
+        status.node,
+        status.engine,
+        status.cluster,
+        if connected.is_empty() { "no other server".to_owned() } else { connected.join(" ") },
+    );
+    for (name, count) in &status.counters {
+        text.push_str(&format!("\n  {name}: {count}"));
+    }
+    say(format_args!("{text}"));
+}
+
+/// Prints a line on standard output. A server whose output nobody reads goes on.
+pub(crate) fn say(text: fmt::Arguments<'_>) {
+    let mut out = io::stdout().lock();
+    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+}
+
+/// Prints bytes as they are on standard output.
+pub(crate) fn print(bytes: &[u8]) {
+    let mut out = io::stdout().lock();
+    // Nobody reads the rest any more; that is how pipes end.
+    let _ = out.write_all(bytes).and_then(|()| out.flush());
+}
+
+/// Prints what went wrong on standard error.
+pub(crate) fn complain(text: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "kv-server: {text}");
+}
