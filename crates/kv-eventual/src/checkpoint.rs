@@ -8,7 +8,7 @@ use kv_core::{
 
 use crate::mutation::{Broken, Mutation};
 use crate::record::{Record, Write};
-use crate::stamp::{Entry, WriteSeq};
+use crate::stamp::Entry;
 use crate::state::State;
 
 /// What a checkpoint keeps beside the records of the keys.
@@ -17,12 +17,11 @@ pub(crate) struct Metadata {
     pub(crate) node: NodeId,
     pub(crate) cluster: ClusterConfig,
     pub(crate) life: Incarnation,
-    pub(crate) last_seq: WriteSeq,
     pub(crate) clock_bound: HybridTime,
     pub(crate) lives: Vec<(NodeId, Incarnation)>,
 }
 
-wire_struct!(Metadata { node, cluster, life, last_seq, clock_bound, lives });
+wire_struct!(Metadata { node, cluster, life, clock_bound, lives });
 
 /// Takes what has changed since the checkpoint on disk; the state reflects the records up to
 /// `covers`.
@@ -57,7 +56,6 @@ fn metadata(state: &State, cluster: &ClusterConfig) -> Metadata {
         node: state.node,
         cluster: cluster.clone(),
         life: state.life,
-        last_seq: state.last_seq,
         clock_bound: state.clock_bound,
         lives: state.lives.iter().map(|(node, life)| (*node, *life)).collect(),
     }
@@ -113,7 +111,6 @@ fn restore(
     state.store = held.into_iter().collect();
     state.changed = ChangedKeys::recovered();
     state.life = metadata.life;
-    state.last_seq = metadata.last_seq;
     state.clock_bound = metadata.clock_bound;
     for (node, life) in metadata.lives {
         state.meet(node, life);

@@ -17,7 +17,7 @@ use crate::request::write_done;
 use crate::stamp::{Entry, Stamp, WriteId, WriteSeq};
 
 /// The writes under way.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Writes {
     last_seq: WriteSeq,
     /// Those whose client has no answer yet.
@@ -43,6 +43,10 @@ struct PendingWrite {
     acked: SlotSet,
     /// The servers that will not take it.
     rejected: SlotSet,
+    /// Whether it may go to the others: at once if its stamp is below the bound on this server's
+    /// disk, else once it is on that disk itself.
+    is_sent: bool,
+    /// Whether it is on this server's own disk. It is not done before that.
     is_persisted: bool,
     expires: Duration,
     armed: Option<Duration>,
@@ -67,11 +71,6 @@ impl Table {
 }
 
 impl Writes {
-    /// No writes, with numbers that go on after the last one used.
-    pub(crate) fn after(last_seq: WriteSeq) -> Self {
-        Self { last_seq, waiting: Table::default(), trailing: Table::default() }
-    }
-
     /// Numbers from 1 again. Writes of the life before stay under way under their old names.
     pub(crate) const fn begin_life(&mut self) {
         self.last_seq = WriteSeq(0);
@@ -130,6 +129,7 @@ impl EventualEngine {
             needed,
             acked: SlotSet::default(),
             rejected: SlotSet::default(),
+            is_sent: false,
             is_persisted: false,
             expires,
             armed: None,
@@ -137,24 +137,32 @@ impl EventualEngine {
         };
         self.deadlines.arm(&mut pending.armed, expires, Due::Write(id));
         self.writes.waiting.insert(id, pending);
-        self.persist(step, Record::Write(write), Then::Replicate(id));
-        if self.broken().is(Mutation::SentBeforePersisted) {
+        self.persist(step, Record::Write(write), Then::OwnWrite(id));
+        // The other disks need not wait for this one. If this server forgets the write in a crash,
+        // its next life gives neither number nor stamp a second time.
+        if time < self.state.clock_bound {
+            self.send_write(step, id, self.peers.connected());
+        }
+        if self.broken().is(Mutation::CountedBeforePersisted) {
             self.on_own_write_persisted(step, id);
         }
     }
 
     pub(crate) fn on_own_write_persisted(&mut self, step: &mut Step<'_>, id: WriteId) {
         let me = self.peers.me();
-        if let Some(pending) = self.writes.get_mut(id) {
-            pending.is_persisted = true;
-            pending.acked.insert(me);
+        let Some(pending) = self.writes.get_mut(id) else {
+            return;
+        };
+        pending.is_persisted = true;
+        pending.acked.insert(me);
+        if !pending.is_sent {
             self.send_write(step, id, self.peers.connected());
-            self.settle(step, id);
         }
+        self.settle(step, id);
     }
 
     pub(crate) fn on_ack(&mut self, step: &mut Step<'_>, slot: Slot, id: WriteId) {
-        match self.writes.get_mut(id).filter(|write| write.is_persisted) {
+        match self.writes.get_mut(id).filter(|write| write.is_sent) {
             Some(pending) => {
                 pending.acked.insert(slot);
                 self.settle(step, id);
@@ -166,7 +174,7 @@ impl EventualEngine {
     pub(crate) fn on_reject(&mut self, step: &mut Step<'_>, slot: Slot, id: WriteId) {
         let node = self.peers.get(slot).map(|peer| peer.node);
         tracing::warn!(?node, "a write was rejected there: its stamp is too far in the future");
-        match self.writes.get_mut(id).filter(|write| write.is_persisted) {
+        match self.writes.get_mut(id).filter(|write| write.is_sent) {
             Some(pending) => {
                 pending.rejected.insert(slot);
                 self.settle(step, id);
@@ -210,7 +218,7 @@ impl EventualEngine {
         let tables = [&self.writes.waiting, &self.writes.trailing];
         let writes = tables.into_iter().flat_map(|table| &table.writes);
         let lacking = writes.filter(|(_, pending)| {
-            pending.is_persisted && !pending.acked.contains(slot) && pending.expires > step.now.mono
+            pending.is_sent && !pending.acked.contains(slot) && pending.expires > step.now.mono
         });
         let ids: Vec<_> = lacking.map(|(id, _)| *id).collect();
         for id in ids {
@@ -223,6 +231,7 @@ impl EventualEngine {
         let Some(pending) = self.writes.get_mut(id) else {
             return;
         };
+        pending.is_sent = true;
         let to = to.without(pending.acked).without(pending.rejected);
         let at = if to.is_empty() {
             pending.expires
@@ -244,7 +253,7 @@ impl EventualEngine {
         if let Some(pending) = self.writes.waiting.writes.get(&id) {
             let acks = pending.acked.len();
             let fewer = u16::from(self.broken().is(Mutation::DoneWithOneFewer));
-            let outcome = if acks + fewer >= pending.needed {
+            let outcome = if pending.is_persisted && acks + fewer >= pending.needed {
                 write_done(pending.write.entry.stamp.into(), acks)
             } else if nodes - pending.rejected.len() < pending.needed {
                 unknown(pending)
@@ -323,10 +332,9 @@ impl EventualEngine {
     }
 }
 
-/// The version is told only if it is on disk: a stamp that a crash forgets may be issued again.
 fn unknown(pending: &PendingWrite) -> Outcome {
     Outcome::Unknown(Unknown {
-        version: pending.is_persisted.then(|| pending.write.entry.stamp.into()),
+        version: Some(pending.write.entry.stamp.into()),
         acks: pending.acked.len(),
         needed: pending.needed,
     })

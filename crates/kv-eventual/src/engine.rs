@@ -14,7 +14,7 @@ use crate::clock::{Clock, millis};
 use crate::coordinator::Writes;
 use crate::counters::Counters;
 use crate::deadline::{Deadlines, Due};
-use crate::join::Membership;
+use crate::join::{Membership, Phase};
 use crate::journal::{Journal, Then};
 use crate::message::{Message, Part};
 use crate::mutation::{Broken, Mutation};
@@ -66,7 +66,7 @@ impl ConsistencyEngine for EventualEngine {
 
     fn step(&mut self, now: Now, input: Input<Message>, out: &mut Effects<Message, Record>) {
         let step = &mut Step { now, out };
-        self.join_if_unborn(step);
+        self.begin_if_new(step);
         match input {
             Input::Request { id, op, options } => self.on_request(step, id, op, &options),
             Input::Cancel { id } => {
@@ -89,7 +89,7 @@ impl ConsistencyEngine for EventualEngine {
     }
 
     fn next_deadline(&self) -> Option<Duration> {
-        if self.membership.is_unborn() {
+        if self.membership.is_new() {
             return Some(Duration::ZERO);
         }
         [self.outbox.due(), self.deadlines.first()].into_iter().flatten().min()
@@ -151,14 +151,19 @@ impl EventualEngine {
         }
         let forgets = broken.is(Mutation::ClockReissued);
         let clock_bound = if forgets { HybridTime::ZERO } else { state.clock_bound };
+        let first_phase = match state.life {
+            Incarnation::UNKNOWN => Phase::Unborn,
+            _ if broken.is(Mutation::LifeResumed) => Phase::Serving,
+            Incarnation(_) => Phase::Returning,
+        };
         let mut seeds = SeedStream::new(config.seed);
         Ok(Self {
             journal: Journal::after(last),
             clock: Clock::recovered(clock_bound),
-            membership: Membership::new(state.life, seeds.next_u64()),
+            membership: Membership::new(first_phase, seeds.next_u64()),
             requests: BTreeSet::new(),
             reads: Reads::new(seeds.next_u64()),
-            writes: Writes::after(state.last_seq),
+            writes: Writes::default(),
             outbox: Outbox::new(config.cluster.voters().len(), config.limits.message_bytes_max),
             deadlines: Deadlines::default(),
             counters: Counters::default(),
@@ -264,7 +269,7 @@ impl EventualEngine {
             match then {
                 Then::Rest => {}
                 Then::Begin => self.on_life_persisted(step),
-                Then::Replicate(id) => self.on_own_write_persisted(step, id),
+                Then::OwnWrite(id) => self.on_own_write_persisted(step, id),
                 Then::Acknowledge(slot, id) => self.send(step, slot, Part::Ack(id)),
                 Then::Repaired(_) => self.counters.repairs_applied += 1,
             }

@@ -27,9 +27,13 @@ pub(crate) struct Membership {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+pub(crate) enum Phase {
     /// It holds nothing and has not been stepped yet, so that it knows no time to count from.
     Unborn,
+    /// It holds what its former life left, and has not been stepped yet. Writes of that life may
+    /// be with others that its own disk has forgotten, so their numbers must not be given again:
+    /// it takes the life that follows.
+    Returning,
     /// It asks its peers for the highest life that they know of it.
     Asking {
         /// The peers that have answered or cannot be reached.
@@ -38,7 +42,7 @@ enum Phase {
     },
     /// Its new life is on its way to the disk.
     Beginning,
-    /// It serves.
+    /// It takes writes.
     Serving,
 }
 
@@ -55,11 +59,7 @@ struct Queued {
 }
 
 impl Membership {
-    pub(crate) const fn new(life: Incarnation, run: u64) -> Self {
-        let phase = match life {
-            Incarnation::UNKNOWN => Phase::Unborn,
-            Incarnation(_) => Phase::Serving,
-        };
+    pub(crate) const fn new(phase: Phase, run: u64) -> Self {
         Self {
             phase,
             run,
@@ -70,8 +70,9 @@ impl Membership {
         }
     }
 
-    pub(crate) fn is_unborn(&self) -> bool {
-        self.phase == Phase::Unborn
+    /// Whether it has not been stepped yet and must take a life.
+    pub(crate) const fn is_new(&self) -> bool {
+        matches!(self.phase, Phase::Unborn | Phase::Returning)
     }
 
     pub(crate) fn is_serving(&self) -> bool {
@@ -95,11 +96,21 @@ impl Membership {
 }
 
 impl EventualEngine {
-    /// Begins to ask, at the first step.
-    pub(crate) fn join_if_unborn(&mut self, step: &mut Step<'_>) {
-        if !self.membership.is_unborn() {
-            return;
+    /// Whether it can say what it holds: it knows who it is, if only from its former life.
+    pub(crate) fn serves_reads(&self) -> bool {
+        self.state.life != Incarnation::UNKNOWN
+    }
+
+    /// Begins at the first step: to ask, or its next life.
+    pub(crate) fn begin_if_new(&mut self, step: &mut Step<'_>) {
+        match self.membership.phase {
+            Phase::Unborn => self.begin_to_ask(step),
+            Phase::Returning => self.begin_life(step),
+            Phase::Asking { .. } | Phase::Beginning | Phase::Serving => {}
         }
+    }
+
+    fn begin_to_ask(&mut self, step: &mut Step<'_>) {
         let until = step.now.mono.saturating_add(self.config.timing.join_wait);
         let mut armed = None;
         self.deadlines.arm(&mut armed, until, Due::Join);

@@ -26,8 +26,8 @@ pub(crate) enum Then {
     Rest,
     /// A life has begun.
     Begin,
-    /// A write of this server goes to the others.
-    Replicate(WriteId),
+    /// A write of this server counts as held by it.
+    OwnWrite(WriteId),
     /// A write of another server is acknowledged to it.
     Acknowledge(Slot, WriteId),
     /// A write that came as a repair is there.
@@ -38,7 +38,7 @@ impl Then {
     const fn foreign(self) -> Option<WriteId> {
         match self {
             Self::Acknowledge(_, id) | Self::Repaired(id) => Some(id),
-            Self::Rest | Self::Begin | Self::Replicate(_) => None,
+            Self::Rest | Self::Begin | Self::OwnWrite(_) => None,
         }
     }
 }

@@ -7,14 +7,16 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(not(feature = "mutations"), expect(unreachable_pub, reason = "exported for tests"))]
 pub enum Mutation {
-    /// A coordinator sends a write, and counts itself, before it is on its own disk.
-    SentBeforePersisted,
+    /// A coordinator counts itself before a write is on its own disk.
+    CountedBeforePersisted,
     /// A replica acknowledges a write before it is on its disk.
     AckBeforePersisted,
     /// A write is done with W - 1 acknowledgements.
     DoneWithOneFewer,
     /// A read is done with R - 1 answers.
     ReadsOneFewer,
+    /// A server that restarts goes on in its former life, and numbers its writes from 1 again.
+    LifeResumed,
     /// A server that restarts forgets up to where its clock has issued stamps.
     ClockReissued,
     /// A new write's stamp may be below what its coordinator holds for the key.
@@ -45,11 +47,12 @@ pub(crate) type Broken = kv_core::Broken<Mutation>;
 #[cfg(feature = "mutations")]
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 15] = [
-        Self::SentBeforePersisted,
+    pub const ALL: [Self; 16] = [
+        Self::CountedBeforePersisted,
         Self::AckBeforePersisted,
         Self::DoneWithOneFewer,
         Self::ReadsOneFewer,
+        Self::LifeResumed,
         Self::ClockReissued,
         Self::StampBelowHeld,
         Self::LastToComeWins,

@@ -45,7 +45,7 @@ impl EventualEngine {
     }
 
     pub(crate) fn on_query(&mut self, step: &mut Step<'_>, slot: Slot, query: Query) {
-        if !self.membership.is_serving() {
+        if !self.serves_reads() {
             // It cannot say that a key is missing before it knows who it is; the reader asks
             // again.
             self.counters.stale_messages += 1;

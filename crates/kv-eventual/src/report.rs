@@ -26,7 +26,7 @@ impl EventualEngine {
 
     /// `Servers` is for information: requests with smaller quorums are served all the same.
     fn waiting(&self) -> Option<Waiting> {
-        if !self.membership.is_serving() {
+        if !self.serves_reads() {
             return Some(Waiting::Joining);
         }
         let cluster = &self.config.cluster;

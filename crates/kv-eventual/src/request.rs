@@ -42,7 +42,11 @@ impl EventualEngine {
             Err(reason) => return self.reply(step, id, Outcome::NotDone(reason)),
         };
         let expires = step.now.mono.saturating_add(options.timeout);
-        if self.membership.is_serving() {
+        let can_start = match task {
+            Task::Get { .. } => self.serves_reads(),
+            Task::Write { .. } => self.membership.is_serving(),
+        };
+        if can_start {
             self.start(step, id, task, expires);
         } else if self.in_hand() >= self.config.limits.requests_max {
             self.reply(step, id, Outcome::NotDone(self.overloaded()));

@@ -9,7 +9,7 @@ use kv_core::{
 
 use crate::mutation::{Broken, Mutation};
 use crate::record::{Record, Write};
-use crate::stamp::{Entry, WriteSeq};
+use crate::stamp::Entry;
 
 /// The state that the persisted records have made, and nothing else: a record is applied when it
 /// is on disk, never before. So what a read shows cannot be forgotten, a checkpoint is exactly
@@ -23,8 +23,6 @@ pub(crate) struct State {
     pub(crate) tombstones: u64,
     /// This server's life; [`Incarnation::UNKNOWN`] before its first one.
     pub(crate) life: Incarnation,
-    /// The last number used in this life.
-    pub(crate) last_seq: WriteSeq,
     pub(crate) clock_bound: HybridTime,
     /// The highest life that each other server was met in, or has a write from: all servers
     /// ever seen.
@@ -41,7 +39,6 @@ impl State {
             changed: ChangedKeys::new(),
             tombstones: 0,
             life: Incarnation::UNKNOWN,
-            last_seq: WriteSeq(0),
             clock_bound: HybridTime::ZERO,
             lives: BTreeMap::new(),
             broken: Broken::default(),
@@ -71,10 +68,7 @@ impl State {
     /// Takes a record that is on disk into effect.
     pub(crate) fn apply(&mut self, record: Record) {
         match record {
-            Record::Life { incarnation, .. } => {
-                self.life = incarnation;
-                self.last_seq = WriteSeq(0);
-            }
+            Record::Life { incarnation, .. } => self.life = incarnation,
             Record::PeerLife { peer, incarnation } => self.meet(peer, incarnation),
             Record::ClockBound { below } => self.clock_bound = self.clock_bound.max(below),
             Record::Write(write) => self.merge(write),
@@ -99,13 +93,11 @@ impl State {
         }
     }
 
-    /// Learns from an entry in which life its origin was, and which numbers this one has used.
+    /// Learns from an entry in which life its origin was.
     pub(crate) fn note_origin(&mut self, entry: &Entry) {
         let stamp = entry.stamp;
         if stamp.origin != self.node {
             self.meet(stamp.origin, stamp.incarnation);
-        } else if stamp.incarnation == self.life {
-            self.last_seq = self.last_seq.max(entry.seq);
         }
     }
 
@@ -139,11 +131,11 @@ const FINGERPRINT_FACTOR: u64 = 0x0100_0000_01b3;
 
 #[cfg(test)]
 mod tests {
-    use kv_core::{Quorum, Value};
+    use kv_core::Value;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::stamp::Stamp;
+    use crate::stamp::{Stamp, WriteSeq};
 
     fn writes() -> impl Strategy<Value = Vec<Write>> {
         let write = (0u8..3, 0u64..3, 1u16..3, 1u64..3, 0u64..2, any::<Option<u8>>());
@@ -203,33 +195,6 @@ mod tests {
             let right = merged(a.into_iter().chain(rest(&right)));
             prop_assert_eq!(content(&left), content(&right));
         }
-    }
-
-    #[test]
-    fn a_new_life_numbers_its_writes_from_one() {
-        let node = NodeId::FIRST;
-        let cluster = ClusterConfig::new([node], Quorum::All, Quorum::All).unwrap();
-        let mut state = State::empty(node);
-        let life = Incarnation::following(Incarnation::UNKNOWN, 1);
-        let write = |incarnation, seq| {
-            Record::Write(Write {
-                key: Key::new("k").unwrap(),
-                entry: Entry {
-                    stamp: Stamp { time: HybridTime::from_millis(seq), origin: node, incarnation },
-                    seq: WriteSeq(seq),
-                    value: None,
-                },
-            })
-        };
-        let begin = |incarnation| Record::Life { node, incarnation, cluster: cluster.clone() };
-        state.apply(begin(life));
-        state.apply(write(life, 5));
-        assert_eq!(state.last_seq, WriteSeq(5));
-        let next = Incarnation::following(life, 1);
-        state.apply(begin(next));
-        assert_eq!((state.life, state.last_seq), (next, WriteSeq(0)));
-        state.apply(write(life, 9));
-        assert_eq!(state.last_seq, WriteSeq(0));
     }
 
     #[test]

@@ -212,13 +212,11 @@ fn a_server_that_learns_of_another_life_with_its_number_begins_a_new_one() {
     let effects = stand.hear(node(2), welcome(hello, other, HybridTime::ZERO));
     let new = life_in(&effects).unwrap();
     assert_eq!((old.counter(), new.counter()), (1, 2));
-    assert_eq!(stand.get("x"), []);
-    let effects = stand.sync();
-    assert_eq!(effects.len(), 1, "the get that waited: {effects:?}");
+    assert_eq!(stand.put("y", "1"), []);
+    assert_eq!(stand.sync().len(), 1, "the put that waited");
     assert_eq!(stand.life(), new);
-    stand.put("y", "1");
     let write = stand::write((1, new), 1, time(0, 1), "y", Some("1"));
-    assert_eq!(stand.sync(), [written(3, &write, 1)]);
+    assert_eq!(stand.sync(), [written(2, &write, 1)]);
 }
 
 #[test]
@@ -278,21 +276,43 @@ fn journal() -> (Stand, Vec<(PersistSeq, Record)>) {
 }
 
 #[test]
-fn a_recovered_server_serves_at_once_and_goes_on_in_its_life() {
+fn a_recovered_server_reads_at_once_and_writes_in_its_next_life() {
     let (before, records) = journal();
     let last = u64::try_from(records.len()).unwrap();
     let engine = EventualEngine::recover(config(2, 1, 1), None, records).unwrap();
     assert_eq!(engine.fingerprint(), before.engine.fingerprint());
     let mut stand = Stand::of(engine, last);
+    assert!(stand.engine.next_deadline().unwrap() <= stand.now.mono);
     assert_eq!(stand.engine.status().waiting, None);
-    assert_eq!(stand.life(), before.life());
-    // Above every stamp issued before, whatever the wall clock says, and numbered after the last.
+    let held = before.own(1, 0, "k0", Some("1"));
+    let effects = stand.get("k0");
+    let new = life_in(&effects).unwrap();
+    assert_eq!((before.life().counter(), new.counter()), (1, 2));
+    assert_eq!(effects.last(), Some(&found(1, Some(&held), 1)));
+    // Its first write waits until no number can be given twice: the life is on disk.
+    assert_eq!(stand.put("x", "1"), []);
+    let effects = stand.sync();
+    // Above every stamp issued before, whatever the wall clock says.
     let bound = HybridTime::from_millis(stand::WALL_MS + 1_000).next();
-    let write = stand::write((1, before.life()), 7, bound, "x", Some("1"));
-    let effects = stand.put("x", "1");
-    let record = stand::persist(last + 2, Record::Write(write.clone()));
+    let write = stand::write((1, new), 1, bound, "x", Some("1"));
+    let record = stand::persist(last + 3, Record::Write(write.clone()));
     assert_eq!(effects.last(), Some(&record));
-    assert_eq!(stand.sync(), [written(1, &write, 1)]);
+    assert_eq!(stand.sync(), [written(2, &write, 1)]);
+}
+
+#[test]
+fn a_recovered_server_answers_the_reads_of_others_before_it_has_its_next_life() {
+    let (_, records) = journal();
+    let last = u64::try_from(records.len()).unwrap();
+    let engine = EventualEngine::recover(config(2, 1, 1), None, records).unwrap();
+    let mut stand = Stand::of(engine, last);
+    stand.flush();
+    let query = Part::Query(kv_eventual::Query { read: kv_eventual::ReadId(1), key: key("k0") });
+    stand.hear_as(node(2), life(3, 3), query);
+    let sent = stand::sends(stand.flush());
+    let parts = sent.into_iter().flat_map(|(_, message)| message.parts);
+    let answered = |part: &Part| matches!(part, Part::Answer(answer) if answer.entry.is_some());
+    assert_eq!(parts.filter(answered).count(), 1);
 }
 
 #[test]

@@ -18,7 +18,42 @@ use stand::{
 const FIRST: u64 = 3;
 
 #[test]
-fn nothing_is_sent_before_the_own_disk_has_it_and_then_it_goes_to_all() {
+fn a_write_goes_to_all_at_once_and_is_done_only_when_the_own_disk_has_it_too() {
+    let mut stand = Stand::serving(3, 2, 1);
+    stand.put("w", "0");
+    stand.sync_and_flush();
+    let write = stand.own(2, 1, "x", Some("1"));
+    assert_eq!(stand.put("x", "1"), [persist(FIRST + 1, Record::Write(write.clone()))]);
+    let parts = vec![Part::Write(write.clone())];
+    assert_eq!(stand.flush(), [stand.message(2, parts.clone()), stand.message(3, parts)]);
+    let ack = Part::Ack(id_of(&write));
+    assert_eq!(stand.hear(node(2), ack.clone()), []);
+    assert_eq!(stand.hear(node(3), ack), []);
+    assert_eq!(stand.sync(), [written(2, &write, 3)]);
+    assert_eq!(stand.flush(), []);
+}
+
+#[test]
+fn a_write_that_the_own_disk_is_slow_with_is_sent_again_to_who_does_not_answer() {
+    let mut stand = Stand::serving(2, 2, 1);
+    stand.put("w", "0");
+    stand.sync_and_flush();
+    let first = stand.own(1, 0, "w", Some("0"));
+    stand.hear(node(2), Part::Ack(id_of(&first)));
+    let write = stand.own(2, 1, "x", Some("1"));
+    stand.put("x", "1");
+    let message = |stand: &Stand| stand.message(2, vec![Part::Write(write.clone())]);
+    assert_eq!(stand.flush(), [message(&stand)]);
+    assert_eq!(stand.wait_ms(100), [message(&stand)]);
+    stand.down(node(2));
+    stand.up(node(2));
+    let sent = stand::sends(stand.flush());
+    let parts = sent.into_iter().flat_map(|(_, message)| message.parts);
+    assert!(parts.into_iter().any(|part| part == Part::Write(write.clone())));
+}
+
+#[test]
+fn nothing_is_sent_whose_stamp_the_clock_could_issue_again() {
     let mut stand = Stand::serving(3, 2, 1);
     let write = stand.own(1, 0, "x", Some("1"));
     assert_eq!(stand.put("x", "1"), [stand.bound(2), persist(FIRST, Record::Write(write.clone()))]);
@@ -60,7 +95,7 @@ fn with_w_of_one_it_is_done_when_the_own_disk_has_it() {
 }
 
 #[test]
-fn an_acknowledgement_before_the_own_disk_counts_for_nothing() {
+fn an_acknowledgement_of_what_was_not_sent_counts_for_nothing() {
     let mut stand = Stand::serving(2, 2, 1);
     let write = stand.own(1, 0, "x", Some("1"));
     stand.put("x", "1");
@@ -95,10 +130,16 @@ fn a_timeout_is_unknown_with_version_and_acks() {
 }
 
 #[test]
-fn a_timeout_before_the_disk_has_it_tells_no_version() {
-    let mut stand = Stand::serving(1, 1, 1);
+fn a_timeout_before_the_own_disk_has_it_is_unknown_however_many_others_have() {
+    let mut stand = Stand::serving(2, 1, 1);
+    stand.put("w", "0");
+    stand.sync_and_flush();
     stand.put("x", "1");
-    assert_eq!(stand.wait_ms(5_000), [unknown(1, None, 0, 1)]);
+    let write = stand.own(2, 1, "x", Some("1"));
+    assert_eq!(stand.hear(node(2), Part::Ack(id_of(&write))), []);
+    let effects = stand.wait_ms(5_000);
+    let version = Some(version_of(&write));
+    assert_eq!(effects.first(), Some(&unknown(2, version, 1, 1)), "{effects:?}");
     assert_eq!(stand.sync(), []);
 }
 
