@@ -45,6 +45,18 @@ pub enum OracleFinding {
         /// What its server held.
         held: Version,
     },
+    /// A server stamped a later write lower.
+    #[error(
+        "write {write} is stamped {version}, which is not after the stamp of write {before} of the same server, which was acknowledged before"
+    )]
+    StampFell {
+        /// The later write.
+        write: RequestId,
+        /// Its version.
+        version: Version,
+        /// The write before.
+        before: RequestId,
+    },
     /// A value that was refused is shown.
     #[error("read {read} shows what write {write} put, which was called not done")]
     RefusedShown {

@@ -10,6 +10,7 @@ mod finding;
 mod refusal;
 mod sequential;
 mod session;
+mod stamp_order;
 mod uniqueness;
 mod version_advance;
 mod version_order;
@@ -35,6 +36,9 @@ pub enum Promise {
     /// A new write's version is above the one that its server held of the key when it was asked.
     /// Known of engines that offer a [`Probe`](crate::Probe).
     VersionsAdvance,
+    /// A write that is asked for after another one of the same server was acknowledged has the
+    /// later stamp, also where that server has restarted with its disk and a clock set back.
+    StampsRise,
     /// What was called "not done" is shown to nobody, and whatever is shown was put. Values must
     /// be unique.
     HonestRefusals,
@@ -59,10 +63,11 @@ pub enum Promise {
 
 impl Promise {
     /// What the eventual engine promises at W + R > N while disks keep what they synced.
-    pub const EVENTUAL: [Self; 8] = [
+    pub const EVENTUAL: [Self; 9] = [
         Self::QuorumVisibility,
         Self::UniqueVersions,
         Self::VersionsAdvance,
+        Self::StampsRise,
         Self::HonestRefusals,
         Self::ReadYourWrites,
         Self::Convergence,
@@ -93,6 +98,7 @@ impl Promise {
             | Self::MonotonicReads
             | Self::SequentialConsistency
             | Self::VersionOrder
+            | Self::StampsRise
             | Self::AcknowledgedWritesKept
             | Self::DeletesStay => true,
             Self::UniqueVersions
@@ -124,6 +130,7 @@ impl Promise {
             Self::QuorumVisibility => visibility::judge(evidence),
             Self::UniqueVersions => uniqueness::judge(evidence),
             Self::VersionsAdvance => version_advance::judge(evidence),
+            Self::StampsRise => stamp_order::judge(evidence),
             Self::HonestRefusals => refusal::judge(evidence),
             Self::ReadYourWrites => session::judge(evidence, Guarantee::ReadYourWrites),
             Self::MonotonicReads => session::judge(evidence, Guarantee::MonotonicReads),
@@ -155,6 +162,7 @@ impl Promise {
             | Self::ReadYourWrites
             | Self::MonotonicReads
             | Self::VersionOrder
+            | Self::StampsRise
             | Self::Convergence
             | Self::AcknowledgedWritesKept
             | Self::DeletesStay => evidence.keys().len(),

@@ -1,12 +1,17 @@
 //! Each oracle passes what it should and names the calls that break its rule: on evidence written
 //! by hand, and on a cluster's.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test's helpers may panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test's helpers may panic"
+)]
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kv_core::{Key, NodeId, Operation, RequestId, Value, Version};
+use kv_core::{HybridTime, Incarnation, Key, NodeId, Operation, RequestId, Value, Version};
 use kv_sim::oracle::{
     Action, Call, End, Evidence, Guarantee, OracleFinding, Order, Promise, Rest, Shown, judge_all,
     sequential_consistency,
@@ -119,6 +124,33 @@ fn a_new_version_is_above_what_its_server_held() {
     let script = Script::new().put(1, "k", 5, (0, 1)).get(1, "j", 5, (2, 3));
     assert_eq!(Promise::VersionsAdvance.keys_judged(&script.0), 0);
     assert_eq!(Promise::QuorumVisibility.keys_judged(&script.0), 2);
+}
+
+#[test]
+fn the_stamps_of_one_server_rise() {
+    let put = |script: Script, (at, millis): (u16, u64), times| {
+        let time = HybridTime::from_millis(millis);
+        let version = Version::Stamp { time, origin: node(at), incarnation: Incarnation(1) };
+        let action = Action::Put(value(millis));
+        script.call(1, "k", action, times, End::Written { version, quorum: 2 })
+    };
+    let after = |second, times| {
+        let script = put(Script::new(), (1, 4), (0, 5));
+        let script = put(script, (1, 7), (0, 2));
+        put(script, second, times).judge(Promise::StampsRise)
+    };
+    assert_eq!(after((1, 8), (3, 4)), Ok(()));
+    // Another server's, and one that began before the other was acknowledged.
+    assert_eq!(after((2, 7), (3, 4)), Ok(()));
+    assert_eq!(after((1, 6), (2, 4)), Ok(()));
+    for millis in [6, 7] {
+        let fell = after((1, millis), (6, 9)).unwrap_err();
+        let expected = (RequestId(3), RequestId(2));
+        let OracleFinding::StampFell { write, before, .. } = fell else {
+            panic!("{fell}");
+        };
+        assert_eq!((write, before), expected);
+    }
 }
 
 #[test]

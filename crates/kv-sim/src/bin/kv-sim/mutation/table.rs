@@ -16,14 +16,15 @@ pub(crate) struct Row<M> {
 pub(super) const fn of_eventual(mutation: kv_eventual::Mutation) -> Checker {
     use kv_eventual::Mutation as M;
     match mutation {
-        M::SentBeforePersisted | M::AckBeforePersisted | M::DoneWithOneFewer => {
+        M::CountedBeforePersisted | M::AckBeforePersisted | M::DoneWithOneFewer => {
             Checker::Clause(Clause::Withholds)
         }
         M::ReadsOneFewer | M::LastToComeWins | M::TiesReversed => {
             Checker::Oracle(Quorums, Promise::QuorumVisibility)
         }
         M::StampBelowHeld => Checker::Sweep(Law::Promise(Promise::VersionsAdvance)),
-        M::ClockReissued => Checker::Oracle(Alone, Promise::UniqueVersions),
+        M::ClockReissued => Checker::Oracle(Alone, Promise::StampsRise),
+        M::LifeResumed => Checker::Sweep(Law::Holders),
         M::FirstOfATieStays | M::NeverRepairs => Checker::Oracle(Quorums, Promise::Convergence),
         M::UnknownToldAsNotDone => Checker::Oracle(Quorums, Promise::HonestRefusals),
         M::DeletesLeaveNothing => Checker::Oracle(Quorums, Promise::DeletesStay),
