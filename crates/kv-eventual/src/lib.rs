@@ -8,9 +8,10 @@
 //! [`ConsistencyEngine`](kv_core::ConsistencyEngine), and [`Message`], what its servers say to
 //! each other. The order of all writes is that of [`Entry`].
 //!
-//! Any server coordinates. A write is on the coordinator's own disk before it goes to all peers,
-//! and is done when W servers hold it on disk; a read is done when R servers have answered, and
-//! the newest version wins. With W + R > N, a read that starts after a write was acknowledged
+//! Any server coordinates. A write goes to the coordinator's own disk and to all peers at once, and
+//! is done when that disk and W in all hold it; a read is done when R servers have answered, and
+//! the newest version wins. A server that restarts takes a new life, so that nothing which its disk
+//! forgot and a peer holds can be named twice. With W + R > N, a read that starts after a write was acknowledged
 //! returns that version or a greater one *in version order*. That is not linearizable: a server
 //! with a slow clock can stamp a later write lower. A write that times out is unknown, is never
 //! rolled back, and can surface later.
