@@ -88,6 +88,13 @@ impl Writes {
         self.trailing.writes.len()
     }
 
+    /// Whether this server's disk is to have a write and has not yet. Another server can have it.
+    pub(crate) fn is_on_its_way(&self, id: WriteId) -> bool {
+        let waiting = self.waiting.writes.get(&id);
+        let pending = waiting.or_else(|| self.trailing.writes.get(&id));
+        pending.is_some_and(|pending| !pending.is_persisted)
+    }
+
     fn get_mut(&mut self, id: WriteId) -> Option<&mut PendingWrite> {
         let waiting = self.waiting.writes.get_mut(&id);
         waiting.or_else(|| self.trailing.writes.get_mut(&id))
@@ -306,6 +313,7 @@ impl EventualEngine {
         if self.in_hand() >= limits.requests_max
             || self.journal.len() >= limits.requests_max
             || self.writes.waiting.bytes >= limits.window_bytes_max
+            || self.journal.own_bytes() >= limits.window_bytes_max
         {
             return Err(self.overloaded());
         }

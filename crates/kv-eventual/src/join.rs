@@ -160,9 +160,7 @@ impl EventualEngine {
 
     /// Begins a new life because the numbers of this one's writes cannot be trusted any more.
     pub(crate) fn abandon_life(&mut self, step: &mut Step<'_>) {
-        if self.membership.is_serving() {
-            self.begin_life(step);
-        }
+        self.begin_life(step);
     }
 
     pub(crate) fn on_life_persisted(&mut self, step: &mut Step<'_>) {

@@ -17,6 +17,7 @@ pub(crate) struct Journal {
     /// Writes of other servers among the waiting.
     foreign: BTreeSet<WriteId>,
     foreign_bytes: usize,
+    own_bytes: usize,
 }
 
 /// What follows once a record is on disk.
@@ -45,7 +46,13 @@ impl Then {
 
 impl Journal {
     pub(crate) const fn after(last: PersistSeq) -> Self {
-        Self { asked: last, waiting: VecDeque::new(), foreign: BTreeSet::new(), foreign_bytes: 0 }
+        Self {
+            asked: last,
+            waiting: VecDeque::new(),
+            foreign: BTreeSet::new(),
+            foreign_bytes: 0,
+            own_bytes: 0,
+        }
     }
 
     /// Puts a record into the queue; returns its place.
@@ -53,6 +60,8 @@ impl Journal {
         if let Some(id) = then.foreign() {
             self.foreign.insert(id);
             self.foreign_bytes += record_bytes(&record);
+        } else {
+            self.own_bytes += record_bytes(&record);
         }
         self.asked = self.asked.next();
         self.waiting.push_back((record, then));
@@ -68,6 +77,8 @@ impl Journal {
         if let Some(id) = then.foreign() {
             self.foreign.remove(&id);
             self.foreign_bytes -= record_bytes(&record);
+        } else {
+            self.own_bytes -= record_bytes(&record);
         }
         Some((record, then))
     }
@@ -96,6 +107,12 @@ impl Journal {
     /// How many bytes those writes have.
     pub(crate) const fn foreign_bytes(&self) -> usize {
         self.foreign_bytes
+    }
+
+    /// How many bytes this server's own writes have that wait, those included whose client does
+    /// not wait any more.
+    pub(crate) const fn own_bytes(&self) -> usize {
+        self.own_bytes
     }
 
     /// Whether a write of another server is among the waiting.

@@ -129,7 +129,10 @@ impl EventualEngine {
             self.check_own_write(step, write);
         }
         let held = self.state.get(&write.key);
-        if !write.entry.wins_over(held, self.broken()) || self.journal.has_foreign(id) {
+        if !write.entry.wins_over(held, self.broken())
+            || self.journal.has_foreign(id)
+            || self.writes.is_on_its_way(id)
+        {
             return;
         }
         self.observe_stamp(step, write.entry.stamp.time);
@@ -141,7 +144,12 @@ impl EventualEngine {
     fn check_own_write(&mut self, step: &mut Step<'_>, write: &Write) {
         let id = write.entry.id();
         self.meet_own_life(step, id.incarnation);
-        if id.incarnation == self.state.life && id.seq > self.writes.last_seq() {
+        // After a restart, others may well hold what this server's disk never had of its former
+        // life, and the next one is on its way.
+        if self.membership.is_serving()
+            && id.incarnation == self.state.life
+            && id.seq > self.writes.last_seq()
+        {
             tracing::error!(
                 "this server's disk has forgotten a write that another server holds; \
                  it begins a new life"

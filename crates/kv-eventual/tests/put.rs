@@ -6,7 +6,8 @@ mod stand;
 use std::time::Duration;
 
 use kv_core::{
-    ConsistencyEngine, Input, NotDone, Operation, PersistSeq, Quorum, RequestId, RequestOptions,
+    ConsistencyEngine, Effect, Input, NotDone, Operation, PersistSeq, Quorum, RequestId,
+    RequestOptions,
 };
 use kv_eventual::{Part, Record};
 use stand::{
@@ -50,6 +51,53 @@ fn a_write_that_the_own_disk_is_slow_with_is_sent_again_to_who_does_not_answer()
     let sent = stand::sends(stand.flush());
     let parts = sent.into_iter().flat_map(|(_, message)| message.parts);
     assert!(parts.into_iter().any(|part| part == Part::Write(write.clone())));
+}
+
+#[test]
+fn a_write_that_another_server_held_first_goes_to_the_own_disk_once() {
+    let mut stand = Stand::serving(2, 1, 2);
+    stand.put("w", "0");
+    stand.sync_and_flush();
+    let write = stand.own(2, 1, "x", Some("1"));
+    assert_eq!(stand.put("x", "1").len(), 1);
+    stand.flush();
+    // The other server has it on disk, and a reader saw that this one has not.
+    assert_eq!(stand.hear(node(2), Part::Repair(write.clone())), []);
+    assert_eq!(stand.sync(), [written(2, &write, 1)]);
+    assert_eq!(stand.counter("repairs_applied"), 0);
+}
+
+#[test]
+fn a_stamp_that_the_clock_could_issue_again_is_not_sent_to_who_comes_back_either() {
+    let mut stand = Stand::serving(2, 2, 1);
+    let write = stand.own(1, 0, "x", Some("1"));
+    stand.put("x", "1");
+    stand.down(node(2));
+    stand.up(node(2));
+    let is_write = |part: &Part| matches!(part, Part::Write(_));
+    for effects in [stand.flush(), stand.wait_ms(3_000)] {
+        let sent = stand::sends(effects);
+        assert!(!sent.iter().any(|(_, message)| message.parts.iter().any(is_write)), "{sent:?}");
+    }
+    stand.sync();
+    let sent = stand::sends(stand.flush());
+    let parts = sent.into_iter().flat_map(|(_, message)| message.parts);
+    assert_eq!(parts.filter(is_write).collect::<Vec<_>>(), [Part::Write(write)]);
+}
+
+#[test]
+fn writes_that_a_disk_does_not_take_are_bounded_also_once_nobody_waits_for_them() {
+    let mut config = config(1, 1, 1);
+    config.limits.window_bytes_max = 1 << 20;
+    let mut stand = Stand::serving_with(config);
+    let text = "v".repeat(1 << 18);
+    let mut taken = 0;
+    for _ in 0..40 {
+        let effects = stand.put("x", &text);
+        taken += effects.iter().filter(|effect| matches!(effect, Effect::Persist { .. })).count();
+        stand.wait_ms(5_000);
+    }
+    assert!(taken < 10, "{taken} records of 256 KiB wait for a disk that stands still");
 }
 
 #[test]
