@@ -11,7 +11,8 @@ use audit::{Clients, Sim, Tally};
 use kv_core::{
     Incarnation, Key, NodeId, NotDone, Operation, Outcome, Quorum, RequestOptions, Value,
 };
-use kv_sim::{Cluster, DiskConfig, NetworkConfig, Restart, SimConfig, WallOffset};
+use kv_eventual::{Message, Part};
+use kv_sim::{Cluster, DiskConfig, Fate, NetworkConfig, Restart, SimConfig, WallOffset};
 
 fn node(number: u16) -> NodeId {
     NodeId::new(number).unwrap()
@@ -311,4 +312,77 @@ fn a_server_that_began_a_life_alone_begins_another_when_it_meets_the_others() {
     assert_eq!(sim.status(node(1)).unwrap().incarnation.counter(), 2);
     assert!(matches!(sim.execute(node(1), put("k", "after")), Ok(Some(Outcome::Done(_)))));
     audit::check_versions_unique(&sim);
+}
+
+#[test]
+fn a_server_that_never_comes_to_begin_its_next_life_still_reads_and_writes_in_the_end() {
+    let mut sim = Sim::new(SimConfig::new(3, 2, 2, 16).unwrap()).unwrap();
+    settle(&mut sim);
+    sim.execute(node(1), put("k", "first")).unwrap();
+    let mut queued = Vec::new();
+    for round in 0..20 {
+        sim.crash(node(1));
+        sim.restart(node(1), Restart::Intact).unwrap();
+        sim.hold_disk(node(1));
+        sim.run_for(Duration::from_millis(300)).unwrap();
+        let found = sim.execute(node(1), Operation::get(key("k"))).unwrap();
+        assert!(matches!(found, Some(Outcome::Done(_))), "round {round}: {found:?}");
+        queued.push(sim.submit(node(1), put("k", &round.to_string()), RequestOptions::default()));
+        sim.run_for(Duration::from_millis(300)).unwrap();
+    }
+    sim.heal();
+    settle(&mut sim);
+    for (_, request) in sim.requests().filter(|(id, _)| queued.split_last().unwrap().1.contains(id))
+    {
+        assert!(!matches!(request.outcome(), Some(Outcome::Done(_))));
+    }
+    let last = *queued.last().unwrap();
+    assert!(matches!(sim.outcome(last), Some(Outcome::Done(_))), "{:?}", sim.outcome(last));
+    audit::check_versions_unique(&sim);
+    audit::check_visibility(&sim);
+    audit::check_not_done(&sim);
+}
+
+/// What server 1 sent and forgot in a crash: a later issue that counts with numbers without gaps
+/// must close such a one.
+#[test]
+fn a_crash_can_leave_a_number_that_nobody_holds_below_one_that_somebody_holds() {
+    // How much a crash leaves of what was not synced is the seed's.
+    let held: BTreeSet<_> = (400..420).map(numbers_held_after_a_crash).collect();
+    assert!(held.contains(&[vec![1], vec![1, 3], vec![1, 3]]), "{held:?}");
+}
+
+/// Server 1 sends its third write and not its second, and crashes before either is synced.
+fn numbers_held_after_a_crash(seed: u64) -> [Vec<u64>; 3] {
+    let mut sim = Sim::new(SimConfig::new(3, 2, 2, seed).unwrap()).unwrap();
+    settle(&mut sim);
+    sim.execute(node(1), put("a", "0")).unwrap();
+    let life = sim.status(node(1)).unwrap().incarnation;
+    sim.hold_disk(node(1));
+    sim.intercept(|_, _, message: &Message| {
+        let is_lost = |part: &Part| matches!(part, Part::Write(write) if write.key == key("b"));
+        if message.parts.iter().any(is_lost) { Fate::Drop } else { Fate::Pass }
+    });
+    sim.submit(node(1), put("b", "1"), RequestOptions::default());
+    sim.run_for(Duration::from_millis(10)).unwrap();
+    sim.submit(node(1), put("c", "2"), RequestOptions::default());
+    sim.run_for(Duration::from_millis(50)).unwrap();
+    sim.crash(node(1));
+    sim.stop_intercepting();
+    sim.heal();
+    sim.restart(node(1), Restart::Intact).unwrap();
+    settle(&mut sim);
+    sim.execute(node(1), put("d", "3")).unwrap();
+    settle(&mut sim);
+    let seqs = |number| {
+        let disk = audit::disk(&sim, node(number));
+        let own = disk.into_values().filter(|entry| entry.stamp.incarnation == life);
+        own.map(|entry| entry.seq.0).collect::<Vec<_>>()
+    };
+    let held = [seqs(1), seqs(2), seqs(3)];
+    audit::check_versions_unique(&sim);
+    // What was forgotten surfaces, and is then held by all.
+    audit::check_converges(&mut sim, &["a", "b", "c", "d"].map(key));
+    assert!(audit::disk(&sim, node(1)).contains_key(&key("c")));
+    held
 }
