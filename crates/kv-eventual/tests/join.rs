@@ -213,9 +213,11 @@ fn a_server_that_learns_of_another_life_with_its_number_begins_a_new_one() {
     let new = life_in(&effects).unwrap();
     assert_eq!((old.counter(), new.counter()), (1, 2));
     assert_eq!(stand.put("y", "1"), []);
-    assert_eq!(stand.sync().len(), 1, "the put that waited");
+    let waited = stand.sync();
     assert_eq!(stand.life(), new);
+    // Numbered from 1 again.
     let write = stand::write((1, new), 1, time(0, 1), "y", Some("1"));
+    assert_eq!(waited, [stand::persist(5, Record::Write(write.clone()))]);
     assert_eq!(stand.sync(), [written(2, &write, 1)]);
 }
 
@@ -298,6 +300,25 @@ fn a_recovered_server_reads_at_once_and_writes_in_its_next_life() {
     let record = stand::persist(last + 3, Record::Write(write.clone()));
     assert_eq!(effects.last(), Some(&record));
     assert_eq!(stand.sync(), [written(2, &write, 1)]);
+}
+
+#[test]
+fn a_server_on_an_older_copy_of_its_disk_takes_no_write_in_a_life_that_was() {
+    let (_, records) = journal();
+    let last = u64::try_from(records.len()).unwrap();
+    let engine = EventualEngine::recover(config(2, 1, 1), None, records).unwrap();
+    let mut stand = Stand::of(engine, last);
+    assert_eq!(life_in(&stand.flush()).map(Incarnation::counter), Some(2));
+    assert_eq!(stand.put("x", "1"), []);
+    stand.up(node(2));
+    let hello = hello_in(stand.flush());
+    // The peer tells of a later life before the one that follows the copy's is on disk.
+    assert_eq!(stand.hear(node(2), welcome(hello, life(5, 9), HybridTime::ZERO)), []);
+    let effects = stand.sync();
+    let next = life_in(&effects).unwrap();
+    assert_eq!((next.counter(), effects.len()), (6, 1), "{effects:?}");
+    stand.sync();
+    assert_eq!((stand.life(), stand.counter("last_write_seq")), (next, 1));
 }
 
 #[test]

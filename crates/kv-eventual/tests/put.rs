@@ -101,6 +101,16 @@ fn writes_that_a_disk_does_not_take_are_bounded_also_once_nobody_waits_for_them(
 }
 
 #[test]
+fn a_write_that_was_sent_is_not_sent_again_because_the_own_disk_has_it() {
+    let mut stand = Stand::serving(3, 2, 1);
+    stand.put("w", "0");
+    stand.sync_and_flush();
+    stand.put("x", "1");
+    assert_eq!(stand.flush().len(), 2);
+    assert_eq!(stand.sync_and_flush(), []);
+}
+
+#[test]
 fn nothing_is_sent_whose_stamp_the_clock_could_issue_again() {
     let mut stand = Stand::serving(3, 2, 1);
     let write = stand.own(1, 0, "x", Some("1"));
