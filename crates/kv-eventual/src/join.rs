@@ -1,5 +1,5 @@
-//! How a server that starts with nothing takes a life of its own, and how lives are compared
-//! whenever two servers meet.
+//! How a server that starts takes a life of its own, with what its former one left or with nothing,
+//! and how lives are compared whenever two servers meet.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -11,10 +11,10 @@
 //! Any server coordinates. A write goes to the coordinator's own disk and to all peers at once, and
 //! is done when that disk and W in all hold it; a read is done when R servers have answered, and
 //! the newest version wins. A server that restarts takes a new life, so that nothing which its disk
-//! forgot and a peer holds can be named twice. With W + R > N, a read that starts after a write was acknowledged
-//! returns that version or a greater one *in version order*. That is not linearizable: a server
-//! with a slow clock can stamp a later write lower. A write that times out is unknown, is never
-//! rolled back, and can surface later.
+//! forgot and a peer holds can be named twice. With W + R > N, a read that starts after a write was
+//! acknowledged returns that version or a greater one *in version order*. That is not linearizable:
+//! a server with a slow clock can stamp a later write lower. A write that times out is unknown, is
+//! never rolled back, and can surface later.
 //!
 //! After DeCandia et al., *Dynamo* (2007), with versions after Kulkarni et al., *Logical Physical
 //! Clocks* (2014).

@@ -11,7 +11,8 @@ use crate::stamp::{Entry, WriteId};
 /// Everything that one server had for another at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// The sender's life; [`Incarnation::UNKNOWN`] while it is joining.
+    /// The sender's life; [`Incarnation::UNKNOWN`] while it is joining. A server that has restarted
+    /// speaks for its former one until the next is on its disk.
     pub sender: Incarnation,
     /// The sender's wall clock when it sent, in milliseconds since the Unix epoch.
     pub wall_ms: u64,
