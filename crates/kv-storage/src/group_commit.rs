@@ -26,7 +26,6 @@ pub struct GroupCommit<D: Disk, R> {
     waiting: VecDeque<(PersistSeq, R)>,
     /// The last record that was said to be persisted.
     said: PersistSeq,
-    /// What was last said of the room.
     /// What was last said to be lacking.
     shortage: Option<Shortage>,
     /// When to look for room again.
@@ -76,14 +75,21 @@ impl<D: Disk, R: Wire> GroupCommit<D, R> {
     /// [`JournalError`], for ever. A lack of room is none.
     pub fn advance(&mut self, now: Duration) -> Result<Option<SyncJob<D::File>>, JournalError> {
         self.append_waiting()?;
-        match self.policy {
-            SyncPolicy::Always => self.journal.begin_sync(),
-            SyncPolicy::Never => self.journal.write().map(|()| None),
+        let job = match self.policy {
+            SyncPolicy::Always => self.journal.begin_sync()?,
+            SyncPolicy::Never => {
+                self.journal.write()?;
+                None
+            }
             SyncPolicy::Interval(interval) => {
                 self.journal.write()?;
-                self.sync_at_times(now, interval)
+                self.sync_at_times(now, interval)?
             }
+        };
+        if job.is_none() {
+            self.journal.note_durable()?;
         }
+        Ok(job)
     }
 
     /// Ends a sync. Another [`GroupCommit::advance`] must follow.

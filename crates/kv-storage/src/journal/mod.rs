@@ -59,6 +59,8 @@ pub struct Journal<D: Disk> {
     last: PersistSeq,
     written: PersistSeq,
     durable: PersistSeq,
+    /// The last record that was noted to be on disk since the start.
+    noted: PersistSeq,
     syncs: Syncs<D::File>,
     failure: Option<JournalError>,
 }
@@ -151,9 +153,29 @@ impl<D: Disk> Journal<D> {
         if let Some(durable) = newly_durable {
             assert!(durable <= self.written);
             self.durable = self.durable.max(durable);
-            self.write_mark()?;
         }
         Ok(self.durable)
+    }
+
+    /// Notes behind the last record that it is on disk, so that damage to it is not taken for a torn
+    /// tail. Does nothing while more is to be synced, or if that is noted.
+    ///
+    /// The next record takes the note's place, so it is worth writing only when none waits. It need
+    /// not be synced.
+    ///
+    /// # Errors
+    /// [`JournalError::Failed`] if it cannot be written, for ever.
+    pub fn note_durable(&mut self) -> Result<(), JournalError> {
+        self.check_sound()?;
+        let durable = self.durable;
+        let is_idle = self.buffer.is_empty() && self.written == durable;
+        if !is_idle || self.noted == durable {
+            return Ok(());
+        }
+        let written = self.active().write_mark(FrameKind::Mark, durable, durable);
+        self.or_fail(written)?;
+        self.noted = durable;
+        Ok(())
     }
 
     /// Whether a sync is under way.
@@ -171,10 +193,11 @@ impl<D: Disk> Journal<D> {
     /// If a sync is under way elsewhere.
     pub fn sync(&mut self) -> Result<PersistSeq, JournalError> {
         assert!(!self.is_syncing());
-        match self.begin_sync()? {
-            Some(job) => self.end_sync(job.run()),
-            None => Ok(self.durable),
+        if let Some(job) = self.begin_sync()? {
+            self.end_sync(job.run())?;
+            self.note_durable()?;
         }
+        Ok(self.durable)
     }
 
     /// Syncs all that was appended, and the note that it is on disk, and lets go of the files.
@@ -240,18 +263,6 @@ impl<D: Disk> Journal<D> {
         let start = self.buffer.len();
         header.encode(seed, record, &mut self.buffer);
         self.buffer.len() - start
-    }
-
-    /// Notes behind the last record what is on disk, so that damage to it is not taken for a torn
-    /// tail. The next record takes the mark's place; it need not be synced.
-    fn write_mark(&mut self) -> Result<(), JournalError> {
-        let durable = self.durable;
-        let is_idle = self.buffer.is_empty() && self.written == durable;
-        if !is_idle || durable == PersistSeq(0) {
-            return Ok(());
-        }
-        let written = self.active().write_mark(FrameKind::Mark, durable, durable);
-        self.or_fail(written)
     }
 
     fn check_sound(&self) -> Result<(), JournalError> {

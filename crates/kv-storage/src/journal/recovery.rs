@@ -77,7 +77,7 @@ impl<D: Disk> Journal<D> {
             assert_eq!(first.number, FIRST_NUMBER);
             journal.segments.push_back(first);
         }
-        journal.write_mark()?;
+        journal.note_durable()?;
         if sync {
             // So that later damage to the last records is not taken for a torn tail.
             journal.active().file().sync()?;
@@ -119,6 +119,7 @@ impl<D: Disk> Journal<D> {
             last: scan.last,
             written: scan.last,
             durable: scan.last,
+            noted: PersistSeq(0),
             syncs: Syncs::after(scan.last),
             failure: None,
         }
