@@ -10,6 +10,7 @@ use kv_storage::{
     JournalThread, RealDisk, Shortage, SyncPolicy,
 };
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 
 use crate::checkpoint_thread::CheckpointThread;
 use crate::config::DataConfig;
@@ -277,7 +278,9 @@ struct Teller {
 impl Teller {
     /// Waits while the driver is behind; a driver that has gone hears nothing.
     fn tell(&self, event: DataEvent) {
-        let _ = self.sender.blocking_send(event);
+        if let Err(TrySendError::Full(event)) = self.sender.try_send(event) {
+            let _ = self.sender.blocking_send(event);
+        }
     }
 }
 

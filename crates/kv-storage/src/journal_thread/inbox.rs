@@ -28,6 +28,8 @@ impl<T> Inbox<T> {
         let mut state = self.lock();
         if !state.is_closed {
             state.waiting.push_back(item);
+            // Whoever wakes finds the inbox free.
+            drop(state);
             self.arrived.notify_one();
         }
     }
