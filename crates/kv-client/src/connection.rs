@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_util::codec::{Decoder, Encoder};
 
-use crate::error::LostReason;
+use crate::loss::LostReason;
 
 /// One connection to a server: frames that wait to be written, and bytes that were read.
 ///

@@ -1,62 +1,16 @@
 //! How a client gets a connection: connect, then the handshake.
 
-use std::fmt;
-use std::io;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use kv_core::{GroupId, NodeId};
-use kv_proto::{FrameCodec, Hello, Message, Refusal, Role, Welcome};
+use kv_proto::{FrameCodec, Hello, Message, Role, Welcome};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::codec::{Decoder, Encoder};
 
 use crate::connection::Connection;
-use crate::error::LostReason;
-
-/// Why a server gave no connection.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DialError {
-    /// It cannot be reached.
-    #[error("{kind}")]
-    Unreachable {
-        /// How the attempt failed.
-        kind: io::ErrorKind,
-    },
-    /// It did not accept the connection or answer the handshake in time.
-    #[error("no answer within {after:?}")]
-    Silent {
-        /// How long the client waited.
-        after: Duration,
-    },
-    /// It does not take this client.
-    #[error("{0}")]
-    Refused(Refusal),
-    /// It ended the connection in the middle of the handshake, or what answers is no server.
-    #[error("{0}")]
-    Lost(LostReason),
-    /// Another server than the one that is meant answers there.
-    #[error("server {found} answers there: correct the list of servers")]
-    OtherServer {
-        /// Which.
-        found: NodeId,
-    },
-}
-
-/// An attempt to connect that failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DialFailure {
-    /// The server that was tried.
-    pub server: NodeId,
-    /// What went wrong.
-    pub error: DialError,
-}
-
-impl fmt::Display for DialFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "server {}: {}", self.server, self.error)
-    }
-}
+use crate::loss::{DialError, DialFailure, LostReason};
 
 /// Where and as whom to connect.
 #[derive(Clone, Debug)]
@@ -115,17 +69,6 @@ fn accepted(server: NodeId, message: Message) -> Result<Welcome, DialError> {
         | Message::Peer(_)
         | Message::Checkpoint(_) => Err(DialError::Lost(LostReason::OutOfPlace)),
     }
-}
-
-impl From<io::Error> for DialError {
-    fn from(error: io::Error) -> Self {
-        Self::Unreachable { kind: error.kind() }
-    }
-}
-
-/// ` (server 2: connection refused)`, or nothing where nothing is known.
-pub(crate) fn first_of(failures: &[DialFailure]) -> String {
-    failures.first().map_or_else(String::new, |failure| format!(" ({failure})"))
 }
 
 const HANDSHAKE_READ_BYTES: usize = 4 << 10;

@@ -9,9 +9,10 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::config::ClientConfig;
 use crate::connection::Connection;
-use crate::dial::{DialError, DialFailure, Target};
-use crate::error::{ClientError, LostReason};
+use crate::dial::Target;
+use crate::error::ClientError;
 use crate::event::Event;
+use crate::loss::{DialError, DialFailure, LostReason};
 use crate::route::Route;
 use crate::table::{Submission, Table};
 

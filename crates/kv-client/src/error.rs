@@ -1,12 +1,11 @@
 //! Why a request brought no result.
 
-use std::io;
 use std::time::Duration;
 
 use kv_core::{NodeId, NotDone, Unknown};
 use kv_proto::Refusal;
 
-use crate::dial::DialFailure;
+use crate::loss::{DialFailure, LostReason};
 
 /// Why a request brought no result. [`ClientError::certainty`] tells whether it may have had an
 /// effect.
@@ -35,8 +34,8 @@ pub enum ClientError {
     /// No server could be reached in time; nothing was done.
     #[error(
         "unavailable: no server of {} answers{}; nothing was done, so try again",
-        crate::route::id_ranges(servers),
-        crate::dial::first_of(failures)
+        crate::id_ranges::id_ranges(servers),
+        crate::loss::first_of(failures)
     )]
     Unavailable {
         /// The servers in question, in ascending order.
@@ -132,52 +131,6 @@ impl ClientError {
             | Self::Lost { .. }
             | Self::Unexpected { .. }
             | Self::Stopped => Certainty::Unknown,
-        }
-    }
-}
-
-/// How a connection ended.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum LostReason {
-    /// The server closed it.
-    #[error("connection closed")]
-    Closed,
-    /// It failed.
-    #[error("{kind}")]
-    Failed {
-        /// How.
-        kind: io::ErrorKind,
-    },
-    /// What came is not the protocol.
-    #[error("it sent what is not the protocol: {why}")]
-    Garbage {
-        /// In words.
-        why: String,
-    },
-    /// It gave no answer in time, and nothing else either.
-    #[error("nothing came from it for {after:?}")]
-    Silent {
-        /// How long the client waited.
-        after: Duration,
-    },
-    /// The server sent a message that has no place there.
-    #[error("it sent a message that has no place there")]
-    OutOfPlace,
-    /// The server ended it with a reason.
-    #[error("{0}")]
-    Refused(Refusal),
-}
-
-impl From<kv_proto::FrameError> for LostReason {
-    fn from(error: kv_proto::FrameError) -> Self {
-        use kv_proto::FrameError;
-        match error {
-            FrameError::Io(error) => Self::Failed { kind: error.kind() },
-            FrameError::TooLarge { .. }
-            | FrameError::Version { .. }
-            | FrameError::Checksum
-            | FrameError::Group { .. }
-            | FrameError::Decode(_) => Self::Garbage { why: error.to_string() },
         }
     }
 }

@@ -3,8 +3,7 @@
 use kv_core::NodeId;
 use kv_proto::{Refusal, Welcome};
 
-use crate::dial::DialFailure;
-use crate::error::LostReason;
+use crate::loss::{DialFailure, LostReason};
 
 /// What happens to a client's connection, for people and logs; nothing has to be done about it.
 #[derive(Clone, Debug)]

@@ -5,8 +5,8 @@ use std::time::Duration;
 use kv_core::NodeId;
 use kv_proto::{RefusalCode, ServerList};
 
-use crate::dial::{DialError, DialFailure};
 use crate::error::ClientError;
+use crate::loss::{DialError, DialFailure};
 
 /// The way round the servers: from each to the next id, with a pause after every full round in
 /// which no server was of use.
@@ -124,16 +124,6 @@ impl Route {
     }
 }
 
-/// Ids as people write them: `1-3,7`.
-pub(crate) fn id_ranges(ids: &[NodeId]) -> String {
-    let chunks = ids.chunk_by(|a, b| a.number() + 1 == b.number());
-    let ranges = chunks.filter_map(|chunk| match (chunk.first()?, chunk.last()?) {
-        (first, last) if first == last => Some(first.to_string()),
-        (first, last) => Some(format!("{first}-{last}")),
-    });
-    ranges.collect::<Vec<_>>().join(",")
-}
-
 /// The pause after the first round in vain; doubled after each further one.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 
@@ -231,11 +221,5 @@ mod tests {
         known.on_lost(true);
         fail(&mut known, refused(RefusalCode::Cluster));
         assert!(!known.is_hopeless());
-    }
-
-    #[test]
-    fn ids_are_written_as_ranges() {
-        let ids: Vec<NodeId> = [1, 2, 3, 5, 7, 8].map(node).into();
-        assert_eq!(id_ranges(&ids), "1-3,5,7-8");
     }
 }

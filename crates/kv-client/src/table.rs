@@ -10,7 +10,8 @@ use tokio::time::Instant;
 
 use crate::answer::fits;
 use crate::connection::Connection;
-use crate::error::{ClientError, LostReason};
+use crate::error::ClientError;
+use crate::loss::LostReason;
 use crate::passage::Passage;
 
 /// A request as a caller hands it in.

@@ -3,15 +3,15 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use clap::Parser;
 use clap::builder::FalseyValueParser;
+use clap::{CommandFactory, Parser};
 use clap_complete::Shell;
 use kv_core::{IdError, NodeId};
 use kv_proto::{ServerList, ServerListError, parse_server_id};
 
 use super::bench::{BENCH, BENCH_COMMAND, Bench, BenchArgs};
 use super::command::Line;
-use super::invocation::in_order;
+use super::invocation::{in_order, is_number};
 use super::pager::Pager;
 use super::start::{Defaults, Start, Task};
 use super::timeout::parse_timeout;
@@ -92,7 +92,7 @@ impl Args {
     /// # Errors
     /// What the parser says, which may be the help that was asked for.
     pub(crate) fn of(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        Self::try_parse_from(in_order(words))
+        Self::try_parse_from(in_order(words, &Self::command()))
     }
 
     /// Tells the server's id from the command's first word, and reads the command.
@@ -127,7 +127,7 @@ impl Args {
         };
         if let Some(server) = first.filter(|server| config.servers.address(*server).is_none()) {
             let ids: Vec<NodeId> = config.servers.ids().collect();
-            let servers = crate::route::id_ranges(&ids);
+            let servers = crate::id_ranges::id_ranges(&ids);
             return Err(ArgsError::NotListed { server, servers });
         }
         let defaults = Defaults { json: self.json, raw: self.raw, timeout: self.timeout };
@@ -173,11 +173,6 @@ fn id_error(error: ServerListError) -> ArgsError {
     } else {
         ArgsError::ServerIdLimit(error)
     }
-}
-
-/// Whether a word is meant for a server's id.
-pub(crate) fn is_number(text: &str) -> bool {
-    text.trim_start_matches('-').bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn parse<T: Parser>(command: &'static str, words: Vec<OsString>) -> Result<T, ArgsError> {

@@ -4,18 +4,20 @@ use std::ffi::OsString;
 
 use clap::CommandFactory;
 
-use super::args::{Args, is_number};
 use super::bench::{BENCH, BenchArgs};
 use super::help::{COMMON_OPTIONS, named};
 
-/// The program's words in an order in which [`Args`] can tell them apart: its own options with the
+/// The program's words in an order in which its parser can tell them apart: its own options with the
 /// server's id, two dashes, the command with the command's options.
 ///
 /// The parser alone takes the first word for the server's id whatever it is, and an option behind
 /// it for the program's. Options of the program may stand behind the command as well, but for those
 /// that the command has itself.
-pub(crate) fn in_order(words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
-    let program = Options::of(&Args::command());
+pub(crate) fn in_order(
+    words: impl IntoIterator<Item = OsString>,
+    program: &clap::Command,
+) -> Vec<OsString> {
+    let program = Options::of(program);
     let mut words = words.into_iter();
     let mut own: Vec<OsString> = words.next().into_iter().collect();
     let mut has_id = false;
@@ -61,6 +63,11 @@ pub(crate) fn in_order(words: impl IntoIterator<Item = OsString>) -> Vec<OsStrin
     own.push(SEPARATOR.into());
     own.extend(with_help_in_full(command));
     own
+}
+
+/// Whether a word is meant for a server's id.
+pub(crate) fn is_number(text: &str) -> bool {
+    text.trim_start_matches('-').bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Some options, each with its dashes and whether it takes a value.
@@ -115,6 +122,7 @@ const SEPARATOR: &str = "--";
 
 #[cfg(test)]
 mod tests {
+    use super::super::args::Args;
     use super::*;
 
     #[test]
@@ -147,7 +155,7 @@ mod tests {
             let split = |text: &str| text.split_whitespace().map(OsString::from).collect();
             let words: Vec<OsString> = split(&format!("kv-client {words}"));
             let expected: Vec<OsString> = split(&format!("kv-client {expected}"));
-            assert_eq!(in_order(words.clone()), expected, "{words:?}");
+            assert_eq!(in_order(words.clone(), &Args::command()), expected, "{words:?}");
         }
     }
 }

@@ -3,10 +3,9 @@
 use kv_core::NodeId;
 use serde_json::json;
 
-use crate::dial::DialFailure;
-use crate::error::LostReason;
 use crate::event::Event;
-use crate::route::id_ranges;
+use crate::id_ranges::id_ranges;
+use crate::loss::{DialFailure, LostReason};
 
 /// Turns events into lines. It holds the loss of a server back until it is known where the client
 /// went, so that one line says both.
@@ -47,7 +46,7 @@ impl News {
             Event::NoneAnswers { failures } => {
                 let lost = self.rest().map_or_else(String::new, |lost| lost + "; ");
                 let ids = ids(&failures);
-                let first = crate::dial::first_of(&failures);
+                let first = crate::loss::first_of(&failures);
                 Some(format!("{lost}no server of {ids} answers{first}; still trying"))
             }
         }
@@ -105,7 +104,7 @@ mod tests {
     use kv_proto::Welcome;
 
     use super::*;
-    use crate::dial::DialError;
+    use crate::loss::DialError;
 
     fn node(number: u16) -> NodeId {
         NodeId::new(number).unwrap()

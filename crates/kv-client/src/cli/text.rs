@@ -11,7 +11,7 @@ use super::screen::{Screen, Style, at_line};
 use super::words::{as_line, as_word, in_quotes};
 use crate::answer::single;
 use crate::error::ClientError;
-use crate::route::id_ranges;
+use crate::id_ranges::id_ranges;
 
 /// Prints how a command ended.
 pub(crate) fn print(finished: Finished, style: Style, screen: &mut Screen) -> io::Result<()> {

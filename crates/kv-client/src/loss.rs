@@ -1,0 +1,109 @@
+//! How a connection was lost, or never came about.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use kv_core::NodeId;
+use kv_proto::Refusal;
+
+/// Why a server gave no connection.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DialError {
+    /// It cannot be reached.
+    #[error("{kind}")]
+    Unreachable {
+        /// How the attempt failed.
+        kind: io::ErrorKind,
+    },
+    /// It did not accept the connection or answer the handshake in time.
+    #[error("no answer within {after:?}")]
+    Silent {
+        /// How long the client waited.
+        after: Duration,
+    },
+    /// It does not take this client.
+    #[error("{0}")]
+    Refused(Refusal),
+    /// It ended the connection in the middle of the handshake, or what answers is no server.
+    #[error("{0}")]
+    Lost(LostReason),
+    /// Another server than the one that is meant answers there.
+    #[error("server {found} answers there: correct the list of servers")]
+    OtherServer {
+        /// Which.
+        found: NodeId,
+    },
+}
+
+/// An attempt to connect that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DialFailure {
+    /// The server that was tried.
+    pub server: NodeId,
+    /// What went wrong.
+    pub error: DialError,
+}
+
+impl fmt::Display for DialFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "server {}: {}", self.server, self.error)
+    }
+}
+
+/// How a connection ended.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LostReason {
+    /// The server closed it.
+    #[error("connection closed")]
+    Closed,
+    /// It failed.
+    #[error("{kind}")]
+    Failed {
+        /// How.
+        kind: io::ErrorKind,
+    },
+    /// What came is not the protocol.
+    #[error("it sent what is not the protocol: {why}")]
+    Garbage {
+        /// In words.
+        why: String,
+    },
+    /// It gave no answer in time, and nothing else either.
+    #[error("nothing came from it for {after:?}")]
+    Silent {
+        /// How long the client waited.
+        after: Duration,
+    },
+    /// The server sent a message that has no place there.
+    #[error("it sent a message that has no place there")]
+    OutOfPlace,
+    /// The server ended it with a reason.
+    #[error("{0}")]
+    Refused(Refusal),
+}
+
+impl From<kv_proto::FrameError> for LostReason {
+    fn from(error: kv_proto::FrameError) -> Self {
+        use kv_proto::FrameError;
+        match error {
+            FrameError::Io(error) => Self::Failed { kind: error.kind() },
+            FrameError::TooLarge { .. }
+            | FrameError::Version { .. }
+            | FrameError::Checksum
+            | FrameError::Group { .. }
+            | FrameError::Decode(_) => Self::Garbage { why: error.to_string() },
+        }
+    }
+}
+
+impl From<io::Error> for DialError {
+    fn from(error: io::Error) -> Self {
+        Self::Unreachable { kind: error.kind() }
+    }
+}
+
+/// ` (server 2: connection refused)`, or nothing where nothing is known.
+pub(crate) fn first_of(failures: &[DialFailure]) -> String {
+    failures.first().map_or_else(String::new, |failure| format!(" ({failure})"))
+}
