@@ -5,8 +5,9 @@
 //! echo process that answers the same requests in the same frames without doing anything. Client,
 //! framing and sockets are the same for all, so the ratio to the echo is what replication costs,
 //! and the ratio to the servers in memory what the disk costs. The targets take turns, several
-//! rounds of them, and the median round counts. Data directories lie in `KV_BENCH_DIR`, or where
-//! temporary files do.
+//! rounds of them. Each ratio is taken within a round, since a machine that others use is not as
+//! fast a minute later; the median of the rounds counts, the least and the most stand beside it.
+//! Data directories lie in `KV_BENCH_DIR`, or where temporary files do.
 
 #![allow(
     clippy::unwrap_used,
@@ -46,11 +47,11 @@ fn main() {
     }
     let mut figures = vec![[Figures::default(), Figures::default()]; targets.len()];
     for round in 0..ROUNDS {
-        for (target, figures) in targets.iter().zip(&mut figures) {
-            for (concurrency, figures) in CONCURRENCY.into_iter().zip(figures) {
+        for (place, concurrency) in CONCURRENCY.into_iter().enumerate() {
+            for (target, figures) in targets.iter().zip(&mut figures) {
                 runtime.block_on(async {
                     let clients = target.connect(concurrency).await;
-                    figures.add(load::run(clients, concurrency, round).await);
+                    figures[place].add(load::run(clients, concurrency, round).await);
                 });
             }
         }
@@ -103,26 +104,26 @@ fn report(targets: &[Target], figures: &[[Figures; 2]]) {
     );
     println!("{}", machine());
     println!(
-        "{:<24} {:>11} {:>9} {:>9} {:>9} {:>9} {:>9}",
-        "", "in flight", "puts/s", "of echo", "of memory", "p50 us", "p99 us"
+        "{:<24} {:>9} {:>7} {:>7} {:>7} {:>16} {:>16}",
+        "", "in flight", "puts/s", "p50 us", "p99 us", "of echo", "of memory"
     );
     for (place, concurrency) in CONCURRENCY.into_iter().enumerate() {
-        let echo = figures[0][place].rate();
+        let echo = &figures[0][place];
         let mut memory = echo;
         for (target, figures) in targets.iter().zip(figures) {
             let figures = &figures[place];
-            let of_memory = target.name.ends_with(DURABLE).then(|| figures.rate() / memory);
-            memory = figures.rate();
+            let is_durable = target.name.ends_with(DURABLE);
             println!(
-                "{:<24} {:>11} {:>9.0} {:>9.2} {:>9} {:>9} {:>9}",
+                "{:<24} {:>9} {:>7.0} {:>7} {:>7} {:>16} {:>16}",
                 target.name,
                 concurrency,
                 figures.rate(),
-                figures.rate() / echo,
-                of_memory.map_or(String::new(), |ratio| format!("{ratio:.2}")),
                 figures.micros_at(0.50),
-                figures.micros_at(0.99)
+                figures.micros_at(0.99),
+                figures.ratio_to(echo).to_string(),
+                if is_durable { figures.ratio_to(memory).to_string() } else { String::new() },
             );
+            memory = figures;
         }
     }
 }
@@ -137,5 +138,5 @@ fn machine() -> String {
 /// Ends the name of servers with data directories, which stand after the same in memory.
 const DURABLE: &str = ", durable";
 
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
 const CONCURRENCY: [usize; 2] = [1, 64];
