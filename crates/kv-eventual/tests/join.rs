@@ -295,7 +295,7 @@ fn a_recovered_server_reads_at_once_and_writes_in_its_next_life() {
     assert_eq!(stand.put("x", "1"), []);
     let effects = stand.sync();
     // Above every stamp issued before, whatever the wall clock says.
-    let bound = HybridTime::from_millis(stand::WALL_MS + 1_000).next();
+    let bound = stand::time(32, 1);
     let write = stand::write((1, new), 1, bound, "x", Some("1"));
     let record = stand::persist(last + 3, Record::Write(write.clone()));
     assert_eq!(effects.last(), Some(&record));
