@@ -87,6 +87,18 @@ pub enum RecoverError {
     /// The checkpoint is not this engine's.
     #[error("the checkpoint is not readable: {0}")]
     Checkpoint(DecodeError),
+    /// The checkpoint was written by a release that wrote it otherwise.
+    #[error(
+        "the data is in form {found} and this release reads form {known}: start the release that \
+         wrote it, or take its keys along with that release's `kv-server backup` and this one's \
+         `kv-server restore`"
+    )]
+    OtherForm {
+        /// The number of its form; 0 before forms had numbers.
+        found: u16,
+        /// The form that is read.
+        known: u16,
+    },
     /// A record does not follow from those before it.
     #[error("record {seq} does not follow from the records before it")]
     Record {

@@ -147,7 +147,8 @@ pub enum Waiting {
         /// Which server that is.
         node: NodeId,
     },
-    /// The server has just started and is asking the others what they hold.
+    /// The server has just started without data and is asking the others what they hold and know
+    /// of it.
     #[error("joining the cluster; try again in a moment")]
     Joining,
     /// The sequencer restarted empty while another server still holds its log.
@@ -202,6 +203,13 @@ pub enum Waiting {
          (`ulimit -n`), or use another server meanwhile"
     )]
     TooManyOpenFiles,
+    /// The server has just started, and its own disk has not taken the record of that yet, without
+    /// which its writes could not be told from those before. Reads go on where it held data.
+    #[error(
+        "this server's own disk has not taken the record of its start yet, and it takes no writes \
+         before; look at the disk if that lasts, or use another server meanwhile"
+    )]
+    OwnDisk,
     /// The server has been told to stop.
     #[error("this server is stopping; use another one")]
     Stopping,
@@ -218,6 +226,7 @@ wire_enum!(Waiting, "waiting reason", {
     7 => OtherConfiguration { node },
     8 => DiskFull,
     9 => TooManyOpenFiles,
+    10 => OwnDisk,
 });
 
 impl Wire for QuorumError {
@@ -279,6 +288,7 @@ mod tests {
             NotDone::Waiting(Waiting::RestartsUsedUp { node: NodeId::FIRST }),
             NotDone::Waiting(Waiting::OtherConfiguration { node: NodeId::FIRST }),
             NotDone::Waiting(Waiting::DiskFull),
+            NotDone::Waiting(Waiting::OwnDisk),
             NotDone::Waiting(Waiting::TooManyOpenFiles),
             NotDone::TimedOut { answered: 1, needed: 2 },
             NotDone::NotSupported(Feature::RequestQuorum),

@@ -1,5 +1,6 @@
 //! The state as a checkpoint, and an engine's way back from one.
 
+use bytes::{Bytes, BytesMut};
 use kv_core::{
     ChangedKeys, Checkpoint, CheckpointDelta, CheckpointItem, ClusterConfig, DecodeError,
     EngineConfig, HybridTime, Incarnation, Key, NodeId, PersistSeq, RecoverError, StagedCheckpoint,
@@ -30,7 +31,7 @@ pub(crate) fn take(
     cluster: &ClusterConfig,
     covers: PersistSeq,
 ) -> CheckpointDelta {
-    let metadata = metadata(state, cluster).to_bytes();
+    let metadata = metadata(state, cluster);
     let changes = state.changed.take(covers, &state.store).into_iter();
     if state.broken.is(Mutation::CheckpointTakenForWritten) {
         state.changed.note_written(covers);
@@ -46,19 +47,35 @@ pub(crate) fn view(state: &State, cluster: &ClusterConfig, covers: PersistSeq) -
     let items = state.store.clone().into_iter();
     Checkpoint {
         covers,
-        metadata: metadata(state, cluster).to_bytes(),
+        metadata: metadata(state, cluster),
         items: Box::new(items.map(|(key, entry)| (key.to_shared(), entry.to_bytes()))),
     }
 }
 
-fn metadata(state: &State, cluster: &ClusterConfig) -> Metadata {
-    Metadata {
+fn metadata(state: &State, cluster: &ClusterConfig) -> Bytes {
+    let metadata = Metadata {
         node: state.node,
         cluster: cluster.clone(),
         life: state.life,
         clock_bound: state.clock_bound,
         lives: state.lives.iter().map(|(node, life)| (*node, *life)).collect(),
+    };
+    let mut bytes = BytesMut::new();
+    (FORM_FOLLOWS, FORM).encode(&mut bytes);
+    metadata.encode(&mut bytes);
+    bytes.freeze()
+}
+
+fn read_metadata(mut bytes: Bytes) -> Result<Metadata, RecoverError> {
+    let begin = u16::decode(&mut bytes).map_err(RecoverError::Checkpoint)?;
+    let found = match begin {
+        FORM_FOLLOWS => u16::decode(&mut bytes).map_err(RecoverError::Checkpoint)?,
+        _ => 0,
+    };
+    if found != FORM {
+        return Err(RecoverError::OtherForm { found, known: FORM });
     }
+    Metadata::from_bytes(bytes).map_err(RecoverError::Checkpoint)
 }
 
 /// Makes the state of a checkpoint and the records after it; returns the last record's place.
@@ -86,10 +103,11 @@ pub(crate) fn recover(
 }
 
 /// Reads a peer's checkpoint.
-pub(crate) fn read(staged: StagedCheckpoint) -> Result<(Metadata, Vec<Write>), DecodeError> {
-    let metadata = Metadata::from_bytes(staged.metadata)?;
+pub(crate) fn read(staged: StagedCheckpoint) -> Result<(Metadata, Vec<Write>), RecoverError> {
+    let metadata = read_metadata(staged.metadata)?;
     let writes = staged.items.into_iter().map(read_item);
-    Ok((metadata, writes.collect::<Result<_, _>>()?))
+    let writes = writes.collect::<Result<_, _>>().map_err(RecoverError::Checkpoint)?;
+    Ok((metadata, writes))
 }
 
 fn restore(
@@ -97,7 +115,7 @@ fn restore(
     config: &EngineConfig,
     checkpoint: Checkpoint,
 ) -> Result<(), RecoverError> {
-    let metadata = Metadata::from_bytes(checkpoint.metadata).map_err(RecoverError::Checkpoint)?;
+    let metadata = read_metadata(checkpoint.metadata)?;
     if metadata.node != config.node || metadata.cluster.voters() != config.cluster.voters() {
         return Err(RecoverError::OtherConfiguration);
     }
@@ -120,4 +138,49 @@ fn restore(
 
 pub(crate) fn read_item((key, entry): CheckpointItem) -> Result<Write, DecodeError> {
     Ok(Write { key: Key::new(key)?, entry: Entry::from_bytes(entry)? })
+}
+
+/// What the metadata begin with since their form has a number, which comes next; before, that was
+/// the number of a server, which is never 0.
+const FORM_FOLLOWS: u16 = 0;
+
+/// The number of the form in which metadata are written; another one whenever that changes.
+const FORM: u16 = 1;
+
+#[cfg(test)]
+mod tests {
+    use kv_core::Quorum;
+
+    use super::*;
+
+    fn recovered(metadata: Bytes) -> Option<RecoverError> {
+        let cluster = ClusterConfig::new([NodeId::FIRST], Quorum::All, Quorum::All).unwrap();
+        let config = EngineConfig::new(NodeId::FIRST, cluster, 7);
+        let checkpoint =
+            Checkpoint { covers: PersistSeq(3), metadata, items: Box::new(std::iter::empty()) };
+        recover(&config, Some(checkpoint), [], Broken::default()).err()
+    }
+
+    #[test]
+    fn a_checkpoint_in_another_form_is_refused_by_what_to_do() {
+        let cluster = ClusterConfig::new([NodeId::FIRST], Quorum::All, Quorum::All).unwrap();
+        let mut state = State::empty(NodeId::FIRST);
+        state.life = Incarnation::following(Incarnation::UNKNOWN, 5);
+        let bytes = metadata(&state, &cluster);
+        assert_eq!(recovered(bytes.clone()), None);
+        let refused = |found| Some(RecoverError::OtherForm { found, known: FORM });
+        let mut newer = bytes.to_vec();
+        newer[2] += 1;
+        assert_eq!(recovered(newer.into()), refused(FORM + 1));
+        // The same without a number, and the form before that: with the last number of a write.
+        assert_eq!(recovered(bytes.slice(4..)), refused(0));
+        for bound in [HybridTime::ZERO, HybridTime::from_millis(1_460_490_249_593)] {
+            let mut older = BytesMut::new();
+            (NodeId::FIRST, cluster.clone(), state.life).encode(&mut older);
+            let lives: Vec<(NodeId, Incarnation)> = Vec::new();
+            (9_u64, bound, lives).encode(&mut older);
+            assert_eq!(recovered(older.freeze()), refused(0));
+        }
+        assert!(matches!(recovered(Bytes::new()), Some(RecoverError::Checkpoint(_))));
+    }
 }

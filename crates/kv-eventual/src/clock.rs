@@ -16,12 +16,14 @@ pub const MAX_SKEW: Duration = Duration::from_secs(10);
 pub(crate) struct Clock {
     latest: HybridTime,
     bound: HybridTime,
+    /// How far ahead this bound was set, in milliseconds; 0 before the first since the start.
+    step_ms: u64,
 }
 
 impl Clock {
     /// A clock that goes on from the bound in the journal.
     pub(crate) const fn recovered(bound: HybridTime) -> Self {
-        Self { latest: bound, bound }
+        Self { latest: bound, bound, step_ms: 0 }
     }
 
     /// The highest stamp issued or observed.
@@ -37,13 +39,17 @@ impl Clock {
     /// Issues a stamp, `tick` or later. If a bound is returned, it must go into the journal
     /// before anything that carries the stamp. That is so well before the stamps reach the bound
     /// which is there, so that a clock in use need not wait for the disk.
+    ///
+    /// Each start begins at the bound of the one before. So that many starts in a row do not push
+    /// the clock far ahead of the wall, the first bound is near, and each next one twice as far.
     pub(crate) fn issue(&mut self, time: HybridTime) -> Option<HybridTime> {
         assert!(time > self.latest, "a stamp is issued once");
         self.latest = time;
-        if time.millis() + BOUND_LEFT_MS < self.bound.millis() {
+        if time.millis() + self.step_ms / 2 < self.bound.millis() {
             return None;
         }
-        self.bound = HybridTime::from_millis(time.millis() + BOUND_AHEAD_MS);
+        self.step_ms = (self.step_ms * 2).clamp(FIRST_STEP_MS, STEP_MS_MAX);
+        self.bound = HybridTime::from_millis(time.millis() + self.step_ms);
         Some(self.bound)
     }
 
@@ -77,11 +83,13 @@ fn reading(wall: Duration) -> HybridTime {
     HybridTime::from_millis(millis(wall).min(MILLIS_END - 1))
 }
 
-/// How far ahead the bound is set.
-const BOUND_AHEAD_MS: u64 = 1_000;
+/// How far ahead the first bound since a start is set: each start without any time between costs
+/// that much of [`MAX_SKEW`].
+const FIRST_STEP_MS: u64 = 32;
 
-/// How little of that is left when the next bound is set: two records for each second of writing.
-const BOUND_LEFT_MS: u64 = 500;
+/// How far ahead a bound is set in the end. The next one is set when half of that is left, which
+/// makes two records for each second of writing.
+const STEP_MS_MAX: u64 = 1_000;
 
 /// Half of what 48 bits of milliseconds can say, so that adding to a stamp never runs over.
 const MILLIS_END: u64 = 1 << 47;
@@ -111,7 +119,7 @@ mod tests {
 
     #[test]
     fn a_bound_is_asked_for_twice_a_second_and_is_well_above_every_stamp_issued() {
-        let mut clock = Clock::recovered(HybridTime::ZERO);
+        let mut clock = Clock { step_ms: STEP_MS_MAX, ..Clock::recovered(HybridTime::ZERO) };
         let mut bounds = Vec::new();
         for tenth in 0..30 {
             let time = clock.tick(WALL + Duration::from_millis(100 * tenth));
@@ -120,6 +128,32 @@ mod tests {
         }
         let millis = bounds.into_iter().map(HybridTime::millis);
         assert!(millis.eq((0..6).map(|half| 1_000_001_000 + 500 * half)));
+    }
+
+    #[test]
+    fn the_first_bound_of_a_start_is_near_and_each_next_one_twice_as_far() {
+        let mut clock = Clock::recovered(at(1_000_000_000));
+        let mut steps = Vec::new();
+        for ms in 1..3_000 {
+            let time = clock.tick(WALL + Duration::from_millis(ms));
+            steps.extend(clock.issue(time).map(|bound| bound.millis() - time.millis()));
+        }
+        assert!(steps.starts_with(&[32, 64, 128, 256, 512, 1_000, 1_000]), "{steps:?}");
+    }
+
+    #[test]
+    fn starts_in_quick_succession_keep_the_clock_near_the_wall() {
+        let mut bound = HybridTime::ZERO;
+        for start in 0..50 {
+            let wall = WALL + Duration::from_millis(100 * start);
+            let mut clock = Clock::recovered(bound);
+            for ms in 0..60 {
+                let wall = wall + Duration::from_millis(ms);
+                let time = clock.tick(wall);
+                assert!(time.millis() < millis(wall) + 1_000, "start {start}: {time}");
+                bound = clock.issue(time).unwrap_or(bound);
+            }
+        }
     }
 
     #[test]

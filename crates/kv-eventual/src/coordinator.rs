@@ -147,7 +147,7 @@ impl EventualEngine {
         self.persist(step, Record::Write(write), Then::OwnWrite(id));
         // The other disks need not wait for this one. If this server forgets the write in a crash,
         // its next life gives neither number nor stamp a second time.
-        if time < self.state.clock_bound {
+        if time < self.state.clock_bound || self.broken().is(Mutation::SentAboveBound) {
             self.send_write(step, id, self.peers.connected());
         }
         if self.broken().is(Mutation::CountedBeforePersisted) {

@@ -75,6 +75,15 @@ impl Membership {
         matches!(self.phase, Phase::Unborn | Phase::Returning)
     }
 
+    /// What it waits for before it takes writes.
+    pub(crate) const fn waiting(&self) -> Option<Waiting> {
+        match self.phase {
+            Phase::Unborn | Phase::Asking { .. } => Some(Waiting::Joining),
+            Phase::Returning | Phase::Beginning => Some(Waiting::OwnDisk),
+            Phase::Serving => None,
+        }
+    }
+
     pub(crate) fn is_serving(&self) -> bool {
         self.phase == Phase::Serving
     }
@@ -129,8 +138,9 @@ impl EventualEngine {
     }
 
     pub(crate) fn on_queue_timeout(&mut self, step: &mut Step<'_>, place: QueuePlace) {
+        let waiting = self.membership.waiting();
         if let Some(queued) = self.membership.queue.remove(&place) {
-            let reason = NotDone::Waiting(Waiting::Joining);
+            let reason = NotDone::Waiting(waiting.unwrap_or(Waiting::Joining));
             self.reply(step, queued.id, Outcome::NotDone(reason));
         }
     }

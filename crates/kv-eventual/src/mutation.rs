@@ -19,6 +19,8 @@ pub enum Mutation {
     LifeResumed,
     /// A server that restarts forgets up to where its clock has issued stamps.
     ClockReissued,
+    /// A coordinator sends a write before its own disk has a bound above the write's stamp.
+    SentAboveBound,
     /// A new write's stamp may be below what its coordinator holds for the key.
     StampBelowHeld,
     /// What comes to a server last wins, whatever its stamp.
@@ -47,13 +49,14 @@ pub(crate) type Broken = kv_core::Broken<Mutation>;
 #[cfg(feature = "mutations")]
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::CountedBeforePersisted,
         Self::AckBeforePersisted,
         Self::DoneWithOneFewer,
         Self::ReadsOneFewer,
         Self::LifeResumed,
         Self::ClockReissued,
+        Self::SentAboveBound,
         Self::StampBelowHeld,
         Self::LastToComeWins,
         Self::FirstOfATieStays,

@@ -26,8 +26,8 @@ impl EventualEngine {
 
     /// `Servers` is for information: requests with smaller quorums are served all the same.
     fn waiting(&self) -> Option<Waiting> {
-        if !self.serves_reads() {
-            return Some(Waiting::Joining);
+        if let Some(waiting) = self.membership.waiting() {
+            return Some(waiting);
         }
         let cluster = &self.config.cluster;
         let needed = cluster.write_quorum().max(cluster.read_quorum());
@@ -46,10 +46,12 @@ impl EventualEngine {
             ("pending_reads", count(self.reads.len())),
             ("queued_requests", count(self.membership.queue_len())),
             ("unpersisted_records", count(self.journal.len())),
-            ("last_write_seq", self.writes.last_seq().0),
             ("clock_ms", self.clock.latest().millis()),
         ];
-        let figures = positions.into_iter().chain(self.counters.named());
+        // How far a former life numbered its writes is not known.
+        let numbered = self.membership.is_serving().then(|| self.writes.last_seq().0);
+        let numbered = numbered.map(|last| ("last_write_seq", last));
+        let figures = positions.into_iter().chain(numbered).chain(self.counters.named());
         figures.map(|(name, count)| (name.to_owned(), count)).collect()
     }
 }

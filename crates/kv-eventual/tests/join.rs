@@ -50,7 +50,7 @@ fn a_server_alone_takes_its_first_life_at_once() {
     let effects = stand.flush();
     assert_eq!(life_in(&effects).map(Incarnation::counter), Some(1));
     assert_eq!(effects.len(), 1);
-    assert_eq!(stand.engine.status().waiting, Some(Waiting::Joining));
+    assert_eq!(stand.engine.status().waiting, Some(Waiting::OwnDisk));
     stand.sync();
     assert_eq!(stand.engine.status().waiting, None);
 }
@@ -285,7 +285,7 @@ fn a_recovered_server_reads_at_once_and_writes_in_its_next_life() {
     assert_eq!(engine.fingerprint(), before.engine.fingerprint());
     let mut stand = Stand::of(engine, last);
     assert!(stand.engine.next_deadline().unwrap() <= stand.now.mono);
-    assert_eq!(stand.engine.status().waiting, None);
+    assert_eq!(stand.engine.status().waiting, Some(Waiting::OwnDisk));
     let held = before.own(1, 0, "k0", Some("1"));
     let effects = stand.get("k0");
     let new = life_in(&effects).unwrap();
@@ -295,7 +295,7 @@ fn a_recovered_server_reads_at_once_and_writes_in_its_next_life() {
     assert_eq!(stand.put("x", "1"), []);
     let effects = stand.sync();
     // Above every stamp issued before, whatever the wall clock says.
-    let bound = HybridTime::from_millis(stand::WALL_MS + 1_000).next();
+    let bound = stand::time(32, 1);
     let write = stand::write((1, new), 1, bound, "x", Some("1"));
     let record = stand::persist(last + 3, Record::Write(write.clone()));
     assert_eq!(effects.last(), Some(&record));
@@ -319,6 +319,31 @@ fn a_server_on_an_older_copy_of_its_disk_takes_no_write_in_a_life_that_was() {
     assert_eq!((next.counter(), effects.len()), (6, 1), "{effects:?}");
     stand.sync();
     assert_eq!((stand.life(), stand.counter("last_write_seq")), (next, 1));
+}
+
+#[test]
+fn a_server_that_takes_no_writes_for_its_disk_says_so() {
+    let (_, records) = journal();
+    let last = u64::try_from(records.len()).unwrap();
+    let engine = EventualEngine::recover(config(2, 1, 1), None, records).unwrap();
+    let mut stand = Stand::of(engine, last);
+    let is_numbered = |stand: &Stand| {
+        let counters = stand.engine.status().counters;
+        counters.iter().any(|(name, _)| name == "last_write_seq")
+    };
+    let options =
+        RequestOptions { timeout: Duration::from_millis(300), ..RequestOptions::default() };
+    stand.request_with(Operation::put(key("x"), value("1")), options);
+    for effects in [Vec::new(), stand.wait_ms(300)] {
+        let reason = NotDone::Waiting(Waiting::OwnDisk);
+        assert!(effects.is_empty() || effects.contains(&refused(1, reason)), "{effects:?}");
+        assert_eq!(stand.engine.status().waiting, Some(Waiting::OwnDisk));
+        // How far its former life numbered is not known.
+        assert!(!is_numbered(&stand));
+    }
+    stand.sync();
+    assert_eq!((stand.engine.status().waiting, is_numbered(&stand)), (None, true));
+    assert_eq!(stand.counter("last_write_seq"), 0);
 }
 
 #[test]

@@ -343,6 +343,29 @@ fn a_server_that_never_comes_to_begin_its_next_life_still_reads_and_writes_in_th
     audit::check_not_done(&sim);
 }
 
+/// A supervisor that starts a server again and again, as each life writes and crashes.
+#[test]
+fn fifty_restarts_within_five_seconds_leave_a_server_that_still_writes() {
+    let mut sim = Sim::new(SimConfig::new(3, 2, 2, 17).unwrap()).unwrap();
+    settle(&mut sim);
+    let begin = sim.now();
+    for round in 0..50 {
+        sim.crash(node(1));
+        sim.restart(node(1), Restart::Intact).unwrap();
+        let written = sim.execute(node(1), put("k", &round.to_string())).unwrap();
+        let is_up = !matches!(written, Some(Outcome::NotDone(NotDone::Unavailable { .. })));
+        sim.run_for(Duration::from_millis(50)).unwrap();
+        let again = sim.execute(node(1), put("k", &round.to_string())).unwrap();
+        let done = |outcome: &_| matches!(outcome, Some(Outcome::Done(_)));
+        assert!(done(&again) && (done(&written) || !is_up), "{round}: {written:?}, {again:?}");
+    }
+    assert!(sim.now() - begin < Duration::from_secs(5), "{:?}", sim.now() - begin);
+    assert_eq!(audit::counter(&sim, node(1), "refused_for_clock"), 0);
+    for peer in [2, 3] {
+        assert_eq!(audit::counter(&sim, node(peer), "rejected_writes"), 0);
+    }
+}
+
 /// What server 1 sent and forgot in a crash: a later issue that counts with numbers without gaps
 /// must close such a one.
 #[test]

@@ -40,7 +40,8 @@ pub(crate) struct Driver<E: ConsistencyEngine> {
     pub(crate) effects: Effects<E::Message, E::Record>,
     pub(crate) halted: Option<HaltReason>,
     pub(crate) looked_at: Duration,
-    /// What handshakes name as the server's life.
+    /// What handshakes name as the server's life. It may be the one before for some moments: an
+    /// engine takes note of no lesser life than it knows, and its own messages name it themselves.
     pub(crate) life: Arc<AtomicU64>,
 }
 

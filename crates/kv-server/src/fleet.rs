@@ -194,8 +194,9 @@ async fn announce(mut watched: Watched, named: bool) {
             return;
         }
         // Servers that start together find each other meanwhile, and nobody is told in vain.
-        if !matches!(*watched.readiness.borrow(), Readiness::Ready) {
-            tokio::time::sleep(SETTLING_TIME).await;
+        let ready = watched.readiness.wait_for(|readiness| *readiness == Readiness::Ready);
+        if let Ok(Err(_)) = tokio::time::timeout(SETTLING_TIME, ready).await {
+            return;
         }
     }
 }

@@ -34,6 +34,7 @@ pub(crate) fn who_is_missing(
         | Waiting::OtherConfiguration { .. }
         | Waiting::DiskFull
         | Waiting::TooManyOpenFiles
+        | Waiting::OwnDisk
         | Waiting::Stopping => return String::new(),
     };
     let missing: Vec<NodeId> =
@@ -75,6 +76,7 @@ pub(crate) fn who_was_lost(
         | Waiting::OtherConfiguration { .. }
         | Waiting::DiskFull
         | Waiting::TooManyOpenFiles
+        | Waiting::OwnDisk
         | Waiting::Stopping => who_is_missing(config, waiting, connected),
     }
 }

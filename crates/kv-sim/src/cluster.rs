@@ -1,6 +1,6 @@
 //! A cluster that a test drives.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kv_core::{
@@ -14,6 +14,7 @@ use crate::event::Event;
 use crate::fault::{Fault, FaultCounts};
 use crate::intercept::Intercept;
 use crate::network::Network;
+use crate::oracle::KeptWrite;
 use crate::probe::Probe;
 use crate::queue::EventQueue;
 use crate::request::Request;
@@ -54,6 +55,8 @@ pub struct Cluster<E: ConsistencyEngine> {
     pub(crate) probe: Option<(Probe<E>, u64)>,
     /// What each request's server held of its key at its begin.
     pub(crate) held: BTreeMap<RequestId, Version>,
+    /// Which server was asked to keep which write.
+    pub(crate) kept: BTreeSet<(KeptWrite, NodeId)>,
     pub(crate) writes_done: u64,
     pub(crate) holders_counted: u64,
     /// When a server last lost its disk.
@@ -92,6 +95,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
             last_request: RequestId(0),
             probe: None,
             held: BTreeMap::new(),
+            kept: BTreeSet::new(),
             writes_done: 0,
             holders_counted: 0,
             wiped_at: None,

@@ -208,6 +208,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
                 let text = || format!("-> persist {seq} {record:?}");
                 let digest = digest(&record.to_bytes());
                 self.note(node, 3, |out| (seq, digest).encode(out), text);
+                self.note_kept(node, &record);
                 self.server_mut(node).storage.take(seq, record, digest);
                 Ok(())
             }

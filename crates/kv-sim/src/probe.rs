@@ -8,13 +8,16 @@ use kv_core::{
 };
 
 use crate::cluster::Cluster;
+use crate::oracle::KeptWrite;
 use crate::request::Request;
 use crate::violation::Breach;
 
-/// Two questions about what a server holds. Whoever has an engine of its own can offer them, and
-/// gets two more rules for it: [`Breach::ThinlyHeld`], and
-/// [`Promise::VersionsAdvance`](crate::oracle::Promise::VersionsAdvance).
-pub struct Probe<E> {
+/// Three questions about what a server holds. Whoever has an engine of its own can offer them, and
+/// gets more rules for it: [`Breach::ThinlyHeld`], and the promises
+/// [`VersionsAdvance`](crate::oracle::Promise::VersionsAdvance),
+/// [`UniqueNames`](crate::oracle::Promise::UniqueNames) and
+/// [`SentStampsRise`](crate::oracle::Promise::SentStampsRise).
+pub struct Probe<E: ConsistencyEngine> {
     /// Whether a disk holds a write: given the engine as a restart would find it on that disk, the
     /// engine that acknowledged the write, the write's key and its version. A newer version that
     /// replaces it is as good.
@@ -22,17 +25,20 @@ pub struct Probe<E> {
     /// The version that a running server itself holds of a key, also of one that was deleted if
     /// the engine remembers it.
     pub held: fn(&E, &Key) -> Option<Version>,
+    /// The write that a record asks a server to keep; `None` if it is no write, or if the engine
+    /// gives its writes no names.
+    pub kept: fn(&E::Record) -> Option<KeptWrite>,
 }
 
-impl<E> Clone for Probe<E> {
+impl<E: ConsistencyEngine> Clone for Probe<E> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<E> Copy for Probe<E> {}
+impl<E: ConsistencyEngine> Copy for Probe<E> {}
 
-impl<E> fmt::Debug for Probe<E> {
+impl<E: ConsistencyEngine> fmt::Debug for Probe<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Probe")
     }
@@ -64,6 +70,12 @@ impl<E: ConsistencyEngine> Cluster<E> {
             (probe.held)(engine, key)
         });
         self.held.extend(version.map(|version| (id, version)));
+    }
+
+    /// Notes the write that a server is asked to keep.
+    pub(crate) fn note_kept(&mut self, node: NodeId, record: &E::Record) {
+        let write = self.probe.and_then(|(probe, _)| (probe.kept)(record));
+        self.kept.extend(write.map(|write| (write, node)));
     }
 
     /// Looks whether enough disks hold a write that is acknowledged now. A run in which a disk

@@ -95,7 +95,8 @@ impl Checked for EventualEngine {
                 return Some(format!("{version} is done, and {holders} disks hold it"));
             }
         }
-        let evidence = Evidence { nodes: config.nodes(), calls: state.calls.clone(), rest: None };
+        let evidence =
+            Evidence { nodes: config.nodes(), calls: state.calls.clone(), ..Evidence::default() };
         let promises =
             [Promise::QuorumVisibility, Promise::UniqueVersions, Promise::HonestRefusals];
         judge_all(&evidence, &promises).err().map(|(_, finding)| finding.to_string())

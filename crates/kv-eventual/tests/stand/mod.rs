@@ -202,7 +202,7 @@ impl Stand {
 
     /// The bound that the first write of a life asks for.
     pub(crate) fn bound(&self, seq: u64) -> TestEffect {
-        let below = HybridTime::from_millis(WALL_MS + 1_000);
+        let below = HybridTime::from_millis(WALL_MS + 32);
         persist(seq, Record::ClockBound { below })
     }
 

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use kv_core::{
-    CheckpointItem, ClusterConfig, ConsistencyEngine, DecodeError, Key, NodeId, Operation, Outcome,
-    Waiting,
+    CheckpointItem, ClusterConfig, ConsistencyEngine, DecodeError, Incarnation, Key, NodeId,
+    Operation, Outcome, Waiting,
 };
 use kv_eventual::EventualEngine;
 use kv_linear::LinearEngine;
@@ -132,7 +132,11 @@ impl Draft<'_> {
         for mut remote in remotes {
             let welcome = remote.welcome().clone();
             let place = format!("server {} at {}", welcome.node, remote.address());
-            if remote.status()?.waiting == Some(Waiting::Joining) {
+            let status = remote.status()?;
+            let is_new = status.incarnation == Incarnation::UNKNOWN;
+            if status.waiting == Some(Waiting::Joining)
+                || (status.waiting == Some(Waiting::OwnDisk) && is_new)
+            {
                 screen::say(format_args!("left out: {place} is joining"));
                 continue;
             }

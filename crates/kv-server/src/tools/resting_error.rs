@@ -26,14 +26,19 @@ pub(crate) enum RestingError {
 
 impl RestingError {
     /// Whether the files are not those that were written. Otherwise nothing is known of them: they
-    /// could not be read, or only a newer release can.
+    /// could not be read, or only another release can.
     pub(crate) fn is_damage(&self) -> bool {
         match self {
             Self::NotCopied { .. } => false,
             Self::Checkpoint { error, .. } => error.is_damage(),
             Self::Journal(error) => is_damage(error),
+            Self::Engine(RecoverError::OtherForm { .. }) => false,
             // All checksums are right, so it was never what an engine writes.
-            Self::Engine(_) => true,
+            Self::Engine(
+                RecoverError::Checkpoint(_)
+                | RecoverError::Record { .. }
+                | RecoverError::OtherConfiguration,
+            ) => true,
         }
     }
 }
@@ -97,6 +102,8 @@ mod tests {
             CheckpointError::NewerFormat { directory: directory.clone(), found: 2, known: 1 };
         assert!(!of_checkpoint(newer));
         assert!(of_checkpoint(CheckpointError::Damaged { directory, what: "x" }));
+        let older = RecoverError::OtherForm { found: 0, known: 1 };
+        assert!(!RestingError::from(older).is_damage());
         let error = RecoverError::Record { seq: PersistSeq(3) };
         assert!(RestingError::from(error).is_damage());
     }

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kv_core::{
-    Answer, Command, CommandResult, ConsistencyEngine, Done, Key, Operation, Outcome, RequestId,
-    Served, Value, Version,
+    Answer, Command, CommandResult, ConsistencyEngine, Done, Key, NodeId, Operation, Outcome,
+    RequestId, Served, Value, Version,
 };
 
 use super::at_rest::Rest;
+use super::kept_write::KeptWrite;
 use crate::cluster::Cluster;
 use crate::history::Process;
 use crate::request::{Request, RequestState};
@@ -23,6 +24,9 @@ pub struct Evidence {
     pub calls: Vec<Call>,
     /// What the servers hold in the end, if the run was brought to rest.
     pub rest: Option<Rest>,
+    /// Which server was asked to keep which write, crashes or not. Empty of an engine that does
+    /// not say so.
+    pub kept: BTreeSet<(KeptWrite, NodeId)>,
 }
 
 /// One read or write of one key as its client saw it.
@@ -126,7 +130,7 @@ impl Evidence {
                 calls.push(Call { id, session, key, action, begin, held, end });
             }
         }
-        Self { nodes: config.nodes(), calls, rest }
+        Self { nodes: config.nodes(), calls, rest, kept: cluster.kept.clone() }
     }
 
     /// The keys that some call touches.

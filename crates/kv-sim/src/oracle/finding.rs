@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kv_core::{Key, NodeId, RequestId, Value, Version};
+use kv_core::{HybridTime, Incarnation, Key, NodeId, RequestId, Value, Version};
 
 /// A rule was broken, and by which calls.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,6 +56,36 @@ pub enum OracleFinding {
         version: Version,
         /// The write before.
         before: RequestId,
+    },
+    /// A name was given to two writes.
+    #[error(
+        "write {seq} of life {incarnation} of server {origin} is two writes, of {keys:?}, stamped \
+         {times:?}"
+    )]
+    NameTwice {
+        /// The server that coordinated both.
+        origin: NodeId,
+        /// That server's life.
+        incarnation: Incarnation,
+        /// Their number in that life.
+        seq: u64,
+        /// The coordinator's clock at each.
+        times: [HybridTime; 2],
+        /// The key of each.
+        keys: [Key; 2],
+    },
+    /// A server went back behind a stamp that another server had from it.
+    #[error(
+        "server {origin} numbered {later:?} after {sent:?}, which another server has, and stamped \
+         it no higher"
+    )]
+    SentStampReached {
+        /// Whose writes they are.
+        origin: NodeId,
+        /// Life, number and stamp of the one that another server has.
+        sent: (Incarnation, u64, HybridTime),
+        /// Life, number and stamp of the later one.
+        later: (Incarnation, u64, HybridTime),
     },
     /// A value that was refused is shown.
     #[error("read {read} shows what write {write} put, which was called not done")]

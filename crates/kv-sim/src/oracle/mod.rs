@@ -7,6 +7,7 @@
 mod at_rest;
 mod evidence;
 mod finding;
+mod kept_write;
 mod refusal;
 mod sequential;
 mod session;
@@ -19,6 +20,7 @@ mod visibility;
 pub use at_rest::Rest;
 pub use evidence::{Action, Call, End, Evidence, Shown};
 pub use finding::{Guarantee, OracleFinding};
+pub use kept_write::KeptWrite;
 pub use sequential::{Order, sequential_consistency};
 
 /// One rule that a run can be held to.
@@ -39,6 +41,14 @@ pub enum Promise {
     /// A write that is asked for after another one of the same server was acknowledged has the
     /// later stamp, also where that server has restarted with its disk and a clock set back.
     StampsRise,
+    /// No name of a write (its server, that server's life and its number there) is given to two,
+    /// not even if one of them is forgotten in a crash: whichever server keeps them. Known of
+    /// engines that offer a [`Probe`](crate::Probe).
+    UniqueNames,
+    /// Whatever a server numbers after a write that another server got from it, in that life or a
+    /// later one, has the later stamp, also where its own disk never had that write. Known of
+    /// engines that offer a [`Probe`](crate::Probe).
+    SentStampsRise,
     /// What was called "not done" is shown to nobody, and whatever is shown was put. Values must
     /// be unique.
     HonestRefusals,
@@ -63,11 +73,13 @@ pub enum Promise {
 
 impl Promise {
     /// What the eventual engine promises at W + R > N while disks keep what they synced.
-    pub const EVENTUAL: [Self; 9] = [
+    pub const EVENTUAL: [Self; 11] = [
         Self::QuorumVisibility,
         Self::UniqueVersions,
         Self::VersionsAdvance,
         Self::StampsRise,
+        Self::UniqueNames,
+        Self::SentStampsRise,
         Self::HonestRefusals,
         Self::ReadYourWrites,
         Self::Convergence,
@@ -99,9 +111,11 @@ impl Promise {
             | Self::SequentialConsistency
             | Self::VersionOrder
             | Self::StampsRise
+            | Self::SentStampsRise
             | Self::AcknowledgedWritesKept
             | Self::DeletesStay => true,
             Self::UniqueVersions
+            | Self::UniqueNames
             | Self::VersionsAdvance
             | Self::HonestRefusals
             | Self::Convergence => false,
@@ -131,6 +145,8 @@ impl Promise {
             Self::UniqueVersions => uniqueness::judge(evidence),
             Self::VersionsAdvance => version_advance::judge(evidence),
             Self::StampsRise => stamp_order::judge(evidence),
+            Self::UniqueNames => kept_write::judge_names(evidence),
+            Self::SentStampsRise => kept_write::judge_stamps(evidence),
             Self::HonestRefusals => refusal::judge(evidence),
             Self::ReadYourWrites => session::judge(evidence, Guarantee::ReadYourWrites),
             Self::MonotonicReads => session::judge(evidence, Guarantee::MonotonicReads),
@@ -157,6 +173,7 @@ impl Promise {
                 evidence.keys().difference(&changed).count()
             }
             Self::VersionsAdvance => version_advance::keys(evidence).len(),
+            Self::UniqueNames | Self::SentStampsRise => kept_write::keys(evidence).len(),
             Self::QuorumVisibility
             | Self::UniqueVersions
             | Self::ReadYourWrites

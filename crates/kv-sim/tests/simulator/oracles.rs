@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use kv_core::{HybridTime, Incarnation, Key, NodeId, Operation, RequestId, Value, Version};
 use kv_sim::oracle::{
-    Action, Call, End, Evidence, Guarantee, OracleFinding, Order, Promise, Rest, Shown, judge_all,
-    sequential_consistency,
+    Action, Call, End, Evidence, Guarantee, KeptWrite, OracleFinding, Order, Promise, Rest, Shown,
+    judge_all, sequential_consistency,
 };
 use kv_sim::{Cluster, Process, SimConfig};
 
@@ -151,6 +151,73 @@ fn the_stamps_of_one_server_rise() {
         };
         assert_eq!((write, before), expected);
     }
+}
+
+/// A write of server 1 by life, number and stamp, as the servers in `by` keep it.
+fn kept(life: u64, (seq, millis): (u64, u64), by: &[u16]) -> Vec<(KeptWrite, NodeId)> {
+    let write = KeptWrite {
+        origin: node(1),
+        incarnation: Incarnation(life << 32),
+        seq,
+        time: HybridTime::from_millis(millis),
+        key: key("k"),
+        content: millis,
+    };
+    by.iter().map(|by| (write.clone(), node(*by))).collect()
+}
+
+fn evidence_of(kept: Vec<(KeptWrite, NodeId)>) -> Evidence {
+    Evidence { nodes: 3, kept: kept.into_iter().collect(), ..Evidence::default() }
+}
+
+#[test]
+fn a_name_is_given_to_one_write() {
+    let judge = |second| {
+        let first = kept(1, (1, 5), &[1, 2, 3]);
+        Promise::UniqueNames.judge(&evidence_of([first, second].concat()))
+    };
+    assert_eq!(judge(kept(1, (2, 6), &[1])), Ok(()));
+    assert_eq!(judge(kept(2, (1, 6), &[1])), Ok(()));
+    // Forgotten by its coordinator and kept by another, or the other way round.
+    for by in [1, 2] {
+        let expected = OracleFinding::NameTwice {
+            origin: node(1),
+            incarnation: Incarnation(1 << 32),
+            seq: 1,
+            times: [5, 6].map(HybridTime::from_millis),
+            keys: ["k", "k"].map(key),
+        };
+        assert_eq!(judge(kept(1, (1, 6), &[by])), Err(expected));
+    }
+    let mut other = evidence_of(kept(1, (1, 5), &[1]));
+    let (mut write, by) = other.kept.first().unwrap().clone();
+    write.content = 0;
+    other.kept.insert((write, by));
+    assert!(Promise::UniqueNames.judge(&other).is_err());
+    assert_eq!(Promise::UniqueNames.keys_judged(&other), 1);
+}
+
+#[test]
+fn what_another_server_has_is_stamped_below_all_that_comes_later() {
+    let judge = |first: &[u16], later: (u64, (u64, u64))| {
+        let kept = [kept(1, (7, 5), first), kept(later.0, later.1, &[1, 2])].concat();
+        Promise::SentStampsRise.judge(&evidence_of(kept))
+    };
+    for by in [&[2][..], &[1, 3]] {
+        assert_eq!(judge(by, (2, (1, 6))), Ok(()));
+        for millis in [4, 5] {
+            let stamp = HybridTime::from_millis;
+            let expected = OracleFinding::SentStampReached {
+                origin: node(1),
+                sent: (Incarnation(1 << 32), 7, stamp(5)),
+                later: (Incarnation(2 << 32), 1, stamp(millis)),
+            };
+            assert_eq!(judge(by, (2, (1, millis))), Err(expected));
+            assert!(judge(by, (1, (8, millis))).is_err());
+        }
+    }
+    // What nobody else has may never have been sent.
+    assert_eq!(judge(&[1], (2, (1, 4))), Ok(()));
 }
 
 #[test]

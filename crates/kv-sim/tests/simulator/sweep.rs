@@ -94,6 +94,7 @@ fn the_third_engine_has_its_disks_counted() {
         run.probe(Probe {
             holds: |disk, _, _, version| version <= disk.last_version(),
             held: |_, _| None,
+            kept: |_| None,
         });
         run.run()
     }

@@ -1,8 +1,9 @@
 //! What the engines of this workspace survive today.
 
-use kv_core::{ConsistencyEngine, Key, NodeId, Version};
-use kv_eventual::EventualEngine;
+use kv_core::{ConsistencyEngine, Key, NodeId, Version, Wire, digest};
+use kv_eventual::{Entry, EventualEngine, Record, Write};
 use kv_linear::{LinearEngine, LogIndex};
+use kv_sim::oracle::KeptWrite;
 use kv_sim::{Declaration, OperationKind, Oracle, Probe};
 
 /// The linearizable engine, whose sequencer has no successor: server 1 may crash and restart, but
@@ -41,9 +42,12 @@ pub(crate) trait Holder: ConsistencyEngine {
     /// The version of a key that this server itself holds.
     fn held(&self, key: &Key) -> Option<Version>;
 
-    /// The two questions.
+    /// The write that a record asks a server to keep.
+    fn kept(record: &Self::Record) -> Option<KeptWrite>;
+
+    /// The three questions.
     fn probe() -> Probe<Self> {
-        Probe { holds: Self::holds, held: Self::held }
+        Probe { holds: Self::holds, held: Self::held, kept: Self::kept }
     }
 }
 
@@ -58,6 +62,11 @@ impl Holder for LinearEngine {
     fn held(&self, key: &Key) -> Option<Version> {
         self.held_version(key)
     }
+
+    /// Its writes have places in the log, and no names.
+    fn kept(_record: &Self::Record) -> Option<KeptWrite> {
+        None
+    }
 }
 
 impl Holder for EventualEngine {
@@ -67,5 +76,20 @@ impl Holder for EventualEngine {
 
     fn held(&self, key: &Key) -> Option<Version> {
         self.held_version(key)
+    }
+
+    fn kept(record: &Self::Record) -> Option<KeptWrite> {
+        let Record::Write(Write { key, entry }) = record else {
+            return None;
+        };
+        let Entry { stamp, seq, value } = entry;
+        Some(KeptWrite {
+            origin: stamp.origin,
+            incarnation: stamp.incarnation,
+            seq: seq.0,
+            time: stamp.time,
+            key: key.clone(),
+            content: digest(&value.to_bytes()),
+        })
     }
 }

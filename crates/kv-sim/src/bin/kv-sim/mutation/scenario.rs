@@ -30,6 +30,9 @@ pub(crate) enum Scenario {
     Generations,
     /// Three servers with W = R = 2 that crash, keep their disks, and have wrong clocks.
     Quorums,
+    /// Three servers with W = 1, R = 3, of which the first one's disk hangs; it restarts with its
+    /// clock set back and out of reach of the others.
+    CutOff,
 }
 
 /// A run that has come to its end.
@@ -50,6 +53,8 @@ const STEPS: usize = 70;
 impl Scenario {
     pub(crate) fn run<E: Subject>(self, seed: u64) -> Result<Run, Violation> {
         let mut cluster = Cluster::<E>::new(self.config(seed))?;
+        // The disks are looked at in whole runs.
+        cluster.probe(E::probe(), u64::MAX);
         let mut stream = SeedStream::new(seed ^ 0x6d75_7461);
         let mut clients = Clients::new(seed, E::LINEARIZABLE);
         let mut states = States::default();
@@ -108,9 +113,10 @@ impl Scenario {
             Self::Alone => (1, 1, 1),
             Self::Followers | Self::Late | Self::Sequencer | Self::Quorums => (3, 2, 2),
             Self::Slow => (3, 3, 1),
+            Self::CutOff => (3, 1, 3),
         };
         let network = match self {
-            Self::Alone | Self::Sequencer => NetworkConfig::default(),
+            Self::Alone | Self::Sequencer | Self::CutOff => NetworkConfig::default(),
             Self::Followers | Self::Late | Self::Quorums => NetworkConfig::lossy(),
             Self::Generations if !seed.is_multiple_of(3) => NetworkConfig::lossy(),
             Self::Slow | Self::Generations => NetworkConfig {
@@ -142,12 +148,20 @@ impl Scenario {
         let second = nodes.get(1).copied().unwrap_or(first);
         let victim = match self {
             Self::Followers | Self::Late | Self::Slow => one_of(stream, nodes.get(1..)),
-            Self::Alone | Self::Sequencer | Self::Generations | Self::Quorums => {
+            Self::Alone | Self::Sequencer | Self::Generations | Self::Quorums | Self::CutOff => {
                 one_of(stream, Some(&nodes))
             }
         };
         match (self, stream.below(8)) {
             (Self::Alone, 0..=5) => {
+                let back = WallOffset::Behind(Duration::from_millis(stream.below(3_000)));
+                cluster.set_wall_offset(first, back);
+                cluster.restart(first, Restart::Intact)?;
+            }
+            (Self::CutOff, 0..=2) => cluster.hold_disk(first),
+            (Self::CutOff, 3..=5) => {
+                cluster.partition(&[first]);
+                cluster.release_disk(first);
                 let back = WallOffset::Behind(Duration::from_millis(stream.below(3_000)));
                 cluster.set_wall_offset(first, back);
                 cluster.restart(first, Restart::Intact)?;

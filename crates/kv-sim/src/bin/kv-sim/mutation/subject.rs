@@ -12,6 +12,7 @@ use kv_core::{
 };
 use kv_eventual::EventualEngine;
 use kv_linear::LinearEngine;
+use kv_sim::oracle::KeptWrite;
 use kv_sim::{Cluster, Declaration};
 
 /// An engine that can be told, before a cluster is made, which rule to break.
@@ -112,6 +113,10 @@ macro_rules! subject {
 
             fn held(&self, key: &Key) -> Option<Version> {
                 self.0.held(key)
+            }
+
+            fn kept(record: &Self::Record) -> Option<KeptWrite> {
+                <$engine>::kept(record)
             }
         }
     };

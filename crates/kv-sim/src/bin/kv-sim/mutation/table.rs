@@ -2,7 +2,9 @@
 
 use kv_sim::oracle::Promise;
 
-use super::scenario::Scenario::{Alone, Followers, Generations, Late, Quorums, Sequencer, Slow};
+use super::scenario::Scenario::{
+    Alone, CutOff, Followers, Generations, Late, Quorums, Sequencer, Slow,
+};
 use super::{Checker, Clause, Law};
 
 /// A broken rule, and who must notice.
@@ -24,7 +26,8 @@ pub(super) const fn of_eventual(mutation: kv_eventual::Mutation) -> Checker {
         }
         M::StampBelowHeld => Checker::Sweep(Law::Promise(Promise::VersionsAdvance)),
         M::ClockReissued => Checker::Oracle(Alone, Promise::StampsRise),
-        M::LifeResumed => Checker::Sweep(Law::Holders),
+        M::SentAboveBound => Checker::Oracle(CutOff, Promise::SentStampsRise),
+        M::LifeResumed => Checker::Oracle(Alone, Promise::UniqueNames),
         M::FirstOfATieStays | M::NeverRepairs => Checker::Oracle(Quorums, Promise::Convergence),
         M::UnknownToldAsNotDone => Checker::Oracle(Quorums, Promise::HonestRefusals),
         M::DeletesLeaveNothing => Checker::Oracle(Quorums, Promise::DeletesStay),
