@@ -13,6 +13,7 @@ use kv_server::DEFAULT_CLUSTER;
 use crate::screen;
 use crate::tools::backup_draft::Draft;
 use crate::tools::backup_file::BackupReader;
+use crate::tools::error_text::error_text;
 
 /// The words of `kv-server backup`.
 #[derive(Debug, Args)]
@@ -41,7 +42,7 @@ impl BackupSettings {
         match self.write() {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                screen::complain(format_args!("{error:#}"));
+                screen::complain(format_args!("{}", error_text(&error)));
                 ExitCode::FAILURE
             }
         }

@@ -15,6 +15,7 @@ use kv_linear::LinearEngine;
 
 use crate::screen;
 use crate::tools::backup_file::{BackupReader, BackupWriter, Entry, Head};
+use crate::tools::error_text::error_text;
 use crate::tools::remote::Remote;
 use crate::tools::resting::RestingServer;
 
@@ -90,7 +91,9 @@ impl Draft<'_> {
         for address in addresses {
             match Remote::connect(address, cluster) {
                 Ok(remote) => remotes.push(remote),
-                Err(error) => screen::say(format_args!("left out: {error:#}")),
+                Err(error) => {
+                    screen::say(format_args!("left out: {}", error_text(&error)));
+                }
             }
         }
         let first = remotes.first().map(|remote| remote.welcome().clone());
