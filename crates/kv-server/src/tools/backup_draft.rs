@@ -140,7 +140,7 @@ impl Draft<'_> {
                 continue;
             }
             let mut name = self.file.as_os_str().to_owned();
-            name.push(format!(".server{}", welcome.node));
+            name.push(format!(".part.server{}", welcome.node));
             let part = PathBuf::from(name);
             self.parts.push(part.clone());
             let mut writer = self.writer(&part, EventualEngine::NAME, &welcome.config)?;
