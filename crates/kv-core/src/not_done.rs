@@ -152,7 +152,10 @@ pub enum Waiting {
     #[error("joining the cluster; try again in a moment")]
     Joining,
     /// The sequencer restarted empty while another server still holds its log.
-    #[error("server {node} lost its data; restart all servers empty, or restore a backup")]
+    #[error(
+        "server {node} lost its data; stop the others, save what one of them has on disk \
+         (`kv-server backup DATA_DIRECTORY FILE`), then restart all servers empty and restore it"
+    )]
     LostMemory {
         /// The sequencer.
         node: NodeId,
@@ -266,7 +269,9 @@ mod tests {
         );
         assert_eq!(
             Waiting::LostMemory { node: NodeId::FIRST }.to_string(),
-            "server 1 lost its data; restart all servers empty, or restore a backup"
+            "server 1 lost its data; stop the others, save what one of them has on disk \
+             (`kv-server backup DATA_DIRECTORY FILE`), then restart all servers empty and restore \
+             it"
         );
         assert_eq!(
             NotDone::NotSupported(Feature::Append).to_string(),

@@ -41,6 +41,20 @@ pub enum StartError {
     /// The data directory cannot be made or written.
     #[error("{0}; keep the data elsewhere with --data-dir, or do without with --memory")]
     NoFolder(DiskError),
+    /// There is no room for the journal's first file.
+    #[error(
+        "the disk of {} is too full to begin on: {needed_bytes} bytes are needed and {free_bytes} \
+         are free; make room, or keep the data elsewhere with --data-dir",
+        directory.display()
+    )]
+    NoRoom {
+        /// The data directory.
+        directory: PathBuf,
+        /// What the file takes, and what must be left free beside it.
+        needed_bytes: u64,
+        /// What is free.
+        free_bytes: u64,
+    },
     /// The data directory cannot be used.
     #[error("{0}")]
     Data(#[from] DataDirectoryError),

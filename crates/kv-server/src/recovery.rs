@@ -1,13 +1,14 @@
 //! A server goes on from what its data directory holds.
 
 use std::io::ErrorKind;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kv_core::{Checkpoint, ConsistencyEngine, EngineConfig};
 use kv_storage::{
     CHECKPOINT_DIRECTORY, CheckpointError, CheckpointStore, DataDirectory, DataDirectoryError,
-    DataOwner, Journal, JournalConfig, LastRun, LockHolder, RealDisk, SyncPolicy,
+    DataOwner, Journal, JournalConfig, JournalError, LastRun, LockHolder, RealDisk, SyncPolicy,
     data_directory_name,
 };
 
@@ -85,7 +86,8 @@ where
     let identity = directory.meta().identity.clone();
     let mut store = CheckpointStore::open(folder.join(CHECKPOINT_DIRECTORY), identity.clone())?;
     let covers = store.covers();
-    let (journal, recovery) = Journal::recover(disk, JournalConfig::new(identity), covers)?;
+    let recovered = Journal::recover(disk, JournalConfig::new(identity), covers);
+    let (journal, recovery) = recovered.map_err(|error| tell_no_room(error, &folder))?;
     if let Some(torn) = &recovery.torn {
         let (file, offset) = (torn.file.display(), torn.offset);
         tracing::warn!("{file}: what was being written at byte {offset} at the end was cut off");
@@ -99,6 +101,14 @@ where
     directory.begin_run(boot, data.sync == SyncPolicy::Always)?;
     let persistence = Persistence::start(directory, journal, store, data);
     Ok(Recovered { engine, found, persistence: persistence.map_err(StartError::Threads)? })
+}
+
+/// At a start no writes are refused: the server does not come up.
+fn tell_no_room(error: JournalError, folder: &Path) -> StartError {
+    if let JournalError::Full { needed_bytes, free_bytes } = error {
+        return StartError::NoRoom { directory: folder.to_owned(), needed_bytes, free_bytes };
+    }
+    error.into()
 }
 
 fn blame_folder(error: DataDirectoryError) -> StartError {
@@ -168,4 +178,19 @@ fn set_aside_all(
 fn boot() -> Option<u128> {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     u128::from_str_radix(&text.trim().replace('-', ""), 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_without_room_to_begin_is_told_as_that() {
+        let full = JournalError::Full { needed_bytes: 7, free_bytes: 3 };
+        assert_eq!(
+            tell_no_room(full, Path::new("d")).to_string(),
+            "the disk of d is too full to begin on: 7 bytes are needed and 3 are free; make room, \
+             or keep the data elsewhere with --data-dir"
+        );
+    }
 }

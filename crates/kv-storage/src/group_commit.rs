@@ -239,15 +239,18 @@ mod tests {
 
     const SEGMENT_BYTES: u64 = 512;
 
-    fn commit(disk: &SimDisk) -> GroupCommit<SimDisk, u64> {
+    fn recover(disk: &SimDisk) -> Result<Journal<SimDisk>, JournalError> {
         let identity = StoreIdentity { store: 1, node: NodeId::FIRST, engine: "e".to_owned() };
         let config = JournalConfig {
             segment_bytes: SEGMENT_BYTES,
             reserve_bytes: 0,
             ..JournalConfig::new(identity)
         };
-        let (journal, _) = Journal::recover(disk.clone(), config, PersistSeq(0)).unwrap();
-        GroupCommit::new(journal, SyncPolicy::Always)
+        Journal::recover(disk.clone(), config, PersistSeq(0)).map(|(journal, _)| journal)
+    }
+
+    fn commit(disk: &SimDisk) -> GroupCommit<SimDisk, u64> {
+        GroupCommit::new(recover(disk).unwrap(), SyncPolicy::Always)
     }
 
     fn millis(millis: u64) -> Duration {
@@ -299,6 +302,27 @@ mod tests {
         assert!(commit.end_sync(first).is_err());
         assert_eq!(commit.newly_persisted(), None);
         assert!(commit.advance(millis(2)).is_err(), "it has failed for ever");
+    }
+
+    /// Else it would be cut off as a torn tail, though it was said to be persisted.
+    #[test]
+    fn damage_to_the_last_record_is_seen_once_nothing_more_is_to_be_synced() {
+        let disk = SimDisk::new(1);
+        let mut commit = commit(&disk);
+        commit.take([(PersistSeq(1), 10)]);
+        let job = commit.advance(millis(0)).unwrap().unwrap();
+        commit.end_sync(job.run()).unwrap();
+        assert_eq!(commit.newly_persisted(), Some(PersistSeq(1)));
+        assert!(commit.advance(millis(1)).unwrap().is_none());
+        drop(commit);
+        disk.kill();
+        let ten = |bytes: &mut Vec<u8>| bytes.iter().rposition(|byte| *byte == 10).unwrap();
+        disk.damage("journal-000000000001.segment", |bytes| {
+            let place = ten(bytes);
+            bytes[place] ^= 1;
+        });
+        let error = recover(&disk).unwrap_err();
+        assert!(matches!(error, JournalError::Damaged { seq: PersistSeq(1), .. }), "{error}");
     }
 
     #[test]

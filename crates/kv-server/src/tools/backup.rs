@@ -13,6 +13,7 @@ use kv_server::DEFAULT_CLUSTER;
 use crate::screen;
 use crate::tools::backup_draft::Draft;
 use crate::tools::backup_file::BackupReader;
+use crate::tools::error_text::error_text;
 
 /// The words of `kv-server backup`.
 #[derive(Debug, Args)]
@@ -41,7 +42,7 @@ impl BackupSettings {
         match self.write() {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                screen::complain(format_args!("{error:#}"));
+                screen::complain(format_args!("{}", error_text(&error)));
                 ExitCode::FAILURE
             }
         }
@@ -95,11 +96,11 @@ fn remove_leftovers(file: &Path) {
 
 /// Whether a backup called `file` makes a file of this name and removes it at its end.
 fn is_leftover(name: &str, file: &str) -> bool {
-    let Some(end) = name.strip_prefix(file) else {
+    let Some(end) = name.strip_prefix(file).and_then(|end| end.strip_prefix(".part")) else {
         return false;
     };
     let of_server = end.strip_prefix(".server").map(|end| end.strip_suffix(".part").unwrap_or(end));
-    end == ".part"
+    end.is_empty()
         || of_server
             .is_some_and(|id| !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit()))
 }
@@ -130,9 +131,11 @@ mod tests {
     #[test]
     fn what_a_killed_backup_left_is_removed_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
-        let left = ["b.part", "b.server1", "b.server12.part"];
-        let others =
-            ["b", "b.server", "b.serverx", "b.server1.old", "a.part", "b.parts", "bb.part"];
+        let left = ["b.part", "b.part.server1", "b.part.server12.part"];
+        // Backups of single servers may well be called so.
+        let backups = ["b", "b.server1", "b.server12.part", "a.part", "bb.part", "b.parts"];
+        let others = ["b.part.server", "b.part.serverx", "b.part.server1.old"];
+        let others: Vec<&str> = backups.into_iter().chain(others).collect();
         for name in left.iter().chain(&others) {
             fs::write(folder.path().join(name), b"").unwrap();
         }

@@ -15,6 +15,7 @@ use kv_linear::LinearEngine;
 
 use crate::screen;
 use crate::tools::backup_file::{BackupReader, BackupWriter, Entry, Head};
+use crate::tools::error_text::error_text;
 use crate::tools::remote::Remote;
 use crate::tools::resting::RestingServer;
 
@@ -90,7 +91,9 @@ impl Draft<'_> {
         for address in addresses {
             match Remote::connect(address, cluster) {
                 Ok(remote) => remotes.push(remote),
-                Err(error) => screen::say(format_args!("left out: {error:#}")),
+                Err(error) => {
+                    screen::say(format_args!("left out: {}", error_text(&error)));
+                }
             }
         }
         let first = remotes.first().map(|remote| remote.welcome().clone());
@@ -141,7 +144,7 @@ impl Draft<'_> {
                 continue;
             }
             let mut name = self.file.as_os_str().to_owned();
-            name.push(format!(".server{}", welcome.node));
+            name.push(format!(".part.server{}", welcome.node));
             let part = PathBuf::from(name);
             self.parts.push(part.clone());
             let mut writer = self.writer(&part, EventualEngine::NAME, &welcome.config)?;

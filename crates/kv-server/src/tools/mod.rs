@@ -3,6 +3,7 @@
 pub(crate) mod backup;
 mod backup_draft;
 mod backup_file;
+mod error_text;
 pub(crate) mod inspect;
 mod remote;
 mod resting;

@@ -12,6 +12,7 @@ use kv_server::DEFAULT_CLUSTER;
 use crate::screen;
 use crate::tools::backup::addresses;
 use crate::tools::backup_file::BackupReader;
+use crate::tools::error_text::error_text;
 use crate::tools::remote::Remote;
 
 /// The words of `kv-server restore`.
@@ -37,7 +38,7 @@ impl RestoreSettings {
         match self.restore() {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                screen::complain(format_args!("{error:#}"));
+                screen::complain(format_args!("{}", error_text(&error)));
                 ExitCode::FAILURE
             }
         }
@@ -70,7 +71,7 @@ impl RestoreSettings {
             let mut remote = match Remote::connect(&address, &self.cluster) {
                 Ok(remote) => remote,
                 Err(error) => {
-                    reasons.push(format!("{error:#}"));
+                    reasons.push(error_text(&error));
                     continue;
                 }
             };

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use fjall::LsmError;
 use kv_core::PersistSeq;
 
-use crate::disk::{RAISE_LIMIT, is_want_of_descriptors};
+use crate::disk::{MAKE_ROOM, RAISE_LIMIT, is_want_of_descriptors};
 
 /// Why a checkpoint was not written or is not to be used.
 #[derive(Debug, thiserror::Error)]
@@ -110,9 +110,7 @@ impl CheckpointError {
         let Some(cause) = io_cause(self) else {
             return false;
         };
-        let is_full =
-            matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-        is_full || lacks_descriptors(cause)
+        lacks_room(cause) || lacks_descriptors(cause)
     }
 }
 
@@ -151,7 +149,15 @@ impl fmt::Display for Plain<'_> {
 }
 
 fn advice(source: &fjall::Error) -> &'static str {
-    if io_cause(source).is_some_and(lacks_descriptors) { RAISE_LIMIT } else { "check the disk" }
+    match io_cause(source) {
+        Some(cause) if lacks_descriptors(cause) => RAISE_LIMIT,
+        Some(cause) if lacks_room(cause) => MAKE_ROOM,
+        Some(_) | None => "check the disk",
+    }
+}
+
+fn lacks_room(cause: &io::Error) -> bool {
+    matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 fn lacks_descriptors(cause: &io::Error) -> bool {
@@ -203,6 +209,14 @@ mod tests {
             "the checkpoint in d failed: Too many open files (os error 24); raise the limit of open \
              files (`ulimit -n`)"
         );
+        let full = || io::Error::from_raw_os_error(28);
+        for source in [fjall::Error::Io(full()), fjall::Error::Storage(LsmError::Io(full()))] {
+            assert_eq!(
+                told(source),
+                "the checkpoint in d failed: No space left on device (os error 28); make room on \
+                 this disk"
+            );
+        }
         let cut =
             fjall::Error::Storage(LsmError::Io(io::Error::from(io::ErrorKind::UnexpectedEof)));
         assert!(CheckpointError::of_store(Path::new("d"), cut).is_damage());

@@ -79,7 +79,7 @@ impl DiskError {
 
     fn advice(&self) -> &'static str {
         if self.is_full() {
-            "make room on this disk"
+            MAKE_ROOM
         } else if self.lacks_descriptors() {
             RAISE_LIMIT
         } else if self.kind == io::ErrorKind::PermissionDenied {
@@ -118,6 +118,9 @@ impl std::error::Error for DiskError {}
 pub(crate) fn is_want_of_descriptors(os_code: i32) -> bool {
     [Errno::MFILE, Errno::NFILE].iter().any(|errno| errno.raw_os_error() == os_code)
 }
+
+/// What to do about a full disk.
+pub(crate) const MAKE_ROOM: &str = "make room on this disk";
 
 /// What to do about too many open files.
 pub(crate) const RAISE_LIMIT: &str = "raise the limit of open files (`ulimit -n`)";
