@@ -161,6 +161,12 @@ async fn announce(mut watched: Watched, named: bool) {
     };
     let mut has_served = false;
     loop {
+        // Servers that start together find each other meanwhile, a disk takes the record of a start,
+        // and nobody is told in vain.
+        let ready = watched.readiness.wait_for(|readiness| *readiness == Readiness::Ready);
+        if let Ok(Err(_)) = tokio::time::timeout(SETTLING_TIME, ready).await {
+            return;
+        }
         let refused_by = watched.refused_by.borrow_and_update().clone();
         for (peer, refusal) in &refused_by {
             if told.get(peer) != Some(refusal) {
@@ -191,11 +197,6 @@ async fn announce(mut watched: Watched, named: bool) {
             changed = watched.refused_by.changed() => changed,
         };
         if changed.is_err() {
-            return;
-        }
-        // Servers that start together find each other meanwhile, and nobody is told in vain.
-        let ready = watched.readiness.wait_for(|readiness| *readiness == Readiness::Ready);
-        if let Ok(Err(_)) = tokio::time::timeout(SETTLING_TIME, ready).await {
             return;
         }
     }

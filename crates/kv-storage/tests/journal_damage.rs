@@ -287,7 +287,8 @@ fn damage_names_file_place_record_and_remedy() {
     assert_eq!(
         error.to_string(),
         "journal-000000000001.segment is damaged at byte 176: record 2 was on disk and is not \
-         readable; do not start this server on it: restore a backup, or empty the data directory \
-         and let the server join again"
+         readable; do not start this server on it: restore a backup, or move the data directory \
+         away and let the server join again (not server 1, the sequencer, in the linearizable \
+         engine: save what another server holds with `kv-server backup DATA_DIRECTORY FILE`)"
     );
 }

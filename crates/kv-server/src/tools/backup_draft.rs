@@ -99,8 +99,8 @@ impl Draft<'_> {
         let first = remotes.first().map(|remote| remote.welcome().clone());
         let first = first.context("no server answers: start one, or name others")?;
         match first.engine.as_str() {
-            LinearEngine::NAME => self.write_ordered(remotes),
-            EventualEngine::NAME => self.write_replicas(remotes),
+            LinearEngine::NAME => self.write_ordered(remotes).context(NOT_WRITTEN),
+            EventualEngine::NAME => self.write_replicas(remotes).context(NOT_WRITTEN),
             other => bail!("the servers run the {other} engine, which is not known here"),
         }
     }
@@ -112,7 +112,14 @@ impl Draft<'_> {
         let mut reasons = Vec::new();
         for mut remote in remotes {
             let place = format!("server {} at {}", remote.welcome().node, remote.address());
-            match remote.execute(Operation::get(Key::new("x")?))? {
+            let read = match remote.execute(Operation::get(Key::new("x")?)) {
+                Ok(read) => read,
+                Err(error) => {
+                    reasons.push(error_text(&error));
+                    continue;
+                }
+            };
+            match read {
                 Outcome::Done(_) => {
                     let config = remote.welcome().config.clone();
                     screen::say(format_args!("{place}: at one place of the one order"));
@@ -199,6 +206,9 @@ impl Drop for Draft<'_> {
         }
     }
 }
+
+/// What is said before the cause where a backup was begun.
+const NOT_WRITTEN: &str = "no backup was written, so try again";
 
 /// The newest entry of the least key, of which all are taken.
 fn next_newest(states: &mut [Peekable<Entries>]) -> anyhow::Result<Option<Entry>> {

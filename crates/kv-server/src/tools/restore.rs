@@ -84,7 +84,8 @@ impl RestoreSettings {
             if holds_something(&mut remote)? {
                 bail!(
                     "server {} at {address} holds keys already, and nothing was restored: restore \
-                     into a new cluster",
+                     into a new cluster; if a restore into this one was cut short, stop its \
+                     servers, remove their data directories and start them again",
                     remote.welcome().node
                 );
             }

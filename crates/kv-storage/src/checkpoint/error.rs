@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use fjall::LsmError;
 use kv_core::PersistSeq;
 
-use crate::disk::{MAKE_ROOM, RAISE_LIMIT, is_want_of_descriptors};
+use crate::disk::{MAKE_ROOM, RAISE_LIMIT, RESTORE_OR_JOIN, is_want_of_descriptors};
 
 /// Why a checkpoint was not written or is not to be used.
 #[derive(Debug, thiserror::Error)]
@@ -26,8 +26,7 @@ pub enum CheckpointError {
     },
     /// What is on disk is not what was written.
     #[error(
-        "the checkpoint in {} is damaged: {what}; restore a backup, or empty the data directory \
-         and let the server join again",
+        "the checkpoint in {} is damaged: {what}; {RESTORE_OR_JOIN}",
         directory.display()
     )]
     Damaged {

@@ -147,20 +147,32 @@ impl<D: Disk> DataDirectory<D> {
         synced: bool,
     ) -> Result<LastRun, DataDirectoryError> {
         let last = self.last_run(boot);
-        self.rewrite(|meta| meta.run = Some(Run::begin(boot, synced)))?;
+        // After another such run that is said already, and a full disk is no hindrance.
+        if !(synced && self.is_synced()) {
+            self.rewrite(|meta| meta.run = Some(Run::begin(boot, synced)))?;
+        }
         Ok(last)
     }
 
-    /// Notes that the process has synced everything and ends.
+    /// Notes that the process has synced everything and ends. Where nothing was promised before it
+    /// was synced there is nothing to note.
     ///
     /// # Errors
     /// [`DataDirectoryError::Failed`] if the disk fails.
     pub fn end_run(&mut self) -> Result<(), DataDirectoryError> {
+        if self.is_synced() {
+            return Ok(());
+        }
         self.rewrite(|meta| {
             if let Some(run) = &mut meta.run {
                 run.ended = true;
             }
         })
+    }
+
+    /// Whether the run that was noted last promised nothing before it was synced.
+    fn is_synced(&self) -> bool {
+        self.meta.run.is_some_and(|run| run.synced)
     }
 
     fn rewrite(&mut self, change: impl FnOnce(&mut Meta)) -> Result<(), DataDirectoryError> {
@@ -339,6 +351,22 @@ mod tests {
         assert!(kept([Some(1), Some(1)], false, false));
         assert!(!kept([Some(1), Some(2)], false, false));
         assert!(!kept([None, None], false, false));
+    }
+
+    #[test]
+    fn a_run_that_promises_what_is_synced_needs_no_room_after_another_one() {
+        let disk = SimDisk::new(1);
+        let mut data = open(&disk, &owner()).unwrap();
+        data.begin_run(Some(1), true).unwrap();
+        disk.set_quota(Some(0));
+        data.end_run().unwrap();
+        assert_eq!(data.begin_run(Some(2), true).unwrap(), LastRun::Kept);
+        assert!(data.begin_run(Some(2), false).is_err());
+        assert_eq!(data.meta().run.map(|run| run.synced), Some(true));
+        disk.set_quota(None);
+        data.begin_run(Some(2), false).unwrap();
+        assert_eq!(data.begin_run(Some(3), true).unwrap(), LastRun::MayHaveForgotten);
+        assert_eq!(data.last_run(Some(4)), LastRun::Kept);
     }
 
     #[test]

@@ -122,6 +122,12 @@ pub(crate) fn is_want_of_descriptors(os_code: i32) -> bool {
 /// What to do about a full disk.
 pub(crate) const MAKE_ROOM: &str = "make room on this disk";
 
+/// What to do about damage. A sequencer that lost its data cannot join: then the other servers'
+/// data is all there is.
+pub(crate) const RESTORE_OR_JOIN: &str = "restore a backup, or move the data directory away and \
+    let the server join again (not server 1, the sequencer, in the linearizable engine: save what \
+    another server holds with `kv-server backup DATA_DIRECTORY FILE`)";
+
 /// What to do about too many open files.
 pub(crate) const RAISE_LIMIT: &str = "raise the limit of open files (`ulimit -n`)";
 

@@ -9,7 +9,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 pub use error::{DiskAction, DiskError};
-pub(crate) use error::{MAKE_ROOM, RAISE_LIMIT, is_want_of_descriptors};
+pub(crate) use error::{MAKE_ROOM, RAISE_LIMIT, RESTORE_OR_JOIN, is_want_of_descriptors};
 pub use real::{RealDisk, RealFile, RealLock};
 pub use sim::{SimDisk, SimFile, SimLock};
 pub use sim_state::{CrashHabits, PowerLoss};

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use kv_core::{DecodeError, PersistSeq};
 
-use crate::disk::DiskError;
+use crate::disk::{DiskError, RESTORE_OR_JOIN};
 use crate::journal::status::Shortage;
 
 /// Why a journal does not take a record, or does not go on.
@@ -54,8 +54,7 @@ pub enum JournalError {
     /// A record that was on disk is not there any more as it was written.
     #[error(
         "{} is damaged at byte {offset}: record {seq} was on disk and is not readable; do not \
-         start this server on it: restore a backup, or empty the data directory and let the \
-         server join again",
+         start this server on it: {RESTORE_OR_JOIN}",
         file.display()
     )]
     Damaged {
@@ -68,8 +67,7 @@ pub enum JournalError {
     },
     /// A segment's first bytes are not as they were written.
     #[error(
-        "{} is damaged: it does not begin as a journal segment does; restore a backup, or empty \
-         the data directory and let the server join again",
+        "{} is damaged: it does not begin as a journal segment does; {RESTORE_OR_JOIN}",
         file.display()
     )]
     DamagedHeader {
@@ -78,8 +76,7 @@ pub enum JournalError {
     },
     /// A segment is not as long as it was laid out, which no crash can do.
     #[error(
-        "{} is damaged: it is {found_bytes} bytes long and was {expected_bytes}; restore a backup, \
-         or empty the data directory and let the server join again",
+        "{} is damaged: it is {found_bytes} bytes long and was {expected_bytes}; {RESTORE_OR_JOIN}",
         file.display()
     )]
     DamagedLength {
