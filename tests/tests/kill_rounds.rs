@@ -29,6 +29,8 @@ use tokio::task::JoinSet;
 
 const CLIENTS: u64 = 4;
 
+const BALLAST_BYTES: usize = 20_000;
+
 /// Keys of a round that are read and written by all clients; each is judged by itself.
 const SHARED_KEYS: u64 = 8;
 
@@ -129,7 +131,7 @@ impl Rounds {
             for key in keys {
                 let found = client.get(Key::new(key.clone()).unwrap()).await.unwrap().found;
                 let found = found.map(|found| found.value);
-                assert!(found == Some(value_of(key)), "{key} was acknowledged");
+                assert_eq!(found, Some(Value::new(key.clone()).unwrap()), "{key} was acknowledged");
             }
         });
     }
@@ -154,6 +156,13 @@ async fn work(
     client: u64,
     mut draw: SeedStream,
 ) -> Vec<String> {
+    // So much that within some rounds journals go on in further segments, and checkpoints let the
+    // first ones go; of one key, so that what servers hold stays small.
+    let ballast = Command::Put {
+        key: Key::new(format!("ballast.{client}")).unwrap(),
+        value: Value::new(vec![0; BALLAST_BYTES]).unwrap(),
+        time_to_live: None,
+    };
     let mut acknowledged = Vec::new();
     let mut caller = client;
     for turn in 0_u64.. {
@@ -163,13 +172,14 @@ async fn work(
         let own = format!("own.{}.{client}.{turn}", round.number);
         let put = Command::Put {
             key: Key::new(own.clone()).unwrap(),
-            value: value_of(&own),
+            value: Value::new(own.clone()).unwrap(),
             time_to_live: None,
         };
         if let Told::Done(_) = execute(&connection, put).await {
             acknowledged.push(own);
             round.done.fetch_add(1, Ordering::Relaxed);
         }
+        execute(&connection, ballast.clone()).await;
         let key = Key::new(format!("all.{}.{}", round.number, draw.below(SHARED_KEYS))).unwrap();
         let command = if draw.chance(500) {
             Command::Get { key }
@@ -190,12 +200,6 @@ async fn work(
         tokio::time::sleep(Duration::from_millis(draw.below(4))).await;
     }
     acknowledged
-}
-
-/// Large enough that within some rounds journals go on in further segments, and checkpoints let the
-/// first ones go.
-fn value_of(key: &str) -> Value {
-    Value::new(key.repeat(10_000 / key.len())).unwrap()
 }
 
 enum Told {
@@ -237,18 +241,20 @@ fn kill_again_and_again(model: &str) {
     println!("{model}: the lots were drawn by KV_TEST_SEED={seed}");
     let rounds_max = setting("KV_KILL_ROUNDS");
     let mut rounds = Rounds::begin(model, seed);
+    let engine = if rounds.is_linearizable { "linearizable" } else { "eventual" };
+    let first = format!("kv-data/1-{engine}/journal-000000000001.segment");
+    let first_segment = rounds.site.folder().join(first);
     let began = Instant::now();
     let mut number = 0;
-    while rounds_max.map_or(began.elapsed() < TIME, |max| number < max / 2) {
+    let is_over = |time: Duration| time >= TIME && (!first_segment.exists() || time >= TIME_MAX);
+    while rounds_max.map_or(!is_over(began.elapsed()), |max| number < max / 2) {
         rounds.run(number);
         number += 1;
     }
     let acknowledged = std::mem::take(&mut rounds.acknowledged);
     assert!(!acknowledged.is_empty());
     rounds.assert_held(&acknowledged);
-    let engine = if rounds.is_linearizable { "linearizable" } else { "eventual" };
-    let first = format!("kv-data/1-{engine}/journal-000000000001.segment");
-    assert!(!rounds.site.folder().join(first).exists(), "no checkpoint let a segment go");
+    assert!(!first_segment.exists(), "no checkpoint let a segment go");
     println!(
         "{model}: {number} rounds of kill -9 in {:.0?}, {} acknowledged writes, all there",
         began.elapsed(),
@@ -268,3 +274,6 @@ fn eventual_servers_killed_again_and_again_lose_nothing() {
 
 /// How long each model is tried where no number of rounds is asked for.
 const TIME: Duration = Duration::from_secs(13);
+
+/// How long at most until a checkpoint has let a segment go.
+const TIME_MAX: Duration = Duration::from_secs(60);
