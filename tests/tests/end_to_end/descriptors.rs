@@ -61,11 +61,12 @@ fn a_server_short_of_files_says_so_serves_reads_and_resumes() {
     let mut server = site.ready_server("1 eventual 1 1");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let client = runtime.block_on(site.connect(1));
-    let (key, value) = (Key::new("k").unwrap(), Value::new(vec![b'v'; 1_000_000]).unwrap());
+    // Small enough for the server to learn what it lacks long before its journal is full.
+    let (key, value) = (Key::new("k").unwrap(), Value::new(vec![b'v'; 64_000]).unwrap());
     let put = || runtime.block_on(client.put(key.clone(), value.clone()));
     put().unwrap();
     limit_open_files(&server, Some(8));
-    let refusal = (0..100).find_map(|_| put().err()).unwrap();
+    let refusal = (0..1_000).find_map(|_| put().err()).unwrap();
     assert_eq!(refusal, ClientError::NotDone(NotDone::Waiting(Waiting::TooManyOpenFiles)));
     server.wait_for("this server can open no more files and takes no writes; raise its limit");
     let read = runtime.block_on(client.get(key.clone())).unwrap();

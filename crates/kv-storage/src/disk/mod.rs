@@ -117,4 +117,8 @@ pub trait DiskFile: Clone + Send + fmt::Debug + 'static {
     /// [`DiskError`]; what was written before may be lost then, and syncing again, though it may
     /// succeed, does not bring it back.
     fn sync(&self) -> Result<(), DiskError>;
+
+    /// The same open file, which errors call by this path from here on.
+    #[must_use]
+    fn renamed(self, path: PathBuf) -> Self;
 }

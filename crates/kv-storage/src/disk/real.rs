@@ -236,6 +236,10 @@ impl DiskFile for RealFile {
     fn sync(&self) -> Result<(), DiskError> {
         self.file.sync_data().map_err(|e| self.error(DiskAction::Sync, &e))
     }
+
+    fn renamed(self, path: PathBuf) -> Self {
+        Self { path: Arc::new(path), ..self }
+    }
 }
 
 /// A lock on a file, until it is dropped.

@@ -78,7 +78,12 @@ impl SimDisk {
         self.state().write_fails = true;
     }
 
-    /// Disarms all faults that were to come: failing syncs and writes, and a loss of power.
+    /// Lets the next file that is opened be one more than the process may have open.
+    pub fn fail_next_open(&self) {
+        self.state().open_fails = true;
+    }
+
+    /// Disarms all faults that were to come: failing syncs, writes and opens, and a loss of power.
     pub fn spare(&self) {
         self.state().spare();
     }
@@ -139,7 +144,14 @@ impl Disk for SimDisk {
     }
 
     fn open(&self, name: &str) -> Result<SimFile, DiskError> {
-        let opened = self.state().open(name);
+        let opened = {
+            let mut state = self.state();
+            if std::mem::take(&mut state.open_fails) {
+                let error = io::Error::from(rustix::io::Errno::MFILE);
+                return Err(DiskError::new(DiskAction::Open, name, &error));
+            }
+            state.open(name)
+        };
         opened.map(|file| self.handle(name, file)).map_err(|e| failed(DiskAction::Open, name, e))
     }
 
@@ -202,6 +214,10 @@ impl DiskFile for SimFile {
     fn sync(&self) -> Result<(), DiskError> {
         let synced = self.disk.state().sync((self.inode, self.life));
         synced.map_err(|e| failed(DiskAction::Sync, &self.name, e))
+    }
+
+    fn renamed(self, path: PathBuf) -> Self {
+        Self { name: path.to_string_lossy().into(), ..self }
     }
 }
 

@@ -56,7 +56,10 @@ impl<D: Disk> LayoutJob<D> {
         let draft = segment::draft_name(self.number);
         let identity = self.config.identity.clone();
         let (header, seed) = SegmentHeader { identity, number: self.number, capacity_bytes }.seal();
+        // Before the zeros, which may take as long as records need to fill the segment before this
+        // one: a process that may open no more files is to know it while that has room.
         let file = self.disk.create(&draft).map_err(|e| self.room_or_failure(e))?;
+        let other = self.disk.open(&draft).map_err(|e| self.room_or_failure(e))?;
         file.write_at(0, &header).map_err(|e| self.room_or_failure(e))?;
         let longest = usize::try_from(capacity_bytes).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
         let zeros = vec![0; longest];
@@ -72,8 +75,7 @@ impl<D: Disk> LayoutJob<D> {
         let name = segment::name(self.number);
         self.disk.rename(&draft, &name)?;
         self.disk.sync_directory()?;
-        let open = || self.disk.open(&name).map_err(|e| self.room_or_failure(e));
-        let handles = [open()?, open()?];
+        let handles = [file, other].map(|file| file.renamed(self.disk.path(&name)));
         Ok(Segment::empty(self.number, handles, seed, capacity_bytes))
     }
 
@@ -98,22 +100,51 @@ mod tests {
     use kv_core::NodeId;
 
     use super::*;
-    use crate::disk::SimDisk;
+    use crate::disk::{SimDisk, SimFile};
     use crate::identity::StoreIdentity;
+
+    fn lay_out(disk: &SimDisk, pieces: u64) -> Result<Segment<SimFile>, JournalError> {
+        let identity = StoreIdentity { store: 1, node: NodeId::FIRST, engine: "e".to_owned() };
+        let config = JournalConfig::new(identity);
+        let capacity_bytes = SegmentHeader::END + (pieces << 20);
+        let job = LayoutJob { disk: disk.clone(), config, number: 1, capacity_bytes };
+        let segment = job.run().result?;
+        assert_eq!(segment.capacity_bytes, capacity_bytes);
+        Ok(segment)
+    }
 
     /// How many operations laying out a segment of so many pieces takes.
     fn operations(pieces: u64) -> u64 {
         let disk = SimDisk::new(1);
-        let identity = StoreIdentity { store: 1, node: NodeId::FIRST, engine: "e".to_owned() };
-        let config = JournalConfig::new(identity);
-        let capacity_bytes = SegmentHeader::END + (pieces << 20);
-        let done = LayoutJob { disk: disk.clone(), config, number: 1, capacity_bytes }.run();
-        assert_eq!(done.result.unwrap().capacity_bytes, capacity_bytes);
+        lay_out(&disk, pieces).unwrap();
         disk.operations()
     }
 
     #[test]
     fn every_piece_is_synced_before_the_next_one_is_written() {
         assert_eq!(operations(3) - operations(1), 4);
+    }
+
+    /// Else records may fill the segment before it, until they have no room to wait in.
+    #[test]
+    fn a_want_of_open_files_is_known_before_anything_is_written() {
+        let disk = SimDisk::new(1);
+        disk.fail_next_open();
+        let error = lay_out(&disk, 1).unwrap_err();
+        assert!(matches!(error, JournalError::TooManyFiles(_)), "{error}");
+        let measured_made_and_removed = 3;
+        assert_eq!(disk.operations(), measured_made_and_removed);
+        assert!(disk.list().unwrap().is_empty());
+    }
+
+    #[test]
+    fn errors_name_the_segment_and_not_its_draft() {
+        let disk = SimDisk::new(1);
+        let segment = lay_out(&disk, 1).unwrap();
+        for file in &segment.handles {
+            disk.fail_next_sync();
+            let error = file.sync().unwrap_err().to_string();
+            assert!(error.contains("journal-000000000001.segment:"), "{error}");
+        }
     }
 }

@@ -20,6 +20,7 @@ pub(crate) struct SimState {
     pub(crate) operations: u64,
     pub(crate) sync_fails: bool,
     pub(crate) write_fails: bool,
+    pub(crate) open_fails: bool,
     pub(crate) quota_bytes: Option<u64>,
     pub(crate) habits: CrashHabits,
     stream: SeedStream,
@@ -65,6 +66,7 @@ impl SimState {
             operations: 0,
             sync_fails: false,
             write_fails: false,
+            open_fails: false,
             quota_bytes: None,
             habits: CrashHabits { tears: true, reorders: true },
             stream: SeedStream::new(seed),
@@ -89,6 +91,7 @@ impl SimState {
         self.operations_left = None;
         self.sync_fails = false;
         self.write_fails = false;
+        self.open_fails = false;
     }
 
     /// The same disk, but holding only what is certain to outlive a loss of power now.
