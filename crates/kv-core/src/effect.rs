@@ -55,6 +55,16 @@ pub enum HaltReason {
         /// Where the logs differ.
         index: u64,
     },
+    /// A peer holds what this server wrote and has no more.
+    #[error(
+        "this server's data is older than what server {peer} has of it: the data directory was set \
+         back to an older copy; put the newest one back, or save what server {peer} holds with \
+         `kv-server backup DATA_DIRECTORY FILE` and restore that into a new cluster"
+    )]
+    SetBack {
+        /// The server that holds it.
+        peer: NodeId,
+    },
 }
 
 /// Effects in the order in which they were asked for. The driver owns the queue, hands it to each

@@ -212,8 +212,16 @@ impl Core {
 
     /// Stops this server: a peer's log and its own differ where they must not.
     pub(crate) fn halt(&mut self, peer: NodeId, index: LogIndex, out: &mut Out) {
+        self.halt_for(HaltReason::LogsDiffer { peer, index: index.0 }, out);
+    }
+
+    /// Stops this server: what it has goes on from here in a peer's log, written by itself.
+    pub(crate) fn halt_set_back(&mut self, peer: NodeId, out: &mut Out) {
+        self.halt_for(HaltReason::SetBack { peer }, out);
+    }
+
+    fn halt_for(&mut self, reason: HaltReason, out: &mut Out) {
         self.halted = true;
-        let reason = HaltReason::LogsDiffer { peer, index: index.0 };
         tracing::error!(%reason, "halting");
         out.halt(reason);
     }

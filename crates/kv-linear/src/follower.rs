@@ -103,6 +103,10 @@ impl Follower {
         out: &mut Out,
     ) {
         if !self.hear(core, now, prepare.epoch) {
+            // A sequencer whose disk was set back does not know of the epoch that was heard since.
+            if self.may_report(core, now) {
+                self.show(core, out);
+            }
             return;
         }
         self.clear_trouble();

@@ -98,10 +98,6 @@ impl Sequencer {
         };
         let former = incarnation < progress.incarnation;
         let counted = former && core.broken.is(Mutation::FormerLifeCounted);
-        if durable > core.replica.log().last().index {
-            core.counters.stray_messages += 1;
-            return;
-        }
         if former && !counted {
             refute_life(core, now, (from, progress), out);
             return;

@@ -17,5 +17,6 @@ mod op_log;
 mod op_log_history;
 mod quick_start;
 mod restart;
+mod set_back;
 mod stopping;
 mod waiting;

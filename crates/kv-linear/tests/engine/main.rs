@@ -10,6 +10,7 @@ mod local_cluster;
 mod membership;
 mod need_start;
 mod restart;
+mod set_back;
 mod simulation;
 mod start_epoch;
 mod steps;

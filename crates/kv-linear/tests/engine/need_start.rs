@@ -222,7 +222,6 @@ fn what_is_of_another_epoch_or_makes_no_sense_is_stray() {
     let good = need(generation(0), 0, 0);
     let cases = [
         (2, NeedStart { epoch: generation(0), ..good }),
-        (2, NeedStart { epoch: generation(2), ..good }),
         (2, NeedStart { log_epoch: generation(1), ..good }),
         (9, good),
     ];

@@ -1,0 +1,61 @@
+//! A sequencer whose data directory was set back to an older copy, as by a snapshot of its disk.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::Path;
+use std::process::Command;
+
+use kv_tests::{Process, Site};
+
+const WORDS: [&str; 3] = [
+    "1 linearizability 2 2 --data-dir 1",
+    "2 linearizability 2 2 --data-dir 2",
+    "3 linearizability 2 2 --data-dir 3",
+];
+
+fn copy(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("-r").args([from, to]).status().unwrap();
+    assert!(copied.success());
+}
+
+fn kill_and_start(site: &Site, server: &mut Process) {
+    server.kill();
+    *server = site.ready_server(WORDS[0]);
+}
+
+/// Sets server 1 back to a copy that was made so many starts before its last one.
+fn set_back(starts: u32) {
+    let site = Site::of(3);
+    let [mut sequencer, _second, _third] = site.ready_servers(WORDS);
+    assert_eq!(site.run("2 put x old"), "ok");
+    sequencer.kill();
+    let (data, older) = (site.folder().join("1"), site.folder().join("older"));
+    copy(&data, &older);
+    sequencer = site.ready_server(WORDS[0]);
+    for _ in 1..starts {
+        kill_and_start(&site, &mut sequencer);
+    }
+    assert_eq!(site.run("2 put x new"), "ok");
+    sequencer.kill();
+    std::fs::rename(&data, site.folder().join("newest")).unwrap();
+    copy(&older, &data);
+
+    sequencer = site.server(WORDS[0]);
+    sequencer.wait_for_error("stopped: this server's data is older than what server");
+    assert_eq!(sequencer.exit_code(), Some(1), "{}", sequencer.report());
+    // The newest one does as it says.
+    std::fs::remove_dir_all(&data).unwrap();
+    std::fs::rename(site.folder().join("newest"), &data).unwrap();
+    let _sequencer = site.ready_server(WORDS[0]);
+    assert_eq!(site.run("1 get x"), "new");
+}
+
+#[test]
+fn it_stops_and_says_so_where_its_next_epoch_was_used_already() {
+    set_back(1);
+}
+
+#[test]
+fn it_stops_and_says_so_where_others_know_of_later_epochs() {
+    set_back(3);
+}
