@@ -108,13 +108,12 @@ pub(crate) async fn count_up(
 ) {
     while !round.is_over() {
         if draw.chance(500) {
-            let begun = round.rising.begin_put(RisingKey::draw(client, &mut draw));
+            let begun = round.rising.begin_put(RisingKey::to_write(client, &mut draw));
             let command = put(begun.key.to_string(), begun.number.to_string());
             let told = execute(&connection, command).await;
             round.rising.end_put(&begun, &told);
         } else {
-            let writer = draw.below(CLIENTS);
-            let look = round.rising.begin_read(RisingKey::draw(writer, &mut draw));
+            let look = round.rising.begin_read(RisingKey::to_read(&mut draw));
             if let Told::Done(result, _) = execute(&connection, get(look.key.to_string())).await {
                 let CommandResult::Value(found) = result else {
                     panic!("a get was answered by {result:?}");

@@ -16,6 +16,8 @@
 mod load;
 mod rising;
 mod rounds;
+mod tally;
+mod told_of_key;
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

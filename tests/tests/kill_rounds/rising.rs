@@ -11,11 +11,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kv_core::{CommandResult, NodeId, SeedStream, Value, Version, Versioned};
 
 use crate::load::{CLIENTS, Told};
+use crate::tally::Tally;
+use crate::told_of_key::{End, Put, ToldOfKey};
 
 /// All these keys, with what was put into them and what was told of that.
 pub(crate) struct RisingKeys {
@@ -46,18 +48,6 @@ pub(crate) struct BegunRead {
     number: usize,
 }
 
-/// What came of it all.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Tally {
-    acknowledged: u64,
-    reads: u64,
-    /// Acknowledged puts that another server stamped than the key's last one.
-    moved: u64,
-    /// Reads that showed an earlier number than the last one acknowledged.
-    overtaken: u64,
-    is_linearizable: bool,
-}
-
 #[derive(Default)]
 struct AllTold {
     keys: BTreeMap<RisingKey, ToldOfKey>,
@@ -68,41 +58,23 @@ struct AllTold {
 /// The server whose clock stamps a version; `None` for the one log.
 type Issuer = Option<NodeId>;
 
-#[derive(Default)]
-struct ToldOfKey {
-    /// The put of number 1, 2 and so on.
-    puts: Vec<Put>,
-    floor: Option<Version>,
-    /// The last number acknowledged; 0 before the first.
-    acknowledged: usize,
-}
-
-struct Put {
-    end: End,
-    /// As the client was told, or as a read has shown.
-    version: Option<Version>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum End {
-    Open,
-    Done,
-    NotDone,
-    Unknown,
-}
-
 impl RisingKeys {
     pub(crate) fn new(is_linearizable: bool) -> Self {
         Self { is_linearizable, told: Mutex::default() }
     }
 
     pub(crate) fn all() -> impl Iterator<Item = RisingKey> {
-        let of_client = |client| (0..KEYS_OF_CLIENT).map(move |place| RisingKey { client, place });
+        let of_client = |client| (0..=LAST_PLACE).map(move |place| RisingKey { client, place });
         (0..CLIENTS).flat_map(of_client)
     }
 
+    /// Those that are read before the end.
+    pub(crate) fn read_in_rounds() -> impl Iterator<Item = RisingKey> {
+        Self::all().filter(|key| key.place < LAST_PLACE)
+    }
+
     pub(crate) fn begin_put(&self, key: RisingKey) -> BegunPut {
-        let mut told = self.told.lock().unwrap();
+        let mut told = self.lock();
         let puts = &mut told.keys.entry(key).or_default().puts;
         puts.push(Put { end: End::Open, version: None });
         BegunPut { key, number: puts.len(), issued: told.issued.clone() }
@@ -111,40 +83,42 @@ impl RisingKeys {
     /// # Panics
     /// If what the client was told cannot be.
     pub(crate) fn end_put(&self, begun: &BegunPut, end: &Told) {
-        let mut told = self.told.lock().unwrap();
+        let mut told = self.lock();
         let AllTold { keys, issued, tally } = &mut *told;
-        let of_key = keys.get_mut(&begun.key).unwrap();
+        let (key, number) = (begun.key, begun.number);
+        let of_key = keys.get_mut(&key).unwrap();
         let (end, version) = match end {
             Told::Done(CommandResult::Written, Some(version)) => (End::Done, Some(*version)),
-            Told::Done(..) => panic!("{}: a put was answered by {end:?}", begun.key),
+            Told::Done(..) => panic!("{key}: a put was answered by {end:?}"),
             Told::NotDone => (End::NotDone, None),
             Told::Unknown(version) => (End::Unknown, *version),
         };
         if let Some(version) = version {
-            let before = begun.issued.get(&issuer(version));
-            let rises = before.is_none_or(|before| is_issued_later(version, *before));
-            assert!(rises, "{} {}: {version} after {before:?}; {of_key}", begun.key, begun.number);
+            if let Some(before) = begun.issued.get(&issuer(version)) {
+                let rises = is_issued_later(version, *before);
+                assert!(rises, "{key} {number}: {version} issued after {before}; {of_key}");
+            }
             let highest = issued.entry(issuer(version)).or_insert(version);
             *highest = version.max(*highest);
-            of_key.learn(begun.key, begun.number, version);
+            of_key.learn(key, number, version);
         }
-        let put = of_key.puts.get_mut(begun.number - 1).unwrap();
+        let put = of_key.puts.get_mut(number - 1).unwrap();
         put.end = end;
         let was_shown = end == End::NotDone && put.version.is_some();
-        assert!(!was_shown, "{} {}: shown, but not done; {of_key}", begun.key, begun.number);
+        assert!(!was_shown, "{key} {number}: not done, but shown; {of_key}");
         if end == End::Done {
             let last = of_key.acknowledged.checked_sub(1).and_then(|last| of_key.puts.get(last));
             let last = last.and_then(|put| put.version);
             let moved = last.is_some_and(|last| Some(issuer(last)) != version.map(issuer));
             tally.moved += u64::from(moved);
             tally.acknowledged += 1;
-            of_key.acknowledged = begun.number;
+            of_key.acknowledged = number;
             of_key.floor = of_key.floor.max(version);
         }
     }
 
     pub(crate) fn begin_read(&self, key: RisingKey) -> BegunRead {
-        let mut told = self.told.lock().unwrap();
+        let mut told = self.lock();
         let of_key = told.keys.entry(key).or_default();
         BegunRead { key, floor: of_key.floor, number: of_key.acknowledged }
     }
@@ -152,7 +126,7 @@ impl RisingKeys {
     /// # Panics
     /// If the read may not show this.
     pub(crate) fn end_read(&self, begun: &BegunRead, found: Option<Versioned>) {
-        let mut told = self.told.lock().unwrap();
+        let mut told = self.lock();
         let AllTold { keys, tally, .. } = &mut *told;
         let key = begun.key;
         let of_key = keys.get_mut(&key).unwrap();
@@ -163,13 +137,14 @@ impl RisingKeys {
         let number = number_of(&value).filter(|number| (1..=of_key.puts.len()).contains(number));
         let number = number.unwrap_or_else(|| panic!("{key}: {value:?} was never put; {of_key}"));
         of_key.learn(key, number, version);
-        let is_new = Some(version) >= begun.floor;
-        let (acknowledged, floor) = (begun.number, begun.floor);
-        assert!(
-            is_new,
-            "{key}: {number} at {version} came back, {acknowledged} was acknowledged before, and \
-             nothing below {floor:?} may be shown; {of_key}"
-        );
+        let acknowledged = begun.number;
+        if let Some(floor) = begun.floor {
+            assert!(
+                version >= floor,
+                "{key}: {number} at {version} came back, but {acknowledged} was acknowledged \
+                 before, and nothing below {floor} may be shown; {of_key}"
+            );
+        }
         tally.overtaken += u64::from(number < acknowledged);
         if self.is_linearizable {
             of_key.floor = of_key.floor.max(Some(version));
@@ -177,73 +152,32 @@ impl RisingKeys {
     }
 
     pub(crate) fn tally(&self) -> Tally {
-        Tally { is_linearizable: self.is_linearizable, ..self.told.lock().unwrap().tally }
+        Tally { is_linearizable: self.is_linearizable, ..self.lock().tally }
+    }
+
+    /// The first client that finds a fault tells of it; the others go on until the round ends.
+    fn lock(&self) -> MutexGuard<'_, AllTold> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl RisingKey {
-    pub(crate) const fn draw(client: u64, draw: &mut SeedStream) -> Self {
-        Self { client, place: draw.below(KEYS_OF_CLIENT) }
+    /// Some keys are written often, and each further one half as often as the one before: the last
+    /// write of some is then a while ago when servers are killed.
+    pub(crate) fn to_write(client: u64, draw: &mut SeedStream) -> Self {
+        let place = u64::from(draw.next_u64().trailing_zeros());
+        Self { client, place: place.min(LAST_PLACE) }
+    }
+
+    /// Any but the last: no read repairs that one where a server has lost it.
+    pub(crate) const fn to_read(draw: &mut SeedStream) -> Self {
+        Self { client: draw.below(CLIENTS), place: draw.below(LAST_PLACE) }
     }
 }
 
 impl fmt::Display for RisingKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "rising.{}.{}", self.client, self.place)
-    }
-}
-
-impl Tally {
-    /// # Panics
-    /// If clients did not do what the test is about.
-    pub(crate) fn assert_worth(&self) {
-        assert!(self.acknowledged > 0 && self.reads > 0, "nothing was tried: {self}");
-        let has_failed_over = self.is_linearizable || self.moved > 0;
-        assert!(has_failed_over, "no client went on at another server: {self}");
-    }
-}
-
-impl fmt::Display for Tally {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { acknowledged, reads, moved, overtaken, .. } = self;
-        write!(f, "{acknowledged} acknowledged puts of rising numbers")?;
-        if !self.is_linearizable {
-            write!(f, " ({moved} at another server than the one before)")?;
-        }
-        write!(f, ", {reads} reads, {overtaken} of a put that overtook a later one")
-    }
-}
-
-impl ToldOfKey {
-    /// # Panics
-    /// If the put cannot have that version.
-    fn learn(&mut self, key: RisingKey, number: usize, version: Version) {
-        let put = self.puts.get_mut(number - 1).unwrap();
-        let known = *put.version.get_or_insert(version);
-        let was_not_done = put.end == End::NotDone;
-        assert!(!was_not_done, "{key} {number}: not done, but shown at {version}; {self}");
-        assert_eq!(known, version, "{key} {number}: two versions; {self}");
-    }
-}
-
-impl fmt::Display for ToldOfKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the last puts:")?;
-        let puts = (1..).zip(&self.puts);
-        for (number, put) in puts.skip(self.puts.len().saturating_sub(SHOWN_MAX)) {
-            let end = match put.end {
-                End::Open => "open",
-                End::Done => "done",
-                End::NotDone => "not done",
-                End::Unknown => "unknown",
-            };
-            write!(f, " {number} {end}")?;
-            if let Some(version) = put.version {
-                write!(f, " at {version}")?;
-            }
-            f.write_str(",")?;
-        }
-        write!(f, " acknowledged through {}", self.acknowledged)
     }
 }
 
@@ -267,8 +201,92 @@ fn is_issued_later(version: Version, before: Version) -> bool {
     }
 }
 
-/// So many that a client's last put of some lies some time back when servers are killed.
-const KEYS_OF_CLIENT: u64 = 4;
+/// The place of a client's key that is written the least.
+const LAST_PLACE: u64 = 7;
 
-/// How many puts of a key a failure shows.
-const SHOWN_MAX: usize = 20;
+#[cfg(test)]
+mod tests {
+    use kv_core::{HybridTime, Incarnation};
+
+    use super::*;
+
+    const KEY: RisingKey = RisingKey { client: 0, place: 0 };
+
+    fn stamp(millis: u64, server: u16) -> Version {
+        let (time, origin) = (HybridTime::from_millis(millis), NodeId::new(server).unwrap());
+        Version::Stamp { time, origin, incarnation: Incarnation(u64::from(server)) }
+    }
+
+    fn done(version: Version) -> Told {
+        Told::Done(CommandResult::Written, Some(version))
+    }
+
+    fn after(puts: &[Told]) -> RisingKeys {
+        let keys = RisingKeys::new(false);
+        for told in puts {
+            keys.end_put(&keys.begin_put(KEY), told);
+        }
+        keys
+    }
+
+    fn read(keys: &RisingKeys, number: &'static str, version: Version) {
+        let value = Value::new(number).unwrap();
+        keys.end_read(&keys.begin_read(KEY), Some(Versioned { value, version }));
+    }
+
+    #[test]
+    fn a_put_that_another_server_stamped_higher_may_be_shown_after_a_later_one() {
+        let keys = after(&[done(stamp(5, 1)), Told::Unknown(None), done(stamp(3, 2))]);
+        read(&keys, "1", stamp(5, 1));
+        read(&keys, "2", stamp(6, 1));
+        assert_eq!((keys.tally().moved, keys.tally().overtaken), (1, 2));
+    }
+
+    #[test]
+    #[should_panic(expected = "1 at 5.0@1 came back, but 2 was acknowledged before")]
+    fn an_older_value_is_not() {
+        read(&after(&[done(stamp(5, 1)), done(stamp(6, 1))]), "1", stamp(5, 1));
+    }
+
+    #[test]
+    #[should_panic(expected = "is missing")]
+    fn nor_is_none() {
+        let keys = after(&[done(stamp(5, 1))]);
+        keys.end_read(&keys.begin_read(KEY), None);
+    }
+
+    #[test]
+    #[should_panic(expected = "not done, but shown")]
+    fn nor_is_one_that_was_not_done() {
+        read(&after(&[Told::NotDone]), "1", stamp(5, 1));
+    }
+
+    #[test]
+    #[should_panic(expected = "was never put")]
+    fn nor_is_one_that_was_never_put() {
+        read(&after(&[done(stamp(5, 1))]), "2", stamp(6, 1));
+    }
+
+    #[test]
+    #[should_panic(expected = "two versions")]
+    fn a_put_has_one_version() {
+        read(&after(&[done(stamp(5, 1))]), "1", stamp(6, 1));
+    }
+
+    #[test]
+    #[should_panic(expected = "5.0@1 issued after 5.0@1")]
+    fn a_server_issues_no_stamp_twice() {
+        after(&[done(stamp(5, 1)), done(stamp(9, 2)), done(stamp(5, 1))]);
+    }
+
+    #[test]
+    #[should_panic(expected = "came back")]
+    fn what_a_read_of_the_linearizable_engine_showed_stays() {
+        let keys = RisingKeys::new(true);
+        for told in [done(Version::Log(1)), Told::Unknown(None)] {
+            keys.end_put(&keys.begin_put(KEY), &told);
+        }
+        read(&keys, "2", Version::Log(3));
+        read(&keys, "1", Version::Log(1));
+    }
+}
