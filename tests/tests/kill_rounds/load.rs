@@ -111,14 +111,15 @@ pub(crate) async fn count_up(
             let begun = round.rising.begin_put(RisingKey::to_write(client, &mut draw));
             let command = put(begun.key.to_string(), begun.number.to_string());
             let told = execute(&connection, command).await;
-            round.rising.end_put(&begun, &told);
+            round.rising.end_put(&begun, &told).unwrap_or_else(|fault| panic!("{fault}"));
         } else {
             let look = round.rising.begin_read(RisingKey::to_read(&mut draw));
             if let Told::Done(result, _) = execute(&connection, get(look.key.to_string())).await {
                 let CommandResult::Value(found) = result else {
                     panic!("a get was answered by {result:?}");
                 };
-                round.rising.end_read(&look, found);
+                let fits = round.rising.end_read(&look, found);
+                fits.unwrap_or_else(|fault| panic!("{fault}"));
             }
         }
         pause(&mut draw).await;

@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use kv_core::{CommandResult, NodeId, SeedStream, Value, Version, Versioned};
 
@@ -74,38 +74,40 @@ impl RisingKeys {
     }
 
     pub(crate) fn begin_put(&self, key: RisingKey) -> BegunPut {
-        let mut told = self.lock();
+        let mut told = self.told.lock().unwrap();
         let puts = &mut told.keys.entry(key).or_default().puts;
         puts.push(Put { end: End::Open, version: None });
         BegunPut { key, number: puts.len(), issued: told.issued.clone() }
     }
 
-    /// # Panics
+    /// # Errors
     /// If what the client was told cannot be.
-    pub(crate) fn end_put(&self, begun: &BegunPut, end: &Told) {
-        let mut told = self.lock();
+    pub(crate) fn end_put(&self, begun: &BegunPut, end: &Told) -> Result<(), String> {
+        let mut told = self.told.lock().unwrap();
         let AllTold { keys, issued, tally } = &mut *told;
         let (key, number) = (begun.key, begun.number);
         let of_key = keys.get_mut(&key).unwrap();
         let (end, version) = match end {
             Told::Done(CommandResult::Written, Some(version)) => (End::Done, Some(*version)),
-            Told::Done(..) => panic!("{key}: a put was answered by {end:?}"),
+            Told::Done(..) => return Err(format!("{key}: a put was answered by {end:?}")),
             Told::NotDone => (End::NotDone, None),
             Told::Unknown(version) => (End::Unknown, *version),
         };
         if let Some(version) = version {
-            if let Some(before) = begun.issued.get(&issuer(version)) {
-                let rises = is_issued_later(version, *before);
-                assert!(rises, "{key} {number}: {version} issued after {before}; {of_key}");
+            if let Some(before) = begun.issued.get(&issuer(version))
+                && !is_issued_later(version, *before)
+            {
+                return Err(format!("{key} {number}: {version} issued after {before}; {of_key}"));
             }
             let highest = issued.entry(issuer(version)).or_insert(version);
             *highest = version.max(*highest);
-            of_key.learn(key, number, version);
+            of_key.learn(key, number, version)?;
         }
         let put = of_key.puts.get_mut(number - 1).unwrap();
         put.end = end;
-        let was_shown = end == End::NotDone && put.version.is_some();
-        assert!(!was_shown, "{key} {number}: not done, but shown; {of_key}");
+        if end == End::NotDone && put.version.is_some() {
+            return Err(format!("{key} {number}: not done, but shown; {of_key}"));
+        }
         if end == End::Done {
             let last = of_key.acknowledged.checked_sub(1).and_then(|last| of_key.puts.get(last));
             let last = last.and_then(|put| put.version);
@@ -115,49 +117,49 @@ impl RisingKeys {
             of_key.acknowledged = number;
             of_key.floor = of_key.floor.max(version);
         }
+        Ok(())
     }
 
     pub(crate) fn begin_read(&self, key: RisingKey) -> BegunRead {
-        let mut told = self.lock();
+        let mut told = self.told.lock().unwrap();
         let of_key = told.keys.entry(key).or_default();
         BegunRead { key, floor: of_key.floor, number: of_key.acknowledged }
     }
 
-    /// # Panics
+    /// # Errors
     /// If the read may not show this.
-    pub(crate) fn end_read(&self, begun: &BegunRead, found: Option<Versioned>) {
-        let mut told = self.lock();
+    pub(crate) fn end_read(
+        &self,
+        begun: &BegunRead,
+        found: Option<Versioned>,
+    ) -> Result<(), String> {
+        let mut told = self.told.lock().unwrap();
         let AllTold { keys, tally, .. } = &mut *told;
-        let key = begun.key;
+        let (key, floor, acknowledged) = (begun.key, begun.floor, begun.number);
         let of_key = keys.get_mut(&key).unwrap();
         tally.reads += 1;
         let Some(Versioned { value, version }) = found else {
-            return assert!(begun.floor.is_none(), "{key} is missing; {of_key}");
+            let missing = || format!("{key} is missing; {of_key}");
+            return floor.map_or(Ok(()), |_| Err(missing()));
         };
         let number = number_of(&value).filter(|number| (1..=of_key.puts.len()).contains(number));
-        let number = number.unwrap_or_else(|| panic!("{key}: {value:?} was never put; {of_key}"));
-        of_key.learn(key, number, version);
-        let acknowledged = begun.number;
-        if let Some(floor) = begun.floor {
-            assert!(
-                version >= floor,
+        let number = number.ok_or_else(|| format!("{key}: {value:?} was never put; {of_key}"))?;
+        of_key.learn(key, number, version)?;
+        if let Some(floor) = floor.filter(|floor| version < *floor) {
+            return Err(format!(
                 "{key}: {number} at {version} came back, but {acknowledged} was acknowledged \
                  before, and nothing below {floor} may be shown; {of_key}"
-            );
+            ));
         }
         tally.overtaken += u64::from(number < acknowledged);
         if self.is_linearizable {
             of_key.floor = of_key.floor.max(Some(version));
         }
+        Ok(())
     }
 
     pub(crate) fn tally(&self) -> Tally {
-        Tally { is_linearizable: self.is_linearizable, ..self.lock().tally }
-    }
-
-    /// The first client that finds a fault tells of it; the others go on until the round ends.
-    fn lock(&self) -> MutexGuard<'_, AllTold> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+        Tally { is_linearizable: self.is_linearizable, ..self.told.lock().unwrap().tally }
     }
 }
 
@@ -221,72 +223,73 @@ mod tests {
         Told::Done(CommandResult::Written, Some(version))
     }
 
+    fn put(keys: &RisingKeys, told: &Told) -> Result<(), String> {
+        keys.end_put(&keys.begin_put(KEY), told)
+    }
+
+    fn read(keys: &RisingKeys, number: &'static str, version: Version) -> Result<(), String> {
+        let value = Value::new(number).unwrap();
+        keys.end_read(&keys.begin_read(KEY), Some(Versioned { value, version }))
+    }
+
     fn after(puts: &[Told]) -> RisingKeys {
         let keys = RisingKeys::new(false);
         for told in puts {
-            keys.end_put(&keys.begin_put(KEY), told);
+            put(&keys, told).unwrap();
         }
         keys
     }
 
-    fn read(keys: &RisingKeys, number: &'static str, version: Version) {
-        let value = Value::new(number).unwrap();
-        keys.end_read(&keys.begin_read(KEY), Some(Versioned { value, version }));
+    fn assert_fault(result: Result<(), String>, words: &str) {
+        let fault = result.unwrap_err();
+        assert!(fault.starts_with(words), "{fault}");
     }
 
     #[test]
     fn a_put_that_another_server_stamped_higher_may_be_shown_after_a_later_one() {
         let keys = after(&[done(stamp(5, 1)), Told::Unknown(None), done(stamp(3, 2))]);
-        read(&keys, "1", stamp(5, 1));
-        read(&keys, "2", stamp(6, 1));
+        read(&keys, "1", stamp(5, 1)).unwrap();
+        read(&keys, "2", stamp(6, 1)).unwrap();
         assert_eq!((keys.tally().moved, keys.tally().overtaken), (1, 2));
     }
 
     #[test]
-    #[should_panic(expected = "1 at 5.0@1 came back, but 2 was acknowledged before")]
-    fn an_older_value_is_not() {
-        read(&after(&[done(stamp(5, 1)), done(stamp(6, 1))]), "1", stamp(5, 1));
+    fn an_older_value_or_none_may_not_be_shown() {
+        let keys = after(&[done(stamp(5, 1)), done(stamp(6, 1))]);
+        let came_back = "rising.0.0: 1 at 5.0@1 came back, but 2 was acknowledged before";
+        assert_fault(read(&keys, "1", stamp(5, 1)), came_back);
+        assert_fault(keys.end_read(&keys.begin_read(KEY), None), "rising.0.0 is missing");
     }
 
     #[test]
-    #[should_panic(expected = "is missing")]
-    fn nor_is_none() {
-        let keys = after(&[done(stamp(5, 1))]);
-        keys.end_read(&keys.begin_read(KEY), None);
+    fn what_was_not_done_or_never_put_may_not_be_shown() {
+        let keys = after(&[Told::NotDone]);
+        assert_fault(read(&keys, "1", stamp(5, 1)), "rising.0.0 1: not done, but shown");
+        assert_fault(read(&keys, "2", stamp(5, 1)), "rising.0.0: b\"2\" was never put");
+        let begun = keys.begin_put(KEY);
+        read(&keys, "2", stamp(5, 1)).unwrap();
+        assert_fault(keys.end_put(&begun, &Told::NotDone), "rising.0.0 2: not done, but shown");
     }
 
     #[test]
-    #[should_panic(expected = "not done, but shown")]
-    fn nor_is_one_that_was_not_done() {
-        read(&after(&[Told::NotDone]), "1", stamp(5, 1));
-    }
-
-    #[test]
-    #[should_panic(expected = "was never put")]
-    fn nor_is_one_that_was_never_put() {
-        read(&after(&[done(stamp(5, 1))]), "2", stamp(6, 1));
-    }
-
-    #[test]
-    #[should_panic(expected = "two versions")]
     fn a_put_has_one_version() {
-        read(&after(&[done(stamp(5, 1))]), "1", stamp(6, 1));
+        let keys = after(&[done(stamp(5, 1))]);
+        assert_fault(read(&keys, "1", stamp(6, 1)), "rising.0.0 1: 6.0@1, but known as 5.0@1");
     }
 
     #[test]
-    #[should_panic(expected = "5.0@1 issued after 5.0@1")]
     fn a_server_issues_no_stamp_twice() {
-        after(&[done(stamp(5, 1)), done(stamp(9, 2)), done(stamp(5, 1))]);
+        let keys = after(&[done(stamp(5, 1)), done(stamp(9, 2))]);
+        let twice = "rising.0.0 3: 5.0@1 issued after 5.0@1";
+        assert_fault(put(&keys, &done(stamp(5, 1))), twice);
     }
 
     #[test]
-    #[should_panic(expected = "came back")]
     fn what_a_read_of_the_linearizable_engine_showed_stays() {
         let keys = RisingKeys::new(true);
-        for told in [done(Version::Log(1)), Told::Unknown(None)] {
-            keys.end_put(&keys.begin_put(KEY), &told);
-        }
-        read(&keys, "2", Version::Log(3));
-        read(&keys, "1", Version::Log(1));
+        put(&keys, &done(Version::Log(1))).unwrap();
+        put(&keys, &Told::Unknown(None)).unwrap();
+        read(&keys, "2", Version::Log(3)).unwrap();
+        assert_fault(read(&keys, "1", Version::Log(1)), "rising.0.0: 1 at 1 came back");
     }
 }

@@ -141,7 +141,8 @@ impl Rounds {
             for key in keys {
                 let look = self.rising.begin_read(key);
                 let found = client.get(Key::new(key.to_string()).unwrap()).await.unwrap().found;
-                self.rising.end_read(&look, found);
+                let fits = self.rising.end_read(&look, found);
+                fits.unwrap_or_else(|fault| panic!("{fault} (read at server {server})"));
             }
         });
     }

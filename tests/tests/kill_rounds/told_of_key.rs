@@ -33,14 +33,23 @@ pub(crate) enum End {
 }
 
 impl ToldOfKey {
-    /// # Panics
+    /// # Errors
     /// If the put cannot have that version.
-    pub(crate) fn learn(&mut self, key: RisingKey, number: usize, version: Version) {
+    pub(crate) fn learn(
+        &mut self,
+        key: RisingKey,
+        number: usize,
+        version: Version,
+    ) -> Result<(), String> {
         let put = self.puts.get_mut(number - 1).unwrap();
         let known = *put.version.get_or_insert(version);
-        let was_not_done = put.end == End::NotDone;
-        assert!(!was_not_done, "{key} {number}: not done, but shown at {version}; {self}");
-        assert_eq!(known, version, "{key} {number}: two versions; {self}");
+        if put.end == End::NotDone {
+            return Err(format!("{key} {number}: not done, but shown at {version}; {self}"));
+        }
+        if known != version {
+            return Err(format!("{key} {number}: {version}, but known as {known}; {self}"));
+        }
+        Ok(())
     }
 }
 
