@@ -1,0 +1,64 @@
+//! Servers killed as `kill -9` does, one or all at once, under the load of several clients, again
+//! and again on the same data: nothing acknowledged is lost, no older value of a key comes back, and
+//! what clients of the linearizable engine see is explained by one order of all operations.
+//!
+//! Both models have a test, which mostly waits, for servers that start and for disks, so that the two
+//! run beside each other. `KV_KILL_ROUNDS=100` asks for that many rounds, half of them of each model,
+//! instead of a quarter of a minute; `KV_TEST_SEED` draws the lots of another run again.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and tells its seed and its rounds"
+)]
+
+mod load;
+mod rising;
+mod rounds;
+mod tally;
+mod told_of_key;
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::rounds::Rounds;
+
+fn setting(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap())
+}
+
+/// Kills servers of a model again and again, for a while or for half of the rounds asked for.
+fn kill_again_and_again(model: &str) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let seed = setting("KV_TEST_SEED").unwrap_or(now.subsec_nanos().into());
+    println!("{model}: the lots were drawn by KV_TEST_SEED={seed}");
+    let rounds_max = setting("KV_KILL_ROUNDS");
+    let mut rounds = Rounds::begin(model, seed);
+    let began = Instant::now();
+    let mut number = 0;
+    let is_over = |time: Duration, rounds: &Rounds| {
+        time >= TIME && (rounds.first_segment_is_gone() || time >= TIME_MAX)
+    };
+    while rounds_max.map_or(!is_over(began.elapsed(), &rounds), |max| number < max / 2) {
+        rounds.run(number);
+        number += 1;
+    }
+    let held = rounds.end();
+    println!("{model}: {number} rounds of kill -9 in {:.0?}, {held}", began.elapsed());
+}
+
+#[test]
+fn linearizable_servers_killed_again_and_again_lose_nothing() {
+    kill_again_and_again("linearizability");
+}
+
+#[test]
+fn eventual_servers_killed_again_and_again_lose_nothing() {
+    kill_again_and_again("eventual");
+}
+
+/// How long each model is tried where no number of rounds is asked for.
+const TIME: Duration = Duration::from_secs(13);
+
+/// How long at most until a checkpoint has let a segment go.
+const TIME_MAX: Duration = Duration::from_secs(60);
