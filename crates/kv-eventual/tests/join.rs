@@ -251,6 +251,11 @@ fn an_own_write_that_the_disk_has_forgotten_ends_the_life() {
     let effects = stand.hear(node(2), Part::Repair(forgotten));
     let new = life_in(&effects).unwrap();
     assert_eq!(new.counter(), 2);
+    // The life that follows is on its way, and another such write ends it no second time.
+    let another = stand.own(8, 0, "y", Some("1"));
+    assert_eq!(life_in(&stand.hear(node(2), Part::Repair(another))), None);
+    stand.sync();
+    assert_eq!((stand.life(), stand.counter("lives")), (new, 2));
 }
 
 /// What a server has written to its disk, from its first step on.
@@ -319,6 +324,54 @@ fn a_server_on_an_older_copy_of_its_disk_takes_no_write_in_a_life_that_was() {
     assert_eq!((next.counter(), effects.len()), (6, 1), "{effects:?}");
     stand.sync();
     assert_eq!((stand.life(), stand.counter("last_write_seq")), (next, 1));
+}
+
+/// Two lives of one number cannot be told apart: a peer that has met the first drops all that the
+/// second says.
+#[test]
+fn a_write_that_the_disk_lost_begins_no_second_life_beside_the_one_on_its_way() {
+    let (before, records) = journal();
+    let last = u64::try_from(records.len()).unwrap();
+    let engine = EventualEngine::recover(config(2, 2, 2), None, records).unwrap();
+    let mut stand = Stand::of(engine, last);
+    let next = life_in(&stand.flush()).unwrap();
+    let mut of_peer = config(2, 2, 2);
+    of_peer.node = node(2);
+    let mut peer = Stand::serving_with(of_peer);
+    stand.up(node(2));
+    peer.up(node(1));
+    deliver(&mut stand, &mut peer);
+    deliver(&mut peer, &mut stand);
+    // It takes a life beyond the last in which this server met it.
+    deliver(&mut stand, &mut peer);
+    peer.sync();
+    let lost = before.own(7, 6, "lost", Some("1"));
+    let effects = stand.hear(node(2), Part::Repair(lost.clone()));
+    assert_eq!(effects, [stand::persist(last + 2, Record::Write(lost))]);
+    // The peer meets this server while no more than the next life is on disk.
+    stand.step(Input::Persisted { up_to: PersistSeq(last + 1) });
+    stand.get("x");
+    deliver(&mut stand, &mut peer);
+    let effects = deliver(&mut peer, &mut stand);
+    assert_eq!(effects.last(), Some(&found(1, None, 2)));
+    stand.sync();
+    stand.put("x", "1");
+    stand.sync();
+    deliver(&mut stand, &mut peer);
+    peer.sync();
+    let effects = deliver(&mut peer, &mut stand);
+    let write = stand::write((1, next), 1, time(32, 1), "x", Some("1"));
+    assert_eq!(effects, [written(2, &write, 2)]);
+}
+
+/// Brings what one server has to say to the other; returns what that makes of it.
+fn deliver(from: &mut Stand, to: &mut Stand) -> Vec<TestEffect> {
+    let sender = from.engine.status().node;
+    let messages = stand::sends(from.flush());
+    let steps = messages
+        .into_iter()
+        .flat_map(|(_, message)| to.step(Input::Message { from: sender, message }));
+    steps.collect()
 }
 
 #[test]

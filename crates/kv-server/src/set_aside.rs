@@ -25,18 +25,28 @@ pub(crate) fn set_aside(
     identity: &StoreIdentity,
     now: Duration,
 ) -> io::Result<Option<PathBuf>> {
+    set_aside_with(disk, identity, now, &mut |_, file| sync(file))
+}
+
+fn set_aside_with(
+    disk: &RealDisk,
+    identity: &StoreIdentity,
+    now: Duration,
+    sync: SyncOf<'_>,
+) -> io::Result<Option<PathBuf>> {
     let folder = disk.directory();
     let draft = folder.join(DRAFT);
     // A start that ended early has left what it had begun with.
     if !draft.exists() && holds_nothing(disk, identity) {
         return Ok(None);
     }
-    describe(folder, &draft)?;
+    describe(folder, &draft, sync)?;
     for name in names_to_move(folder)? {
         fs::rename(folder.join(&name), draft.join(&name))?;
     }
-    sync_directory(&draft)?;
-    sync_directory(folder)?;
+    // In this order each file is in one of the two after a loss of power.
+    sync_directory(&draft, sync)?;
+    sync_directory(folder, sync)?;
     let mut seconds = now.as_secs();
     let mut named = folder.join(format!("{PREFIX}{seconds}"));
     while named.exists() {
@@ -44,7 +54,9 @@ pub(crate) fn set_aside(
         named = folder.join(format!("{PREFIX}{seconds}"));
     }
     fs::rename(&draft, &named)?;
-    sync_directory(folder)?;
+    // A draft that came back would be gone on with, and what the server writes from here on, in
+    // files of the same names, moved over what is in it.
+    sync_directory(folder, sync)?;
     Ok(Some(named))
 }
 
@@ -90,8 +102,9 @@ fn holds_nothing(disk: &RealDisk, identity: &StoreIdentity) -> bool {
         && (fs::symlink_metadata(&checkpoint).is_err() || covers_nothing())
 }
 
-/// Makes the folder with a copy of the description, which says whose the files are.
-fn describe(folder: &Path, draft: &Path) -> io::Result<()> {
+/// Makes the folder with a copy of the description, which says whose the files are: it is on disk
+/// before the first of them comes.
+fn describe(folder: &Path, draft: &Path, sync: SyncOf<'_>) -> io::Result<()> {
     match fs::create_dir(draft) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
         Ok(()) | Err(_) => {}
@@ -102,9 +115,9 @@ fn describe(folder: &Path, draft: &Path) -> io::Result<()> {
     let half = draft.join(META_DRAFT);
     let mut file = File::create(&half)?;
     file.write_all(&fs::read(folder.join(META))?)?;
-    file.sync_all()?;
+    sync(&half, &file)?;
     fs::rename(half, draft.join(META))?;
-    sync_directory(draft)
+    sync_directory(draft, sync)
 }
 
 fn names_to_move(folder: &Path) -> io::Result<Vec<String>> {
@@ -121,8 +134,15 @@ fn names_to_move(folder: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-fn sync_directory(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.sync_all()
+/// Syncs a file or a directory, whose path it is told as well.
+type SyncOf<'a> = &'a mut dyn FnMut(&Path, &File) -> io::Result<()>;
+
+fn sync_directory(directory: &Path, sync: SyncOf<'_>) -> io::Result<()> {
+    sync(directory, &File::open(directory)?)
+}
+
+fn sync(file: &File) -> io::Result<()> {
+    file.sync_all()
 }
 
 /// What the names of folders begin with in which something was set aside.
@@ -220,6 +240,62 @@ mod tests {
             let journal = JournalInspection::open(lost, &identity(), PersistSeq(0)).unwrap();
             assert_eq!(journal.records(), 1, "{done}");
         }
+    }
+
+    #[test]
+    fn each_step_is_on_disk_before_the_next_needs_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let disk = written(folder);
+        let draft = folder.join(DRAFT);
+        let mut moved = names_to_move(folder).unwrap();
+        moved.push(META.to_owned());
+        moved.sort_unstable();
+        let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        let mut synced = Vec::new();
+        let mut note = |path: &Path, _: &File| {
+            let is_directory = path.is_dir();
+            let holds = || owned(&[&fs::read_to_string(path).unwrap()]);
+            synced.push((path.to_owned(), if is_directory { names(path) } else { holds() }));
+            Ok(())
+        };
+        set_aside_with(&disk, &identity(), NOW, &mut note).unwrap().unwrap();
+        let expected = [
+            (draft.join(META_DRAFT), owned(&["whose"])),
+            (draft.clone(), owned(&[META])),
+            (draft, moved),
+            (folder.to_owned(), owned(&["lock", DRAFT, META])),
+            (folder.to_owned(), owned(&["lock", "lost-1000", META])),
+        ];
+        assert_eq!(synced, expected);
+    }
+
+    #[test]
+    fn after_a_sync_that_failed_nothing_more_is_done_before_the_next_start() {
+        for fails in 1..=5 {
+            let folder = tempfile::tempdir().unwrap();
+            let disk = written(folder.path());
+            let mut synced = 0;
+            let mut at_fault = Vec::new();
+            let mut fail = |_: &Path, _: &File| {
+                synced += 1;
+                at_fault = names(folder.path());
+                if synced == fails { Err(ErrorKind::Other.into()) } else { Ok(()) }
+            };
+            assert!(set_aside_with(&disk, &identity(), NOW, &mut fail).is_err(), "{fails}");
+            assert_eq!((synced, names(folder.path())), (fails, at_fault));
+            let again = set_aside(&disk, &identity(), NOW).unwrap();
+            assert_eq!(again.is_some(), fails < 5, "{fails}");
+            assert_eq!(names(folder.path()), ["lock", "lost-1000", "meta"], "{fails}");
+            assert_eq!(names(&folder.path().join("lost-1000")).len(), 3, "{fails}");
+        }
+    }
+
+    /// What cannot be synced tells whether it was tried.
+    #[test]
+    fn a_sync_asks_the_system() {
+        sync(&tempfile::tempfile().unwrap()).unwrap();
+        assert!(sync(&File::open("/dev/null").unwrap()).is_err());
     }
 
     #[test]

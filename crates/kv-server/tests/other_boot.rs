@@ -113,7 +113,7 @@ fn check_set_aside(lost: &Path) {
     let file = folder.path().join("b");
     let (code, text, error) = output(kv_server(&format!("backup {lost} {}", file.display())));
     assert_eq!(code, Some(0), "{text}{error}");
-    assert!(text.contains(": 1 keys, ") && text.contains("but for what "), "{text}");
+    assert!(text.contains(": 1 key, ") && text.contains("but for what "), "{text}");
 }
 
 #[tokio::test]

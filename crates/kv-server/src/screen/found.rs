@@ -76,7 +76,7 @@ fn held_text(found: &FoundData) -> String {
 }
 
 /// `1 key`, `12,345 keys`
-pub(super) fn counted(count: u64, what: &str) -> String {
+pub(crate) fn counted(count: u64, what: &str) -> String {
     let digits = count.to_string();
     let mut text = String::new();
     for (place, digit) in digits.chars().enumerate() {

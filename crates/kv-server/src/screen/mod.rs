@@ -11,7 +11,7 @@ use kv_core::{NodeId, Page, Status};
 use kv_proto::{as_word, in_quotes};
 use kv_server::{FoundData, RecoveryProgress, ServerConfig, StartError};
 
-use found::counted;
+pub(crate) use found::counted;
 use start::{cluster_start_text, start_text};
 
 /// Shows what has been started.

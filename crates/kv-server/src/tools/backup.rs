@@ -10,7 +10,7 @@ use clap::Args;
 use kv_proto::ServerList;
 use kv_server::DEFAULT_CLUSTER;
 
-use crate::screen;
+use crate::screen::{self, counted};
 use crate::tools::backup_draft::Draft;
 use crate::tools::backup_file::BackupReader;
 use crate::tools::error_text::error_text;
@@ -70,10 +70,11 @@ impl BackupSettings {
         };
         let verified = BackupReader::verify(&self.file)?;
         if verified != entries {
-            bail!("{file} has {verified} of {entries} keys: check the disk");
+            bail!("{file} has {verified} of {}: check the disk", counted(entries, "key"));
         }
         let bytes = fs::metadata(&self.file).map_or(0, |metadata| metadata.len());
-        screen::say(format_args!("wrote {file}: {entries} keys, {bytes} bytes; verified"));
+        let (keys, bytes) = (counted(entries, "key"), counted(bytes, "byte"));
+        screen::say(format_args!("wrote {file}: {keys}, {bytes}; verified"));
         Ok(())
     }
 }

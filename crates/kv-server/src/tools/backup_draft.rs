@@ -13,7 +13,7 @@ use kv_core::{
 use kv_eventual::EventualEngine;
 use kv_linear::LinearEngine;
 
-use crate::screen;
+use crate::screen::{self, counted};
 use crate::tools::backup_file::{BackupReader, BackupWriter, Entry, Head};
 use crate::tools::error_text::error_text;
 use crate::tools::remote::Remote;
@@ -156,8 +156,8 @@ impl Draft<'_> {
             self.parts.push(part.clone());
             let mut writer = self.writer(&part, EventualEngine::NAME, &welcome.config)?;
             fetch(&mut remote, read_eventual, &mut writer)?;
-            let entries = writer.finish()?;
-            screen::say(format_args!("{place}: {entries} keys, deleted ones among them"));
+            let keys = counted(writer.finish()?, "key");
+            screen::say(format_args!("{place}: {keys}, deleted ones among them"));
             let mut reader = BackupReader::open(&part)?;
             let entries = std::iter::from_fn(move || reader.read_next().transpose());
             states.push(Box::new(entries.map(|entry| Ok(entry?))));

@@ -103,15 +103,24 @@ impl BackupWriter {
     }
 
     /// Ends the file, syncs it and gives it its name; returns how many entries it has.
-    pub(crate) fn finish(mut self) -> io::Result<u64> {
+    pub(crate) fn finish(self) -> io::Result<u64> {
+        self.finish_with(|_, file| sync(file))
+    }
+
+    /// `sync` is called with the path of what is to be synced as well.
+    fn finish_with(
+        mut self,
+        mut sync: impl FnMut(&Path, &File) -> io::Result<()>,
+    ) -> io::Result<u64> {
         self.put_part()?;
         self.put(&Body::End { entries: self.entries })?;
         self.file.flush()?;
-        self.file.get_ref().sync_all()?;
+        sync(&self.draft, self.file.get_ref())?;
         fs::rename(&self.draft, &self.path)?;
         self.is_whole = true;
         let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
+        let folder = folder.unwrap_or(Path::new("."));
+        sync(folder, &File::open(folder)?)?;
         Ok(self.entries)
     }
 
@@ -269,6 +278,10 @@ impl BackupReader {
     }
 }
 
+fn sync(file: &File) -> io::Result<()> {
+    file.sync_all()
+}
+
 fn preamble(version: u32) -> BytesMut {
     let mut bytes = BytesMut::new();
     bytes.put_slice(MAGIC);
@@ -302,13 +315,61 @@ mod tests {
         Head { engine: "e".to_owned(), cluster: "N=1".to_owned(), began_ms: 5 }
     }
 
-    fn written(path: &Path, entries: u64, len: usize) -> Vec<u8> {
-        let _ = fs::remove_file(path);
+    fn writer(path: &Path, entries: u64, len: usize) -> BackupWriter {
         let mut writer = BackupWriter::create(path, head()).unwrap();
         (0..entries).for_each(|number| writer.add(entry(number, len)).unwrap());
+        writer
+    }
+
+    fn written(path: &Path, entries: u64, len: usize) -> Vec<u8> {
+        let _ = fs::remove_file(path);
+        let writer = writer(path, entries, len);
         assert!(!path.exists(), "it has its name only once it is whole");
         assert_eq!(writer.finish().unwrap(), entries);
         fs::read(path).unwrap()
+    }
+
+    #[test]
+    fn it_is_whole_on_disk_before_it_has_its_name_which_is_synced_as_well() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("b");
+        let draft = folder.path().join("b.part");
+        let former = written(&path, 2, 20);
+        let mut synced = Vec::new();
+        let sync = |what: &Path, _: &File| {
+            synced.push(what.to_owned());
+            if what == draft {
+                assert_eq!(BackupReader::verify(&draft).unwrap(), 3, "it is written to its end");
+                assert_eq!(fs::read(&path).unwrap(), former, "the one before is there till then");
+            } else {
+                assert_eq!(BackupReader::verify(&path).unwrap(), 3, "its name is there to sync");
+            }
+            Ok(())
+        };
+        assert_eq!(writer(&path, 3, 20).finish_with(sync).unwrap(), 3);
+        assert_eq!(synced, [draft, folder.path().to_owned()]);
+    }
+
+    #[test]
+    fn one_that_cannot_be_synced_is_an_error_and_not_put_in_place_of_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("b");
+        let former = written(&path, 2, 20);
+        let fails = |_: &Path, _: &File| Err(io::ErrorKind::Other.into());
+        assert!(writer(&path, 3, 20).finish_with(fails).is_err());
+        assert_eq!(fs::read(&path).unwrap(), former);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no draft is left");
+        let fails_for_the_folder = |what: &Path, _: &File| {
+            if what == folder.path() { Err(io::ErrorKind::Other.into()) } else { Ok(()) }
+        };
+        assert!(writer(&path, 3, 20).finish_with(fails_for_the_folder).is_err());
+    }
+
+    /// What cannot be synced tells whether it was tried.
+    #[test]
+    fn a_sync_asks_the_system() {
+        sync(&tempfile::tempfile().unwrap()).unwrap();
+        assert!(sync(&File::open("/dev/null").unwrap()).is_err());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use clap::Args;
 use kv_core::{Answer, CommandResult, Dump, Key, Operation, Outcome, Value};
 use kv_server::DEFAULT_CLUSTER;
 
-use crate::screen;
+use crate::screen::{self, counted};
 use crate::tools::backup::addresses;
 use crate::tools::backup_file::BackupReader;
 use crate::tools::error_text::error_text;
@@ -47,9 +47,10 @@ impl RestoreSettings {
     fn restore(&self) -> anyhow::Result<()> {
         let file = self.file.display();
         let count = BackupReader::verify(&self.file).context("nothing was restored")?;
+        let keys = counted(count, "key");
         let head = BackupReader::open(&self.file)?.head().clone();
         let (engine, cluster) = (&head.engine, &head.cluster);
-        screen::say(format_args!("{file}: {count} keys of {engine} servers ({cluster}); sound"));
+        screen::say(format_args!("{file}: {keys} of {engine} servers ({cluster}); sound"));
         let mut target = self.empty_target()?;
         let half = || {
             format!(
@@ -59,7 +60,7 @@ impl RestoreSettings {
         };
         write_all(&mut target, &self.file).with_context(half)?;
         verify_all(&mut target, &self.file).with_context(half)?;
-        screen::say(format_args!("restored {count} keys; each was read back and is equal"));
+        screen::say(format_args!("restored {keys}; each was read back and is equal"));
         Ok(())
     }
 

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 pub use error::{DiskAction, DiskError};
 pub(crate) use error::{MAKE_ROOM, RAISE_LIMIT, RESTORE_OR_JOIN, is_want_of_descriptors};
+pub(crate) use real::sync_directory;
 pub use real::{RealDisk, RealFile, RealLock};
 pub use sim::{SimDisk, SimFile, SimLock};
 pub use sim_state::{CrashHabits, PowerLoss};

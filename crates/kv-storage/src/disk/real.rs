@@ -253,7 +253,8 @@ fn is_missing(path: &Path) -> bool {
     !path.as_os_str().is_empty() && !path.exists()
 }
 
-fn sync_directory(directory: &Path) -> io::Result<()> {
+/// Makes the names in a directory outlive a loss of power.
+pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
@@ -310,6 +311,14 @@ mod tests {
         assert!(!fails(io::ErrorKind::PermissionDenied), "others made it");
         let refused = |_: &Path| Err(io::ErrorKind::PermissionDenied.into());
         assert!(RealDisk::open_syncing(root.path().join("c"), refused).is_err());
+    }
+
+    /// What cannot be synced tells whether it was tried.
+    #[test]
+    fn a_sync_asks_the_system() {
+        let directory = tempfile::tempdir().unwrap();
+        sync_directory(directory.path()).unwrap();
+        assert!(sync_directory(Path::new("/dev/null")).is_err());
     }
 
     #[test]
