@@ -163,7 +163,8 @@ fn write_all(target: &mut Remote, file: &Path) -> anyhow::Result<()> {
             tracing::info!(%why, again = batch.len(), "some keys are put again");
             std::thread::sleep(PAUSE);
         }
-        bail!("{} does not take {} keys", target.address(), batch.len())
+        let keys = counted(u64::try_from(batch.len()).unwrap_or(u64::MAX), "key");
+        bail!("{} does not take {keys}", target.address())
     })
 }
 

@@ -22,7 +22,7 @@ pub(crate) fn make_if_missing(directory: &Path) -> Result<(), CheckpointError> {
 fn make_with(
     directory: &Path,
     make: impl FnOnce(&Path) -> Result<(), CheckpointError>,
-    sync: impl FnOnce(&Path) -> io::Result<()>,
+    mut sync: impl FnMut(&Path) -> io::Result<()>,
 ) -> Result<(), CheckpointError> {
     let or_fail = |done: io::Result<()>| done.map_err(|e| failed(directory, e.into()));
     match fs::read_dir(directory).map(|mut entries| entries.next().is_none()) {
@@ -38,13 +38,31 @@ fn make_with(
         Ok(()) | Err(_) => {}
     }
     make(draft)?;
+    or_fail(sync_directories(draft, &mut sync))?;
     or_fail(fs::rename(draft, directory))?;
     let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty());
     or_fail(sync(parent.unwrap_or(Path::new("."))))
 }
 
+/// Syncs the names of all that a directory holds. The store below syncs its files, but not each
+/// directory after the last one that it made in it.
+fn sync_directories(
+    directory: &Path,
+    sync: &mut impl FnMut(&Path) -> io::Result<()>,
+) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            sync_directories(&entry.path(), sync)?;
+        }
+    }
+    sync(directory)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     fn fails<T>() -> io::Result<T> {
@@ -64,18 +82,23 @@ mod tests {
             let make = |draft: &Path| {
                 fs::create_dir(draft).unwrap();
                 assert!(is_not_there(), "found {found}, half made");
+                fs::create_dir_all(draft.join("inner/most")).unwrap();
                 fs::write(draft.join("last"), b"").unwrap();
                 assert!(is_not_there(), "found {found}, whole");
                 Ok(())
             };
             let mut synced = Vec::new();
             let sync = |path: &Path| {
-                assert!(directory.join("last").exists(), "found {found}");
-                synced.push(path.to_owned());
+                let path = path.strip_prefix(folder.path()).unwrap().to_owned();
+                synced.push((path, directory.join("last").exists()));
                 Ok(())
             };
             make_with(&directory, make, sync).unwrap();
-            assert_eq!(synced, [folder.path()], "found {found}");
+            let draft =
+                ["inner/most", "inner", ""].map(|name| Path::new("checkpoint.draft").join(name));
+            let [most, inner, draft] = draft.map(|path| (path, false));
+            let expected = [most, inner, draft, (PathBuf::new(), true)];
+            assert_eq!(synced, expected, "found {found}");
             assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no draft is left");
         }
     }
@@ -92,6 +115,8 @@ mod tests {
         // This one fails if what was half made is still there.
         let make = |draft: &Path| fs::create_dir(draft).map_err(|e| failed(draft, e.into()));
         assert!(make_with(&directory, make, |_| fails()).is_err());
-        assert!(directory.exists());
+        assert!(!directory.exists());
+        let fails_then = |_: &Path| if directory.exists() { fails() } else { Ok(()) };
+        assert!(make_with(&directory, make, fails_then).is_err());
     }
 }
