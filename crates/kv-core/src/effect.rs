@@ -58,11 +58,22 @@ pub enum HaltReason {
     /// A peer holds what this server wrote and has no more.
     #[error(
         "this server's data is older than what server {peer} has of it: the data directory was set \
-         back to an older copy; put the newest one back, or save what server {peer} holds with \
-         `kv-server backup DATA_DIRECTORY FILE` and restore that into a new cluster"
+         back to an older copy; put the newest one back. If that is gone, restore a `kv-server \
+         backup` of another server's data directory into a new cluster: of the one whose `last` is \
+         the highest in `kv-server inspect`"
     )]
     SetBack {
         /// The server that holds it.
+        peer: NodeId,
+    },
+    /// A peer has heard this server speak in an epoch that it does not know, and nothing is missing.
+    /// Its next start goes on behind that epoch.
+    #[error(
+        "server {peer} has met another copy of this server's data directory; if this one is the \
+         newest, start it again, and it goes on with an epoch that is new to all"
+    )]
+    EpochUsed {
+        /// The server that heard it.
         peer: NodeId,
     },
 }

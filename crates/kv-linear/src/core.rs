@@ -215,12 +215,8 @@ impl Core {
         self.halt_for(HaltReason::LogsDiffer { peer, index: index.0 }, out);
     }
 
-    /// Stops this server: what it has goes on from here in a peer's log, written by itself.
-    pub(crate) fn halt_set_back(&mut self, peer: NodeId, out: &mut Out) {
-        self.halt_for(HaltReason::SetBack { peer }, out);
-    }
-
-    fn halt_for(&mut self, reason: HaltReason, out: &mut Out) {
+    /// Stops this server.
+    pub(crate) fn halt_for(&mut self, reason: HaltReason, out: &mut Out) {
         self.halted = true;
         tracing::error!(%reason, "halting");
         out.halt(reason);

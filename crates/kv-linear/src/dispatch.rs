@@ -6,7 +6,6 @@ use kv_core::{NodeId, Waiting};
 
 use crate::core::{Core, Out};
 use crate::engine::{LinearEngine, Role};
-use crate::epoch::LogIndex;
 use crate::follower::Follower;
 use crate::founding::{Founding, first_incarnation};
 use crate::joining::Joining;
@@ -140,8 +139,9 @@ fn on_sequencer(
     out: &mut Out,
 ) {
     let epoch = core.epoch();
-    if has_forgotten(core, &message.body) {
-        core.halt_set_back(from, out);
+    let forgotten = sequencer.forgotten(core, from, &message.body);
+    if let Some(forgotten) = forgotten.filter(|_| message.cluster.is_some()) {
+        forgotten.halt(core, from, out);
         return;
     }
     let life = (from, message.incarnation);
@@ -165,30 +165,6 @@ fn on_sequencer(
         (Some(_), Body::Holding | Body::Refused) => {}
         (None | Some(_), _) => core.counters.stray_messages += 1,
     }
-}
-
-/// Whether a follower speaks of an epoch that this sequencer opened and does not know, or of an entry
-/// that it placed in its own one and does not have: its disk was set back. What the follower lacks
-/// it must not be given then, and it must not confirm reads.
-fn has_forgotten(core: &Core, body: &Body) -> bool {
-    let (epoch, last) = match body {
-        Body::Ack { epoch, durable } => (*epoch, *durable),
-        Body::Nack { epoch, last } => (*epoch, *last),
-        Body::NeedStart(need) => (need.epoch, LogIndex::ZERO),
-        Body::Forward(forward) => (forward.epoch, LogIndex::ZERO),
-        Body::Hello { .. }
-        | Body::Holding
-        | Body::Join { .. }
-        | Body::Welcome { .. }
-        | Body::Prepare(_)
-        | Body::Refuse { .. }
-        | Body::NotServing { .. }
-        | Body::StartEpoch(_)
-        | Body::Refused => return false,
-    };
-    let ours = core.epoch();
-    let is_unknown = epoch > ours && epoch.owner == core.node();
-    is_unknown || (epoch == ours && last > core.replica.log().last().index)
 }
 
 /// Takes a message of the sequencer.

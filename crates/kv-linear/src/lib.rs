@@ -70,6 +70,7 @@ mod replication;
 mod report;
 mod request;
 mod sequencer;
+mod set_back;
 mod starting;
 mod state_machine;
 mod suffix;

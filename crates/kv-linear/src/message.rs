@@ -133,12 +133,14 @@ pub struct NeedStart {
     pub log_epoch: Epoch,
     /// The last place of its log, on disk or on its way there.
     pub last: LogIndex,
+    /// Entries up to here are committed, as far as it has heard.
+    pub commit: LogIndex,
     /// How far it has the new starting log without a gap, beside its own log; zero if it has no
     /// part of it.
     pub staged: LogIndex,
 }
 
-wire_struct!(NeedStart { epoch, log_epoch, last, staged });
+wire_struct!(NeedStart { epoch, log_epoch, last, commit, staged });
 
 /// A part of an epoch's starting log: all that its sequencer's disk held when it opened it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -91,7 +91,7 @@ impl Progress {
 /// The last place up to which a follower's log and this one must be equal: a log whose epoch is f
 /// is the starting log of f and then a part of what f's sequencer appended, and so is this log up
 /// to its last place of f. `None` if it is kept no more.
-fn agreement(log: &Log, need: &NeedStart) -> Option<Position> {
+pub(crate) fn agreement(log: &Log, need: &NeedStart) -> Option<Position> {
     let shared = log.last_through(need.log_epoch)?;
     log.position_at(shared.min(need.last))
 }

@@ -45,6 +45,8 @@ pub(crate) struct Progress {
     pub(crate) checkpoint_backoff: Backoff,
     /// The requests that it forwarded.
     pub(crate) intake: Intake,
+    /// Whether this process has sent it anything of its epoch's starting log, or a checkpoint.
+    pub(crate) was_sent_start: bool,
 }
 
 /// What a follower says that it has.
@@ -74,6 +76,7 @@ impl Progress {
             checkpoint_not_before: Duration::ZERO,
             checkpoint_backoff: checkpoint_backoff(timing),
             intake: Intake::new(),
+            was_sent_start: false,
         }
     }
 
@@ -186,6 +189,7 @@ impl Progress {
         (last, bytes): (LogIndex, usize),
         whole: bool,
     ) {
+        self.was_sent_start = true;
         self.note_sent(now, last, bytes);
         if let Some(start) = &mut self.start {
             start.is_sent = whole;

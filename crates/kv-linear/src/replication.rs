@@ -144,6 +144,7 @@ pub(crate) fn send_checkpoint(
         let wait = progress.checkpoint_backoff.wait;
         progress.checkpoint_not_before = now.saturating_add(wait);
         progress.checkpoint_backoff.double();
+        progress.was_sent_start = true;
         core.counters.checkpoints_sent += 1;
         out.send_checkpoint(peer);
     }

@@ -60,6 +60,7 @@ impl Follower {
                 epoch: self.heard,
                 log_epoch: core.epoch(),
                 last: core.replica.log().last().index,
+                commit: core.replica.commit(),
                 staged: staged.unwrap_or(LogIndex::ZERO),
             };
             core.send(core.sequencer(), Body::NeedStart(need), out);

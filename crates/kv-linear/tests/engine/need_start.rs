@@ -12,12 +12,13 @@ use kv_linear::{
 };
 
 use super::stand::{
-    self, Given, MS, Server, extended, first_life, generation, log, node, peer_up, put,
+    self, Given, MS, Server, extended, first_life, founded, generation, log, node, peer_up, put,
 };
 
 fn need(log_epoch: Epoch, last: u64, staged: u64) -> NeedStart {
     let epoch = generation(1);
-    NeedStart { epoch, log_epoch, last: LogIndex(last), staged: LogIndex(staged) }
+    let commit = LogIndex::ZERO;
+    NeedStart { epoch, log_epoch, last: LogIndex(last), commit, staged: LogIndex(staged) }
 }
 
 fn told(sequencer: &mut Server, need: NeedStart) -> Vec<Given> {
@@ -86,17 +87,6 @@ fn entries_of_epochs_that_the_follower_missed_come_after_the_base() {
     let need = NeedStart { epoch: generation(2), ..need(generation(0), 3, 0) };
     let expected = StartEpoch { epoch: generation(2), ..part(&log, 2, 2..3) };
     assert_eq!(parts(&told(&mut sequencer, need)), [expected]);
-}
-
-fn founded(log: &[Entry]) -> Vec<Record> {
-    let founded = Record::Founded {
-        cluster: stand::CLUSTER,
-        configuration: stand::configuration(2),
-        incarnation: stand::SEQUENCER,
-        members: vec![(node(2), first_life(21)), (node(3), first_life(31))],
-    };
-    let opened = Record::Opened { epoch: generation(1) };
-    vec![founded, opened, Record::Entries { commit: LogIndex::ZERO, entries: log.to_vec() }]
 }
 
 #[test]

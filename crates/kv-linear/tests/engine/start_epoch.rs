@@ -40,6 +40,7 @@ fn need(follower: &Server, last: u64, staged: u64) -> Given {
         epoch: generation(1),
         log_epoch: generation(0),
         last: LogIndex(last),
+        commit: LogIndex::ZERO,
         staged: LogIndex(staged),
     };
     follower.send(1, Body::NeedStart(need))
@@ -204,6 +205,7 @@ fn a_crash_before_the_switch_leaves_the_old_log_and_epoch() {
 fn a_checkpoint_that_comes_again_is_answered_with_what_is_there() {
     let theirs = log(&[put("a"), put("b")]);
     let mut sequencer = Server::restarted(theirs.clone());
+    sequencer.brings_into_its_epoch(3, &theirs);
     let ack = Body::Ack { epoch: generation(1), durable: LogIndex(2) };
     let of_third = sequencer.of(first_life(31), ack);
     sequencer.message(3, of_third);
@@ -310,6 +312,7 @@ fn a_new_epoch_that_is_heard_during_the_switch_comes_after_it() {
         epoch: generation(2),
         log_epoch: generation(1),
         last: LogIndex(1),
+        commit: LogIndex::ZERO,
         staged: LogIndex(0),
     };
     let expected = [follower.send(1, Body::NeedStart(need))];

@@ -538,7 +538,8 @@ fn after_a_restart_the_sequencer_says_nothing_until_its_new_epoch_is_on_disk() {
 #[test]
 fn nothing_is_committed_by_acknowledgements_of_an_earlier_epoch() {
     let entries = log(&[put("a")]);
-    let mut sequencer = Server::restarted(entries);
+    let mut sequencer = Server::restarted(entries.clone());
+    sequencer.brings_into_its_epoch(2, &entries);
     for (epoch, commit) in [(generation(0), 0), (generation(1), 1)] {
         let ack = Body::Ack { epoch, durable: LogIndex(1) };
         sequencer.message(2, sequencer.of(first_life(21), ack));

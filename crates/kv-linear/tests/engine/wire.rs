@@ -116,9 +116,11 @@ fn body() -> impl Strategy<Value = Body> {
             .prop_map(|(epoch, receiver, requests)| Body::Refuse { epoch, receiver, requests }),
         node().prop_map(|node| Body::NotServing { waiting: Waiting::LostMemory { node } }),
         Just(Body::Refused),
-        (epoch(), epoch(), index(), index()).prop_map(|(epoch, log_epoch, last, staged)| {
-            Body::NeedStart(NeedStart { epoch, log_epoch, last, staged })
-        }),
+        (epoch(), epoch(), index(), index(), index()).prop_map(
+            |(epoch, log_epoch, last, commit, staged)| {
+                Body::NeedStart(NeedStart { epoch, log_epoch, last, commit, staged })
+            }
+        ),
         start_epoch().prop_map(Body::StartEpoch),
     ]
 }
@@ -283,9 +285,10 @@ fn golden_bytes_of_every_message() {
                 epoch: EPOCH,
                 log_epoch: Epoch { generation: 1, ..EPOCH },
                 last: LogIndex(1),
-                staged: LogIndex(2),
+                commit: LogIndex(2),
+                staged: LogIndex(3),
             }),
-            format!("0b{epoch}0100000001000100{}{}", n(1), n(2)),
+            format!("0b{epoch}0100000001000100{}{}{}", n(1), n(2), n(3)),
         ),
         (
             Body::StartEpoch(StartEpoch {

@@ -16,7 +16,8 @@ use kv_core::{
     RequestId, RequestOptions, Served, Value, Version, Wire,
 };
 use kv_linear::{
-    Body, Entry, EntryHeader, Epoch, LinearEngine, LogIndex, Message, Origin, Prepare, Record,
+    Body, Entry, EntryHeader, Epoch, LinearEngine, LogIndex, Message, NeedStart, Origin, Prepare,
+    Record,
 };
 
 pub type Given = Effect<Message, Record>;
@@ -43,6 +44,7 @@ pub fn get() -> Operation {
 }
 
 /// One server whose effects are looked at one step at a time.
+#[derive(Clone)]
 pub struct Server {
     pub engine: LinearEngine,
     pub life: Incarnation,
@@ -151,6 +153,26 @@ impl Server {
         assert_eq!(server.persisted(4), []);
         server.timeout();
         server
+    }
+
+    /// Sends a follower without a log all of this restarted sequencer's own, which is what it asks
+    /// for.
+    pub fn brings_into_its_epoch(&mut self, peer: u16, entries: &[Entry]) {
+        let need = NeedStart {
+            epoch: generation(1),
+            log_epoch: generation(0),
+            last: LogIndex::ZERO,
+            commit: LogIndex::ZERO,
+            staged: LogIndex::ZERO,
+        };
+        let life = first_life(u32::from(peer) * 10 + 1);
+        assert_eq!(self.message(peer, self.of(life, Body::NeedStart(need))), []);
+        let sent = self.timeout();
+        let is_whole = |effect: &Given| {
+            matches!(effect, Effect::Send { message: Message { body: Body::StartEpoch(part), .. }, .. }
+                if part.entries == entries)
+        };
+        assert!(sent.iter().any(is_whole), "{sent:?}");
     }
 
     pub fn step(&mut self, input: Input<Message>) -> Vec<Given> {
@@ -267,6 +289,18 @@ pub fn extended(entries: &[Entry], epoch: Epoch, operation: &Operation) -> Vec<E
     };
     let next = Entry::new(header, &operation.to_bytes());
     entries.iter().cloned().chain([next]).collect()
+}
+
+/// What is on the disk of a sequencer that was restarted once.
+pub fn founded(log: &[Entry]) -> Vec<Record> {
+    let founded = Record::Founded {
+        cluster: CLUSTER,
+        configuration: configuration(2),
+        incarnation: SEQUENCER,
+        members: vec![(node(2), first_life(21)), (node(3), first_life(31))],
+    };
+    let opened = Record::Opened { epoch: generation(1) };
+    vec![founded, opened, Record::Entries { commit: LogIndex::ZERO, entries: log.to_vec() }]
 }
 
 /// The epoch after so many restarts.
