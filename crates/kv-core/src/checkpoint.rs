@@ -1,11 +1,14 @@
-//! A state at one moment, on its way out of an engine or into one.
+//! A state at one moment, read from an engine or given to one.
 
 use std::fmt;
 
 use bytes::Bytes;
 
+use crate::engine::ConsistencyEngine;
 use crate::id::PersistSeq;
+use crate::store::ViewId;
 use crate::wire::DecodeError;
+use crate::wire_struct;
 
 /// A key of the state with what the engine keeps for it, both in the engine's own byte form.
 pub type CheckpointItem = (Bytes, Bytes);
@@ -13,8 +16,9 @@ pub type CheckpointItem = (Bytes, Bytes);
 /// A key of the state with what the engine keeps for it from now on; `None` if that is nothing.
 pub type CheckpointChange = (Bytes, Option<Bytes>);
 
-/// An immutable view of an engine's whole state; its items are read at leisure, on another thread
-/// if need be.
+/// An engine's whole state at one moment, for [`ConsistencyEngine::recover`].
+///
+/// [`ConsistencyEngine::recover`]: crate::ConsistencyEngine::recover
 pub struct Checkpoint {
     /// The state reflects every record up to this one.
     pub covers: PersistSeq,
@@ -33,8 +37,7 @@ impl fmt::Debug for Checkpoint {
     }
 }
 
-/// What makes the checkpoint on disk a later one: an immutable view of what changed, read at
-/// leisure, on another thread if need be.
+/// What makes the checkpoint on disk a later one.
 ///
 /// It is written whole or not at all: the changes together with `covers` and the metadata, which
 /// take the place of those before.
@@ -66,20 +69,77 @@ impl From<Checkpoint> for CheckpointDelta {
     }
 }
 
-/// A checkpoint that came from a peer and is complete; the engine switches to it in one step.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StagedCheckpoint {
-    /// The sender's [`Checkpoint::metadata`].
-    pub metadata: Bytes,
-    /// The sender's [`Checkpoint::items`].
-    pub items: Vec<CheckpointItem>,
+/// How much of a state a view shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ViewScope {
+    /// What differs from the checkpoint on disk.
+    Changes,
+    /// All of it.
+    Whole,
 }
 
-impl From<Checkpoint> for StagedCheckpoint {
-    fn from(checkpoint: Checkpoint) -> Self {
-        Self { metadata: checkpoint.metadata, items: checkpoint.items.collect() }
-    }
+/// A view that was opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenView {
+    /// Names it.
+    pub id: ViewId,
+    /// The state reflects every record up to this one.
+    pub covers: PersistSeq,
+    /// What is not kept by key, in the engine's own byte form.
+    pub metadata: Bytes,
+    /// About how many items it has.
+    pub items: usize,
 }
+
+/// Some items of a view, ascending by key, and after those that were read before.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ViewChunk {
+    /// The items; those of a view of everything all hold something.
+    pub changes: Vec<CheckpointChange>,
+    /// Whether these are the last ones.
+    pub is_last: bool,
+}
+
+/// A part of a snapshot that goes from one server to another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotPart {
+    /// Tells the parts of one snapshot from those of another of the same sender.
+    pub snapshot: u64,
+    /// Which part, from 0.
+    pub number: u32,
+    /// The snapshot's [`OpenView::metadata`], in part 0; empty in the others.
+    pub metadata: Bytes,
+    /// Some items, ascending by key.
+    pub items: Vec<CheckpointItem>,
+    /// Whether this is the last part.
+    pub is_last: bool,
+}
+
+wire_struct!(SnapshotPart { snapshot, number, metadata, items, is_last });
+
+/// Reads a view of an engine from its beginning to its end, and closes it; `None` if it cannot be
+/// had. It takes as long as the state is large: for tests and tools.
+pub fn read_whole_view<E: ConsistencyEngine>(
+    engine: &mut E,
+    scope: ViewScope,
+) -> Option<CheckpointDelta> {
+    let OpenView { id, covers, metadata, .. } = engine.open_view(scope)?;
+    let mut changes = Vec::new();
+    let is_whole = loop {
+        let Some(chunk) = engine.read_view(id, READ_AT_ONCE_BYTES) else {
+            break false;
+        };
+        changes.extend(chunk.changes);
+        if chunk.is_last {
+            break true;
+        }
+    };
+    engine.close_view(id);
+    let changes = Box::new(changes.into_iter());
+    is_whole.then_some(CheckpointDelta { covers, metadata, changes })
+}
+
+const READ_AT_ONCE_BYTES: usize = 1 << 20;
 
 /// Why an engine cannot go on from what a disk held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -29,10 +29,17 @@ pub enum Effect<M, R> {
         /// Its answer.
         outcome: Outcome,
     },
-    /// Stream the engine's [snapshot](crate::ConsistencyEngine::snapshot) to a peer that is too far behind for messages.
-    SendCheckpoint {
+    /// Stream a [view](crate::ConsistencyEngine::open_view) of the whole state to a peer that is too
+    /// far behind for messages, with flow control. Nothing, while one is under way to that peer; it
+    /// ends when the peer goes.
+    BeginSnapshot {
         /// To whom.
         to: NodeId,
+    },
+    /// End the snapshot that is under way to a peer, or from it: it is of no use.
+    EndSnapshot {
+        /// To or from whom.
+        peer: NodeId,
     },
     /// Stop the process: a peer revealed a broken invariant, and going on could spread damage.
     Halt {
@@ -107,9 +114,14 @@ impl<M, R> Effects<M, R> {
         self.queue.push_back(Effect::Reply { id, outcome });
     }
 
-    /// Appends an [`Effect::SendCheckpoint`].
-    pub fn send_checkpoint(&mut self, to: NodeId) {
-        self.queue.push_back(Effect::SendCheckpoint { to });
+    /// Appends an [`Effect::BeginSnapshot`].
+    pub fn begin_snapshot(&mut self, to: NodeId) {
+        self.queue.push_back(Effect::BeginSnapshot { to });
+    }
+
+    /// Appends an [`Effect::EndSnapshot`].
+    pub fn end_snapshot(&mut self, peer: NodeId) {
+        self.queue.push_back(Effect::EndSnapshot { peer });
     }
 
     /// Appends an [`Effect::Halt`].

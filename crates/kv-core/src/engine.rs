@@ -3,12 +3,13 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::checkpoint::{Checkpoint, CheckpointDelta, RecoverError, StagedCheckpoint};
+use crate::checkpoint::{Checkpoint, OpenView, RecoverError, SnapshotPart, ViewChunk, ViewScope};
 use crate::cluster::ClusterConfig;
 use crate::effect::Effects;
 use crate::id::{Incarnation, NodeId, PersistSeq, RequestId};
 use crate::operation::{Operation, RequestOptions};
 use crate::status::Status;
+use crate::store::ViewId;
 use crate::wire::Wire;
 
 /// A replication protocol as a state machine without IO: inputs in, effects out.
@@ -38,10 +39,13 @@ use crate::wire::Wire;
 ///    configuration's seed.
 /// 8. **An engine goes on from what was persisted.** [`recover`](Self::recover) takes a checkpoint
 ///    and the records after it; records that were not covered by `Persisted` may be missing from
-///    the end. A checkpoint goes to disk as [what changed](Self::checkpoint) since the one that is
-///    there: such changes, applied in order, make the [whole state](Self::snapshot), whichever of
-///    them were not written or not told of, and whatever took the state's place meanwhile. A
-///    peer's checkpoint comes in whole and staged, with one switch at the end.
+///    the end. Checkpoints and snapshots are *views* of the state at one moment, read in
+///    [chunks](Self::read_view) while the engine goes on; neither opening nor reading one may take
+///    longer than a chunk does. A checkpoint is [what changed](ViewScope::Changes) since the one
+///    on disk: such changes, applied in order, make the [whole state](ViewScope::Whole), whichever
+///    of them were not written or not told of, and whatever took the state's place meanwhile. A
+///    peer's snapshot comes in parts, in order, each of which the engine stages; it switches to
+///    the snapshot in one step at the end.
 /// 9. **A broken invariant that a peer reveals is a [`Halt`](crate::Effect::Halt)**; the driver
 ///    stops the process with it. All other bad input falls under 3.
 /// 10. **Results that may exceed a frame come in pages**, by cursor.
@@ -88,22 +92,27 @@ pub trait ConsistencyEngine: Sized {
     /// When the engine next wants a [`Input::Timeout`], on the scale of [`Now::mono`].
     fn next_deadline(&self) -> Option<Duration>;
 
-    /// What has changed since the checkpoint on disk, in the state that records up to the last
-    /// persisted one have made. It has no part in what the engine does.
+    /// Opens a view of the state that records up to the last persisted one have made. It has no
+    /// part in what the engine does. `None` if it cannot be had at the moment; the driver tries
+    /// again later.
     ///
-    /// On disk is the one that [`Input::CheckpointWritten`] told of last, or else the one that the
-    /// engine was recovered from; without either, everything has changed. Asked again before it is
-    /// told, it gives all of it again, as it is then: so a driver whose disk was full tries again.
-    /// A driver has one under way at a time. It asks for the next once this one is written, and
-    /// told of if at all, or never will be.
+    /// A view of [`ViewScope::Changes`] has what changed since the checkpoint on disk: that is the
+    /// one that [`Input::CheckpointWritten`] told of last, or else the one that the engine was
+    /// recovered from; without either, everything has changed. Opened again before it is told, it
+    /// has all of it again, as it is then: so a driver whose disk was full tries again. A driver
+    /// has one of them at a time. It opens the next once this one is written, and told of if at
+    /// all, or never will be.
     ///
-    /// Taking it costs as much as has changed; [`ChangedKeys`](crate::ChangedKeys) keeps what it
-    /// takes to know that.
-    fn checkpoint(&mut self) -> CheckpointDelta;
+    /// [`Store`](crate::Store) has what it takes.
+    fn open_view(&mut self, scope: ViewScope) -> Option<OpenView>;
 
-    /// A view of the whole of that state, for a peer that is to get it
-    /// ([`Effect::SendCheckpoint`](crate::Effect::SendCheckpoint)).
-    fn snapshot(&self) -> Checkpoint;
+    /// Reads on in a view: the next items, ascending by key, until they have about `bytes_max`
+    /// bytes; at least one, if there is one. `None` if the view is gone: the state that it showed
+    /// was replaced. Then what was read of it is of no use.
+    fn read_view(&mut self, view: ViewId, bytes_max: usize) -> Option<ViewChunk>;
+
+    /// Ends a view, read to its end or not.
+    fn close_view(&mut self, view: ViewId);
 
     /// The state in figures.
     fn status(&self) -> Status;
@@ -130,13 +139,6 @@ pub enum Input<M> {
         /// Which request.
         id: RequestId,
     },
-    /// An operator asks for something; answered like a request.
-    Admin {
-        /// Names the request in its reply.
-        id: RequestId,
-        /// What is asked for.
-        command: AdminCommand,
-    },
     /// A message came from a peer.
     Message {
         /// From whom, as the connection's handshake said.
@@ -144,14 +146,15 @@ pub enum Input<M> {
         /// What.
         message: M,
     },
-    /// Messages to a peer have a way again. A hint, not a proof.
+    /// A peer is connected again. A hint, not a proof.
     PeerUp {
         /// Which peer.
         peer: NodeId,
-        /// Its life as its handshake named it; [`Incarnation::UNKNOWN`] if it was still joining.
+        /// Its incarnation as its handshake named it; [`Incarnation::UNKNOWN`] if it was still
+        /// joining.
         incarnation: Incarnation,
     },
-    /// Messages to a peer have no way, or an attempt to connect has failed. A hint, not a proof.
+    /// A peer is not connected, or an attempt to connect has failed. A hint, not a proof.
     PeerDown {
         /// Which peer.
         peer: NodeId,
@@ -163,28 +166,37 @@ pub enum Input<M> {
     },
     /// A checkpoint is on disk; records up to `covers` will not be replayed.
     CheckpointWritten {
-        /// The checkpoint's [`CheckpointDelta::covers`].
+        /// The [`OpenView::covers`] of its view.
         covers: PersistSeq,
     },
-    /// A peer's checkpoint has arrived whole.
-    CheckpointInstalled {
+    /// A part of a peer's snapshot has come. The parts of one snapshot come in order, from 0, each
+    /// once; part 0 of another one ends what came before. The next ones follow only as the
+    /// records that the engine made of these are persisted.
+    SnapshotPart {
         /// From whom.
         from: NodeId,
-        /// Its state.
-        checkpoint: StagedCheckpoint,
+        /// The part.
+        part: SnapshotPart,
     },
+    /// The disk has no room for what a write may need; records that were asked for wait until it
+    /// has. The engine refuses what it cannot keep, and tells its peers what they must know.
+    DiskShort {
+        /// What is lacking.
+        shortage: Shortage,
+    },
+    /// The disk has room again.
+    DiskRoom,
     /// The deadline has come.
     Timeout,
 }
 
-/// What an operator can ask of an engine.
+/// What the disk lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AdminCommand {
-    /// A server is gone for good; nothing waits for it any more.
-    Forget {
-        /// Which server.
-        node: NodeId,
-    },
+pub enum Shortage {
+    /// Space.
+    Space,
+    /// File descriptors: no further file can be opened.
+    OpenFiles,
 }
 
 /// The clocks at a step.
@@ -203,7 +215,7 @@ pub struct EngineConfig {
     pub node: NodeId,
     /// The cluster as this server was told.
     pub cluster: ClusterConfig,
-    /// Decides all randomness. Two lives of a server must not share it: it also names them.
+    /// Decides all randomness. Two incarnations of a server must not share it: it also names them.
     pub seed: u64,
     /// Waiting times.
     pub timing: Timing,

@@ -33,10 +33,10 @@
 
 mod batch;
 mod broken;
-mod changed_keys;
 mod checkpoint;
 mod cluster;
 mod digest;
+pub mod driver;
 mod effect;
 mod engine;
 mod id;
@@ -55,14 +55,14 @@ mod wire;
 
 pub use batch::{Batch, BatchError, Check, Command, Condition};
 pub use broken::Broken;
-pub use changed_keys::ChangedKeys;
 pub use checkpoint::{
-    Checkpoint, CheckpointChange, CheckpointDelta, CheckpointItem, RecoverError, StagedCheckpoint,
+    Checkpoint, CheckpointChange, CheckpointDelta, CheckpointItem, OpenView, RecoverError,
+    SnapshotPart, ViewChunk, ViewScope, read_whole_view,
 };
 pub use cluster::{ClusterConfig, ClusterConfigError};
 pub use digest::digest;
 pub use effect::{Effect, Effects, HaltReason};
-pub use engine::{AdminCommand, ConsistencyEngine, EngineConfig, Input, Limits, Now, Timing};
+pub use engine::{ConsistencyEngine, EngineConfig, Input, Limits, Now, Shortage, Timing};
 pub use id::{ClusterId, GroupId, IdError, Incarnation, NodeId, PersistSeq, RequestId};
 pub use key::{Key, SizeError, Value};
 pub use not_done::{Feature, NotDone, Waiting};
@@ -71,6 +71,6 @@ pub use outcome::{Answer, CommandResult, Done, Outcome, Page, Served, Unknown, V
 pub use quorum::{Quorum, QuorumError};
 pub use seed::SeedStream;
 pub use status::Status;
-pub use store::{MemoryStore, Store};
+pub use store::{Store, ViewId, ViewRead};
 pub use version::{HybridTime, Version};
 pub use wire::{DecodeError, LIST_LEN_MAX, Wire};

@@ -1,48 +1,43 @@
-//! A driver without IO: one engine or several in one process, in memory.
+//! One engine or several in one process, in memory.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use crate::checkpoint::{RecoverError, StagedCheckpoint};
+use crate::checkpoint::RecoverError;
 use crate::cluster::ClusterConfig;
-use crate::effect::{Effect, Effects, HaltReason};
-use crate::engine::{ConsistencyEngine, EngineConfig, Input, Now};
+use crate::driver::{DriverConfig, DriverCore, Output, PeerFrame, Reply, SessionId};
+use crate::effect::HaltReason;
+use crate::engine::{ConsistencyEngine, EngineConfig, Now};
 use crate::id::{Incarnation, NodeId, RequestId};
 use crate::operation::{Operation, RequestOptions};
 use crate::outcome::Outcome;
 
-/// One engine whose records need no disk: each is persisted the moment it is asked for.
-#[derive(Debug)]
+/// One engine without a disk: each record is persisted the moment it is asked for. It is a
+/// [`DriverCore`] with one session, and a turn after each call.
+#[derive(Clone, Debug)]
 pub struct LocalNode<E: ConsistencyEngine> {
-    engine: E,
-    effects: Effects<E::Message, E::Record>,
+    driver: DriverCore<E>,
+    session: SessionId,
 }
 
 /// What a [`LocalNode`] leaves to its owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Output<M> {
-    /// Bring a message to a peer.
+pub enum LocalOutput<M> {
+    /// Bring this to a peer, for its [`LocalNode::receive`].
     Send {
         /// To whom.
         to: NodeId,
         /// What.
-        message: M,
-    },
-    /// Bring this state to a peer, as [`Input::CheckpointInstalled`].
-    SendCheckpoint {
-        /// To whom.
-        to: NodeId,
-        /// The state.
-        checkpoint: StagedCheckpoint,
+        frame: PeerFrame<M>,
     },
     /// A request has its answer.
     Reply {
-        /// Which request.
-        id: RequestId,
+        /// What the owner calls the request.
+        tag: u64,
         /// Its answer.
         outcome: Outcome,
     },
-    /// Stop: step this engine no more.
+    /// Stop: this engine does nothing any more.
     Halt {
         /// Why.
         reason: HaltReason,
@@ -50,46 +45,95 @@ pub enum Output<M> {
 }
 
 impl<E: ConsistencyEngine> LocalNode<E> {
-    /// Takes an engine under way.
+    /// Takes an engine under way, whose server has these peers.
     #[must_use]
-    pub const fn new(engine: E) -> Self {
-        Self { engine, effects: Effects::new() }
+    pub fn new(engine: E, peers: impl IntoIterator<Item = NodeId>) -> Self {
+        let mut driver = DriverCore::new(engine, peers, DriverConfig::MEMORY);
+        let session = driver.open_session(usize::MAX);
+        Self { driver, session }
     }
 
     /// The engine, to look at.
     #[must_use]
     pub const fn engine(&self) -> &E {
-        &self.engine
+        self.driver.engine()
     }
 
-    /// Steps the engine, also through a deadline that is due, and hands on what is left to do.
-    pub fn step(&mut self, now: Now, input: Input<E::Message>) -> Vec<Output<E::Message>> {
+    /// When [`LocalNode::tick`] is due.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Duration> {
+        self.driver.next_deadline()
+    }
+
+    /// Puts a request, which the owner calls `tag`.
+    pub fn request(
+        &mut self,
+        now: Now,
+        tag: u64,
+        op: Operation,
+        options: RequestOptions,
+    ) -> Vec<LocalOutput<E::Message>> {
+        self.driver.request(now, self.session, tag, op, options);
+        self.tick(now)
+    }
+
+    /// Nobody waits for the answer to a request any more.
+    pub fn cancel(&mut self, now: Now, tag: u64) -> Vec<LocalOutput<E::Message>> {
+        self.driver.cancel(now, self.session, tag);
+        self.tick(now)
+    }
+
+    /// A peer is connected, or not.
+    pub fn peer_up(
+        &mut self,
+        now: Now,
+        peer: NodeId,
+        incarnation: Incarnation,
+    ) -> Vec<LocalOutput<E::Message>> {
+        self.driver.on_peer_up(now, peer, incarnation);
+        self.tick(now)
+    }
+
+    /// A peer is not connected any more.
+    pub fn peer_down(&mut self, now: Now, peer: NodeId) -> Vec<LocalOutput<E::Message>> {
+        self.driver.on_peer_down(now, peer);
+        self.tick(now)
+    }
+
+    /// Something came from a peer.
+    pub fn receive(
+        &mut self,
+        now: Now,
+        from: NodeId,
+        frame: PeerFrame<E::Message>,
+    ) -> Vec<LocalOutput<E::Message>> {
+        self.driver.on_frame(now, from, frame);
+        self.tick(now)
+    }
+
+    /// Does what is due.
+    pub fn tick(&mut self, now: Now) -> Vec<LocalOutput<E::Message>> {
         let mut outputs = Vec::new();
-        self.engine.step(now, input, &mut self.effects);
         loop {
-            self.flush(now, &mut outputs);
-            if self.engine.next_deadline().is_none_or(|deadline| deadline > now.mono) {
+            self.driver.turn(now);
+            outputs.extend(std::iter::from_fn(|| self.driver.next_output()).filter_map(local));
+            if self.driver.next_deadline().is_none_or(|due| due > now.mono) {
                 return outputs;
             }
-            self.engine.step(now, Input::Timeout, &mut self.effects);
         }
     }
+}
 
-    fn flush(&mut self, now: Now, outputs: &mut Vec<Output<E::Message>>) {
-        while let Some(effect) = self.effects.pop() {
-            match effect {
-                Effect::Persist { seq: up_to, .. } => {
-                    self.engine.step(now, Input::Persisted { up_to }, &mut self.effects);
-                }
-                Effect::Send { to, message } => outputs.push(Output::Send { to, message }),
-                Effect::SendCheckpoint { to } => {
-                    let checkpoint = self.engine.snapshot().into();
-                    outputs.push(Output::SendCheckpoint { to, checkpoint });
-                }
-                Effect::Reply { id, outcome } => outputs.push(Output::Reply { id, outcome }),
-                Effect::Halt { reason } => outputs.push(Output::Halt { reason }),
-            }
-        }
+fn local<M, R>(output: Output<M, R>) -> Option<LocalOutput<M>> {
+    match output {
+        Output::Send { to, frame } => Some(LocalOutput::Send { to, frame }),
+        Output::Reply(Reply { tag, outcome, .. }) => Some(LocalOutput::Reply { tag, outcome }),
+        Output::Halt(reason) => Some(LocalOutput::Halt { reason }),
+        // There is no disk.
+        Output::Persist(_)
+        | Output::BeginCheckpoint { .. }
+        | Output::WriteChanges { .. }
+        | Output::AbandonCheckpoint => None,
     }
 }
 
@@ -104,11 +148,19 @@ impl<E: ConsistencyEngine> LocalNode<E> {
 #[derive(Debug)]
 pub struct LocalCluster<E: ConsistencyEngine> {
     nodes: BTreeMap<NodeId, LocalNode<E>>,
-    in_flight: VecDeque<(NodeId, Input<E::Message>)>,
+    in_flight: VecDeque<(NodeId, Event<E::Message>)>,
     replies: BTreeMap<RequestId, Outcome>,
     halted: BTreeMap<NodeId, HaltReason>,
     now: Now,
     last_request: RequestId,
+}
+
+/// What happens to a server.
+#[derive(Debug)]
+enum Event<M> {
+    PeerUp(NodeId),
+    Frame { from: NodeId, frame: PeerFrame<M> },
+    Request { tag: u64, op: Operation, options: RequestOptions },
 }
 
 impl<E: ConsistencyEngine> LocalCluster<E> {
@@ -122,12 +174,11 @@ impl<E: ConsistencyEngine> LocalCluster<E> {
         for &node in &voters {
             let seed = seed.wrapping_add(u64::from(node.number()) << 32);
             let config = EngineConfig::new(node, cluster.clone(), seed);
-            nodes.insert(node, LocalNode::new(E::recover(config, None, [])?));
+            let engine = E::recover(config, None, [])?;
+            nodes.insert(node, LocalNode::new(engine, cluster.peers_of(node)));
         }
         let ups = voters.iter().flat_map(|&node| {
-            cluster
-                .peers_of(node)
-                .map(move |peer| (node, Input::PeerUp { peer, incarnation: Incarnation::UNKNOWN }))
+            cluster.peers_of(node).map(move |peer| (node, Event::PeerUp(peer)))
         });
         let in_flight = ups.collect();
         // Far from zero, as on a real machine, so that nothing mistakes the epoch for "never".
@@ -164,7 +215,7 @@ impl<E: ConsistencyEngine> LocalCluster<E> {
     pub fn submit(&mut self, node: NodeId, op: Operation, options: RequestOptions) -> RequestId {
         self.last_request = RequestId(self.last_request.0 + 1);
         let id = self.last_request;
-        self.in_flight.push_back((node, Input::Request { id, op, options }));
+        self.in_flight.push_back((node, Event::Request { tag: id.0, op, options }));
         id
     }
 
@@ -175,21 +226,21 @@ impl<E: ConsistencyEngine> LocalCluster<E> {
 
     /// Delivers every message, and those that come of it, without letting time go by.
     pub fn deliver_all(&mut self) {
-        while let Some((node, input)) = self.in_flight.pop_front() {
-            self.step(node, input);
+        while let Some((node, event)) = self.in_flight.pop_front() {
+            self.on_event(node, event);
         }
     }
 
     /// Lets time go by to the next deadline; false if there is none up to `limit`.
     pub fn advance(&mut self, limit: Duration) -> bool {
         let deadlines = self.nodes.iter().filter(|(node, _)| !self.halted.contains_key(node));
-        let next = deadlines.filter_map(|(&id, node)| Some((node.engine.next_deadline()?, id)));
+        let next = deadlines.filter_map(|(&id, node)| Some((node.next_deadline()?, id)));
         let Some((deadline, node)) = next.min().filter(|(deadline, _)| *deadline <= limit) else {
             return false;
         };
         let passed = deadline.saturating_sub(self.now.mono);
         self.now = Now { mono: self.now.mono + passed, wall: self.now.wall + passed };
-        self.step(node, Input::Timeout);
+        self.act(node, |target, now| target.tick(now));
         true
     }
 
@@ -205,24 +256,32 @@ impl<E: ConsistencyEngine> LocalCluster<E> {
         &self.halted
     }
 
-    fn step(&mut self, node: NodeId, input: Input<E::Message>) {
+    fn on_event(&mut self, node: NodeId, event: Event<E::Message>) {
+        self.act(node, |target, now| match event {
+            Event::PeerUp(peer) => target.peer_up(now, peer, Incarnation::UNKNOWN),
+            Event::Frame { from, frame } => target.receive(now, from, frame),
+            Event::Request { tag, op, options } => target.request(now, tag, op, options),
+        });
+    }
+
+    fn act(
+        &mut self,
+        node: NodeId,
+        what: impl FnOnce(&mut LocalNode<E>, Now) -> Vec<LocalOutput<E::Message>>,
+    ) {
         let Some(target) = self.nodes.get_mut(&node).filter(|_| !self.halted.contains_key(&node))
         else {
             return;
         };
-        for output in target.step(self.now, input) {
+        for output in what(target, self.now) {
             match output {
-                Output::Send { to, message } => {
-                    self.in_flight.push_back((to, Input::Message { from: node, message }));
+                LocalOutput::Send { to, frame } => {
+                    self.in_flight.push_back((to, Event::Frame { from: node, frame }));
                 }
-                Output::SendCheckpoint { to, checkpoint } => {
-                    let input = Input::CheckpointInstalled { from: node, checkpoint };
-                    self.in_flight.push_back((to, input));
+                LocalOutput::Reply { tag, outcome } => {
+                    self.replies.insert(RequestId(tag), outcome);
                 }
-                Output::Reply { id, outcome } => {
-                    self.replies.insert(id, outcome);
-                }
-                Output::Halt { reason } => {
+                LocalOutput::Halt { reason } => {
                     self.halted.insert(node, reason);
                 }
             }

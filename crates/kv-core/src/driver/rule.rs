@@ -1,0 +1,39 @@
+//! Rules that a test can have a driver break, to see that its checkers notice.
+
+/// One rule of the driver that is broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DriverRule {
+    /// A reply goes to the session that opened last.
+    ReplyToAnotherSession,
+    /// A reply to a request that has ended goes to the next one in its place.
+    ReplyToReusedPlace,
+    /// A cancelled request keeps its place in its session's bound.
+    CancelKeepsPlace,
+    /// Records count as persisted when they are handed to the disk.
+    PersistedAtHandOver,
+    /// A checkpoint is said to cover the records that are on their way.
+    CheckpointCoversTooMuch,
+    /// A chunk of a checkpoint is left out.
+    CheckpointChunkLost,
+    /// A part of a snapshot is left out, and the next ones take its number.
+    SnapshotPartLost,
+    /// The engine is not told that the disk is short.
+    ShortageKept,
+}
+
+/// The rule of the driver that is broken, if one is.
+pub type Broken = crate::Broken<DriverRule>;
+
+impl DriverRule {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::ReplyToAnotherSession,
+        Self::ReplyToReusedPlace,
+        Self::CancelKeepsPlace,
+        Self::PersistedAtHandOver,
+        Self::CheckpointCoversTooMuch,
+        Self::CheckpointChunkLost,
+        Self::SnapshotPartLost,
+        Self::ShortageKept,
+    ];
+}

@@ -1,0 +1,89 @@
+//! All that a server holds, for a client that asks for it: a backup.
+
+use bytes::Bytes;
+
+use super::DriverCore;
+use super::session::SessionId;
+use super::streams;
+use crate::checkpoint::{SnapshotPart, ViewScope};
+use crate::engine::ConsistencyEngine;
+use crate::store::ViewId;
+
+/// A snapshot that goes to a session.
+#[derive(Clone, Debug)]
+pub(super) struct SessionSnapshot {
+    session: SessionId,
+    tag: u64,
+    view: ViewId,
+    snapshot: u64,
+    next_number: u32,
+    metadata: Bytes,
+}
+
+/// What a session that asked for a snapshot gets next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SessionPart {
+    /// A part of it.
+    Part {
+        /// The session's own name for what it asked.
+        tag: u64,
+        /// The part.
+        part: SnapshotPart,
+    },
+    /// The state was replaced by another one: there are no more parts.
+    Gone {
+        /// The session's own name for what it asked.
+        tag: u64,
+    },
+}
+
+impl<E: ConsistencyEngine> DriverCore<E> {
+    /// A session asks for all that the server holds; it is read by
+    /// [`next_session_part`](Self::next_session_part), as fast as the session takes it. False if
+    /// too many such snapshots are under way, or none can be had at the moment.
+    pub fn begin_session_snapshot(&mut self, session: SessionId, tag: u64) -> bool {
+        if self.session_snapshots.len() >= SESSION_SNAPSHOTS_MAX {
+            return false;
+        }
+        let Some(view) = self.engine.open_view(ViewScope::Whole) else {
+            return false;
+        };
+        self.last_snapshot += 1;
+        self.session_snapshots.push(SessionSnapshot {
+            session,
+            tag,
+            view: view.id,
+            snapshot: self.last_snapshot,
+            next_number: 0,
+            metadata: view.metadata,
+        });
+        true
+    }
+
+    /// The next part of the snapshot that a session asked for first; `None` if none is under way.
+    pub fn next_session_part(&mut self, session: SessionId) -> Option<SessionPart> {
+        let mut all = self.session_snapshots.iter_mut();
+        let under_way = all.find(|under_way| under_way.session == session)?;
+        let name = (under_way.snapshot, under_way.next_number);
+        let (tag, view) = (under_way.tag, under_way.view);
+        let metadata = std::mem::take(&mut under_way.metadata);
+        under_way.next_number += 1;
+        let bytes_max = self.config.part_bytes_max;
+        let part = streams::part(&mut self.engine, view, name, metadata, bytes_max);
+        if part.as_ref().is_none_or(|part| part.is_last) {
+            self.session_snapshots.retain(|other| other.view != view);
+            self.engine.close_view(view);
+        }
+        Some(part.map_or(SessionPart::Gone { tag }, |part| SessionPart::Part { tag, part }))
+    }
+
+    pub(super) fn close_session_snapshots(&mut self, session: SessionId) {
+        let closed = self.session_snapshots.extract_if(.., |other| other.session == session);
+        for snapshot in closed {
+            self.engine.close_view(snapshot.view);
+        }
+    }
+}
+
+/// How many clients may be given a snapshot at once. Each keeps aside what changes meanwhile.
+pub(super) const SESSION_SNAPSHOTS_MAX: usize = 4;
