@@ -177,9 +177,9 @@ impl<E: ConsistencyEngine> LocalCluster<E> {
             let engine = E::recover(config, None, [])?;
             nodes.insert(node, LocalNode::new(engine, cluster.peers_of(node)));
         }
-        let ups = voters.iter().flat_map(|&node| {
-            cluster.peers_of(node).map(move |peer| (node, Event::PeerUp(peer)))
-        });
+        let ups = voters
+            .iter()
+            .flat_map(|&node| cluster.peers_of(node).map(move |peer| (node, Event::PeerUp(peer))));
         let in_flight = ups.collect();
         // Far from zero, as on a real machine, so that nothing mistakes the epoch for "never".
         let now = Now { mono: Duration::from_secs(1), wall: Duration::from_secs(1_000_000_000) };

@@ -115,9 +115,6 @@ pub enum Feature {
     /// A read level that the engine does not serve.
     #[error("this consistency level; leave the level out")]
     Level,
-    /// An operator's command.
-    #[error("this operator's command")]
-    Admin,
 }
 
 wire_enum!(Feature, "feature", {
@@ -129,7 +126,6 @@ wire_enum!(Feature, "feature", {
     5 => Scan,
     6 => RequestQuorum,
     7 => Level,
-    8 => Admin,
 });
 
 /// Why a server does not serve now, in the words that its screen and its clients show.
@@ -195,17 +191,20 @@ pub enum Waiting {
         node: NodeId,
     },
     /// The server's disk has no room for what a write may need. Reads go on.
-    #[error(
-        "this server's disk is full and it takes no writes; make room, or use another server \
-         meanwhile"
-    )]
-    DiskFull,
+    #[error("the disk of server {node} is full and it takes no writes until there is room")]
+    DiskFull {
+        /// The server.
+        node: NodeId,
+    },
     /// The server has as many open files as it may, and a write may need one more. Reads go on.
     #[error(
-        "this server can open no more files and takes no writes; raise its limit of open files \
-         (`ulimit -n`), or use another server meanwhile"
+        "server {node} can open no more files and takes no writes until it can: its limit of open \
+         files is too low"
     )]
-    TooManyOpenFiles,
+    TooManyOpenFiles {
+        /// The server.
+        node: NodeId,
+    },
     /// The server has just started, and its own disk has not taken the record of that yet, without
     /// which its writes could not be told from those before. Reads go on where it held data.
     #[error(
@@ -227,8 +226,8 @@ wire_enum!(Waiting, "waiting reason", {
     5 => Stopping,
     6 => RestartsUsedUp { node },
     7 => OtherConfiguration { node },
-    8 => DiskFull,
-    9 => TooManyOpenFiles,
+    8 => DiskFull { node },
+    9 => TooManyOpenFiles { node },
     10 => OwnDisk,
 });
 
@@ -292,9 +291,9 @@ mod tests {
             }),
             NotDone::Waiting(Waiting::RestartsUsedUp { node: NodeId::FIRST }),
             NotDone::Waiting(Waiting::OtherConfiguration { node: NodeId::FIRST }),
-            NotDone::Waiting(Waiting::DiskFull),
+            NotDone::Waiting(Waiting::DiskFull { node: NodeId::FIRST }),
             NotDone::Waiting(Waiting::OwnDisk),
-            NotDone::Waiting(Waiting::TooManyOpenFiles),
+            NotDone::Waiting(Waiting::TooManyOpenFiles { node: NodeId::FIRST }),
             NotDone::TimedOut { answered: 1, needed: 2 },
             NotDone::NotSupported(Feature::RequestQuorum),
             NotDone::Quorum(QuorumError::TooMany { asked: 3, nodes: 2 }),

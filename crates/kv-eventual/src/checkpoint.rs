@@ -1,10 +1,12 @@
 //! The state as a checkpoint, and an engine's way back from one.
 
+use std::ops::ControlFlow;
+
 use bytes::{Bytes, BytesMut};
 use kv_core::{
-    ChangedKeys, Checkpoint, CheckpointDelta, CheckpointItem, ClusterConfig, DecodeError,
-    EngineConfig, HybridTime, Incarnation, Key, NodeId, PersistSeq, RecoverError, StagedCheckpoint,
-    Wire, wire_struct,
+    Checkpoint, CheckpointItem, ClusterConfig, DecodeError, EngineConfig, HybridTime, Incarnation,
+    Key, NodeId, OpenView, PersistSeq, RecoverError, ViewChunk, ViewId, ViewRead, ViewScope, Wire,
+    wire_struct,
 };
 
 use crate::mutation::{Broken, Mutation};
@@ -24,31 +26,47 @@ pub(crate) struct Metadata {
 
 wire_struct!(Metadata { node, cluster, life, clock_bound, lives });
 
-/// Takes what has changed since the checkpoint on disk; the state reflects the records up to
-/// `covers`.
-pub(crate) fn take(
+/// Opens a view of the state, which reflects the records up to `covers`.
+pub(crate) fn open(
     state: &mut State,
     cluster: &ClusterConfig,
     covers: PersistSeq,
-) -> CheckpointDelta {
+    scope: ViewScope,
+) -> Option<OpenView> {
     let metadata = metadata(state, cluster);
-    let changes = state.changed.take(covers, &state.store).into_iter();
-    if state.broken.is(Mutation::CheckpointTakenForWritten) {
-        state.changed.note_written(covers);
+    let (id, items) = match scope {
+        ViewScope::Changes => state.store.open_changes(covers)?,
+        ViewScope::Whole => (state.store.open_whole(), state.store.len()),
+    };
+    if scope == ViewScope::Changes {
+        state.forgets_a_change = state.broken.is(Mutation::CheckpointForgetsAChange);
+        let believes = state.broken.is(Mutation::CheckpointTakenForWritten);
+        state.taken_for_written = believes.then_some((id, covers));
     }
-    let left_out = usize::from(state.broken.is(Mutation::CheckpointForgetsAChange));
-    let change =
-        |(key, entry): (Key, Option<Entry>)| (key.to_shared(), entry.map(|entry| entry.to_bytes()));
-    CheckpointDelta { covers, metadata, changes: Box::new(changes.skip(left_out).map(change)) }
+    Some(OpenView { id, covers, metadata, items })
 }
 
-/// Takes a view of the whole state, which reflects the records up to `covers`.
-pub(crate) fn view(state: &State, cluster: &ClusterConfig, covers: PersistSeq) -> Checkpoint {
-    let items = state.store.clone().into_iter();
-    Checkpoint {
-        covers,
-        metadata: metadata(state, cluster),
-        items: Box::new(items.map(|(key, entry)| (key.to_shared(), entry.to_bytes()))),
+/// Reads on in a view.
+pub(crate) fn read(state: &mut State, view: ViewId, bytes_max: usize) -> Option<ViewChunk> {
+    let (mut changes, mut bytes) = (Vec::new(), 0);
+    let forgets = &mut state.forgets_a_change;
+    let read = state.store.read_view(view, |key, entry| {
+        if std::mem::take(forgets) {
+            return ControlFlow::Continue(());
+        }
+        let entry = entry.map(Wire::to_bytes);
+        bytes += key.as_bytes().len() + entry.as_ref().map_or(0, Bytes::len) + ITEM_BYTES;
+        changes.push((key.to_shared(), entry));
+        if bytes < bytes_max { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    Some(ViewChunk { changes, is_last: read == ViewRead::End })
+}
+
+/// Ends a view.
+pub(crate) fn close(state: &mut State, view: ViewId) {
+    state.store.close_view(view);
+    if let Some((_, covers)) = state.taken_for_written.take_if(|(taken, _)| *taken == view) {
+        state.store.note_written(covers);
     }
 }
 
@@ -102,14 +120,6 @@ pub(crate) fn recover(
     Ok((state, last))
 }
 
-/// Reads a peer's checkpoint.
-pub(crate) fn read(staged: StagedCheckpoint) -> Result<(Metadata, Vec<Write>), RecoverError> {
-    let metadata = read_metadata(staged.metadata)?;
-    let writes = staged.items.into_iter().map(read_item);
-    let writes = writes.collect::<Result<_, _>>().map_err(RecoverError::Checkpoint)?;
-    Ok((metadata, writes))
-}
-
 fn restore(
     state: &mut State,
     config: &EngineConfig,
@@ -127,7 +137,7 @@ fn restore(
         held.push((key, entry));
     }
     state.store = held.into_iter().collect();
-    state.changed = ChangedKeys::recovered();
+    state.store.note_recovered();
     state.life = metadata.life;
     state.clock_bound = metadata.clock_bound;
     for (node, life) in metadata.lives {
@@ -139,6 +149,9 @@ fn restore(
 pub(crate) fn read_item((key, entry): CheckpointItem) -> Result<Write, DecodeError> {
     Ok(Write { key: Key::new(key)?, entry: Entry::from_bytes(entry)? })
 }
+
+/// What an item takes beside its bytes.
+const ITEM_BYTES: usize = 16;
 
 /// What the metadata begin with since their form has a number, which comes next; before, that was
 /// the number of a server, which is never 0.

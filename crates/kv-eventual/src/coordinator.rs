@@ -305,6 +305,7 @@ impl EventualEngine {
         key: &Key,
         needed: u16,
     ) -> Result<kv_core::HybridTime, NotDone> {
+        self.check_disk()?;
         let reachable = self.peers.reachable();
         if reachable < needed {
             return Err(NotDone::Unavailable { reachable, needed });

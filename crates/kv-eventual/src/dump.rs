@@ -1,6 +1,6 @@
 //! Pages of what this server itself holds.
 
-use kv_core::{Dump, Key, Page, Store, Versioned};
+use kv_core::{Dump, Key, Page, Versioned};
 
 use crate::engine::EventualEngine;
 use crate::stamp::Entry;

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use kv_core::{
-    AdminCommand, Checkpoint, CheckpointDelta, CheckpointItem, ConsistencyEngine, DecodeError,
-    Effects, EngineConfig, Feature, HybridTime, Incarnation, Input, NodeId, NotDone, Now, Outcome,
-    PersistSeq, RecoverError, RequestId, SeedStream, Status,
+    Checkpoint, CheckpointItem, ConsistencyEngine, DecodeError, Effects, EngineConfig, HybridTime,
+    Incarnation, Input, NodeId, NotDone, Now, OpenView, Outcome, PersistSeq, RecoverError,
+    RequestId, SeedStream, Shortage, Status, ViewChunk, ViewId, ViewScope, Waiting,
 };
 
 use crate::checkpoint;
@@ -40,6 +40,8 @@ pub struct EventualEngine {
     pub(crate) outbox: Outbox,
     pub(crate) deadlines: Deadlines,
     pub(crate) counters: Counters,
+    /// What the disk lacks.
+    pub(crate) shortage: Option<Shortage>,
 }
 
 /// One step's clocks, and where its effects go.
@@ -72,15 +74,18 @@ impl ConsistencyEngine for EventualEngine {
             Input::Cancel { id } => {
                 self.requests.remove(&id);
             }
-            Input::Admin { id, command } => Self::on_admin(step, id, command),
             Input::Message { from, message } => self.on_message(step, from, message),
             Input::PeerUp { peer, incarnation } => self.on_peer_up(step, peer, incarnation),
             Input::PeerDown { peer } => self.on_peer_down(step, peer),
             Input::Persisted { up_to } => self.on_persisted(step, up_to),
-            Input::CheckpointWritten { covers } => self.state.changed.note_written(covers),
-            Input::CheckpointInstalled { from, checkpoint } => {
-                self.on_checkpoint_installed(step, from, checkpoint);
+            Input::CheckpointWritten { covers } => self.state.store.note_written(covers),
+            Input::SnapshotPart { from, .. } => {
+                // Servers of this engine send each other none.
+                self.bad_message(from, "snapshot");
+                step.out.end_snapshot(from);
             }
+            Input::DiskShort { shortage } => self.shortage = Some(shortage),
+            Input::DiskRoom => self.shortage = None,
             Input::Timeout => self.on_timeout(step),
         }
         if cfg!(debug_assertions) {
@@ -95,12 +100,17 @@ impl ConsistencyEngine for EventualEngine {
         [self.outbox.due(), self.deadlines.first()].into_iter().flatten().min()
     }
 
-    fn checkpoint(&mut self) -> CheckpointDelta {
-        checkpoint::take(&mut self.state, &self.config.cluster, self.journal.persisted())
+    fn open_view(&mut self, scope: ViewScope) -> Option<OpenView> {
+        let covers = self.journal.persisted();
+        checkpoint::open(&mut self.state, &self.config.cluster, covers, scope)
     }
 
-    fn snapshot(&self) -> Checkpoint {
-        checkpoint::view(&self.state, &self.config.cluster, self.journal.persisted())
+    fn read_view(&mut self, view: ViewId, bytes_max: usize) -> Option<ViewChunk> {
+        checkpoint::read(&mut self.state, view, bytes_max)
+    }
+
+    fn close_view(&mut self, view: ViewId) {
+        checkpoint::close(&mut self.state, view);
     }
 
     fn status(&self) -> Status {
@@ -167,9 +177,21 @@ impl EventualEngine {
             outbox: Outbox::new(config.cluster.voters().len(), config.limits.message_bytes_max),
             deadlines: Deadlines::default(),
             counters: Counters::default(),
+            shortage: None,
             peers,
             state,
             config,
+        })
+    }
+
+    /// Why this server cannot keep a write, if it cannot.
+    pub(crate) fn check_disk(&self) -> Result<(), NotDone> {
+        let node = self.config.node;
+        self.shortage.map_or(Ok(()), |shortage| {
+            Err(NotDone::Waiting(match shortage {
+                Shortage::Space => Waiting::DiskFull { node },
+                Shortage::OpenFiles => Waiting::TooManyOpenFiles { node },
+            }))
         })
     }
 
@@ -213,15 +235,6 @@ impl EventualEngine {
     pub(crate) fn bad_message(&mut self, from: NodeId, what: &'static str) {
         self.counters.bad_messages += 1;
         tracing::warn!(%from, what, "dropped a bad message");
-    }
-
-    fn on_admin(step: &mut Step<'_>, id: RequestId, command: AdminCommand) {
-        match command {
-            AdminCommand::Forget { .. } => {
-                let reason = NotDone::NotSupported(Feature::Admin);
-                step.out.reply(id, Outcome::NotDone(reason));
-            }
-        }
     }
 
     fn on_message(&mut self, step: &mut Step<'_>, from: NodeId, message: Message) {

@@ -1,8 +1,7 @@
 //! Writes of others that this server holds, and its answers to their reads.
 
-use kv_core::{HybridTime, NodeId, StagedCheckpoint};
+use kv_core::HybridTime;
 
-use crate::checkpoint;
 use crate::clock::{is_beyond_skew, is_plausible};
 use crate::engine::{EventualEngine, Step, is_plausible_life};
 use crate::journal::Then;
@@ -70,38 +69,6 @@ impl EventualEngine {
             self.counters.dropped_writes += 1;
         } else {
             self.merge(step, write);
-        }
-    }
-
-    pub(crate) fn on_checkpoint_installed(
-        &mut self,
-        step: &mut Step<'_>,
-        from: NodeId,
-        staged: StagedCheckpoint,
-    ) {
-        let Some(slot) = self.peers.slot(from) else {
-            return self.bad_message(from, "checkpoint of no peer");
-        };
-        let Ok((metadata, writes)) = checkpoint::read(staged) else {
-            return self.bad_message(from, "checkpoint is not readable");
-        };
-        let lives = metadata.lives.into_iter().filter(|(_, life)| is_plausible_life(*life));
-        for (node, life) in lives {
-            if let Some(slot) = self.peers.slot(node) {
-                self.meet(step, slot, life);
-            } else if node == self.config.node {
-                self.meet_own_life(step, life);
-            }
-        }
-        if is_plausible_life(metadata.life) {
-            self.meet(step, slot, metadata.life);
-        }
-        for write in writes {
-            if self.is_legal(&write.entry) {
-                self.merge(step, &write);
-            } else {
-                self.bad_message(from, "record in a checkpoint");
-            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! The engine's state in figures.
 
-use kv_core::{ConsistencyEngine, Key, Status, Store, Version, Waiting};
+use kv_core::{ConsistencyEngine, Key, Status, Version, Waiting};
 
 use crate::engine::EventualEngine;
 

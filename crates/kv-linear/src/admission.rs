@@ -1,6 +1,6 @@
 //! Which requests the sequencer takes into its queue, and what becomes of the others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -80,6 +80,8 @@ impl Sequencer {
             return Ok(());
         };
         let check = self.check_reachable(core).and_then(|()| self.check_room(core));
+        let is_write = !operation.is_read_only();
+        let check = check.and_then(|()| if is_write { core.check_disk() } else { Ok(()) });
         let Some(progress) = self.peers.get_mut(&origin.server) else {
             return Ok(());
         };
@@ -110,11 +112,35 @@ impl Sequencer {
         }
     }
 
-    /// Too few servers can be reached: nothing in the queue gets a place.
+    /// Too few servers can be reached: nothing in the queue gets a log position.
     pub(crate) fn refuse_queue(&mut self, core: &mut Core, reason: &NotDone, out: &mut Out) {
+        let queue = std::mem::take(&mut self.queue);
         self.queue_bytes = 0;
+        self.refuse_all(core, queue, reason, out);
+    }
+
+    /// The disk is short: no write in the queue gets a log position.
+    pub(crate) fn refuse_queued_writes(&mut self, core: &mut Core, out: &mut Out) {
+        let Err(reason) = core.check_disk() else {
+            return;
+        };
+        let (reads, writes) = std::mem::take(&mut self.queue)
+            .into_iter()
+            .partition(|queued| queued.operation.is_read_only());
+        self.queue = reads;
+        self.queue_bytes = self.queue.iter().map(|queued| queued.encoded.len()).sum();
+        self.refuse_all(core, writes, &reason, out);
+    }
+
+    fn refuse_all(
+        &mut self,
+        core: &mut Core,
+        queue: VecDeque<Queued>,
+        reason: &NotDone,
+        out: &mut Out,
+    ) {
         let mut refusals: BTreeMap<(NodeId, Incarnation), Vec<(u64, NotDone)>> = BTreeMap::new();
-        for queued in self.queue.drain(..) {
+        for queued in queue {
             let origin = queued.origin;
             if origin.server == core.node() {
                 if let Some(pending) = core.forwarder.settle(origin.number) {

@@ -1,9 +1,11 @@
 //! A server's state at one moment, for its own disk and for a follower far behind.
 
+use std::collections::VecDeque;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use kv_core::{
-    Checkpoint, CheckpointDelta, CheckpointItem, ClusterId, DecodeError, Incarnation, Key,
-    MemoryStore, NodeId, Operation, PersistSeq, Versioned, Wire, wire_struct,
+    CheckpointItem, ClusterId, DecodeError, Incarnation, Key, NodeId, Operation, PersistSeq, Store,
+    Versioned, Wire, wire_struct,
 };
 
 use crate::core::Core;
@@ -55,7 +57,7 @@ pub(crate) struct TailOnDisk {
 
 impl TailOnDisk {
     /// Notes that a checkpoint with `count` entries is taken; gives how many may be on disk.
-    fn take(&mut self, covers: PersistSeq, count: usize) -> usize {
+    pub(crate) fn take(&mut self, covers: PersistSeq, count: usize) -> usize {
         let before = self.taken.take();
         self.count_max = self.count_max.max(before.map_or(0, |(_, count)| count));
         // Of two that cover as much, either may turn out to be on disk.
@@ -71,54 +73,24 @@ impl TailOnDisk {
     }
 }
 
-/// Takes what has changed since the checkpoint on disk. `lives` are the peers' lives.
-///
-/// It may hold more than the records that it covers say; these change nothing when they are
-/// replayed on it.
-pub(crate) fn take(core: &mut Core, lives: Vec<(NodeId, Incarnation)>) -> CheckpointDelta {
-    let (covers, metadata) = (covers(core), metadata_of(core, lives).to_bytes());
-    let tail = tail(core);
-    let slots = core.tail_on_disk.take(covers, tail.len());
-    let keeps = core.broken.is(Mutation::CheckpointKeepsTheFormerTail);
-    let gone = if keeps { 0..0 } else { tail.len()..slots };
-    let tail = entry_items(tail).map(|(key, entry)| (key, Some(entry)));
-    let tail = tail.chain(gone.map(|slot| (entry_key(slot), None)));
-    let left_out = usize::from(core.broken.is(Mutation::CheckpointForgetsAChange));
-    let state = core.replica.machine_mut().take_changes(covers).into_iter().skip(left_out);
-    let state = state.map(|(key, held)| (state_key(&key), held.map(|held| held.to_bytes())));
-    CheckpointDelta { covers, metadata, changes: Box::new(tail.chain(state)) }
-}
-
-/// Takes a view of all of it, for a peer.
-pub(crate) fn view(core: &Core, lives: Vec<(NodeId, Incarnation)>) -> Checkpoint {
-    // The copy shares the bytes of keys and values; they are encoded as they are read.
-    let state = core.replica.machine().store().clone().into_iter();
-    let state = state.map(|(key, held)| (state_key(&key), held.to_bytes()));
-    Checkpoint {
-        covers: covers(core),
-        metadata: metadata_of(core, lives).to_bytes(),
-        items: Box::new(entry_items(tail(core)).chain(state)),
-    }
-}
-
 /// Notes that a checkpoint that was taken is on disk.
 pub(crate) fn note_written(core: &mut Core, covers: PersistSeq) {
     core.tail_on_disk.note_written(covers);
-    core.replica.machine_mut().note_checkpoint_written(covers);
+    core.replica.machine_mut().store_mut().note_written(covers);
 }
 
 /// Notes that the checkpoint on disk holds the log and the state as they are.
 pub(crate) fn note_recovered(core: &mut Core) {
     core.tail_on_disk = TailOnDisk { count_max: core.replica.log().len(), taken: None };
-    core.replica.machine_mut().note_recovered();
+    core.replica.machine_mut().store_mut().note_recovered();
 }
 
-fn covers(core: &Core) -> PersistSeq {
+pub(crate) fn covers(core: &Core) -> PersistSeq {
     let persisted = core.journal.persisted();
     core.staged_after.map_or(persisted, |staged| staged.min(persisted))
 }
 
-fn metadata_of(core: &Core, lives: Vec<(NodeId, Incarnation)>) -> Option<Metadata> {
+pub(crate) fn metadata_of(core: &Core, lives: Vec<(NodeId, Incarnation)>) -> Option<Metadata> {
     let identity = core.identity_on_disk?;
     let forgets = core.broken.is(Mutation::CheckpointWithoutDedup);
     Some(Metadata {
@@ -134,9 +106,9 @@ fn metadata_of(core: &Core, lives: Vec<(NodeId, Incarnation)>) -> Option<Metadat
 }
 
 /// The entries after what is applied that are on disk.
-fn tail(core: &Core) -> Vec<Entry> {
+pub(crate) fn tail(core: &Core) -> VecDeque<Entry> {
     if core.identity_on_disk.is_none() {
-        return Vec::new();
+        return VecDeque::new();
     }
     let replica = &core.replica;
     let tail = replica.log().from(replica.applied().index.next());
@@ -153,32 +125,46 @@ pub(crate) fn replica(
     metadata: Metadata,
     items: impl IntoIterator<Item = CheckpointItem>,
 ) -> Result<Replica, DecodeError> {
-    let mut store = Vec::new();
-    let mut tail = Vec::new();
-    for (key, held) in items {
+    let mut draft = ReplicaDraft::default();
+    items.into_iter().try_for_each(|item| draft.add(item))?;
+    draft.finish(metadata)
+}
+
+/// A log and a state as far as the items of their checkpoint have come.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ReplicaDraft {
+    store: Store<Versioned>,
+    tail: Vec<(Entry, Operation)>,
+}
+
+impl ReplicaDraft {
+    pub(crate) fn add(&mut self, (key, held): CheckpointItem) -> Result<(), DecodeError> {
         match read_item(&key, held)? {
-            Item::Entry(..) if key != entry_key(tail.len()) => {
+            Item::Entry(..) if key != entry_key(self.tail.len()) => {
                 return Err(DecodeError::Invalid { what: "place of an entry in a checkpoint" });
             }
-            Item::Entry(entry, operation) => tail.push((entry, operation)),
-            Item::State(key, held) => store.push((key, held)),
+            Item::Entry(entry, operation) => self.tail.push((entry, operation)),
+            Item::State(key, held) => self.store.insert(key, held),
         }
+        Ok(())
     }
-    let store: MemoryStore<_> = store.into_iter().collect();
-    let dedup = Dedup::from(metadata.dedup);
-    let mut replica = Replica::at(metadata.applied, StateMachine::new(store), dedup);
-    for (entry, operation) in tail {
-        let last = replica.log().last();
-        let header = entry.header();
-        let follows = header.index == last.index.next()
-            && header.previous_hash == last.hash
-            && header.log_time_ms >= last.log_time_ms;
-        if !follows {
-            return Err(DecodeError::Invalid { what: "log in a checkpoint" });
+
+    pub(crate) fn finish(self, metadata: Metadata) -> Result<Replica, DecodeError> {
+        let dedup = Dedup::from(metadata.dedup);
+        let mut replica = Replica::at(metadata.applied, StateMachine::new(self.store), dedup);
+        for (entry, operation) in self.tail {
+            let last = replica.log().last();
+            let header = entry.header();
+            let follows = header.index == last.index.next()
+                && header.previous_hash == last.hash
+                && header.log_time_ms >= last.log_time_ms;
+            if !follows {
+                return Err(DecodeError::Invalid { what: "log in a checkpoint" });
+            }
+            replica.append(entry, operation);
         }
-        replica.append(entry, operation);
+        Ok(replica)
     }
-    Ok(replica)
 }
 
 /// What an item says of a key; `None` for one that is of the log.
@@ -196,14 +182,9 @@ enum Item {
     State(Key, Versioned),
 }
 
-fn entry_items(tail: Vec<Entry>) -> impl Iterator<Item = CheckpointItem> + Send {
-    let slots = tail.into_iter().enumerate();
-    slots.map(|(slot, entry)| (entry_key(slot), entry.to_bytes()))
-}
-
 /// The key of an entry: its place among those of the checkpoint, so that all that a checkpoint on
 /// disk may hold are known by their number.
-fn entry_key(slot: usize) -> Bytes {
+pub(crate) fn entry_key(slot: usize) -> Bytes {
     let mut key = BytesMut::with_capacity(9);
     ENTRY_TAG.encode(&mut key);
     // Big endian, so that the items ascend with the places.
@@ -211,7 +192,7 @@ fn entry_key(slot: usize) -> Bytes {
     key.freeze()
 }
 
-fn state_key(key: &Key) -> Bytes {
+pub(crate) fn state_key(key: &Key) -> Bytes {
     let mut bytes = BytesMut::with_capacity(1 + key.as_bytes().len());
     STATE_TAG.encode(&mut bytes);
     bytes.extend_from_slice(key.as_bytes());

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kv_core::{
     ClusterId, Effects, EngineConfig, HaltReason, Incarnation, NodeId, NotDone, Outcome,
-    PersistSeq, RequestId, SeedStream, Unknown,
+    PersistSeq, RequestId, SeedStream, Shortage, Unknown, Waiting,
 };
 
 use crate::checkpoint::TailOnDisk;
@@ -18,6 +18,7 @@ use crate::mutation::{Broken, Mutation};
 use crate::page::PageBounds;
 use crate::record::Record;
 use crate::replica::Replica;
+use crate::view::LogView;
 
 pub(crate) type Out = Effects<Message, Record>;
 
@@ -36,6 +37,12 @@ pub(crate) struct Core {
     pub(crate) staged_after: Option<PersistSeq>,
     pub(crate) replica: Replica,
     pub(crate) tail_on_disk: TailOnDisk,
+    /// What views that are open show of the log.
+    pub(crate) views: Vec<LogView>,
+    /// When the next part of a state that was replaced is let go of.
+    pub(crate) tidy_at: Option<Duration>,
+    /// What the disk lacks.
+    pub(crate) shortage: Option<Shortage>,
     pub(crate) forwarder: Forwarder,
     pub(crate) links: Links,
     pub(crate) counters: Counters,
@@ -91,6 +98,9 @@ impl Core {
             staged_after: None,
             replica: Replica::empty(),
             tail_on_disk: TailOnDisk::default(),
+            views: Vec::new(),
+            tidy_at: None,
+            shortage: None,
             forwarder: Forwarder::new(),
             links: Links::default(),
             counters: Counters::default(),
@@ -166,6 +176,24 @@ impl Core {
             let commit = self.replica.commit();
             self.persist(Record::Entries { commit, entries }, Durable::Log { last }, out);
         }
+    }
+
+    /// Lets go of a part of a state that was replaced.
+    pub(crate) fn tidy(&mut self, now: Duration) {
+        if self.tidy_at.is_some_and(|at| at <= now) {
+            let has_more = self.replica.machine_mut().store_mut().tidy(TIDIED_AT_ONCE);
+            self.tidy_at = has_more.then(|| now.saturating_add(WAIT_MIN));
+        }
+    }
+
+    /// Why this server cannot keep a write, if it cannot.
+    pub(crate) fn check_disk(&self) -> Result<(), NotDone> {
+        self.shortage.map_or(Ok(()), |shortage| {
+            Err(NotDone::Waiting(match shortage {
+                Shortage::Space => Waiting::DiskFull { node: self.node() },
+                Shortage::OpenFiles => Waiting::TooManyOpenFiles { node: self.node() },
+            }))
+        })
     }
 
     /// Has a timeout stepped at once, so that what came together goes out together.
@@ -246,6 +274,9 @@ impl Core {
         self.persist(Record::Renewed { incarnation }, Durable::Life { incarnation }, out);
     }
 }
+
+/// How many keys of a replaced state are let go of in one step.
+const TIDIED_AT_ONCE: usize = 1_000;
 
 /// Waits are at least this long, so that a timeout always ends with a later deadline.
 const WAIT_MIN: Duration = Duration::from_millis(1);

@@ -2,13 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use kv_core::{
-    Batch, Command, CommandResult, Key, MemoryStore, NotDone, Store, Value, Version, Versioned,
-};
+use kv_core::{Batch, Command, CommandResult, Key, NotDone, Store, Value, Version, Versioned};
 
 /// A view of the store with the writes of a batch laid over it.
 pub(crate) struct Draft<'a> {
-    store: &'a MemoryStore<Versioned>,
+    store: &'a Store<Versioned>,
     writes: BTreeMap<Key, Option<Value>>,
     version: Version,
     read_bytes: usize,
@@ -16,7 +14,7 @@ pub(crate) struct Draft<'a> {
 
 impl<'a> Draft<'a> {
     /// Writes get `version`.
-    pub(crate) const fn new(store: &'a MemoryStore<Versioned>, version: Version) -> Self {
+    pub(crate) const fn new(store: &'a Store<Versioned>, version: Version) -> Self {
         Self { store, writes: BTreeMap::new(), version, read_bytes: 0 }
     }
 

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kv_core::{
-    AdminCommand, Checkpoint, CheckpointDelta, CheckpointItem, ConsistencyEngine, DecodeError,
-    Effects, EngineConfig, Feature, Incarnation, Input, Key, NodeId, NotDone, Now, PersistSeq,
-    RecoverError, RequestId, StagedCheckpoint, Status, Versioned, Waiting,
+    Checkpoint, CheckpointItem, ConsistencyEngine, DecodeError, Effects, EngineConfig, Incarnation,
+    Input, Key, NodeId, Now, OpenView, PersistSeq, RecoverError, Shortage, SnapshotPart, Status,
+    Versioned, ViewChunk, ViewId, ViewScope, Waiting,
 };
 
 use crate::checkpoint;
@@ -20,6 +20,7 @@ use crate::mutation::{Broken, Mutation};
 use crate::record::Record;
 use crate::recovery::Recovery;
 use crate::sequencer::Sequencer;
+use crate::view;
 
 /// One server of a linearizable cluster.
 ///
@@ -72,16 +73,17 @@ impl ConsistencyEngine for LinearEngine {
                 self.on_request(now.mono, (id, op, &options), out)
             }
             Input::Cancel { id } => self.core.forwarder.cancel(id),
-            Input::Admin { id, command } => self.on_admin(id, command, out),
             Input::Message { from, message } => self.on_message(now.mono, from, message, out),
             Input::PeerUp { peer, .. } => self.on_peer_up(now.mono, peer, out),
             Input::PeerDown { peer } => self.on_peer_down(now.mono, peer, out),
             Input::Persisted { up_to } => self.on_persisted(now.mono, up_to, out),
             // The log is trimmed by its size alone.
             Input::CheckpointWritten { covers } => checkpoint::note_written(&mut self.core, covers),
-            Input::CheckpointInstalled { from, checkpoint } => {
-                self.on_checkpoint(now.mono, from, checkpoint, out);
+            Input::SnapshotPart { from, part } => {
+                self.on_snapshot_part(now.mono, from, part, out);
             }
+            Input::DiskShort { shortage } => self.on_disk_short(shortage, out),
+            Input::DiskRoom => self.core.shortage = None,
             Input::Timeout => self.on_timeout(now, out),
         }
         // An engine that is broken on purpose is for the checkers to catch.
@@ -103,16 +105,21 @@ impl ConsistencyEngine for LinearEngine {
         };
         let gathered = self.core.flush_at;
         let requests = self.core.forwarder.next_alarm();
-        role.into_iter().chain(gathered).chain(requests).min()
+        let tidy = self.core.tidy_at;
+        role.into_iter().chain(gathered).chain(requests).chain(tidy).min()
     }
 
-    fn checkpoint(&mut self) -> CheckpointDelta {
+    fn open_view(&mut self, scope: ViewScope) -> Option<OpenView> {
         let lives = self.known_lives();
-        checkpoint::take(&mut self.core, lives)
+        view::open(&mut self.core, lives, scope)
     }
 
-    fn snapshot(&self) -> Checkpoint {
-        checkpoint::view(&self.core, self.known_lives())
+    fn read_view(&mut self, view: ViewId, bytes_max: usize) -> Option<ViewChunk> {
+        view::read(&mut self.core, view, bytes_max)
+    }
+
+    fn close_view(&mut self, view: ViewId) {
+        view::close(&mut self.core, view);
     }
 
     fn status(&self) -> Status {
@@ -226,14 +233,6 @@ impl LinearEngine {
         self.role = Role::Sequencer(Box::new(sequencer));
     }
 
-    fn on_admin(&mut self, id: RequestId, command: AdminCommand, out: &mut Out) {
-        match command {
-            AdminCommand::Forget { .. } => {
-                self.core.refuse(id, NotDone::NotSupported(Feature::Admin), out);
-            }
-        }
-    }
-
     fn on_peer_up(&mut self, now: Duration, peer: NodeId, out: &mut Out) {
         if !self.is_peer(peer) {
             return;
@@ -268,34 +267,44 @@ impl LinearEngine {
                 sequencer.on_peer_down(peer);
                 self.core.flush_soon(now);
             }
-            Role::Follower(follower) => follower.forward(&mut self.core, out),
+            Role::Follower(follower) => {
+                follower.abandon_transfer(&mut self.core, peer);
+                follower.forward(&mut self.core, out);
+            }
             Role::Joining(_) | Role::Retired(_) | Role::Unstarted => {}
         }
         self.try_to_found(now, out);
     }
 
-    fn on_checkpoint(
-        &mut self,
-        now: Duration,
-        from: NodeId,
-        checkpoint: StagedCheckpoint,
-        out: &mut Out,
-    ) {
+    fn on_snapshot_part(&mut self, now: Duration, from: NodeId, part: SnapshotPart, out: &mut Out) {
         match &mut self.role {
             Role::Follower(follower) => {
-                follower.on_checkpoint(&mut self.core, now, (from, checkpoint), out);
+                follower.on_snapshot_part(&mut self.core, now, (from, part), out);
             }
             Role::Unstarted
             | Role::Founding(_)
             | Role::Joining(_)
             | Role::Sequencer(_)
-            | Role::Retired(_) => self.core.counters.stray_messages += 1,
+            | Role::Retired(_) => {
+                self.core.counters.stray_messages += 1;
+                out.end_snapshot(from);
+            }
+        }
+    }
+
+    /// The disk takes nothing more. What waits for a log position gets none: it would wait for the
+    /// disk until its time was over.
+    fn on_disk_short(&mut self, shortage: Shortage, out: &mut Out) {
+        self.core.shortage = Some(shortage);
+        if let Role::Sequencer(sequencer) = &mut self.role {
+            sequencer.refuse_queued_writes(&mut self.core, out);
         }
     }
 
     fn on_timeout(&mut self, now: Now, out: &mut Out) {
         self.expire(now.mono, out);
         let core = &mut self.core;
+        core.tidy(now.mono);
         match &mut self.role {
             Role::Founding(founding) => founding.on_timeout(core, now.mono, out),
             Role::Joining(joining) => joining.on_timeout(core, now.mono, out),

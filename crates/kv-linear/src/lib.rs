@@ -76,6 +76,7 @@ mod state_machine;
 mod suffix;
 mod support;
 mod transfer;
+mod view;
 
 pub use engine::LinearEngine;
 pub use entry::{Entry, EntryHeader, Origin};

@@ -1,6 +1,6 @@
 //! Results that may be large, page by page.
 
-use kv_core::{Dump, Key, Limits, MemoryStore, Page, Scan, Store, Versioned};
+use kv_core::{Dump, Key, Limits, Page, Scan, Store, Versioned};
 
 /// How large a page may be; it has at least one entry if there is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ impl PageBounds {
 }
 
 /// The page of a range of keys that comes after its cursor.
-pub(crate) fn of_scan(store: &MemoryStore<Versioned>, scan: &Scan, bounds: PageBounds) -> Page {
+pub(crate) fn of_scan(store: &Store<Versioned>, scan: &Scan, bounds: PageBounds) -> Page {
     let cursor = scan.after.as_ref().filter(|after| after.as_bytes() >= scan.from);
     // A start longer than any key lies right behind the longest key that it begins with.
     let longest = scan.from.slice(..scan.from.len().min(Key::LEN_MAX));
@@ -30,7 +30,7 @@ pub(crate) fn of_scan(store: &MemoryStore<Versioned>, scan: &Scan, bounds: PageB
 }
 
 /// The page of everything that comes after its cursor.
-pub(crate) fn of_dump(store: &MemoryStore<Versioned>, dump: &Dump, bounds: PageBounds) -> Page {
+pub(crate) fn of_dump(store: &Store<Versioned>, dump: &Dump, bounds: PageBounds) -> Page {
     collect(store.after(dump.after.as_ref()), dump.limit, bounds)
 }
 
@@ -67,8 +67,8 @@ mod tests {
         Key::new(text.to_owned()).unwrap()
     }
 
-    fn store(names: &str) -> MemoryStore<Versioned> {
-        let mut store = MemoryStore::new();
+    fn store(names: &str) -> Store<Versioned> {
+        let mut store = Store::new();
         for name in names.split(' ') {
             let versioned = Versioned { value: Value::new("v").unwrap(), version: Version::Log(1) };
             store.insert(key(name), versioned);

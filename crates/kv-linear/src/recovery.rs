@@ -89,13 +89,13 @@ impl Recovery {
                 self.append(entries, commit).ok_or(wrong)?;
             }
             Record::Staged { part, items } => {
-                stage(&mut self.staged, part, items).ok_or(wrong)?;
+                stage(&mut self.staged, part, items);
             }
             Record::Installed { parts, metadata } => {
                 self.install(parts, &metadata).ok_or(wrong)?;
             }
             Record::StagedLog { part, entries } => {
-                stage(&mut self.staged_log, part, entries).ok_or(wrong)?;
+                stage(&mut self.staged_log, part, entries);
             }
             Record::Started { epoch, base, base_hash, parts } => {
                 self.begin_epoch(epoch, (base, base_hash), parts).ok_or(wrong)?;
@@ -198,12 +198,16 @@ impl Recovery {
     }
 }
 
-/// Keeps a part; the first one drops what was staged before.
-fn stage<T>(staged: &mut Vec<Vec<T>>, part: u32, items: Vec<T>) -> Option<()> {
-    let part = usize::try_from(part).ok().filter(|part| *part <= staged.len())?;
-    staged.truncate(part);
-    staged.push(items);
-    Some(())
+/// Keeps a part; the first one drops what was staged before. One that does not follow is what a
+/// checkpoint left of a state that was never switched to.
+fn stage<T>(staged: &mut Vec<Vec<T>>, part: u32, items: Vec<T>) {
+    match usize::try_from(part).ok().filter(|part| *part <= staged.len()) {
+        Some(part) => {
+            staged.truncate(part);
+            staged.push(items);
+        }
+        None => staged.clear(),
+    }
 }
 
 fn take_staged<T>(

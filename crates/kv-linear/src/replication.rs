@@ -146,7 +146,7 @@ pub(crate) fn send_checkpoint(
         progress.checkpoint_backoff.double();
         progress.was_sent_start = true;
         core.counters.checkpoints_sent += 1;
-        out.send_checkpoint(peer);
+        out.begin_snapshot(peer);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 use kv_core::{
-    ConsistencyEngine, Incarnation, Key, NotDone, Status, Store, Version, Waiting, Wire, digest,
+    ConsistencyEngine, Incarnation, Key, NotDone, Status, Version, Waiting, Wire, digest,
 };
 
 use crate::engine::{LinearEngine, Role};

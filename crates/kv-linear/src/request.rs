@@ -85,6 +85,9 @@ impl LinearEngine {
                 limit: u64::try_from(requests_max).unwrap_or(u64::MAX),
             });
         }
+        if !operation.is_read_only() {
+            self.core.check_disk()?;
+        }
         if let Role::Sequencer(sequencer) = &self.role {
             sequencer.check_reachable(&self.core)?;
             sequencer.check_room(&self.core)?;

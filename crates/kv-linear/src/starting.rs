@@ -13,6 +13,7 @@ use crate::message::{Body, NeedStart, StartEpoch};
 use crate::mutation::Mutation;
 use crate::record::Record;
 use crate::suffix::Suffix;
+use crate::transfer::Transfer;
 
 /// An epoch's starting log as far as it has come. It takes no part in anything until all of it is
 /// on disk, and a small record after it, which makes the switch.
@@ -49,7 +50,8 @@ impl Follower {
 
     /// Whether the log is about to be replaced, so that nothing can be appended.
     pub(crate) fn is_switching(&self) -> bool {
-        self.transfer.is_some() || self.starting.as_ref().is_some_and(|s| s.switching)
+        self.transfer.as_ref().is_some_and(Transfer::is_switching)
+            || self.starting.as_ref().is_some_and(|s| s.switching)
     }
 
     /// Asks for the starting log of the epoch that was heard.

@@ -1,8 +1,8 @@
 //! What operations do to the keys.
 
 use kv_core::{
-    Answer, Batch, ChangedKeys, Check, Command, CommandResult, Done, Key, MemoryStore, NotDone,
-    Operation, Outcome, PersistSeq, Scan, Served, Store, Value, Version, Versioned,
+    Answer, Batch, Check, Command, CommandResult, Done, Key, NotDone, Operation, Outcome, Scan,
+    Served, Store, Value, Version, Versioned,
 };
 
 use crate::draft::Draft;
@@ -13,41 +13,30 @@ use crate::page::{self, PageBounds};
 /// The keys with their values: a function of the operations applied, in their order.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct StateMachine {
-    store: MemoryStore<Versioned>,
-    /// What differs from the checkpoint on this server's disk.
-    changed: ChangedKeys,
+    store: Store<Versioned>,
 }
 
 impl StateMachine {
     /// The state on no disk.
-    pub(crate) const fn new(store: MemoryStore<Versioned>) -> Self {
-        Self { store, changed: ChangedKeys::new() }
-    }
-
-    /// Notes that the checkpoint on disk holds the state as it is.
-    pub(crate) fn note_recovered(&mut self) {
-        self.changed = ChangedKeys::recovered();
-    }
-
-    /// Takes what the checkpoint on disk lacks.
-    pub(crate) fn take_changes(&mut self, covers: PersistSeq) -> Vec<(Key, Option<Versioned>)> {
-        self.changed.take(covers, &self.store)
-    }
-
-    pub(crate) fn note_checkpoint_written(&mut self, covers: PersistSeq) {
-        self.changed.note_written(covers);
+    pub(crate) const fn new(store: Store<Versioned>) -> Self {
+        Self { store }
     }
 
     /// Goes on with another state.
     pub(crate) fn replace(&mut self, next: Self, broken: Broken) {
-        if !broken.is(Mutation::CheckpointForgetsTheInstalled) {
-            self.changed.note_replaced(&self.store, &next.store);
+        self.store.replace(next.store);
+        if broken.is(Mutation::CheckpointForgetsTheInstalled) {
+            self.store.note_recovered();
         }
-        self.store = next.store;
     }
 
-    pub(crate) const fn store(&self) -> &MemoryStore<Versioned> {
+    pub(crate) const fn store(&self) -> &Store<Versioned> {
         &self.store
+    }
+
+    /// The keys, for views of them.
+    pub(crate) const fn store_mut(&mut self) -> &mut Store<Versioned> {
+        &mut self.store
     }
 
     /// Carries out the operation at a place of the log. `bounds` limit a page that is read; they
@@ -133,7 +122,6 @@ impl StateMachine {
 
     fn write(&mut self, key: Key, value: Option<Value>, index: LogIndex) {
         let version = Version::Log(index.0);
-        self.changed.note(&key);
         match value {
             Some(value) => self.store.insert(key, Versioned { value, version }),
             None => self.store.remove(&key),

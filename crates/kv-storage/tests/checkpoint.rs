@@ -103,6 +103,18 @@ fn a_write_that_fails_half_way_changes_nothing() {
 }
 
 #[test]
+fn changes_that_did_not_all_come_change_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = open(directory.path()).unwrap();
+    store.write(delta(1, &items(100))).unwrap();
+    let error = store.write_if(delta(2, &items(50)), || false).unwrap_err();
+    assert!(matches!(error, CheckpointError::Abandoned { covers: PersistSeq(2) }));
+    assert_eq!(read(&mut store).unwrap(), (1, items(100)));
+    let written = store.write_if(delta(2, &items(101)), || true).unwrap();
+    assert_eq!(written.changed, 1);
+}
+
+#[test]
 fn a_checkpoint_that_was_not_read_to_its_end_vouches_for_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let mut store = open(directory.path()).unwrap();

@@ -188,8 +188,8 @@ impl<E: ConsistencyEngine> DriverCore<E> {
         let mut status = self.engine.status();
         let stopping = self.stop_by.map(|_| Waiting::Stopping);
         let short = self.disk.shortage.map(|shortage| match shortage {
-            Shortage::Space => Waiting::DiskFull,
-            Shortage::OpenFiles => Waiting::TooManyOpenFiles,
+            Shortage::Space => Waiting::DiskFull { node: status.node },
+            Shortage::OpenFiles => Waiting::TooManyOpenFiles { node: status.node },
         });
         status.waiting = stopping.or(status.waiting).or(short);
         status
@@ -321,10 +321,13 @@ impl<E: ConsistencyEngine> DriverCore<E> {
         if before == shortage || self.config.broken.is(DriverRule::ShortageKept) {
             return;
         }
-        self.step(now, match shortage {
-            Some(shortage) => Input::DiskShort { shortage },
-            None => Input::DiskRoom,
-        });
+        self.step(
+            now,
+            match shortage {
+                Some(shortage) => Input::DiskShort { shortage },
+                None => Input::DiskRoom,
+            },
+        );
     }
 
     /// Takes no further requests, and answers those in flight as far as that takes no longer than

@@ -97,7 +97,8 @@ impl Sessions {
     pub(super) fn find(&self, session: SessionId, tag: u64) -> Option<RequestId> {
         let open = self.sessions.get(session.place, session.generation)?;
         let mut requests = open.in_flight.iter();
-        let place = *requests.find(|place| self.requests.at(**place).is_some_and(|r| r.tag == tag))?;
+        let place =
+            *requests.find(|place| self.requests.at(**place).is_some_and(|r| r.tag == tag))?;
         Some(request_id(place, self.requests.generation(place)?))
     }
 

@@ -48,10 +48,15 @@ enum Event {
     Tidy,
     OpenWhole,
     OpenChanges,
-    Read { view: usize, count: usize },
+    Read {
+        view: usize,
+        count: usize,
+    },
     /// The checkpoint's view is read to its end, and this is what becomes of it.
     Checkpoint(Fate),
-    Close { view: usize },
+    Close {
+        view: usize,
+    },
     /// The process starts again on the disk as it is.
     Restart,
 }

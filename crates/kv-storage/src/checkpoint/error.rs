@@ -72,6 +72,12 @@ pub enum CheckpointError {
         /// The place of the one on disk.
         written: PersistSeq,
     },
+    /// The changes of a checkpoint ended before all of them had come, so it was not written.
+    #[error("the checkpoint at record {covers} was abandoned")]
+    Abandoned {
+        /// The checkpoint's place.
+        covers: PersistSeq,
+    },
     /// Not all items were read, so nothing can be said of the whole.
     #[error("the checkpoint was not read to its end")]
     NotReadThrough,
@@ -93,7 +99,7 @@ impl CheckpointError {
     pub fn is_damage(&self) -> bool {
         match self {
             Self::Failed { source, .. } => is_missing_or_cut(source),
-            Self::NewerFormat { .. } => false,
+            Self::NewerFormat { .. } | Self::Abandoned { .. } => false,
             Self::Damaged { .. }
             | Self::OtherStore { .. }
             | Self::NotAscending { .. }

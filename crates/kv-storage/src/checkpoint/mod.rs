@@ -125,11 +125,24 @@ impl CheckpointStore {
     /// [`CheckpointError`]; after one that [is a lack of room](CheckpointError::is_full) it can be
     /// tried again, with all that this one was to change.
     pub fn write(&mut self, delta: CheckpointDelta) -> Result<CheckpointWritten, CheckpointError> {
+        self.write_if(delta, || true)
+    }
+
+    /// [Writes](Self::write) a checkpoint whose changes come bit by bit. `is_whole` is asked once
+    /// they have ended, whether all of them came: otherwise nothing is changed.
+    ///
+    /// # Errors
+    /// As [`Self::write`]; [`CheckpointError::Abandoned`] if they did not all come.
+    pub fn write_if(
+        &mut self,
+        delta: CheckpointDelta,
+        is_whole: impl FnOnce() -> bool,
+    ) -> Result<CheckpointWritten, CheckpointError> {
         let covers = delta.covers;
         if covers < self.covers() {
             return Err(CheckpointError::Older { covers, written: self.covers() });
         }
-        let written = self.rows().and_then(|rows| self.change(&rows, delta));
+        let written = self.rows().and_then(|rows| self.change(&rows, delta, is_whole));
         if written.is_err() {
             self.open = None;
         }
@@ -162,6 +175,7 @@ impl CheckpointStore {
         &mut self,
         rows: &Keyspace,
         delta: CheckpointDelta,
+        is_whole: impl FnOnce() -> bool,
     ) -> Result<CheckpointWritten, CheckpointError> {
         let CheckpointDelta { covers, metadata, changes } = delta;
         let mut ingestion = rows.start_ingestion().map_err(|e| self.failed(e))?;
@@ -183,6 +197,9 @@ impl CheckpointStore {
             }
             .map_err(|e| self.failed(e))?;
             last = Some(key);
+        }
+        if !is_whole() {
+            return Err(CheckpointError::Abandoned { covers });
         }
         let Tally { sum, changed, removed } = tally;
         let (identity, metadata) = (self.identity.clone(), Bytes::copy_from_slice(&metadata));
