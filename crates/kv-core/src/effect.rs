@@ -139,6 +139,11 @@ impl<M, R> Effects<M, R> {
         self.queue.drain(..)
     }
 
+    /// The effects that wait, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = &Effect<M, R>> {
+        self.queue.iter()
+    }
+
     /// How many effects wait.
     #[must_use]
     pub fn len(&self) -> usize {

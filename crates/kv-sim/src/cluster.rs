@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kv_core::{
-    ConsistencyEngine, Input, NodeId, PersistSeq, RequestId, SeedStream, Status, Version,
+    ConsistencyEngine, NodeId, PersistSeq, RequestId, SeedStream, Status, Version,
 };
 use kv_storage::{JournalError, MemoryCheckpoint};
 
+use crate::arrival::Arrival;
 use crate::config::SimConfig;
 use crate::connection::Connections;
 use crate::event::Event;
@@ -189,13 +190,10 @@ impl<E: ConsistencyEngine> Cluster<E> {
         self.hint_everybody();
     }
 
-    /// Gives an engine any input now, as a test of its totality does; false if it is down.
-    ///
-    /// A request given in this way has no entry in [`Cluster::requests`]: its reply would be a
-    /// violation.
-    pub fn give(&mut self, node: NodeId, input: Input<E::Message>) -> bool {
-        self.note_input(node, &input);
-        let taken = self.server_mut(node).receive(input);
+    /// Brings something to a server now; false if it is down.
+    pub(crate) fn arrive(&mut self, node: NodeId, arrival: Arrival<E::Message>) -> bool {
+        self.trace.note(self.now, node, |out| arrival.encode(out), || arrival.text());
+        let taken = self.server_mut(node).receive(arrival);
         self.schedule_work(node);
         taken
     }
@@ -203,7 +201,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
     /// A running server's engine, to look at.
     #[must_use]
     pub fn engine(&self, node: NodeId) -> Option<&E> {
-        self.server(node).engine.as_ref()
+        self.server(node).engine()
     }
 
     /// What a running server says of itself.
@@ -216,7 +214,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
     #[must_use]
     pub fn fingerprints(&self) -> BTreeMap<NodeId, u64> {
         let servers = self.servers.iter();
-        let running = servers.filter_map(|(node, server)| Some((*node, server.engine.as_ref()?)));
+        let running = servers.filter_map(|(node, server)| Some((*node, server.engine()?)));
         running.map(|(node, engine)| (node, engine.fingerprint())).collect()
     }
 

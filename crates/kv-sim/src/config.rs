@@ -25,6 +25,12 @@ pub struct SimConfig {
     pub timing: Timing,
     /// The engines' bounds.
     pub limits: Limits,
+    /// How many requests of one session a server takes at once; further ones wait in its socket.
+    pub in_flight_max: usize,
+    /// Bytes after which a part of a snapshot or of a checkpoint takes no further item.
+    pub part_bytes_max: usize,
+    /// For tests: the rule of the server's driver that is broken.
+    pub driver_broken: kv_core::driver::Broken,
     /// Whether all that each engine is given and gives is kept; it takes memory without end.
     pub keep_tapes: bool,
 }
@@ -83,6 +89,9 @@ impl SimConfig {
             processing: NO_TIME,
             timing: Timing::default(),
             limits: Limits::default(),
+            in_flight_max: 1024,
+            part_bytes_max: 256,
+            driver_broken: kv_core::driver::Broken::NONE,
             keep_tapes: false,
         })
     }

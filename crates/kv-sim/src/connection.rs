@@ -9,10 +9,10 @@ use kv_core::NodeId;
 enum Told {
     /// There is no way to it.
     Down,
-    /// It is connected to this life of it.
+    /// It is connected to it.
     Up {
         /// How often the peer was started.
-        life: u64,
+        starts: u64,
     },
 }
 
@@ -25,7 +25,7 @@ pub(crate) enum Hint {
     Down,
     /// There is a way to it.
     Up,
-    /// The way is gone and there is one to a new life of the peer.
+    /// The connection is lost, and there is one to the peer's next process.
     DownThenUp,
 }
 
@@ -41,10 +41,10 @@ impl Connections {
         self.told.retain(|(knower, _), _| *knower != node);
     }
 
-    /// What a server is to be told of a peer that is connected in `life`, or not connected; it
-    /// counts as told.
-    pub(crate) fn hint(&mut self, node: NodeId, peer: NodeId, life: Option<u64>) -> Hint {
-        let actual = life.map_or(Told::Down, |life| Told::Up { life });
+    /// What a server is to be told of a peer that is connected and was started so often, or not
+    /// connected; it counts as told.
+    pub(crate) fn hint(&mut self, node: NodeId, peer: NodeId, starts: Option<u64>) -> Hint {
+        let actual = starts.map_or(Told::Down, |starts| Told::Up { starts });
         let before = self.told.insert((node, peer), actual);
         match (before, actual) {
             (Some(before), actual) if before == actual => Hint::Nothing,
@@ -71,8 +71,8 @@ mod tests {
             (Some(2), Hint::DownThenUp),
             (None, Hint::Down),
         ];
-        for (life, expected) in cases {
-            assert_eq!(connections.hint(node, peer, life), expected, "{life:?}");
+        for (starts, expected) in cases {
+            assert_eq!(connections.hint(node, peer, starts), expected, "{starts:?}");
         }
         connections.forget(node);
         assert_eq!(connections.hint(node, peer, None), Hint::Down);

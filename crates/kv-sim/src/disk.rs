@@ -1,14 +1,19 @@
 //! Servers' disks: syncs, layouts and checkpoints that begin, end and are held, and what fails.
 
-use kv_core::{ConsistencyEngine, Input, NodeId, Wire};
+use bytes::Bytes;
+use kv_core::{
+    CheckpointChange, ConsistencyEngine, NodeId, PersistSeq, Shortage, ViewScope, Wire,
+    read_whole_view,
+};
 use kv_storage::{DiskAction, JournalError, MemoryCheckpoint, Mutation, Room, SimDisk};
 
+use crate::arrival::Arrival;
 use crate::cluster::Cluster;
 use crate::config::draw;
 use crate::damage;
 use crate::event::Event;
 use crate::fault::Fault;
-use crate::storage::{DiskWork, Progress};
+use crate::storage::{DiskWork, Items, Progress};
 use crate::violation::{Breach, Violation};
 
 impl<E: ConsistencyEngine> Cluster<E> {
@@ -23,9 +28,9 @@ impl<E: ConsistencyEngine> Cluster<E> {
         let now = self.now;
         let server = self.server_mut(node);
         server.storage.is_held = false;
-        let life = server.life;
+        let starts = server.starts;
         for work in std::mem::take(&mut server.storage.held_back) {
-            self.queue.push(now, Event::DiskWorkEnds { node, life, work });
+            self.queue.push(now, Event::DiskWorkEnds { node, starts, work });
         }
     }
 
@@ -47,7 +52,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
     }
 
     /// Lets a server's disk have no more than so many bytes free: once its journal cannot be
-    /// extended the server refuses writes, and reads go on.
+    /// extended the server refuses writes.
     pub fn fill_disk(&mut self, node: NodeId, free_bytes: u64) {
         let disk = &self.server(node).storage.disk;
         disk.set_quota(Some(disk.used_bytes() + free_bytes));
@@ -76,12 +81,12 @@ impl<E: ConsistencyEngine> Cluster<E> {
     pub(crate) fn on_disk_work_ends(
         &mut self,
         node: NodeId,
-        life: u64,
+        starts: u64,
         work: DiskWork,
     ) -> Result<(), Violation> {
         let now = self.now;
         let server = self.server_mut(node);
-        if server.life != life || !server.is_running() {
+        if server.starts != starts || !server.is_running() {
             return Ok(());
         }
         if server.storage.is_held {
@@ -91,6 +96,10 @@ impl<E: ConsistencyEngine> Cluster<E> {
         let ended = match work {
             DiskWork::Sync(number) => server.storage.end_sync(number),
             DiskWork::Layout => server.storage.end_layout(now),
+            DiskWork::Chunk => {
+                self.arrive(node, Arrival::ChangesTaken);
+                return Ok(());
+            }
             DiskWork::Checkpoint => return self.on_checkpoint_ends(node),
         };
         match ended {
@@ -100,9 +109,9 @@ impl<E: ConsistencyEngine> Cluster<E> {
     }
 
     /// A process looks at its disk by itself, as it does when it lacks room.
-    pub(crate) fn on_disk_look(&mut self, node: NodeId, life: u64) -> Result<(), Violation> {
+    pub(crate) fn on_disk_look(&mut self, node: NodeId, starts: u64) -> Result<(), Violation> {
         let server = self.server_mut(node);
-        if server.life != life || !server.is_running() {
+        if server.starts != starts || !server.is_running() {
             return Ok(());
         }
         server.storage.look_at = None;
@@ -110,7 +119,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
     }
 
     /// Hands over the records that were taken, begins what there is to do on the disk, and tells
-    /// the engine what has become of it; takes a checkpoint when it is time.
+    /// the driver what has become of it.
     pub(crate) fn use_disk(&mut self, node: NodeId) -> Result<(), Violation> {
         let now = self.now;
         if !self.server(node).is_running() {
@@ -120,7 +129,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
             Ok(progress) => self.on_disk_progress(node, progress),
             Err(error) => return self.on_disk_error(node, error),
         }
-        self.checkpoint_if_due(node)
+        Ok(())
     }
 
     fn on_disk_progress(&mut self, node: NodeId, progress: Progress) {
@@ -135,12 +144,19 @@ impl<E: ConsistencyEngine> Cluster<E> {
             self.begin_disk_work(node, DiskWork::Layout);
         }
         if let Some(up_to) = persisted {
-            self.give(node, Input::Persisted { up_to });
+            self.arrive(node, Arrival::Persisted { up_to });
+        }
+        if let Some(room) = room {
+            let shortage = room.shortage().map(|shortage| match shortage {
+                kv_storage::Shortage::Space => Shortage::Space,
+                kv_storage::Shortage::OpenFiles => Shortage::OpenFiles,
+            });
+            self.arrive(node, Arrival::Room { shortage });
         }
         match room {
             Some(Room::Low { .. }) => {
                 self.counts.note(Fault::FullDisk);
-                self.note(node, 10, |_| {}, || "the disk is full: writes are refused".to_owned());
+                self.note(node, 10, |_| {}, || "the disk is full".to_owned());
             }
             Some(Room::Enough) => {
                 self.note(node, 10, |_| {}, || "there is room on the disk again".to_owned());
@@ -153,37 +169,58 @@ impl<E: ConsistencyEngine> Cluster<E> {
             && server.storage.look_at.is_none_or(|look_at| look_at > at)
         {
             server.storage.look_at = Some(at);
-            let life = server.life;
-            self.queue.push(at.max(self.now), Event::DiskLook { node, life });
+            let starts = server.starts;
+            self.queue.push(at.max(self.now), Event::DiskLook { node, starts });
         }
     }
 
     fn begin_disk_work(&mut self, node: NodeId, work: DiskWork) {
         let delay = match work {
             DiskWork::Sync(_) | DiskWork::Layout => &self.config.disk.sync_delay,
-            DiskWork::Checkpoint => &self.config.disk.checkpoint_delay,
+            DiskWork::Chunk | DiskWork::Checkpoint => &self.config.disk.checkpoint_delay,
         };
         let at = self.now + draw(&mut self.driver_stream, delay);
-        let life = self.server(node).life;
-        self.queue.push(at, Event::DiskWorkEnds { node, life, work });
+        let starts = self.server(node).starts;
+        self.queue.push(at, Event::DiskWorkEnds { node, starts, work });
     }
 
-    /// Takes a checkpoint when it is time, and sends it on its way to the disk.
-    fn checkpoint_if_due(&mut self, node: NodeId) -> Result<(), Violation> {
-        let every = self.config.disk.checkpoint_every;
-        let now = self.now;
-        let taken = self.server_mut(node).checkpoint_if_due(now, every);
-        let Some(checkpoint) = taken.map_err(|breach| self.violation(node, breach))? else {
-            return Ok(());
-        };
-        let checkpoint = self.ahead_of_the_disk(node).unwrap_or(checkpoint);
+    /// The driver begins a checkpoint.
+    pub(crate) fn begin_checkpoint(
+        &mut self,
+        node: NodeId,
+        covers: PersistSeq,
+        metadata: Bytes,
+    ) -> Result<(), Violation> {
         self.note(node, 8, |_| {}, || "takes a checkpoint".to_owned());
-        let begun = self.server_mut(node).storage.begin_checkpoint(checkpoint);
-        self.begin_disk_work(node, DiskWork::Checkpoint);
-        match begun {
-            Ok(()) => Ok(()),
-            Err(error) => self.on_disk_error(node, error),
+        let durable = self.server(node).storage.promised();
+        if covers > durable {
+            return Err(self.violation(node, Breach::CheckpointAhead { covers, durable }));
         }
+        let server = self.server_mut(node);
+        let whole = server.engine_mut().and_then(|engine| {
+            read_whole_view(engine, ViewScope::Whole).map(Items::of_whole)
+        });
+        let begun = server.storage.begin_checkpoint(covers, metadata, whole);
+        begun.or_else(|error| self.on_disk_error(node, error))
+    }
+
+    /// The driver hands over a part of the checkpoint that it began.
+    pub(crate) fn write_changes(
+        &mut self,
+        node: NodeId,
+        changes: Vec<CheckpointChange>,
+        is_last: bool,
+    ) -> Result<(), Violation> {
+        self.server_mut(node).storage.write_changes(changes);
+        if !is_last {
+            self.begin_disk_work(node, DiskWork::Chunk);
+            return Ok(());
+        }
+        let ahead = self.ahead_of_the_disk(node);
+        let finished = self.server_mut(node).storage.finish_checkpoint(ahead);
+        finished.map_err(|breach| self.violation(node, breach))?;
+        self.begin_disk_work(node, DiskWork::Checkpoint);
+        Ok(())
     }
 
     /// Of a driver that breaks this rule: a checkpoint of all that is written, synced or not.
@@ -195,7 +232,8 @@ impl<E: ConsistencyEngine> Cluster<E> {
         let written = server.storage.written_records().ok()?;
         let config = server.engine_config(&self.config);
         let mut ahead = E::recover(config, server.storage.checkpoint.read(), written).ok()?;
-        Some(server.storage.checkpoint.followed_by(ahead.checkpoint()))
+        let changes = read_whole_view(&mut ahead, ViewScope::Changes)?;
+        Some(server.storage.checkpoint.followed_by(changes))
     }
 
     /// A checkpoint is on disk, where the records that it reflects must be, too.
@@ -207,7 +245,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
             }
             Ok(Some(covers)) => {
                 self.note(node, 8, |out| covers.encode(out), || "checkpoint on disk".to_owned());
-                self.give(node, Input::CheckpointWritten { covers });
+                self.arrive(node, Arrival::CheckpointWritten);
                 self.use_disk(node)
             }
             Ok(None) => Ok(()),

@@ -3,15 +3,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use kv_core::{
-    ConsistencyEngine, Effect, Input, NodeId, Operation, StagedCheckpoint, Wire, digest,
-};
+use kv_core::driver::{Output, PeerFrame, SnapshotFrame};
+use kv_core::{ConsistencyEngine, NodeId, RequestId, Wire, digest};
 
+use crate::arrival::Arrival;
 use crate::cluster::Cluster;
 use crate::config::draw;
-use crate::linearizability::CallText;
+use crate::server::OutputOf;
 use crate::storage::DiskWork;
-use crate::tape::TapedBatch;
 use crate::violation::{Breach, Violation};
 
 /// Something that happens at its time.
@@ -19,14 +18,14 @@ use crate::violation::{Breach, Violation};
 pub(crate) enum Event {
     /// A message arrives.
     Arrive { from: NodeId, to: NodeId, bytes: Bytes },
-    /// A peer's checkpoint has arrived whole.
-    ArriveCheckpoint { from: NodeId, to: NodeId, checkpoint: StagedCheckpoint },
+    /// A part of a snapshot, or the answer to one, arrives.
+    ArriveSnapshot { from: NodeId, to: NodeId, frame: SnapshotFrame },
     /// A server steps what has come in.
-    Work { node: NodeId, life: u64 },
+    Work { node: NodeId, starts: u64 },
     /// Something ends on a disk.
-    DiskWorkEnds { node: NodeId, life: u64, work: DiskWork },
+    DiskWorkEnds { node: NodeId, starts: u64, work: DiskWork },
     /// A server looks at its disk.
-    DiskLook { node: NodeId, life: u64 },
+    DiskLook { node: NodeId, starts: u64 },
     /// A server looks at its connection to a peer.
     Look { node: NodeId, peer: NodeId },
 }
@@ -35,7 +34,7 @@ impl Event {
     /// The link that it comes over.
     const fn link(&self) -> Option<(NodeId, NodeId)> {
         match self {
-            Self::Arrive { from, to, .. } | Self::ArriveCheckpoint { from, to, .. } => {
+            Self::Arrive { from, to, .. } | Self::ArriveSnapshot { from, to, .. } => {
                 Some((*from, *to))
             }
             Self::Work { .. }
@@ -82,44 +81,9 @@ impl<E: ConsistencyEngine> Cluster<E> {
         let server = self.server_mut(node);
         if server.is_running() && !server.paused && !server.work_scheduled {
             server.work_scheduled = true;
-            let life = server.life;
-            self.queue.push(at, Event::Work { node, life });
+            let starts = server.starts;
+            self.queue.push(at, Event::Work { node, starts });
         }
-    }
-
-    pub(crate) fn note_input(&mut self, node: NodeId, input: &Input<E::Message>) {
-        let encode = |out: &mut bytes::BytesMut| match input {
-            Input::Request { id, op, options } => {
-                (*id, op.to_bytes(), options.to_bytes()).encode(out);
-            }
-            Input::Message { from, message } => (*from, message.to_bytes()).encode(out),
-            Input::PeerUp { peer, incarnation } => (*peer, *incarnation).encode(out),
-            Input::PeerDown { peer } => peer.encode(out),
-            Input::Cancel { id } | Input::Admin { id, .. } => id.encode(out),
-            Input::Persisted { up_to: seq } | Input::CheckpointWritten { covers: seq } => {
-                seq.encode(out);
-            }
-            Input::CheckpointInstalled { from, checkpoint } => {
-                (*from, checkpoint.metadata.clone(), checkpoint.items.clone()).encode(out);
-            }
-            Input::Timeout => {}
-        };
-        let text = || match input {
-            Input::Request { id, op: Operation::Batch(batch), options } => {
-                format!("<- request {id}:{}, {options:?}", CallText(batch))
-            }
-            Input::Request { id, op, options } => format!("<- request {id}: {op:?}, {options:?}"),
-            Input::Message { from, message } => format!("<- from {from}: {message:?}"),
-            Input::Persisted { .. }
-            | Input::CheckpointWritten { .. }
-            | Input::CheckpointInstalled { .. }
-            | Input::Cancel { .. }
-            | Input::Admin { .. }
-            | Input::PeerUp { .. }
-            | Input::PeerDown { .. }
-            | Input::Timeout => format!("<- {input:?}"),
-        };
-        self.trace.note(self.now, node, encode, text);
     }
 
     fn on_event(&mut self, event: Event) -> Result<(), Violation> {
@@ -136,23 +100,26 @@ impl<E: ConsistencyEngine> Cluster<E> {
     fn on_event_in_time(&mut self, event: Event) -> Result<(), Violation> {
         match event {
             Event::Arrive { from, to, bytes } => self.on_arrive(from, to, bytes),
-            Event::ArriveCheckpoint { from, to, checkpoint } => {
+            Event::ArriveSnapshot { from, to, frame } => {
                 if !self.network.is_blocked((from, to)) && self.admits(from, to) {
-                    self.give(to, Input::CheckpointInstalled { from, checkpoint });
+                    let frame = PeerFrame::Snapshot(frame);
+                    self.arrive(to, Arrival::Frame { from, frame });
                 }
                 Ok(())
             }
-            Event::Work { node, life } => {
+            Event::Work { node, starts } => {
                 let server = self.server_mut(node);
-                if server.life != life || server.paused {
-                    server.work_scheduled &= server.life != life;
+                if server.starts != starts || server.paused {
+                    server.work_scheduled &= server.starts != starts;
                     return Ok(());
                 }
                 server.work_scheduled = false;
                 self.work(node)
             }
-            Event::DiskWorkEnds { node, life, work } => self.on_disk_work_ends(node, life, work),
-            Event::DiskLook { node, life } => self.on_disk_look(node, life),
+            Event::DiskWorkEnds { node, starts, work } => {
+                self.on_disk_work_ends(node, starts, work)
+            }
+            Event::DiskLook { node, starts } => self.on_disk_look(node, starts),
             Event::Look { node, peer } => {
                 self.look(node, peer);
                 Ok(())
@@ -167,59 +134,68 @@ impl<E: ConsistencyEngine> Cluster<E> {
         deadlines.min().map(|(at, node)| (at.max(self.now), node))
     }
 
-    /// Steps a server for all that has come in, then carries out the effects.
+    /// Gives a server's driver all that has come in, and carries out what it then has to do.
     fn work(&mut self, node: NodeId) -> Result<(), Violation> {
-        let (now, taped) = (self.now, self.config.keep_tapes);
-        let stepped = self.server_mut(node).step_all(now, taped);
-        let stepped = stepped.map_err(|breach| self.violation(node, breach))?;
-        self.steps += stepped.steps;
-        self.steps_at_once += stepped.steps;
+        let (now, config) = (self.now, self.config.clone());
+        let turn = self.server_mut(node).turn(now, &config);
+        let turn = turn.map_err(|breach| self.violation(node, breach))?;
+        self.steps += turn.steps;
+        self.steps_at_once += turn.steps + 1;
         if self.steps_at_once > STEPS_AT_ONCE_MAX {
             let steps = self.steps_at_once;
             return Err(self.violation(node, Breach::Spinning { steps }));
         }
-        let mut carried_out = Vec::new();
-        while let Some(effect) = self.server_mut(node).next_effect() {
+        let tape = self.tapes.get_mut(&node).and_then(|tape| tape.incarnations.last_mut());
+        if let (Some(batch), Some(tape)) = (turn.batch, tape) {
+            tape.batches.push(batch);
+        }
+        while let Some(output) = self.server_mut(node).next_output() {
             if self.dies_here(node) {
                 break;
             }
-            if taped {
-                carried_out.push(effect.clone());
-            }
-            self.carry_out(node, effect)?;
+            self.carry_out(node, output)?;
         }
-        if taped && let Some(life) = self.tapes.get_mut(&node).and_then(|t| t.lives.last_mut()) {
-            life.batches.push(TapedBatch {
-                now: stepped.now,
-                inputs: stepped.inputs,
-                effects: carried_out,
-            });
+        if self.server(node).is_stopped(now) {
+            self.end_by_stop(node);
         }
         self.use_disk(node)
     }
 
-    fn carry_out(
-        &mut self,
-        node: NodeId,
-        effect: Effect<E::Message, E::Record>,
-    ) -> Result<(), Violation> {
-        match effect {
-            Effect::Persist { seq, record } => {
-                let text = || format!("-> persist {seq} {record:?}");
-                let digest = digest(&record.to_bytes());
-                self.note(node, 3, |out| (seq, digest).encode(out), text);
-                self.note_kept(node, &record);
-                self.server_mut(node).storage.take(seq, record, digest);
+    fn carry_out(&mut self, node: NodeId, output: OutputOf<E>) -> Result<(), Violation> {
+        match output {
+            Output::Persist(records) => {
+                for (seq, record) in records {
+                    let text = || format!("-> persist {seq} {record:?}");
+                    let digest = digest(&record.to_bytes());
+                    self.note(node, 3, |out| (seq, digest).encode(out), text);
+                    self.note_kept(node, &record);
+                    self.server_mut(node).storage.take(seq, record, digest);
+                }
                 Ok(())
             }
-            Effect::Send { to, message } => self.send(node, to, &message),
-            Effect::Reply { id, outcome } => {
+            Output::Send { to, frame: PeerFrame::Message(message) } => {
+                self.send(node, to, &message)
+            }
+            Output::Send { to, frame: PeerFrame::Snapshot(frame) } => {
+                self.send_snapshot(node, to, frame)
+            }
+            Output::Reply(reply) => {
+                let (id, outcome) = (RequestId(reply.tag), &reply.outcome);
                 let text = || format!("-> reply to request {id}: {outcome:?}");
                 self.note(node, 5, |out| (id, outcome.to_bytes()).encode(out), text);
-                self.reply(node, id, outcome)
+                self.reply(node, reply)
             }
-            Effect::SendCheckpoint { to } => self.send_checkpoint(node, to),
-            Effect::Halt { reason } => {
+            Output::BeginCheckpoint { covers, metadata, .. } => {
+                self.begin_checkpoint(node, covers, metadata)
+            }
+            Output::WriteChanges { changes, is_last } => {
+                self.write_changes(node, changes, is_last)
+            }
+            Output::AbandonCheckpoint => {
+                self.server_mut(node).storage.abandon_checkpoint();
+                Ok(())
+            }
+            Output::Halt(reason) => {
                 let text = || format!("-> halt: {reason}");
                 self.note(node, 7, |_| {}, text);
                 self.halt(node, reason);

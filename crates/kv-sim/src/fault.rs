@@ -60,6 +60,10 @@ pub enum Fault {
     Crash,
     /// A process is killed; what it had written is there for the next one, synced or not.
     Kill,
+    /// A process is told to stop: it answers what is in flight, as far as that is soon, and ends.
+    Stop,
+    /// A client's connection is lost, and another client connects in its place.
+    Disconnect,
     /// A process ends between two effects of a step.
     CrashBetweenEffects,
     /// A process stands still for a while.
@@ -72,7 +76,7 @@ pub enum Fault {
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 32] = [
         Self::Loss,
         Self::Duplication,
         Self::Reordering,
@@ -99,6 +103,8 @@ impl Fault {
         Self::ClockFreeze,
         Self::Crash,
         Self::Kill,
+        Self::Stop,
+        Self::Disconnect,
         Self::CrashBetweenEffects,
         Self::Pause,
         Self::RollingRestart,
@@ -135,6 +141,8 @@ impl Fault {
             Self::ClockFreeze => "frozen clock",
             Self::Crash => "crash",
             Self::Kill => "kill",
+            Self::Stop => "stop",
+            Self::Disconnect => "disconnect",
             Self::CrashBetweenEffects => "crash between effects",
             Self::Pause => "pause",
             Self::RollingRestart => "rolling restart",
@@ -158,6 +166,7 @@ impl Fault {
             | Self::WipedDisk
             | Self::Crash
             | Self::Kill
+            | Self::Stop
             | Self::CrashBetweenEffects
             | Self::RollingRestart
             | Self::MixedConfiguration => true,
@@ -175,6 +184,7 @@ impl Fault {
             | Self::ClockDrift
             | Self::ClockJump
             | Self::ClockFreeze
+            | Self::Disconnect
             | Self::Pause => false,
         }
     }

@@ -9,6 +9,7 @@
 //! [`conformance`] holds an engine to its contract; [`linearizability`] and [`oracle`] judge what
 //! its clients saw.
 
+mod arrival;
 mod client;
 mod clock;
 mod cluster;
@@ -42,6 +43,7 @@ mod transcript;
 mod version_names;
 mod violation;
 mod witness;
+mod watched;
 mod workload;
 
 pub use client::{ClientConfig, Clients, OperationKind};
@@ -61,5 +63,5 @@ pub use probe::Probe;
 pub use process::{Restart, Started};
 pub use request::{Request, RequestState};
 pub use simulation::{Declaration, Oracle, Plan, Report, Simulation, SimulationFailure};
-pub use tape::{Tape, TapedBatch, TapedLife};
+pub use tape::{Tape, TapedBatch, TapedIncarnation};
 pub use violation::{Breach, Violation};

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use kv_core::{ConsistencyEngine, Input, NodeId, StagedCheckpoint, Wire};
+use kv_core::driver::{PeerFrame, SnapshotFrame};
+use kv_core::{ConsistencyEngine, NodeId, Wire};
 
+use crate::arrival::Arrival;
 use crate::cluster::Cluster;
 use crate::config::NetworkConfig;
 use crate::connection::Hint;
@@ -89,7 +91,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
 
     /// Delivers a message now, whatever the network does; false if the receiver is down.
     pub fn inject(&mut self, from: NodeId, to: NodeId, message: E::Message) -> bool {
-        self.give(to, Input::Message { from, message })
+        self.arrive(to, Arrival::Frame { from, frame: PeerFrame::Message(message) })
     }
 
     /// Has every server look at its connections before long.
@@ -129,16 +131,22 @@ impl<E: ConsistencyEngine> Cluster<E> {
         Ok(())
     }
 
-    pub(crate) fn send_checkpoint(&mut self, from: NodeId, to: NodeId) -> Result<(), Violation> {
-        self.note(from, 6, |out| to.encode(out), || format!("-> {to} its checkpoint"));
+    pub(crate) fn send_snapshot(
+        &mut self,
+        from: NodeId,
+        to: NodeId,
+        frame: SnapshotFrame,
+    ) -> Result<(), Violation> {
+        let bytes = frame.to_bytes();
+        let text = || format!("-> {to} {frame:?}");
+        self.note(from, 6, |out| (to, bytes.clone()).encode(out), text);
         self.check_receiver(from, to)?;
-        let Some(checkpoint) = self.engine(from).map(E::snapshot) else {
-            return Ok(());
-        };
-        let checkpoint = StagedCheckpoint::from(checkpoint);
+        if SnapshotFrame::from_bytes(bytes).as_ref() != Ok(&frame) {
+            return Err(self.violation(from, Breach::MessageChanged));
+        }
         for at in self.network.arrivals((from, to), self.now).into_iter().flatten() {
-            let checkpoint = checkpoint.clone();
-            self.queue.push(at, Event::ArriveCheckpoint { from, to, checkpoint });
+            let frame = frame.clone();
+            self.queue.push(at, Event::ArriveSnapshot { from, to, frame });
         }
         Ok(())
     }
@@ -154,7 +162,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
         }
         let message = E::Message::from_bytes(bytes)
             .map_err(|_| self.violation(from, Breach::MessageChanged))?;
-        self.give(to, Input::Message { from, message });
+        self.arrive(to, Arrival::Frame { from, frame: PeerFrame::Message(message) });
         Ok(())
     }
 
@@ -167,14 +175,14 @@ impl<E: ConsistencyEngine> Cluster<E> {
             && !self.network.is_blocked((peer, node))
             && self.admits(node, peer);
         let server = self.server(peer);
-        let life = (open && server.is_running()).then_some(server.life);
-        let incarnation = server.engine.as_ref().map(|engine| engine.status().incarnation);
-        let hint = self.connections.hint(node, peer, life);
+        let starts = (open && server.is_running()).then_some(server.starts);
+        let incarnation = server.engine().map(|engine| engine.status().incarnation);
+        let hint = self.connections.hint(node, peer, starts);
         if matches!(hint, Hint::Down | Hint::DownThenUp) {
-            self.give(node, Input::PeerDown { peer });
+            self.arrive(node, Arrival::PeerDown { peer });
         }
         if let (Hint::Up | Hint::DownThenUp, Some(incarnation)) = (hint, incarnation) {
-            self.give(node, Input::PeerUp { peer, incarnation });
+            self.arrive(node, Arrival::PeerUp { peer, incarnation });
         }
     }
 

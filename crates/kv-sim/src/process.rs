@@ -3,10 +3,12 @@
 use kv_core::{ClusterConfig, ConsistencyEngine, HaltReason, NodeId, PersistSeq, RecoverError};
 use kv_storage::JournalError;
 
+use crate::arrival::Arrival;
 use crate::cluster::Cluster;
 use crate::fault::Fault;
 use crate::request::RequestState;
-use crate::tape::{Tape, TapedLife};
+use crate::storage::Items;
+use crate::tape::{Tape, TapedIncarnation};
 use crate::violation::{Breach, Violation};
 
 /// What a server finds on its disk when it starts again.
@@ -148,7 +150,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
         self.server(node).is_running()
     }
 
-    /// The servers that halted by themselves in their present life, and why.
+    /// The servers that halted by themselves since their last start, and why.
     pub fn halted(&self) -> impl Iterator<Item = (NodeId, HaltReason)> + '_ {
         let servers = self.servers.iter();
         servers.filter_map(|(node, server)| Some((*node, server.halted?)))
@@ -195,6 +197,22 @@ impl<E: ConsistencyEngine> Cluster<E> {
             self.counts.note(fault);
         }
         self.note(node, 14, |_| {}, || format!("power is lost: {loss:?}"));
+    }
+
+    /// Tells a server to stop: it takes no further requests, answers those in flight as far as that
+    /// takes no longer than a second, and ends. Nothing if it is down.
+    pub fn stop(&mut self, node: NodeId) {
+        if self.arrive(node, Arrival::Stop) {
+            self.counts.note(Fault::Stop);
+        }
+    }
+
+    /// Ends a process that was told to stop and has nothing more to wait for.
+    pub(crate) fn end_by_stop(&mut self, node: NodeId) {
+        if self.is_running(node) {
+            self.server_mut(node).storage.kill();
+            self.end_process(node);
+        }
     }
 
     /// Starts a server's process on what its disk holds.
@@ -244,21 +262,19 @@ impl<E: ConsistencyEngine> Cluster<E> {
         }
     }
 
-    /// Begins a new life on the server's tape.
+    /// Begins a new incarnation on the server's tape.
     fn tape_start(&mut self, node: NodeId, records: Vec<(PersistSeq, E::Record)>) {
         if !self.config.keep_tapes {
             return;
         }
         let server = self.server(node);
-        let covers = server.storage.checkpoint.covers();
-        let checkpoint = server.storage.checkpoint.read();
-        let life = TapedLife {
+        let incarnation = TapedIncarnation {
             config: server.engine_config(&self.config),
-            checkpoint: checkpoint.map(|checkpoint| (covers, checkpoint.into())),
+            checkpoint: server.storage.checkpoint.read().map(Items::of),
             records,
             batches: Vec::new(),
         };
-        let tape = self.tapes.entry(node).or_insert(Tape { lives: Vec::new() });
-        tape.lives.push(life);
+        let tape = self.tapes.entry(node).or_insert(Tape { incarnations: Vec::new() });
+        tape.incarnations.push(incarnation);
     }
 }

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use kv_core::{
-    ConsistencyEngine, Input, NodeId, NotDone, Operation, Outcome, RequestId, RequestOptions,
-    Waiting, Wire,
-};
+use kv_core::driver::Reply;
+use kv_core::{ConsistencyEngine, NodeId, Operation, Outcome, RequestId, RequestOptions};
 
+use crate::arrival::Arrival;
 use crate::cluster::Cluster;
+use crate::server::Server;
 use crate::violation::{Breach, Violation};
 
 /// A request that was put to a server.
@@ -41,10 +41,10 @@ pub enum RequestState {
     },
     /// The server was down; the request never reached an engine, so it is definitely not done.
     Refused,
-    /// The server crashed or halted before it answered; the request may have taken effect, or may
-    /// still.
+    /// The server crashed, halted or stopped before it answered, or the client's connection was
+    /// lost; the request may have taken effect, or may still.
     Lost {
-        /// The virtual time of the crash.
+        /// The virtual time of the loss.
         at: Duration,
     },
 }
@@ -82,13 +82,8 @@ impl<E: ConsistencyEngine> Cluster<E> {
         self.last_request = RequestId(self.last_request.0 + 1);
         let id = self.last_request;
         self.note_held(node, id, &op);
-        let input = Input::Request { id, op: op.clone(), options: options.clone() };
-        let state = if self.server(node).refuses_for_room(&op) {
-            // The driver answers by itself; the engine does not hear of it.
-            let outcome = Outcome::NotDone(NotDone::Waiting(Waiting::DiskFull));
-            self.note(node, 5, |out| id.encode(out), || format!("-> reply to {id}: {outcome:?}"));
-            RequestState::Replied { at: self.now, outcome }
-        } else if self.give(node, input) {
+        let request = Arrival::Request { id, op: op.clone(), options: options.clone() };
+        let state = if self.arrive(node, request) {
             RequestState::Waiting
         } else {
             RequestState::Refused
@@ -104,7 +99,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
         if let Some(request) = waiting {
             request.cancelled = true;
             let node = request.node;
-            self.give(node, Input::Cancel { id });
+            self.arrive(node, Arrival::Cancel { id });
         }
     }
 
@@ -138,23 +133,36 @@ impl<E: ConsistencyEngine> Cluster<E> {
         Ok(self.outcome(id).cloned())
     }
 
-    pub(crate) fn reply(
-        &mut self,
-        node: NodeId,
-        id: RequestId,
-        outcome: Outcome,
-    ) -> Result<(), Violation> {
+    /// Lets the client of one of a server's sessions go, and another one connect in its place. What
+    /// it had asked for is [`RequestState::Lost`]: it never hears of it.
+    pub fn disconnect(&mut self, node: NodeId, session: usize) {
+        if !self.arrive(node, Arrival::Disconnect { session }) {
+            return;
+        }
         let at = self.now;
+        for (id, request) in &mut self.requests {
+            let is_of_session = request.node == node && Server::<E>::session_of(*id) == session;
+            if is_of_session && !request.has_ended() {
+                request.state = RequestState::Lost { at };
+            }
+        }
+    }
+
+    pub(crate) fn reply(&mut self, node: NodeId, reply: Reply) -> Result<(), Violation> {
+        let (at, id) = (self.now, RequestId(reply.tag));
+        let is_its_own = self.server(node).is_session(Server::<E>::session_of(id), reply.session);
         let request = self.requests.get_mut(&id).filter(|request| request.node == node);
-        let breach = match request {
+        let breach = match request.filter(|_| is_its_own) {
             Some(request) => match &request.state {
                 RequestState::Waiting => {
-                    request.state = RequestState::Replied { at, outcome };
+                    request.state = RequestState::Replied { at, outcome: reply.outcome };
                     let counted = self.count_holders(node, id);
                     return counted.map_err(|breach| self.violation(node, breach));
                 }
                 RequestState::Replied { .. } => Breach::SecondReply { id },
-                RequestState::Refused | RequestState::Lost { .. } => Breach::StrayReply { id },
+                // The client has gone; the server does not know yet.
+                RequestState::Lost { .. } => return Ok(()),
+                RequestState::Refused => Breach::StrayReply { id },
             },
             None => Breach::StrayReply { id },
         };

@@ -61,6 +61,10 @@ pub enum Move {
     Crash(u16),
     /// A process is killed, and what it wrote stays.
     Kill(u16),
+    /// A process is told to stop.
+    Stop(u16),
+    /// The client of one of a server's sessions goes, and another comes.
+    Disconnect(u16, u8),
     /// A process ends between two effects.
     CrashAfter(u16, u8),
     /// A server starts on its disk; one that runs crashes first.
@@ -170,6 +174,10 @@ impl Schedule {
             Move::Wait { millis } => cluster.run_for(Duration::from_millis(millis.into()))?,
             Move::Crash(server) if !spared(server) => cluster.crash(self.node(server)),
             Move::Kill(server) if !spared(server) => cluster.kill(self.node(server)),
+            Move::Stop(server) if !spared(server) => cluster.stop(self.node(server)),
+            Move::Disconnect(server, session) => {
+                cluster.disconnect(self.node(server), session.into());
+            }
             Move::CrashAfter(server, effects) if !spared(server) => {
                 cluster.crash_after_effects(self.node(server), effects.into());
             }
@@ -179,6 +187,7 @@ impl Schedule {
             Move::Wipe(server) if !spared(server) => simulation.wipe(self.node(server))?,
             Move::Crash(_)
             | Move::Kill(_)
+            | Move::Stop(_)
             | Move::CrashAfter(..)
             | Move::Restart(_)
             | Move::Wipe(_) => {}
@@ -313,6 +322,10 @@ fn moves(declaration: &Declaration) -> Vec<(u32, BoxedStrategy<Move>)> {
                 server().prop_map(Move::Restart).boxed(),
             ],
             Fault::Kill => vec![server().prop_map(Move::Kill).boxed()],
+            Fault::Stop => vec![server().prop_map(Move::Stop).boxed()],
+            Fault::Disconnect => vec![
+                (server(), 0..3_u8).prop_map(|(at, session)| Move::Disconnect(at, session)).boxed(),
+            ],
             Fault::CrashBetweenEffects => {
                 let crash = (server(), 0..20_u8).prop_map(|(at, left)| Move::CrashAfter(at, left));
                 vec![crash.boxed()]

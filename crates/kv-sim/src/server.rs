@@ -3,31 +3,37 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use kv_core::{
-    ClusterConfig, ConsistencyEngine, Effect, Effects, EngineConfig, HaltReason, Input, NodeId,
-    Now, Operation, PersistSeq, SeedStream, StagedCheckpoint,
+use kv_core::driver::{
+    CheckpointPolicy, DriverConfig, DriverCore, DriverDisk, Output, SessionId,
 };
-use kv_storage::MemoryCheckpoint;
+use kv_core::{
+    ClusterConfig, ConsistencyEngine, EngineConfig, HaltReason, NodeId, Now, Operation,
+    PersistSeq, RequestId, RequestOptions, SeedStream,
+};
 
+use crate::arrival::Arrival;
 use crate::clock::Clock;
 use crate::config::SimConfig;
 use crate::storage::Storage;
+use crate::tape::TapedBatch;
 use crate::violation::Breach;
+use crate::watched::Watched;
 
 /// A server of the cluster, running or not.
 #[derive(Debug)]
 pub(crate) struct Server<E: ConsistencyEngine> {
     pub(crate) node: NodeId,
     /// How often the server was started.
-    pub(crate) life: u64,
-    /// The engine while the process runs.
-    pub(crate) engine: Option<E>,
+    pub(crate) starts: u64,
+    /// The server's own driver, while the process runs.
+    pub(crate) driver: Option<DriverCore<Watched<E>>>,
+    sessions: Vec<Session>,
     pub(crate) halted: Option<HaltReason>,
     pub(crate) paused: bool,
-    /// When the engine wants its timeout, in virtual time.
+    /// When the driver wants a turn, in virtual time.
     pub(crate) wake_at: Option<Duration>,
     pub(crate) work_scheduled: bool,
-    /// The process dies before it carries out this many more effects.
+    /// The process dies before it carries out this many more outputs.
     pub(crate) effects_to_live: Option<u64>,
     pub(crate) storage: Storage<E::Record>,
     /// A bit of the journal was flipped, so that it must be refused.
@@ -36,30 +42,38 @@ pub(crate) struct Server<E: ConsistencyEngine> {
     pub(crate) own_config: Option<ClusterConfig>,
     /// The configuration under which the disk was last used.
     pub(crate) disk_config: Option<ClusterConfig>,
-    checkpoint_tried: PersistSeq,
-    /// When a checkpoint was last taken for lack of room.
-    checkpoint_not_before: Duration,
     pub(crate) clock: Clock,
-    inbox: VecDeque<Input<E::Message>>,
-    effects: Effects<E::Message, E::Record>,
+    inbox: VecDeque<Arrival<E::Message>>,
 }
 
-/// What one batch of steps was given.
+/// A client's connection.
 #[derive(Debug)]
-pub(crate) struct Stepped<M> {
-    pub(crate) now: Now,
-    /// All inputs in order, the timeout at the end included. Empty unless asked for.
-    pub(crate) inputs: Vec<Input<M>>,
-    /// How many inputs there were.
+struct Session {
+    id: SessionId,
+    /// Requests that wait in its socket until the server takes more.
+    socket: VecDeque<(RequestId, Operation, RequestOptions)>,
+}
+
+/// What one turn was.
+#[derive(Debug)]
+pub(crate) struct Turn<M, R> {
+    /// What the engine was given and gave, if that is kept.
+    pub(crate) batch: Option<TapedBatch<M, R>>,
+    /// How many steps there were.
     pub(crate) steps: u64,
 }
+
+/// An output of a server's driver.
+pub(crate) type OutputOf<E> =
+    Output<<E as ConsistencyEngine>::Message, <E as ConsistencyEngine>::Record>;
 
 impl<E: ConsistencyEngine> Server<E> {
     pub(crate) fn new(node: NodeId, config: &SimConfig) -> Self {
         Self {
             node,
-            life: 0,
-            engine: None,
+            starts: 0,
+            driver: None,
+            sessions: Vec::new(),
             halted: None,
             paused: false,
             wake_at: None,
@@ -69,12 +83,19 @@ impl<E: ConsistencyEngine> Server<E> {
             disk_damaged: false,
             own_config: None,
             disk_config: None,
-            checkpoint_tried: PersistSeq(0),
-            checkpoint_not_before: Duration::ZERO,
             clock: Clock::new(),
             inbox: VecDeque::new(),
-            effects: Effects::new(),
         }
+    }
+
+    /// The engine while the process runs.
+    pub(crate) fn engine(&self) -> Option<&E> {
+        self.driver.as_ref().map(|driver| &driver.engine().engine)
+    }
+
+    /// The same, to read views of it.
+    pub(crate) fn engine_mut(&mut self) -> Option<&mut E> {
+        self.driver.as_mut().map(|driver| &mut driver.engine_mut().engine)
     }
 
     /// Starts the process on what the disk holds; the records on which it started, if they are
@@ -87,26 +108,49 @@ impl<E: ConsistencyEngine> Server<E> {
         at: Duration,
         config: &SimConfig,
     ) -> Result<Vec<(PersistSeq, E::Record)>, Breach> {
-        self.life += 1;
+        self.starts += 1;
         let (checkpoint, records) = self.storage.recover(self.disk_damaged)?;
         let kept = if config.keep_tapes { records.clone() } else { Vec::new() };
+        let persisted = records.last().map(|(seq, _)| *seq);
+        let covers = self.storage.checkpoint.covers();
         let engine = E::recover(self.engine_config(config), checkpoint, records);
-        let engine = engine.map_err(Breach::NotRecovered)?;
+        let engine = Watched::new(engine.map_err(Breach::NotRecovered)?, config.keep_tapes);
         self.clock.start(at);
         self.disk_config = Some(self.cluster(config).clone());
         self.halted = None;
-        self.wake_at = engine.next_deadline().map(|d| self.clock.time_of(d));
-        self.checkpoint_tried = self.storage.promised();
-        self.checkpoint_not_before = at;
-        self.engine = Some(engine);
+        let disk = DriverDisk {
+            persisted: persisted.unwrap_or(covers),
+            covers,
+            journal_bytes: 0,
+            // The journal is measured in records here.
+            checkpoints: CheckpointPolicy {
+                bytes_max: config.disk.checkpoint_every.unwrap_or(u64::MAX),
+                interval_min: CHECKPOINT_INTERVAL_MIN,
+                chunks_max: 2,
+            },
+        };
+        let peers: Vec<NodeId> = self.cluster(config).peers_of(self.node).collect();
+        let driver_config = DriverConfig {
+            part_bytes_max: config.part_bytes_max,
+            broken: config.driver_broken,
+            ..DriverConfig::durable(disk)
+        };
+        let mut driver = DriverCore::new(engine, peers, driver_config);
+        let open = |_| Session {
+            id: driver.open_session(config.in_flight_max),
+            socket: VecDeque::new(),
+        };
+        self.sessions = (0..SESSIONS).map(open).collect();
+        self.driver = Some(driver);
+        self.look_when_to_wake();
         Ok(kept)
     }
 
-    /// The configuration of the engine in the present life.
+    /// The configuration of the engine in the present process.
     pub(crate) fn engine_config(&self, config: &SimConfig) -> EngineConfig {
-        // Two lives must not share a seed: an engine may name its life by it.
+        // Two incarnations must not share a seed: an engine may name itself by it.
         let mut stream = SeedStream::new(config.seed ^ (u64::from(self.node.number()) << 48));
-        let seed = stream.next_u64() ^ SeedStream::new(self.life).next_u64();
+        let seed = stream.next_u64() ^ SeedStream::new(self.starts).next_u64();
         EngineConfig {
             timing: config.timing,
             limits: config.limits,
@@ -121,13 +165,13 @@ impl<E: ConsistencyEngine> Server<E> {
 
     /// Ends the process; what is on its disk is another matter.
     pub(crate) fn end(&mut self) {
-        self.engine = None;
+        self.driver = None;
+        self.sessions.clear();
         self.paused = false;
         self.wake_at = None;
         self.work_scheduled = false;
         self.effects_to_live = None;
         self.inbox.clear();
-        self.effects = Effects::new();
     }
 
     /// Ends the process and loses its disk.
@@ -141,108 +185,147 @@ impl<E: ConsistencyEngine> Server<E> {
     /// Changes how the clocks run.
     pub(crate) fn set_clock(&mut self, change: impl FnOnce(&mut Clock)) {
         change(&mut self.clock);
-        let deadline = self.engine.as_ref().and_then(E::next_deadline);
-        self.wake_at = deadline.map(|d| self.clock.time_of(d));
+        self.look_when_to_wake();
     }
 
-    pub(crate) fn is_running(&self) -> bool {
-        self.engine.is_some()
+    pub(crate) const fn is_running(&self) -> bool {
+        self.driver.is_some()
     }
 
-    /// Puts an input into the inbox; false if the process is down or the inbox is full, and then
+    /// Puts something into the inbox; false if the process is down or the inbox is full, and then
     /// it is lost.
-    pub(crate) fn receive(&mut self, input: Input<E::Message>) -> bool {
+    pub(crate) fn receive(&mut self, arrival: Arrival<E::Message>) -> bool {
         let taken = self.is_running() && self.inbox.len() < INBOX_MAX;
         if taken {
-            self.inbox.push_back(input);
+            self.inbox.push_back(arrival);
         }
         taken
     }
 
-    /// Steps the engine for everything in the inbox and for a deadline that is due. The effects
-    /// wait to be taken by [`Server::next_effect`].
+    /// Which session a request is put in.
+    pub(crate) const fn session_of(id: RequestId) -> usize {
+        // Fewer than would not fit.
+        #[expect(clippy::as_conversions, reason = "usize::try_from is not const")]
+        let place = (id.0 % SESSIONS) as usize;
+        place
+    }
+
+    /// The requests of a session that were not answered and not cancelled.
+    pub(crate) fn is_session(&self, place: usize, session: SessionId) -> bool {
+        self.sessions.get(place).is_some_and(|known| known.id == session)
+    }
+
+    /// Gives the driver all that waits, and has it take a turn. What there is to do waits to be
+    /// taken by [`Server::next_output`].
     ///
     /// # Errors
-    /// [`Breach::DeadlineNotLater`] if the deadline does not move on.
-    pub(crate) fn step_all(
+    /// [`Breach`] if the engine breaks its contract by it.
+    pub(crate) fn turn(
         &mut self,
         at: Duration,
-        keep_inputs: bool,
-    ) -> Result<Stepped<E::Message>, Breach> {
+        config: &SimConfig,
+    ) -> Result<Turn<E::Message, E::Record>, Breach> {
         let now = self.clock.now(at);
-        let mut stepped = Stepped { now, inputs: Vec::new(), steps: 0 };
-        let Some(engine) = &mut self.engine else {
-            return Ok(stepped);
+        let Some(driver) = &mut self.driver else {
+            return Ok(Turn { batch: None, steps: 0 });
         };
-        let mut step = |engine: &mut E, input: Input<E::Message>| {
-            stepped.steps += 1;
-            if keep_inputs {
-                stepped.inputs.push(input.clone());
-            }
-            engine.step(now, input, &mut self.effects);
-        };
-        while let Some(input) = self.inbox.pop_front() {
-            step(engine, input);
+        let (inbox, sessions) = (&mut self.inbox, &mut self.sessions);
+        for arrival in inbox.drain(..) {
+            take(driver, sessions, now, arrival, config);
         }
-        if engine.next_deadline().is_some_and(|due| due <= now.mono) {
-            step(engine, Input::Timeout);
-            if let Some(deadline) = engine.next_deadline().filter(|due| *due <= now.mono) {
-                let now = now.mono;
-                return Err(Breach::DeadlineNotLater { deadline, now });
+        read_sockets(driver, sessions, now);
+        driver.note_journal_bytes(now, driver.persisted().0);
+        driver.turn(now);
+        let watched = driver.engine_mut();
+        let turn = Turn { batch: watched.take_batch(), steps: watched.take_steps() };
+        let breach = watched.take_breach();
+        self.look_when_to_wake();
+        breach.map_or(Ok(turn), Err)
+    }
+
+    /// The next thing that the driver has to do.
+    pub(crate) fn next_output(&mut self) -> Option<OutputOf<E>> {
+        let output = self.driver.as_mut()?.next_output();
+        if matches!(output, Some(Output::Reply(_)))
+            && self.sessions.iter().any(|session| !session.socket.is_empty())
+        {
+            // There may be room for a request that waits.
+            self.wake_at = Some(Duration::ZERO);
+        }
+        output
+    }
+
+    /// Whether the process was told to stop, and has.
+    pub(crate) fn is_stopped(&self, at: Duration) -> bool {
+        let now = self.clock.now(at);
+        self.driver.as_ref().is_some_and(|driver| driver.is_stopped(now))
+    }
+
+    fn look_when_to_wake(&mut self) {
+        let deadline = self.driver.as_ref().and_then(DriverCore::next_deadline);
+        self.wake_at = deadline.map(|deadline| self.clock.time_of(deadline));
+    }
+}
+
+/// Gives a driver what came.
+fn take<E: ConsistencyEngine>(
+    driver: &mut DriverCore<Watched<E>>,
+    sessions: &mut [Session],
+    now: Now,
+    arrival: Arrival<E::Message>,
+    config: &SimConfig,
+) {
+    match arrival {
+        Arrival::Request { id, op, options } => {
+            if let Some(session) = sessions.get_mut(Server::<E>::session_of(id)) {
+                session.socket.push_back((id, op, options));
+                read_sockets(driver, sessions, now);
             }
         }
-        self.wake_at = engine.next_deadline().map(|d| self.clock.time_of(d));
-        Ok(stepped)
-    }
-
-    /// The next effect to carry out.
-    pub(crate) fn next_effect(&mut self) -> Option<Effect<E::Message, E::Record>> {
-        self.effects.pop()
-    }
-
-    /// Whether the process must refuse this for lack of room: what writes.
-    pub(crate) fn refuses_for_room(&self, op: &Operation) -> bool {
-        self.storage.room_is_low && !op.is_read_only()
-    }
-
-    /// Takes a checkpoint if none is on its way to the disk and enough records were persisted since
-    /// the last one, or room is lacking.
-    ///
-    /// # Errors
-    /// [`Breach::CheckpointAhead`] if it reflects more than is on disk;
-    /// [`Breach::CheckpointsDoNotSumUp`] if what will be on disk is not the whole state.
-    pub(crate) fn checkpoint_if_due(
-        &mut self,
-        at: Duration,
-        every: Option<u64>,
-    ) -> Result<Option<MemoryCheckpoint>, Breach> {
-        let durable = self.storage.promised();
-        let is_time = every.is_some_and(|every| durable.0 >= self.checkpoint_tried.0 + every);
-        let lacks_room = self.storage.room_is_low && self.checkpoint_not_before <= at;
-        let due = (is_time || lacks_room)
-            && !self.storage.writes_checkpoint()
-            && durable > self.storage.checkpoint.covers();
-        match &mut self.engine {
-            Some(engine) if due => {
-                self.checkpoint_tried = durable;
-                self.checkpoint_not_before = at + CHECKPOINT_INTERVAL_MIN;
-                let next = self.storage.checkpoint.followed_by(engine.checkpoint());
-                let covers = next.covers();
-                if covers > durable {
-                    return Err(Breach::CheckpointAhead { covers, durable });
-                }
-                if next.read().map(StagedCheckpoint::from) != Some(engine.snapshot().into()) {
-                    return Err(Breach::CheckpointsDoNotSumUp { covers });
-                }
-                Ok(Some(next).filter(|_| covers > self.storage.checkpoint.covers()))
+        Arrival::Cancel { id } => {
+            if let Some(session) = sessions.get_mut(Server::<E>::session_of(id)) {
+                session.socket.retain(|(waiting, ..)| *waiting != id);
+                driver.cancel(now, session.id, id.0);
             }
-            Some(_) | None => Ok(None),
+        }
+        Arrival::Disconnect { session } => {
+            if let Some(session) = sessions.get_mut(session) {
+                session.socket.clear();
+                driver.close_session(now, session.id);
+                session.id = driver.open_session(config.in_flight_max);
+            }
+        }
+        Arrival::Frame { from, frame } => driver.on_frame(now, from, frame),
+        Arrival::PeerUp { peer, incarnation } => driver.on_peer_up(now, peer, incarnation),
+        Arrival::PeerDown { peer } => driver.on_peer_down(now, peer),
+        Arrival::Persisted { up_to } => driver.on_persisted(now, up_to),
+        Arrival::Room { shortage } => driver.on_room(now, shortage),
+        Arrival::ChangesTaken => driver.on_changes_taken(),
+        Arrival::CheckpointWritten => driver.on_checkpoint_written(now),
+        Arrival::Stop => driver.stop(now),
+    }
+}
+
+/// Takes from each socket what the session has room for.
+fn read_sockets<E: ConsistencyEngine>(
+    driver: &mut DriverCore<Watched<E>>,
+    sessions: &mut [Session],
+    now: Now,
+) {
+    for session in sessions {
+        while driver.has_room(session.id)
+            && let Some((id, op, options)) = session.socket.pop_front()
+        {
+            driver.request(now, session.id, id.0, op, options);
         }
     }
 }
 
-/// What comes in beyond this many inputs is lost, as at a real server whose inbox is full.
+/// What comes in beyond this many arrivals is lost, as at a real server whose inbox is full.
 const INBOX_MAX: usize = 100_000;
 
-/// The least time between two checkpoints that are taken for lack of room, as at a real server.
-const CHECKPOINT_INTERVAL_MIN: Duration = Duration::from_secs(1);
+/// Clients that are connected to a server at a time.
+const SESSIONS: u64 = 3;
+
+/// The least time between two checkpoints.
+const CHECKPOINT_INTERVAL_MIN: Duration = Duration::from_millis(10);

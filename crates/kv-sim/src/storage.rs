@@ -4,7 +4,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kv_core::{Checkpoint, NodeId, PersistSeq, SeedStream, Wire};
+use bytes::Bytes;
+use kv_core::{
+    Checkpoint, CheckpointChange, CheckpointDelta, CheckpointItem, NodeId, PersistSeq, SeedStream,
+    Wire,
+};
 use kv_storage::{
     GroupCommit, Journal, JournalConfig, JournalError, JournalInspection, LayoutJob,
     MemoryCheckpoint, Mutation, PowerLoss, Room, SimDisk, SimFile, StoreIdentity, SyncDone,
@@ -28,6 +32,8 @@ pub(crate) struct Storage<R> {
     /// By their numbers.
     syncs: BTreeMap<u64, Sync>,
     layout: Option<LayoutJob<SimDisk>>,
+    /// A checkpoint that is being taken.
+    draft: Option<Draft>,
     /// A checkpoint that was taken and is not on disk.
     taken: Option<MemoryCheckpoint>,
     /// Nothing ends on the disk.
@@ -36,7 +42,6 @@ pub(crate) struct Storage<R> {
     pub(crate) fails_soon: bool,
     /// What would have ended.
     pub(crate) held_back: Vec<DiskWork>,
-    pub(crate) room_is_low: bool,
     /// When the process looks by itself, if that is scheduled.
     pub(crate) look_at: Option<Duration>,
     pub(crate) witness: Witness,
@@ -45,12 +50,53 @@ pub(crate) struct Storage<R> {
 /// What an engine goes on from: a checkpoint, and the records after it.
 pub(crate) type Recovered<R> = (Option<Checkpoint>, Vec<(PersistSeq, R)>);
 
+/// A checkpoint that is being taken.
+#[derive(Debug)]
+struct Draft {
+    covers: PersistSeq,
+    metadata: Bytes,
+    changes: Vec<CheckpointChange>,
+    whole: Option<Items>,
+}
+
+/// A whole state at one moment, to be compared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Items {
+    /// The records that it reflects.
+    pub covers: PersistSeq,
+    /// What is not kept by key.
+    pub metadata: Bytes,
+    /// The items, ascending by key.
+    pub items: Vec<CheckpointItem>,
+}
+
+impl Items {
+    pub(crate) fn of(checkpoint: Checkpoint) -> Self {
+        let Checkpoint { covers, metadata, items } = checkpoint;
+        Self { covers, metadata, items: items.collect() }
+    }
+
+    /// Of a view of everything.
+    pub(crate) fn of_whole(view: CheckpointDelta) -> Self {
+        let CheckpointDelta { covers, metadata, changes } = view;
+        let items = changes.filter_map(|(key, held)| Some((key, held?)));
+        Self { covers, metadata, items: items.collect() }
+    }
+
+    pub(crate) fn checkpoint(self) -> Checkpoint {
+        let Self { covers, metadata, items } = self;
+        Checkpoint { covers, metadata, items: Box::new(items.into_iter()) }
+    }
+}
+
 /// What takes time on a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DiskWork {
-    /// The sync with this number in the life of the process.
+    /// The sync with this number since the process started.
     Sync(u64),
     Layout,
+    /// A part of a checkpoint.
+    Chunk,
     Checkpoint,
 }
 
@@ -87,11 +133,11 @@ impl<R: Wire> Storage<R> {
             batch: Vec::new(),
             syncs: BTreeMap::new(),
             layout: None,
+            draft: None,
             taken: None,
             is_held: false,
             fails_soon: false,
             held_back: Vec::new(),
-            room_is_low: false,
             look_at: None,
             witness: Witness::default(),
         }
@@ -146,9 +192,6 @@ impl<R: Wire> Storage<R> {
             progress.layout_begun = true;
         }
         progress.room = commit.room_changed(now);
-        if let Some(room) = progress.room {
-            self.room_is_low = matches!(room, Room::Low { .. });
-        }
         if let Some(persisted) = progress.persisted {
             self.witness.promise(persisted);
         }
@@ -202,27 +245,55 @@ impl<R: Wire> Storage<R> {
         self.witness.promised()
     }
 
-    /// Whether a checkpoint is on its way to the disk.
-    pub(crate) const fn writes_checkpoint(&self) -> bool {
-        self.taken.is_some()
-    }
-
-    /// Sends a checkpoint on its way to the disk.
+    /// Begins a checkpoint; `whole` is what the disk must hold with it.
     ///
     /// # Errors
     /// [`JournalError`], only of a driver that breaks a rule.
     pub(crate) fn begin_checkpoint(
         &mut self,
-        checkpoint: MemoryCheckpoint,
+        covers: PersistSeq,
+        metadata: Bytes,
+        whole: Option<Items>,
     ) -> Result<(), JournalError> {
-        let covers = checkpoint.covers();
-        self.taken = Some(checkpoint);
+        self.draft = Some(Draft { covers, metadata, changes: Vec::new(), whole });
         match &mut self.commit {
             Some(commit) if self.journal_config.broken.is(Mutation::PrunedBeforeCheckpoint) => {
                 commit.remove_through(covers)
             }
             Some(_) | None => Ok(()),
         }
+    }
+
+    /// Takes a part of the checkpoint that was begun.
+    pub(crate) fn write_changes(&mut self, changes: Vec<CheckpointChange>) {
+        if let Some(draft) = &mut self.draft {
+            draft.changes.extend(changes);
+        }
+    }
+
+    /// The checkpoint that was begun is dropped.
+    pub(crate) fn abandon_checkpoint(&mut self) {
+        self.draft = None;
+    }
+
+    /// Sends the checkpoint that was begun on its way to the disk, or `instead` of it.
+    ///
+    /// # Errors
+    /// [`Breach::CheckpointsDoNotSumUp`] if what will be on disk is not the whole state.
+    pub(crate) fn finish_checkpoint(
+        &mut self,
+        instead: Option<MemoryCheckpoint>,
+    ) -> Result<(), Breach> {
+        let Some(Draft { covers, metadata, changes, whole }) = self.draft.take() else {
+            return Ok(());
+        };
+        let changes = Box::new(changes.into_iter());
+        let next = self.checkpoint.followed_by(CheckpointDelta { covers, metadata, changes });
+        if whole.is_some() && next.read().map(Items::of) != whole {
+            return Err(Breach::CheckpointsDoNotSumUp { covers });
+        }
+        self.taken = Some(instead.unwrap_or(next));
+        Ok(())
     }
 
     /// Puts the checkpoint on disk, in one step, and lets go of the records that it covers; which
@@ -315,9 +386,9 @@ impl<R: Wire> Storage<R> {
         self.layout = None;
         self.fails_soon = false;
         self.held_back.clear();
-        self.room_is_low = false;
         self.look_at = None;
-        self.taken.take().is_some()
+        let is_drafted = self.draft.take().is_some();
+        self.taken.take().is_some() || is_drafted
     }
 }
 

@@ -1,21 +1,23 @@
 //! All that one engine was given and gave, to be played again.
 
-use kv_core::{Effect, EngineConfig, Input, Now, PersistSeq, StagedCheckpoint};
+use kv_core::{Effect, EngineConfig, Input, Now, PersistSeq};
 
-/// A server's lives as its engine saw them.
+use crate::storage::Items;
+
+/// A server's incarnations as its engine saw them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tape<M, R> {
-    /// One after the other; the last may still go on.
-    pub lives: Vec<TapedLife<M, R>>,
+    /// One after the other; the last may still run.
+    pub incarnations: Vec<TapedIncarnation<M, R>>,
 }
 
 /// From a start to a crash.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TapedLife<M, R> {
+pub struct TapedIncarnation<M, R> {
     /// What the engine was told at its start.
     pub config: EngineConfig,
-    /// The checkpoint that it started on, with what that covers.
-    pub checkpoint: Option<(PersistSeq, StagedCheckpoint)>,
+    /// The checkpoint that it started on.
+    pub checkpoint: Option<Items>,
     /// The records that it started on.
     pub records: Vec<(PersistSeq, R)>,
     /// What it did from then on.
@@ -29,6 +31,20 @@ pub struct TapedBatch<M, R> {
     pub now: Now,
     /// The inputs in order, timeouts included.
     pub inputs: Vec<Input<M>>,
-    /// The effects that were carried out, in order; those that a crash prevented are missing.
+    /// The effects, in order.
     pub effects: Vec<Effect<M, R>>,
+}
+
+impl<M, R> TapedBatch<M, R> {
+    pub(crate) fn note(&mut self, now: Now, input: Input<M>, effects: Vec<Effect<M, R>>) {
+        self.now = now;
+        self.inputs.push(input);
+        self.effects.extend(effects);
+    }
+}
+
+impl<M, R> Default for TapedBatch<M, R> {
+    fn default() -> Self {
+        Self { now: Now::default(), inputs: Vec::new(), effects: Vec::new() }
+    }
 }

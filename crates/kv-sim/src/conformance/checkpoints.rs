@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
-use kv_core::{ConsistencyEngine, Input, NodeId, SeedStream, StagedCheckpoint};
+use kv_core::{
+    CheckpointDelta, ConsistencyEngine, Effects, Input, NodeId, SeedStream, ViewScope,
+    read_whole_view,
+};
 
 use super::failure::{Failure, Finding};
 use super::scenario::{Scenario, seeds};
 use crate::cluster::Cluster;
 use crate::config::{DiskConfig, SimConfig};
 use crate::process::Restart;
+use crate::storage::Items;
 
 /// Clause 8: what changed since the checkpoint on disk makes that one the whole state, byte for
 /// byte, after any schedule of requests and faults: where checkpoints before it were not written,
@@ -53,30 +57,35 @@ fn write_changes<E: ConsistencyEngine>(
     node: NodeId,
     stream: &mut SeedStream,
 ) -> Result<(), Finding> {
+    let now = cluster.now();
     let server = cluster.server_mut(node);
-    let Some(engine) = &mut server.engine else {
+    let now = server.clock.now(now);
+    let Some(engine) = server.engine_mut() else {
         return Ok(());
     };
-    let whole = engine.snapshot();
-    let delta = engine.checkpoint();
-    let covers = delta.covers;
+    let whole = read_whole_view(engine, ViewScope::Whole).map(Items::of_whole);
+    // One may not be had while the engine lets go of a state that was replaced.
+    let (Some(whole), Some(delta)) = (whole, read_whole_view(engine, ViewScope::Changes)) else {
+        return Ok(());
+    };
+    let CheckpointDelta { covers, metadata, changes } = delta;
     let fate = stream.below(4);
     // It may fail, as on a full disk.
     if fate == 0 {
         return Ok(());
     }
+    let differs = |_| Finding::CheckpointsDoNotSumUp { node, covers };
     let storage = &mut server.storage;
-    let next = storage.checkpoint.followed_by(delta);
-    let is_whole =
-        covers == whole.covers && next.read().map(StagedCheckpoint::from) == Some(whole.into());
-    if !is_whole {
-        return Err(Finding::CheckpointsDoNotSumUp { node, covers });
-    }
-    let written = storage.begin_checkpoint(next).and_then(|()| storage.end_checkpoint());
+    let begun = storage.begin_checkpoint(covers, metadata, Some(whole));
+    storage.write_changes(changes.collect());
+    storage.finish_checkpoint(None).map_err(differs)?;
+    let written = begun.and_then(|()| storage.end_checkpoint());
     written.map_err(|_| Finding::JournalFailed { node })?;
     // The notice may be lost.
-    if fate > 1 {
-        cluster.give(node, Input::CheckpointWritten { covers });
+    if fate > 1
+        && let Some(engine) = server.engine_mut()
+    {
+        engine.step(now, Input::CheckpointWritten { covers }, &mut Effects::new());
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kv_core::{
     Answer, CommandResult, ConsistencyEngine, NodeId, Operation, Outcome, PersistSeq, RequestId,
-    RequestOptions, SeedStream,
+    RequestOptions, SeedStream, ViewScope, read_whole_view,
 };
 use kv_storage::MemoryCheckpoint;
 
@@ -236,9 +236,10 @@ fn checkpoints<E: ConsistencyEngine>(
 ) -> BTreeMap<NodeId, MemoryCheckpoint> {
     let mut taken = BTreeMap::new();
     for node in cluster.nodes().collect::<Vec<_>>() {
-        if let Some(engine) = &mut cluster.server_mut(node).engine {
+        let engine = cluster.server_mut(node).engine_mut();
+        if let Some(delta) = engine.and_then(|e| read_whole_view(e, ViewScope::Changes)) {
             let mut disk = MemoryCheckpoint::new();
-            disk.write(engine.checkpoint());
+            disk.write(delta);
             taken.insert(node, disk);
         }
     }

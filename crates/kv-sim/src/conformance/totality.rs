@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kv_core::{
-    AdminCommand, ConsistencyEngine, Effect, Effects, EngineConfig, Incarnation, Input, NodeId,
-    Now, PersistSeq, RequestId, SeedStream, StagedCheckpoint, Wire,
+    ConsistencyEngine, Effect, Effects, EngineConfig, Incarnation, Input, NodeId, Now, PersistSeq,
+    RequestId, SeedStream, Shortage, SnapshotPart, ViewScope, Wire, read_whole_view,
 };
 
 use super::failure::{Failure, Finding};
 use super::scenario::{Scenario, seeds};
+use crate::storage::Items;
 use crate::workload::{Workload, pick};
 
 /// Clause 3: no input makes a step panic, answer what was not asked, or forget its own numbers.
@@ -30,11 +31,16 @@ pub fn survives_any_input<E: ConsistencyEngine>() -> Result<(), Failure> {
         let mut messages = Vec::new();
         let mut checkpoints = Vec::new();
         for node in cluster.nodes() {
-            let lives = cluster.tape(node).map(|tape| tape.lives.as_slice());
-            for batch in lives.unwrap_or_default().iter().flat_map(|life| &life.batches) {
+            let taped = cluster.tape(node).map(|tape| tape.incarnations.as_slice());
+            for batch in taped.unwrap_or_default().iter().flat_map(|taped| &taped.batches) {
                 messages.extend(batch.inputs.iter().filter_map(sent_bytes));
             }
-            checkpoints.extend(cluster.engine(node).map(|e| StagedCheckpoint::from(e.snapshot())));
+        }
+        let mut cluster = cluster;
+        for node in cluster.nodes().collect::<Vec<_>>() {
+            let engine = cluster.server_mut(node).engine_mut();
+            let whole = engine.and_then(|engine| read_whole_view(engine, ViewScope::Whole));
+            checkpoints.extend(whole.map(Items::of_whole));
         }
         for number in 1..=cluster.config().cluster.nodes() {
             let Ok(node) = NodeId::new(number) else {
@@ -64,7 +70,7 @@ struct Fuzzer<'a> {
     stream: SeedStream,
     workload: Workload,
     messages: &'a [Bytes],
-    checkpoints: &'a [StagedCheckpoint],
+    checkpoints: &'a [Items],
     last_request: u64,
     replied: BTreeMap<RequestId, bool>,
     last_seq: PersistSeq,
@@ -87,7 +93,7 @@ impl Fuzzer<'_> {
             let input = self.input();
             let timeout = matches!(input, Input::Timeout);
             if self.stream.chance(20) {
-                engine.checkpoint().changes.for_each(drop);
+                read_a_part(&mut engine);
             }
             engine.step(self.now, input, &mut out);
             let now = self.now.mono;
@@ -103,8 +109,8 @@ impl Fuzzer<'_> {
         }
         engine.fingerprint();
         engine.status();
-        engine.checkpoint().changes.for_each(drop);
-        engine.snapshot().items.for_each(drop);
+        read_whole_view(&mut engine, ViewScope::Changes);
+        read_whole_view(&mut engine, ViewScope::Whole);
         Ok(())
     }
 
@@ -122,7 +128,10 @@ impl Fuzzer<'_> {
                 Some(false) => {}
                 Some(true) | None => return Err(Finding::StrayReply { id: *id }),
             },
-            Effect::Send { .. } | Effect::SendCheckpoint { .. } | Effect::Halt { .. } => {}
+            Effect::Send { .. }
+            | Effect::BeginSnapshot { .. }
+            | Effect::EndSnapshot { .. }
+            | Effect::Halt { .. } => {}
         }
         Ok(())
     }
@@ -147,12 +156,10 @@ impl Fuzzer<'_> {
 
     fn rare_input<M>(&mut self) -> Input<M> {
         match self.stream.below(4) {
-            0 => Input::Admin {
-                id: self.new_request(),
-                command: AdminCommand::Forget { node: self.node() },
-            },
+            0 if self.stream.chance(500) => Input::DiskRoom,
+            0 => Input::DiskShort { shortage: Shortage::Space },
             1 => Input::CheckpointWritten { covers: self.silly_seq() },
-            _ => Input::CheckpointInstalled { from: self.node(), checkpoint: self.checkpoint() },
+            _ => Input::SnapshotPart { from: self.node(), part: self.snapshot_part() },
         }
     }
 
@@ -169,20 +176,23 @@ impl Fuzzer<'_> {
         Some(Input::Message { from, message })
     }
 
-    fn checkpoint(&mut self) -> StagedCheckpoint {
+    /// A part of a snapshot of another run, changed here and there, or out of order.
+    fn snapshot_part(&mut self) -> SnapshotPart {
         let real = pick(&mut self.stream, self.checkpoints).cloned();
-        let mut staged =
-            real.unwrap_or(StagedCheckpoint { metadata: Bytes::new(), items: Vec::new() });
+        let (mut metadata, mut items) =
+            real.map_or_else(Default::default, |real| (real.metadata, real.items));
         if self.stream.chance(500) {
-            staged.metadata = self.mutated(&staged.metadata);
+            metadata = self.mutated(&metadata);
         }
-        for (key, item) in &mut staged.items {
+        for (key, item) in &mut items {
             if self.stream.chance(200) {
                 *key = self.mutated(key);
                 *item = self.mutated(item);
             }
         }
-        staged
+        let number = u32::try_from(self.stream.below(3)).unwrap_or_default();
+        let (snapshot, is_last) = (self.stream.below(3), self.stream.chance(500));
+        SnapshotPart { snapshot, number, metadata, items, is_last }
     }
 
     fn mutated(&mut self, bytes: &Bytes) -> Bytes {
@@ -247,17 +257,27 @@ impl Fuzzer<'_> {
     }
 }
 
+/// Reads a view, and not always to its end.
+fn read_a_part<E: ConsistencyEngine>(engine: &mut E) {
+    if let Some(view) = engine.open_view(ViewScope::Changes) {
+        engine.read_view(view.id, 1);
+        engine.close_view(view.id);
+        engine.read_view(view.id, 1);
+    }
+}
+
 fn sent_bytes<M: Wire>(input: &Input<M>) -> Option<Bytes> {
     match input {
         Input::Message { message, .. } => Some(message.to_bytes()),
         Input::Request { .. }
         | Input::Cancel { .. }
-        | Input::Admin { .. }
         | Input::PeerUp { .. }
         | Input::PeerDown { .. }
         | Input::Persisted { .. }
         | Input::CheckpointWritten { .. }
-        | Input::CheckpointInstalled { .. }
+        | Input::SnapshotPart { .. }
+        | Input::DiskShort { .. }
+        | Input::DiskRoom
         | Input::Timeout => None,
     }
 }

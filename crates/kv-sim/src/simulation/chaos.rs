@@ -150,6 +150,12 @@ impl Chaos {
             cluster.hold_disk(node);
             return Ok(Some(Ending::Release(node)));
         }
+        if fault == Fault::Disconnect {
+            cluster.note_fault(fault, node, || "a client's connection is lost".to_owned());
+            let session = usize::try_from(self.stream.below(3)).unwrap_or_default();
+            cluster.disconnect(node, session);
+            return Ok(None);
+        }
         if fault == Fault::Pause {
             cluster.note_fault(fault, node, || "pauses".to_owned());
             cluster.pause(node);
@@ -252,6 +258,8 @@ impl Chaos {
             cluster.start_again(node, disk, None)?;
         } else if fault == Fault::Kill {
             cluster.kill(node);
+        } else if fault == Fault::Stop {
+            cluster.stop(node);
         } else if fault == Fault::FlippedBit {
             // What may be lost goes first: a record that knows of the damaged one must still be
             // there at the start, or the damage cannot be told from a torn write.

@@ -53,6 +53,10 @@ impl Plan {
         if stream.chance(300) {
             cluster.limits = narrow_limits(&mut stream);
         }
+        if stream.chance(300) {
+            cluster.in_flight_max = usize::try_from(1 + stream.below(3)).unwrap_or(1);
+        }
+        cluster.part_bytes_max = *pick(&mut stream, &[1, 100, 256, 4_096]).unwrap_or(&256);
         Ok(Self {
             cluster,
             clients: clients(&mut stream, declaration),
@@ -107,6 +111,7 @@ fn faults(stream: &mut SeedStream, declaration: &Declaration, nodes: u16) -> BTr
         | Fault::ClockDrift
         | Fault::ClockJump
         | Fault::ClockFreeze
+        | Fault::Disconnect
         | Fault::Pause => true,
         Fault::TornWrite
         | Fault::ReorderedWrites
@@ -118,6 +123,7 @@ fn faults(stream: &mut SeedStream, declaration: &Declaration, nodes: u16) -> BTr
         | Fault::LostCheckpoint
         | Fault::Crash
         | Fault::Kill
+        | Fault::Stop
         | Fault::CrashBetweenEffects
         | Fault::RollingRestart
         | Fault::MixedConfiguration => !spares_all,
