@@ -60,6 +60,15 @@ impl fmt::Debug for CheckpointDelta {
     }
 }
 
+impl CheckpointDelta {
+    /// The whole state, if these are the changes of a view of everything.
+    #[must_use]
+    pub fn into_checkpoint(self) -> Checkpoint {
+        let items = Box::new(self.changes.filter_map(|(key, held)| Some((key, held?))));
+        Checkpoint { covers: self.covers, metadata: self.metadata, items }
+    }
+}
+
 impl From<Checkpoint> for CheckpointDelta {
     /// What makes an empty disk hold the checkpoint.
     fn from(checkpoint: Checkpoint) -> Self {

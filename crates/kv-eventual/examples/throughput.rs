@@ -102,7 +102,9 @@ impl Server {
                     Effect::Persist { seq, .. } => last = Some(seq),
                     Effect::Send { to, message } => messages.push((from, to, message)),
                     Effect::Reply { .. } => replies += 1,
-                    Effect::SendCheckpoint { .. } | Effect::Halt { .. } => {}
+                    Effect::BeginSnapshot { .. }
+                    | Effect::EndSnapshot { .. }
+                    | Effect::Halt { .. } => {}
                 }
             }
             match last {

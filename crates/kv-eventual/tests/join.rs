@@ -414,19 +414,24 @@ fn a_recovered_server_answers_the_reads_of_others_before_it_has_its_next_life() 
     assert_eq!(parts.filter(answered).count(), 1);
 }
 
+fn snapshot(engine: &mut EventualEngine) -> kv_core::Checkpoint {
+    let whole = kv_core::read_whole_view(engine, kv_core::ViewScope::Whole);
+    whole.unwrap().into_checkpoint()
+}
+
 #[test]
 fn a_checkpoint_and_the_records_after_it_give_the_same_as_all_records() {
     let (before, records) = journal();
     for cut in 0..=records.len() {
         let (head, tail) = records.split_at(cut);
-        let first = EventualEngine::recover(config(2, 1, 1), None, head.to_vec()).unwrap();
-        let checkpoint = first.snapshot();
+        let mut first = EventualEngine::recover(config(2, 1, 1), None, head.to_vec()).unwrap();
+        let checkpoint = snapshot(&mut first);
         assert_eq!(checkpoint.covers, PersistSeq(u64::try_from(cut).unwrap()));
-        let second =
+        let mut second =
             EventualEngine::recover(config(2, 1, 1), Some(checkpoint), tail.to_vec()).unwrap();
         assert_eq!(second.fingerprint(), before.engine.fingerprint());
-        let whole = EventualEngine::recover(config(2, 1, 1), None, records.clone()).unwrap();
-        let (a, b) = (second.snapshot(), whole.snapshot());
+        let mut whole = EventualEngine::recover(config(2, 1, 1), None, records.clone()).unwrap();
+        let (a, b) = (snapshot(&mut second), snapshot(&mut whole));
         assert_eq!(a.metadata, b.metadata);
         assert!(a.items.eq(b.items));
         assert_eq!(second.status().counters, whole.status().counters);
@@ -435,7 +440,7 @@ fn a_checkpoint_and_the_records_after_it_give_the_same_as_all_records() {
 
 #[test]
 fn a_disk_of_another_server_or_of_other_voters_is_refused() {
-    let (before, records) = journal();
+    let (mut before, records) = journal();
     let mut other = config(2, 1, 1);
     other.node = node(2);
     let recover = |config, checkpoint, records: &[(PersistSeq, Record)]| {
@@ -444,7 +449,7 @@ fn a_disk_of_another_server_or_of_other_voters_is_refused() {
     for config in [other, config(3, 1, 1)] {
         let refused = Some(RecoverError::OtherConfiguration);
         assert_eq!(recover(config.clone(), None, &records), refused);
-        let checkpoint = before.engine.snapshot();
+        let checkpoint = snapshot(&mut before.engine);
         assert_eq!(recover(config, Some(checkpoint), &[]), refused);
     }
     // Quorums are the coordinator's own.

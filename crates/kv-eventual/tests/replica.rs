@@ -3,7 +3,7 @@
 
 mod stand;
 
-use kv_core::{ConsistencyEngine, HybridTime, Incarnation, Input, StagedCheckpoint};
+use kv_core::{ConsistencyEngine, HybridTime, Incarnation, Input};
 use kv_eventual::{Answer, Message, Part, Query, ReadId, Record, Write};
 use stand::{Stand, config, found, id_of, key, life, node, persist, theirs, time, write};
 
@@ -199,29 +199,39 @@ fn an_acknowledgement_of_a_write_that_is_not_under_way_is_stale() {
 }
 
 #[test]
-fn a_peers_checkpoint_is_merged_and_garbage_is_not() {
-    let mut source = Stand::serving(2, 1, 1);
-    for name in ["a", "b"] {
-        source.put(name, "1");
-    }
-    source.sync_and_flush();
-    let staged: StagedCheckpoint = source.engine.snapshot().into();
-    let mut other = config(2, 1, 1);
-    other.node = node(2);
-    other.seed = 8;
-    let mut stand = Stand::serving_with(other);
-    let install = |checkpoint| Input::CheckpointInstalled { from: node(1), checkpoint };
-    let effects = stand.step(install(staged.clone()));
-    assert_eq!(effects.len(), 3, "a life and two writes: {effects:?}");
-    stand.sync_and_flush();
-    assert_eq!(stand.engine.fingerprint(), source.engine.fingerprint());
-    assert_eq!(stand.step(install(staged.clone())), []);
-    let garbage = StagedCheckpoint {
-        items: vec![(bytes::Bytes::from_static(b"k"), bytes::Bytes::new())],
-        ..staged
+fn a_snapshot_is_refused_since_these_servers_send_none() {
+    let mut stand = Stand::serving(2, 1, 1);
+    let part = kv_core::SnapshotPart {
+        snapshot: 1,
+        number: 0,
+        metadata: bytes::Bytes::new(),
+        items: Vec::new(),
+        is_last: true,
     };
-    assert_eq!(stand.step(install(garbage)), []);
+    let from = node(2);
+    let effects = stand.step(Input::SnapshotPart { from, part });
+    assert_eq!(effects, [kv_core::Effect::EndSnapshot { peer: from }]);
     assert_eq!(stand.counter("bad_messages"), 1);
+}
+
+#[test]
+fn a_server_whose_disk_is_short_refuses_writes_and_serves_reads() {
+    let mut stand = Stand::serving(1, 1, 1);
+    stand.put("x", "1");
+    stand.sync_and_flush();
+    let shortage = kv_core::Shortage::Space;
+    assert_eq!(stand.step(Input::DiskShort { shortage }), []);
+    let refused = kv_core::NotDone::Waiting(kv_core::Waiting::DiskFull { node: node(1) });
+    let put = kv_core::Operation::put(stand::key("x"), stand::value("2"));
+    let effects = stand.request(put.clone());
+    let kv_core::Effect::Reply { outcome, .. } = &effects[0] else { panic!("{effects:?}") };
+    assert_eq!(*outcome, kv_core::Outcome::NotDone(refused));
+    let effects = stand.request(kv_core::Operation::get(stand::key("x")));
+    let kv_core::Effect::Reply { outcome, .. } = &effects[0] else { panic!("{effects:?}") };
+    assert!(matches!(outcome, kv_core::Outcome::Done(_)), "{outcome:?}");
+    stand.step(Input::DiskRoom);
+    let effects = stand.request(put);
+    assert!(matches!(effects[0], kv_core::Effect::Persist { .. }), "{effects:?}");
 }
 
 #[test]

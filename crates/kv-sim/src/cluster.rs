@@ -3,9 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use kv_core::{
-    ConsistencyEngine, NodeId, PersistSeq, RequestId, SeedStream, Status, Version,
-};
+use kv_core::{ConsistencyEngine, NodeId, PersistSeq, RequestId, SeedStream, Status, Version};
 use kv_storage::{JournalError, MemoryCheckpoint};
 
 use crate::arrival::Arrival;

@@ -197,9 +197,9 @@ impl<E: ConsistencyEngine> Cluster<E> {
             return Err(self.violation(node, Breach::CheckpointAhead { covers, durable }));
         }
         let server = self.server_mut(node);
-        let whole = server.engine_mut().and_then(|engine| {
-            read_whole_view(engine, ViewScope::Whole).map(Items::of_whole)
-        });
+        let whole = server
+            .engine_mut()
+            .and_then(|engine| read_whole_view(engine, ViewScope::Whole).map(Items::of_whole));
         let begun = server.storage.begin_checkpoint(covers, metadata, whole);
         begun.or_else(|error| self.on_disk_error(node, error))
     }

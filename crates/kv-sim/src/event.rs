@@ -188,9 +188,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
             Output::BeginCheckpoint { covers, metadata, .. } => {
                 self.begin_checkpoint(node, covers, metadata)
             }
-            Output::WriteChanges { changes, is_last } => {
-                self.write_changes(node, changes, is_last)
-            }
+            Output::WriteChanges { changes, is_last } => self.write_changes(node, changes, is_last),
             Output::AbandonCheckpoint => {
                 self.server_mut(node).storage.abandon_checkpoint();
                 Ok(())

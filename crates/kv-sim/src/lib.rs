@@ -42,8 +42,8 @@ mod trace;
 mod transcript;
 mod version_names;
 mod violation;
-mod witness;
 mod watched;
+mod witness;
 mod workload;
 
 pub use client::{ClientConfig, Clients, OperationKind};

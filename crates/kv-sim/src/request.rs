@@ -83,11 +83,8 @@ impl<E: ConsistencyEngine> Cluster<E> {
         let id = self.last_request;
         self.note_held(node, id, &op);
         let request = Arrival::Request { id, op: op.clone(), options: options.clone() };
-        let state = if self.arrive(node, request) {
-            RequestState::Waiting
-        } else {
-            RequestState::Refused
-        };
+        let state =
+            if self.arrive(node, request) { RequestState::Waiting } else { RequestState::Refused };
         let request = Request { node, op, options, invoked_at: self.now, cancelled: false, state };
         self.requests.insert(id, request);
         id

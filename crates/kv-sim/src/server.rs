@@ -3,12 +3,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use kv_core::driver::{
-    CheckpointPolicy, DriverConfig, DriverCore, DriverDisk, Output, SessionId,
-};
+use kv_core::driver::{CheckpointPolicy, DriverConfig, DriverCore, DriverDisk, Output, SessionId};
 use kv_core::{
-    ClusterConfig, ConsistencyEngine, EngineConfig, HaltReason, NodeId, Now, Operation,
-    PersistSeq, RequestId, RequestOptions, SeedStream,
+    ClusterConfig, ConsistencyEngine, EngineConfig, HaltReason, NodeId, Now, Operation, PersistSeq,
+    RequestId, RequestOptions, SeedStream,
 };
 
 use crate::arrival::Arrival;
@@ -136,10 +134,8 @@ impl<E: ConsistencyEngine> Server<E> {
             ..DriverConfig::durable(disk)
         };
         let mut driver = DriverCore::new(engine, peers, driver_config);
-        let open = |_| Session {
-            id: driver.open_session(config.in_flight_max),
-            socket: VecDeque::new(),
-        };
+        let open =
+            |_| Session { id: driver.open_session(config.in_flight_max), socket: VecDeque::new() };
         self.sessions = (0..SESSIONS).map(open).collect();
         self.driver = Some(driver);
         self.look_when_to_wake();

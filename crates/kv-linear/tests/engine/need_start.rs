@@ -170,7 +170,7 @@ fn a_follower_that_lacks_what_is_trimmed_gets_a_checkpoint() {
     sequencer.timeout();
     assert_eq!(sequencer.counter("log_entries"), 1);
     let effects = told(&mut sequencer, need(generation(0), 1, 0));
-    assert_eq!(effects, [Effect::SendCheckpoint { to: node(2) }]);
+    assert_eq!(effects, [Effect::BeginSnapshot { to: node(2) }]);
     // Not at once again.
     assert_eq!(told(&mut sequencer, need(generation(0), 1, 0)), []);
 }

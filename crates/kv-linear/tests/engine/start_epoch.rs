@@ -209,18 +209,22 @@ fn a_checkpoint_that_comes_again_is_answered_with_what_is_there() {
     let ack = Body::Ack { epoch: generation(1), durable: LogIndex(2) };
     let of_third = sequencer.of(first_life(31), ack);
     sequencer.message(3, of_third);
-    let installed = || Input::CheckpointInstalled {
-        from: node(1),
-        checkpoint: sequencer.engine.snapshot().into(),
+    let checkpoint = sequencer.snapshot();
+    let items: Vec<_> = checkpoint.items.collect();
+    let installed = |snapshot| {
+        let (metadata, items) = (checkpoint.metadata.clone(), items.clone());
+        let part = kv_core::SnapshotPart { snapshot, number: 0, metadata, items, is_last: true };
+        Input::SnapshotPart { from: node(1), part }
     };
     let mut follower = Server::follower(theirs[..1].to_vec());
-    let parts = follower.step(installed());
+    let parts = follower.step(installed(1));
     let last = parts.last().unwrap();
     assert!(matches!(last, Effect::Persist { record: Record::Installed { .. }, .. }), "{last:?}");
     let expected = [acked(&follower, 2)];
     assert_eq!(follower.persisted(5), expected);
     // The acknowledgement was lost, so the sequencer sends what it thinks is needed.
-    assert_eq!(follower.step(installed()), expected);
+    let refused = Effect::EndSnapshot { peer: node(1) };
+    assert_eq!(follower.step(installed(2)), [expected[0].clone(), refused]);
 }
 
 #[test]
@@ -230,10 +234,10 @@ fn a_checkpoint_taken_meanwhile_covers_nothing_that_the_switch_needs() {
     let life = follower.life;
     follower.told(part(life, &theirs, 1, 1..2));
     follower.persisted(4);
-    assert_eq!(follower.engine.snapshot().covers, PersistSeq(3));
+    assert_eq!(follower.snapshot().covers, PersistSeq(3));
     follower.told(part(life, &theirs, 1, 2..3));
     follower.persisted(5);
-    let checkpoint = follower.engine.snapshot();
+    let checkpoint = follower.snapshot();
     assert_eq!(checkpoint.covers, PersistSeq(3));
     let records = vec![
         (PersistSeq(4), Record::StagedLog { part: 0, entries: theirs[1..2].to_vec() }),
@@ -252,7 +256,7 @@ fn a_checkpoint_taken_meanwhile_covers_nothing_that_the_switch_needs() {
     let engine = LinearEngine::recover(config, Some(checkpoint), records).unwrap();
     assert_eq!(engine.log_hash(LogIndex(3)), Some(theirs[2].hash()));
     follower.persisted(6);
-    assert_eq!(follower.engine.snapshot().covers, PersistSeq(6));
+    assert_eq!(follower.snapshot().covers, PersistSeq(6));
 }
 
 #[test]

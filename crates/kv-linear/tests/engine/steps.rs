@@ -592,7 +592,7 @@ fn a_checkpoint_never_forgets_who_the_server_is() {
     let life = follower.life;
     // Another life is on its way to the disk.
     follower.told(prepare(Incarnation::following(life, 5), &[], 0, 0));
-    let checkpoint = follower.engine.snapshot();
+    let checkpoint = follower.snapshot();
     assert_eq!(checkpoint.covers, PersistSeq(3));
     let config = EngineConfig::new(node(2), configuration(2), 9);
     let engine = LinearEngine::recover(config, Some(checkpoint), []).unwrap();

@@ -1,8 +1,6 @@
 //! Clauses 2 and 7: effects depend on the inputs alone.
 
-use kv_core::{
-    ConsistencyEngine, Effect, Effects, NotDone, Outcome, RecoverError, RequestId,
-};
+use kv_core::{ConsistencyEngine, Effect, Effects, NotDone, Outcome, RecoverError, RequestId};
 
 use super::failure::{Failure, Finding};
 use super::scenario::{Scenario, seeds};
@@ -69,7 +67,8 @@ fn replays<E: ConsistencyEngine>(
     drain: Drain,
 ) -> Result<bool, RecoverError> {
     let checkpoint = incarnation.checkpoint.clone().map(Items::checkpoint);
-    let mut engine = E::recover(incarnation.config.clone(), checkpoint, incarnation.records.clone())?;
+    let mut engine =
+        E::recover(incarnation.config.clone(), checkpoint, incarnation.records.clone())?;
     let last = incarnation.batches.len().saturating_sub(1);
     Ok(incarnation.batches.iter().enumerate().all(|(index, batch)| {
         let effects = replay(&mut engine, batch, drain);

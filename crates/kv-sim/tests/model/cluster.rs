@@ -276,8 +276,8 @@ impl<E: Checked> ClusterModel<E> {
                 Effect::Persist { record, .. } => server.records.push(record),
                 Effect::Send { to, message } => state_send(&mut state.flying, from, to, message),
                 Effect::Reply { id, outcome } => answers.push((id, outcome)),
-                Effect::SendCheckpoint { to } => {
-                    panic!("a checkpoint for {to}: the bounds are too large")
+                Effect::BeginSnapshot { to } | Effect::EndSnapshot { peer: to } => {
+                    panic!("a snapshot for {to}: the bounds are too large")
                 }
                 Effect::Halt { reason } => state.wrong = Some(reason.to_string()),
             }

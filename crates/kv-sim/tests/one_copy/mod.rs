@@ -15,15 +15,16 @@ mod message;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use kv_core::{
-    Answer, ChangedKeys, Checkpoint, CheckpointDelta, Command, ConsistencyEngine, Done, Dump,
-    Effects, EngineConfig, Feature, HaltReason, Incarnation, Input, Key, MemoryStore, NodeId,
-    NotDone, Now, Operation, Outcome, Page, PersistSeq, QuorumError, RecoverError, RequestId,
-    RequestOptions, SeedStream, Served, Status, Store, Unknown, Value, Version, Versioned, Waiting,
+    Answer, Checkpoint, Command, ConsistencyEngine, Done, Dump, Effects, EngineConfig, Feature,
+    HaltReason, Incarnation, Input, Key, NodeId, NotDone, Now, OpenView, Operation, Outcome, Page,
+    PersistSeq, QuorumError, RecoverError, RequestId, RequestOptions, SeedStream, Served, Status,
+    Store, Unknown, Value, Version, Versioned, ViewChunk, ViewId, ViewRead, ViewScope, Waiting,
     Wire, digest,
 };
 use kv_sim::{Declaration, Fault, OperationKind, Oracle};
@@ -89,8 +90,8 @@ pub struct OneCopy {
     next_seq: PersistSeq,
     persisted: PersistSeq,
     // The holder's side.
-    store: MemoryStore<(Value, u64)>,
-    changed: ChangedKeys,
+    store: Store<(Value, u64)>,
+    forgets_a_key: bool,
     version: u64,
     applied: BTreeMap<(NodeId, Incarnation), Applied>,
     unsynced: BTreeMap<PersistSeq, (Record, Option<RequestId>)>,
@@ -145,8 +146,8 @@ impl ConsistencyEngine for OneCopy {
             connected: BTreeMap::new(),
             next_seq: PersistSeq(1),
             persisted: PersistSeq(0),
-            store: MemoryStore::new(),
-            changed: ChangedKeys::new(),
+            store: Store::new(),
+            forgets_a_key: false,
             version: 0,
             applied: BTreeMap::new(),
             unsynced: BTreeMap::new(),
@@ -156,7 +157,7 @@ impl ConsistencyEngine for OneCopy {
         };
         if let Some(checkpoint) = checkpoint {
             engine.install(checkpoint).map_err(RecoverError::Checkpoint)?;
-            engine.changed = ChangedKeys::recovered();
+            engine.store.note_recovered();
         }
         let mut records: Vec<_> = records.into_iter().collect();
         let last = records.last().map(|(seq, _)| *seq);
@@ -183,7 +184,6 @@ impl ConsistencyEngine for OneCopy {
         match input {
             Input::Request { id, op, options } => self.on_request(now, id, op, options, out),
             Input::Cancel { id } => self.asked.retain(|_, asked| asked.id != id),
-            Input::Admin { id, .. } => out.reply(id, refused(Feature::Admin)),
             Input::Message { from, message } => self.on_message(from, message, out),
             Input::PeerUp { peer, .. } => {
                 self.connected.insert(peer, ());
@@ -192,8 +192,10 @@ impl ConsistencyEngine for OneCopy {
                 self.connected.remove(&peer);
             }
             Input::Persisted { up_to } => self.on_persisted(up_to, out),
-            Input::CheckpointWritten { covers } => self.changed.note_written(covers),
-            Input::CheckpointInstalled { .. } => {}
+            Input::CheckpointWritten { covers } => self.store.note_written(covers),
+            Input::SnapshotPart { from, .. } => out.end_snapshot(from),
+            // Its writes wait for the disk.
+            Input::DiskShort { .. } | Input::DiskRoom => {}
             Input::Timeout => self.on_timeout(now, out),
         }
     }
@@ -203,25 +205,32 @@ impl ConsistencyEngine for OneCopy {
         asked.map(|asked| asked.resend_at.min(asked.give_up_at)).min()
     }
 
-    fn checkpoint(&mut self) -> CheckpointDelta {
-        let skipped = usize::from(self.is(Mutation::CheckpointForgetsAKey));
-        let changes = self.changed.take(self.persisted, &self.store).into_iter().skip(skipped);
-        CheckpointDelta {
-            covers: self.persisted,
-            metadata: self.metadata(),
-            changes: Box::new(
-                changes.map(|(key, item)| (key.to_shared(), item.map(|item| item.to_bytes()))),
-            ),
-        }
+    fn open_view(&mut self, scope: ViewScope) -> Option<OpenView> {
+        let covers = self.persisted;
+        let (id, items) = match scope {
+            ViewScope::Changes => self.store.open_changes(covers)?,
+            ViewScope::Whole => (self.store.open_whole(), self.store.len()),
+        };
+        self.forgets_a_key =
+            scope == ViewScope::Changes && self.is(Mutation::CheckpointForgetsAKey);
+        Some(OpenView { id, covers, metadata: self.metadata(), items })
     }
 
-    fn snapshot(&self) -> Checkpoint {
-        let items = self.store.clone().into_iter();
-        Checkpoint {
-            covers: self.persisted,
-            metadata: self.metadata(),
-            items: Box::new(items.map(|(key, item)| (key.to_shared(), item.to_bytes()))),
-        }
+    fn read_view(&mut self, view: ViewId, bytes_max: usize) -> Option<ViewChunk> {
+        let (mut changes, mut bytes) = (Vec::new(), 0);
+        let forgets = &mut self.forgets_a_key;
+        let read = self.store.read_view(view, |key, item| {
+            if !std::mem::take(forgets) {
+                bytes += key.as_bytes().len();
+                changes.push((key.to_shared(), item.map(|item| item.to_bytes())));
+            }
+            if bytes < bytes_max { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        Some(ViewChunk { changes, is_last: read == ViewRead::End })
+    }
+
+    fn close_view(&mut self, view: ViewId) {
+        self.store.close_view(view);
     }
 
     fn status(&self) -> Status {
@@ -414,7 +423,6 @@ impl OneCopy {
 
     fn apply(&mut self, record: &Record) {
         self.version = record.version;
-        self.changed.note(&record.key);
         match &record.value {
             Some(value) => {
                 let key = record.key.clone();

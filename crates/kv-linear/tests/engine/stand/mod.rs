@@ -61,6 +61,12 @@ impl Server {
         Self { engine, life: Incarnation::UNKNOWN, cluster: None, now }
     }
 
+    /// All that the server holds on disk.
+    pub fn snapshot(&mut self) -> kv_core::Checkpoint {
+        let whole = kv_core::read_whole_view(&mut self.engine, kv_core::ViewScope::Whole);
+        whole.unwrap().into_checkpoint()
+    }
+
     /// A follower in its cluster, connected to the sequencer, with these entries on disk.
     pub fn follower(entries: Vec<Entry>) -> Self {
         let joined = Record::Joined {

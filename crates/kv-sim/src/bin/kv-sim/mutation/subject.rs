@@ -7,8 +7,8 @@ use super::table::{self, Row};
 use super::{Checker, holders};
 use crate::engines::{self, Holder};
 use kv_core::{
-    Checkpoint, CheckpointDelta, ConsistencyEngine, Effects, EngineConfig, Input, Key, Now,
-    PersistSeq, RecoverError, Status, Version,
+    Checkpoint, ConsistencyEngine, Effects, EngineConfig, Input, Key, Now, OpenView, PersistSeq,
+    RecoverError, Status, Version, ViewChunk, ViewId, ViewScope,
 };
 use kv_eventual::EventualEngine;
 use kv_linear::LinearEngine;
@@ -89,12 +89,16 @@ macro_rules! subject {
                 self.0.next_deadline()
             }
 
-            fn checkpoint(&mut self) -> CheckpointDelta {
-                self.0.checkpoint()
+            fn open_view(&mut self, scope: ViewScope) -> Option<OpenView> {
+                self.0.open_view(scope)
             }
 
-            fn snapshot(&self) -> Checkpoint {
-                self.0.snapshot()
+            fn read_view(&mut self, view: ViewId, bytes_max: usize) -> Option<ViewChunk> {
+                self.0.read_view(view, bytes_max)
+            }
+
+            fn close_view(&mut self, view: ViewId) {
+                self.0.close_view(view);
             }
 
             fn status(&self) -> Status {
