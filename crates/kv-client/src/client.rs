@@ -154,7 +154,7 @@ impl Client {
         match answered.body {
             ResponseBody::Status(status) => Ok(*status),
             ResponseBody::Malformed(why) => Err(ClientError::Malformed { server, why }),
-            ResponseBody::Outcome(_) | ResponseBody::Checkpoint(_) => {
+            ResponseBody::Outcome(_) | ResponseBody::Snapshot(_) => {
                 Err(ClientError::Unexpected { server })
             }
         }
@@ -243,7 +243,7 @@ impl Client {
         match answered.body {
             ResponseBody::Outcome(outcome) => Ok((server, outcome)),
             ResponseBody::Malformed(why) => Err(ClientError::Malformed { server, why }),
-            ResponseBody::Status(_) | ResponseBody::Checkpoint(_) => {
+            ResponseBody::Status(_) | ResponseBody::Snapshot(_) => {
                 Err(ClientError::Unexpected { server })
             }
         }

@@ -143,7 +143,7 @@ impl Connection {
                 | Message::Request(_)
                 | Message::MalformedRequest { .. }
                 | Message::Peer(_)
-                | Message::Checkpoint(_),
+                | Message::Snapshot(_),
             ) => Err(LostReason::OutOfPlace),
         }
     }

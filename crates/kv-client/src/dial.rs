@@ -67,7 +67,7 @@ fn accepted(server: NodeId, message: Message) -> Result<Welcome, DialError> {
         | Message::MalformedRequest { .. }
         | Message::Response(_)
         | Message::Peer(_)
-        | Message::Checkpoint(_) => Err(DialError::Lost(LostReason::OutOfPlace)),
+        | Message::Snapshot(_) => Err(DialError::Lost(LostReason::OutOfPlace)),
     }
 }
 

@@ -105,8 +105,8 @@ impl Table {
                 RequestBody::Execute { .. }
                 | RequestBody::Status
                 | RequestBody::Cancel
-                | RequestBody::Checkpoint,
-                ResponseBody::Outcome(_) | ResponseBody::Status(_) | ResponseBody::Checkpoint(_),
+                | RequestBody::Snapshot,
+                ResponseBody::Outcome(_) | ResponseBody::Status(_) | ResponseBody::Snapshot(_),
             ) => false,
         };
         if !fits || pending.sent.is_none() {
@@ -271,7 +271,7 @@ impl Pending {
     fn is_read_only(&self) -> bool {
         match &self.submission.body {
             RequestBody::Execute { op, .. } => op.is_read_only(),
-            RequestBody::Status | RequestBody::Cancel | RequestBody::Checkpoint => true,
+            RequestBody::Status | RequestBody::Cancel | RequestBody::Snapshot => true,
         }
     }
 
@@ -285,7 +285,7 @@ impl Pending {
                 let options = RequestOptions { timeout, ..options };
                 RequestBody::Execute { op, options }
             }
-            body @ (RequestBody::Status | RequestBody::Cancel | RequestBody::Checkpoint) => body,
+            body @ (RequestBody::Status | RequestBody::Cancel | RequestBody::Snapshot) => body,
         };
         let id = submission.id;
         Request { id, body }

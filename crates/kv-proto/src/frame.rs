@@ -13,11 +13,13 @@
 use std::io;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use kv_core::driver::SnapshotFrame;
 use kv_core::{DecodeError, GroupId, Wire};
 use tokio_util::codec::length_delimited::LengthDelimitedCodecError;
 use tokio_util::codec::{Decoder, Encoder, LengthDelimitedCodec};
 
-use crate::message::Message;
+use crate::handshake::Refusal;
+use crate::message::{Message, Response};
 
 /// The version of the protocol that this crate speaks.
 pub const PROTOCOL_VERSION: u8 = 1;
@@ -73,7 +75,7 @@ impl Encoder<Message> for FrameCodec {
             Message::Request(request) => put_frame(wire, REQUEST, self.group, request),
             Message::Response(response) => put_frame(wire, RESPONSE, self.group, response),
             Message::Peer(bytes) => put_frame(wire, PEER, self.group, &Raw(bytes)),
-            Message::Checkpoint(chunk) => put_frame(wire, CHECKPOINT, self.group, chunk),
+            Message::Snapshot(frame) => put_frame(wire, SNAPSHOT, self.group, frame),
             Message::MalformedRequest { error, .. } => Err(FrameError::Decode(*error)),
         }
     }
@@ -89,6 +91,42 @@ pub fn put_peer_frame(
     wire: &mut BytesMut,
 ) -> Result<(), FrameError> {
     put_frame(wire, PEER, group, message)
+}
+
+/// Appends a frame with a part of a snapshot, or the answer to one, to what will be written to a peer.
+///
+/// # Errors
+/// [`FrameError::TooLarge`] if the frame would be; nothing is appended then.
+pub fn put_snapshot_frame(
+    group: GroupId,
+    frame: &SnapshotFrame,
+    wire: &mut BytesMut,
+) -> Result<(), FrameError> {
+    put_frame(wire, SNAPSHOT, group, frame)
+}
+
+/// Appends a frame with an answer to what will be written to a client.
+///
+/// # Errors
+/// [`FrameError::TooLarge`] if the frame would be; nothing is appended then.
+pub fn put_response(
+    group: GroupId,
+    response: &Response,
+    wire: &mut BytesMut,
+) -> Result<(), FrameError> {
+    put_frame(wire, RESPONSE, group, response)
+}
+
+/// Appends a frame that ends a connection.
+///
+/// # Errors
+/// [`FrameError::TooLarge`] if the frame would be; nothing is appended then.
+pub fn put_refusal(
+    group: GroupId,
+    refusal: &Refusal,
+    wire: &mut BytesMut,
+) -> Result<(), FrameError> {
+    put_frame(wire, REFUSAL, group, refusal)
 }
 
 /// Why bytes are no frame, or a message makes none.
@@ -191,7 +229,7 @@ fn decode_frame(ours: GroupId, mut frame: Bytes) -> Result<Message, FrameError> 
         REQUEST => decode_request(frame)?,
         RESPONSE => Message::Response(Wire::from_bytes(frame)?),
         PEER => Message::Peer(frame),
-        CHECKPOINT => Message::Checkpoint(Wire::from_bytes(frame)?),
+        SNAPSHOT => Message::Snapshot(Wire::from_bytes(frame)?),
         tag => {
             return Err(DecodeError::UnknownTag { what: "message", tag }.into());
         }
@@ -225,7 +263,7 @@ const REFUSAL: u8 = 3;
 const REQUEST: u8 = 4;
 const RESPONSE: u8 = 5;
 const PEER: u8 = 6;
-const CHECKPOINT: u8 = 7;
+const SNAPSHOT: u8 = 7;
 
 #[cfg(test)]
 mod tests {
@@ -233,7 +271,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::handshake::{Hello, Refusal, Role};
+    use crate::handshake::{Hello, Role};
     use crate::message::{Request, RequestBody};
 
     fn frame_of(message: Message) -> BytesMut {

@@ -34,12 +34,13 @@ mod handshake;
 mod message;
 mod quoting;
 mod servers;
-mod transfer;
 
 pub use duration::{DurationError, parse_duration};
-pub use frame::{FRAME_LEN_MAX, FrameCodec, FrameError, PROTOCOL_VERSION, put_peer_frame};
+pub use frame::{
+    FRAME_LEN_MAX, FrameCodec, FrameError, PROTOCOL_VERSION, put_peer_frame, put_refusal,
+    put_response, put_snapshot_frame,
+};
 pub use handshake::{Hello, Refusal, RefusalCode, Role, Welcome};
 pub use message::{Message, Request, RequestBody, Response, ResponseBody};
 pub use quoting::{as_line, as_word, in_quotes, is_printable};
 pub use servers::{ServerList, ServerListError, parse_server_id};
-pub use transfer::{CheckpointAssembly, CheckpointChunk, ChunkOutOfOrder, checkpoint_chunks};

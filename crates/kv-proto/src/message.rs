@@ -1,10 +1,12 @@
 //! What a connection carries.
 
 use bytes::Bytes;
-use kv_core::{DecodeError, Operation, Outcome, RequestOptions, Status, wire_enum, wire_struct};
+use kv_core::driver::SnapshotFrame;
+use kv_core::{
+    DecodeError, Operation, Outcome, RequestOptions, SnapshotPart, Status, wire_enum, wire_struct,
+};
 
 use crate::handshake::{Hello, Refusal, Welcome};
-use crate::transfer::CheckpointChunk;
 
 /// Anything that a frame can hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,8 +31,8 @@ pub enum Message {
     Response(Response),
     /// A message of one engine to another, in the engine's own byte form.
     Peer(Bytes),
-    /// A part of an engine's checkpoint.
-    Checkpoint(CheckpointChunk),
+    /// A snapshot on its way between servers.
+    Snapshot(SnapshotFrame),
 }
 
 /// What a client asks. Its id is the client's own, and free again once it is answered.
@@ -60,15 +62,15 @@ pub enum RequestBody {
     /// that it names may still be.
     Cancel,
     /// For all that the server holds at one moment, on disk, in its engine's own byte form;
-    /// answered by several [`ResponseBody::Checkpoint`], the last of which says so.
-    Checkpoint,
+    /// answered by several [`ResponseBody::Snapshot`], the last of which says so.
+    Snapshot,
 }
 
 wire_enum!(RequestBody, "request", {
     0 => Execute { op, options },
     1 => Status,
     2 => Cancel,
-    3 => Checkpoint,
+    3 => Snapshot,
 });
 
 /// A server's answer.
@@ -92,12 +94,12 @@ pub enum ResponseBody {
     /// The request is not legal and nothing was done; in words.
     Malformed(String),
     /// A part of what the server holds.
-    Checkpoint(CheckpointChunk),
+    Snapshot(SnapshotPart),
 }
 
 wire_enum!(ResponseBody, "response", {
     0 => Outcome(outcome),
     1 => Status(status),
     2 => Malformed(why),
-    3 => Checkpoint(chunk),
+    3 => Snapshot(part),
 });

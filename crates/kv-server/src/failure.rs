@@ -115,6 +115,9 @@ pub enum ServerError {
     /// The data directory could not be closed.
     #[error("stopped: {0}")]
     Data(DataDirectoryError),
+    /// The socket to listen on is not usable.
+    #[error("stopped: the socket to listen on is not usable: {0}")]
+    Socket(io::Error),
     /// The driver's task died: a bug of this program.
     #[error("stopped by a bug in this program; the log above says where")]
     Driver,

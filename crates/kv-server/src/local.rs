@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use kv_core::{Operation, Outcome, RequestOptions, Status};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::event::{ClientEvent, ClientNumber};
+use crate::driver::event::{ClientNumber, LocalEvent};
 
 /// Talks to a [`crate::Server`] without a socket. A clone counts as the same client; its number
 /// in the log of operations is the next one at its first operation.
@@ -14,11 +14,11 @@ use crate::event::{ClientEvent, ClientNumber};
 pub struct LocalClient {
     client: Arc<OnceLock<ClientNumber>>,
     numbers: Arc<AtomicU64>,
-    inbox: mpsc::Sender<ClientEvent>,
+    inbox: mpsc::Sender<LocalEvent>,
 }
 
 impl LocalClient {
-    pub(crate) fn new(inbox: mpsc::Sender<ClientEvent>, numbers: Arc<AtomicU64>) -> Self {
+    pub(crate) fn new(inbox: mpsc::Sender<LocalEvent>, numbers: Arc<AtomicU64>) -> Self {
         Self { client: Arc::default(), numbers, inbox }
     }
 
@@ -35,7 +35,7 @@ impl LocalClient {
         let (reply, outcome) = oneshot::channel();
         let next = || ClientNumber(self.numbers.fetch_add(1, Ordering::Relaxed));
         let client = *self.client.get_or_init(next);
-        let event = ClientEvent::Local { client, op, options, reply };
+        let event = LocalEvent::Request { client, op, options, reply };
         self.inbox.send(event).await.map_err(|_| ServerGone)?;
         outcome.await.map_err(|_| ServerGone)
     }
@@ -46,7 +46,7 @@ impl LocalClient {
     /// [`ServerGone`] if the server stops.
     pub async fn status(&self) -> Result<Status, ServerGone> {
         let (reply, status) = oneshot::channel();
-        self.inbox.send(ClientEvent::Status { reply }).await.map_err(|_| ServerGone)?;
+        self.inbox.send(LocalEvent::Status { reply }).await.map_err(|_| ServerGone)?;
         status.await.map_err(|_| ServerGone)
     }
 }

@@ -1,52 +1,55 @@
 //! A running server.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::hash::{BuildHasher, Hasher};
 use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use kv_core::{ConsistencyEngine, Effects, EngineConfig, NodeId, Waiting};
+use kv_core::driver::{DriverConfig, DriverCore};
+use kv_core::{ConsistencyEngine, EngineConfig, NodeId, Waiting};
 use kv_eventual::EventualEngine;
 use kv_linear::LinearEngine;
 use kv_proto::Refusal;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, mpsc, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::task::LocalSet;
 
-use crate::admission::Identity;
-use crate::clock::Clock;
-use crate::complaints::Complaints;
 use crate::config::{Consistency, ServerConfig};
-use crate::connection_bounds::ConnectionSlots;
-use crate::delay::HeldBack;
-use crate::driver::Driver;
-use crate::event::{ClientEvent, PeerEvent};
+use crate::data::Persistence;
+use crate::data::found::FoundData;
+use crate::data::recovery::{Recovered, recover};
+use crate::driver::clients::{Clients, LocalRequests};
+use crate::driver::clock::Clock;
+use crate::driver::event::{Ending, LocalEvent};
+use crate::driver::hub::Hub;
+use crate::driver::peers::{Delayed, Peers};
+use crate::driver::{Loop, serve_local, watch_disk};
 use crate::failure::{ServerError, StartError};
-use crate::found_data::FoundData;
-use crate::link::Link;
-use crate::listener::{Door, Listener};
 use crate::local::LocalClient;
+use crate::net::admission::Identity;
+use crate::net::complaints::Complaints;
+use crate::net::connection_bounds::ConnectionSlots;
+use crate::net::delay::HeldBack;
+use crate::net::link::Link;
+use crate::net::listener::{Door, Listener};
 use crate::op_log::OpLog;
-use crate::outbox::Outbox;
-use crate::pending::Pending;
-use crate::recovery::recover;
 
-/// A server under way, in this process. Dropping it stops it at once.
+/// A server under way, in this process, on a thread of its own. Dropping it stops it at once.
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
     found: Option<FoundData>,
-    clients: mpsc::Sender<ClientEvent>,
+    local: mpsc::Sender<LocalEvent>,
     client_numbers: Arc<AtomicU64>,
     readiness: watch::Receiver<Readiness>,
-    refused_by: RefusedBy,
-    stop: watch::Sender<bool>,
-    driver: JoinHandle<Result<(), ServerError>>,
-    /// The listener and the links; they end when this is dropped.
-    connections: JoinSet<()>,
+    refused_by: watch::Receiver<BTreeMap<NodeId, Refusal>>,
+    ending: watch::Sender<Ending>,
+    ended: oneshot::Receiver<Result<(), ServerError>>,
 }
 
 /// Whether a server serves.
@@ -111,6 +114,7 @@ impl Server {
     {
         let cluster = config.cluster()?;
         let address = socket.local_addr().map_err(StartError::Socket)?;
+        let socket = socket.into_std().map_err(StartError::Socket)?;
         let mut engine_config = EngineConfig::new(config.node, cluster.clone(), random_seed());
         engine_config.timing = config.timing;
         engine_config.limits = config.limits;
@@ -124,59 +128,47 @@ impl Server {
             config: cluster,
             shared_quorums: E::SHARED_QUORUMS,
             in_flight_max: config.in_flight_max,
-            life: Arc::default(),
+            incarnation: Arc::default(),
         });
-        let (peer_events, peers) = mpsc::channel(PEER_INBOX_LEN);
-        let (clients, client_events) = mpsc::channel(CLIENT_INBOX_LEN);
-        let (stop, stopped) = watch::channel(false);
+        let (local, local_events) = mpsc::channel(LOCAL_INBOX_LEN);
+        let (ending, told_to_end) = watch::channel(Ending::Not);
         let (readiness_sender, readiness) = watch::channel(Readiness::Starting);
+        let refused_by = watch::Sender::new(BTreeMap::new());
         let client_numbers = Arc::new(AtomicU64::new(op_log.next_client()));
-        let mut connections = JoinSet::new();
-        let (outbox, doorbells, refused_by) =
-            spawn_links::<E::Message>(&config, &identity, &peer_events, &mut connections);
-        let driver = Driver::<E> {
-            engine: recovered.engine,
-            clock: Clock::start(),
-            peers,
-            clients: client_events,
-            persistence: recovered.persistence,
-            outbox,
-            op_log,
-            readiness: readiness_sender,
-            stop: stopped,
-            pending: Pending::new(),
-            effects: Effects::new(),
-            halted: None,
-            looked_at: Duration::ZERO,
-            life: Arc::clone(&identity.life),
-        };
-        let slots = ConnectionSlots::new(&config, &identity.config);
-        let door = Door {
-            identity,
-            peers: peer_events,
-            clients: clients.clone(),
-            client_numbers: Arc::clone(&client_numbers),
-            slots,
-            complaints: Mutex::new(Complaints::default()),
-            refused_by: refused_by.subscribe(),
-            doorbells,
-            on_dump: config.on_dump,
-            dropped: AtomicU64::new(0),
-        };
-        let listener = Listener { door: Arc::new(door), socket, stop: stop.subscribe() };
-        connections.spawn(listener.run());
-        let driver = tokio::spawn(driver.run());
-        Ok(Self {
+        let (end, ended) = oneshot::channel();
+        let server = Self {
             address,
-            found: recovered.found,
-            clients,
-            client_numbers,
+            found: recovered.found.clone(),
+            local,
+            client_numbers: Arc::clone(&client_numbers),
             readiness,
+            refused_by: refused_by.subscribe(),
+            ending,
+            ended,
+        };
+        let parts = Parts {
+            config,
+            recovered,
+            op_log,
+            identity,
+            socket,
+            local_events,
+            ending: told_to_end,
+            readiness: readiness_sender,
             refused_by,
-            stop,
-            driver,
-            connections,
-        })
+            client_numbers,
+        };
+        let thread = std::thread::Builder::new().name(format!("kv-server-{}", parts.config.node));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(StartError::Threads)?;
+        let run = move || {
+            let outcome = LocalSet::new().block_on(&runtime, parts.run());
+            runtime.shutdown_background();
+            // Whoever could hear of it may have gone.
+            let _ = end.send(outcome);
+        };
+        thread.spawn(run).map_err(StartError::Threads)?;
+        Ok(server)
     }
 
     /// Where it listens.
@@ -194,7 +186,7 @@ impl Server {
     /// A client in this process.
     #[must_use]
     pub fn client(&self) -> LocalClient {
-        LocalClient::new(self.clients.clone(), Arc::clone(&self.client_numbers))
+        LocalClient::new(self.local.clone(), Arc::clone(&self.client_numbers))
     }
 
     /// Follows whether it serves.
@@ -207,7 +199,7 @@ impl Server {
     /// W, R or list of servers. They are asked again every two seconds.
     #[must_use]
     pub fn refused_by(&self) -> watch::Receiver<BTreeMap<NodeId, Refusal>> {
-        self.refused_by.subscribe()
+        self.refused_by.clone()
     }
 
     /// Waits until it serves; returns at once if it has stopped.
@@ -229,15 +221,16 @@ impl Server {
     ) -> Result<(), ServerError> {
         let ended = tokio::select! {
             () = shutdown => None,
-            ended = &mut self.driver => Some(ended),
+            ended = &mut self.ended => Some(ended),
         };
-        // The driver may have gone; then there is nobody to tell.
-        let _ = self.stop.send(true);
         let ended = match ended {
             Some(ended) => ended,
-            None => (&mut self.driver).await,
+            None => {
+                // It may have ended meanwhile; then there is nobody to tell.
+                let _ = self.ending.send(Ending::Drained);
+                (&mut self.ended).await
+            }
         };
-        self.close().await;
         ended.unwrap_or(Err(ServerError::Driver))
     }
 
@@ -248,50 +241,101 @@ impl Server {
     pub async fn stop(self) -> Result<(), ServerError> {
         self.run_until(std::future::ready(())).await
     }
-
-    /// Lets the last answers out, then ends whatever is left.
-    async fn close(mut self) {
-        let ended = async { while self.connections.join_next().await.is_some() {} };
-        // A client that does not read its answers is not waited for.
-        let _ = tokio::time::timeout(CLOSE_MAX, ended).await;
-        self.connections.shutdown().await;
-    }
 }
 
-type Doorbells = BTreeMap<NodeId, Arc<Notify>>;
-type RefusedBy = watch::Sender<BTreeMap<NodeId, Refusal>>;
+/// All that a server's thread begins with.
+struct Parts<E: ConsistencyEngine> {
+    config: ServerConfig,
+    recovered: Recovered<E>,
+    op_log: OpLog,
+    identity: Arc<Identity>,
+    socket: std::net::TcpListener,
+    local_events: mpsc::Receiver<LocalEvent>,
+    ending: watch::Receiver<Ending>,
+    readiness: watch::Sender<Readiness>,
+    refused_by: watch::Sender<BTreeMap<NodeId, Refusal>>,
+    client_numbers: Arc<AtomicU64>,
+}
 
-fn spawn_links<M>(
-    config: &ServerConfig,
-    identity: &Arc<Identity>,
-    events: &mpsc::Sender<PeerEvent<M>>,
-    tasks: &mut JoinSet<()>,
-) -> (Outbox<M>, Doorbells, RefusedBy)
+impl<E> Parts<E>
 where
-    M: kv_core::Wire + Send + 'static,
+    E: ConsistencyEngine + 'static,
+    E::Record: Send + 'static,
 {
-    let refused_by = watch::Sender::new(BTreeMap::new());
-    let mut links = BTreeMap::new();
-    let mut doorbells = BTreeMap::new();
-    for peer in identity.config.peers_of(config.node) {
-        let (link, outgoing) = mpsc::channel(LINK_LEN);
-        let doorbell = Arc::new(Notify::new());
-        links.insert(peer, link);
-        doorbells.insert(peer, Arc::clone(&doorbell));
-        let link = Link {
-            peer,
-            address: config.servers.address(peer).unwrap_or_default().to_owned(),
-            identity: Arc::clone(identity),
-            outgoing,
-            events: events.clone(),
-            doorbell,
-            refused_by: refused_by.clone(),
-            checkpoints_sent: 0,
-            held_back: HeldBack::new(config.delay, random_seed()),
+    /// Serves until the end.
+    async fn run(self) -> Result<(), ServerError> {
+        let Self { config, recovered, op_log, identity, .. } = self;
+        let socket = TcpListener::from_std(self.socket).map_err(ServerError::Socket)?;
+        let (persistence, disk, events) = match recovered.files {
+            None => (Persistence::Memory, None, None),
+            Some(opened) => {
+                let persistence = Persistence::Disk(Box::new(opened.files));
+                (persistence, Some(opened.disk), Some(opened.events))
+            }
         };
-        tasks.spawn(link.run());
+        let driver = DriverConfig { disk, ..DriverConfig::MEMORY };
+        let peers: Vec<NodeId> = identity.config.peers_of(config.node).collect();
+        let mut core = DriverCore::new(recovered.engine, peers.iter().copied(), driver);
+        let local = LocalRequests::new(core.open_session(usize::MAX));
+        let delays: Vec<(NodeId, Rc<Delayed>)> = peers
+            .iter()
+            .map(|peer| (*peer, Delayed::new(HeldBack::new(config.delay, random_seed()))))
+            .collect();
+        let mut all_peers = Peers::default();
+        delays.iter().for_each(|(peer, delayed)| all_peers.add(*peer, Rc::clone(delayed)));
+        let shared = Loop::new(Hub {
+            core,
+            clock: Clock::start(),
+            persistence,
+            op_log,
+            clients: Clients::default(),
+            local,
+            peers: all_peers,
+            readiness: self.readiness,
+            on_dump: config.on_dump.clone(),
+            incarnation: Arc::clone(&identity.incarnation),
+            looked_at: Duration::ZERO,
+            dirty: Vec::new(),
+            snapshots: Vec::new(),
+            ended: None,
+        });
+        let mut doorbells = BTreeMap::new();
+        for (peer, delayed) in delays {
+            let doorbell = Rc::new(Notify::new());
+            doorbells.insert(peer, Rc::clone(&doorbell));
+            let link = Link {
+                shared: Rc::clone(&shared),
+                peer,
+                address: config.servers.address(peer).unwrap_or_default().to_owned(),
+                identity: Arc::clone(&identity),
+                doorbell,
+                refused_by: self.refused_by.clone(),
+                delayed,
+            };
+            tokio::task::spawn_local(link.run());
+        }
+        let door = Door {
+            shared: Rc::clone(&shared),
+            slots: ConnectionSlots::new(&config, &identity.config),
+            identity,
+            client_numbers: self.client_numbers,
+            complaints: RefCell::new(Complaints::default()),
+            refused_by: self.refused_by.subscribe(),
+            doorbells,
+        };
+        let ending = self.ending.clone();
+        tokio::task::spawn_local(Listener { door: Rc::new(door), socket, ending }.run());
+        tokio::task::spawn_local(serve_local(Rc::clone(&shared), self.local_events));
+        if let Some(events) = events {
+            tokio::task::spawn_local(watch_disk(Rc::clone(&shared), events));
+        }
+        let outcome = Rc::clone(&shared).run(self.ending.clone()).await;
+        if *self.ending.borrow() == Ending::Drained {
+            shared.close_connections().await;
+        }
+        let closed = shared.close_disk();
+        outcome.and(closed)
     }
-    (Outbox::new(links), doorbells, refused_by)
 }
 
 /// A number that no other start has. The standard library's hasher draws its keys from the
@@ -300,14 +344,5 @@ fn random_seed() -> u64 {
     std::hash::RandomState::new().build_hasher().finish()
 }
 
-/// How long connections may take to end once the driver has stopped.
-const CLOSE_MAX: Duration = Duration::from_secs(1);
-
-/// How many messages of peers may wait for the driver; one more is dropped and counted.
-const PEER_INBOX_LEN: usize = 16_384;
-
-/// How many requests may wait for the driver; a client that has one more waits in its socket.
-const CLIENT_INBOX_LEN: usize = 4_096;
-
-/// How many batches may wait for a peer; one more is dropped and counted.
-const LINK_LEN: usize = 64;
+/// How many requests of clients in this process may wait; one that has another waits for its turn.
+const LOCAL_INBOX_LEN: usize = 4_096;

@@ -122,8 +122,12 @@ impl<E: ConsistencyEngine> Cluster<E> {
         Err(violation)
     }
 
-    /// Takes away what would end a server's process before long.
+    /// Takes away what would end a server's process before long. One that was told to stop cannot be
+    /// spared: it ends now.
     pub(crate) fn spare_process(&mut self, node: NodeId) {
+        if self.server(node).is_stopping {
+            self.end_by_stop(node);
+        }
         let server = self.server_mut(node);
         server.effects_to_live = None;
         server.storage.spare();
@@ -203,6 +207,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
     /// takes no longer than a second, and ends. Nothing if it is down.
     pub fn stop(&mut self, node: NodeId) {
         if self.arrive(node, Arrival::Stop) {
+            self.server_mut(node).is_stopping = true;
             self.counts.note(Fault::Stop);
         }
     }

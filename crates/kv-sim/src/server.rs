@@ -31,6 +31,8 @@ pub(crate) struct Server<E: ConsistencyEngine> {
     /// When the driver wants a turn, in virtual time.
     pub(crate) wake_at: Option<Duration>,
     pub(crate) work_scheduled: bool,
+    /// The process was told to stop.
+    pub(crate) is_stopping: bool,
     /// The process dies before it carries out this many more outputs.
     pub(crate) effects_to_live: Option<u64>,
     pub(crate) storage: Storage<E::Record>,
@@ -76,6 +78,7 @@ impl<E: ConsistencyEngine> Server<E> {
             paused: false,
             wake_at: None,
             work_scheduled: false,
+            is_stopping: false,
             effects_to_live: None,
             storage: Storage::new(node, config),
             disk_damaged: false,
@@ -166,6 +169,7 @@ impl<E: ConsistencyEngine> Server<E> {
         self.paused = false;
         self.wake_at = None;
         self.work_scheduled = false;
+        self.is_stopping = false;
         self.effects_to_live = None;
         self.inbox.clear();
     }

@@ -1,10 +1,11 @@
 //! An engine whose inputs and effects are watched.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kv_core::{
     Checkpoint, ConsistencyEngine, Effect, Effects, EngineConfig, Input, Now, OpenView, PersistSeq,
-    RecoverError, Status, ViewChunk, ViewId, ViewScope,
+    RecoverError, RequestId, Status, ViewChunk, ViewId, ViewScope,
 };
 
 use crate::tape::TapedBatch;
@@ -22,6 +23,8 @@ pub(crate) struct Watched<E: ConsistencyEngine> {
 struct Notes<M, R> {
     steps: u64,
     breach: Option<Breach>,
+    /// The requests that were given, and whether each was answered.
+    requests: BTreeMap<RequestId, bool>,
     /// What was given and came of it, if that is kept.
     batch: Option<TapedBatch<M, R>>,
 }
@@ -30,7 +33,8 @@ impl<E: ConsistencyEngine> Watched<E> {
     /// `keeps` decides whether inputs and effects are kept.
     pub(crate) fn new(engine: E, keeps: bool) -> Self {
         let batch = keeps.then(TapedBatch::default);
-        Self { engine, notes: Notes { steps: 0, breach: None, batch } }
+        let requests = BTreeMap::new();
+        Self { engine, notes: Notes { steps: 0, breach: None, requests, batch } }
     }
 
     /// How many steps there were since this was asked last.
@@ -46,6 +50,17 @@ impl<E: ConsistencyEngine> Watched<E> {
     /// What happened since this was asked last, if that is kept.
     pub(crate) fn take_batch(&mut self) -> Option<TapedBatch<E::Message, E::Record>> {
         self.notes.batch.as_mut().map(std::mem::take)
+    }
+}
+
+impl<M, R> Notes<M, R> {
+    fn look_at_reply(&mut self, id: RequestId) {
+        let breach = match self.requests.insert(id, true) {
+            Some(false) => return,
+            Some(true) => Breach::SecondReply { id },
+            None => Breach::StrayReply { id },
+        };
+        self.breach.get_or_insert(breach);
     }
 }
 
@@ -74,7 +89,15 @@ impl<E: ConsistencyEngine> ConsistencyEngine for Watched<E> {
         let is_timeout = matches!(input, Input::Timeout);
         let before = out.len();
         let taped = self.notes.batch.is_some().then(|| input.clone());
+        if let Input::Request { id, .. } = &input {
+            self.notes.requests.insert(*id, false);
+        }
         self.engine.step(now, input, out);
+        for effect in out.iter().skip(before) {
+            if let Effect::Reply { id, .. } = effect {
+                self.notes.look_at_reply(*id);
+            }
+        }
         if let (Some(batch), Some(input)) = (&mut self.notes.batch, taped) {
             let given: Vec<Effect<_, _>> = out.iter().skip(before).cloned().collect();
             batch.note(now, input, given);
@@ -87,7 +110,8 @@ impl<E: ConsistencyEngine> ConsistencyEngine for Watched<E> {
 
     fn next_deadline(&self) -> Option<Duration> {
         // Whoever breaks that rule is not stepped again and again.
-        if self.notes.breach.is_some() { None } else { self.engine.next_deadline() }
+        let is_broken = matches!(self.notes.breach, Some(Breach::DeadlineNotLater { .. }));
+        if is_broken { None } else { self.engine.next_deadline() }
     }
 
     fn open_view(&mut self, scope: ViewScope) -> Option<OpenView> {

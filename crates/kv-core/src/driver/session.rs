@@ -11,6 +11,15 @@ pub struct SessionId {
     generation: u32,
 }
 
+impl SessionId {
+    /// Its place among the sessions that are open at a time: a small number, used again once it has
+    /// been closed.
+    #[must_use]
+    pub fn place(self) -> usize {
+        index(self.place)
+    }
+}
+
 impl fmt::Display for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.place, self.generation)

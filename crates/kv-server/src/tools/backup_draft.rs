@@ -50,8 +50,8 @@ impl Draft<'_> {
             let journal = server.journal(covers)?;
             let entries: Entries = match engine.as_str() {
                 EventualEngine::NAME => {
-                    let engine: EventualEngine = server.engine(&journal, covers)?;
-                    decoded(engine.snapshot().items, read_eventual)
+                    let mut engine: EventualEngine = server.engine(&journal, covers)?;
+                    decoded(whole(&mut engine)?, read_eventual)
                 }
                 LinearEngine::NAME => {
                     if directories.len() > 1 {
@@ -60,7 +60,7 @@ impl Draft<'_> {
                     say_whose_log(identity.node, &config);
                     let mut engine: LinearEngine = server.engine(&journal, covers)?;
                     engine.apply_whole_log();
-                    decoded(engine.snapshot().items, read_linear)
+                    decoded(whole(&mut engine)?, read_linear)
                 }
                 other => bail!("{directory} is of the {other} engine, which is not known here"),
             };
@@ -248,6 +248,14 @@ fn say_what_is_certain(answered: usize, config: &ClusterConfig) {
          began, or a newer one of its key",
         config.nodes()
     ));
+}
+
+/// All that an engine holds.
+fn whole<E: ConsistencyEngine>(
+    engine: &mut E,
+) -> anyhow::Result<Box<dyn Iterator<Item = CheckpointItem> + Send>> {
+    let view = kv_core::read_whole_view(engine, kv_core::ViewScope::Whole);
+    Ok(view.context("what the directory holds can be read")?.into_checkpoint().items)
 }
 
 fn say_whose_log(node: NodeId, config: &ClusterConfig) {

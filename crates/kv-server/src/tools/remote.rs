@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use bytes::BytesMut;
-use kv_core::{GroupId, Operation, Outcome, RequestOptions, Status};
+use kv_core::{GroupId, Operation, Outcome, RequestOptions, SnapshotPart, Status};
 use kv_proto::{
-    CheckpointChunk, FrameCodec, Hello, Message, Request, RequestBody, Response, ResponseBody,
-    Role, Welcome,
+    FrameCodec, Hello, Message, Request, RequestBody, Response, ResponseBody, Role, Welcome,
 };
 use tokio_util::codec::{Decoder, Encoder};
 
@@ -48,7 +47,7 @@ impl Remote {
             | Message::MalformedRequest { .. }
             | Message::Response(_)
             | Message::Peer(_)
-            | Message::Checkpoint(_) => bail!("what listens at {address} is no server"),
+            | Message::Snapshot(_) => bail!("what listens at {address} is no server"),
         };
         Ok(Self { address: address.to_owned(), stream, codec, received, welcome, last_id: 0 })
     }
@@ -101,16 +100,17 @@ impl Remote {
 
     /// Begins to fetch all that the server holds.
     pub(crate) fn begin_checkpoint(&mut self) -> anyhow::Result<()> {
-        self.ask(RequestBody::Checkpoint)
+        self.ask(RequestBody::Snapshot)
     }
 
     /// The next part of it.
-    pub(crate) fn next_chunk(&mut self) -> anyhow::Result<CheckpointChunk> {
+    pub(crate) fn next_chunk(&mut self) -> anyhow::Result<SnapshotPart> {
         match self.answer()?.body {
-            ResponseBody::Checkpoint(chunk) => Ok(chunk),
+            ResponseBody::Snapshot(part) => Ok(part),
             ResponseBody::Malformed(_) => {
                 bail!("{} is of an older release that gives no backup", self.address)
             }
+            ResponseBody::Outcome(Outcome::NotDone(reason)) => bail!("{}: {reason}", self.address),
             ResponseBody::Outcome(_) | ResponseBody::Status(_) => {
                 bail!("{} answers with what is no part of its data", self.address)
             }

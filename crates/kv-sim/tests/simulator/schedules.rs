@@ -53,7 +53,7 @@ fn a_forgotten_record_shrinks_to_a_write_and_a_crash() {
     };
     let crashes = |next: &Move| {
         let ends = matches!(next, Move::Crash(_) | Move::CrashAfter(..) | Move::Kill(_));
-        ends || matches!(next, Move::Restart(_))
+        ends || matches!(next, Move::Restart(_) | Move::Stop(_))
     };
     assert!(schedule.moves.iter().any(writes), "{schedule}");
     assert!(schedule.moves.iter().any(crashes), "{schedule}");

@@ -52,8 +52,8 @@ pub(crate) fn refusal_of(error: &FrameError) -> Refusal {
 
 /// Reads what the other side still sends and throws it away, for a short time: closing a
 /// connection with unread bytes resets it, and the refusal just written would be lost with it.
-pub(crate) async fn drain<R: AsyncRead + Unpin>(reader: FramedRead<R, FrameCodec>) {
-    let mut reader = reader.into_inner().take(DRAIN_BYTES_MAX);
+pub(crate) async fn drain(reader: impl AsyncRead + Unpin) {
+    let mut reader = reader.take(DRAIN_BYTES_MAX);
     let mut nowhere = tokio::io::sink();
     let drained = tokio::io::copy(&mut reader, &mut nowhere);
     // Whatever ends it, there is nothing left to do for this connection.

@@ -16,8 +16,8 @@ pub(crate) struct Identity {
     /// Whether all servers must have the same quorums.
     pub(crate) shared_quorums: bool,
     pub(crate) in_flight_max: u32,
-    /// The server's life as far as the driver has seen; the engine chooses it once it runs.
-    pub(crate) life: Arc<AtomicU64>,
+    /// The server's incarnation as far as the driver has seen; the engine chooses it once it runs.
+    pub(crate) incarnation: Arc<AtomicU64>,
 }
 
 /// Who has connected.
@@ -53,7 +53,7 @@ impl Identity {
     }
 
     fn incarnation(&self) -> Incarnation {
-        Incarnation(self.life.load(Ordering::Relaxed))
+        Incarnation(self.incarnation.load(Ordering::Relaxed))
     }
 
     /// The group that all connections are for.
@@ -143,7 +143,7 @@ mod tests {
             config: config(3, 2),
             shared_quorums,
             in_flight_max: 1,
-            life: Arc::default(),
+            incarnation: Arc::default(),
         }
     }
 
@@ -167,10 +167,10 @@ mod tests {
     }
 
     #[test]
-    fn a_handshake_names_the_life_that_the_driver_has_seen() {
+    fn a_handshake_names_the_incarnation_that_the_driver_has_seen() {
         let identity = identity(true);
         assert_eq!(identity.welcome().incarnation, Incarnation::UNKNOWN);
-        identity.life.store(7, Ordering::Relaxed);
+        identity.incarnation.store(7, Ordering::Relaxed);
         assert_eq!(identity.welcome().incarnation, Incarnation(7));
         assert!(matches!(identity.hello().role, Role::Server { incarnation: Incarnation(7), .. }));
     }

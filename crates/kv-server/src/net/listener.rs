@@ -1,57 +1,57 @@
 //! The one port, for clients and servers.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use kv_core::{NodeId, Wire};
-use kv_proto::{
-    CheckpointAssembly, FrameCodec, FrameError, Hello, Message, Refusal, RefusalCode, Role,
-};
-use tokio::net::tcp::OwnedReadHalf;
+use kv_core::driver::PeerFrame;
+use kv_core::{ConsistencyEngine, NodeId, Now, Wire};
+use kv_proto::{FrameCodec, FrameError, Hello, Message, Refusal, RefusalCode, Role};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::codec::FramedRead;
 
-use crate::admission::{Admitted, Identity};
-use crate::complaints::Complaints;
-use crate::config::DumpHook;
-use crate::connection_bounds::ConnectionSlots;
-use crate::event::{ClientEvent, ClientNumber, PeerEvent};
-use crate::framed;
-use crate::session::Session;
+use crate::driver::Loop;
+use crate::driver::event::{ClientNumber, Ending};
+use crate::driver::hub::Hub;
+use crate::net::admission::{Admitted, Identity};
+use crate::net::complaints::Complaints;
+use crate::net::connection::Connection;
+use crate::net::connection_bounds::ConnectionSlots;
+use crate::net::reading::Reading;
+use crate::net::{framed, session};
 
 /// Accepts connections and serves each in a task of its own.
-pub(crate) struct Listener<M> {
-    pub(crate) door: Arc<Door<M>>,
+pub(crate) struct Listener<E: ConsistencyEngine> {
+    pub(crate) door: Rc<Door<E>>,
     pub(crate) socket: TcpListener,
-    pub(crate) stop: watch::Receiver<bool>,
+    pub(crate) ending: watch::Receiver<Ending>,
 }
 
 /// What every accepted connection is given.
-pub(crate) struct Door<M> {
+pub(crate) struct Door<E: ConsistencyEngine> {
+    pub(crate) shared: Rc<Loop<E>>,
     pub(crate) identity: Arc<Identity>,
-    pub(crate) peers: mpsc::Sender<PeerEvent<M>>,
-    pub(crate) clients: mpsc::Sender<ClientEvent>,
     pub(crate) client_numbers: Arc<AtomicU64>,
     pub(crate) slots: ConnectionSlots,
-    pub(crate) complaints: Mutex<Complaints>,
+    pub(crate) complaints: RefCell<Complaints>,
     /// The peers that refuse this server, as the links see it.
     pub(crate) refused_by: watch::Receiver<BTreeMap<NodeId, Refusal>>,
-    pub(crate) doorbells: BTreeMap<NodeId, Arc<Notify>>,
-    pub(crate) on_dump: Option<DumpHook>,
-    /// Messages of peers that came while the driver's inbox was full.
-    pub(crate) dropped: AtomicU64,
+    pub(crate) doorbells: BTreeMap<NodeId, Rc<Notify>>,
 }
 
-impl<M: Wire + Send + 'static> Listener<M> {
-    /// Runs until the server is told to stop and every connection has ended, which they do once
-    /// the driver has gone.
+impl<E> Listener<E>
+where
+    E: ConsistencyEngine + 'static,
+    E::Record: Send + 'static,
+{
+    /// Runs until the server is told to stop.
     pub(crate) async fn run(mut self) {
-        let mut connections = JoinSet::new();
         let strangers = Arc::clone(&self.door.slots.strangers);
         loop {
             let accept = async {
@@ -61,13 +61,13 @@ impl<M: Wire + Send + 'static> Listener<M> {
             };
             let (accepted, stranger) = tokio::select! {
                 // An error means that the server has been dropped.
-                _ = self.stop.wait_for(|stop| *stop) => break,
+                _ = self.ending.wait_for(|ending| *ending != Ending::Not) => break,
                 accepted = accept => accepted,
             };
             match accepted {
                 Ok((stream, from)) => {
-                    let door = Arc::clone(&self.door);
-                    connections.spawn(async move {
+                    let door = Rc::clone(&self.door);
+                    tokio::task::spawn_local(async move {
                         if let Err(error) = door.serve(stream, stranger.ok()).await {
                             tracing::debug!(%from, %error, "a connection ended");
                         }
@@ -80,14 +80,15 @@ impl<M: Wire + Send + 'static> Listener<M> {
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
-            while connections.try_join_next().is_some() {}
         }
-        drop(self.socket);
-        while connections.join_next().await.is_some() {}
     }
 }
 
-impl<M: Wire + Send + 'static> Door<M> {
+impl<E> Door<E>
+where
+    E: ConsistencyEngine + 'static,
+    E::Record: Send + 'static,
+{
     /// Serves a connection until it ends. `stranger` is given back once it is known whose it is.
     async fn serve(
         &self,
@@ -99,7 +100,7 @@ impl<M: Wire + Send + 'static> Door<M> {
         let mut reader = FramedRead::new(reader, FrameCodec::new(Identity::GROUP));
         let first = tokio::select! {
             first = timeout(HELLO_MAX, framed::next(&mut reader)) => first,
-            () = self.peers.closed() => return Ok(()),
+            () = self.shared.ended() => return Ok(()),
         };
         let Ok(first) = first else {
             return Ok(());
@@ -125,7 +126,7 @@ impl<M: Wire + Send + 'static> Door<M> {
             Err(refusal) => {
                 framed::send(&mut writer, Message::Refusal(refusal.clone())).await?;
                 drop(writer);
-                framed::drain(reader).await;
+                framed::drain(reader.into_inner()).await;
                 drop(stranger);
                 self.complain(who, &refusal).await;
             }
@@ -133,7 +134,9 @@ impl<M: Wire + Send + 'static> Door<M> {
                 drop(stranger);
                 framed::send(&mut writer, Message::Welcome(self.identity.welcome())).await?;
                 match admitted {
-                    Admitted::Client => self.session().run(reader, writer).await,
+                    Admitted::Client => self.serve_client(reader, writer).await,
+                    // The writing half is kept: closing it would tell the peer that this server is
+                    // gone.
                     Admitted::Server(peer) => self.listen_to(peer, reader).await?,
                 }
             }
@@ -146,7 +149,7 @@ impl<M: Wire + Send + 'static> Door<M> {
     /// `Server::refused_by` with the same words, and is not warned of again.
     async fn complain(&self, who: Option<NodeId>, refusal: &Refusal) {
         let told = {
-            let mut complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut complaints = self.complaints.borrow_mut();
             complaints.tell(who, refusal.code, Instant::now())
         };
         let Some(more) = told else {
@@ -171,71 +174,78 @@ impl<M: Wire + Send + 'static> Door<M> {
         let mutual = refused_by.wait_for(|refused_by| refused_by.contains_key(&peer));
         tokio::select! {
             mutual = timeout(MUTUAL_MAX, mutual) => matches!(mutual, Ok(Ok(_))),
-            () = self.peers.closed() => false,
+            () = self.shared.ended() => false,
         }
     }
 
-    fn session(&self) -> Session {
-        Session {
-            client: ClientNumber(self.client_numbers.fetch_add(1, Ordering::Relaxed)),
-            inbox: self.clients.clone(),
-            in_flight_max: self.identity.in_flight_max,
-            on_dump: self.on_dump.clone(),
-        }
+    async fn serve_client(
+        &self,
+        reader: FramedRead<OwnedReadHalf, FrameCodec>,
+        writer: OwnedWriteHalf,
+    ) {
+        let number = ClientNumber(self.client_numbers.fetch_add(1, Ordering::Relaxed));
+        let in_flight_max = usize::try_from(self.identity.in_flight_max).unwrap_or(usize::MAX);
+        let connection = Connection::new(writer, CLIENT_PATIENCE);
+        let session =
+            self.shared.act(|hub, _| hub.connected(number, Rc::clone(&connection), in_flight_max));
+        session::serve(&self.shared, session, Reading::after(reader), &connection).await;
     }
 
-    /// Hands on what a peer sends, until it goes. The writing half is kept by the caller: closing
-    /// it would tell the peer that this server is gone.
+    /// Hands on what a peer sends, until it goes.
     async fn listen_to(
         &self,
         peer: NodeId,
-        mut reader: FramedRead<OwnedReadHalf, FrameCodec>,
+        reader: FramedRead<OwnedReadHalf, FrameCodec>,
     ) -> Result<(), FrameError> {
         if let Some(doorbell) = self.doorbells.get(&peer) {
             doorbell.notify_one();
         }
-        let mut assembly = CheckpointAssembly::default();
+        let mut reading = Reading::after(reader);
         loop {
-            let next = tokio::select! {
-                next = framed::next(&mut reader) => next?,
-                () = self.peers.closed() => return Ok(()),
+            self.shared.act(|hub, now| take_frames(hub, now, peer, &mut reading))?;
+            let goes_on = tokio::select! {
+                biased;
+                read = reading.read() => read?,
+                () = self.shared.ended() => false,
             };
-            let Some(message) = next else {
+            if !goes_on {
                 return Ok(());
-            };
-            match message {
-                Message::Peer(bytes) => match M::from_bytes(bytes) {
-                    Ok(message) => {
-                        let event = PeerEvent::Message { from: peer, message };
-                        if self.peers.try_send(event).is_err() {
-                            self.dropped.fetch_add(1, Ordering::Relaxed);
-                        }
-                    }
-                    Err(error) => {
-                        tracing::warn!(%peer, %error, "dropped a message that is not well formed");
-                    }
-                },
-                Message::Checkpoint(chunk) => match assembly.add(chunk) {
-                    Ok(Some(staged)) => {
-                        let event = PeerEvent::Checkpoint { from: peer, staged };
-                        if self.peers.send(event).await.is_err() {
-                            return Ok(());
-                        }
-                    }
-                    Ok(None) => {}
-                    Err(error) => tracing::warn!(%peer, %error, "dropped a checkpoint"),
-                },
-                Message::Hello(_)
-                | Message::Welcome(_)
-                | Message::Refusal(_)
-                | Message::Request(_)
-                | Message::MalformedRequest { .. }
-                | Message::Response(_) => {
-                    tracing::warn!(%peer, "dropped a message that no server sends to another");
-                }
             }
         }
     }
+}
+
+/// Takes all that was read of what a peer sent.
+fn take_frames<E>(
+    hub: &mut Hub<E>,
+    now: Now,
+    peer: NodeId,
+    reading: &mut Reading,
+) -> Result<(), FrameError>
+where
+    E: ConsistencyEngine,
+    E::Record: Send + 'static,
+{
+    while let Some(message) = reading.next()? {
+        match message {
+            Message::Peer(bytes) => match E::Message::from_bytes(bytes) {
+                Ok(message) => hub.on_frame(now, peer, PeerFrame::Message(message)),
+                Err(error) => {
+                    tracing::warn!(%peer, %error, "dropped a message that is not well formed");
+                }
+            },
+            Message::Snapshot(frame) => hub.on_frame(now, peer, PeerFrame::Snapshot(frame)),
+            Message::Hello(_)
+            | Message::Welcome(_)
+            | Message::Refusal(_)
+            | Message::Request(_)
+            | Message::MalformedRequest { .. }
+            | Message::Response(_) => {
+                tracing::warn!(%peer, "dropped a message that no server sends to another");
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The server that says hello, if it is one.
@@ -265,6 +275,9 @@ fn full(admitted: Admitted, are_lowered: bool) -> Refusal {
 
 /// So soon a server that runs has been asked by its link, which tries every two seconds.
 const MUTUAL_MAX: Duration = Duration::from_secs(5);
+
+/// A client that takes nothing for this long counts as gone.
+const CLIENT_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long a new connection may take to say hello.
 const HELLO_MAX: Duration = Duration::from_secs(5);

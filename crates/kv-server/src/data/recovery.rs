@@ -13,18 +13,19 @@ use kv_storage::{
 };
 
 use crate::config::{DataConfig, RecoveryHook};
+use crate::data::found::{FoundData, Reading};
+use crate::data::read_ahead::ReadAhead;
+use crate::data::set_aside::{all_set_aside, set_aside};
+use crate::data::{DataFiles, OpenedFiles};
 use crate::failure::StartError;
-use crate::found_data::{FoundData, Reading};
-use crate::persistence::Persistence;
-use crate::read_ahead::ReadAhead;
-use crate::set_aside::{all_set_aside, set_aside};
 
 /// An engine, and where its records go.
 pub(crate) struct Recovered<E: ConsistencyEngine> {
     pub(crate) engine: E,
     /// `None` in memory.
     pub(crate) found: Option<FoundData>,
-    pub(crate) persistence: Persistence<E::Record>,
+    /// `None` in memory.
+    pub(crate) files: Option<OpenedFiles<E::Record>>,
 }
 
 /// Recovers an engine from its data directory, or starts an empty one in memory. `store` is a
@@ -41,7 +42,7 @@ where
 {
     let Some(data) = data else {
         let engine = E::recover(config, None, [])?;
-        return Ok(Recovered { engine, found: None, persistence: Persistence::MEMORY });
+        return Ok(Recovered { engine, found: None, files: None });
     };
     let recovering =
         tokio::task::spawn_blocking(move || recover_from(config, &data, on_recovery, store));
@@ -99,8 +100,8 @@ where
         set_aside.map_err(|source| StartError::SetAside { directory: folder, source })?;
     let found = Some(FoundData { set_aside, ..reading.found(&engine.status()) });
     directory.begin_run(boot, data.sync == SyncPolicy::Always)?;
-    let persistence = Persistence::start(directory, journal, store, data);
-    Ok(Recovered { engine, found, persistence: persistence.map_err(StartError::Threads)? })
+    let files = DataFiles::start(directory, journal, store, data);
+    Ok(Recovered { engine, found, files: Some(files.map_err(StartError::Threads)?) })
 }
 
 /// At a start no writes are refused: the server does not come up.

@@ -1,0 +1,116 @@
+//! Where an engine's records go: nowhere, or to disk.
+
+mod checkpoint_thread;
+mod files;
+pub(crate) mod found;
+mod read_ahead;
+pub(crate) mod recovery;
+mod set_aside;
+
+use bytes::Bytes;
+use kv_core::{CheckpointChange, PersistSeq, Shortage, Status, Wire};
+
+use crate::failure::ServerError;
+pub(crate) use files::{DataEvent, DataFiles, OpenedFiles};
+
+/// Where an engine's records go.
+#[derive(Debug)]
+pub(crate) enum Persistence<R> {
+    /// Nowhere: nothing is ever safer than it is at once.
+    Memory,
+    /// To a journal, of which checkpoints make the older part dispensable.
+    Disk(Box<DataFiles<R>>),
+}
+
+/// What has become of something that was handed to the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DataNews {
+    Persisted {
+        up_to: PersistSeq,
+    },
+    Room {
+        shortage: Option<Shortage>,
+    },
+    ChangesTaken,
+    CheckpointWritten,
+    /// It is tried again.
+    CheckpointFailed,
+}
+
+impl<R> Default for Persistence<R> {
+    fn default() -> Self {
+        Self::Memory
+    }
+}
+
+impl<R: Wire + Send + 'static> Persistence<R> {
+    /// Hands records to the disk, as one batch.
+    pub(crate) fn append(&self, records: Vec<(PersistSeq, R)>) {
+        if let Self::Disk(files) = self {
+            files.append(records);
+        }
+    }
+
+    /// Takes note of an event.
+    ///
+    /// # Errors
+    /// [`ServerError`] if the server must not go on.
+    pub(crate) fn on_event(&self, event: DataEvent) -> Result<DataNews, ServerError> {
+        match self {
+            Self::Memory => Err(ServerError::Driver),
+            Self::Disk(files) => files.on_event(event),
+        }
+    }
+
+    /// Bytes of records that the journal has written since the start; `None` without one.
+    pub(crate) fn written_bytes(&self) -> Option<u64> {
+        match self {
+            Self::Memory => None,
+            Self::Disk(files) => Some(files.written_bytes()),
+        }
+    }
+
+    /// Begins a checkpoint, of which about so many changes will come.
+    pub(crate) fn begin_checkpoint(&self, covers: PersistSeq, metadata: Bytes, changes: usize) {
+        if let Self::Disk(files) = self {
+            files.checkpoints().begin(covers, metadata, changes);
+        }
+    }
+
+    /// Writes the next changes of the checkpoint that was begun.
+    pub(crate) fn write_changes(&self, changes: Vec<CheckpointChange>, is_last: bool) {
+        if let Self::Disk(files) = self {
+            files.checkpoints().write(changes, is_last);
+        }
+    }
+
+    /// Drops the checkpoint that was begun.
+    pub(crate) fn abandon_checkpoint(&self) {
+        if let Self::Disk(files) = self {
+            files.checkpoints().abandon();
+        }
+    }
+
+    /// Notes in the data directory which cluster the server is in, once its engine says so.
+    pub(crate) fn note_cluster(&mut self, status: &Status) {
+        if let Self::Disk(files) = self {
+            files.note_cluster(status);
+        }
+    }
+
+    /// How it stands, for people.
+    pub(crate) fn counters(&self) -> impl Iterator<Item = (&'static str, u64)> + use<R> {
+        match self {
+            Self::Memory => vec![("data_in_memory", 1)].into_iter(),
+            Self::Disk(files) => files.counters().into_iter(),
+        }
+    }
+
+    /// Persists all that was handed over, and lets go of the data directory.
+    pub(crate) fn close(self) -> Result<(), ServerError> {
+        match self {
+            Self::Memory => Ok(()),
+            Self::Disk(files) => files.close(),
+        }
+    }
+}

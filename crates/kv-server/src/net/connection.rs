@@ -1,0 +1,159 @@
+//! The writing side of a connection: one buffer, written without waiting as far as the socket takes
+//! it.
+
+use std::cell::{Cell, RefCell};
+use std::io::ErrorKind;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use tokio::net::tcp::OwnedWriteHalf;
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+/// What is to be written to one socket. Messages are encoded straight into its buffer, which is
+/// written once a turn of the loop; only where the socket takes no more, a task waits for it.
+pub(crate) struct Connection {
+    socket: OwnedWriteHalf,
+    buffer: RefCell<BytesMut>,
+    /// A task waits for the socket to take more.
+    has_writer: Cell<bool>,
+    is_closed: Cell<bool>,
+    closed: Notify,
+    /// A request may be taken again that had to wait.
+    room: Notify,
+    patience: Duration,
+}
+
+/// How a write ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// Nothing is left.
+    All,
+    /// The socket takes no more for now.
+    Part,
+    /// The connection is lost.
+    Lost,
+}
+
+impl Connection {
+    /// A connection that counts as lost once the other side takes nothing for `patience`.
+    pub(crate) fn new(socket: OwnedWriteHalf, patience: Duration) -> Rc<Self> {
+        Rc::new(Self {
+            socket,
+            buffer: RefCell::new(BytesMut::new()),
+            has_writer: Cell::new(false),
+            is_closed: Cell::new(false),
+            closed: Notify::new(),
+            room: Notify::new(),
+            patience,
+        })
+    }
+
+    /// Lets `encode` append to what will be written.
+    pub(crate) fn put<T>(&self, encode: impl FnOnce(&mut BytesMut) -> T) -> T {
+        encode(&mut self.buffer.borrow_mut())
+    }
+
+    /// How many bytes wait to be written.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.buffer.borrow().len()
+    }
+
+    /// Writes as much as the socket takes at once. What is left is written by a task of its own,
+    /// which calls `on_drained` once nothing is.
+    pub(crate) fn write(self: &Rc<Self>, on_drained: impl FnOnce() + 'static) -> Written {
+        if self.has_writer.get() {
+            return Written::Part;
+        }
+        let written = self.write_now();
+        match written {
+            Written::All => {}
+            Written::Lost => self.close(),
+            Written::Part => {
+                self.has_writer.set(true);
+                let connection = Rc::clone(self);
+                tokio::task::spawn_local(async move {
+                    if connection.write_rest().await.is_err() {
+                        connection.close();
+                    }
+                    connection.has_writer.set(false);
+                    connection.make_room();
+                    on_drained();
+                });
+            }
+        }
+        written
+    }
+
+    /// Writes all that waits, as the last thing before the connection is closed.
+    pub(crate) async fn write_out(&self) {
+        if !self.has_writer.get() && !self.is_closed.get() {
+            // Closing is all that is left, whatever comes of this.
+            let _ = self.write_rest().await;
+        }
+    }
+
+    /// Tells the reader that there may be room for a further request.
+    pub(crate) fn make_room(&self) {
+        self.room.notify_one();
+    }
+
+    /// Completes when there may be room for a further request.
+    pub(crate) async fn room(&self) {
+        self.room.notified().await;
+    }
+
+    /// Ends the connection: its reader stops, and nothing more is written.
+    pub(crate) fn close(&self) {
+        self.is_closed.set(true);
+        self.closed.notify_one();
+    }
+
+    /// Completes once the connection was closed.
+    pub(crate) async fn closed(&self) {
+        if !self.is_closed.get() {
+            self.closed.notified().await;
+        }
+    }
+
+    fn write_now(&self) -> Written {
+        let mut buffer = self.buffer.borrow_mut();
+        while !buffer.is_empty() {
+            match self.socket.try_write(&buffer) {
+                Ok(0) => return Written::Lost,
+                Ok(count) => buffer.advance(count),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Written::Part,
+                Err(_) => return Written::Lost,
+            }
+        }
+        if buffer.capacity() > CAPACITY_MAX {
+            *buffer = BytesMut::new();
+        } else {
+            buffer.clear();
+        }
+        Written::All
+    }
+
+    async fn write_rest(&self) -> Result<(), Stalled> {
+        loop {
+            match self.write_now() {
+                Written::All => return Ok(()),
+                Written::Lost => return Err(Stalled),
+                Written::Part => {}
+            }
+            let writable = timeout(self.patience, self.socket.writable());
+            writable.await.map_err(|_| Stalled)?.map_err(|_| Stalled)?;
+            if self.is_closed.get() {
+                return Err(Stalled);
+            }
+        }
+    }
+}
+
+/// The other side takes nothing.
+#[derive(Clone, Copy, Debug)]
+struct Stalled;
+
+/// A buffer that has grown beyond this is given back once it is written.
+const CAPACITY_MAX: usize = 1 << 20;

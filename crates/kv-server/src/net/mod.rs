@@ -1,0 +1,12 @@
+//! Connections: of clients, from other servers and to them.
+
+pub(crate) mod admission;
+pub(crate) mod complaints;
+pub(crate) mod connection;
+pub(crate) mod connection_bounds;
+pub(crate) mod delay;
+pub(crate) mod framed;
+pub(crate) mod link;
+pub(crate) mod listener;
+pub(crate) mod reading;
+pub(crate) mod session;
