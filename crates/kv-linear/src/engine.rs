@@ -9,16 +9,16 @@ use kv_core::{
     RecoverError, RequestId, StagedCheckpoint, Status, Versioned, Waiting,
 };
 
-use crate::checkpoint;
 use crate::core::{Core, Out};
+use crate::durable::checkpoint;
+use crate::durable::journal::Durable;
+use crate::durable::record::Record;
+use crate::durable::recovery::Recovery;
 use crate::follower::Follower;
 use crate::founding::Founding;
-use crate::joining::Joining;
-use crate::journal::Durable;
+use crate::founding::joining::Joining;
 use crate::message::{Body, Message};
 use crate::mutation::{Broken, Mutation};
-use crate::record::Record;
-use crate::recovery::Recovery;
 use crate::sequencer::Sequencer;
 
 /// One server of a linearizable cluster.
