@@ -8,9 +8,9 @@ use kv_core::{
 };
 
 use crate::mutation::{Broken, Mutation};
-use crate::record::{Record, Write};
-use crate::stamp::Entry;
 use crate::state::State;
+use crate::state::record::{Record, Write};
+use crate::state::stamp::Entry;
 
 /// What a checkpoint keeps beside the records of the keys.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,12 +1,10 @@
-//! The total order of writes, and their identity.
+//! The total order of writes.
 
 use std::cmp::Ordering;
 
-use bytes::{Bytes, BytesMut};
-use kv_core::{
-    DecodeError, HybridTime, Incarnation, NodeId, Value, Version, Wire, digest, wire_struct,
-};
+use kv_core::{HybridTime, Incarnation, NodeId, Value, Version, Wire, digest, wire_struct};
 
+use crate::ids::{WriteId, WriteSeq};
 use crate::mutation::{Broken, Mutation};
 
 /// The place of a write in the order of all writes: by time, then by origin, then by that
@@ -28,41 +26,6 @@ impl From<Stamp> for Version {
         Self::Stamp { time: stamp.time, origin: stamp.origin, incarnation: stamp.incarnation }
     }
 }
-
-/// The number of a write among those that one life of a server coordinated; dense, from 1.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct WriteSeq(pub u64);
-
-impl WriteSeq {
-    /// The number after this one.
-    #[must_use]
-    pub const fn next(self) -> Self {
-        Self(self.0.saturating_add(1))
-    }
-}
-
-impl Wire for WriteSeq {
-    fn encode(&self, out: &mut BytesMut) {
-        self.0.encode(out);
-    }
-
-    fn decode(input: &mut Bytes) -> Result<Self, DecodeError> {
-        u64::decode(input).map(Self)
-    }
-}
-
-/// Names one write for good, whatever becomes of its coordinator.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct WriteId {
-    /// The server that coordinated it.
-    pub origin: NodeId,
-    /// That server's life.
-    pub incarnation: Incarnation,
-    /// Its number in that life.
-    pub seq: WriteSeq,
-}
-
-wire_struct!(WriteId { origin, incarnation, seq });
 
 /// What one write made of a key: a value, or a tombstone.
 ///

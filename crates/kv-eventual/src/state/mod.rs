@@ -1,5 +1,11 @@
 //! What the records on disk have made: all that a restart brings back.
 
+pub(crate) mod checkpoint;
+mod dump;
+pub(crate) mod journal;
+pub(crate) mod record;
+pub(crate) mod stamp;
+
 use std::collections::BTreeMap;
 
 use kv_core::{
@@ -8,8 +14,8 @@ use kv_core::{
 };
 
 use crate::mutation::{Broken, Mutation};
-use crate::record::{Record, Write};
-use crate::stamp::Entry;
+use crate::state::record::{Record, Write};
+use crate::state::stamp::Entry;
 
 /// The state that the persisted records have made, and nothing else: a record is applied when it
 /// is on disk, never before. So what a read shows cannot be forgotten, a checkpoint is exactly
@@ -135,7 +141,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::stamp::{Stamp, WriteSeq};
+    use crate::ids::WriteSeq;
+    use crate::state::stamp::Stamp;
 
     fn writes() -> impl Strategy<Value = Vec<Write>> {
         let write = (0u8..3, 0u64..3, 1u16..3, 1u64..3, 0u64..2, any::<Option<u8>>());

@@ -2,20 +2,20 @@
 
 use kv_core::{Dump, Key, Page, Store, Versioned};
 
-use crate::engine::EventualEngine;
-use crate::stamp::Entry;
+use crate::state::State;
+use crate::state::stamp::Entry;
 
-impl EventualEngine {
+impl State {
     /// One page. It ends at the number of entries asked for or allowed, at 1 MiB, or after
     /// looking at [`LOOKED_AT_MAX`] keys: a long run of tombstones gives short pages, not a
     /// long step.
-    pub(crate) fn dump(&self, dump: &Dump) -> Page {
+    pub(crate) fn dump(&self, dump: &Dump, entries_max: usize) -> Page {
         let asked = usize::try_from(dump.limit).unwrap_or(usize::MAX);
-        let limit = asked.min(self.config.limits.page_entries_max).max(1);
+        let limit = asked.min(entries_max).max(1);
         let mut entries = Vec::new();
         let mut bytes = 0usize;
         let mut last: Option<&Key> = None;
-        for (looked_at, (key, entry)) in self.state.store.after(dump.after.as_ref()).enumerate() {
+        for (looked_at, (key, entry)) in self.store.after(dump.after.as_ref()).enumerate() {
             if entries.len() >= limit || bytes >= PAGE_BYTES || looked_at >= LOOKED_AT_MAX {
                 return Page { entries, next: last.cloned() };
             }

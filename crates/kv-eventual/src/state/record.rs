@@ -2,7 +2,7 @@
 
 use kv_core::{ClusterConfig, HybridTime, Incarnation, Key, NodeId, wire_enum, wire_struct};
 
-use crate::stamp::Entry;
+use crate::state::stamp::Entry;
 
 /// A write: a key and what became of it.
 #[derive(Clone, Debug, PartialEq, Eq)]

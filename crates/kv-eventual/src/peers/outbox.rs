@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use crate::ids::Slot;
 use crate::message::Part;
-use crate::peer::Slot;
 
 /// The parts that wait for each peer. They leave at the next timeout, which is due at once, or
 /// as soon as they fill a message.
@@ -68,7 +68,8 @@ mod tests {
     use kv_core::Key;
 
     use super::*;
-    use crate::message::{Query, ReadId};
+    use crate::ids::ReadId;
+    use crate::message::Query;
 
     fn query(read: u64, key_len: usize) -> Part {
         Part::Query(Query { read: ReadId(read), key: Key::new(vec![b'k'; key_len]).unwrap() })

@@ -4,9 +4,8 @@ use std::collections::{BTreeSet, VecDeque};
 
 use kv_core::PersistSeq;
 
-use crate::peer::Slot;
-use crate::record::Record;
-use crate::stamp::WriteId;
+use crate::ids::{Slot, WriteId};
+use crate::state::record::Record;
 
 /// The records that were asked to be persisted and are not yet, in order, each with what is to be
 /// done once it is.

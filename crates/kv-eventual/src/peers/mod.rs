@@ -1,68 +1,15 @@
 //! The other servers, as far as this one knows them.
 
+mod greeting;
+pub(crate) mod outbox;
+
 use std::time::Duration;
 
 use kv_core::{Incarnation, NodeId, Now};
 
 use crate::clock::{MAX_SKEW, millis};
 use crate::deadline::Backoff;
-
-/// The place of a server in the sorted list of voters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Slot(u8);
-
-impl Slot {
-    /// `None` for a place that no cluster has.
-    pub(crate) fn new(index: usize) -> Option<Self> {
-        let index = u8::try_from(index).ok()?;
-        (u32::from(index) < u16::BITS).then_some(Self(index))
-    }
-
-    pub(crate) fn index(self) -> usize {
-        usize::from(self.0)
-    }
-}
-
-/// A set of servers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct SlotSet(u16);
-
-impl SlotSet {
-    /// Adds a server; false if it was there already.
-    pub(crate) const fn insert(&mut self, slot: Slot) -> bool {
-        let is_new = !self.contains(slot);
-        self.0 |= 1 << slot.0;
-        is_new
-    }
-
-    pub(crate) const fn remove(&mut self, slot: Slot) {
-        self.0 &= !(1 << slot.0);
-    }
-
-    pub(crate) const fn contains(self, slot: Slot) -> bool {
-        self.0 & (1 << slot.0) != 0
-    }
-
-    pub(crate) const fn union(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    pub(crate) const fn without(self, other: Self) -> Self {
-        Self(self.0 & !other.0)
-    }
-
-    pub(crate) const fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    pub(crate) fn len(self) -> u16 {
-        u16::try_from(self.0.count_ones()).unwrap_or(u16::MAX)
-    }
-
-    pub(crate) fn iter(self) -> impl Iterator<Item = Slot> {
-        (0..16).map(Slot).filter(move |slot| self.contains(*slot))
-    }
-}
+use crate::ids::{Slot, SlotSet};
 
 /// What is known of each server, this one included.
 #[derive(Clone, Debug)]
