@@ -5,10 +5,7 @@ use std::time::Duration;
 
 use kv_core::Timing;
 
-use crate::join::QueuePlace;
-use crate::message::ReadId;
-use crate::peer::Slot;
-use crate::stamp::WriteId;
+use crate::ids::{QueuePlace, ReadId, Slot, WriteId};
 
 /// What a deadline is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -47,32 +47,27 @@
 //! # }
 //! ```
 
-mod checkpoint;
 mod clock;
 mod coordinator;
+mod core;
 mod counters;
 mod deadline;
-mod dump;
+mod dispatch;
 mod engine;
-mod greeting;
-mod join;
-mod journal;
+mod identity;
+mod ids;
 mod message;
 mod mutation;
-mod outbox;
-mod peer;
-mod reader;
-mod record;
+mod peers;
 mod replica;
 mod report;
-mod request;
-mod stamp;
 mod state;
 
 pub use clock::MAX_SKEW;
 pub use engine::EventualEngine;
-pub use message::{Answer, Hello, Message, Part, Query, ReadId, Welcome};
+pub use ids::{ReadId, WriteId, WriteSeq};
+pub use message::{Answer, Hello, Message, Part, Query, Welcome};
 #[cfg(feature = "mutations")]
 pub use mutation::Mutation;
-pub use record::{Record, Write};
-pub use stamp::{Entry, Stamp, WriteId, WriteSeq};
+pub use state::record::{Record, Write};
+pub use state::stamp::{Entry, Stamp};

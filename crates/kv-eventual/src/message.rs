@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use kv_core::{DecodeError, HybridTime, Incarnation, Key, Wire, wire_enum, wire_struct};
+use kv_core::{HybridTime, Incarnation, Key, wire_enum, wire_struct};
 
-use crate::record::Write;
-use crate::stamp::{Entry, WriteId};
+use crate::ids::{ReadId, WriteId};
+use crate::state::record::Write;
+use crate::state::stamp::Entry;
 
 /// Everything that one server had for another at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,20 +94,6 @@ pub struct Welcome {
 }
 
 wire_struct!(Welcome { run, sent, highest, latest });
-
-/// Names a read of one coordinator; never used twice, not even by another life of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ReadId(pub u64);
-
-impl Wire for ReadId {
-    fn encode(&self, out: &mut BytesMut) {
-        self.0.encode(out);
-    }
-
-    fn decode(input: &mut Bytes) -> Result<Self, DecodeError> {
-        u64::decode(input).map(Self)
-    }
-}
 
 /// Asks what a key holds.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 
 mod stand;
 
-use kv_core::{ConsistencyEngine, HybridTime, Incarnation, Input};
+use kv_core::{HybridTime, Incarnation, Input};
 use kv_eventual::{Answer, Message, Part, Query, ReadId, Record, Write};
 use stand::{Stand, config, found, id_of, key, life, node, persist, theirs, time, write};
 

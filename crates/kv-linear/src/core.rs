@@ -3,22 +3,23 @@
 use std::time::Duration;
 
 use kv_core::{
-    ClusterId, Effects, EngineConfig, HaltReason, Incarnation, NodeId, NotDone, Outcome,
-    PersistSeq, RequestId, SeedStream, Shortage, Unknown, Waiting,
+    Effects, EngineConfig, HaltReason, Incarnation, NodeId, NotDone, Outcome, PersistSeq,
+    RequestId, SeedStream, Shortage, Unknown, Waiting,
 };
 
-use crate::checkpoint::TailOnDisk;
-use crate::entry::Entry;
-use crate::epoch::{Epoch, LogIndex};
-use crate::forward::{Forwarder, Pending};
-use crate::journal::{Durable, Journal};
+use crate::durable::journal::{Durable, Journal};
+use crate::durable::record::Record;
+use crate::durable::tail::TailOnDisk;
+use crate::durable::view::LogView;
+use crate::identity::Identity;
 use crate::links::Links;
+use crate::log::entry::Entry;
+use crate::log::epoch::{Epoch, LogIndex};
 use crate::message::{Body, Message};
 use crate::mutation::{Broken, Mutation};
-use crate::page::PageBounds;
-use crate::record::Record;
 use crate::replica::Replica;
-use crate::view::LogView;
+use crate::requests::forward::{Forwarder, Pending};
+use crate::state_machine::page::PageBounds;
 
 pub(crate) type Out = Effects<Message, Record>;
 
@@ -52,17 +53,6 @@ pub(crate) struct Core {
     pub(crate) halted: bool,
     /// For tests of the checkers.
     pub(crate) broken: Broken,
-}
-
-/// Who a server is in its cluster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Identity {
-    pub(crate) cluster: ClusterId,
-    pub(crate) incarnation: Incarnation,
-    /// The epoch whose whole starting log this server holds; the sequencer's own one.
-    pub(crate) epoch: Epoch,
-    /// The sequencer's life in which it founded the cluster or took this server in.
-    pub(crate) sequencer: Incarnation,
 }
 
 /// Things that happened, counted since the start.

@@ -9,18 +9,17 @@ use kv_core::{
     Versioned, ViewChunk, ViewId, ViewScope, Waiting,
 };
 
-use crate::checkpoint;
 use crate::core::{Core, Out};
+use crate::durable::journal::Durable;
+use crate::durable::record::Record;
+use crate::durable::recovery::Recovery;
+use crate::durable::{checkpoint, view};
 use crate::follower::Follower;
 use crate::founding::Founding;
-use crate::joining::Joining;
-use crate::journal::Durable;
+use crate::founding::joining::Joining;
 use crate::message::{Body, Message};
 use crate::mutation::{Broken, Mutation};
-use crate::record::Record;
-use crate::recovery::Recovery;
 use crate::sequencer::Sequencer;
-use crate::view;
 
 /// One server of a linearizable cluster.
 ///

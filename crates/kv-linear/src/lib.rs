@@ -37,51 +37,28 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod admission;
 mod backoff;
-mod checkpoint;
 mod core;
-mod dedup;
 mod dispatch;
-mod draft;
-mod durability;
+mod durable;
 mod engine;
-mod entry;
-mod epoch;
 mod follower;
-mod forward;
 mod founding;
-mod hold_back;
-mod intake;
-mod joining;
-mod journal;
+mod identity;
 mod links;
 mod log;
 mod message;
 mod mutation;
-mod numbers;
-mod opening;
-mod page;
-mod progress;
-mod record;
-mod recovery;
 mod replica;
-mod replication;
 mod report;
-mod request;
+mod requests;
 mod sequencer;
-mod set_back;
-mod starting;
 mod state_machine;
-mod suffix;
-mod support;
-mod transfer;
-mod view;
 
+pub use durable::record::Record;
 pub use engine::LinearEngine;
-pub use entry::{Entry, EntryHeader, Origin};
-pub use epoch::{Epoch, LogIndex};
+pub use log::entry::{Entry, EntryHeader, Origin};
+pub use log::epoch::{Epoch, LogIndex};
 pub use message::{Body, Forward, Message, NeedStart, Prepare, StartEpoch};
 #[cfg(feature = "mutations")]
 pub use mutation::Mutation;
-pub use record::Record;

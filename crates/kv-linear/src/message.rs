@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use kv_core::{ClusterId, Incarnation, NotDone, Waiting, wire_enum, wire_struct};
 
-use crate::entry::Entry;
-use crate::epoch::{Epoch, LogIndex};
+use crate::log::entry::Entry;
+use crate::log::epoch::{Epoch, LogIndex};
 
 /// A message with what tells its sender's cluster and life.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,14 +4,14 @@ use std::collections::VecDeque;
 
 use kv_core::{Incarnation, NodeId, Operation, Outcome};
 
-use crate::dedup::Dedup;
-use crate::entry::{Entry, Origin};
-use crate::epoch::LogIndex;
+use crate::log::entry::{Entry, Origin};
+use crate::log::epoch::LogIndex;
 use crate::log::{Log, Position};
 use crate::mutation::{Broken, Mutation};
-use crate::numbers::NumberSet;
-use crate::page::PageBounds;
 use crate::state_machine::StateMachine;
+use crate::state_machine::dedup::Dedup;
+use crate::state_machine::numbers::NumberSet;
+use crate::state_machine::page::PageBounds;
 
 /// A server's copy of the log and of the state.
 ///
@@ -251,8 +251,8 @@ mod tests {
     use kv_core::{Key, Value, Wire};
 
     use super::*;
-    use crate::entry::EntryHeader;
-    use crate::epoch::Epoch;
+    use crate::log::entry::EntryHeader;
+    use crate::log::epoch::Epoch;
 
     const BOUNDS: PageBounds = PageBounds { entries_max: 9, bytes_max: 99 };
 

@@ -6,7 +6,7 @@ use kv_core::{
 };
 
 use crate::engine::{LinearEngine, Role};
-use crate::epoch::{Epoch, LogIndex};
+use crate::log::epoch::{Epoch, LogIndex};
 
 impl LinearEngine {
     /// The last place of the log that was applied, with a hash of the keys and of what was

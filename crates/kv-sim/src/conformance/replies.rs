@@ -17,7 +17,7 @@ use crate::request::{Request, RequestState};
 /// by the timeout, and 200 ms more, where the server was never down; a write that was called "not
 /// done" is never read; and what is read was written.
 ///
-/// At least 500 of the 7,200 requests must be done, so that there is something to look at.
+/// At least 500 of the 3,600 requests must be done, so that there is something to look at.
 /// Deletes carry no mark, so that a false "not done" of a delete is not seen here.
 ///
 /// # Errors
@@ -25,7 +25,7 @@ use crate::request::{Request, RequestState};
 pub fn answers_once_and_honestly<E: ConsistencyEngine>() -> Result<(), Failure> {
     let bound = 500;
     let mut done = 0;
-    for seed in seeds(120) {
+    for seed in seeds(60) {
         let scenario = Scenario { seed, requests: 60, process_faults: seed % 2 == 0, tapes: false };
         let mut cluster = scenario.cluster::<E>()?;
         scenario.disturb(&mut cluster)?;

@@ -99,7 +99,12 @@ impl Scenario {
             1 => {
                 let others: Vec<NodeId> = cluster.nodes().filter(|other| *other != node).collect();
                 if let Some(to) = pick(stream, &others) {
-                    cluster.block(node, *to);
+                    // The servers notice the one and not the other.
+                    if stream.chance(500) {
+                        cluster.block(node, *to);
+                    } else {
+                        cluster.clog(node, *to);
+                    }
                 }
             }
             2 => {
@@ -110,7 +115,12 @@ impl Scenario {
                     if ahead { WallOffset::Ahead(offset) } else { WallOffset::Behind(offset) },
                 );
             }
-            3 => cluster.heal_network(NetworkConfig::lossy()),
+            3 => {
+                cluster.heal_network(NetworkConfig::lossy());
+                for (from, to) in cluster.network.clogged() {
+                    cluster.unclog(from, to);
+                }
+            }
             4 => cluster.crash(node),
             5 => cluster.crash_after_effects(node, stream.below(5)),
             6 | 7 => cluster.restart(node, Restart::Intact)?,

@@ -1,0 +1,8 @@
+//! This server as the coordinator of its clients' requests.
+
+pub(crate) mod outcome;
+pub(crate) mod queue;
+pub(crate) mod reads;
+pub(crate) mod request;
+mod table;
+pub(crate) mod writes;

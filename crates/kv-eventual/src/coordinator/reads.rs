@@ -1,0 +1,243 @@
+//! Reads that this server coordinates, and what they find to be stale.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kv_core::{Key, NotDone, Outcome, RequestId};
+
+use crate::coordinator::outcome::read_done;
+use crate::coordinator::request::Arrival;
+use crate::core::{Core, Step};
+use crate::deadline::{Backoff, Due};
+use crate::ids::{ReadId, Slot, SlotSet};
+use crate::message::{Answer, Part, Query};
+use crate::mutation::Mutation;
+use crate::state::record::Write;
+use crate::state::stamp::Entry;
+
+/// The reads that wait for answers.
+#[derive(Clone, Debug)]
+pub(crate) struct Reads {
+    pending: BTreeMap<ReadId, PendingRead>,
+    last: ReadId,
+}
+
+#[derive(Clone, Debug)]
+struct PendingRead {
+    request: RequestId,
+    key: Key,
+    needed: u16,
+    answered: SlotSet,
+    answers: Vec<(Slot, Option<Entry>)>,
+    expires: Duration,
+    armed: Option<Duration>,
+    backoff: Backoff,
+}
+
+/// A write that a server was seen to lack.
+#[derive(Clone, Debug)]
+pub(crate) struct Repair {
+    /// Where it is missing; this server itself is possible.
+    pub(crate) to: Slot,
+    pub(crate) write: Write,
+}
+
+impl Reads {
+    /// No reads. They are numbered from a random place on, so that an answer to a read of an
+    /// earlier start of this server answers none of this one.
+    pub(crate) const fn new(random: u64) -> Self {
+        Self { pending: BTreeMap::new(), last: ReadId(random) }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.pending.len()
+    }
+
+    fn next_id(&mut self) -> ReadId {
+        self.last = ReadId(self.last.0.wrapping_add(1));
+        self.last
+    }
+
+    pub(crate) fn start(
+        &mut self,
+        core: &mut Core,
+        step: &mut Step<'_>,
+        Arrival { id: request, expires, pending }: Arrival,
+        key: Key,
+        needed: u16,
+    ) {
+        let fewer = u16::from(core.broken().is(Mutation::ReadsOneFewer) && needed > 1);
+        let needed = needed - fewer;
+        let own = core.state.get(&key);
+        if needed == 1 {
+            let outcome = read_done(own, 1);
+            return core.reply(step, request, outcome);
+        }
+        let reachable = core.peers.reachable();
+        if reachable < needed {
+            let reason = NotDone::Unavailable { reachable, needed };
+            return core.reply(step, request, Outcome::NotDone(reason));
+        }
+        if pending >= core.config.limits.requests_max {
+            return core.reply(step, request, Outcome::NotDone(core.overloaded()));
+        }
+        let mut read = PendingRead {
+            request,
+            key: key.detached(),
+            needed,
+            answered: SlotSet::default(),
+            answers: Vec::with_capacity(usize::from(needed)),
+            expires,
+            armed: None,
+            backoff: Backoff::new(&core.config.timing),
+        };
+        read.insert(core.peers.me(), own.cloned());
+        let id = self.next_id();
+        self.pending.insert(id, read);
+        self.send_to_connected(core, step, id);
+    }
+
+    /// Takes an answer; gives what it shows to be missing somewhere.
+    pub(crate) fn on_answer(
+        &mut self,
+        core: &mut Core,
+        step: &mut Step<'_>,
+        slot: Slot,
+        answer: Answer,
+    ) -> Vec<Repair> {
+        if let Some(entry) = &answer.entry
+            && !core.is_legal(entry)
+        {
+            core.counters.bad_messages += 1;
+            return Vec::new();
+        }
+        let Some(read) = self.pending.get_mut(&answer.read) else {
+            return late_repair(core, slot, answer).into_iter().collect();
+        };
+        if read.key != answer.key {
+            core.counters.bad_messages += 1;
+            return Vec::new();
+        }
+        read.insert(slot, answer.entry);
+        if read.is_complete() { self.finish(core, step, answer.read) } else { Vec::new() }
+    }
+
+    pub(crate) fn on_timeout(&mut self, core: &mut Core, step: &mut Step<'_>, id: ReadId) {
+        let Some(read) = self.pending.get_mut(&id) else {
+            return;
+        };
+        read.armed = None;
+        if read.expires > step.now.mono {
+            core.counters.resends += 1;
+            return self.send_to_connected(core, step, id);
+        }
+        if let Some(read) = self.pending.remove(&id) {
+            let reason = NotDone::TimedOut { answered: read.answered.len(), needed: read.needed };
+            core.reply(step, read.request, Outcome::NotDone(reason));
+        }
+    }
+
+    /// Answers the reads that the servers which are left cannot complete.
+    pub(crate) fn fail_hopeless(&mut self, core: &mut Core, step: &mut Step<'_>) {
+        let connected = core.peers.connected();
+        let reachable = core.peers.reachable();
+        let is_hopeless = |read: &PendingRead| read.answered.union(connected).len() < read.needed;
+        let pending = self.pending.iter();
+        let hopeless: Vec<_> =
+            pending.filter(|(_, read)| is_hopeless(read)).map(|(id, _)| *id).collect();
+        for id in hopeless {
+            if let Some(mut read) = self.pending.remove(&id) {
+                core.deadlines.disarm(&mut read.armed, Due::Read(id));
+                let needed = read.needed;
+                let reason = NotDone::Unavailable { reachable, needed };
+                core.reply(step, read.request, Outcome::NotDone(reason));
+            }
+        }
+    }
+
+    /// Asks a peer that has come back what it has not answered.
+    pub(crate) fn send_all_to(&mut self, core: &mut Core, step: &mut Step<'_>, slot: Slot) {
+        let mut peer = SlotSet::default();
+        peer.insert(slot);
+        let reads = self.pending.iter();
+        let open = reads.filter(|(_, read)| read.expires > step.now.mono);
+        let ids: Vec<_> = open.map(|(id, _)| *id).collect();
+        for id in ids {
+            self.send(core, step, id, peer);
+        }
+    }
+
+    fn send_to_connected(&mut self, core: &mut Core, step: &mut Step<'_>, id: ReadId) {
+        let connected = core.peers.connected();
+        self.send(core, step, id, connected);
+    }
+
+    /// Sends the query of a read to those of `to` that have not answered, and sets the time for
+    /// the next try.
+    fn send(&mut self, core: &mut Core, step: &mut Step<'_>, id: ReadId, to: SlotSet) {
+        let Some(read) = self.pending.get_mut(&id) else {
+            return;
+        };
+        let next = read.backoff.next(step.now.mono, &core.config.timing);
+        core.deadlines.arm(&mut read.armed, next.min(read.expires), Due::Read(id));
+        let key = read.key.clone();
+        for slot in to.without(read.answered).iter() {
+            let query = Query { read: id, key: key.clone() };
+            core.send(step, slot, Part::Query(query));
+        }
+    }
+
+    fn finish(&mut self, core: &mut Core, step: &mut Step<'_>, id: ReadId) -> Vec<Repair> {
+        let Some(mut read) = self.pending.remove(&id) else {
+            return Vec::new();
+        };
+        core.deadlines.disarm(&mut read.armed, Due::Read(id));
+        let best = read.answers.iter().filter_map(|(_, entry)| entry.as_ref());
+        let broken = core.broken();
+        let newer = |a: &&Entry, b: &&Entry| {
+            if a.wins_over(Some(b), broken) { Ordering::Greater } else { Ordering::Less }
+        };
+        let best = best.max_by(newer).cloned();
+        let outcome = read_done(best.as_ref(), read.answered.len());
+        core.reply(step, read.request, outcome);
+        let Some(best) = best else {
+            return Vec::new();
+        };
+        let behind =
+            read.answers.iter().filter(|(_, entry)| best.wins_over(entry.as_ref(), broken));
+        let repair = |(to, _): &(Slot, _)| Repair {
+            to: *to,
+            write: Write { key: read.key.clone(), entry: best.clone() },
+        };
+        behind.map(repair).collect()
+    }
+}
+
+impl PendingRead {
+    fn insert(&mut self, slot: Slot, entry: Option<Entry>) {
+        if self.answered.insert(slot) {
+            self.answers.push((slot, entry));
+        }
+    }
+
+    fn is_complete(&self) -> bool {
+        self.answered.len() >= self.needed
+    }
+}
+
+/// A read that has its answer may still show that this server or the peer is behind.
+fn late_repair(core: &Core, slot: Slot, answer: Answer) -> Option<Repair> {
+    let Answer { key, entry, .. } = answer;
+    let own = core.state.get(&key).cloned();
+    let broken = core.broken();
+    match (own, entry) {
+        (Some(own), entry) if own.wins_over(entry.as_ref(), broken) => {
+            Some(Repair { to: slot, write: Write { key, entry: own } })
+        }
+        (own, Some(entry)) if entry.wins_over(own.as_ref(), broken) => {
+            Some(Repair { to: core.peers.me(), write: Write { key, entry } })
+        }
+        (_, _) => None,
+    }
+}

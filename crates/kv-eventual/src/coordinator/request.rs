@@ -1,0 +1,79 @@
+//! What becomes of a client's request before anything is done for it.
+
+use std::time::Duration;
+
+use kv_core::{
+    ClusterConfig, Command, Dump, Feature, Key, NotDone, Operation, Quorum, RequestId,
+    RequestOptions, Value,
+};
+
+/// A request that this engine can serve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Task {
+    /// Reads a key from `needed` servers.
+    Get { key: Key, needed: u16 },
+    /// Writes a key, or removes it, on `needed` servers.
+    Write { key: Key, value: Option<Value>, needed: u16 },
+}
+
+/// A client's request when work on it begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival {
+    pub(crate) id: RequestId,
+    pub(crate) expires: Duration,
+    /// How many requests are worked on already.
+    pub(crate) pending: usize,
+}
+
+/// What a request asks for.
+pub(crate) enum Admitted {
+    Task(Task),
+    Dump(Dump),
+}
+
+/// What is to be done for a request, or why nothing is.
+pub(crate) fn admit(
+    cluster: &ClusterConfig,
+    op: Operation,
+    options: &RequestOptions,
+) -> Result<Admitted, NotDone> {
+    let unsupported = |feature| Err(NotDone::NotSupported(feature));
+    let batch = match op {
+        Operation::Dump(dump) => return Ok(Admitted::Dump(dump)),
+        Operation::Scan(_) => return unsupported(Feature::Scan),
+        Operation::Batch(batch) => batch,
+    };
+    if options.level.is_some() {
+        return unsupported(Feature::Level);
+    }
+    let Some(command) = batch.single() else {
+        return unsupported(if batch.conditions().is_empty() {
+            Feature::Transactions
+        } else {
+            Feature::Conditions
+        });
+    };
+    let quorum = |asked: Option<Quorum>, configured| match asked {
+        None => Ok(configured),
+        Some(quorum) => quorum.resolve(cluster.nodes()).map_err(NotDone::Quorum),
+    };
+    let write = |key: &Key, value| {
+        Ok(Task::Write {
+            key: key.clone(),
+            value,
+            needed: quorum(options.write_quorum, cluster.write_quorum())?,
+        })
+    };
+    let task = match command {
+        Command::Get { key } => Ok(Task::Get {
+            key: key.clone(),
+            needed: quorum(options.read_quorum, cluster.read_quorum())?,
+        }),
+        Command::Put { key, value, time_to_live: None } => write(key, Some(value.clone())),
+        Command::Delete { key } => write(key, None),
+        Command::Put { time_to_live: Some(_), .. } => return unsupported(Feature::TimeToLive),
+        Command::Increment { .. } => return unsupported(Feature::Increment),
+        Command::Append { .. } => return unsupported(Feature::Append),
+    };
+    task.map(Admitted::Task)
+}

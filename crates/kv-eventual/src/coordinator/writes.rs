@@ -1,0 +1,317 @@
+//! Writes that this server coordinates.
+
+use std::time::Duration;
+
+use kv_core::{HybridTime, Key, NotDone, Outcome, Value};
+
+use crate::clock::{MAX_SKEW, is_beyond_skew, millis};
+use crate::coordinator::outcome::write_done;
+use crate::coordinator::request::Arrival;
+use crate::coordinator::table::{PendingWrite, Table};
+use crate::core::{Core, Step};
+use crate::deadline::{Backoff, Due};
+use crate::ids::{Slot, SlotSet, WriteId, WriteSeq};
+use crate::message::Part;
+use crate::mutation::Mutation;
+use crate::state::journal::Then;
+use crate::state::record::{Record, Write};
+use crate::state::stamp::{Entry, Stamp};
+
+/// The writes under way.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Writes {
+    last_seq: WriteSeq,
+    /// Those whose client has no answer yet.
+    waiting: Table,
+    /// Those whose client has its answer, and which some server has not acknowledged yet. When
+    /// there are too many, the oldest is given up: later reads repair what it lacks.
+    trailing: Table,
+}
+
+impl Writes {
+    /// Numbers from 1 again. Writes of the life before stay under way under their old names.
+    pub(crate) const fn begin_life(&mut self) {
+        self.last_seq = WriteSeq(0);
+    }
+
+    pub(crate) const fn last_seq(&self) -> WriteSeq {
+        self.last_seq
+    }
+
+    pub(crate) fn waiting_len(&self) -> usize {
+        self.waiting.writes.len()
+    }
+
+    pub(crate) fn trailing_len(&self) -> usize {
+        self.trailing.writes.len()
+    }
+
+    /// Whether this server's disk is to have a write and has not yet. Another server can have it.
+    pub(crate) fn is_on_its_way(&self, id: WriteId) -> bool {
+        let waiting = self.waiting.writes.get(&id);
+        let pending = waiting.or_else(|| self.trailing.writes.get(&id));
+        pending.is_some_and(|pending| !pending.is_persisted)
+    }
+
+    fn get_mut(&mut self, id: WriteId) -> Option<&mut PendingWrite> {
+        let waiting = self.waiting.writes.get_mut(&id);
+        waiting.or_else(|| self.trailing.writes.get_mut(&id))
+    }
+
+    fn remove(&mut self, id: WriteId) -> Option<PendingWrite> {
+        self.waiting.remove(id).or_else(|| self.trailing.remove(id))
+    }
+
+    pub(crate) fn start(
+        &mut self,
+        core: &mut Core,
+        step: &mut Step<'_>,
+        Arrival { id: request, expires, pending }: Arrival,
+        (key, value): (&Key, Option<&Value>),
+        needed: u16,
+    ) {
+        core.refresh_clocks(step, CLOCKS_PERIOD);
+        let time = match self.check(core, step, pending, key, needed) {
+            Ok(time) => time,
+            Err(reason) => return core.reply(step, request, Outcome::NotDone(reason)),
+        };
+        if let Some(below) = core.clock.issue(time) {
+            core.persist(step, Record::ClockBound { below }, Then::Rest);
+        }
+        self.last_seq = self.last_seq.next();
+        let entry = Entry {
+            stamp: Stamp { time, origin: core.config.node, incarnation: core.state.life },
+            seq: self.last_seq,
+            value: value.map(Value::detached),
+        };
+        let id = entry.id();
+        let write = Write { key: key.detached(), entry };
+        let mut under_way = PendingWrite {
+            write: write.clone(),
+            request,
+            needed,
+            acked: SlotSet::default(),
+            rejected: SlotSet::default(),
+            is_sent: false,
+            is_persisted: false,
+            expires,
+            armed: None,
+            backoff: Backoff::new(&core.config.timing),
+        };
+        core.deadlines.arm(&mut under_way.armed, expires, Due::Write(id));
+        self.waiting.insert(id, under_way);
+        core.persist(step, Record::Write(write), Then::OwnWrite(id));
+        // The other disks need not wait for this one. If this server forgets the write in a crash,
+        // its next life gives neither number nor stamp a second time.
+        if time < core.state.clock_bound || core.broken().is(Mutation::SentAboveBound) {
+            self.send_to_connected(core, step, id);
+        }
+        if core.broken().is(Mutation::CountedBeforePersisted) {
+            self.on_own_persisted(core, step, id);
+        }
+    }
+
+    pub(crate) fn on_own_persisted(&mut self, core: &mut Core, step: &mut Step<'_>, id: WriteId) {
+        let me = core.peers.me();
+        let Some(pending) = self.get_mut(id) else {
+            return;
+        };
+        pending.is_persisted = true;
+        pending.acked.insert(me);
+        if !pending.is_sent {
+            self.send_to_connected(core, step, id);
+        }
+        self.settle(core, step, id);
+    }
+
+    pub(crate) fn on_ack(&mut self, core: &mut Core, step: &mut Step<'_>, slot: Slot, id: WriteId) {
+        match self.get_mut(id).filter(|write| write.is_sent) {
+            Some(pending) => {
+                pending.acked.insert(slot);
+                self.settle(core, step, id);
+            }
+            None => core.counters.stale_messages += 1,
+        }
+    }
+
+    pub(crate) fn on_reject(
+        &mut self,
+        core: &mut Core,
+        step: &mut Step<'_>,
+        slot: Slot,
+        id: WriteId,
+    ) {
+        let node = core.peers.get(slot).map(|peer| peer.node);
+        tracing::warn!(?node, "a write was rejected there: its stamp is too far in the future");
+        match self.get_mut(id).filter(|write| write.is_sent) {
+            Some(pending) => {
+                pending.rejected.insert(slot);
+                self.settle(core, step, id);
+            }
+            None => core.counters.stale_messages += 1,
+        }
+    }
+
+    pub(crate) fn on_timeout(&mut self, core: &mut Core, step: &mut Step<'_>, id: WriteId) {
+        let Some(pending) = self.get_mut(id) else {
+            return;
+        };
+        pending.armed = None;
+        if pending.expires > step.now.mono && core.state.broken.is(Mutation::NeverResends) {
+            let expires = pending.expires;
+            return core.deadlines.arm(&mut pending.armed, expires, Due::Write(id));
+        }
+        if pending.expires > step.now.mono {
+            core.counters.resends += 1;
+            return self.send_to_connected(core, step, id);
+        }
+        let was_waiting = self.waiting.writes.contains_key(&id);
+        core.counters.unfinished_writes += 1;
+        if let Some(pending) = self.remove(id)
+            && was_waiting
+        {
+            let outcome = if core.broken().is(Mutation::UnknownToldAsNotDone) {
+                let (answered, needed) = (pending.acked.len(), pending.needed);
+                Outcome::NotDone(NotDone::TimedOut { answered, needed })
+            } else {
+                pending.unknown()
+            };
+            core.reply(step, pending.request, outcome);
+        }
+    }
+
+    /// Sends a peer that has come back what it has not acknowledged.
+    pub(crate) fn send_all_to(&mut self, core: &mut Core, step: &mut Step<'_>, slot: Slot) {
+        let mut peer = SlotSet::default();
+        peer.insert(slot);
+        let tables = [&self.waiting, &self.trailing];
+        let writes = tables.into_iter().flat_map(|table| &table.writes);
+        let lacking = writes.filter(|(_, pending)| {
+            pending.is_sent && !pending.acked.contains(slot) && pending.expires > step.now.mono
+        });
+        let ids: Vec<_> = lacking.map(|(id, _)| *id).collect();
+        for id in ids {
+            self.send(core, step, id, peer);
+        }
+    }
+
+    fn send_to_connected(&mut self, core: &mut Core, step: &mut Step<'_>, id: WriteId) {
+        let connected = core.peers.connected();
+        self.send(core, step, id, connected);
+    }
+
+    /// Sends a write to those of `to` that have not answered, and sets the time for the next try.
+    fn send(&mut self, core: &mut Core, step: &mut Step<'_>, id: WriteId, to: SlotSet) {
+        let Some(pending) = self.get_mut(id) else {
+            return;
+        };
+        pending.is_sent = true;
+        let to = to.without(pending.acked).without(pending.rejected);
+        let at = if to.is_empty() {
+            pending.expires
+        } else {
+            let next = pending.backoff.next(step.now.mono, &core.config.timing);
+            next.min(pending.expires)
+        };
+        core.deadlines.arm(&mut pending.armed, at, Due::Write(id));
+        let write = pending.write.clone();
+        for slot in to.iter() {
+            core.send(step, slot, Part::Write(write.clone()));
+        }
+    }
+
+    /// Answers the client if the acknowledgements suffice or cannot come any more, and forgets
+    /// the write once every server has answered.
+    fn settle(&mut self, core: &mut Core, step: &mut Step<'_>, id: WriteId) {
+        let nodes = core.config.cluster.nodes();
+        if let Some(pending) = self.waiting.writes.get(&id) {
+            let acks = pending.acked.len();
+            let fewer = u16::from(core.broken().is(Mutation::DoneWithOneFewer));
+            let outcome = if pending.is_persisted && acks + fewer >= pending.needed {
+                write_done(pending.write.entry.stamp.into(), acks)
+            } else if nodes - pending.rejected.len() < pending.needed {
+                pending.unknown()
+            } else {
+                return;
+            };
+            let request = pending.request;
+            core.reply(step, request, outcome);
+            if let Some(pending) = self.waiting.remove(id) {
+                self.trailing.insert(id, pending);
+            }
+        }
+        let everyone = core.peers.everyone();
+        let answered = |pending: &PendingWrite| pending.acked.union(pending.rejected);
+        if let Some(pending) = self.trailing.writes.get(&id)
+            && everyone.without(answered(pending)).is_empty()
+        {
+            self.forget(core, id);
+        }
+        let limits = core.config.limits;
+        while self.trailing_len() > limits.window_entries_max
+            || self.trailing.bytes > limits.window_bytes_max
+        {
+            let Some(oldest) = self.trailing.oldest() else {
+                return;
+            };
+            core.counters.unfinished_writes += 1;
+            self.forget(core, oldest);
+        }
+    }
+
+    fn forget(&mut self, core: &mut Core, id: WriteId) {
+        if let Some(mut pending) = self.trailing.remove(id) {
+            core.deadlines.disarm(&mut pending.armed, Due::Write(id));
+        }
+    }
+
+    /// Whether a write may begin, and its stamp. Nothing is written if not.
+    fn check(
+        &mut self,
+        core: &mut Core,
+        step: &mut Step<'_>,
+        pending: usize,
+        key: &Key,
+        needed: u16,
+    ) -> Result<HybridTime, NotDone> {
+        core.check_disk()?;
+        let reachable = core.peers.reachable();
+        if reachable < needed {
+            return Err(NotDone::Unavailable { reachable, needed });
+        }
+        let limits = core.config.limits;
+        if pending >= limits.requests_max
+            || core.journal.len() >= limits.requests_max
+            || self.waiting.bytes >= limits.window_bytes_max
+            || core.journal.own_bytes() >= limits.window_bytes_max
+        {
+            return Err(core.overloaded());
+        }
+        let now = step.now;
+        let time = core.clock.tick(now.wall);
+        let held = core.state.get(key).map(|entry| entry.stamp.time.next());
+        let held = held.filter(|_| !core.broken().is(Mutation::StampBelowHeld));
+        let above = held.unwrap_or_default().max(time);
+        let off_ms = match core.peers.clock_error_ms(now) {
+            Some(off_ms) => off_ms,
+            // The peers would reject it. A server that knows of no peers and has set its own
+            // clock back goes on counting instead.
+            None if is_beyond_skew(above, now.wall)
+                && (above > time || core.peers.knows_clocks()) =>
+            {
+                let ahead = above.millis().saturating_sub(millis(now.wall));
+                i64::try_from(ahead).unwrap_or(i64::MAX).saturating_neg()
+            }
+            None => return Ok(above),
+        };
+        core.counters.refused_for_clock += 1;
+        core.refresh_clocks(step, CLOCKS_PERIOD_IN_DOUBT);
+        Err(NotDone::ClockSkew { off_ms, limit_ms: millis(MAX_SKEW) })
+    }
+}
+
+/// How often the peers' clocks are asked for while writes come.
+const CLOCKS_PERIOD: Duration = Duration::from_secs(10);
+
+/// How often that is while writes are refused for the clocks.
+const CLOCKS_PERIOD_IN_DOUBT: Duration = Duration::from_secs(1);

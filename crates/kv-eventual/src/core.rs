@@ -1,0 +1,118 @@
+//! What all parts of a server share.
+
+use std::collections::BTreeSet;
+
+use kv_core::{
+    Effects, EngineConfig, Incarnation, NodeId, NotDone, Now, Outcome, RequestId, Shortage, Waiting,
+};
+
+use crate::clock::{Clock, millis};
+use crate::counters::Counters;
+use crate::deadline::Deadlines;
+use crate::ids::Slot;
+use crate::message::{Message, Part};
+use crate::mutation::Broken;
+use crate::peers::outbox::Outbox;
+use crate::peers::{Meeting, Peers};
+use crate::state::State;
+use crate::state::journal::{Journal, Then};
+use crate::state::record::Record;
+
+/// A server's state apart from what it coordinates and from which life it takes.
+#[derive(Clone, Debug)]
+pub(crate) struct Core {
+    pub(crate) config: EngineConfig,
+    /// Random, for this start of the process; tells its hellos from those of an earlier one.
+    pub(crate) run: u64,
+    pub(crate) state: State,
+    pub(crate) journal: Journal,
+    pub(crate) clock: Clock,
+    pub(crate) peers: Peers,
+    /// Requests whose client still waits.
+    pub(crate) requests: BTreeSet<RequestId>,
+    pub(crate) outbox: Outbox,
+    pub(crate) deadlines: Deadlines,
+    pub(crate) counters: Counters,
+    /// What the disk lacks.
+    pub(crate) shortage: Option<Shortage>,
+}
+
+/// One step's clocks, and where its effects go.
+pub(crate) struct Step<'a> {
+    pub(crate) now: Now,
+    pub(crate) out: &'a mut Effects<Message, Record>,
+}
+
+impl Core {
+    /// The rule that this engine breaks for a test.
+    pub(crate) const fn broken(&self) -> Broken {
+        self.state.broken
+    }
+
+    /// Asks for a record to be persisted; `then` happens once it is.
+    pub(crate) fn persist(&mut self, step: &mut Step<'_>, record: Record, then: Then) {
+        let seq = self.journal.push(record.clone(), then);
+        step.out.persist(seq, record);
+    }
+
+    /// Puts a part into the outbox.
+    pub(crate) fn send(&mut self, step: &mut Step<'_>, to: Slot, part: Part) {
+        if let Some(full) = self.outbox.push(step.now.mono, to, part) {
+            self.emit(step, to, full);
+        }
+    }
+
+    /// Answers a request if its client still waits.
+    pub(crate) fn reply(&mut self, step: &mut Step<'_>, id: RequestId, outcome: Outcome) {
+        if self.requests.remove(&id) {
+            step.out.reply(id, outcome);
+        }
+    }
+
+    /// Learns in which life a peer is, and keeps that.
+    pub(crate) fn meet(&mut self, step: &mut Step<'_>, slot: Slot, life: Incarnation) -> Meeting {
+        let meeting = self.peers.meet(slot, life);
+        if meeting == Meeting::New
+            && let Some(peer) = self.peers.get(slot)
+        {
+            let record = Record::PeerLife { peer: peer.node, incarnation: life };
+            self.persist(step, record, Then::Rest);
+        }
+        meeting
+    }
+
+    /// Whether it can say what it holds: it knows who it is, if only from its former life.
+    pub(crate) fn serves_reads(&self) -> bool {
+        self.state.life != Incarnation::UNKNOWN
+    }
+
+    /// Why this server cannot keep a write, if it cannot.
+    pub(crate) fn check_disk(&self) -> Result<(), NotDone> {
+        let node = self.config.node;
+        self.shortage.map_or(Ok(()), |shortage| {
+            Err(NotDone::Waiting(match shortage {
+                Shortage::Space => Waiting::DiskFull { node },
+                Shortage::OpenFiles => Waiting::TooManyOpenFiles { node },
+            }))
+        })
+    }
+
+    pub(crate) fn overloaded(&self) -> NotDone {
+        let limit = self.config.limits.requests_max;
+        NotDone::Overloaded { limit: u64::try_from(limit).unwrap_or(u64::MAX) }
+    }
+
+    pub(crate) fn bad_message(&mut self, from: NodeId, what: &'static str) {
+        self.counters.bad_messages += 1;
+        tracing::warn!(%from, what, "dropped a bad message");
+    }
+
+    /// Sends a message with these parts.
+    pub(crate) fn emit(&self, step: &mut Step<'_>, to: Slot, parts: Vec<Part>) {
+        let Some(peer) = self.peers.get(to) else {
+            return;
+        };
+        let message = Message { sender: self.state.life, wall_ms: millis(step.now.wall), parts };
+        step.out.send(peer.node, message);
+    }
+}

@@ -1,0 +1,196 @@
+//! Which part of a server takes which input.
+
+use std::time::Duration;
+
+use kv_core::{
+    Answer, Incarnation, NodeId, Operation, Outcome, PersistSeq, RequestId, RequestOptions, Served,
+};
+
+use crate::coordinator::outcome::done;
+use crate::coordinator::request::{Admitted, Arrival, Task, admit};
+use crate::core::Step;
+use crate::deadline::Due;
+use crate::engine::EventualEngine;
+use crate::ids::{Slot, is_plausible_life};
+use crate::message::{Message, Part, Welcome};
+use crate::peers::Meeting;
+use crate::state::journal::Then;
+
+impl EventualEngine {
+    pub(crate) fn on_request(
+        &mut self,
+        step: &mut Step<'_>,
+        id: RequestId,
+        op: Operation,
+        options: &RequestOptions,
+    ) {
+        if !self.core.requests.insert(id) {
+            self.core.counters.bad_inputs += 1;
+            tracing::error!(%id, "a request's number is in use; the second one is ignored");
+            return;
+        }
+        let task = match admit(&self.core.config.cluster, op, options) {
+            Ok(Admitted::Task(task)) => task,
+            Ok(Admitted::Dump(dump)) => {
+                let page = self.core.state.dump(&dump, self.core.config.limits.page_entries_max);
+                let outcome = done(Answer::Page(page), None, Served::Local);
+                return self.core.reply(step, id, outcome);
+            }
+            Err(reason) => return self.core.reply(step, id, Outcome::NotDone(reason)),
+        };
+        let expires = step.now.mono.saturating_add(options.timeout);
+        let can_start = match task {
+            Task::Get { .. } => self.core.serves_reads(),
+            Task::Write { .. } => self.identity.is_serving(),
+        };
+        if can_start {
+            self.start(step, id, task, expires);
+        } else if self.pending() >= self.core.config.limits.requests_max {
+            self.core.reply(step, id, Outcome::NotDone(self.core.overloaded()));
+        } else {
+            self.queue.push(&mut self.core, id, task, expires);
+        }
+    }
+
+    /// Begins with a request if its client still waits.
+    fn start(&mut self, step: &mut Step<'_>, id: RequestId, task: Task, expires: Duration) {
+        if !self.core.requests.contains(&id) {
+            return;
+        }
+        let arrival = Arrival { id, expires, pending: self.pending() };
+        let core = &mut self.core;
+        match task {
+            Task::Get { key, needed } => self.reads.start(core, step, arrival, key, needed),
+            Task::Write { key, value, needed } => {
+                self.writes.start(core, step, arrival, (&key, value.as_ref()), needed);
+            }
+        }
+    }
+
+    pub(crate) fn on_peer_up(
+        &mut self,
+        step: &mut Step<'_>,
+        peer: NodeId,
+        incarnation: Incarnation,
+    ) {
+        let Some(slot) = self.core.peers.slot(peer) else {
+            self.core.counters.bad_inputs += 1;
+            return;
+        };
+        self.core.peers.connect(slot);
+        if is_plausible_life(incarnation) {
+            self.core.meet(step, slot, incarnation);
+        }
+        self.identity.unresolve(slot);
+        self.core.greet(step, slot);
+        self.writes.send_all_to(&mut self.core, step, slot);
+        self.reads.send_all_to(&mut self.core, step, slot);
+    }
+
+    pub(crate) fn on_peer_down(&mut self, step: &mut Step<'_>, peer: NodeId) {
+        let Some(slot) = self.core.peers.slot(peer) else {
+            self.core.counters.bad_inputs += 1;
+            return;
+        };
+        self.core.peers.disconnect(slot);
+        self.core.outbox.discard(slot);
+        self.core.end_greeting(slot);
+        self.reads.fail_hopeless(&mut self.core, step);
+        self.identity.resolve(&mut self.core, step, slot);
+    }
+
+    pub(crate) fn on_message(&mut self, step: &mut Step<'_>, from: NodeId, message: Message) {
+        let Some(slot) = self.core.peers.slot(from) else {
+            return self.core.bad_message(from, "sender is no peer");
+        };
+        if !is_plausible_life(message.sender) {
+            return self.core.bad_message(from, "life");
+        }
+        let is_stale = self.core.meet(step, slot, message.sender) == Meeting::Stale;
+        for part in message.parts {
+            match part {
+                Part::Hello(hello) => self.core.on_hello(step, slot, hello),
+                Part::Welcome(welcome) => self.on_welcome(step, slot, welcome, message.wall_ms),
+                // A server in a life that was followed by another, or that does not know yet
+                // that it must begin another: what it says must wait until it has.
+                Part::Write(_)
+                | Part::Ack(_)
+                | Part::Reject(_)
+                | Part::Query(_)
+                | Part::Answer(_)
+                | Part::Repair(_)
+                    if is_stale =>
+                {
+                    self.core.counters.stale_messages += 1;
+                }
+                Part::Write(write) => self.core.on_write(step, slot, &write),
+                Part::Ack(id) => self.writes.on_ack(&mut self.core, step, slot, id),
+                Part::Reject(id) => self.writes.on_reject(&mut self.core, step, slot, id),
+                Part::Query(query) => self.core.on_query(step, slot, query),
+                Part::Answer(answer) => {
+                    for repair in self.reads.on_answer(&mut self.core, step, slot, answer) {
+                        self.repair(step, repair);
+                    }
+                }
+                Part::Repair(write) => self.on_repair(step, &write),
+            }
+        }
+    }
+
+    pub(crate) fn on_persisted(&mut self, step: &mut Step<'_>, up_to: PersistSeq) {
+        if up_to > self.core.journal.asked() {
+            self.core.counters.bad_inputs += 1;
+            tracing::error!(%up_to, "persisted is more than was asked for; ignored");
+            return;
+        }
+        while let Some((record, then)) = self.core.journal.pop(up_to) {
+            self.core.state.apply(record);
+            match then {
+                Then::Rest => {}
+                Then::Begin => self.on_life_persisted(step),
+                Then::OwnWrite(id) => self.writes.on_own_persisted(&mut self.core, step, id),
+                Then::Acknowledge(slot, id) => self.core.send(step, slot, Part::Ack(id)),
+                Then::Repaired(_) => self.core.counters.repairs_applied += 1,
+            }
+        }
+    }
+
+    pub(crate) fn on_timeout(&mut self, step: &mut Step<'_>) {
+        while let Some(due) = self.core.deadlines.pop_due(step.now.mono) {
+            match due {
+                Due::Join => self.identity.on_timeout(&mut self.core, step),
+                Due::Hello(slot) => self.core.on_hello_timeout(step, slot),
+                Due::Queued(place) => {
+                    self.queue.on_timeout(&mut self.core, step, place, self.identity.waiting())
+                }
+                Due::Write(id) => self.writes.on_timeout(&mut self.core, step, id),
+                Due::Read(id) => self.reads.on_timeout(&mut self.core, step, id),
+            }
+        }
+        for (to, parts) in self.core.outbox.take() {
+            self.core.emit(step, to, parts);
+        }
+    }
+
+    /// This server takes writes, and begins with the requests that waited for that.
+    fn on_life_persisted(&mut self, step: &mut Step<'_>) {
+        if self.identity.on_persisted(&mut self.core, step) {
+            self.writes.begin_life();
+            while let Some(queued) = self.queue.pop(&mut self.core) {
+                self.start(step, queued.id, queued.task, queued.expires);
+            }
+        }
+    }
+
+    fn on_welcome(&mut self, step: &mut Step<'_>, slot: Slot, welcome: Welcome, wall_ms: u64) {
+        if welcome.run != self.core.run {
+            self.core.counters.stale_messages += 1;
+            return;
+        }
+        self.core.end_greeting(slot);
+        self.core.peers.measure(slot, step.now, welcome.sent, wall_ms);
+        self.core.observe_stamp(step, welcome.latest);
+        self.identity.meet(&mut self.core, step, welcome.highest);
+        self.identity.resolve(&mut self.core, step, slot);
+    }
+}

@@ -1,0 +1,76 @@
+//! Writes that this server takes over because another one was seen to hold them.
+
+use crate::coordinator::reads::Repair;
+use crate::core::Step;
+use crate::engine::EventualEngine;
+use crate::message::Part;
+use crate::mutation::Mutation;
+use crate::state::journal::Then;
+use crate::state::record::{Record, Write};
+
+impl EventualEngine {
+    pub(crate) fn on_repair(&mut self, step: &mut Step<'_>, write: &Write) {
+        if self.core.is_legal(&write.entry) {
+            self.take_repair(step, write);
+        } else {
+            self.core.counters.bad_messages += 1;
+        }
+    }
+
+    /// Takes over a legal write that another server was seen to hold.
+    fn take_repair(&mut self, step: &mut Step<'_>, write: &Write) {
+        if self.core.is_journal_full(write) {
+            self.core.counters.dropped_writes += 1;
+        } else {
+            self.merge(step, write);
+        }
+    }
+
+    /// Brings a write to where it was seen to be missing.
+    pub(crate) fn repair(&mut self, step: &mut Step<'_>, Repair { to, write }: Repair) {
+        if self.core.broken().is(Mutation::NeverRepairs) {
+            return;
+        }
+        if to == self.core.peers.me() {
+            self.take_repair(step, &write);
+        } else {
+            self.core.counters.repairs_sent += 1;
+            self.core.send(step, to, Part::Repair(write));
+        }
+    }
+
+    fn merge(&mut self, step: &mut Step<'_>, write: &Write) {
+        let id = write.entry.id();
+        if id.origin == self.core.config.node {
+            self.check_own_write(step, write);
+        }
+        let held = self.core.state.get(&write.key);
+        if !write.entry.wins_over(held, self.core.broken())
+            || self.core.journal.has_foreign(id)
+            || self.writes.is_on_its_way(id)
+        {
+            return;
+        }
+        self.core.observe_stamp(step, write.entry.stamp.time);
+        self.core.persist(step, Record::Write(write.detached()), Then::Repaired(id));
+    }
+
+    /// A write under this server's name that comes back from another one was made by a life
+    /// before this one, or by this one. Else two lives could be taken for one.
+    fn check_own_write(&mut self, step: &mut Step<'_>, write: &Write) {
+        let id = write.entry.id();
+        self.identity.meet(&mut self.core, step, id.incarnation);
+        // After a restart, others may well hold what this server's disk never had of its former
+        // life, and the next one is on its way.
+        if self.identity.is_serving()
+            && id.incarnation == self.core.state.life
+            && id.seq > self.writes.last_seq()
+        {
+            tracing::error!(
+                "this server's disk has forgotten a write that another server holds; \
+                 it begins a new life"
+            );
+            self.identity.abandon(&mut self.core, step);
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! The state as a checkpoint, and an engine's way back from one.
+
+use std::ops::ControlFlow;
+
+use bytes::{Bytes, BytesMut};
+use kv_core::{
+    Checkpoint, CheckpointItem, ClusterConfig, DecodeError, EngineConfig, HybridTime, Incarnation,
+    Key, NodeId, OpenView, PersistSeq, RecoverError, ViewChunk, ViewId, ViewRead, ViewScope, Wire,
+    wire_struct,
+};
+
+use crate::mutation::{Broken, Mutation};
+use crate::state::State;
+use crate::state::record::{Record, Write};
+use crate::state::stamp::Entry;
+
+/// What a checkpoint keeps beside the records of the keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Metadata {
+    pub(crate) node: NodeId,
+    pub(crate) cluster: ClusterConfig,
+    pub(crate) life: Incarnation,
+    pub(crate) clock_bound: HybridTime,
+    pub(crate) lives: Vec<(NodeId, Incarnation)>,
+}
+
+wire_struct!(Metadata { node, cluster, life, clock_bound, lives });
+
+/// Opens a view of the state, which reflects the records up to `covers`.
+pub(crate) fn open(
+    state: &mut State,
+    cluster: &ClusterConfig,
+    covers: PersistSeq,
+    scope: ViewScope,
+) -> Option<OpenView> {
+    let metadata = metadata(state, cluster);
+    let (id, items) = match scope {
+        ViewScope::Changes => state.store.open_changes(covers)?,
+        ViewScope::Whole => (state.store.open_whole(), state.store.len()),
+    };
+    if scope == ViewScope::Changes {
+        state.forgets_a_change = state.broken.is(Mutation::CheckpointForgetsAChange);
+        let believes = state.broken.is(Mutation::CheckpointTakenForWritten);
+        state.taken_for_written = believes.then_some((id, covers));
+    }
+    Some(OpenView { id, covers, metadata, items })
+}
+
+/// Reads on in a view.
+pub(crate) fn read(state: &mut State, view: ViewId, bytes_max: usize) -> Option<ViewChunk> {
+    let (mut changes, mut bytes) = (Vec::new(), 0);
+    let forgets = &mut state.forgets_a_change;
+    let read = state.store.read_view(view, |key, entry| {
+        if std::mem::take(forgets) {
+            return ControlFlow::Continue(());
+        }
+        let entry = entry.map(Wire::to_bytes);
+        bytes += key.as_bytes().len() + entry.as_ref().map_or(0, Bytes::len) + ITEM_BYTES;
+        changes.push((key.to_shared(), entry));
+        if bytes < bytes_max { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    Some(ViewChunk { changes, is_last: read == ViewRead::End })
+}
+
+/// Ends a view.
+pub(crate) fn close(state: &mut State, view: ViewId) {
+    state.store.close_view(view);
+    if let Some((_, covers)) = state.taken_for_written.take_if(|(taken, _)| *taken == view) {
+        state.store.note_written(covers);
+    }
+}
+
+fn metadata(state: &State, cluster: &ClusterConfig) -> Bytes {
+    let metadata = Metadata {
+        node: state.node,
+        cluster: cluster.clone(),
+        life: state.life,
+        clock_bound: state.clock_bound,
+        lives: state.lives.iter().map(|(node, life)| (*node, *life)).collect(),
+    };
+    let mut bytes = BytesMut::new();
+    (FORM_FOLLOWS, FORM).encode(&mut bytes);
+    metadata.encode(&mut bytes);
+    bytes.freeze()
+}
+
+fn read_metadata(mut bytes: Bytes) -> Result<Metadata, RecoverError> {
+    let begin = u16::decode(&mut bytes).map_err(RecoverError::Checkpoint)?;
+    let found = match begin {
+        FORM_FOLLOWS => u16::decode(&mut bytes).map_err(RecoverError::Checkpoint)?,
+        _ => 0,
+    };
+    if found != FORM {
+        return Err(RecoverError::OtherForm { found, known: FORM });
+    }
+    Metadata::from_bytes(bytes).map_err(RecoverError::Checkpoint)
+}
+
+/// Makes the state of a checkpoint and the records after it; returns the last record's place.
+pub(crate) fn recover(
+    config: &EngineConfig,
+    checkpoint: Option<Checkpoint>,
+    records: impl IntoIterator<Item = (PersistSeq, Record)>,
+    broken: Broken,
+) -> Result<(State, PersistSeq), RecoverError> {
+    let mut state = State { broken, ..State::empty(config.node) };
+    let mut last = PersistSeq(0);
+    if let Some(checkpoint) = checkpoint {
+        last = checkpoint.covers;
+        restore(&mut state, config, checkpoint)?;
+    }
+    for (seq, record) in records {
+        if seq != last.next() {
+            return Err(RecoverError::Record { seq });
+        }
+        state.check(&record, &config.cluster)?;
+        state.apply(record);
+        last = seq;
+    }
+    Ok((state, last))
+}
+
+fn restore(
+    state: &mut State,
+    config: &EngineConfig,
+    checkpoint: Checkpoint,
+) -> Result<(), RecoverError> {
+    let metadata = read_metadata(checkpoint.metadata)?;
+    if metadata.node != config.node || metadata.cluster.voters() != config.cluster.voters() {
+        return Err(RecoverError::OtherConfiguration);
+    }
+    let mut held = Vec::new();
+    for item in checkpoint.items {
+        let Write { key, entry } = read_item(item).map_err(RecoverError::Checkpoint)?;
+        state.note_origin(&entry);
+        state.tombstones += u64::from(entry.value.is_none());
+        held.push((key, entry));
+    }
+    state.store = held.into_iter().collect();
+    state.store.note_recovered();
+    state.life = metadata.life;
+    state.clock_bound = metadata.clock_bound;
+    for (node, life) in metadata.lives {
+        state.meet(node, life);
+    }
+    Ok(())
+}
+
+pub(crate) fn read_item((key, entry): CheckpointItem) -> Result<Write, DecodeError> {
+    Ok(Write { key: Key::new(key)?, entry: Entry::from_bytes(entry)? })
+}
+
+/// What an item takes beside its bytes.
+const ITEM_BYTES: usize = 16;
+
+/// What the metadata begin with since their form has a number, which comes next; before, that was
+/// the number of a server, which is never 0.
+const FORM_FOLLOWS: u16 = 0;
+
+/// The number of the form in which metadata are written; another one whenever that changes.
+const FORM: u16 = 1;
+
+#[cfg(test)]
+mod tests {
+    use kv_core::Quorum;
+
+    use super::*;
+
+    fn recovered(metadata: Bytes) -> Option<RecoverError> {
+        let cluster = ClusterConfig::new([NodeId::FIRST], Quorum::All, Quorum::All).unwrap();
+        let config = EngineConfig::new(NodeId::FIRST, cluster, 7);
+        let checkpoint =
+            Checkpoint { covers: PersistSeq(3), metadata, items: Box::new(std::iter::empty()) };
+        recover(&config, Some(checkpoint), [], Broken::default()).err()
+    }
+
+    #[test]
+    fn a_checkpoint_in_another_form_is_refused_by_what_to_do() {
+        let cluster = ClusterConfig::new([NodeId::FIRST], Quorum::All, Quorum::All).unwrap();
+        let mut state = State::empty(NodeId::FIRST);
+        state.life = Incarnation::following(Incarnation::UNKNOWN, 5);
+        let bytes = metadata(&state, &cluster);
+        assert_eq!(recovered(bytes.clone()), None);
+        let refused = |found| Some(RecoverError::OtherForm { found, known: FORM });
+        let mut newer = bytes.to_vec();
+        newer[2] += 1;
+        assert_eq!(recovered(newer.into()), refused(FORM + 1));
+        // The same without a number, and the form before that: with the last number of a write.
+        assert_eq!(recovered(bytes.slice(4..)), refused(0));
+        for bound in [HybridTime::ZERO, HybridTime::from_millis(1_460_490_249_593)] {
+            let mut older = BytesMut::new();
+            (NodeId::FIRST, cluster.clone(), state.life).encode(&mut older);
+            let lives: Vec<(NodeId, Incarnation)> = Vec::new();
+            (9_u64, bound, lives).encode(&mut older);
+            assert_eq!(recovered(older.freeze()), refused(0));
+        }
+        assert!(matches!(recovered(Bytes::new()), Some(RecoverError::Checkpoint(_))));
+    }
+}

@@ -1,0 +1,128 @@
+//! Records on their way to the disk.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use kv_core::PersistSeq;
+
+use crate::ids::{Slot, WriteId};
+use crate::state::record::Record;
+
+/// The records that were asked to be persisted and are not yet, in order, each with what is to be
+/// done once it is.
+#[derive(Clone, Debug)]
+pub(crate) struct Journal {
+    asked: PersistSeq,
+    waiting: VecDeque<(Record, Then)>,
+    /// Writes of other servers among the waiting.
+    foreign: BTreeSet<WriteId>,
+    foreign_bytes: usize,
+    own_bytes: usize,
+}
+
+/// What follows once a record is on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Then {
+    /// Nothing more.
+    Rest,
+    /// A life has begun.
+    Begin,
+    /// A write of this server counts as held by it.
+    OwnWrite(WriteId),
+    /// A write of another server is acknowledged to it.
+    Acknowledge(Slot, WriteId),
+    /// A write that came as a repair is there.
+    Repaired(WriteId),
+}
+
+impl Then {
+    const fn foreign(self) -> Option<WriteId> {
+        match self {
+            Self::Acknowledge(_, id) | Self::Repaired(id) => Some(id),
+            Self::Rest | Self::Begin | Self::OwnWrite(_) => None,
+        }
+    }
+}
+
+impl Journal {
+    pub(crate) const fn after(last: PersistSeq) -> Self {
+        Self {
+            asked: last,
+            waiting: VecDeque::new(),
+            foreign: BTreeSet::new(),
+            foreign_bytes: 0,
+            own_bytes: 0,
+        }
+    }
+
+    /// Puts a record into the queue; returns its place.
+    pub(crate) fn push(&mut self, record: Record, then: Then) -> PersistSeq {
+        if let Some(id) = then.foreign() {
+            self.foreign.insert(id);
+            self.foreign_bytes += record_bytes(&record);
+        } else {
+            self.own_bytes += record_bytes(&record);
+        }
+        self.asked = self.asked.next();
+        self.waiting.push_back((record, then));
+        self.asked
+    }
+
+    /// Takes the next record if it is on disk.
+    pub(crate) fn pop(&mut self, up_to: PersistSeq) -> Option<(Record, Then)> {
+        if self.persisted() >= up_to {
+            return None;
+        }
+        let (record, then) = self.waiting.pop_front()?;
+        if let Some(id) = then.foreign() {
+            self.foreign.remove(&id);
+            self.foreign_bytes -= record_bytes(&record);
+        } else {
+            self.own_bytes -= record_bytes(&record);
+        }
+        Some((record, then))
+    }
+
+    /// The last record that was asked to be persisted.
+    pub(crate) const fn asked(&self) -> PersistSeq {
+        self.asked
+    }
+
+    /// The last record that is on disk.
+    pub(crate) fn persisted(&self) -> PersistSeq {
+        let waiting = u64::try_from(self.waiting.len()).unwrap_or(u64::MAX);
+        PersistSeq(self.asked.0 - waiting)
+    }
+
+    /// How many records wait.
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// How many writes of other servers wait.
+    pub(crate) fn foreign_len(&self) -> usize {
+        self.foreign.len()
+    }
+
+    /// How many bytes those writes have.
+    pub(crate) const fn foreign_bytes(&self) -> usize {
+        self.foreign_bytes
+    }
+
+    /// How many bytes this server's own writes have that wait, those included whose client does
+    /// not wait any more.
+    pub(crate) const fn own_bytes(&self) -> usize {
+        self.own_bytes
+    }
+
+    /// Whether a write of another server is among the waiting.
+    pub(crate) fn has_foreign(&self, id: WriteId) -> bool {
+        self.foreign.contains(&id)
+    }
+}
+
+fn record_bytes(record: &Record) -> usize {
+    match record {
+        Record::Write(write) => write.size_bytes(),
+        Record::Life { .. } | Record::PeerLife { .. } | Record::ClockBound { .. } => 0,
+    }
+}

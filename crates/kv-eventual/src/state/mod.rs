@@ -1,0 +1,232 @@
+//! What the records on disk have made: all that a restart brings back.
+
+pub(crate) mod checkpoint;
+mod dump;
+pub(crate) mod journal;
+pub(crate) mod record;
+pub(crate) mod stamp;
+
+use std::collections::BTreeMap;
+
+use kv_core::{
+    ClusterConfig, HybridTime, Incarnation, Key, NodeId, PersistSeq, RecoverError, Store, ViewId,
+    Wire, digest,
+};
+
+use crate::mutation::{Broken, Mutation};
+use crate::state::record::{Record, Write};
+use crate::state::stamp::Entry;
+
+/// The state that the persisted records have made, and nothing else: a record is applied when it
+/// is on disk, never before. So what a read shows cannot be forgotten, a checkpoint is exactly
+/// what it covers, and recovery is the same function as running.
+#[derive(Clone, Debug)]
+pub(crate) struct State {
+    pub(crate) node: NodeId,
+    pub(crate) store: Store<Entry>,
+    pub(crate) tombstones: u64,
+    /// This server's life; [`Incarnation::UNKNOWN`] before its first one.
+    pub(crate) life: Incarnation,
+    pub(crate) clock_bound: HybridTime,
+    /// The highest life that each other server was met in, or has a write from: all servers
+    /// ever seen.
+    pub(crate) lives: BTreeMap<NodeId, Incarnation>,
+    /// For tests of the checkers.
+    pub(crate) broken: Broken,
+    /// The view of changes that is open leaves out its first one; only where a test has it so.
+    pub(crate) forgets_a_change: bool,
+    /// The checkpoint that counts as written once its view is closed; likewise.
+    pub(crate) taken_for_written: Option<(ViewId, PersistSeq)>,
+}
+
+impl State {
+    pub(crate) fn empty(node: NodeId) -> Self {
+        Self {
+            node,
+            store: Store::new(),
+            tombstones: 0,
+            life: Incarnation::UNKNOWN,
+            clock_bound: HybridTime::ZERO,
+            lives: BTreeMap::new(),
+            broken: Broken::default(),
+            forgets_a_change: false,
+            taken_for_written: None,
+        }
+    }
+
+    /// Whether a disk that holds this record is one of this server, in this cluster. Quorums may
+    /// differ: they are the coordinator's own.
+    pub(crate) fn check(
+        &self,
+        record: &Record,
+        cluster: &ClusterConfig,
+    ) -> Result<(), RecoverError> {
+        match record {
+            Record::Life { node, cluster: old, .. }
+                if *node != self.node || old.voters() != cluster.voters() =>
+            {
+                Err(RecoverError::OtherConfiguration)
+            }
+            Record::Life { .. }
+            | Record::PeerLife { .. }
+            | Record::ClockBound { .. }
+            | Record::Write(_) => Ok(()),
+        }
+    }
+
+    /// Takes a record that is on disk into effect.
+    pub(crate) fn apply(&mut self, record: Record) {
+        match record {
+            Record::Life { incarnation, .. } => self.life = incarnation,
+            Record::PeerLife { peer, incarnation } => self.meet(peer, incarnation),
+            Record::ClockBound { below } => self.clock_bound = self.clock_bound.max(below),
+            Record::Write(write) => self.merge(write),
+        }
+    }
+
+    /// Keeps a write if it is the newest of its key. The order in which writes are merged, and
+    /// how often, makes no difference.
+    pub(crate) fn merge(&mut self, write: Write) {
+        self.note_origin(&write.entry);
+        let held = self.store.get(&write.key);
+        if write.entry.wins_over(held, self.broken) {
+            let was_tombstone = held.is_some_and(|held| held.value.is_none());
+            self.tombstones -= u64::from(was_tombstone);
+            self.tombstones += u64::from(write.entry.value.is_none());
+            if write.entry.value.is_none() && self.broken.is(Mutation::DeletesLeaveNothing) {
+                self.tombstones -= 1;
+                return self.store.remove(&write.key);
+            }
+            self.store.insert(write.key, write.entry);
+        }
+    }
+
+    /// Learns from an entry in which life its origin was.
+    pub(crate) fn note_origin(&mut self, entry: &Entry) {
+        let stamp = entry.stamp;
+        if stamp.origin != self.node {
+            self.meet(stamp.origin, stamp.incarnation);
+        }
+    }
+
+    pub(crate) fn meet(&mut self, peer: NodeId, life: Incarnation) {
+        let highest = self.lives.entry(peer).or_insert(Incarnation::UNKNOWN);
+        if life.counter() > highest.counter() {
+            *highest = life;
+        }
+    }
+
+    pub(crate) fn get(&self, key: &Key) -> Option<&Entry> {
+        self.store.get(key)
+    }
+
+    /// A hash of all records: equal on servers that hold the same.
+    pub(crate) fn fingerprint(&self) -> u64 {
+        let mut bytes = bytes::BytesMut::new();
+        let mut sum = 0u64;
+        for (key, entry) in self.store.after(None) {
+            bytes.clear();
+            key.encode(&mut bytes);
+            entry.encode(&mut bytes);
+            sum = sum.wrapping_mul(FINGERPRINT_FACTOR) ^ digest(&bytes);
+        }
+        sum
+    }
+}
+
+/// Odd, so that the place of a key counts (the multiplier of FNV-1a).
+const FINGERPRINT_FACTOR: u64 = 0x0100_0000_01b3;
+
+#[cfg(test)]
+mod tests {
+    use kv_core::Value;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ids::WriteSeq;
+    use crate::state::stamp::Stamp;
+
+    fn writes() -> impl Strategy<Value = Vec<Write>> {
+        let write = (0u8..3, 0u64..3, 1u16..3, 1u64..3, 0u64..2, any::<Option<u8>>());
+        let write = write.prop_map(|(key, millis, origin, life, seq, value)| Write {
+            key: Key::new(vec![key]).unwrap(),
+            entry: Entry {
+                stamp: Stamp {
+                    time: HybridTime::from_millis(millis),
+                    origin: NodeId::new(origin).unwrap(),
+                    incarnation: Incarnation(life << 32),
+                },
+                seq: WriteSeq(seq),
+                value: value.map(|byte| Value::new(vec![byte]).unwrap()),
+            },
+        });
+        proptest::collection::vec(write, 0..20)
+    }
+
+    fn merged(writes: impl IntoIterator<Item = Write>) -> State {
+        let mut state = State::empty(NodeId::FIRST);
+        for write in writes {
+            state.merge(write);
+        }
+        state
+    }
+
+    fn content(state: &State) -> (Vec<(Key, Entry)>, u64) {
+        let entries = state.store.after(None);
+        let entries = entries.map(|(key, entry)| (key.clone(), entry.clone()));
+        (entries.collect(), state.tombstones)
+    }
+
+    proptest! {
+        #[test]
+        fn merging_is_commutative_and_idempotent(
+            writes in writes(),
+            order in any::<prop::sample::Index>(),
+        ) {
+            let expected = merged(writes.clone());
+            let mut turned = writes.clone();
+            let middle = order.index(turned.len() + 1);
+            turned.rotate_left(middle);
+            turned.reverse();
+            prop_assert_eq!(content(&merged(turned)), content(&expected));
+            let twice = writes.iter().cloned().chain(writes.iter().cloned());
+            prop_assert_eq!(content(&merged(twice)), content(&expected));
+        }
+
+        #[test]
+        fn merging_is_associative(a in writes(), b in writes(), c in writes()) {
+            let rest = |writes: &State| {
+                let entries = writes.store.after(None);
+                let write =
+                    |(key, entry): (&Key, &Entry)| Write { key: key.clone(), entry: entry.clone() };
+                entries.map(write).collect::<Vec<_>>()
+            };
+            let left = merged([a.clone(), b.clone()].concat());
+            let left = merged(rest(&left).into_iter().chain(c.clone()));
+            let right = merged([b, c].concat());
+            let right = merged(a.into_iter().chain(rest(&right)));
+            prop_assert_eq!(content(&left), content(&right));
+        }
+    }
+
+    #[test]
+    fn the_fingerprint_tells_values_and_keys_apart() {
+        let write = |key: &'static str, value: &'static str| Write {
+            key: Key::new(key).unwrap(),
+            entry: Entry {
+                stamp: Stamp {
+                    time: HybridTime::ZERO,
+                    origin: NodeId::FIRST,
+                    incarnation: Incarnation(1),
+                },
+                seq: WriteSeq(1),
+                value: Some(Value::new(value).unwrap()),
+            },
+        };
+        let one = merged([write("a", "1"), write("b", "2")]).fingerprint();
+        let same = merged([write("b", "2"), write("a", "1")]).fingerprint();
+        let other = merged([write("a", "2"), write("b", "1")]).fingerprint();
+        assert_eq!(one, same);
+        assert_ne!(one, other);
+    }
+}

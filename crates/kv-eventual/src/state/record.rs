@@ -1,0 +1,66 @@
+//! What reaches the disk.
+
+use kv_core::{ClusterConfig, HybridTime, Incarnation, Key, NodeId, wire_enum, wire_struct};
+
+use crate::state::stamp::Entry;
+
+/// A write: a key and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// Which key.
+    pub key: Key,
+    /// What the write made of it.
+    pub entry: Entry,
+}
+
+wire_struct!(Write { key, entry });
+
+impl Write {
+    /// Bytes of key and value, and about what the rest takes.
+    pub(crate) fn size_bytes(&self) -> usize {
+        self.key.as_bytes().len() + self.entry.size_bytes() + FIXED_BYTES
+    }
+
+    pub(crate) fn detached(&self) -> Self {
+        Self { key: self.key.detached(), entry: self.entry.detached() }
+    }
+}
+
+/// One entry of the journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// The server begins a life; its writes are numbered from 1 again.
+    Life {
+        /// The server.
+        node: NodeId,
+        /// The life.
+        incarnation: Incarnation,
+        /// The configuration that it was told.
+        cluster: ClusterConfig,
+    },
+    /// A peer was met in a life that was not known before.
+    PeerLife {
+        /// The peer.
+        peer: NodeId,
+        /// Its life.
+        incarnation: Incarnation,
+    },
+    /// The server's clock issues only stamps below this one.
+    ClockBound {
+        /// The bound.
+        below: HybridTime,
+    },
+    /// A write of this server or of another; it takes effect if it is newer than what the key
+    /// holds.
+    Write(Write),
+}
+
+wire_enum!(Record, "record", {
+    0 => Life { node, incarnation, cluster },
+    1 => PeerLife { peer, incarnation },
+    2 => ClockBound { below },
+    3 => Write(write),
+});
+
+/// The byte form of a write without its key and value.
+const FIXED_BYTES: usize = 40;

@@ -1,0 +1,195 @@
+//! A server's state at one moment, for its own disk and for a follower far behind.
+
+use std::collections::VecDeque;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use kv_core::{
+    CheckpointItem, ClusterId, DecodeError, Incarnation, Key, NodeId, Operation, PersistSeq, Store,
+    Versioned, Wire, wire_struct,
+};
+
+use crate::core::Core;
+use crate::durable::tail::TailOnDisk;
+use crate::log::Position;
+use crate::log::entry::Entry;
+use crate::log::epoch::Epoch;
+use crate::mutation::Mutation;
+use crate::replica::Replica;
+use crate::state_machine::StateMachine;
+use crate::state_machine::dedup::{Dedup, DedupLine};
+
+/// What a checkpoint holds beside its items; `None` in place of it for a server that is empty.
+///
+/// The items are the entries of the log after `applied` which were on disk, and the keys with what
+/// they hold there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Metadata {
+    pub(crate) cluster: ClusterId,
+    /// [`kv_core::ClusterConfig::hash`]
+    pub(crate) configuration: u64,
+    pub(crate) epoch: Epoch,
+    pub(crate) incarnation: Incarnation,
+    /// The sequencer's life as the server knows it.
+    pub(crate) sequencer: Incarnation,
+    /// The peers' lives as the server's disk has them.
+    pub(crate) lives: Vec<(NodeId, Incarnation)>,
+    pub(crate) applied: Position,
+    pub(crate) dedup: Vec<DedupLine>,
+}
+
+wire_struct!(Metadata {
+    cluster,
+    configuration,
+    epoch,
+    incarnation,
+    sequencer,
+    lives,
+    applied,
+    dedup
+});
+
+/// Notes that a checkpoint that was taken is on disk.
+pub(crate) fn note_written(core: &mut Core, covers: PersistSeq) {
+    core.tail_on_disk.note_written(covers);
+    core.replica.machine_mut().store_mut().note_written(covers);
+}
+
+/// Notes that the checkpoint on disk holds the log and the state as they are.
+pub(crate) fn note_recovered(core: &mut Core) {
+    core.tail_on_disk = TailOnDisk::of(core.replica.log().len());
+    core.replica.machine_mut().store_mut().note_recovered();
+}
+
+pub(crate) fn covers(core: &Core) -> PersistSeq {
+    let persisted = core.journal.persisted();
+    core.staged_after.map_or(persisted, |staged| staged.min(persisted))
+}
+
+pub(crate) fn metadata_of(core: &Core, lives: Vec<(NodeId, Incarnation)>) -> Option<Metadata> {
+    let identity = core.identity_on_disk?;
+    let forgets = core.broken.is(Mutation::CheckpointWithoutDedup);
+    Some(Metadata {
+        cluster: identity.cluster,
+        configuration: core.configuration_hash,
+        epoch: identity.epoch,
+        incarnation: identity.incarnation,
+        sequencer: identity.sequencer,
+        lives,
+        applied: core.replica.applied(),
+        dedup: if forgets { Vec::new() } else { core.replica.dedup().into() },
+    })
+}
+
+/// The entries after what is applied that are on disk.
+pub(crate) fn tail(core: &Core) -> VecDeque<Entry> {
+    if core.identity_on_disk.is_none() {
+        return VecDeque::new();
+    }
+    let replica = &core.replica;
+    let tail = replica.log().from(replica.applied().index.next());
+    tail.take_while(|entry| entry.index() <= replica.durable()).cloned().collect()
+}
+
+/// Reads a checkpoint's metadata; `None` is that of an empty server.
+pub(crate) fn metadata(bytes: &Bytes) -> Result<Option<Metadata>, DecodeError> {
+    Option::from_bytes(bytes.clone())
+}
+
+/// Makes the log and the state of a checkpoint, the tail included.
+pub(crate) fn replica(
+    metadata: Metadata,
+    items: impl IntoIterator<Item = CheckpointItem>,
+) -> Result<Replica, DecodeError> {
+    let mut draft = ReplicaDraft::default();
+    items.into_iter().try_for_each(|item| draft.add(item))?;
+    draft.finish(metadata)
+}
+
+/// A log and a state as far as the items of their checkpoint have come.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ReplicaDraft {
+    store: Store<Versioned>,
+    tail: Vec<(Entry, Operation)>,
+}
+
+impl ReplicaDraft {
+    pub(crate) fn add(&mut self, (key, held): CheckpointItem) -> Result<(), DecodeError> {
+        match read_item(&key, held)? {
+            Item::Entry(..) if key != entry_key(self.tail.len()) => {
+                return Err(DecodeError::Invalid { what: "place of an entry in a checkpoint" });
+            }
+            Item::Entry(entry, operation) => self.tail.push((entry, operation)),
+            Item::State(key, held) => self.store.insert(key, held),
+        }
+        Ok(())
+    }
+
+    pub(crate) fn finish(self, metadata: Metadata) -> Result<Replica, DecodeError> {
+        let dedup = Dedup::from(metadata.dedup);
+        let mut replica = Replica::at(metadata.applied, StateMachine::new(self.store), dedup);
+        for (entry, operation) in self.tail {
+            let last = replica.log().last();
+            let header = entry.header();
+            let follows = header.index == last.index.next()
+                && header.previous_hash == last.hash
+                && header.log_time_ms >= last.log_time_ms;
+            if !follows {
+                return Err(DecodeError::Invalid { what: "log in a checkpoint" });
+            }
+            replica.append(entry, operation);
+        }
+        Ok(replica)
+    }
+}
+
+/// What an item says of a key; `None` for one that is of the log.
+pub(crate) fn read_key(
+    (key, held): CheckpointItem,
+) -> Result<Option<(Key, Versioned)>, DecodeError> {
+    match read_item(&key, held)? {
+        Item::Entry(..) => Ok(None),
+        Item::State(key, held) => Ok(Some((key, held))),
+    }
+}
+
+enum Item {
+    Entry(Entry, Operation),
+    State(Key, Versioned),
+}
+
+/// The key of an entry: its place among those of the checkpoint, so that all that a checkpoint on
+/// disk may hold are known by their number.
+pub(crate) fn entry_key(slot: usize) -> Bytes {
+    let mut key = BytesMut::with_capacity(9);
+    ENTRY_TAG.encode(&mut key);
+    // Big endian, so that the items ascend with the places.
+    key.put_u64(u64::try_from(slot).unwrap_or(u64::MAX));
+    key.freeze()
+}
+
+pub(crate) fn state_key(key: &Key) -> Bytes {
+    let mut bytes = BytesMut::with_capacity(1 + key.as_bytes().len());
+    STATE_TAG.encode(&mut bytes);
+    bytes.extend_from_slice(key.as_bytes());
+    bytes.freeze()
+}
+
+fn read_item(key: &Bytes, held: Bytes) -> Result<Item, DecodeError> {
+    let mut key = key.clone();
+    match u8::decode(&mut key)? {
+        ENTRY_TAG => {
+            let entry = Entry::from_bytes(held)?;
+            let operation = Operation::from_bytes(entry.operation())?;
+            Ok(Item::Entry(entry, operation))
+        }
+        STATE_TAG => {
+            let held = Versioned::from_bytes(held)?;
+            let held = Versioned { value: held.value.detached(), version: held.version };
+            Ok(Item::State(Key::new(key)?.detached(), held))
+        }
+        tag => Err(DecodeError::UnknownTag { what: "checkpoint item", tag }),
+    }
+}
+
+const ENTRY_TAG: u8 = 0;
+const STATE_TAG: u8 = 1;

@@ -1,0 +1,107 @@
+//! Which records are on their way to the disk, and what may be said once they are there.
+
+use std::collections::VecDeque;
+
+use kv_core::{Effects, Incarnation, NodeId, PersistSeq};
+
+use crate::durable::record::Record;
+use crate::identity::Identity;
+use crate::log::epoch::{Epoch, LogIndex};
+use crate::message::Message;
+
+/// What becomes true when a record is on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Durable {
+    /// The server is in a cluster.
+    Identity(Identity),
+    /// The server's life.
+    Life { incarnation: Incarnation },
+    /// The sequencer's epoch.
+    Opened { epoch: Epoch },
+    /// A peer's life.
+    PeerLife { peer: NodeId, incarnation: Incarnation },
+    /// The log up to here.
+    Log { last: LogIndex },
+    /// A part of a checkpoint, or of an epoch's starting log.
+    Staged,
+    /// A whole checkpoint, with the epoch that it is of.
+    Installed { epoch: Epoch },
+    /// The whole starting log of an epoch.
+    Started { epoch: Epoch },
+}
+
+/// The records that were asked to be written and are not known to be on disk.
+#[derive(Clone, Debug)]
+pub(crate) struct Journal {
+    asked: PersistSeq,
+    persisted: PersistSeq,
+    waiting: VecDeque<Durable>,
+}
+
+impl Journal {
+    /// Goes on after the last record that was recovered.
+    pub(crate) const fn following(recovered: PersistSeq) -> Self {
+        Self { asked: recovered, persisted: recovered, waiting: VecDeque::new() }
+    }
+
+    pub(crate) fn persist(
+        &mut self,
+        record: Record,
+        durable: Durable,
+        out: &mut Effects<Message, Record>,
+    ) {
+        self.asked = self.asked.next();
+        self.waiting.push_back(durable);
+        out.persist(self.asked, record);
+    }
+
+    /// The last record that was asked for.
+    pub(crate) const fn asked(&self) -> PersistSeq {
+        self.asked
+    }
+
+    /// The last record known to be on disk.
+    pub(crate) const fn persisted(&self) -> PersistSeq {
+        self.persisted
+    }
+
+    /// How many records are on their way.
+    pub(crate) fn outstanding(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Takes the oldest record up to `up_to` that has come to the disk; none for a number that was
+    /// never asked for.
+    pub(crate) fn pop_durable(&mut self, up_to: PersistSeq) -> Option<Durable> {
+        if up_to > self.asked || self.persisted >= up_to {
+            return None;
+        }
+        self.persisted = self.persisted.next();
+        self.waiting.pop_front()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn promises_come_true_in_order_and_once() {
+        let mut journal = Journal::following(PersistSeq(4));
+        let mut out = Effects::new();
+        for index in 1..=3 {
+            let record = Record::Renewed { incarnation: Incarnation(index) };
+            let last = LogIndex(index);
+            journal.persist(record, Durable::Log { last }, &mut out);
+        }
+        assert_eq!(out.len(), 3);
+        let log = |index| Durable::Log { last: LogIndex(index) };
+        assert_eq!(journal.pop_durable(PersistSeq(8)), None);
+        assert_eq!(journal.pop_durable(PersistSeq(6)), Some(log(1)));
+        assert_eq!(journal.pop_durable(PersistSeq(6)), Some(log(2)));
+        assert_eq!(journal.pop_durable(PersistSeq(6)), None);
+        assert_eq!(journal.pop_durable(PersistSeq(3)), None);
+        assert_eq!(journal.persisted(), PersistSeq(6));
+        assert_eq!(journal.outstanding(), 1);
+    }
+}

@@ -1,0 +1,110 @@
+//! Views of a server's state, for its own disk and for a follower far behind.
+
+use std::collections::VecDeque;
+use std::ops::{ControlFlow, Range};
+
+use kv_core::{
+    CheckpointChange, Incarnation, NodeId, OpenView, ViewChunk, ViewId, ViewRead, ViewScope, Wire,
+};
+
+use crate::core::Core;
+use crate::durable::checkpoint::{covers, entry_key, metadata_of, state_key, tail};
+use crate::log::entry::Entry;
+use crate::mutation::Mutation;
+
+/// What a view shows of the log: it comes before the keys, of which the store has a view.
+#[derive(Clone, Debug)]
+pub(crate) struct LogView {
+    id: ViewId,
+    tail: VecDeque<Entry>,
+    next_slot: usize,
+    /// Slots that the checkpoint on disk may hold, and this one does not.
+    gone: Range<usize>,
+    /// A key is left out; only where a test has it so.
+    forgets_a_change: bool,
+}
+
+/// Opens a view. `incarnations` are those of the peers.
+///
+/// What changed may hold more than the records that it covers say; these change nothing when they
+/// are replayed on it.
+pub(crate) fn open(
+    core: &mut Core,
+    incarnations: Vec<(NodeId, Incarnation)>,
+    scope: ViewScope,
+) -> Option<OpenView> {
+    let (covers, tail) = (covers(core), tail(core));
+    let metadata = metadata_of(core, incarnations).to_bytes();
+    let store = core.replica.machine_mut().store_mut();
+    let (id, keys) = match scope {
+        ViewScope::Changes => store.open_changes(covers)?,
+        ViewScope::Whole => (store.open_whole(), store.len()),
+    };
+    let mut gone = 0..0;
+    if scope == ViewScope::Changes {
+        let slots = core.tail_on_disk.take(covers, tail.len());
+        if !core.broken.is(Mutation::CheckpointKeepsTheFormerTail) {
+            gone = tail.len()..slots;
+        }
+    }
+    let forgets = core.broken.is(Mutation::CheckpointForgetsAChange);
+    let items = tail.len() + gone.len() + keys;
+    let forgets_a_change = forgets && scope == ViewScope::Changes;
+    core.views.push(LogView { id, tail, next_slot: 0, gone, forgets_a_change });
+    Some(OpenView { id, covers, metadata, items })
+}
+
+/// Reads on in a view.
+pub(crate) fn read(core: &mut Core, id: ViewId, bytes_max: usize) -> Option<ViewChunk> {
+    let log = core.views.iter_mut().find(|view| view.id == id)?;
+    let mut chunk = Chunk { changes: Vec::new(), bytes: 0, bytes_max };
+    while let Some(change) = log.next() {
+        if chunk.add(change).is_break() {
+            return Some(ViewChunk { changes: chunk.changes, is_last: false });
+        }
+    }
+    let forgets = &mut log.forgets_a_change;
+    let store = core.replica.machine_mut().store_mut();
+    let read = store.read_view(id, |key, held| {
+        if std::mem::take(forgets) {
+            return ControlFlow::Continue(());
+        }
+        chunk.add((state_key(key), held.map(Wire::to_bytes)))
+    })?;
+    Some(ViewChunk { changes: chunk.changes, is_last: read == ViewRead::End })
+}
+
+pub(crate) fn close(core: &mut Core, id: ViewId) {
+    core.views.retain(|view| view.id != id);
+    core.replica.machine_mut().store_mut().close_view(id);
+}
+
+impl LogView {
+    fn next(&mut self) -> Option<CheckpointChange> {
+        if let Some(entry) = self.tail.pop_front() {
+            let slot = self.next_slot;
+            self.next_slot += 1;
+            return Some((entry_key(slot), Some(entry.to_bytes())));
+        }
+        self.gone.next().map(|slot| (entry_key(slot), None))
+    }
+}
+
+struct Chunk {
+    changes: Vec<CheckpointChange>,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+impl Chunk {
+    fn add(&mut self, change: CheckpointChange) -> ControlFlow<()> {
+        let (key, held) = &change;
+        self.bytes += key.len() + held.as_ref().map_or(0, bytes::Bytes::len) + ITEM_BYTES;
+        self.changes.push(change);
+        let is_full = self.bytes >= self.bytes_max;
+        if is_full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+}
+
+/// What an item takes beside its bytes.
+const ITEM_BYTES: usize = 16;

@@ -1,0 +1,202 @@
+//! An empty sequencer: it finds out what its peers hold, and founds a cluster if that is nothing.
+
+pub(crate) mod joining;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kv_core::{ClusterId, Incarnation, NodeId, Waiting};
+
+use crate::backoff::Backoff;
+use crate::core::{Core, Out};
+use crate::durable::journal::Durable;
+use crate::durable::record::Record;
+use crate::identity::Identity;
+use crate::log::epoch::Epoch;
+use crate::message::Body;
+use crate::mutation::Mutation;
+
+/// What is known of the peers before there is a cluster.
+#[derive(Clone, Debug)]
+pub(crate) struct Founding {
+    nonce: u64,
+    peers: BTreeMap<NodeId, Peer>,
+    /// From here on, peers that have not answered are taken to be down; `None` once that is past.
+    give_up_at: Option<Duration>,
+    ask_at: Duration,
+    backoff: Backoff,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Peer {
+    /// It has not answered.
+    Unresolved,
+    /// There is no way to it, or it has another configuration.
+    Away,
+    /// It answered this life of the sequencer that it is empty.
+    Empty { nonce: u64 },
+    /// It holds the log of a cluster that this server has forgotten. Only its own word that it is
+    /// empty ends this, not a lost connection.
+    Holding,
+}
+
+impl Founding {
+    pub(crate) fn start(core: &mut Core, now: Duration) -> Self {
+        let timing = core.config.timing;
+        let peers = core.peers().into_iter();
+        Self {
+            nonce: core.seed.next_u64().max(1),
+            peers: peers.map(|peer| (peer, Peer::Unresolved)).collect(),
+            give_up_at: Some(now.saturating_add(timing.join_wait)),
+            ask_at: now.saturating_add(timing.resend_min),
+            backoff: Backoff { wait: timing.resend_min, wait_max: timing.resend_max },
+        }
+    }
+
+    pub(crate) fn waiting(&self, core: &Core) -> Waiting {
+        let node = core.node();
+        if self.peers.values().any(|peer| *peer == Peer::Holding) {
+            return Waiting::LostMemory { node };
+        }
+        let more = needed(core).saturating_sub(self.empty_count());
+        match more {
+            0 => Waiting::Joining,
+            more => Waiting::Servers { more },
+        }
+    }
+
+    pub(crate) fn ask(&self, core: &Core, peer: NodeId, out: &mut Out) {
+        core.send(peer, Body::Hello { nonce: self.nonce }, out);
+    }
+
+    pub(crate) fn on_peer_up(&mut self, core: &Core, peer: NodeId, out: &mut Out) {
+        self.change(peer, |known| match known {
+            Peer::Away => Peer::Unresolved,
+            Peer::Unresolved | Peer::Empty { .. } | Peer::Holding => known,
+        });
+        self.ask(core, peer, out);
+    }
+
+    pub(crate) fn on_peer_away(&mut self, peer: NodeId) {
+        self.change(peer, |known| match known {
+            Peer::Unresolved | Peer::Empty { .. } | Peer::Away => Peer::Away,
+            Peer::Holding => known,
+        });
+    }
+
+    /// A peer says that it is empty. Unless it says so to this life, it is asked.
+    pub(crate) fn on_join(
+        &mut self,
+        core: &Core,
+        from: NodeId,
+        (nonce, asked): (u64, u64),
+        out: &mut Out,
+    ) {
+        if asked == self.nonce {
+            self.change(from, |_| Peer::Empty { nonce });
+        } else {
+            self.ask(core, from, out);
+        }
+    }
+
+    /// A peer shows that it holds a cluster's log.
+    pub(crate) fn on_holder(&mut self, from: NodeId) {
+        self.change(from, |_| Peer::Holding);
+    }
+
+    /// Asks again those that have not said that they are empty.
+    pub(crate) fn on_timeout(&mut self, core: &Core, now: Duration, out: &mut Out) {
+        self.give_up_at = self.give_up_at.filter(|at| now < *at);
+        if now < self.ask_at {
+            return;
+        }
+        self.backoff.double();
+        self.ask_at = now.saturating_add(self.backoff.wait);
+        for (peer, known) in &self.peers {
+            if matches!(known, Peer::Unresolved | Peer::Holding) {
+                self.ask(core, *peer, out);
+            }
+        }
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Duration> {
+        self.give_up_at.into_iter().chain([self.ask_at]).min()
+    }
+
+    /// Founds a cluster if the peers allow it; gives its other members with their lives.
+    pub(crate) fn found(&self, core: &mut Core, out: &mut Out) -> Option<Vec<Member>> {
+        let unresolved = self.peers.values().any(|peer| *peer == Peer::Unresolved);
+        let holding = self.peers.values().any(|peer| *peer == Peer::Holding);
+        let resolved = !unresolved || self.give_up_at.is_none();
+        let careless = core.broken.is(Mutation::FoundsBesideHolders);
+        if (holding && !careless) || !resolved || self.empty_count() < needed(core) {
+            return None;
+        }
+        let empty = self.peers.iter().filter_map(|(peer, known)| match known {
+            Peer::Empty { nonce } => Some(Member::first_life(*peer, *nonce)),
+            Peer::Unresolved | Peer::Away | Peer::Holding => None,
+        });
+        let members: Vec<Member> = empty.collect();
+        let cluster = ClusterId(core.seed.next_u64());
+        let incarnation = first_incarnation(self.nonce);
+        let identity = Identity {
+            cluster,
+            incarnation,
+            epoch: Epoch::first(core.node()),
+            sequencer: incarnation,
+        };
+        core.identity = Some(identity);
+        let record = Record::Founded {
+            cluster,
+            configuration: core.config.cluster.clone(),
+            incarnation,
+            members: members.iter().map(|member| (member.node, member.incarnation)).collect(),
+        };
+        core.persist(record, Durable::Identity(identity), out);
+        tracing::info!(cluster = %format_args!("{:016x}", cluster.0), "founding a cluster");
+        Some(members)
+    }
+
+    fn empty_count(&self) -> u16 {
+        let empty = |peer: &&Peer| matches!(peer, Peer::Empty { .. });
+        u16::try_from(self.peers.values().filter(empty).count()).unwrap_or(u16::MAX)
+    }
+
+    fn change(&mut self, peer: NodeId, change: impl Fn(Peer) -> Peer) {
+        if let Some(known) = self.peers.get_mut(&peer) {
+            *known = change(*known);
+        }
+    }
+}
+
+/// A founding member: the life that it takes follows from its nonce.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Member {
+    pub(crate) node: NodeId,
+    pub(crate) incarnation: Incarnation,
+    /// What the member is welcomed with.
+    pub(crate) nonce: u64,
+}
+
+impl Member {
+    const fn first_life(node: NodeId, nonce: u64) -> Self {
+        Self { node, incarnation: first_incarnation(nonce), nonce }
+    }
+}
+
+/// The first life of a server that drew `nonce` when it started.
+pub(crate) const fn first_incarnation(nonce: u64) -> Incarnation {
+    incarnation_after(Incarnation::UNKNOWN, nonce)
+}
+
+/// The life that a server takes which drew `nonce` when it started.
+pub(crate) const fn incarnation_after(highest: Incarnation, nonce: u64) -> Incarnation {
+    #[expect(clippy::as_conversions, reason = "the low half is meant, and TryFrom is not const")]
+    Incarnation::following(highest, nonce as u32)
+}
+
+/// How many peers must be empty to found a cluster.
+fn needed(core: &Core) -> u16 {
+    let cluster = &core.config.cluster;
+    cluster.write_quorum().max(cluster.read_quorum()).saturating_sub(1)
+}

@@ -1,0 +1,374 @@
+//! The requests of this server's own clients, from their coming to their answer.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+use kv_core::RequestId;
+
+use crate::backoff::Backoff;
+use crate::log::epoch::LogIndex;
+use crate::state_machine::numbers::NUMBERS_SPAN_MAX;
+
+/// The requests in hand at the server that clients asked, each under a number of this life.
+///
+/// Numbers are dense and never used again; one that is in hand no more is never sent again.
+#[derive(Clone, Debug)]
+pub(crate) struct Forwarder {
+    next: u64,
+    pending: BTreeMap<u64, Pending>,
+    numbers: BTreeMap<RequestId, u64>,
+    alarms: BTreeSet<(Duration, u64)>,
+    unsent: VecDeque<u64>,
+    /// The bytes of the operations in hand that are sent to the sequencer.
+    in_flight_bytes: usize,
+}
+
+/// A request that has no answer yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Pending {
+    pub(crate) id: RequestId,
+    pub(crate) operation: Bytes,
+    pub(crate) read_only: bool,
+    /// Whether it may have reached the log.
+    pub(crate) sent: bool,
+    /// Its place in the log, where this server gave it one.
+    pub(crate) place: Option<LogIndex>,
+    queued: bool,
+    deadline: Duration,
+    alarm: Duration,
+    backoff: Option<Backoff>,
+    /// How many copies may be on their way.
+    copies: usize,
+}
+
+/// A client's request on its way in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Submission {
+    pub(crate) id: RequestId,
+    pub(crate) operation: Bytes,
+    pub(crate) read_only: bool,
+    pub(crate) deadline: Duration,
+    /// `None` where the request is not sent anywhere, since this server is the sequencer.
+    pub(crate) backoff: Option<Backoff>,
+}
+
+impl Forwarder {
+    pub(crate) const fn new() -> Self {
+        Self {
+            next: 1,
+            pending: BTreeMap::new(),
+            numbers: BTreeMap::new(),
+            alarms: BTreeSet::new(),
+            unsent: VecDeque::new(),
+            in_flight_bytes: 0,
+        }
+    }
+
+    /// How many requests are in hand.
+    pub(crate) fn len(&self) -> usize {
+        self.pending.len()
+    }
+
+    pub(crate) fn is_in_hand(&self, id: RequestId) -> bool {
+        self.numbers.contains_key(&id)
+    }
+
+    /// Whether a further number would be too far ahead of the oldest in hand.
+    pub(crate) fn is_stretched(&self) -> bool {
+        self.next - self.settled_below() >= NUMBERS_SPAN_MAX
+    }
+
+    /// No number below this one is in hand, so none is sent again.
+    pub(crate) fn settled_below(&self) -> u64 {
+        self.pending.first_key_value().map_or(self.next, |(number, _)| *number)
+    }
+
+    /// Takes a request in and gives it its number.
+    pub(crate) fn submit(&mut self, now: Duration, submission: Submission) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        let Submission { id, operation, read_only, deadline, backoff } = submission;
+        self.numbers.insert(id, number);
+        if backoff.is_some() {
+            self.in_flight_bytes += operation.len();
+            self.unsent.push_back(number);
+        }
+        let mut pending = Pending {
+            id,
+            operation,
+            read_only,
+            sent: false,
+            place: None,
+            queued: backoff.is_some(),
+            deadline,
+            alarm: deadline,
+            backoff,
+            copies: 1,
+        };
+        pending.set_alarm(now, self.in_flight_bytes);
+        self.alarms.insert((pending.alarm, number));
+        self.pending.insert(number, pending);
+        number
+    }
+
+    pub(crate) fn pending(&self, number: u64) -> Option<&Pending> {
+        self.pending.get(&number)
+    }
+
+    /// This server gives the request its place in the log.
+    pub(crate) fn mark_placed(&mut self, number: u64, place: LogIndex) {
+        if let Some(pending) = self.pending.get_mut(&number) {
+            pending.sent = true;
+            pending.place = Some(place);
+        }
+    }
+
+    /// Takes a request out of hand.
+    pub(crate) fn settle(&mut self, number: u64) -> Option<Pending> {
+        let pending = self.pending.remove(&number)?;
+        self.alarms.remove(&(pending.alarm, number));
+        self.numbers.remove(&pending.id);
+        if pending.backoff.is_some() {
+            self.in_flight_bytes -= pending.operation.len();
+        }
+        Some(pending)
+    }
+
+    /// Takes a request out of hand whose client is gone.
+    pub(crate) fn cancel(&mut self, id: RequestId) {
+        if let Some(number) = self.numbers.get(&id).copied() {
+            self.settle(number);
+        }
+    }
+
+    /// Takes out the requests that were never sent.
+    pub(crate) fn settle_unsent(&mut self) -> Vec<Pending> {
+        let unsent: Vec<u64> = self.unsent.drain(..).collect();
+        let mut settled = Vec::new();
+        for number in unsent {
+            match self.pending.get_mut(&number) {
+                Some(pending) if pending.sent => pending.queued = false,
+                Some(_) => settled.extend(self.settle(number)),
+                None => {}
+            }
+        }
+        settled
+    }
+
+    /// Takes out the requests that a predicate picks by their number.
+    pub(crate) fn settle_if(&mut self, picks: impl Fn(u64) -> bool) -> Vec<Pending> {
+        let picked: Vec<u64> =
+            self.pending.keys().copied().filter(|&number| picks(number)).collect();
+        picked.into_iter().filter_map(|number| self.settle(number)).collect()
+    }
+
+    /// Takes out one request whose time is up. Those that are to be sent again are queued for it.
+    pub(crate) fn pop_expired(&mut self, now: Duration) -> Option<(u64, Pending)> {
+        while let Some(&(alarm, number)) = self.alarms.first() {
+            if alarm > now {
+                return None;
+            }
+            if self.pending.get(&number).is_none_or(|pending| pending.deadline <= now) {
+                self.alarms.remove(&(alarm, number));
+                if let Some(pending) = self.settle(number) {
+                    return Some((number, pending));
+                }
+                continue;
+            }
+            self.send_again(now, number);
+        }
+        None
+    }
+
+    /// Queues everything in hand to be sent again, since its receiver was away.
+    /// Nothing sent before is on its way any more.
+    pub(crate) fn send_all_again(&mut self, now: Duration) {
+        for (&number, pending) in &mut self.pending {
+            if pending.backoff.is_none() {
+                continue;
+            }
+            if !pending.queued {
+                pending.queued = true;
+                self.unsent.push_back(number);
+            }
+            self.alarms.remove(&(pending.alarm, number));
+            pending.copies = 1;
+            pending.set_alarm(now, self.in_flight_bytes);
+            self.alarms.insert((pending.alarm, number));
+        }
+    }
+
+    /// The next request to be sent, if its operation takes at most `room` bytes.
+    pub(crate) fn pop_unsent(&mut self, room: usize) -> Option<(u64, Bytes)> {
+        while let Some(&number) = self.unsent.front() {
+            let Some(pending) = self.pending.get_mut(&number) else {
+                self.unsent.pop_front();
+                continue;
+            };
+            if pending.operation.len() > room {
+                return None;
+            }
+            self.unsent.pop_front();
+            pending.queued = false;
+            pending.sent = true;
+            return Some((number, pending.operation.clone()));
+        }
+        None
+    }
+
+    pub(crate) fn has_unsent(&self) -> bool {
+        !self.unsent.is_empty()
+    }
+
+    /// When a request is to be sent again or its time is up.
+    pub(crate) fn next_alarm(&self) -> Option<Duration> {
+        self.alarms.first().map(|(alarm, _)| *alarm)
+    }
+
+    fn send_again(&mut self, now: Duration, number: u64) {
+        let Some(pending) = self.pending.get_mut(&number) else {
+            return;
+        };
+        self.alarms.remove(&(pending.alarm, number));
+        if let Some(backoff) = &mut pending.backoff {
+            backoff.double();
+            if !pending.queued {
+                pending.queued = true;
+                pending.copies = pending.copies.saturating_add(1);
+                self.unsent.push_back(number);
+            }
+        }
+        pending.set_alarm(now, self.in_flight_bytes);
+        self.alarms.insert((pending.alarm, number));
+    }
+}
+
+impl Pending {
+    /// Sets when to send it again or give it up. The answer comes with the log entry, so that
+    /// all of the operation's bytes go there and come back first, as do those of the others.
+    fn set_alarm(&mut self, now: Duration, in_flight_bytes: usize) {
+        let bytes = in_flight_bytes.saturating_mul(self.copies).saturating_mul(THERE_AND_BACK);
+        let again = self.backoff.map(|backoff| now.saturating_add(backoff.wait_for(bytes)));
+        self.alarm = again.map_or(self.deadline, |again| again.min(self.deadline));
+    }
+}
+
+/// How often the bytes of a request cross the link before its answer is there.
+const THERE_AND_BACK: usize = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn submission(id: u64, deadline: u32, wait: u32) -> Submission {
+        Submission {
+            id: RequestId(id),
+            operation: Bytes::from_static(b"operation"),
+            read_only: false,
+            deadline: MS * deadline,
+            backoff: Some(Backoff { wait: MS * wait, wait_max: MS * 40 }),
+        }
+    }
+
+    fn take_unsent(forwarder: &mut Forwarder) -> Vec<u64> {
+        std::iter::from_fn(|| forwarder.pop_unsent(99)).map(|(number, _)| number).collect()
+    }
+
+    #[test]
+    fn numbers_are_dense_and_settled_below_the_oldest_in_hand() {
+        let mut forwarder = Forwarder::new();
+        for id in 1..=3 {
+            assert_eq!(forwarder.submit(MS, submission(id, 100, 10)), id);
+        }
+        assert_eq!(forwarder.settled_below(), 1);
+        forwarder.settle(2);
+        assert_eq!(forwarder.settled_below(), 1);
+        forwarder.cancel(RequestId(1));
+        assert_eq!(forwarder.settled_below(), 3);
+        forwarder.settle(3);
+        assert_eq!((forwarder.settled_below(), forwarder.len()), (4, 0));
+        assert_eq!(forwarder.next_alarm(), None);
+    }
+
+    #[test]
+    fn a_request_is_sent_again_with_doubled_waits_until_its_time_is_up() {
+        let mut forwarder = Forwarder::new();
+        forwarder.submit(Duration::ZERO, submission(1, 200, 10));
+        assert_eq!(take_unsent(&mut forwarder), [1]);
+        let mut sent_at = Vec::new();
+        for now in 1..=200 {
+            let expired = forwarder.pop_expired(MS * now);
+            if !take_unsent(&mut forwarder).is_empty() {
+                sent_at.push(now);
+            }
+            assert_eq!(expired.is_some(), now == 200);
+            assert!(forwarder.next_alarm().is_none_or(|alarm| alarm > MS * now));
+        }
+        assert_eq!(sent_at, [10, 30, 70, 110, 150, 190]);
+    }
+
+    #[test]
+    fn a_request_is_sent_again_later_the_more_is_on_its_way() {
+        let mut forwarder = Forwarder::new();
+        let large = |id| Submission {
+            operation: Bytes::from(vec![0; 4 << 20]),
+            ..submission(id, 60_000, 10)
+        };
+        let alarm = |forwarder: &Forwarder, number| forwarder.pending(number).unwrap().alarm;
+        forwarder.submit(Duration::ZERO, large(1));
+        forwarder.submit(Duration::ZERO, large(2));
+        assert_eq!((alarm(&forwarder, 1), alarm(&forwarder, 2)), (MS * 1010, MS * 2010));
+        forwarder.settle(2);
+        while forwarder.pop_unsent(usize::MAX).is_some() {}
+        assert!(forwarder.pop_expired(MS * 1009).is_none() && !forwarder.has_unsent());
+        assert!(forwarder.pop_expired(MS * 1010).is_none() && forwarder.has_unsent());
+        // Two copies may be on their way now.
+        assert_eq!(alarm(&forwarder, 1), MS * 3030);
+        // On a new connection there is only one.
+        forwarder.send_all_again(MS * 2000);
+        assert_eq!(forwarder.next_alarm(), Some(MS * 3020));
+        forwarder.settle(1);
+        forwarder.submit(MS * 2000, submission(3, 60_000, 10));
+        assert_eq!(forwarder.next_alarm(), Some(MS * 2010));
+    }
+
+    #[test]
+    fn a_message_takes_what_fits() {
+        let mut forwarder = Forwarder::new();
+        forwarder.submit(MS, submission(1, 100, 10));
+        assert_eq!(forwarder.pop_unsent(8), None);
+        assert!(forwarder.has_unsent());
+        assert!(forwarder.pop_unsent(9).is_some());
+        assert!(!forwarder.has_unsent());
+    }
+
+    #[test]
+    fn only_what_was_never_sent_is_settled_as_unsent() {
+        let mut forwarder = Forwarder::new();
+        forwarder.submit(MS, submission(1, 100, 10));
+        assert_eq!(take_unsent(&mut forwarder), [1]);
+        forwarder.submit(MS, submission(2, 100, 10));
+        forwarder.send_all_again(MS);
+        let settled = forwarder.settle_unsent();
+        assert_eq!(settled.iter().map(|pending| pending.id).collect::<Vec<_>>(), [RequestId(2)]);
+        forwarder.send_all_again(MS);
+        assert_eq!(take_unsent(&mut forwarder), [1]);
+    }
+
+    #[test]
+    fn numbers_do_not_run_too_far_ahead() {
+        let mut forwarder = Forwarder::new();
+        forwarder.submit(MS, submission(0, 100, 10));
+        for id in 1..NUMBERS_SPAN_MAX {
+            assert!(!forwarder.is_stretched());
+            let number = forwarder.submit(MS, submission(id, 100, 10));
+            forwarder.settle(number);
+        }
+        assert!(forwarder.is_stretched());
+        forwarder.settle(1);
+        assert!(!forwarder.is_stretched());
+    }
+}

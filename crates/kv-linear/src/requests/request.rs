@@ -1,0 +1,108 @@
+//! What becomes of a client's request when it comes.
+
+use std::time::Duration;
+
+use kv_core::{
+    Answer, Done, Dump, NotDone, Operation, Outcome, RequestId, RequestOptions, Served, Version,
+    Wire,
+};
+
+use crate::backoff::Backoff;
+use crate::core::{Core, Out};
+use crate::engine::{LinearEngine, Role};
+use crate::log::entry::Origin;
+use crate::mutation::Mutation;
+use crate::requests::forward::Submission;
+use crate::requests::unsupported::{unsupported, unsupported_options};
+use crate::sequencer::Queued;
+use crate::state_machine::page::{self, PageBounds};
+
+impl LinearEngine {
+    pub(crate) fn on_request(
+        &mut self,
+        now: Duration,
+        (id, operation, options): (RequestId, Operation, &RequestOptions),
+        out: &mut Out,
+    ) {
+        if self.core.forwarder.is_in_hand(id) {
+            self.core.counters.malformed += 1;
+            return;
+        }
+        if let Operation::Dump(dump) = &operation {
+            out.reply(id, dump_page(&self.core, dump));
+            return;
+        }
+        if let Err(reason) = self.check(&operation, options) {
+            self.core.refuse(id, reason, out);
+            return;
+        }
+        let core = &mut self.core;
+        if operation.is_read_only() && core.broken.is(Mutation::ReadsLocally) {
+            out.reply(
+                id,
+                core.replica.read_locally(&operation, PageBounds::of(&core.config.limits)),
+            );
+            return;
+        }
+        let encoded = operation.to_bytes();
+        let mut submission = Submission {
+            id,
+            operation: encoded.clone(),
+            read_only: operation.is_read_only(),
+            deadline: now.saturating_add(options.timeout),
+            backoff: None,
+        };
+        if let Role::Sequencer(sequencer) = &mut self.role {
+            let number = core.forwarder.submit(now, submission);
+            let origin = Origin {
+                server: core.node(),
+                incarnation: core.identity.map_or(kv_core::Incarnation::UNKNOWN, |i| i.incarnation),
+                number,
+                settled_below: core.forwarder.settled_below(),
+            };
+            sequencer.enqueue(Queued { origin, operation, encoded });
+        } else {
+            submission.backoff = Some(Backoff {
+                wait: core.config.timing.resend_min,
+                wait_max: core.config.timing.resend_max,
+            });
+            core.forwarder.submit(now, submission);
+        }
+        core.flush_soon(now);
+    }
+
+    /// Why a request cannot be taken in now, before anything is done for it.
+    fn check(&self, operation: &Operation, options: &RequestOptions) -> Result<(), NotDone> {
+        if let Some(reason) = unsupported_options(options).or_else(|| unsupported(operation)) {
+            return Err(reason);
+        }
+        if let Some(waiting) = self.waiting() {
+            return Err(NotDone::Waiting(waiting));
+        }
+        let requests_max = self.core.config.limits.requests_max;
+        if self.core.forwarder.len() >= requests_max || self.core.forwarder.is_stretched() {
+            return Err(NotDone::Overloaded {
+                limit: u64::try_from(requests_max).unwrap_or(u64::MAX),
+            });
+        }
+        if !operation.is_read_only() {
+            self.core.check_disk()?;
+        }
+        if let Role::Sequencer(sequencer) = &self.role {
+            sequencer.check_reachable(&self.core)?;
+            sequencer.check_room(&self.core)?;
+        }
+        Ok(())
+    }
+}
+
+/// What this server itself holds, whatever the others do.
+fn dump_page(core: &Core, dump: &Dump) -> Outcome {
+    let store = core.replica.machine().store();
+    let page = page::of_dump(store, dump, PageBounds::of(&core.config.limits));
+    Outcome::Done(Done {
+        answer: Answer::Page(page),
+        version: Some(Version::Log(core.replica.applied().index.0)),
+        served: Served::Local,
+    })
+}

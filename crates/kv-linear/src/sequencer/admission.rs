@@ -1,0 +1,174 @@
+//! Which requests the sequencer takes into its queue, and what becomes of the others.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+use kv_core::{Incarnation, NodeId, NotDone, Operation, Wire};
+
+use crate::core::{Core, Out};
+use crate::log::entry::Origin;
+use crate::message::{Body, Forward};
+use crate::mutation::Mutation;
+use crate::requests::unsupported::unsupported;
+use crate::sequencer::intake::Offer;
+use crate::sequencer::{Queued, Sequencer};
+
+impl Sequencer {
+    /// Whether a request can be given a place now.
+    pub(crate) fn check_reachable(&self, core: &Core) -> Result<(), NotDone> {
+        let needed = core.config.cluster.write_quorum();
+        match core.links.reachable().saturating_add(1) {
+            reachable if reachable < needed => Err(NotDone::Unavailable { reachable, needed }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the queue has room for a request.
+    pub(crate) fn check_room(&self, core: &Core) -> Result<(), NotDone> {
+        let limits = &core.config.limits;
+        if self.queue.len() >= limits.requests_max || self.queue_bytes >= limits.window_bytes_max {
+            return Err(NotDone::Overloaded {
+                limit: u64::try_from(limits.requests_max).unwrap_or(u64::MAX),
+            });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn enqueue(&mut self, queued: Queued) {
+        self.queue_bytes += queued.encoded.len();
+        self.queue.push_back(queued);
+    }
+
+    /// Requests came from a follower.
+    ///
+    /// Each gets one place in the log at most, however often it comes; one that is refused gets
+    /// none, ever, since its client is told that it has no effect.
+    pub(crate) fn on_forward(
+        &mut self,
+        core: &mut Core,
+        now: Duration,
+        (from, incarnation): (NodeId, Incarnation),
+        forward: Forward,
+        out: &mut Out,
+    ) {
+        let known = self.peers.get_mut(&from);
+        let present = known.filter(|progress| progress.incarnation == incarnation);
+        let Some(progress) = present.filter(|_| core.is_durable()) else {
+            core.counters.stray_messages += 1;
+            return;
+        };
+        progress.intake.settle_below(forward.settled_below);
+        let mut refusals = Vec::new();
+        for (number, encoded) in forward.requests {
+            let origin =
+                Origin { server: from, incarnation, number, settled_below: forward.settled_below };
+            if let Err(reason) = self.take_in(core, origin, encoded) {
+                refusals.push((number, reason));
+            }
+        }
+        if !refusals.is_empty() {
+            refuse(core, (from, incarnation), refusals, out);
+        }
+        core.flush_soon(now);
+    }
+
+    fn take_in(&mut self, core: &mut Core, origin: Origin, encoded: Bytes) -> Result<(), NotDone> {
+        let readable = Operation::from_bytes(encoded.clone()).ok();
+        let Some(operation) = readable.filter(|operation| unsupported(operation).is_none()) else {
+            core.counters.malformed += 1;
+            return Ok(());
+        };
+        let check = self.check_reachable(core).and_then(|()| self.check_room(core));
+        let is_write = !operation.is_read_only();
+        let check = check.and_then(|()| if is_write { core.check_disk() } else { Ok(()) });
+        let Some(progress) = self.peers.get_mut(&origin.server) else {
+            return Ok(());
+        };
+        if let (Err(reason), true) = (&check, core.broken.is(Mutation::RefusedForwardTakenLater)) {
+            return Err(reason.clone());
+        }
+        match progress.intake.offer(origin.number) {
+            Offer::Refused(reason) => Err(reason),
+            Offer::Seen if core.broken.is(Mutation::ForwardAppliedTwice) => {
+                self.enqueue(Queued { origin, operation, encoded });
+                Ok(())
+            }
+            Offer::Seen => Ok(()),
+            Offer::TooFar => {
+                core.counters.malformed += 1;
+                Ok(())
+            }
+            Offer::New => match check {
+                Ok(()) => {
+                    self.enqueue(Queued { origin, operation, encoded });
+                    Ok(())
+                }
+                Err(reason) => {
+                    progress.intake.refuse(origin.number, reason.clone());
+                    Err(reason)
+                }
+            },
+        }
+    }
+
+    /// Too few servers can be reached: nothing in the queue gets a log position.
+    pub(crate) fn refuse_queue(&mut self, core: &mut Core, reason: &NotDone, out: &mut Out) {
+        let queue = std::mem::take(&mut self.queue);
+        self.queue_bytes = 0;
+        self.refuse_all(core, queue, reason, out);
+    }
+
+    /// The disk is short: no write in the queue gets a log position.
+    pub(crate) fn refuse_queued_writes(&mut self, core: &mut Core, out: &mut Out) {
+        let Err(reason) = core.check_disk() else {
+            return;
+        };
+        let (reads, writes) = std::mem::take(&mut self.queue)
+            .into_iter()
+            .partition(|queued| queued.operation.is_read_only());
+        self.queue = reads;
+        self.queue_bytes = self.queue.iter().map(|queued| queued.encoded.len()).sum();
+        self.refuse_all(core, writes, &reason, out);
+    }
+
+    fn refuse_all(
+        &mut self,
+        core: &mut Core,
+        queue: VecDeque<Queued>,
+        reason: &NotDone,
+        out: &mut Out,
+    ) {
+        let mut refusals: BTreeMap<(NodeId, Incarnation), Vec<(u64, NotDone)>> = BTreeMap::new();
+        for queued in queue {
+            let origin = queued.origin;
+            if origin.server == core.node() {
+                if let Some(pending) = core.forwarder.settle(origin.number) {
+                    core.refuse(pending.id, reason.clone(), out);
+                }
+                continue;
+            }
+            let progress = self.peers.get_mut(&origin.server);
+            if let Some(progress) = progress.filter(|p| p.incarnation == origin.incarnation) {
+                progress.intake.refuse(origin.number, reason.clone());
+                let refused = refusals.entry((origin.server, origin.incarnation));
+                refused.or_default().push((origin.number, reason.clone()));
+            }
+        }
+        for ((server, incarnation), requests) in refusals {
+            refuse(core, (server, incarnation), requests, out);
+        }
+    }
+}
+
+/// Tells a server which of its requests have no place and never will.
+fn refuse(
+    core: &mut Core,
+    (server, receiver): (NodeId, Incarnation),
+    requests: Vec<(u64, NotDone)>,
+    out: &mut Out,
+) {
+    core.counters.refused_requests += u64::try_from(requests.len()).unwrap_or(u64::MAX);
+    let body = Body::Refuse { epoch: core.epoch(), receiver, requests };
+    core.send(server, body, out);
+}

@@ -1,0 +1,32 @@
+//! The starting log of an epoch for one follower.
+
+use crate::log::epoch::LogIndex;
+use crate::log::{Log, Position};
+use crate::message::NeedStart;
+
+/// The starting log on its way to a follower.
+#[derive(Clone, Debug)]
+pub(crate) struct Start {
+    pub(crate) need: NeedStart,
+    /// Up to where the logs agree; `None` if this server keeps that no more.
+    pub(crate) base: Option<Position>,
+    /// What the follower has.
+    pub(crate) staged: LogIndex,
+    /// Whether all of it is on its way.
+    pub(crate) is_sent: bool,
+}
+
+impl Start {
+    /// How long the follower's log was.
+    pub(crate) const fn claimed(&self) -> LogIndex {
+        self.need.last
+    }
+}
+
+/// The last place up to which a follower's log and this one must be equal: a log whose epoch is f
+/// is the starting log of f and then a part of what f's sequencer appended, and so is this log up
+/// to its last place of f. `None` if it is kept no more.
+pub(crate) fn agreement(log: &Log, need: &NeedStart) -> Option<Position> {
+    let shared = log.last_through(need.log_epoch)?;
+    log.position_at(shared.min(need.last))
+}
