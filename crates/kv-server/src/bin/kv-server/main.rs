@@ -1,16 +1,11 @@
 //! `kv-server`: parses the command line and runs a server until it is told to stop.
 
 mod cli;
-mod config_file;
 mod console;
 mod descriptors;
 mod dev;
 mod fleet;
-mod hints;
-mod layers;
 mod manual;
-#[cfg(test)]
-mod page;
 mod screen;
 mod settings;
 mod tools;

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::cli::Plan;
-use crate::{hints, screen};
+use crate::screen::{self, hints};
 
 /// Servers under way. Dropping it stops them at once.
 #[derive(Debug)]

@@ -12,8 +12,8 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::dev::DevSettings;
-use crate::layers::{Layers, LayersError, first_line, settings_of};
 use crate::settings::Settings;
+use crate::settings::layers::{Layers, LayersError, first_line, settings_of};
 use crate::tools::backup::BackupSettings;
 use crate::tools::inspect::InspectSettings;
 use crate::tools::restore::RestoreSettings;
