@@ -14,8 +14,8 @@ use kv_linear::LinearEngine;
 use kv_proto::ServerList;
 use kv_storage::{SyncPolicy, data_directory_name};
 
-use crate::delay::Delay;
-use crate::found_data::RecoveryProgress;
+use crate::data::RecoveryProgress;
+use crate::net::Delay;
 
 /// Everything that a server is told.
 #[derive(Clone, Debug)]

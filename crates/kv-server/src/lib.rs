@@ -8,8 +8,9 @@
 //! Two types to read first: [`Server`], a server under way, and [`ServerConfig`], what it is
 //! told. [`LocalClient`] talks to a server in the same process.
 //!
-//! A put comes in through `session`, waits in the inbox of `driver`, is stepped into the engine,
-//! leaves as messages through `link`, and is answered through `session` when the engine says so.
+//! A put comes in through `net/session`, waits in the inbox of `driver`, is stepped into the engine,
+//! leaves as messages through `net/link`, and is answered through the session when the engine says
+//! so. Records go to disk through `data`, and `op_log` notes what was asked and answered.
 //!
 //! ```
 //! use kv_core::{Key, NodeId, Operation, Outcome, Quorum, RequestOptions, Value};
@@ -33,47 +34,25 @@
 //! # }
 //! ```
 
-mod admission;
-mod backlog;
-mod checkpoint_thread;
-mod clock;
-mod complaints;
 mod config;
-mod connection_bounds;
-mod data_files;
-mod delay;
+mod data;
 mod driver;
-mod event;
 mod failure;
-mod found_data;
-mod framed;
-mod link;
-mod listener;
 mod local;
+mod net;
 mod op_log;
-mod op_log_file;
-mod op_log_line;
-mod op_log_queue;
-mod op_log_text;
-mod outbox;
-mod pending;
-mod persistence;
 mod promises;
-mod read_ahead;
-mod recovery;
 mod server;
-mod session;
-mod set_aside;
 
 pub use config::{
     ConfigError, Consistency, ConsistencyError, DEFAULT_CLUSTER, DataConfig, DumpHook, OpLogConfig,
     RecoveryHook, ServerConfig,
 };
-pub use delay::{Delay, DelayError};
+pub use data::{FoundData, RecoveryProgress, SetAside};
 pub use failure::{ServerError, StartError};
-pub use found_data::{FoundData, RecoveryProgress, SetAside};
 pub use kv_storage::SyncPolicy;
 pub use local::{LocalClient, ServerGone};
+pub use net::{Delay, DelayError};
 pub use op_log::OpLogError;
 pub use promises::promises;
 pub use server::{Readiness, Server};

@@ -16,23 +16,13 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::admission::Identity;
-use crate::clock::Clock;
-use crate::complaints::Complaints;
 use crate::config::{Consistency, ServerConfig};
-use crate::connection_bounds::ConnectionSlots;
-use crate::delay::HeldBack;
-use crate::driver::Driver;
-use crate::event::{ClientEvent, PeerEvent};
+use crate::data::{FoundData, recover};
+use crate::driver::{ClientEvent, Clock, Driver, Outbox, PeerEvent, Pending};
 use crate::failure::{ServerError, StartError};
-use crate::found_data::FoundData;
-use crate::link::Link;
-use crate::listener::{Door, Listener};
 use crate::local::LocalClient;
+use crate::net::{Complaints, ConnectionSlots, Door, HeldBack, Identity, Link, Listener};
 use crate::op_log::OpLog;
-use crate::outbox::Outbox;
-use crate::pending::Pending;
-use crate::recovery::recover;
 
 /// A server under way, in this process. Dropping it stops it at once.
 #[derive(Debug)]

@@ -13,11 +13,11 @@ use kv_storage::{
 };
 
 use crate::config::{DataConfig, RecoveryHook};
+use crate::data::Persistence;
+use crate::data::found::{FoundData, Reading};
+use crate::data::read_ahead::ReadAhead;
+use crate::data::set_aside::{all_set_aside, set_aside};
 use crate::failure::StartError;
-use crate::found_data::{FoundData, Reading};
-use crate::persistence::Persistence;
-use crate::read_ahead::ReadAhead;
-use crate::set_aside::{all_set_aside, set_aside};
 
 /// An engine, and where its records go.
 pub(crate) struct Recovered<E: ConsistencyEngine> {

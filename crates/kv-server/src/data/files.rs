@@ -12,8 +12,8 @@ use kv_storage::{
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
-use crate::checkpoint_thread::CheckpointThread;
 use crate::config::DataConfig;
+use crate::data::checkpoint_thread::CheckpointThread;
 use crate::failure::ServerError;
 
 /// The journal and the checkpoint of a server that runs.

@@ -4,6 +4,11 @@
 //! the whole batch at once: one write for each peer, one for each client. That batching is where
 //! the speed comes from.
 
+mod clock;
+mod event;
+mod outbox;
+mod pending;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -15,15 +20,15 @@ use kv_core::{
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use crate::clock::Clock;
-use crate::data_files::{DataEvent, Progress};
-use crate::event::{ClientEvent, ClientNumber, PeerEvent};
+use crate::data::{DataEvent, Persistence, Progress};
 use crate::failure::ServerError;
 use crate::op_log::OpLog;
-use crate::outbox::Outbox;
-use crate::pending::Pending;
-use crate::persistence::Persistence;
 use crate::server::Readiness;
+
+pub(crate) use clock::Clock;
+pub(crate) use event::{ClientEvent, ClientNumber, PeerEvent};
+pub(crate) use outbox::{Outbox, Outgoing};
+pub(crate) use pending::Pending;
 
 /// An engine, what it hears from and what it speaks to.
 pub(crate) struct Driver<E: ConsistencyEngine> {

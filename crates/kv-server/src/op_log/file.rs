@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 
-use crate::op_log_text::{OpLogText, escape};
+use crate::op_log::text::{OpLogText, escape};
 
 /// A file that is appended to and begun anew when it is full.
 #[derive(Debug)]

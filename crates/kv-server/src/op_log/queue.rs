@@ -2,7 +2,7 @@
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use crate::op_log_text::OpLogText;
+use crate::op_log::text::OpLogText;
 
 /// Holds lines between the driver, which never waits, and the thread that writes them.
 #[derive(Debug, Default)]

@@ -16,13 +16,13 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tokio_util::codec::FramedRead;
 
-use crate::admission::{Admitted, Identity};
-use crate::complaints::Complaints;
 use crate::config::DumpHook;
-use crate::connection_bounds::ConnectionSlots;
-use crate::event::{ClientEvent, ClientNumber, PeerEvent};
-use crate::framed;
-use crate::session::Session;
+use crate::driver::{ClientEvent, ClientNumber, PeerEvent};
+use crate::net::admission::{Admitted, Identity};
+use crate::net::complaints::Complaints;
+use crate::net::connection_bounds::ConnectionSlots;
+use crate::net::framed;
+use crate::net::session::Session;
 
 /// Accepts connections and serves each in a task of its own.
 pub(crate) struct Listener<M> {

@@ -15,11 +15,10 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::codec::{Encoder, FramedRead};
 
-use crate::admission::Identity;
-use crate::delay::HeldBack;
-use crate::event::PeerEvent;
-use crate::framed;
-use crate::outbox::Outgoing;
+use crate::driver::{Outgoing, PeerEvent};
+use crate::net::admission::Identity;
+use crate::net::delay::HeldBack;
+use crate::net::framed;
 
 /// Sends to one peer. The peer sends on a connection of its own.
 pub(crate) struct Link<M> {

@@ -1,13 +1,24 @@
 //! Where an engine's records go: nowhere, or to disk.
 
+mod checkpoint_thread;
+mod files;
+mod found;
+mod read_ahead;
+mod recovery;
+mod set_aside;
+
 use std::io;
 
 use kv_core::{CheckpointDelta, PersistSeq, Status, Waiting, Wire};
 use kv_storage::{CheckpointStore, DataDirectory, Journal, RealDisk, Shortage};
 
 use crate::config::DataConfig;
-use crate::data_files::{DataEvent, DataFiles, Progress};
+use crate::data::files::DataFiles;
 use crate::failure::ServerError;
+
+pub(crate) use files::{DataEvent, Progress};
+pub use found::{FoundData, RecoveryProgress, SetAside};
+pub(crate) use recovery::recover;
 
 /// Where an engine's records go.
 #[derive(Debug)]

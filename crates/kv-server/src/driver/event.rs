@@ -5,7 +5,7 @@ use kv_core::{
 };
 use tokio::sync::oneshot;
 
-use crate::backlog::Replies;
+use crate::net::Replies;
 
 /// From the connections between servers.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use kv_core::{Answer, CommandResult, Outcome};
 use kv_proto::{Response, ResponseBody};
 use tokio::sync::{Notify, mpsc};
 
-use crate::session::SessionReply;
+use crate::net::session::SessionReply;
 
 /// The way of a session's answers to its writer. The channel needs no bound of its own: it holds at
 /// most as many answers as the connection may have requests in flight, and [`Backlog`] bounds

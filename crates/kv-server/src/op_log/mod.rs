@@ -1,5 +1,10 @@
 //! The log of operations, `output_log<ID>.txt`.
 
+mod file;
+mod line;
+mod queue;
+mod text;
+
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,11 +14,11 @@ use std::time::Duration;
 use kv_core::{NodeId, Now, Operation, Outcome, RequestId};
 
 use crate::config::OpLogConfig;
-use crate::event::ClientNumber;
-use crate::op_log_file::OpLogFile;
-use crate::op_log_line::{Ending, OpenOperations};
-use crate::op_log_queue::{OpLogQueue, QueueFull};
-use crate::op_log_text::OpLogText;
+use crate::driver::ClientNumber;
+use crate::op_log::file::OpLogFile;
+use crate::op_log::line::{Ending, OpenOperations};
+use crate::op_log::queue::{OpLogQueue, QueueFull};
+use crate::op_log::text::OpLogText;
 
 /// The driver's end of the log. It makes the lines, which costs less than to hand over what they
 /// are made of, and never waits: a thread of its own writes them.

@@ -16,10 +16,10 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::codec::{Encoder, FramedRead};
 
-use crate::backlog::{Backlog, Replies};
 use crate::config::DumpHook;
-use crate::event::{ClientEvent, ClientNumber};
-use crate::framed;
+use crate::driver::{ClientEvent, ClientNumber};
+use crate::net::backlog::{Backlog, Replies};
+use crate::net::framed;
 
 /// What a session's writer is told.
 #[derive(Debug, PartialEq, Eq)]

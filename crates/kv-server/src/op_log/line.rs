@@ -10,8 +10,8 @@ use kv_core::{
     Answer, Batch, Command, CommandResult, NodeId, Operation, Outcome, RequestId, Value, Versioned,
 };
 
-use crate::event::ClientNumber;
-use crate::op_log_text::OpLogText;
+use crate::driver::ClientNumber;
+use crate::op_log::text::OpLogText;
 
 /// How an operation ended.
 #[derive(Clone, Copy, Debug)]

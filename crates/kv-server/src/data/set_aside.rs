@@ -10,7 +10,7 @@ use kv_storage::{
     CHECKPOINT_DIRECTORY, CheckpointStore, JournalInspection, RealDisk, StoreIdentity,
 };
 
-use crate::found_data::SetAside;
+use crate::data::found::SetAside;
 
 /// Moves the journal and the checkpoint into a folder `lost-<SECONDS>` of the data directory, which
 /// tools read like the data directory of a server that does not run. Returns the folder; `None` if

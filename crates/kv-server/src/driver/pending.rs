@@ -6,9 +6,8 @@ use kv_core::{Outcome, RequestId};
 use kv_proto::{Response, ResponseBody};
 use tokio::sync::oneshot;
 
-use crate::backlog::Replies;
-use crate::event::ClientNumber;
-use crate::session::SessionReply;
+use crate::driver::event::ClientNumber;
+use crate::net::{Replies, SessionReply};
 
 /// The requests that an engine has in hand. Replies are gathered for each session and handed over
 /// at once.
