@@ -34,8 +34,10 @@
 //! # }
 //! ```
 
+mod client_number;
 mod config;
 mod data;
+mod delay;
 mod driver;
 mod failure;
 mod local;
@@ -46,13 +48,14 @@ mod server;
 
 pub use config::{
     ConfigError, Consistency, ConsistencyError, DEFAULT_CLUSTER, DataConfig, DumpHook, OpLogConfig,
-    RecoveryHook, ServerConfig,
+    RecoveryHook, RecoveryProgress, ServerConfig,
 };
-pub use data::{FoundData, RecoveryProgress, SetAside};
+pub use data::{FoundData, SetAside};
+pub use delay::{Delay, DelayError};
+pub use driver::Readiness;
 pub use failure::{ServerError, StartError};
 pub use kv_storage::SyncPolicy;
 pub use local::{LocalClient, ServerGone};
-pub use net::{Delay, DelayError};
 pub use op_log::OpLogError;
 pub use promises::promises;
-pub use server::{Readiness, Server};
+pub use server::Server;

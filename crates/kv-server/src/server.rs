@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use kv_core::{ConsistencyEngine, Effects, EngineConfig, NodeId, Waiting};
+use kv_core::{ConsistencyEngine, Effects, EngineConfig, NodeId};
 use kv_eventual::EventualEngine;
 use kv_linear::LinearEngine;
 use kv_proto::Refusal;
@@ -18,7 +18,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::config::{Consistency, ServerConfig};
 use crate::data::{FoundData, recover};
-use crate::driver::{ClientEvent, Clock, Driver, Outbox, PeerEvent, Pending};
+use crate::driver::{ClientEvent, Clock, Driver, Outbox, PeerEvent, Pending, Readiness};
 use crate::failure::{ServerError, StartError};
 use crate::local::LocalClient;
 use crate::net::{Complaints, ConnectionSlots, Door, HeldBack, Identity, Link, Listener};
@@ -37,17 +37,6 @@ pub struct Server {
     driver: JoinHandle<Result<(), ServerError>>,
     /// The listener and the links; they end when this is dropped.
     connections: JoinSet<()>,
-}
-
-/// Whether a server serves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Readiness {
-    /// It has not looked yet.
-    Starting,
-    /// It waits for something; some requests may be served all the same.
-    Waiting(Waiting),
-    /// It serves.
-    Ready,
 }
 
 impl Server {

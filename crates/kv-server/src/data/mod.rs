@@ -17,7 +17,7 @@ use crate::data::files::DataFiles;
 use crate::failure::ServerError;
 
 pub(crate) use files::{DataEvent, Progress};
-pub use found::{FoundData, RecoveryProgress, SetAside};
+pub use found::{FoundData, SetAside};
 pub(crate) use recovery::recover;
 
 /// Where an engine's records go.

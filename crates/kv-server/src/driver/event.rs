@@ -5,7 +5,8 @@ use kv_core::{
 };
 use tokio::sync::oneshot;
 
-use crate::net::Replies;
+use crate::client_number::ClientNumber;
+use crate::driver::replies::Replies;
 
 /// From the connections between servers.
 #[derive(Debug)]
@@ -43,7 +44,3 @@ pub(crate) enum ClientEvent {
     /// Somebody asks for all that the server holds.
     Checkpoint { reply: oneshot::Sender<Checkpoint> },
 }
-
-/// Which client of this server: 0, 1, 2 as they come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct ClientNumber(pub(crate) u64);

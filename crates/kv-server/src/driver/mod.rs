@@ -8,6 +8,7 @@ mod clock;
 mod event;
 mod outbox;
 mod pending;
+mod replies;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,15 +21,16 @@ use kv_core::{
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use crate::client_number::ClientNumber;
 use crate::data::{DataEvent, Persistence, Progress};
 use crate::failure::ServerError;
 use crate::op_log::OpLog;
-use crate::server::Readiness;
 
 pub(crate) use clock::Clock;
-pub(crate) use event::{ClientEvent, ClientNumber, PeerEvent};
+pub(crate) use event::{ClientEvent, PeerEvent};
 pub(crate) use outbox::{Outbox, Outgoing};
 pub(crate) use pending::Pending;
+pub(crate) use replies::{Backlog, Replies, SessionReply};
 
 /// An engine, what it hears from and what it speaks to.
 pub(crate) struct Driver<E: ConsistencyEngine> {
@@ -48,6 +50,17 @@ pub(crate) struct Driver<E: ConsistencyEngine> {
     /// What handshakes name as the server's life. It may be the one before for some moments: an
     /// engine takes note of no lesser life than it knows, and its own messages name it themselves.
     pub(crate) life: Arc<AtomicU64>,
+}
+
+/// Whether a server serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// It has not looked yet.
+    Starting,
+    /// It waits for something; some requests may be served all the same.
+    Waiting(Waiting),
+    /// It serves.
+    Ready,
 }
 
 impl<E> Driver<E>

@@ -6,8 +6,8 @@ use kv_core::{Outcome, RequestId};
 use kv_proto::{Response, ResponseBody};
 use tokio::sync::oneshot;
 
-use crate::driver::event::ClientNumber;
-use crate::net::{Replies, SessionReply};
+use crate::client_number::ClientNumber;
+use crate::driver::replies::{Replies, SessionReply};
 
 /// The requests that an engine has in hand. Replies are gathered for each session and handed over
 /// at once.

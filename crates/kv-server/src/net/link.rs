@@ -17,8 +17,8 @@ use tokio_util::codec::{Encoder, FramedRead};
 
 use crate::driver::{Outgoing, PeerEvent};
 use crate::net::admission::Identity;
-use crate::net::delay::HeldBack;
 use crate::net::framed;
+use crate::net::held_back::HeldBack;
 
 /// Sends to one peer. The peer sends on a connection of its own.
 pub(crate) struct Link<M> {

@@ -16,8 +16,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tokio_util::codec::FramedRead;
 
+use crate::client_number::ClientNumber;
 use crate::config::DumpHook;
-use crate::driver::{ClientEvent, ClientNumber, PeerEvent};
+use crate::driver::{ClientEvent, PeerEvent};
 use crate::net::admission::{Admitted, Identity};
 use crate::net::complaints::Complaints;
 use crate::net::connection_bounds::ConnectionSlots;

@@ -16,21 +16,10 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::codec::{Encoder, FramedRead};
 
+use crate::client_number::ClientNumber;
 use crate::config::DumpHook;
-use crate::driver::{ClientEvent, ClientNumber};
-use crate::net::backlog::{Backlog, Replies};
+use crate::driver::{Backlog, ClientEvent, Replies, SessionReply};
 use crate::net::framed;
-
-/// What a session's writer is told.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum SessionReply {
-    /// Send this; a request is no longer in flight.
-    Respond(Response),
-    /// A request was cancelled and is no longer in flight.
-    Released,
-    /// Send this and close the connection.
-    Refuse(Refusal),
-}
 
 /// Serves a client whose handshake is done, until either side goes.
 pub(crate) struct Session {

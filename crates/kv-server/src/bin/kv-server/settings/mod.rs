@@ -2,8 +2,6 @@
 
 mod config_file;
 pub(crate) mod layers;
-#[cfg(test)]
-mod page;
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;

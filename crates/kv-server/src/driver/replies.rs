@@ -1,13 +1,22 @@
-//! Answers that a client has not taken yet.
+//! Answers on their way to a session, and those that its client has not taken yet.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kv_core::{Answer, CommandResult, Outcome};
-use kv_proto::{Response, ResponseBody};
+use kv_proto::{Refusal, Response, ResponseBody};
 use tokio::sync::{Notify, mpsc};
 
-use crate::net::session::SessionReply;
+/// What a session's writer is told.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum SessionReply {
+    /// Send this; a request is no longer in flight.
+    Respond(Response),
+    /// A request was cancelled and is no longer in flight.
+    Released,
+    /// Send this and close the connection.
+    Refuse(Refusal),
+}
 
 /// The way of a session's answers to its writer. The channel needs no bound of its own: it holds at
 /// most as many answers as the connection may have requests in flight, and [`Backlog`] bounds
