@@ -75,7 +75,7 @@ impl BodyOperation for Request {
     fn body_operation(&self) -> Option<&Operation> {
         match &self.body {
             RequestBody::Execute { op, .. } => Some(op),
-            RequestBody::Status | RequestBody::Cancel | RequestBody::Checkpoint => None,
+            RequestBody::Status | RequestBody::Cancel | RequestBody::Snapshot => None,
         }
     }
 }

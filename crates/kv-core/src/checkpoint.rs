@@ -159,8 +159,7 @@ pub enum RecoverError {
     /// The checkpoint was written by a release that wrote it otherwise.
     #[error(
         "the data is in form {found} and this release reads form {known}: start the release that \
-         wrote it, or take its keys along with that release's `kv-server backup` and this one's \
-         `kv-server restore`"
+         wrote it, or take its keys along by a backup of that release and a restore with this one"
     )]
     OtherForm {
         /// The number of its form; 0 before forms had numbers.

@@ -65,9 +65,9 @@ pub enum HaltReason {
     /// A peer holds what this server wrote and has no more.
     #[error(
         "this server's data is older than what server {peer} has of it: the data directory was set \
-         back to an older copy; put the newest one back. If that is gone, restore a `kv-server \
-         backup` of another server's data directory into a new cluster: of the one whose `last` is \
-         the highest in `kv-server inspect`"
+         back to an older copy; put the newest one back. If that is gone, restore a \
+         backup of another server's data directory into a new cluster: of the one whose log is the \
+         longest"
     )]
     SetBack {
         /// The server that holds it.

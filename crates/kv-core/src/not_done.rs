@@ -107,7 +107,7 @@ pub enum Feature {
     #[error("a time to live; put the value without one")]
     TimeToLive,
     /// A scan.
-    #[error("scan; `dump` shows what this server holds")]
+    #[error("scan; a dump shows what this server holds")]
     Scan,
     /// W or R in a request, in the linearizable engine.
     #[error("W or R for one request; in the linearizable engine they are the cluster's")]
@@ -149,8 +149,8 @@ pub enum Waiting {
     Joining,
     /// The sequencer restarted empty while another server still holds its log.
     #[error(
-        "server {node} lost its data; stop the others, save what one of them has on disk \
-         (`kv-server backup DATA_DIRECTORY FILE`), then restart all servers empty and restore it"
+        "server {node} lost its data; stop the others, back up what one of them has on disk, \
+         then restart all servers empty and restore the backup"
     )]
     LostMemory {
         /// The sequencer.
@@ -174,7 +174,7 @@ pub enum Waiting {
     /// The sequencer has restarted 65,535 times, and there is no further number for its epoch.
     /// Going on in an old one could give one place in the log to two operations.
     #[error(
-        "server {node} has used up its 65535 restarts; copy out what `dump` shows, then start all \
+        "server {node} has used up its 65535 restarts; copy out what a dump shows, then start all \
          servers empty"
     )]
     RestartsUsedUp {
@@ -191,15 +191,18 @@ pub enum Waiting {
         node: NodeId,
     },
     /// The server's disk has no room for what a write may need. Reads go on.
-    #[error("the disk of server {node} is full and it takes no writes until there is room")]
+    #[error(
+        "the disk of server {node} is full and it takes no writes; make room there, or use another \
+         server meanwhile"
+    )]
     DiskFull {
         /// The server.
         node: NodeId,
     },
     /// The server has as many open files as it may, and a write may need one more. Reads go on.
     #[error(
-        "server {node} can open no more files and takes no writes until it can: its limit of open \
-         files is too low"
+        "server {node} can open no more files and takes no writes; raise its limit of open files, \
+         or use another server meanwhile"
     )]
     TooManyOpenFiles {
         /// The server.
@@ -268,9 +271,8 @@ mod tests {
         );
         assert_eq!(
             Waiting::LostMemory { node: NodeId::FIRST }.to_string(),
-            "server 1 lost its data; stop the others, save what one of them has on disk \
-             (`kv-server backup DATA_DIRECTORY FILE`), then restart all servers empty and restore \
-             it"
+            "server 1 lost its data; stop the others, back up what one of them has on disk, \
+             then restart all servers empty and restore the backup"
         );
         assert_eq!(
             NotDone::NotSupported(Feature::Append).to_string(),

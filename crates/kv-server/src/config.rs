@@ -14,8 +14,7 @@ use kv_linear::LinearEngine;
 use kv_proto::ServerList;
 use kv_storage::{SyncPolicy, data_directory_name};
 
-use crate::data::found::RecoveryProgress;
-use crate::net::delay::Delay;
+use crate::delay::Delay;
 
 /// Everything that a server is told.
 #[derive(Clone, Debug)]
@@ -65,6 +64,17 @@ impl fmt::Debug for RecoveryHook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("RecoveryHook(..)")
     }
+}
+
+/// How far a server has come that reads its data directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecoveryProgress {
+    /// The directory.
+    pub directory: PathBuf,
+    /// How many items of the checkpoint were read so far, about one for each key.
+    pub items: u64,
+    /// How many records were read so far.
+    pub records: u64,
 }
 
 /// Is shown each page that a client's `dump` brings, on a thread that may block.

@@ -8,9 +8,9 @@
 //! Two types to read first: [`Server`], a server under way, and [`ServerConfig`], what it is
 //! told. [`LocalClient`] talks to a server in the same process.
 //!
-//! All of a server runs in one loop, on a thread of its own: a put comes in through `net::session`,
-//! is stepped into the engine through `driver::hub`, and in the loop's next turn leaves as messages
-//! and to the journal; its answer goes out in the turn in which the engine gives it.
+//! A put comes in through `net/session`, waits in the inbox of `driver`, is stepped into the engine,
+//! leaves as messages through `net/link`, and is answered through the session when the engine says
+//! so. Records go to disk through `data`, and `op_log` notes what was asked and answered.
 //!
 //! ```
 //! use kv_core::{Key, NodeId, Operation, Outcome, Quorum, RequestOptions, Value};
@@ -34,8 +34,10 @@
 //! # }
 //! ```
 
+mod client_number;
 mod config;
 mod data;
+mod delay;
 mod driver;
 mod failure;
 mod local;
@@ -46,13 +48,14 @@ mod server;
 
 pub use config::{
     ConfigError, Consistency, ConsistencyError, DEFAULT_CLUSTER, DataConfig, DumpHook, OpLogConfig,
-    RecoveryHook, ServerConfig,
+    RecoveryHook, RecoveryProgress, ServerConfig,
 };
-pub use data::found::{FoundData, RecoveryProgress, SetAside};
+pub use data::{FoundData, SetAside};
+pub use delay::{Delay, DelayError};
+pub use driver::Readiness;
 pub use failure::{ServerError, StartError};
 pub use kv_storage::SyncPolicy;
 pub use local::{LocalClient, ServerGone};
-pub use net::delay::{Delay, DelayError};
 pub use op_log::OpLogError;
 pub use promises::promises;
-pub use server::{Readiness, Server};
+pub use server::Server;

@@ -6,7 +6,8 @@ use std::sync::{Arc, OnceLock};
 use kv_core::{Operation, Outcome, RequestOptions, Status};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::driver::event::{ClientNumber, LocalEvent};
+use crate::client_number::ClientNumber;
+use crate::driver::event::LocalEvent;
 
 /// Talks to a [`crate::Server`] without a socket. A clone counts as the same client; its number
 /// in the log of operations is the next one at its first operation.

@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use kv_core::driver::{DriverConfig, DriverCore};
-use kv_core::{ConsistencyEngine, EngineConfig, NodeId, Waiting};
+use kv_core::{ConsistencyEngine, EngineConfig, NodeId};
 use kv_eventual::EventualEngine;
 use kv_linear::LinearEngine;
 use kv_proto::Refusal;
@@ -20,21 +20,21 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::LocalSet;
 
 use crate::config::{Consistency, ServerConfig};
+use crate::data::FoundData;
 use crate::data::Persistence;
-use crate::data::found::FoundData;
 use crate::data::recovery::{Recovered, recover};
 use crate::driver::clients::{Clients, LocalRequests};
 use crate::driver::clock::Clock;
 use crate::driver::event::{Ending, LocalEvent};
 use crate::driver::hub::Hub;
 use crate::driver::peers::{Delayed, Peers};
-use crate::driver::{Loop, serve_local, watch_disk};
+use crate::driver::{Loop, Readiness, serve_local, watch_disk};
 use crate::failure::{ServerError, StartError};
 use crate::local::LocalClient;
 use crate::net::admission::Identity;
 use crate::net::complaints::Complaints;
 use crate::net::connection_bounds::ConnectionSlots;
-use crate::net::delay::HeldBack;
+use crate::net::held_back::HeldBack;
 use crate::net::link::Link;
 use crate::net::listener::{Door, Listener};
 use crate::op_log::OpLog;
@@ -50,17 +50,6 @@ pub struct Server {
     refused_by: watch::Receiver<BTreeMap<NodeId, Refusal>>,
     ending: watch::Sender<Ending>,
     ended: oneshot::Receiver<Result<(), ServerError>>,
-}
-
-/// Whether a server serves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Readiness {
-    /// It has not looked yet.
-    Starting,
-    /// It waits for something; some requests may be served all the same.
-    Waiting(Waiting),
-    /// It serves.
-    Ready,
 }
 
 impl Server {

@@ -389,10 +389,10 @@ fn a_full_disk_refuses_writes_serves_reads_and_resumes_when_there_is_room() {
         let mut server = site.ready_server(&words);
         assert_eq!(site.run("1 put x 1"), "ok");
         let load = Load::begin_with(&site, "full", &[1], 2, 50_000);
-        server.wait_for("this server's disk is full and it takes no writes");
+        server.wait_for("the disk of server 1 is full and it takes no writes");
         let acknowledged = load.end();
         let mut refused = site.client("1 put x 2");
-        refused.wait_for_error("this server's disk is full and it takes no writes; make room");
+        refused.wait_for_error("the disk of server 1 is full and it takes no writes; make room");
         assert_eq!(refused.exit_code(), Some(4), "{}", refused.report());
         assert_eq!(site.run("1 get x"), "1");
 

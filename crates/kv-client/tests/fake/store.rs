@@ -36,7 +36,7 @@ async fn serve_one(mut connection: FakeConnection, store: Arc<Mutex<Store>>, log
                 ResponseBody::Outcome(store.lock().unwrap().execute(&op))
             }
             RequestBody::Status => ResponseBody::Status(Box::new(status())),
-            RequestBody::Cancel | RequestBody::Checkpoint => continue,
+            RequestBody::Cancel | RequestBody::Snapshot => continue,
         };
         connection.respond(request.id, body).await;
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use kv_core::Status;
 
-use crate::config::RecoveryHook;
+use crate::config::{RecoveryHook, RecoveryProgress};
 
 /// What a server found in its data directory when it started.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,17 +37,6 @@ pub struct SetAside {
     pub folder: PathBuf,
     /// How many bytes its files have, as far as they can be looked at.
     pub bytes: u64,
-}
-
-/// How far a server has come that reads its data directory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RecoveryProgress {
-    /// The directory.
-    pub directory: PathBuf,
-    /// How many items of the checkpoint were read so far, about one for each key.
-    pub items: u64,
-    /// How many records were read so far.
-    pub records: u64,
 }
 
 /// Counts what is read, and tells every second.

@@ -2,7 +2,7 @@
 
 mod checkpoint_thread;
 mod files;
-pub(crate) mod found;
+mod found;
 mod read_ahead;
 pub(crate) mod recovery;
 mod set_aside;
@@ -11,6 +11,8 @@ use bytes::Bytes;
 use kv_core::{CheckpointChange, PersistSeq, Shortage, Status, Wire};
 
 use crate::failure::ServerError;
+pub use found::{FoundData, SetAside};
+
 pub(crate) use files::{DataEvent, DataFiles, OpenedFiles};
 
 /// Where an engine's records go.

@@ -7,7 +7,7 @@ use kv_core::Outcome;
 use kv_core::driver::SessionId;
 use tokio::sync::oneshot;
 
-use crate::driver::event::ClientNumber;
+use crate::client_number::ClientNumber;
 use crate::net::connection::Connection;
 
 /// The clients that are connected, by the places of their sessions.

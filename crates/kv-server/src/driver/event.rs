@@ -3,6 +3,8 @@
 use kv_core::{Operation, Outcome, RequestOptions, Status};
 use tokio::sync::oneshot;
 
+use crate::client_number::ClientNumber;
+
 /// From clients in this process.
 #[derive(Debug)]
 pub(crate) enum LocalEvent {
@@ -28,7 +30,3 @@ pub(crate) enum Ending {
     /// At once.
     AtOnce,
 }
-
-/// Which client of this server: 0, 1, 2 as they come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct ClientNumber(pub(crate) u64);

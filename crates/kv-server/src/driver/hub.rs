@@ -14,17 +14,18 @@ use kv_core::{
 use kv_proto::{Request, RequestBody, Response, ResponseBody, put_response};
 use tokio::sync::watch;
 
+use crate::client_number::ClientNumber;
 use crate::config::DumpHook;
 use crate::data::{DataEvent, DataNews, Persistence};
+use crate::driver::Readiness;
 use crate::driver::clients::{Client, Clients, LocalRequests};
 use crate::driver::clock::Clock;
-use crate::driver::event::{ClientNumber, LocalEvent};
+use crate::driver::event::LocalEvent;
 use crate::driver::peers::Peers;
 use crate::failure::ServerError;
 use crate::net::admission::Identity;
 use crate::net::connection::Connection;
 use crate::op_log::OpLog;
-use crate::server::Readiness;
 
 /// An engine's driver, and its disk, log, clients and peers. Tasks call it as things come in; the
 /// loop has it take its turn once nothing more waits.

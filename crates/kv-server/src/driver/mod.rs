@@ -16,7 +16,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use kv_core::{ConsistencyEngine, Now};
+use kv_core::{ConsistencyEngine, Now, Waiting};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
@@ -24,6 +24,17 @@ use crate::data::DataEvent;
 use crate::driver::event::{Ending, LocalEvent};
 use crate::driver::hub::Hub;
 use crate::failure::ServerError;
+
+/// Whether a server serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// It has not looked yet.
+    Starting,
+    /// It waits for something; some requests may be served all the same.
+    Waiting(Waiting),
+    /// It serves.
+    Ready,
+}
 
 /// What all tasks of a server have in common.
 pub(crate) struct Loop<E: ConsistencyEngine> {

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::net::admission::Identity;
 use crate::net::connection::Connection;
-use crate::net::delay::HeldBack;
+use crate::net::held_back::HeldBack;
 
 /// The connections that this server has made to its peers.
 #[derive(Default)]

@@ -16,8 +16,9 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::codec::FramedRead;
 
+use crate::client_number::ClientNumber;
 use crate::driver::Loop;
-use crate::driver::event::{ClientNumber, Ending};
+use crate::driver::event::Ending;
 use crate::driver::hub::Hub;
 use crate::net::admission::{Admitted, Identity};
 use crate::net::complaints::Complaints;

@@ -10,7 +10,7 @@ use kv_core::{
     Answer, Batch, Command, CommandResult, NodeId, Operation, Outcome, RequestId, Value, Versioned,
 };
 
-use crate::driver::event::ClientNumber;
+use crate::client_number::ClientNumber;
 use crate::op_log::text::OpLogText;
 
 /// How an operation ended.

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use kv_core::{NodeId, Now, Operation, Outcome, RequestId};
 
+use crate::client_number::ClientNumber;
 use crate::config::OpLogConfig;
-use crate::driver::event::ClientNumber;
 use crate::op_log::file::OpLogFile;
 use crate::op_log::line::{Ending, OpenOperations};
 use crate::op_log::queue::{OpLogQueue, QueueFull};

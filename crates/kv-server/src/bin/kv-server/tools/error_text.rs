@@ -22,7 +22,7 @@ mod tests {
     use anyhow::Context;
 
     use super::*;
-    use crate::tools::backup_file::BackupReader;
+    use crate::tools::backup::BackupReader;
 
     #[test]
     fn nothing_is_said_twice() {

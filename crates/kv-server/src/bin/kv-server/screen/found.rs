@@ -3,7 +3,7 @@
 use kv_server::{FoundData, ServerConfig};
 
 use super::start::NEXT_ROW;
-use crate::dev;
+use crate::screen::hints;
 
 pub(super) fn data_text(found: &FoundData) -> String {
     let directory = found.directory.display();
@@ -55,7 +55,7 @@ pub(super) fn cluster_data_text(first: &ServerConfig, found: &[&FoundData]) -> S
         return IN_MEMORY.to_owned();
     };
     let folder = data.folder.display();
-    let anew = dev::to_begin_anew(&data.folder);
+    let anew = hints::to_begin_anew(&data.folder);
     if found.iter().all(|found| found.is_new) {
         return format!("{folder} (new); started again, the servers go on with it{NEXT_ROW}{anew}");
     }

@@ -1,5 +1,8 @@
 //! What a server can be told, on the command line, by the environment or in a file.
 
+mod config_file;
+pub(crate) mod layers;
+
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;

@@ -6,7 +6,7 @@ use kv_core::{ClusterConfig, NodeId};
 use kv_server::{Consistency, FoundData, ServerConfig, StartError, SyncPolicy, promises};
 
 use super::found::{IN_MEMORY, cluster_data_text, data_text, set_aside_text};
-use crate::hints;
+use crate::screen::hints;
 
 pub(super) fn start_text(
     config: &ServerConfig,

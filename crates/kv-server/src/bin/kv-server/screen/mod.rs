@@ -1,6 +1,7 @@
 //! What the server says on its standard output and standard error.
 
 mod found;
+pub(crate) mod hints;
 mod start;
 
 use std::fmt;

@@ -1,8 +1,6 @@
 //! Commands that look after the data of servers.
 
 pub(crate) mod backup;
-mod backup_draft;
-mod backup_file;
 mod error_text;
 pub(crate) mod inspect;
 mod remote;

@@ -6,14 +6,14 @@ use std::process::ExitCode;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
-use kv_server::ServerConfig;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::dev::DevSettings;
-use crate::layers::{Layers, LayersError, first_line, settings_of};
+use crate::fleet::Plan;
 use crate::settings::Settings;
+use crate::settings::layers::{Layers, LayersError, first_line, settings_of};
 use crate::tools::backup::BackupSettings;
 use crate::tools::inspect::InspectSettings;
 use crate::tools::restore::RestoreSettings;
@@ -87,21 +87,6 @@ pub(crate) enum Invocation {
     Print(Vec<u8>),
 }
 
-/// The servers to run in this process, and how.
-#[derive(Debug)]
-pub(crate) struct Plan {
-    /// At least one.
-    pub(crate) servers: Vec<ServerConfig>,
-    /// Where the only server listens instead of on its address in the list.
-    pub(crate) listen: Option<String>,
-    /// How many threads serve, at least 1.
-    pub(crate) threads: usize,
-    /// What is logged on stderr.
-    pub(crate) log: Targets,
-    /// Whether they are those of `kv-server dev`.
-    pub(crate) is_dev: bool,
-}
-
 impl Invocation {
     /// Reads the command line, the environment, and the file that they name.
     pub(crate) fn parse() -> Result<Self, Answer> {
@@ -118,9 +103,9 @@ impl Invocation {
             Some(("completions", words)) => {
                 // The parser has seen to it that there is one.
                 let shell = words.get_one("shell").copied().unwrap_or(Shell::Bash);
-                return Ok(Self::Print(manual::completions(shell)));
+                return Ok(Self::Print(manual::completions(CommandLine::command(), shell)));
             }
-            Some(("man", _)) => return Ok(Self::Print(manual::page())),
+            Some(("man", _)) => return Ok(Self::Print(manual::page(&CommandLine::command()))),
             Some(_) | None => {}
         }
         let settings: Settings = read(settings_of(matches))?;
@@ -193,7 +178,7 @@ const USAGE: u8 = 2;
 #[cfg(test)]
 mod tests {
     use kv_core::{NodeId, Quorum};
-    use kv_server::{Consistency, SyncPolicy};
+    use kv_server::{Consistency, ServerConfig, SyncPolicy};
     use std::time::Duration;
 
     use super::*;

@@ -13,7 +13,7 @@ use kv_core::ClusterConfigError;
 use kv_server::ConfigError;
 use toml_writer::{ToTomlValue, TomlStringBuilder};
 
-use crate::config_file::{ConfigFileError, FileSetting, LineProblem, read_settings};
+use crate::settings::config_file::{ConfigFileError, FileSetting, LineProblem, read_settings};
 use crate::settings::{Form, KEYS, Key};
 
 /// A command line that was read, with the file that it names.

@@ -1,5 +1,8 @@
 //! `kv-server backup`: all keys of a cluster, at one moment, in a file.
 
+mod draft;
+mod file;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,9 +14,10 @@ use kv_proto::ServerList;
 use kv_server::DEFAULT_CLUSTER;
 
 use crate::screen::{self, counted};
-use crate::tools::backup_draft::Draft;
-use crate::tools::backup_file::BackupReader;
+use crate::tools::backup::draft::Draft;
 use crate::tools::error_text::error_text;
+
+pub(crate) use file::BackupReader;
 
 /// The words of `kv-server backup`.
 #[derive(Debug, Args)]

@@ -1,13 +1,10 @@
 //! `kv-server`: parses the command line and runs a server until it is told to stop.
 
 mod cli;
-mod config_file;
 mod console;
 mod descriptors;
 mod dev;
 mod fleet;
-mod hints;
-mod layers;
 mod manual;
 #[cfg(test)]
 mod page;
@@ -21,8 +18,9 @@ use std::process::ExitCode;
 use kv_server::StartError;
 use kv_storage::DataDirectoryError;
 
-use crate::cli::{Invocation, Plan};
-use crate::fleet::Fleet;
+use crate::cli::Invocation;
+use crate::fleet::{Fleet, Plan};
+use crate::screen::hints;
 
 fn main() -> ExitCode {
     let plan = match Invocation::parse() {
@@ -45,7 +43,7 @@ fn main() -> ExitCode {
         Err(error) => match error.downcast_ref::<StartError>() {
             Some(StartError::Config(problem)) => cli::refuse(problem),
             Some(StartError::AddressInUse { address }) if plan.is_dev => {
-                let text = dev::address_in_use(address, &plan.servers);
+                let text = hints::address_in_use(address, &plan.servers);
                 screen::complain(format_args!("{text}"));
                 ExitCode::FAILURE
             }
@@ -54,7 +52,7 @@ fn main() -> ExitCode {
             {
                 let folder = plan.servers.iter().find_map(|config| config.data.as_ref());
                 let folder = folder.map_or(Path::new(""), |data| &data.folder);
-                screen::complain(format_args!("{}", dev::other_cluster(error, folder)));
+                screen::complain(format_args!("{}", hints::other_cluster(error, folder)));
                 ExitCode::FAILURE
             }
             Some(_) | None => {

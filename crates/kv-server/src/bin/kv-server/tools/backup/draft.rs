@@ -14,7 +14,7 @@ use kv_eventual::EventualEngine;
 use kv_linear::LinearEngine;
 
 use crate::screen::{self, counted};
-use crate::tools::backup_file::{BackupReader, BackupWriter, Entry, Head};
+use crate::tools::backup::file::{BackupReader, BackupWriter, Entry, Head};
 use crate::tools::error_text::error_text;
 use crate::tools::remote::Remote;
 use crate::tools::resting::RestingServer;
@@ -295,7 +295,7 @@ fn fetch(remote: &mut Remote, read: ReadItem, writer: &mut BackupWriter) -> anyh
                 writer.add(entry)?;
             }
         }
-        if chunk.last {
+        if chunk.is_last {
             return Ok(());
         }
     }

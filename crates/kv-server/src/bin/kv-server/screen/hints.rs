@@ -4,6 +4,7 @@ use std::path::Path;
 
 use kv_core::{NodeId, Waiting};
 use kv_server::{Consistency, DataConfig, ServerConfig};
+use kv_storage::DataDirectoryError;
 
 /// How to start a client of a server, from where this program was started.
 pub(crate) fn client_command(config: &ServerConfig) -> String {
@@ -27,13 +28,13 @@ pub(crate) fn who_is_missing(
     let needed = match waiting {
         Waiting::Sequencer { node } => Some(node),
         Waiting::Servers { .. } => None,
+        Waiting::LostMemory { .. } => return BACKUP_HINT.to_owned(),
+        Waiting::TooManyOpenFiles { .. } => return " (`ulimit -n`)".to_owned(),
         Waiting::Joining
-        | Waiting::LostMemory { .. }
         | Waiting::OtherCluster { .. }
         | Waiting::RestartsUsedUp { .. }
         | Waiting::OtherConfiguration { .. }
-        | Waiting::DiskFull
-        | Waiting::TooManyOpenFiles
+        | Waiting::DiskFull { .. }
         | Waiting::OwnDisk
         | Waiting::Stopping => return String::new(),
     };
@@ -74,12 +75,16 @@ pub(crate) fn who_was_lost(
         | Waiting::OtherCluster { .. }
         | Waiting::RestartsUsedUp { .. }
         | Waiting::OtherConfiguration { .. }
-        | Waiting::DiskFull
-        | Waiting::TooManyOpenFiles
+        | Waiting::DiskFull { .. }
+        | Waiting::TooManyOpenFiles { .. }
         | Waiting::OwnDisk
         | Waiting::Stopping => who_is_missing(config, waiting, connected),
     }
 }
+
+/// The commands by which a cluster that lost its sequencer's data is brought back.
+const BACKUP_HINT: &str = "; `kv-server backup DATA_DIRECTORY FILE` makes the backup, `kv-server \
+                           restore FILE` brings it back";
 
 /// The command that starts another server of the same cluster.
 fn server_command(config: &ServerConfig, node: NodeId) -> String {
@@ -158,6 +163,33 @@ fn client_beside(own: &Path, exists: impl Fn(&Path) -> bool) -> String {
         Some(_) | None => "kv-client".to_owned(),
     }
 }
+
+/// Says that another program listens where a server of `kv-server dev` should, and which words
+/// choose other addresses.
+pub(crate) fn address_in_use(address: &str, servers: &[ServerConfig]) -> String {
+    let other = |config: &ServerConfig| {
+        format!("{}=127.0.0.1:{}", config.node, OTHER_PORTS + config.node.number())
+    };
+    let list: Vec<String> = servers.iter().map(other).collect();
+    let list = list.join(",");
+    format!(
+        "{address} is in use: does a server run there already? Stop it, or choose other addresses: \
+         --servers {list}"
+    )
+}
+
+/// How to begin anew, for data that is in `folder`.
+pub(crate) fn to_begin_anew(folder: &Path) -> String {
+    format!("to begin anew: rm -r {}", folder.display())
+}
+
+/// Says that the data is of another cluster than the one that was asked for, and what to do.
+pub(crate) fn other_cluster(error: &DataDirectoryError, folder: &Path) -> String {
+    format!("{error}; {}", to_begin_anew(folder))
+}
+
+/// Ports from here on, by id, are proposed where the usual ones are taken.
+const OTHER_PORTS: u16 = 7000;
 
 #[cfg(test)]
 mod tests {

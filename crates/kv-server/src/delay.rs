@@ -1,12 +1,10 @@
 //! A simulated delay on what is sent to other servers.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
 use kv_core::SeedStream;
-use tokio::time::Instant;
 
 /// How long each message to another server is held back: a random time in a range, so that a
 /// person can watch what consistency means. The order on a connection is kept, as TCP keeps it.
@@ -42,7 +40,7 @@ impl Delay {
         self.max.is_zero()
     }
 
-    fn draw(self, random: &mut SeedStream) -> Duration {
+    pub(crate) fn draw(self, random: &mut SeedStream) -> Duration {
         let width = self.max.saturating_sub(self.min).as_nanos();
         let width = u64::try_from(width).unwrap_or(u64::MAX);
         self.min + Duration::from_nanos(random.below(width.saturating_add(1)))
@@ -87,56 +85,6 @@ pub enum DelayError {
     TooLong,
 }
 
-/// What is held back for one connection, first in, first out.
-#[derive(Debug)]
-pub(crate) struct HeldBack<T> {
-    delay: Delay,
-    random: SeedStream,
-    queue: VecDeque<(Instant, T)>,
-}
-
-impl<T> HeldBack<T> {
-    pub(crate) fn new(delay: Delay, seed: u64) -> Self {
-        Self { delay, random: SeedStream::new(seed), queue: VecDeque::new() }
-    }
-
-    pub(crate) fn is_off(&self) -> bool {
-        self.delay.is_off()
-    }
-
-    /// Whether more may be held back; what comes beyond waits in the link's queue, and what that
-    /// does not take is dropped by the driver.
-    pub(crate) fn has_room(&self) -> bool {
-        self.queue.len() < HELD_BACK_MAX
-    }
-
-    /// Holds something back for a time of its own, and at least until all before it have gone.
-    pub(crate) fn push(&mut self, now: Instant, item: T) {
-        let due = now + self.delay.draw(&mut self.random);
-        let due = self.queue.back().map_or(due, |(before, _)| due.max(*before));
-        self.queue.push_back((due, item));
-    }
-
-    /// The first one, once its time has come.
-    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<T> {
-        let due = self.queue.front().is_some_and(|(due, _)| *due <= now);
-        if due { self.queue.pop_front().map(|(_, item)| item) } else { None }
-    }
-
-    /// When the first one's time comes, if there is one.
-    pub(crate) fn due(&self) -> Option<Instant> {
-        self.queue.front().map(|(due, _)| *due)
-    }
-
-    /// Forgets everything.
-    pub(crate) fn clear(&mut self) {
-        self.queue.clear();
-    }
-}
-
-/// How many messages may be held back for one connection; a batch that was begun is taken whole.
-const HELD_BACK_MAX: usize = 16_384;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,30 +120,5 @@ mod tests {
         assert!(drawn.iter().all(|time| range.contains(time)));
         assert!(drawn.iter().any(|time| *time < Duration::from_millis(12)));
         assert!(drawn.iter().any(|time| *time > Duration::from_millis(18)));
-    }
-
-    #[test]
-    fn what_was_first_leaves_first_and_none_before_its_time() {
-        let mut held = HeldBack::new(millis(10, 500), 7);
-        let start = Instant::now();
-        for number in 0..100 {
-            held.push(start, number);
-        }
-        assert_eq!(held.pop_due(start + Duration::from_millis(9)), None);
-        let late = start + Duration::from_millis(500);
-        let left: Vec<i32> = std::iter::from_fn(|| held.pop_due(late)).collect();
-        assert_eq!(left, (0..100).collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn there_is_a_bound() {
-        let mut held = HeldBack::new(millis(1, 1), 7);
-        for _ in 0..HELD_BACK_MAX {
-            assert!(held.has_room());
-            held.push(Instant::now(), ());
-        }
-        assert!(!held.has_room());
-        held.clear();
-        assert!(held.has_room());
     }
 }

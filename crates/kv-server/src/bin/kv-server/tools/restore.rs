@@ -10,8 +10,7 @@ use kv_core::{Answer, CommandResult, Dump, Key, Operation, Outcome, Value};
 use kv_server::DEFAULT_CLUSTER;
 
 use crate::screen::{self, counted};
-use crate::tools::backup::addresses;
-use crate::tools::backup_file::BackupReader;
+use crate::tools::backup::{BackupReader, addresses};
 use crate::tools::error_text::error_text;
 use crate::tools::remote::Remote;
 

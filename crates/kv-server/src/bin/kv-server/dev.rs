@@ -1,6 +1,6 @@
 //! `kv-server dev`: a cluster in one process.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::builder::FalseyValueParser;
@@ -10,10 +10,9 @@ use kv_proto::{ServerList, ServerListError};
 use kv_server::{
     Consistency, DEFAULT_CLUSTER, DataConfig, Delay, DumpHook, RecoveryHook, ServerConfig,
 };
-use kv_storage::DataDirectoryError;
 use tracing_subscriber::filter::Targets;
 
-use crate::cli::Plan;
+use crate::fleet::Plan;
 use crate::screen;
 use crate::settings::op_log;
 
@@ -95,35 +94,8 @@ impl DevSettings {
     }
 }
 
-/// Says that another program listens where a server of `kv-server dev` should, and which words
-/// choose other addresses.
-pub(crate) fn address_in_use(address: &str, servers: &[ServerConfig]) -> String {
-    let other = |config: &ServerConfig| {
-        format!("{}=127.0.0.1:{}", config.node, OTHER_PORTS + config.node.number())
-    };
-    let list: Vec<String> = servers.iter().map(other).collect();
-    let list = list.join(",");
-    format!(
-        "{address} is in use: does a server run there already? Stop it, or choose other addresses: \
-         --servers {list}"
-    )
-}
-
-/// How to begin anew, for data that is in `folder`.
-pub(crate) fn to_begin_anew(folder: &Path) -> String {
-    format!("to begin anew: rm -r {}", folder.display())
-}
-
-/// Says that the data is of another cluster than the one that was asked for, and what to do.
-pub(crate) fn other_cluster(error: &DataDirectoryError, folder: &Path) -> String {
-    format!("{error}; {}", to_begin_anew(folder))
-}
-
 /// The folder of the data unless another is named: that of servers of their own is beside it.
 const FOLDER: &str = "kv-data/dev";
-
-/// Ports from here on, by id, are proposed where the usual ones are taken.
-const OTHER_PORTS: u16 = 7000;
 
 /// Servers 1 to `count` at their usual addresses.
 fn first_servers(count: u16) -> ServerList {

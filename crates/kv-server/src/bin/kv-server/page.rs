@@ -7,7 +7,8 @@ use clap::{Arg, Command, CommandFactory};
 use crate::cli::CommandLine;
 use crate::settings::KEYS;
 
-const PAGE: &str = include_str!("../../../docs/configuration.md");
+const PAGE: &str =
+    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md"));
 
 #[test]
 fn the_page_has_each_setting_of_a_server_and_no_other() {

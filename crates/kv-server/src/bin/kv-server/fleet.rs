@@ -9,9 +9,24 @@ use kv_proto::Refusal;
 use kv_server::{LocalClient, Readiness, Server, ServerConfig, ServerError, StartError};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tracing_subscriber::filter::Targets;
 
-use crate::cli::Plan;
-use crate::{hints, screen};
+use crate::screen::{self, hints};
+
+/// The servers to run in this process, and how.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// At least one.
+    pub(crate) servers: Vec<ServerConfig>,
+    /// Where the only server listens instead of on its address in the list.
+    pub(crate) listen: Option<String>,
+    /// How many threads serve, at least 1.
+    pub(crate) threads: usize,
+    /// What is logged on stderr.
+    pub(crate) log: Targets,
+    /// Whether they are those of `kv-server dev`.
+    pub(crate) is_dev: bool,
+}
 
 /// Servers under way. Dropping it stops them at once.
 #[derive(Debug)]
