@@ -288,7 +288,7 @@ async fn ctrl_c_typed_ahead_cancels_the_request_and_what_was_typed_before_it() {
     assert_eq!(cancel.id, id);
     let is_y = |request: &Request| match &request.body {
         RequestBody::Execute { op, .. } => *op == get("y"),
-        RequestBody::Status | RequestBody::Cancel | RequestBody::Checkpoint => false,
+        RequestBody::Status | RequestBody::Cancel | RequestBody::Snapshot => false,
     };
     assert_eq!(both.iter().filter(|request| is_y(request)).count(), 1, "{both:?}");
     terminal.expect("\ninterrupted; 1 waiting line dropped\n");

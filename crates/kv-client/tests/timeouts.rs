@@ -107,7 +107,7 @@ async fn the_server_is_told_the_time_that_is_left() {
 fn timeout_of(body: RequestBody) -> Duration {
     match body {
         RequestBody::Execute { options, .. } => options.timeout,
-        RequestBody::Status | RequestBody::Cancel | RequestBody::Checkpoint => {
+        RequestBody::Status | RequestBody::Cancel | RequestBody::Snapshot => {
             panic!("not an operation")
         }
     }
