@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::process::{Command, Stdio};
 
 use kv_client::ClientError;
-use kv_core::{Key, NotDone, Value, Waiting};
+use kv_core::{Key, NodeId, NotDone, Value, Waiting};
 use kv_proto::Message;
 use kv_tests::{Process, Program, RawConnection, Site, Stream};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
