@@ -5,7 +5,7 @@ use kv_core::{NodeId, StagedCheckpoint};
 use crate::coordinator::reads::Repair;
 use crate::core::Step;
 use crate::engine::EventualEngine;
-use crate::ids::is_plausible_life;
+use crate::ids::is_plausible_incarnation;
 use crate::message::Part;
 use crate::mutation::Mutation;
 use crate::state::checkpoint;
@@ -55,16 +55,19 @@ impl EventualEngine {
         let Ok((metadata, writes)) = checkpoint::read(staged) else {
             return self.core.bad_message(from, "checkpoint is not readable");
         };
-        let lives = metadata.lives.into_iter().filter(|(_, life)| is_plausible_life(*life));
-        for (node, life) in lives {
+        let incarnations = metadata
+            .incarnations
+            .into_iter()
+            .filter(|(_, incarnation)| is_plausible_incarnation(*incarnation));
+        for (node, incarnation) in incarnations {
             if let Some(slot) = self.core.peers.slot(node) {
-                self.core.meet(step, slot, life);
+                self.core.meet(step, slot, incarnation);
             } else if node == self.core.config.node {
-                self.identity.meet(&mut self.core, step, life);
+                self.identity.meet(&mut self.core, step, incarnation);
             }
         }
-        if is_plausible_life(metadata.life) {
-            self.core.meet(step, slot, metadata.life);
+        if is_plausible_incarnation(metadata.incarnation) {
+            self.core.meet(step, slot, metadata.incarnation);
         }
         for write in writes {
             if self.core.is_legal(&write.entry) {
@@ -83,7 +86,7 @@ impl EventualEngine {
         let held = self.core.state.get(&write.key);
         if !write.entry.wins_over(held, self.core.broken())
             || self.core.journal.has_foreign(id)
-            || self.writes.is_on_its_way(id)
+            || self.writes.is_in_flight(id)
         {
             return;
         }
@@ -91,20 +94,20 @@ impl EventualEngine {
         self.core.persist(step, Record::Write(write.detached()), Then::Repaired(id));
     }
 
-    /// A write under this server's name that comes back from another one was made by a life
-    /// before this one, or by this one. Else two lives could be taken for one.
+    /// A write under this server's name that comes back from another one was made by an incarnation
+    /// before this one, or by this one. Else two incarnations could be taken for one.
     fn check_own_write(&mut self, step: &mut Step<'_>, write: &Write) {
         let id = write.entry.id();
         self.identity.meet(&mut self.core, step, id.incarnation);
         // After a restart, others may well hold what this server's disk never had of its former
-        // life, and the next one is on its way.
+        // incarnation, and the next one is being written.
         if self.identity.is_serving()
-            && id.incarnation == self.core.state.life
+            && id.incarnation == self.core.state.incarnation
             && id.seq > self.writes.last_seq()
         {
             tracing::error!(
                 "this server's disk has forgotten a write that another server holds; \
-                 it begins a new life"
+                 it begins a new incarnation"
             );
             self.identity.abandon(&mut self.core, step);
         }

@@ -27,10 +27,10 @@ pub(crate) struct Metadata {
     pub(crate) configuration: u64,
     pub(crate) epoch: Epoch,
     pub(crate) incarnation: Incarnation,
-    /// The sequencer's life as the server knows it.
+    /// The sequencer's incarnation as the server knows it.
     pub(crate) sequencer: Incarnation,
-    /// The peers' lives as the server's disk has them.
-    pub(crate) lives: Vec<(NodeId, Incarnation)>,
+    /// The peers' incarnations as the server's disk has them.
+    pub(crate) incarnations: Vec<(NodeId, Incarnation)>,
     pub(crate) applied: Position,
     pub(crate) dedup: Vec<DedupLine>,
 }
@@ -41,17 +41,17 @@ wire_struct!(Metadata {
     epoch,
     incarnation,
     sequencer,
-    lives,
+    incarnations,
     applied,
     dedup
 });
 
-/// Takes what has changed since the checkpoint on disk. `lives` are the peers' lives.
+/// Takes what has changed since the checkpoint on disk. `incarnations` are the peers' incarnations.
 ///
 /// It may hold more than the records that it covers say; these change nothing when they are
 /// replayed on it.
-pub(crate) fn take(core: &mut Core, lives: Vec<(NodeId, Incarnation)>) -> CheckpointDelta {
-    let (covers, metadata) = (covers(core), metadata_of(core, lives).to_bytes());
+pub(crate) fn take(core: &mut Core, incarnations: Vec<(NodeId, Incarnation)>) -> CheckpointDelta {
+    let (covers, metadata) = (covers(core), metadata_of(core, incarnations).to_bytes());
     let tail = tail(core);
     let slots = core.tail_on_disk.take(covers, tail.len());
     let keeps = core.broken.is(Mutation::CheckpointKeepsTheFormerTail);
@@ -65,13 +65,13 @@ pub(crate) fn take(core: &mut Core, lives: Vec<(NodeId, Incarnation)>) -> Checkp
 }
 
 /// Takes a view of all of it, for a peer.
-pub(crate) fn view(core: &Core, lives: Vec<(NodeId, Incarnation)>) -> Checkpoint {
+pub(crate) fn view(core: &Core, incarnations: Vec<(NodeId, Incarnation)>) -> Checkpoint {
     // The copy shares the bytes of keys and values; they are encoded as they are read.
     let state = core.replica.machine().store().clone().into_iter();
     let state = state.map(|(key, held)| (state_key(&key), held.to_bytes()));
     Checkpoint {
         covers: covers(core),
-        metadata: metadata_of(core, lives).to_bytes(),
+        metadata: metadata_of(core, incarnations).to_bytes(),
         items: Box::new(entry_items(tail(core)).chain(state)),
     }
 }
@@ -93,7 +93,7 @@ fn covers(core: &Core) -> PersistSeq {
     core.staged_after.map_or(persisted, |staged| staged.min(persisted))
 }
 
-fn metadata_of(core: &Core, lives: Vec<(NodeId, Incarnation)>) -> Option<Metadata> {
+fn metadata_of(core: &Core, incarnations: Vec<(NodeId, Incarnation)>) -> Option<Metadata> {
     let identity = core.identity_on_disk?;
     let forgets = core.broken.is(Mutation::CheckpointWithoutDedup);
     Some(Metadata {
@@ -102,7 +102,7 @@ fn metadata_of(core: &Core, lives: Vec<(NodeId, Incarnation)>) -> Option<Metadat
         epoch: identity.epoch,
         incarnation: identity.incarnation,
         sequencer: identity.sequencer,
-        lives,
+        incarnations,
         applied: core.replica.applied(),
         dedup: if forgets { Vec::new() } else { core.replica.dedup().into() },
     })
@@ -176,12 +176,12 @@ fn entry_items(tail: Vec<Entry>) -> impl Iterator<Item = CheckpointItem> + Send 
     slots.map(|(slot, entry)| (entry_key(slot), entry.to_bytes()))
 }
 
-/// The key of an entry: its place among those of the checkpoint, so that all that a checkpoint on
-/// disk may hold are known by their number.
+/// The key of an entry: its position among those of the checkpoint, so that all that a checkpoint
+/// on disk may hold are known by their number.
 fn entry_key(slot: usize) -> Bytes {
     let mut key = BytesMut::with_capacity(9);
     ENTRY_TAG.encode(&mut key);
-    // Big endian, so that the items ascend with the places.
+    // Big endian, so that the items ascend with the positions.
     key.put_u64(u64::try_from(slot).unwrap_or(u64::MAX));
     key.freeze()
 }

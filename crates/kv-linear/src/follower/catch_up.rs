@@ -28,10 +28,10 @@ impl Follower {
             core.counters.stray_messages += 1;
             return;
         }
-        if !self.hear(core, now, part.epoch) {
+        if !self.note_epoch(core, now, part.epoch) {
             return;
         }
-        self.clear_trouble();
+        self.clear_not_serving();
         if part.epoch == core.epoch() {
             self.acknowledge(core, out);
             return;
@@ -44,7 +44,7 @@ impl Follower {
             self.need_start(core, out);
             return;
         };
-        // This life asked for it with the log that it has, and with all that it knows to be
+        // This incarnation asked for it with the log that it has, and with all that it knows to be
         // committed: the sequencer's log cannot be another one up to there.
         if base.index < core.replica.commit() {
             core.halt(from, base.index.next(), out);
@@ -107,12 +107,12 @@ impl Follower {
             core.counters.stray_messages += 1;
             return;
         }
-        if !self.hear(core, now, metadata.epoch) {
+        if !self.note_epoch(core, now, metadata.epoch) {
             return;
         }
         if metadata.applied.index <= behind(core, metadata.epoch) {
             // What this server said of an earlier copy was lost.
-            self.show(core, out);
+            self.report(core, out);
             return;
         }
         if let Some(transfer) = Transfer::begin(core, metadata, staged, out) {

@@ -1,4 +1,4 @@
-//! A checkpoint on its way to a follower's disk.
+//! A checkpoint being written to a follower's disk.
 
 use kv_core::{CheckpointItem, Outcome, StagedCheckpoint, Unknown};
 
@@ -9,7 +9,7 @@ use crate::durable::record::Record;
 use crate::log::epoch::Epoch;
 use crate::replica::Replica;
 
-/// A state that came from the sequencer and is on its way to the disk. The follower switches to
+/// A state that came from the sequencer and is being written to disk. The follower switches to
 /// it when it is there, and takes no entries until then.
 #[derive(Clone, Debug)]
 pub(crate) struct Transfer {

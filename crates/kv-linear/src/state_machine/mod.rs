@@ -55,7 +55,7 @@ impl StateMachine {
         &self.store
     }
 
-    /// Carries out the operation at a place of the log. `bounds` limit a page that is read; they
+    /// Carries out the operation at a position of the log. `bounds` limit a page that is read; they
     /// have no part in what is written.
     pub(crate) fn apply(
         &mut self,
@@ -179,7 +179,7 @@ mod tests {
         Command::Increment { key: key("k"), by }
     }
 
-    /// Applies commands at the place after the last one used.
+    /// Applies commands at the position after the last one used.
     struct Machine(StateMachine, u64);
 
     impl Machine {
