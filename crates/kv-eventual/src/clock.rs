@@ -21,7 +21,7 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    /// A clock that goes on from the bound in the journal.
+    /// A clock that continues from the bound in the journal.
     pub(crate) const fn recovered(bound: HybridTime) -> Self {
         Self { latest: bound, bound, step_ms: 0 }
     }

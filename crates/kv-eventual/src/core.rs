@@ -18,7 +18,7 @@ use crate::state::State;
 use crate::state::journal::{Journal, Then};
 use crate::state::record::Record;
 
-/// A server's state apart from what it coordinates and from which life it takes.
+/// A server's state apart from what it coordinates and from which incarnation it takes.
 #[derive(Clone, Debug)]
 pub(crate) struct Core {
     pub(crate) config: EngineConfig,
@@ -69,21 +69,26 @@ impl Core {
         }
     }
 
-    /// Learns in which life a peer is, and keeps that.
-    pub(crate) fn meet(&mut self, step: &mut Step<'_>, slot: Slot, life: Incarnation) -> Meeting {
-        let meeting = self.peers.meet(slot, life);
+    /// Learns in which incarnation a peer is, and keeps that.
+    pub(crate) fn meet(
+        &mut self,
+        step: &mut Step<'_>,
+        slot: Slot,
+        incarnation: Incarnation,
+    ) -> Meeting {
+        let meeting = self.peers.meet(slot, incarnation);
         if meeting == Meeting::New
             && let Some(peer) = self.peers.get(slot)
         {
-            let record = Record::PeerLife { peer: peer.node, incarnation: life };
+            let record = Record::PeerIncarnation { peer: peer.node, incarnation };
             self.persist(step, record, Then::Rest);
         }
         meeting
     }
 
-    /// Whether it can say what it holds: it knows who it is, if only from its former life.
+    /// Whether it can say what it holds: it knows who it is, if only from its former incarnation.
     pub(crate) fn serves_reads(&self) -> bool {
-        self.state.life != Incarnation::UNKNOWN
+        self.state.incarnation != Incarnation::UNKNOWN
     }
 
     /// Why this server cannot keep a write, if it cannot.
@@ -112,7 +117,8 @@ impl Core {
         let Some(peer) = self.peers.get(to) else {
             return;
         };
-        let message = Message { sender: self.state.life, wall_ms: millis(step.now.wall), parts };
+        let message =
+            Message { sender: self.state.incarnation, wall_ms: millis(step.now.wall), parts };
         step.out.send(peer.node, message);
     }
 }

@@ -5,7 +5,7 @@
 pub(crate) struct Counters {
     /// Messages and parts that no healthy server sends.
     pub(crate) bad_messages: u64,
-    /// Messages and parts from a former life, or answers to nothing that waits.
+    /// Messages and parts from a former incarnation, or answers to nothing that waits.
     pub(crate) stale_messages: u64,
     /// Writes of others that were dropped because too many waited for the disk.
     pub(crate) dropped_writes: u64,
@@ -25,8 +25,8 @@ pub(crate) struct Counters {
     pub(crate) unfinished_writes: u64,
     /// Inputs of the driver that cannot be right.
     pub(crate) bad_inputs: u64,
-    /// Lives begun.
-    pub(crate) lives: u64,
+    /// Incarnations begun.
+    pub(crate) incarnations: u64,
 }
 
 impl Counters {
@@ -43,7 +43,7 @@ impl Counters {
             ("resends", self.resends),
             ("unfinished_writes", self.unfinished_writes),
             ("bad_inputs", self.bad_inputs),
-            ("lives", self.lives),
+            ("incarnations", self.incarnations),
         ]
         .into_iter()
     }

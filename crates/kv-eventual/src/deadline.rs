@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kv_core::Timing;
 
-use crate::ids::{QueuePlace, ReadId, Slot, WriteId};
+use crate::ids::{QueuePosition, ReadId, Slot, WriteId};
 
 /// What a deadline is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,7 +15,7 @@ pub(crate) enum Due {
     /// A hello has no answer yet.
     Hello(Slot),
     /// A request has waited in the queue for as long as it may.
-    Queued(QueuePlace),
+    Queued(QueuePosition),
     /// A write is to be sent again, or has run out of time.
     Write(WriteId),
     /// A query is to be sent again, or the read has run out of time.
@@ -48,7 +48,7 @@ impl Deadlines {
         self.set.first().map(|(at, _)| *at)
     }
 
-    /// Takes the first deadline that has come; its owner notes that it is armed no more.
+    /// Takes the first deadline that has come; its owner notes that it is not armed any more.
     pub(crate) fn pop_due(&mut self, now: Duration) -> Option<Due> {
         self.first().filter(|at| *at <= now)?;
         self.set.pop_first().map(|(_, due)| due)

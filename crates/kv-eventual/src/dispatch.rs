@@ -11,7 +11,7 @@ use crate::coordinator::request::{Admitted, Arrival, Task, admit};
 use crate::core::Step;
 use crate::deadline::Due;
 use crate::engine::EventualEngine;
-use crate::ids::{Slot, is_plausible_life};
+use crate::ids::{Slot, is_plausible_incarnation};
 use crate::message::{Message, Part, Welcome};
 use crate::peers::Meeting;
 use crate::state::journal::Then;
@@ -78,7 +78,7 @@ impl EventualEngine {
             return;
         };
         self.core.peers.connect(slot);
-        if is_plausible_life(incarnation) {
+        if is_plausible_incarnation(incarnation) {
             self.core.meet(step, slot, incarnation);
         }
         self.identity.unresolve(slot);
@@ -103,16 +103,16 @@ impl EventualEngine {
         let Some(slot) = self.core.peers.slot(from) else {
             return self.core.bad_message(from, "sender is no peer");
         };
-        if !is_plausible_life(message.sender) {
-            return self.core.bad_message(from, "life");
+        if !is_plausible_incarnation(message.sender) {
+            return self.core.bad_message(from, "incarnation");
         }
         let is_stale = self.core.meet(step, slot, message.sender) == Meeting::Stale;
         for part in message.parts {
             match part {
                 Part::Hello(hello) => self.core.on_hello(step, slot, hello),
                 Part::Welcome(welcome) => self.on_welcome(step, slot, welcome, message.wall_ms),
-                // A server in a life that was followed by another, or that does not know yet
-                // that it must begin another: what it says must wait until it has.
+                // A server in an incarnation that was followed by another, or that does not know
+                // yet that it must begin another: what it says must wait until it has.
                 Part::Write(_)
                 | Part::Ack(_)
                 | Part::Reject(_)
@@ -147,7 +147,7 @@ impl EventualEngine {
             self.core.state.apply(record);
             match then {
                 Then::Rest => {}
-                Then::Begin => self.on_life_persisted(step),
+                Then::Begin => self.on_incarnation_persisted(step),
                 Then::OwnWrite(id) => self.writes.on_own_persisted(&mut self.core, step, id),
                 Then::Acknowledge(slot, id) => self.core.send(step, slot, Part::Ack(id)),
                 Then::Repaired(_) => self.core.counters.repairs_applied += 1,
@@ -173,9 +173,9 @@ impl EventualEngine {
     }
 
     /// This server takes writes, and begins with the requests that waited for that.
-    fn on_life_persisted(&mut self, step: &mut Step<'_>) {
+    fn on_incarnation_persisted(&mut self, step: &mut Step<'_>) {
         if self.identity.on_persisted(&mut self.core, step) {
-            self.writes.begin_life();
+            self.writes.begin_incarnation();
             while let Some(queued) = self.queue.pop(&mut self.core) {
                 self.start(step, queued.id, queued.task, queued.expires);
             }

@@ -139,16 +139,16 @@ impl EventualEngine {
         let mut peers = Peers::new(config.node, config.cluster.voters())
             .ok_or(RecoverError::OtherConfiguration)?;
         let (state, last) = checkpoint::recover(&config, checkpoint, records, broken)?;
-        for (&node, &life) in &state.lives {
+        for (&node, &incarnation) in &state.incarnations {
             if let Some(slot) = peers.slot(node) {
-                peers.meet(slot, life);
+                peers.meet(slot, incarnation);
             }
         }
         let forgets = broken.is(Mutation::ClockReissued);
         let clock_bound = if forgets { HybridTime::ZERO } else { state.clock_bound };
-        let first_phase = match state.life {
+        let first_phase = match state.incarnation {
             Incarnation::UNKNOWN => Phase::Unborn,
-            _ if broken.is(Mutation::LifeResumed) => Phase::Serving,
+            _ if broken.is(Mutation::IncarnationResumed) => Phase::Serving,
             Incarnation(_) => Phase::Returning,
         };
         let mut seeds = SeedStream::new(config.seed);

@@ -1,5 +1,5 @@
-//! How a server that starts takes a life of its own, with what its former one left or with nothing,
-//! and how lives are compared whenever two servers meet.
+//! How a server that starts takes an incarnation of its own, with what its former one left or with
+//! nothing, and how incarnations are compared whenever two servers meet.
 
 use std::time::Duration;
 
@@ -7,16 +7,16 @@ use kv_core::{Incarnation, SeedStream, Waiting};
 
 use crate::core::{Core, Step};
 use crate::deadline::Due;
-use crate::ids::{Slot, SlotSet, is_plausible_life};
+use crate::ids::{Slot, SlotSet, is_plausible_incarnation};
 use crate::state::journal::Then;
 use crate::state::record::Record;
 
-/// Where this server stands in taking a life.
+/// Where this server stands in taking an incarnation.
 #[derive(Clone, Debug)]
 pub(crate) struct Identity {
     phase: Phase,
     seeds: SeedStream,
-    /// The highest life of this server that a peer has told of.
+    /// The highest incarnation of this server that a peer has reported.
     highest: Incarnation,
 }
 
@@ -24,17 +24,17 @@ pub(crate) struct Identity {
 pub(crate) enum Phase {
     /// It holds nothing and has not been stepped yet, so that it knows no time to count from.
     Unborn,
-    /// It holds what its former life left, and has not been stepped yet. Writes of that life may
-    /// be with others that its own disk has forgotten, so their numbers must not be given again:
-    /// it takes the life that follows.
+    /// It holds what its former incarnation left, and has not been stepped yet. Writes of that
+    /// incarnation may be with others that its own disk has forgotten, so their numbers must not be
+    /// given again: it takes the incarnation that follows.
     Returning,
-    /// It asks its peers for the highest life that they know of it.
+    /// It asks its peers for the highest incarnation that they know of it.
     Asking {
         /// The peers that have answered or cannot be reached.
         resolved: SlotSet,
         armed: Option<Duration>,
     },
-    /// Its new life is on its way to the disk.
+    /// Its new incarnation is being written to disk.
     Beginning,
     /// It takes writes.
     Serving,
@@ -45,7 +45,7 @@ impl Identity {
         Self { phase, seeds: SeedStream::new(seed), highest: Incarnation::UNKNOWN }
     }
 
-    /// Whether it has not been stepped yet and must take a life.
+    /// Whether it has not been stepped yet and must take an incarnation.
     pub(crate) const fn is_new(&self) -> bool {
         matches!(self.phase, Phase::Unborn | Phase::Returning)
     }
@@ -63,18 +63,18 @@ impl Identity {
         self.phase == Phase::Serving
     }
 
-    /// A peer can be reached again and may have something to tell.
+    /// A peer can be reached again and may have something to report.
     pub(crate) const fn unresolve(&mut self, slot: Slot) {
         if let Phase::Asking { resolved, .. } = &mut self.phase {
             resolved.remove(slot);
         }
     }
 
-    /// Begins at the first step: to ask, or its next life.
+    /// Begins at the first step: to ask, or its next incarnation.
     pub(crate) fn begin_if_new(&mut self, core: &mut Core, step: &mut Step<'_>) {
         match self.phase {
             Phase::Unborn => self.begin_to_ask(core, step),
-            Phase::Returning => self.begin_life(core, step),
+            Phase::Returning => self.begin_incarnation(core, step),
             Phase::Asking { .. } | Phase::Beginning | Phase::Serving => {}
         }
     }
@@ -90,41 +90,43 @@ impl Identity {
     pub(crate) fn on_timeout(&mut self, core: &mut Core, step: &mut Step<'_>) {
         if let Phase::Asking { armed, .. } = &mut self.phase {
             *armed = None;
-            self.begin_life(core, step);
+            self.begin_incarnation(core, step);
         }
     }
 
-    /// Learns of a life of this very server. One that is not followed by the current one, and is
-    /// not the current one, means that this server must begin another: two lives could not be
-    /// told apart by their numbers.
-    pub(crate) fn meet(&mut self, core: &mut Core, step: &mut Step<'_>, life: Incarnation) {
-        if !is_plausible_life(life) {
+    /// Learns of an incarnation of this very server. One that is not followed by the current one,
+    /// and is not the current one, means that this server must begin another: two incarnations
+    /// could not be told apart by their numbers.
+    pub(crate) fn meet(&mut self, core: &mut Core, step: &mut Step<'_>, incarnation: Incarnation) {
+        if !is_plausible_incarnation(incarnation) {
             core.counters.bad_messages += 1;
             return;
         }
-        let current = core.state.life;
-        self.highest = self.highest.max(life);
-        if life != current && life.counter() >= current.counter() && self.is_serving() {
-            tracing::warn!(%life, %current, "another life of this server is known; begins a new one");
-            self.begin_life(core, step);
+        let current = core.state.incarnation;
+        self.highest = self.highest.max(incarnation);
+        if incarnation != current && incarnation.counter() >= current.counter() && self.is_serving()
+        {
+            tracing::warn!(%incarnation, %current, "met another incarnation; begins a new one");
+            self.begin_incarnation(core, step);
         }
     }
 
-    /// Begins a new life because the numbers of this one's writes cannot be trusted any more.
+    /// Begins a new incarnation because the numbers of this one's writes cannot be trusted any
+    /// more.
     pub(crate) fn abandon(&mut self, core: &mut Core, step: &mut Step<'_>) {
-        self.begin_life(core, step);
+        self.begin_incarnation(core, step);
     }
 
-    /// Its new life is on disk; true if it takes writes from here on.
+    /// Its new incarnation is on disk; true if it takes writes from here on.
     pub(crate) fn on_persisted(&mut self, core: &mut Core, step: &mut Step<'_>) -> bool {
-        let (highest, life) = (self.highest, core.state.life);
-        if highest != life && highest.counter() >= life.counter() {
-            self.begin_life(core, step);
+        let (highest, incarnation) = (self.highest, core.state.incarnation);
+        if highest != incarnation && highest.counter() >= incarnation.counter() {
+            self.begin_incarnation(core, step);
             return false;
         }
-        core.counters.lives += 1;
+        core.counters.incarnations += 1;
         self.phase = Phase::Serving;
-        tracing::info!(%life, "serves");
+        tracing::info!(%incarnation, "serves");
         true
     }
 
@@ -140,17 +142,17 @@ impl Identity {
         if let Phase::Asking { resolved, .. } = self.phase
             && core.peers.others().without(resolved).is_empty()
         {
-            self.begin_life(core, step);
+            self.begin_incarnation(core, step);
         }
     }
 
-    fn begin_life(&mut self, core: &mut Core, step: &mut Step<'_>) {
+    fn begin_incarnation(&mut self, core: &mut Core, step: &mut Step<'_>) {
         if let Phase::Asking { armed, .. } = &mut self.phase {
             core.deadlines.disarm(armed, Due::Join);
         }
-        let highest = self.highest.max(core.state.life);
+        let highest = self.highest.max(core.state.incarnation);
         let nonce = u32::try_from(self.seeds.below(1 << 32)).unwrap_or(0);
-        let record = Record::Life {
+        let record = Record::Incarnation {
             node: core.config.node,
             incarnation: Incarnation::following(highest, nonce),
             cluster: core.config.cluster.clone(),

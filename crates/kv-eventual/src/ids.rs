@@ -3,12 +3,12 @@
 use bytes::{Bytes, BytesMut};
 use kv_core::{DecodeError, Incarnation, NodeId, Wire, wire_struct};
 
-/// The place of a server in the sorted list of voters.
+/// The position of a server in the sorted list of voters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Slot(u8);
 
 impl Slot {
-    /// `None` for a place that no cluster has.
+    /// `None` for a position that no cluster has.
     pub(crate) fn new(index: usize) -> Option<Self> {
         let index = u8::try_from(index).ok()?;
         (u32::from(index) < u16::BITS).then_some(Self(index))
@@ -60,7 +60,7 @@ impl SlotSet {
     }
 }
 
-/// The number of a write among those that one life of a server coordinated; dense, from 1.
+/// The number of a write among those that one incarnation of a server coordinated; dense, from 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WriteSeq(pub u64);
 
@@ -87,15 +87,15 @@ impl Wire for WriteSeq {
 pub struct WriteId {
     /// The server that coordinated it.
     pub origin: NodeId,
-    /// That server's life.
+    /// That server's incarnation.
     pub incarnation: Incarnation,
-    /// Its number in that life.
+    /// Its number in that incarnation.
     pub seq: WriteSeq,
 }
 
 wire_struct!(WriteId { origin, incarnation, seq });
 
-/// Names a read of one coordinator; never used twice, not even by another life of it.
+/// Names a read of one coordinator; never used twice, not even by another incarnation of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReadId(pub u64);
 
@@ -109,19 +109,20 @@ impl Wire for ReadId {
     }
 }
 
-/// The place of a request in the queue.
+/// The position of a request in the queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct QueuePlace(u64);
+pub(crate) struct QueuePosition(u64);
 
-impl QueuePlace {
+impl QueuePosition {
     pub(crate) const fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }
 }
 
-/// Whether a life can be one: damage could otherwise use up all the numbers for lives.
-pub(crate) const fn is_plausible_life(life: Incarnation) -> bool {
-    life.counter() < LIVES_END
+/// Whether an incarnation can be one: damage could otherwise use up all the numbers for
+/// incarnations.
+pub(crate) const fn is_plausible_incarnation(incarnation: Incarnation) -> bool {
+    incarnation.counter() < INCARNATIONS_END
 }
 
-const LIVES_END: u64 = 1 << 31;
+const INCARNATIONS_END: u64 = 1 << 31;

@@ -1,6 +1,6 @@
 //! The eventual engine: leaderless replication with read and write quorums, last writer wins.
 //!
-//! Use it where a cluster is to take writes at any server and go on while others are away, and
+//! Use it where a cluster is to take writes at any server and to work while others are away, and
 //! where the last of two concurrent writes may win; on its own in a program with sockets and a disk
 //! of its own, or inside `kv-server`. For one order of all operations take `kv-linear`.
 //!
@@ -10,11 +10,11 @@
 //!
 //! Any server coordinates. A write goes to the coordinator's own disk and to all peers at once, and
 //! is done when that disk and W in all hold it; a read is done when R servers have answered, and
-//! the newest version wins. A server that restarts takes a new life, so that nothing which its disk
-//! forgot and a peer holds can be named twice. With W + R > N, a read that starts after a write was
-//! acknowledged returns that version or a greater one *in version order*. That is not linearizable:
-//! a server with a slow clock can stamp a later write lower. A write that times out is unknown, is
-//! never rolled back, and can surface later.
+//! the newest version wins. A server that restarts takes a new incarnation, so that nothing which
+//! its disk forgot and a peer holds can be named twice. With W + R > N, a read that starts after a
+//! write was acknowledged returns that version or a greater one *in version order*. That is not
+//! linearizable: a server with a slow clock can stamp a later write lower. A write that times out
+//! is unknown, is never rolled back, and can surface later.
 //!
 //! After DeCandia et al., *Dynamo* (2007), with versions after Kulkarni et al., *Logical Physical
 //! Clocks* (2014).

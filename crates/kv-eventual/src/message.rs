@@ -11,8 +11,8 @@ use crate::state::stamp::Entry;
 /// Everything that one server had for another at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// The sender's life; [`Incarnation::UNKNOWN`] while it is joining. A server that has restarted
-    /// speaks for its former one until the next is on its disk.
+    /// The sender's incarnation; [`Incarnation::UNKNOWN`] while it is joining. A server that has
+    /// restarted speaks for its former one until the next is on its disk.
     pub sender: Incarnation,
     /// The sender's wall clock when it sent, in milliseconds since the Unix epoch.
     pub wall_ms: u64,
@@ -87,7 +87,7 @@ pub struct Welcome {
     pub run: u64,
     /// The hello's `sent`.
     pub sent: Duration,
-    /// The highest life of the receiver that the sender knows.
+    /// The highest incarnation of the receiver that the sender knows.
     pub highest: Incarnation,
     /// The highest stamp that the sender's clock has seen.
     pub latest: HybridTime,

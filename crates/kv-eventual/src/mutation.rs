@@ -15,8 +15,9 @@ pub enum Mutation {
     DoneWithOneFewer,
     /// A read is done with R - 1 answers.
     ReadsOneFewer,
-    /// A server that restarts goes on in its former life, and numbers its writes from 1 again.
-    LifeResumed,
+    /// A server that restarts continues in its former incarnation, and numbers its writes from 1
+    /// again.
+    IncarnationResumed,
     /// A server that restarts forgets up to where its clock has issued stamps.
     ClockReissued,
     /// A coordinator sends a write before its own disk has a bound above the write's stamp.
@@ -54,7 +55,7 @@ impl Mutation {
         Self::AckBeforePersisted,
         Self::DoneWithOneFewer,
         Self::ReadsOneFewer,
-        Self::LifeResumed,
+        Self::IncarnationResumed,
         Self::ClockReissued,
         Self::SentAboveBound,
         Self::StampBelowHeld,

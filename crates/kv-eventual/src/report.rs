@@ -16,7 +16,7 @@ impl EventualEngine {
         Status {
             engine: Self::NAME.to_owned(),
             node: self.core.config.node,
-            incarnation: self.core.state.life,
+            incarnation: self.core.state.incarnation,
             cluster: self.core.config.cluster.clone(),
             connected: self.core.peers.connected_nodes().collect(),
             waiting: self.waiting(),
@@ -48,7 +48,7 @@ impl EventualEngine {
             ("unpersisted_records", count(self.core.journal.len())),
             ("clock_ms", self.core.clock.latest().millis()),
         ];
-        // How far a former life numbered its writes is not known.
+        // How far a former incarnation numbered its writes is not known.
         let numbered = self.identity.is_serving().then(|| self.writes.last_seq().0);
         let numbered = numbered.map(|last| ("last_write_seq", last));
         let figures = positions.into_iter().chain(numbered).chain(self.core.counters.named());

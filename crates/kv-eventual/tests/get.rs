@@ -5,7 +5,9 @@ mod stand;
 
 use kv_core::{ConsistencyEngine, Input, NotDone, Operation, RequestId};
 use kv_eventual::{Answer, Part, Query, ReadId, Record, Write};
-use stand::{Stand, TestEffect, found, key, life, node, persist, refused, theirs, time, write};
+use stand::{
+    Stand, TestEffect, found, incarnation, key, node, persist, refused, theirs, time, write,
+};
 
 /// Puts a get and returns the number of its query.
 fn ask(stand: &mut Stand, name: &str) -> ReadId {
@@ -56,10 +58,10 @@ fn all_peers_are_asked_and_the_greatest_of_r_answers_wins() {
     let to = |to| stand.message(to, vec![query.clone()]);
     assert_eq!(effects, [to(2), to(3)]);
     let old = theirs(1, time(1, 0), "x", "old");
-    let new = write((3, life(1, 3)), 1, time(2, 0), "x", Some("new"));
-    assert_eq!(stand.hear(node(3), answer(read, "x", Some(&new))), []);
+    let new = write((3, incarnation(1, 3)), 1, time(2, 0), "x", Some("new"));
+    assert_eq!(stand.receive(node(3), answer(read, "x", Some(&new))), []);
     assert_eq!(
-        stand.hear(node(2), answer(read, "x", Some(&old))),
+        stand.receive(node(2), answer(read, "x", Some(&old))),
         [found(1, Some(&new), 3), persist(2, Record::Write(new.clone()))]
     );
     assert_eq!(stand.flush(), [stand.message(2, vec![Part::Repair(new.clone())])]);
@@ -72,12 +74,12 @@ fn all_peers_are_asked_and_the_greatest_of_r_answers_wins() {
 fn a_tombstone_wins_over_an_older_value_and_shows_as_missing() {
     let mut stand = Stand::serving(2, 1, 2);
     let old = theirs(1, time(0, 0), "x", "old");
-    stand.hear(node(2), Part::Write(old));
+    stand.receive(node(2), Part::Write(old));
     stand.sync_and_flush();
     let read = ask(&mut stand, "x");
-    let deleted = write((2, life(1, 2)), 2, time(1, 0), "x", None);
+    let deleted = write((2, incarnation(1, 2)), 2, time(1, 0), "x", None);
     assert_eq!(
-        stand.hear(node(2), answer(read, "x", Some(&deleted))),
+        stand.receive(node(2), answer(read, "x", Some(&deleted))),
         [found(1, None, 2), persist(3, Record::Write(deleted))]
     );
 }
@@ -86,9 +88,9 @@ fn a_tombstone_wins_over_an_older_value_and_shows_as_missing() {
 fn the_same_server_counts_once() {
     let mut stand = Stand::serving(3, 1, 3);
     let read = ask(&mut stand, "x");
-    assert_eq!(stand.hear(node(2), answer(read, "x", None)), []);
-    assert_eq!(stand.hear(node(2), answer(read, "x", None)), []);
-    assert_eq!(stand.hear(node(3), answer(read, "x", None)), [found(1, None, 3)]);
+    assert_eq!(stand.receive(node(2), answer(read, "x", None)), []);
+    assert_eq!(stand.receive(node(2), answer(read, "x", None)), []);
+    assert_eq!(stand.receive(node(3), answer(read, "x", None)), [found(1, None, 3)]);
     assert_eq!(stand.engine.next_deadline(), None);
 }
 
@@ -96,15 +98,18 @@ fn the_same_server_counts_once() {
 fn a_late_answer_that_is_behind_is_repaired_and_one_ahead_is_taken_over() {
     let mut stand = Stand::serving(4, 1, 2);
     let middle = theirs(1, time(5, 0), "x", "middle");
-    stand.hear(node(2), Part::Write(middle.clone()));
+    stand.receive(node(2), Part::Write(middle.clone()));
     stand.sync_and_flush();
     let read = ask(&mut stand, "x");
-    assert_eq!(stand.hear(node(2), answer(read, "x", Some(&middle))), [found(1, Some(&middle), 2)]);
-    assert_eq!(stand.hear(node(3), answer(read, "x", None)), []);
-    assert_eq!(stand.flush(), [stand.message(3, vec![Part::Repair(middle)])]);
-    let newer = write((4, life(1, 4)), 1, time(6, 0), "x", Some("newer"));
     assert_eq!(
-        stand.hear(node(4), answer(read, "x", Some(&newer))),
+        stand.receive(node(2), answer(read, "x", Some(&middle))),
+        [found(1, Some(&middle), 2)]
+    );
+    assert_eq!(stand.receive(node(3), answer(read, "x", None)), []);
+    assert_eq!(stand.flush(), [stand.message(3, vec![Part::Repair(middle)])]);
+    let newer = write((4, incarnation(1, 4)), 1, time(6, 0), "x", Some("newer"));
+    assert_eq!(
+        stand.receive(node(4), answer(read, "x", Some(&newer))),
         [persist(3, Record::Write(newer))]
     );
 }
@@ -121,7 +126,7 @@ fn too_few_reachable_servers_make_it_unavailable_at_once() {
 fn a_read_that_loses_its_quorum_is_unavailable_at_once() {
     let mut stand = Stand::serving(4, 1, 3);
     let read = ask(&mut stand, "x");
-    assert_eq!(stand.hear(node(2), answer(read, "x", None)), []);
+    assert_eq!(stand.receive(node(2), answer(read, "x", None)), []);
     // Server 2 has answered, so its loss takes nothing away.
     assert_eq!(stand.down(node(2)), []);
     assert_eq!(stand.down(node(3)), []);
@@ -134,7 +139,7 @@ fn a_read_that_loses_its_quorum_is_unavailable_at_once() {
 fn servers_that_do_not_answer_are_asked_again_until_the_timeout() {
     let mut stand = Stand::serving(3, 1, 3);
     let read = ask(&mut stand, "x");
-    stand.hear(node(2), answer(read, "x", None));
+    stand.receive(node(2), answer(read, "x", None));
     let query = Part::Query(Query { read, key: key("x") });
     assert_eq!(stand.wait_ms(100), [stand.message(3, vec![query.clone()])]);
     assert_eq!(stand.wait_ms(199), []);
@@ -148,9 +153,9 @@ fn servers_that_do_not_answer_are_asked_again_until_the_timeout() {
 fn an_answer_about_another_key_is_bad() {
     let mut stand = Stand::serving(2, 1, 2);
     let read = ask(&mut stand, "x");
-    assert_eq!(stand.hear(node(2), answer(read, "y", None)), []);
+    assert_eq!(stand.receive(node(2), answer(read, "y", None)), []);
     assert_eq!(stand.counter("bad_messages"), 1);
-    assert_eq!(stand.hear(node(2), answer(read, "x", None)), [found(1, None, 2)]);
+    assert_eq!(stand.receive(node(2), answer(read, "x", None)), [found(1, None, 2)]);
 }
 
 #[test]
@@ -158,7 +163,7 @@ fn after_a_cancel_there_is_no_reply() {
     let mut stand = Stand::serving(2, 1, 2);
     let read = ask(&mut stand, "x");
     stand.step(Input::Cancel { id: RequestId(1) });
-    assert_eq!(stand.hear(node(2), answer(read, "x", None)), []);
+    assert_eq!(stand.receive(node(2), answer(read, "x", None)), []);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! How a server that starts empty takes a life, and when it must take another.
+//! How a server that starts empty takes an incarnation, and when it must take another.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail by a panic")]
 
 mod stand;
@@ -11,15 +11,15 @@ use kv_core::{
 };
 use kv_eventual::{EventualEngine, Hello, Part, Record, Welcome};
 use stand::{
-    Stand, TestEffect, config, found, key, life, node, refused, theirs, time, value, written,
+    Stand, TestEffect, config, found, incarnation, key, node, refused, theirs, time, value, written,
 };
 
-fn life_in(effects: &[TestEffect]) -> Option<Incarnation> {
+fn incarnation_in(effects: &[TestEffect]) -> Option<Incarnation> {
     effects.iter().find_map(|effect| {
         let Effect::Persist { record, .. } = effect else {
             return None;
         };
-        let Record::Life { incarnation, .. } = record else {
+        let Record::Incarnation { incarnation, .. } = record else {
             return None;
         };
         Some(*incarnation)
@@ -44,11 +44,11 @@ fn welcome(hello: Hello, highest: Incarnation, latest: HybridTime) -> Part {
 }
 
 #[test]
-fn a_server_alone_takes_its_first_life_at_once() {
+fn a_server_alone_takes_its_first_incarnation_at_once() {
     let mut stand = Stand::unborn(1, 1, 1);
     assert!(stand.engine.next_deadline().unwrap() <= stand.now.mono);
     let effects = stand.flush();
-    assert_eq!(life_in(&effects).map(Incarnation::counter), Some(1));
+    assert_eq!(incarnation_in(&effects).map(Incarnation::counter), Some(1));
     assert_eq!(effects.len(), 1);
     assert_eq!(stand.engine.status().waiting, Some(Waiting::OwnDisk));
     stand.sync();
@@ -61,7 +61,7 @@ fn a_server_whose_dials_all_fail_serves_at_once() {
     stand.flush();
     assert_eq!(stand.down(node(2)), []);
     let effects = stand.down(node(3));
-    assert!(life_in(&effects).is_some());
+    assert!(incarnation_in(&effects).is_some());
     stand.sync();
     let write = stand.own(1, 0, "x", Some("1"));
     stand.put("x", "1");
@@ -72,25 +72,25 @@ fn a_server_whose_dials_all_fail_serves_at_once() {
 fn a_server_that_hears_of_nobody_waits_no_longer_than_it_may() {
     let mut stand = Stand::unborn(3, 1, 1);
     stand.flush();
-    assert_eq!(life_in(&stand.wait_ms(999)), None);
-    assert!(life_in(&stand.wait_ms(1)).is_some());
+    assert_eq!(incarnation_in(&stand.wait_ms(999)), None);
+    assert!(incarnation_in(&stand.wait_ms(1)).is_some());
 }
 
 #[test]
-fn the_new_life_follows_the_highest_that_a_peer_knows_and_the_clock_their_highest_stamp() {
+fn the_new_incarnation_follows_the_highest_that_a_peer_knows_and_the_clock_their_highest_stamp() {
     let mut stand = Stand::unborn(3, 1, 1);
     stand.flush();
     stand.up(node(2));
     stand.up(node(3));
     let hello = hello_in(stand.flush());
-    let first = welcome(hello, life(4, 1), time(2_000, 0));
-    assert_eq!(stand.hear(node(2), first), []);
-    let second = welcome(hello, life(2, 9), time(3_000, 5));
-    let effects = stand.hear(node(3), second);
-    assert_eq!(life_in(&effects).map(Incarnation::counter), Some(5));
+    let first = welcome(hello, incarnation(4, 1), time(2_000, 0));
+    assert_eq!(stand.receive(node(2), first), []);
+    let second = welcome(hello, incarnation(2, 9), time(3_000, 5));
+    let effects = stand.receive(node(3), second);
+    assert_eq!(incarnation_in(&effects).map(Incarnation::counter), Some(5));
     stand.sync();
     stand.put("x", "1");
-    let write = stand::write((1, stand.life()), 1, time(3_000, 6), "x", Some("1"));
+    let write = stand::write((1, stand.incarnation()), 1, time(3_000, 6), "x", Some("1"));
     assert_eq!(stand.sync(), [written(1, &write, 1)]);
 }
 
@@ -100,7 +100,7 @@ fn a_stamp_too_far_ahead_does_not_move_the_clock_of_a_server_that_joins() {
     stand.flush();
     stand.up(node(2));
     let hello = hello_in(stand.flush());
-    stand.hear(node(2), welcome(hello, Incarnation::UNKNOWN, time(60_000, 0)));
+    stand.receive(node(2), welcome(hello, Incarnation::UNKNOWN, time(60_000, 0)));
     stand.sync();
     stand.put("x", "1");
     let write = stand.own(1, 0, "x", Some("1"));
@@ -116,7 +116,7 @@ fn a_hello_is_repeated_until_it_is_answered() {
     let first = hello_in(stand.flush());
     let second = hello_in(stand.wait_ms(100));
     assert_eq!(first.run, second.run);
-    stand.hear(node(2), welcome(first, Incarnation::UNKNOWN, HybridTime::ZERO));
+    stand.receive(node(2), welcome(first, Incarnation::UNKNOWN, HybridTime::ZERO));
     stand.sync();
     assert_eq!(stand.engine.next_deadline(), None);
 }
@@ -129,19 +129,19 @@ fn a_welcome_to_an_earlier_start_resolves_nothing() {
     let hello = hello_in(stand.flush());
     let stale = Hello { run: hello.run ^ 1, ..hello };
     let stale = welcome(stale, Incarnation::UNKNOWN, HybridTime::ZERO);
-    assert_eq!(stand.hear(node(2), stale), []);
+    assert_eq!(stand.receive(node(2), stale), []);
     assert_eq!(stand.counter("stale_messages"), 1);
 }
 
 #[test]
-fn a_hello_is_answered_with_the_highest_life_known() {
+fn a_hello_is_answered_with_the_highest_incarnation_known() {
     let mut stand = Stand::serving(3, 1, 1);
     let hello = Hello { run: 5, sent: Duration::from_secs(1) };
-    stand.hear_as(node(2), life(3, 1), Part::Hello(hello));
-    let answer = welcome(hello, life(3, 1), HybridTime::ZERO);
+    stand.receive_as(node(2), incarnation(3, 1), Part::Hello(hello));
+    let answer = welcome(hello, incarnation(3, 1), HybridTime::ZERO);
     assert_eq!(stand.flush(), [stand.message(2, vec![answer.clone()])]);
-    // A wiped server that has begun a life before it met anyone is told of its former one.
-    stand.hear_as(node(2), life(1, 7), Part::Hello(hello));
+    // A wiped server that has begun an incarnation before it met anyone is told of its former one.
+    stand.receive_as(node(2), incarnation(1, 7), Part::Hello(hello));
     assert_eq!(stand.flush(), [stand.message(2, vec![answer])]);
 }
 
@@ -153,7 +153,7 @@ fn requests_wait_while_joining_and_are_served_after_it_in_order() {
     stand.step(Input::Cancel { id: RequestId(2) });
     assert_eq!(stand.get("y"), []);
     let effects = stand.down(node(2));
-    assert!(life_in(&effects).is_some());
+    assert!(incarnation_in(&effects).is_some());
     let effects = stand.sync();
     let write = stand.own(1, 0, "x", Some("1"));
     assert_eq!(effects.len(), 3, "{effects:?}");
@@ -189,10 +189,10 @@ fn a_joining_server_holds_writes_of_others_but_answers_no_query() {
     let mut stand = Stand::unborn(2, 1, 1);
     stand.flush();
     let write = theirs(1, time(0, 0), "x", "1");
-    assert_eq!(stand.hear(node(2), Part::Write(write.clone())).len(), 1);
+    assert_eq!(stand.receive(node(2), Part::Write(write.clone())).len(), 1);
     stand.sync();
     let query = Part::Query(kv_eventual::Query { read: kv_eventual::ReadId(1), key: key("x") });
-    stand.hear(node(2), query);
+    stand.receive(node(2), query);
     let sent = stand::sends(stand.flush());
     assert_eq!(sent.len(), 1);
     let parts = sent.into_iter().flat_map(|(_, message)| message.parts);
@@ -200,21 +200,21 @@ fn a_joining_server_holds_writes_of_others_but_answers_no_query() {
 }
 
 #[test]
-fn a_server_that_learns_of_another_life_with_its_number_begins_a_new_one() {
+fn a_server_that_learns_of_another_incarnation_with_its_number_begins_a_new_one() {
     let mut stand = Stand::serving(2, 1, 1);
-    let old = stand.life();
+    let old = stand.incarnation();
     stand.put("x", "1");
     stand.sync_and_flush();
     stand.down(node(2));
     stand.up(node(2));
     let hello = hello_in(stand.flush());
     let other = Incarnation(old.0 ^ 1);
-    let effects = stand.hear(node(2), welcome(hello, other, HybridTime::ZERO));
-    let new = life_in(&effects).unwrap();
+    let effects = stand.receive(node(2), welcome(hello, other, HybridTime::ZERO));
+    let new = incarnation_in(&effects).unwrap();
     assert_eq!((old.counter(), new.counter()), (1, 2));
     assert_eq!(stand.put("y", "1"), []);
     let waited = stand.sync();
-    assert_eq!(stand.life(), new);
+    assert_eq!(stand.incarnation(), new);
     // Numbered from 1 again.
     let write = stand::write((1, new), 1, time(0, 1), "y", Some("1"));
     assert_eq!(waited, [stand::persist(5, Record::Write(write.clone()))]);
@@ -222,40 +222,40 @@ fn a_server_that_learns_of_another_life_with_its_number_begins_a_new_one() {
 }
 
 #[test]
-fn the_own_life_and_a_former_one_change_nothing() {
+fn the_own_incarnation_and_a_former_one_change_nothing() {
     let mut stand = Stand::serving(2, 1, 1);
-    for known in [stand.life(), Incarnation::UNKNOWN] {
+    for known in [stand.incarnation(), Incarnation::UNKNOWN] {
         stand.down(node(2));
         stand.up(node(2));
         let hello = hello_in(stand.flush());
-        let effects = stand.hear(node(2), welcome(hello, known, HybridTime::ZERO));
+        let effects = stand.receive(node(2), welcome(hello, known, HybridTime::ZERO));
         assert_eq!(effects, []);
     }
 }
 
 #[test]
-fn a_life_no_server_can_have_reached_is_not_believed() {
+fn an_incarnation_no_server_can_have_reached_is_not_believed() {
     let mut stand = Stand::serving(2, 1, 1);
     stand.down(node(2));
     stand.up(node(2));
     let hello = hello_in(stand.flush());
     let absurd = welcome(hello, Incarnation(u64::MAX), HybridTime::ZERO);
-    assert_eq!(stand.hear(node(2), absurd), []);
+    assert_eq!(stand.receive(node(2), absurd), []);
     assert_eq!(stand.counter("bad_messages"), 1);
 }
 
 #[test]
-fn an_own_write_that_the_disk_has_forgotten_ends_the_life() {
+fn an_own_write_that_the_disk_has_forgotten_ends_the_incarnation() {
     let mut stand = Stand::serving(2, 1, 1);
     let forgotten = stand.own(7, 0, "x", Some("1"));
-    let effects = stand.hear(node(2), Part::Repair(forgotten));
-    let new = life_in(&effects).unwrap();
+    let effects = stand.receive(node(2), Part::Repair(forgotten));
+    let new = incarnation_in(&effects).unwrap();
     assert_eq!(new.counter(), 2);
-    // The life that follows is on its way, and another such write ends it no second time.
+    // The incarnation that follows is being written, and another such write ends it no second time.
     let another = stand.own(8, 0, "y", Some("1"));
-    assert_eq!(life_in(&stand.hear(node(2), Part::Repair(another))), None);
+    assert_eq!(incarnation_in(&stand.receive(node(2), Part::Repair(another))), None);
     stand.sync();
-    assert_eq!((stand.life(), stand.counter("lives")), (new, 2));
+    assert_eq!((stand.incarnation(), stand.counter("incarnations")), (new, 2));
 }
 
 /// What a server has written to its disk, from its first step on.
@@ -277,13 +277,17 @@ fn journal() -> (Stand, Vec<(PersistSeq, Record)>) {
     }
     keep(stand.sync());
     keep(stand.request(Operation::delete(key("k1"))));
-    keep(stand.hear_as(node(2), life(3, 3), Part::Repair(theirs(9, time(50, 0), "k2", "2"))));
+    keep(stand.receive_as(
+        node(2),
+        incarnation(3, 3),
+        Part::Repair(theirs(9, time(50, 0), "k2", "2")),
+    ));
     keep(stand.sync());
     (stand, records)
 }
 
 #[test]
-fn a_recovered_server_reads_at_once_and_writes_in_its_next_life() {
+fn a_recovered_server_reads_at_once_and_writes_in_its_next_incarnation() {
     let (before, records) = journal();
     let last = u64::try_from(records.len()).unwrap();
     let engine = EventualEngine::recover(config(2, 1, 1), None, records).unwrap();
@@ -293,10 +297,10 @@ fn a_recovered_server_reads_at_once_and_writes_in_its_next_life() {
     assert_eq!(stand.engine.status().waiting, Some(Waiting::OwnDisk));
     let held = before.own(1, 0, "k0", Some("1"));
     let effects = stand.get("k0");
-    let new = life_in(&effects).unwrap();
-    assert_eq!((before.life().counter(), new.counter()), (1, 2));
+    let new = incarnation_in(&effects).unwrap();
+    assert_eq!((before.incarnation().counter(), new.counter()), (1, 2));
     assert_eq!(effects.last(), Some(&found(1, Some(&held), 1)));
-    // Its first write waits until no number can be given twice: the life is on disk.
+    // Its first write waits until no number can be given twice: the incarnation is on disk.
     assert_eq!(stand.put("x", "1"), []);
     let effects = stand.sync();
     // Above every stamp issued before, whatever the wall clock says.
@@ -308,33 +312,33 @@ fn a_recovered_server_reads_at_once_and_writes_in_its_next_life() {
 }
 
 #[test]
-fn a_server_on_an_older_copy_of_its_disk_takes_no_write_in_a_life_that_was() {
+fn a_server_on_an_older_copy_of_its_disk_takes_no_write_in_an_incarnation_that_was() {
     let (_, records) = journal();
     let last = u64::try_from(records.len()).unwrap();
     let engine = EventualEngine::recover(config(2, 1, 1), None, records).unwrap();
     let mut stand = Stand::of(engine, last);
-    assert_eq!(life_in(&stand.flush()).map(Incarnation::counter), Some(2));
+    assert_eq!(incarnation_in(&stand.flush()).map(Incarnation::counter), Some(2));
     assert_eq!(stand.put("x", "1"), []);
     stand.up(node(2));
     let hello = hello_in(stand.flush());
-    // The peer tells of a later life before the one that follows the copy's is on disk.
-    assert_eq!(stand.hear(node(2), welcome(hello, life(5, 9), HybridTime::ZERO)), []);
+    // The peer tells of a later incarnation before the one that follows the copy's is on disk.
+    assert_eq!(stand.receive(node(2), welcome(hello, incarnation(5, 9), HybridTime::ZERO)), []);
     let effects = stand.sync();
-    let next = life_in(&effects).unwrap();
+    let next = incarnation_in(&effects).unwrap();
     assert_eq!((next.counter(), effects.len()), (6, 1), "{effects:?}");
     stand.sync();
-    assert_eq!((stand.life(), stand.counter("last_write_seq")), (next, 1));
+    assert_eq!((stand.incarnation(), stand.counter("last_write_seq")), (next, 1));
 }
 
-/// Two lives of one number cannot be told apart: a peer that has met the first drops all that the
-/// second says.
+/// Two incarnations of one number cannot be told apart: a peer that has met the first drops all
+/// that the second says.
 #[test]
-fn a_write_that_the_disk_lost_begins_no_second_life_beside_the_one_on_its_way() {
+fn a_write_that_the_disk_lost_begins_no_second_incarnation_beside_the_one_on_its_way() {
     let (before, records) = journal();
     let last = u64::try_from(records.len()).unwrap();
     let engine = EventualEngine::recover(config(2, 2, 2), None, records).unwrap();
     let mut stand = Stand::of(engine, last);
-    let next = life_in(&stand.flush()).unwrap();
+    let next = incarnation_in(&stand.flush()).unwrap();
     let mut of_peer = config(2, 2, 2);
     of_peer.node = node(2);
     let mut peer = Stand::serving_with(of_peer);
@@ -342,13 +346,13 @@ fn a_write_that_the_disk_lost_begins_no_second_life_beside_the_one_on_its_way() 
     peer.up(node(1));
     deliver(&mut stand, &mut peer);
     deliver(&mut peer, &mut stand);
-    // It takes a life beyond the last in which this server met it.
+    // It takes an incarnation beyond the last in which this server met it.
     deliver(&mut stand, &mut peer);
     peer.sync();
     let lost = before.own(7, 6, "lost", Some("1"));
-    let effects = stand.hear(node(2), Part::Repair(lost.clone()));
+    let effects = stand.receive(node(2), Part::Repair(lost.clone()));
     assert_eq!(effects, [stand::persist(last + 2, Record::Write(lost))]);
-    // The peer meets this server while no more than the next life is on disk.
+    // The peer meets this server while no more than the next incarnation is on disk.
     stand.step(Input::Persisted { up_to: PersistSeq(last + 1) });
     stand.get("x");
     deliver(&mut stand, &mut peer);
@@ -391,7 +395,7 @@ fn a_server_that_takes_no_writes_for_its_disk_says_so() {
         let reason = NotDone::Waiting(Waiting::OwnDisk);
         assert!(effects.is_empty() || effects.contains(&refused(1, reason)), "{effects:?}");
         assert_eq!(stand.engine.status().waiting, Some(Waiting::OwnDisk));
-        // How far its former life numbered is not known.
+        // How far its former incarnation numbered is not known.
         assert!(!is_numbered(&stand));
     }
     stand.sync();
@@ -400,14 +404,14 @@ fn a_server_that_takes_no_writes_for_its_disk_says_so() {
 }
 
 #[test]
-fn a_recovered_server_answers_the_reads_of_others_before_it_has_its_next_life() {
+fn a_recovered_server_answers_the_reads_of_others_before_it_has_its_next_incarnation() {
     let (_, records) = journal();
     let last = u64::try_from(records.len()).unwrap();
     let engine = EventualEngine::recover(config(2, 1, 1), None, records).unwrap();
     let mut stand = Stand::of(engine, last);
     stand.flush();
     let query = Part::Query(kv_eventual::Query { read: kv_eventual::ReadId(1), key: key("k0") });
-    stand.hear_as(node(2), life(3, 3), query);
+    stand.receive_as(node(2), incarnation(3, 3), query);
     let sent = stand::sends(stand.flush());
     let parts = sent.into_iter().flat_map(|(_, message)| message.parts);
     let answered = |part: &Part| matches!(part, Part::Answer(answer) if answer.entry.is_some());
@@ -462,7 +466,7 @@ fn a_disk_of_another_server_or_of_other_voters_is_refused() {
 #[test]
 fn a_dump_looks_at_so_many_keys_and_goes_on_from_there() {
     let tombstone =
-        |n: u64| stand::write((2, life(1, 2)), n, time(n, 0), &format!("k{n:05}"), None);
+        |n: u64| stand::write((2, incarnation(1, 2)), n, time(n, 0), &format!("k{n:05}"), None);
     let mut last = tombstone(10_002);
     last.entry.value = Some(value("here"));
     let writes = (1..=10_001).map(tombstone).chain([last.clone()]);

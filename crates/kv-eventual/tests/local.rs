@@ -236,7 +236,7 @@ fn a_page_of_large_values_ends_at_a_mebibyte() {
 }
 
 #[test]
-fn every_server_of_a_cluster_has_a_life_and_serves() {
+fn every_server_of_a_cluster_has_an_incarnation_and_serves() {
     let cluster = start(3, 2, 2);
     for n in 1..=3 {
         let status = cluster.engine(node(n)).unwrap().status();

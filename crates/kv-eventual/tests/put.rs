@@ -15,7 +15,7 @@ use stand::{
     written,
 };
 
-/// The first write: records 1 is the life, 2 the clock's bound, 3 the write.
+/// The first write: records 1 is the incarnation, 2 the clock's bound, 3 the write.
 const FIRST: u64 = 3;
 
 #[test]
@@ -28,8 +28,8 @@ fn a_write_goes_to_all_at_once_and_is_done_only_when_the_own_disk_has_it_too() {
     let parts = vec![Part::Write(write.clone())];
     assert_eq!(stand.flush(), [stand.message(2, parts.clone()), stand.message(3, parts)]);
     let ack = Part::Ack(id_of(&write));
-    assert_eq!(stand.hear(node(2), ack.clone()), []);
-    assert_eq!(stand.hear(node(3), ack), []);
+    assert_eq!(stand.receive(node(2), ack.clone()), []);
+    assert_eq!(stand.receive(node(3), ack), []);
     assert_eq!(stand.sync(), [written(2, &write, 3)]);
     assert_eq!(stand.flush(), []);
 }
@@ -40,7 +40,7 @@ fn a_write_that_the_own_disk_is_slow_with_is_sent_again_to_who_does_not_answer()
     stand.put("w", "0");
     stand.sync_and_flush();
     let first = stand.own(1, 0, "w", Some("0"));
-    stand.hear(node(2), Part::Ack(id_of(&first)));
+    stand.receive(node(2), Part::Ack(id_of(&first)));
     let write = stand.own(2, 1, "x", Some("1"));
     stand.put("x", "1");
     let message = |stand: &Stand| stand.message(2, vec![Part::Write(write.clone())]);
@@ -62,7 +62,7 @@ fn a_write_that_another_server_held_first_goes_to_the_own_disk_once() {
     assert_eq!(stand.put("x", "1").len(), 1);
     stand.flush();
     // The other server has it on disk, and a reader saw that this one has not.
-    assert_eq!(stand.hear(node(2), Part::Repair(write.clone())), []);
+    assert_eq!(stand.receive(node(2), Part::Repair(write.clone())), []);
     assert_eq!(stand.sync(), [written(2, &write, 1)]);
     assert_eq!(stand.counter("repairs_applied"), 0);
 }
@@ -130,13 +130,13 @@ fn w_acknowledgements_of_distinct_servers_make_it_done() {
     stand.put("x", "1");
     stand.sync_and_flush();
     let ack = Part::Ack(id_of(&write));
-    assert_eq!(stand.hear(node(2), ack.clone()), []);
-    assert_eq!(stand.hear(node(2), ack.clone()), []);
-    assert_eq!(stand.hear(node(3), ack.clone()), [written(1, &write, 3)]);
+    assert_eq!(stand.receive(node(2), ack.clone()), []);
+    assert_eq!(stand.receive(node(2), ack.clone()), []);
+    assert_eq!(stand.receive(node(3), ack.clone()), [written(1, &write, 3)]);
     assert_eq!(stand.counter("trailing_writes"), 1);
-    assert_eq!(stand.hear(node(4), ack.clone()), []);
+    assert_eq!(stand.receive(node(4), ack.clone()), []);
     assert_eq!(stand.counter("trailing_writes"), 0);
-    assert_eq!(stand.hear(node(4), ack), []);
+    assert_eq!(stand.receive(node(4), ack), []);
     assert_eq!(stand.counter("stale_messages"), 1);
 }
 
@@ -157,9 +157,9 @@ fn an_acknowledgement_of_what_was_not_sent_counts_for_nothing() {
     let mut stand = Stand::serving(2, 2, 1);
     let write = stand.own(1, 0, "x", Some("1"));
     stand.put("x", "1");
-    assert_eq!(stand.hear(node(2), Part::Ack(id_of(&write))), []);
+    assert_eq!(stand.receive(node(2), Part::Ack(id_of(&write))), []);
     assert_eq!(stand.sync(), []);
-    assert_eq!(stand.hear(node(2), Part::Ack(id_of(&write))), [written(1, &write, 2)]);
+    assert_eq!(stand.receive(node(2), Part::Ack(id_of(&write))), [written(1, &write, 2)]);
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn a_timeout_is_unknown_with_version_and_acks() {
     let write = stand.own(1, 0, "x", Some("1"));
     stand.put("x", "1");
     stand.sync_and_flush();
-    stand.hear(node(2), Part::Ack(id_of(&write)));
+    stand.receive(node(2), Part::Ack(id_of(&write)));
     stand.down(node(3));
     assert_eq!(stand.wait_ms(4_999), []);
     let version = Some(version_of(&write));
@@ -194,7 +194,7 @@ fn a_timeout_before_the_own_disk_has_it_is_unknown_however_many_others_have() {
     stand.sync_and_flush();
     stand.put("x", "1");
     let write = stand.own(2, 1, "x", Some("1"));
-    assert_eq!(stand.hear(node(2), Part::Ack(id_of(&write))), []);
+    assert_eq!(stand.receive(node(2), Part::Ack(id_of(&write))), []);
     let effects = stand.wait_ms(5_000);
     let version = Some(version_of(&write));
     assert_eq!(effects.first(), Some(&unknown(2, version, 1, 1)), "{effects:?}");
@@ -207,7 +207,7 @@ fn servers_that_do_not_answer_are_asked_again_ever_more_rarely() {
     let write = stand.own(1, 0, "x", Some("1"));
     stand.put("x", "1");
     stand.sync_and_flush();
-    stand.hear(node(2), Part::Ack(id_of(&write)));
+    stand.receive(node(2), Part::Ack(id_of(&write)));
     let parts = vec![Part::Write(write)];
     let mut times = Vec::new();
     for tenth in 1..=60 {
@@ -229,7 +229,7 @@ fn a_server_that_comes_back_is_sent_what_it_lacks_at_once() {
     let write = stand.own(1, 0, "x", Some("1"));
     stand.put("x", "1");
     stand.sync_and_flush();
-    stand.hear(node(2), Part::Ack(id_of(&write)));
+    stand.receive(node(2), Part::Ack(id_of(&write)));
     stand.down(node(3));
     assert_eq!(stand.wait_ms(2_500), []);
     stand.up(node(3));
@@ -256,17 +256,17 @@ fn many_writes_of_one_batch_make_one_message_for_each_peer() {
 fn a_stamp_is_above_the_version_that_the_key_has() {
     let mut stand = Stand::serving(2, 1, 1);
     let ahead = theirs(1, time(9_000, 3), "x", "1");
-    stand.hear(node(2), Part::Repair(ahead));
+    stand.receive(node(2), Part::Repair(ahead));
     stand.sync_and_flush();
     stand.put("x", "2");
-    let own = stand::write((1, stand.life()), 1, time(9_000, 4), "x", Some("2"));
+    let own = stand::write((1, stand.incarnation()), 1, time(9_000, 4), "x", Some("2"));
     assert_eq!(stand.sync(), [written(1, &own, 1)]);
 }
 
 #[test]
 fn a_key_with_a_version_far_in_the_future_cannot_be_written() {
     let mut stand = Stand::serving(2, 1, 1);
-    stand.hear(node(2), Part::Repair(theirs(1, time(60_000, 0), "x", "1")));
+    stand.receive(node(2), Part::Repair(theirs(1, time(60_000, 0), "x", "1")));
     stand.sync_and_flush();
     let reason = NotDone::ClockSkew { off_ms: -60_000, limit_ms: 10_000 };
     let effects = stand.put("x", "2");
@@ -292,7 +292,7 @@ fn a_server_whose_clock_jumps_refuses_writes_until_it_is_back() {
 
 #[test]
 fn a_server_that_has_set_its_clock_back_refuses_what_its_peers_would_reject() {
-    // Alone, it trusts its own clock, and then goes on above its own stamps.
+    // Alone, it trusts its own clock, and then continues above its own stamps.
     let mut stand = Stand::serving(2, 1, 1);
     stand.down(node(2));
     stand.now.wall += Duration::from_secs(60);
@@ -300,7 +300,7 @@ fn a_server_that_has_set_its_clock_back_refuses_what_its_peers_would_reject() {
     stand.sync();
     stand.now.wall -= Duration::from_secs(60);
     stand.put("x", "2");
-    let ahead = stand::write((1, stand.life()), 2, time(60_000, 1), "x", Some("2"));
+    let ahead = stand::write((1, stand.incarnation()), 2, time(60_000, 1), "x", Some("2"));
     assert_eq!(stand.sync(), [written(2, &ahead, 1)]);
     stand.up(node(2));
     stand.welcomed(node(2));
@@ -335,9 +335,9 @@ fn enough_rejections_end_the_wait() {
     stand.put("x", "1");
     stand.sync_and_flush();
     let reject = Part::Reject(id_of(&write));
-    assert_eq!(stand.hear(node(2), reject.clone()), []);
+    assert_eq!(stand.receive(node(2), reject.clone()), []);
     let version = Some(version_of(&write));
-    assert_eq!(stand.hear(node(3), reject), [unknown(1, version, 1, 2)]);
+    assert_eq!(stand.receive(node(3), reject), [unknown(1, version, 1, 2)]);
     assert_eq!(stand.engine.next_deadline(), None);
 }
 

@@ -5,7 +5,7 @@ mod stand;
 
 use kv_core::{HybridTime, Incarnation, Input};
 use kv_eventual::{Answer, Message, Part, Query, ReadId, Record, Write};
-use stand::{Stand, config, found, id_of, key, life, node, persist, theirs, time, write};
+use stand::{Stand, config, found, id_of, incarnation, key, node, persist, theirs, time, write};
 
 fn ack(stand: &Stand, write: &Write) -> Vec<stand::TestEffect> {
     vec![stand.message(2, vec![Part::Ack(id_of(write))])]
@@ -16,7 +16,7 @@ fn a_write_is_acknowledged_when_it_is_on_disk_and_not_before() {
     let mut stand = Stand::serving(3, 2, 1);
     let write = theirs(1, time(0, 0), "x", "1");
     assert_eq!(
-        stand.hear(node(2), Part::Write(write.clone())),
+        stand.receive(node(2), Part::Write(write.clone())),
         [persist(2, Record::Write(write.clone()))]
     );
     assert_eq!(stand.flush(), []);
@@ -30,12 +30,12 @@ fn a_write_is_acknowledged_when_it_is_on_disk_and_not_before() {
 fn a_duplicate_waits_for_the_first_and_is_acknowledged_at_once_after_it() {
     let mut stand = Stand::serving(3, 2, 1);
     let write = theirs(1, time(0, 0), "x", "1");
-    stand.hear(node(2), Part::Write(write.clone()));
-    assert_eq!(stand.hear(node(2), Part::Write(write.clone())), []);
+    stand.receive(node(2), Part::Write(write.clone()));
+    assert_eq!(stand.receive(node(2), Part::Write(write.clone())), []);
     assert_eq!(stand.flush(), []);
     stand.sync();
     assert_eq!(stand.flush(), ack(&stand, &write));
-    assert_eq!(stand.hear(node(2), Part::Write(write.clone())), []);
+    assert_eq!(stand.receive(node(2), Part::Write(write.clone())), []);
     assert_eq!(stand.flush(), ack(&stand, &write));
 }
 
@@ -44,9 +44,9 @@ fn a_write_older_than_what_is_on_disk_is_acknowledged_at_once() {
     let mut stand = Stand::serving(3, 2, 1);
     let newer = theirs(2, time(1, 0), "x", "2");
     let older = theirs(1, time(0, 0), "x", "1");
-    stand.hear(node(2), Part::Write(newer.clone()));
+    stand.receive(node(2), Part::Write(newer.clone()));
     stand.sync_and_flush();
-    assert_eq!(stand.hear(node(2), Part::Write(older.clone())), []);
+    assert_eq!(stand.receive(node(2), Part::Write(older.clone())), []);
     assert_eq!(stand.flush(), ack(&stand, &older));
     assert_eq!(stand.get("x"), [found(1, Some(&newer), 1)]);
 }
@@ -56,8 +56,8 @@ fn a_write_older_than_what_is_on_its_way_to_disk_waits_for_the_disk() {
     let mut stand = Stand::serving(3, 2, 1);
     let newer = theirs(2, time(1, 0), "x", "2");
     let older = theirs(1, time(0, 0), "x", "1");
-    stand.hear(node(2), Part::Write(newer.clone()));
-    stand.hear(node(2), Part::Write(older));
+    stand.receive(node(2), Part::Write(newer.clone()));
+    stand.receive(node(2), Part::Write(older));
     assert_eq!(stand.flush(), []);
     stand.sync();
     assert_eq!(stand.get("x"), [found(1, Some(&newer), 1)]);
@@ -68,17 +68,17 @@ fn a_write_too_far_in_the_future_is_rejected() {
     let mut stand = Stand::serving(3, 2, 1);
     let near = theirs(1, time(10_000, 0), "x", "1");
     let far = theirs(2, time(10_001, 0), "x", "2");
-    assert_eq!(stand.hear(node(2), Part::Write(far.clone())), []);
+    assert_eq!(stand.receive(node(2), Part::Write(far.clone())), []);
     assert_eq!(stand.flush(), [stand.message(2, vec![Part::Reject(id_of(&far))])]);
     assert_eq!(stand.counter("rejected_writes"), 1);
-    assert_eq!(stand.hear(node(2), Part::Write(near)).len(), 1);
+    assert_eq!(stand.receive(node(2), Part::Write(near)).len(), 1);
 }
 
 #[test]
 fn a_write_under_another_servers_name_is_bad() {
     let mut stand = Stand::serving(3, 2, 1);
     let write = theirs(1, time(0, 0), "x", "1");
-    assert_eq!(stand.hear(node(3), Part::Write(write)), []);
+    assert_eq!(stand.receive(node(3), Part::Write(write)), []);
     assert_eq!(stand.flush(), []);
     assert_eq!(stand.counter("bad_messages"), 1);
 }
@@ -86,18 +86,18 @@ fn a_write_under_another_servers_name_is_bad() {
 #[test]
 fn entries_that_cannot_be_are_bad() {
     let mut stand = Stand::serving(3, 2, 1);
-    let first = (2, life(1, 2));
+    let first = (2, incarnation(1, 2));
     let far = HybridTime::from_millis(1 << 47);
     let bad = [
         write(first, 0, time(0, 0), "x", Some("no number")),
-        write((9, life(1, 2)), 1, time(0, 0), "x", Some("no voter")),
-        write((2, Incarnation(5)), 1, time(0, 0), "x", Some("no life")),
+        write((9, incarnation(1, 2)), 1, time(0, 0), "x", Some("no voter")),
+        write((2, Incarnation(5)), 1, time(0, 0), "x", Some("no incarnation")),
         write((2, Incarnation(u64::MAX)), 1, time(0, 0), "x", None),
         write(first, 1, far, "x", Some("the year 6429")),
     ];
     for (count, write) in (1..).zip(bad) {
-        assert_eq!(stand.hear(node(2), Part::Write(write.clone())), []);
-        assert_eq!(stand.hear(node(3), Part::Repair(write)), []);
+        assert_eq!(stand.receive(node(2), Part::Write(write.clone())), []);
+        assert_eq!(stand.receive(node(3), Part::Repair(write)), []);
         assert_eq!(stand.counter("bad_messages"), 2 * count);
     }
     assert_eq!(stand.flush(), []);
@@ -108,7 +108,7 @@ fn a_message_of_no_peer_is_bad() {
     let mut stand = Stand::serving(3, 2, 1);
     for from in [1, 4] {
         let query = Query { read: ReadId(1), key: key("x") };
-        assert_eq!(stand.hear(node(from), Part::Query(query)), []);
+        assert_eq!(stand.receive(node(from), Part::Query(query)), []);
     }
     assert_eq!(stand.flush(), []);
     assert_eq!(stand.counter("bad_messages"), 2);
@@ -118,13 +118,13 @@ fn a_message_of_no_peer_is_bad() {
 fn a_query_is_answered_with_what_is_on_disk() {
     let mut stand = Stand::serving(3, 2, 1);
     let write = theirs(1, time(0, 0), "x", "1");
-    stand.hear(node(2), Part::Write(write.clone()));
+    stand.receive(node(2), Part::Write(write.clone()));
     let query = Part::Query(Query { read: ReadId(5), key: key("x") });
     let answer = |entry| Part::Answer(Answer { read: ReadId(5), key: key("x"), entry });
-    stand.hear(node(3), query.clone());
+    stand.receive(node(3), query.clone());
     assert_eq!(stand.flush(), [stand.message(3, vec![answer(None)])]);
     stand.sync_and_flush();
-    stand.hear(node(3), query);
+    stand.receive(node(3), query);
     assert_eq!(stand.flush(), [stand.message(3, vec![answer(Some(write.entry))])]);
 }
 
@@ -133,10 +133,10 @@ fn a_repair_is_taken_over_once_and_not_acknowledged() {
     let mut stand = Stand::serving(3, 2, 1);
     let write = theirs(1, time(0, 0), "x", "1");
     let repair = Part::Repair(write.clone());
-    assert_eq!(stand.hear(node(3), repair.clone()), [persist(2, Record::Write(write.clone()))]);
-    assert_eq!(stand.hear(node(3), repair.clone()), []);
+    assert_eq!(stand.receive(node(3), repair.clone()), [persist(2, Record::Write(write.clone()))]);
+    assert_eq!(stand.receive(node(3), repair.clone()), []);
     assert_eq!(stand.sync_and_flush(), []);
-    assert_eq!(stand.hear(node(3), repair), []);
+    assert_eq!(stand.receive(node(3), repair), []);
     assert_eq!(stand.get("x"), [found(1, Some(&write), 1)]);
 }
 
@@ -144,7 +144,7 @@ fn a_repair_is_taken_over_once_and_not_acknowledged() {
 fn a_repair_from_the_future_is_taken_over_but_the_clock_stays() {
     let mut stand = Stand::serving(2, 1, 1);
     let far = theirs(1, time(60_000, 0), "x", "1");
-    stand.hear(node(2), Part::Repair(far.clone()));
+    stand.receive(node(2), Part::Repair(far.clone()));
     stand.sync_and_flush();
     assert_eq!(stand.get("x"), [found(1, Some(&far), 1)]);
     assert_eq!(stand.counter("skewed_stamps"), 1);
@@ -160,31 +160,31 @@ fn writes_of_others_that_wait_for_the_disk_are_bounded_by_number_and_bytes() {
     let mut stand = Stand::serving_with(config.clone());
     for seq in 1..=3 {
         let write = theirs(seq, time(seq, 0), "x", "1");
-        stand.hear(node(2), Part::Write(write));
+        stand.receive(node(2), Part::Write(write));
     }
     assert_eq!(stand.counter("dropped_writes"), 1);
     let third = theirs(3, time(3, 0), "x", "1");
     stand.sync_and_flush();
-    assert_eq!(stand.hear(node(2), Part::Write(third)).len(), 1);
+    assert_eq!(stand.receive(node(2), Part::Write(third)).len(), 1);
 
     config.limits.window_bytes_max = 1_000;
     let mut stand = Stand::serving_with(config);
     let large = theirs(1, time(1, 0), "x", &"v".repeat(2_000));
-    assert_eq!(stand.hear(node(2), Part::Write(large)).len(), 1);
+    assert_eq!(stand.receive(node(2), Part::Write(large)).len(), 1);
     let small = theirs(2, time(2, 0), "y", "1");
-    assert_eq!(stand.hear(node(2), Part::Write(small)), []);
+    assert_eq!(stand.receive(node(2), Part::Write(small)), []);
 }
 
 #[test]
-fn what_a_former_life_says_is_dropped() {
+fn what_a_former_incarnation_says_is_dropped() {
     let mut stand = Stand::serving(3, 2, 1);
-    let (old, new) = (life(1, 9), life(2, 1));
-    let record = Record::PeerLife { peer: node(2), incarnation: new };
+    let (old, new) = (incarnation(1, 9), incarnation(2, 1));
+    let record = Record::PeerIncarnation { peer: node(2), incarnation: new };
     let query = |read| Part::Query(Query { read: ReadId(read), key: key("x") });
-    assert_eq!(stand.hear_as(node(2), new, query(1)), [persist(2, record)]);
+    assert_eq!(stand.receive_as(node(2), new, query(1)), [persist(2, record)]);
     assert_eq!(stand.flush().len(), 1);
-    assert_eq!(stand.hear_as(node(2), old, query(2)), []);
-    assert_eq!(stand.hear_as(node(2), life(2, 2), query(3)), []);
+    assert_eq!(stand.receive_as(node(2), old, query(2)), []);
+    assert_eq!(stand.receive_as(node(2), incarnation(2, 2), query(3)), []);
     assert_eq!(stand.flush(), []);
     assert_eq!(stand.counter("stale_messages"), 2);
 }
@@ -193,8 +193,8 @@ fn what_a_former_life_says_is_dropped() {
 fn an_acknowledgement_of_a_write_that_is_not_under_way_is_stale() {
     let mut stand = Stand::serving(3, 2, 1);
     let write = stand.own(1, 0, "x", Some("1"));
-    assert_eq!(stand.hear(node(2), Part::Ack(id_of(&write))), []);
-    assert_eq!(stand.hear(node(2), Part::Reject(id_of(&write))), []);
+    assert_eq!(stand.receive(node(2), Part::Ack(id_of(&write))), []);
+    assert_eq!(stand.receive(node(2), Part::Reject(id_of(&write))), []);
     assert_eq!(stand.counter("stale_messages"), 2);
 }
 

@@ -38,14 +38,14 @@ fn settle(sim: &mut Sim) {
 }
 
 /// One fault, or the end of one.
-fn disturb(sim: &mut Sim, clients: &mut Clients, lives: Restart) {
+fn disturb(sim: &mut Sim, clients: &mut Clients, incarnations: Restart) {
     let nodes: Vec<_> = sim.nodes().collect();
     let victim = clients.pick(&nodes);
     let other = clients.pick(&nodes);
     match clients.stream.below(12) {
         0 | 1 => sim.crash_after_effects(victim, clients.stream.below(20)),
         2 => sim.crash(victim),
-        3 => sim.restart(victim, lives).unwrap(),
+        3 => sim.restart(victim, incarnations).unwrap(),
         4 => sim.partition(&[victim]),
         5 => sim.block(victim, other),
         6 => sim.pause(victim),
@@ -56,15 +56,15 @@ fn disturb(sim: &mut Sim, clients: &mut Clients, lives: Restart) {
         }
         _ => {
             sim.heal();
-            revive(sim, lives);
+            revive(sim, incarnations);
         }
     }
 }
 
-fn revive(sim: &mut Sim, lives: Restart) {
+fn revive(sim: &mut Sim, incarnations: Restart) {
     let down: Vec<_> = sim.nodes().filter(|node| !sim.is_running(*node)).collect();
     for node in down {
-        sim.restart(node, lives).unwrap();
+        sim.restart(node, incarnations).unwrap();
     }
 }
 
@@ -130,8 +130,8 @@ fn small_quorums_promise_less_but_versions_and_refusals_hold() {
 }
 
 #[test]
-fn servers_that_lose_their_disks_take_new_lives_and_issue_no_version_twice() {
-    let mut lives = 0;
+fn servers_that_lose_their_disks_take_new_incarnations_and_issue_no_version_twice() {
+    let mut incarnations = 0;
     for seed in 200..230 {
         let mut sim = faulty(3, 2, 2, seed);
         let mut clients = Clients::new(seed, 3);
@@ -154,9 +154,9 @@ fn servers_that_lose_their_disks_take_new_lives_and_issue_no_version_twice() {
         audit::check_origin(&sim);
         audit::check_converges(&mut sim, &clients.keys);
         let counters = sim.nodes().map(|node| sim.status(node).unwrap().incarnation);
-        lives += counters.map(Incarnation::counter).sum::<u64>();
+        incarnations += counters.map(Incarnation::counter).sum::<u64>();
     }
-    assert!(lives > 3 * 30, "no server has had a second life");
+    assert!(incarnations > 3 * 30, "no server has had a second incarnation");
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn unavailable_is_told_apart_from_unknown() {
     let mut sim = Sim::new(SimConfig::new(3, 2, 2, 10).unwrap()).unwrap();
     settle(&mut sim);
     sim.execute(node(1), put("k", "old")).unwrap();
-    // Server 1 has not heard of the cut yet when it takes the first write.
+    // Server 1 does not know of the cut yet when it takes the first write.
     sim.partition(&[node(1)]);
     let unknown = sim.submit(node(1), put("k", "new"), RequestOptions::default());
     settle(&mut sim);
@@ -276,7 +276,7 @@ fn a_server_with_a_wrong_clock_refuses_writes_and_says_why() {
         *off_ms
     };
     assert!((off(&outcome) - off(&skewed)).abs() <= 2);
-    // Others, and reads here, go on.
+    // Others, and reads here, continue.
     assert!(matches!(sim.execute(node(2), put("k", "new")), Ok(Some(Outcome::Done(_)))));
     assert!(matches!(sim.execute(node(1), Operation::get(key("k"))), Ok(Some(Outcome::Done(_)))));
     sim.set_wall_offset(node(1), WallOffset::NONE);
@@ -284,20 +284,20 @@ fn a_server_with_a_wrong_clock_refuses_writes_and_says_why() {
 }
 
 #[test]
-fn a_server_that_comes_back_empty_has_the_next_life() {
+fn a_server_that_comes_back_empty_has_the_next_incarnation() {
     let mut sim = Sim::new(SimConfig::new(3, 1, 1, 14).unwrap()).unwrap();
     settle(&mut sim);
-    for life in 1..5 {
-        sim.execute(node(1), put("k", &life.to_string())).unwrap();
+    for incarnation in 1..5 {
+        sim.execute(node(1), put("k", &incarnation.to_string())).unwrap();
         settle(&mut sim);
-        assert_eq!(sim.status(node(1)).unwrap().incarnation.counter(), life);
+        assert_eq!(sim.status(node(1)).unwrap().incarnation.counter(), incarnation);
         sim.restart(node(1), Restart::Wiped).unwrap();
         settle(&mut sim);
     }
 }
 
 #[test]
-fn a_server_that_began_a_life_alone_begins_another_when_it_meets_the_others() {
+fn a_server_that_began_an_incarnation_alone_begins_another_when_it_meets_the_others() {
     let mut sim = Sim::new(SimConfig::new(3, 1, 1, 15).unwrap()).unwrap();
     settle(&mut sim);
     sim.execute(node(1), put("k", "before")).unwrap();
@@ -315,7 +315,7 @@ fn a_server_that_began_a_life_alone_begins_another_when_it_meets_the_others() {
 }
 
 #[test]
-fn a_server_that_never_comes_to_begin_its_next_life_still_reads_and_writes_in_the_end() {
+fn a_server_that_never_comes_to_begin_its_next_incarnation_still_reads_and_writes_in_the_end() {
     let mut sim = Sim::new(SimConfig::new(3, 2, 2, 16).unwrap()).unwrap();
     settle(&mut sim);
     sim.execute(node(1), put("k", "first")).unwrap();
@@ -343,7 +343,7 @@ fn a_server_that_never_comes_to_begin_its_next_life_still_reads_and_writes_in_th
     audit::check_not_done(&sim);
 }
 
-/// A supervisor that starts a server again and again, as each life writes and crashes.
+/// A supervisor that starts a server again and again, as each incarnation writes and crashes.
 #[test]
 fn fifty_restarts_within_five_seconds_leave_a_server_that_still_writes() {
     let mut sim = Sim::new(SimConfig::new(3, 2, 2, 17).unwrap()).unwrap();
@@ -380,7 +380,7 @@ fn numbers_held_after_a_crash(seed: u64) -> [Vec<u64>; 3] {
     let mut sim = Sim::new(SimConfig::new(3, 2, 2, seed).unwrap()).unwrap();
     settle(&mut sim);
     sim.execute(node(1), put("a", "0")).unwrap();
-    let life = sim.status(node(1)).unwrap().incarnation;
+    let incarnation = sim.status(node(1)).unwrap().incarnation;
     sim.hold_disk(node(1));
     sim.intercept(|_, _, message: &Message| {
         let is_lost = |part: &Part| matches!(part, Part::Write(write) if write.key == key("b"));
@@ -399,7 +399,7 @@ fn numbers_held_after_a_crash(seed: u64) -> [Vec<u64>; 3] {
     settle(&mut sim);
     let seqs = |number| {
         let disk = audit::disk(&sim, node(number));
-        let own = disk.into_values().filter(|entry| entry.stamp.incarnation == life);
+        let own = disk.into_values().filter(|entry| entry.stamp.incarnation == incarnation);
         own.map(|entry| entry.seq.0).collect::<Vec<_>>()
     };
     let held = [seqs(1), seqs(2), seqs(3)];

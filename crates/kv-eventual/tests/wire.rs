@@ -16,7 +16,7 @@ fn nodes() -> impl Strategy<Value = NodeId> {
     (1u16..).prop_map(|number| NodeId::new(number).unwrap())
 }
 
-fn lives() -> impl Strategy<Value = Incarnation> {
+fn incarnations() -> impl Strategy<Value = Incarnation> {
     any::<u64>().prop_map(Incarnation)
 }
 
@@ -30,7 +30,7 @@ fn keys() -> impl Strategy<Value = Key> {
 
 fn entries() -> impl Strategy<Value = Entry> {
     let value = proptest::option::of(vec(any::<u8>(), 0..20));
-    (times(), nodes(), lives(), any::<u64>(), value).prop_map(
+    (times(), nodes(), incarnations(), any::<u64>(), value).prop_map(
         |(time, origin, incarnation, seq, value)| Entry {
             stamp: Stamp { time, origin, incarnation },
             seq: WriteSeq(seq),
@@ -47,7 +47,7 @@ fn parts() -> impl Strategy<Value = Part> {
     let ids = || entries().prop_map(|entry| entry.id());
     let hello = (any::<u64>(), any::<u64>())
         .prop_map(|(run, sent)| Hello { run, sent: Duration::from_nanos(sent) });
-    let welcome = (hello, lives(), times()).prop_map(|(hello, highest, latest)| Welcome {
+    let welcome = (hello, incarnations(), times()).prop_map(|(hello, highest, latest)| Welcome {
         run: hello.run,
         sent: hello.sent,
         highest,
@@ -71,23 +71,21 @@ fn parts() -> impl Strategy<Value = Part> {
 }
 
 fn messages() -> impl Strategy<Value = Message> {
-    (lives(), any::<u64>(), vec(parts(), 0..8)).prop_map(|(sender, wall_ms, parts)| Message {
-        sender,
-        wall_ms,
-        parts,
-    })
+    (incarnations(), any::<u64>(), vec(parts(), 0..8))
+        .prop_map(|(sender, wall_ms, parts)| Message { sender, wall_ms, parts })
 }
 
 fn records() -> impl Strategy<Value = Record> {
-    let life = (nodes(), lives(), 1u16..=10).prop_map(|(node, incarnation, nodes)| {
-        let voters = (1..=nodes).map(|number| NodeId::new(number).unwrap());
-        let cluster = ClusterConfig::new(voters, Quorum::Majority, Quorum::All).unwrap();
-        Record::Life { node, incarnation, cluster }
-    });
-    let peer =
-        (nodes(), lives()).prop_map(|(peer, incarnation)| Record::PeerLife { peer, incarnation });
+    let incarnation =
+        (nodes(), incarnations(), 1u16..=10).prop_map(|(node, incarnation, nodes)| {
+            let voters = (1..=nodes).map(|number| NodeId::new(number).unwrap());
+            let cluster = ClusterConfig::new(voters, Quorum::Majority, Quorum::All).unwrap();
+            Record::Incarnation { node, incarnation, cluster }
+        });
+    let peer = (nodes(), incarnations())
+        .prop_map(|(peer, incarnation)| Record::PeerIncarnation { peer, incarnation });
     prop_oneof![
-        life,
+        incarnation,
         peer,
         times().prop_map(|below| Record::ClockBound { below }),
         writes().prop_map(Record::Write),
@@ -140,7 +138,7 @@ fn sample_write() -> Write {
     }
 }
 
-/// The sample's stamp: time, origin, life.
+/// The sample's stamp: time, origin, incarnation.
 const STAMP: [u8; 18] = [1, 0, 2, 0, 0, 0, 0, 0, 3, 0, 4, 0, 0, 0, 0, 0, 0, 0];
 
 /// The sample's number.
@@ -166,7 +164,7 @@ fn golden_bytes_of_a_message() {
         parts: vec![Part::Ack(sample_write().entry.id())],
     };
     let head: &[u8] = &[1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0];
-    // The identity of a write has the origin and the life of its stamp.
+    // The identity of a write has the origin and the incarnation of its stamp.
     let (_, id) = STAMP.split_at(8);
     assert_eq!(message.to_bytes(), joined(&[head, &[3], id, &SEQ]));
 }
@@ -213,14 +211,16 @@ fn golden_bytes_of_every_record() {
     let node = NodeId::new(1).unwrap();
     let cluster = ClusterConfig::new([node], Quorum::All, Quorum::All).unwrap();
     let eight = |first: u8| [first, 0, 0, 0, 0, 0, 0, 0];
-    let life = Record::Life { node, incarnation: Incarnation(4), cluster: cluster.clone() };
-    let peer_life = Record::PeerLife { peer: NodeId::new(3).unwrap(), incarnation: Incarnation(4) };
+    let incarnation =
+        Record::Incarnation { node, incarnation: Incarnation(4), cluster: cluster.clone() };
+    let peer_incarnation =
+        Record::PeerIncarnation { peer: NodeId::new(3).unwrap(), incarnation: Incarnation(4) };
     let bound = Record::ClockBound { below: HybridTime::ZERO.next() };
     let tombstone =
         Write { entry: Entry { value: None, ..sample_write().entry }, ..sample_write() };
     let cases = [
-        (life, joined(&[&[0, 1, 0], &eight(4), &cluster.to_bytes()])),
-        (peer_life, joined(&[&[1, 3, 0], &eight(4)])),
+        (incarnation, joined(&[&[0, 1, 0], &eight(4), &cluster.to_bytes()])),
+        (peer_incarnation, joined(&[&[1, 3, 0], &eight(4)])),
         (bound, joined(&[&[2], &eight(1)])),
         (Record::Write(sample_write()), joined(&[&[3], &KEY, &STAMP, &SEQ, &VALUE])),
         (Record::Write(tombstone), joined(&[&[3], &KEY, &STAMP, &SEQ, &[0]])),

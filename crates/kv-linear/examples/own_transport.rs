@@ -45,7 +45,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let Some((node, op)) = requests.last().cloned() else { break };
         network[&node].send(Event::Request { tag, op })?;
         let outcome = replies.recv_timeout(Duration::from_secs(10))?;
-        // The servers have only just found each other; whoever is told to wait tries again.
+        // The servers have only just found each other; a client that is told to wait tries again.
         if !matches!(outcome, Outcome::NotDone(NotDone::Waiting(_))) {
             println!("server {node}: {outcome:?}");
             requests.pop();

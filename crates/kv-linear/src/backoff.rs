@@ -15,7 +15,7 @@ impl Backoff {
         self.wait = self.wait.saturating_mul(2).min(self.wait_max);
     }
 
-    /// The wait while this many bytes are on their way: what is still coming is not lost, and a
+    /// The wait while this many bytes are in flight: what is still coming is not lost, and a
     /// second copy would only queue behind it.
     pub(crate) fn wait_for(&self, bytes: usize) -> Duration {
         self.wait.saturating_add(delivery_time(bytes))
@@ -34,7 +34,7 @@ fn delivery_time(bytes: usize) -> Duration {
 /// copies.
 const DELIVERED_BYTES_PER_SECOND: u64 = 8 << 20;
 
-/// However much is on its way, something is sent again after this.
+/// However much is in flight, something is sent again after this.
 const DELIVERY_TIME_MAX: Duration = Duration::from_secs(30);
 
 #[cfg(test)]

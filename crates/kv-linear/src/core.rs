@@ -104,7 +104,7 @@ impl Core {
         self.config.node
     }
 
-    /// The server that gives places in the log: the lowest of the voters.
+    /// The server that assigns log positions: the lowest of the voters.
     pub(crate) fn sequencer(&self) -> NodeId {
         let lowest = self.config.cluster.voters().first();
         lowest.copied().unwrap_or(self.config.node)
@@ -116,7 +116,7 @@ impl Core {
         self.identity.map_or(first, |identity| identity.epoch)
     }
 
-    /// The random half of a further life.
+    /// The random half of a further incarnation.
     pub(crate) fn draw_nonce(&mut self) -> u32 {
         u32::try_from(self.seed.next_u64() >> 32).unwrap_or(u32::MAX)
     }
@@ -253,7 +253,7 @@ impl Core {
         self.identity.is_some() && self.identity == self.identity_on_disk
     }
 
-    /// Begins another life with the log that this server has.
+    /// Begins another incarnation with the log that this server has.
     pub(crate) fn renew(&mut self, highest: Incarnation, out: &mut Out) {
         let nonce = self.draw_nonce();
         let Some(identity) = &mut self.identity else {
@@ -261,7 +261,7 @@ impl Core {
         };
         let incarnation = Incarnation::following(highest.max(identity.incarnation), nonce);
         identity.incarnation = incarnation;
-        self.persist(Record::Renewed { incarnation }, Durable::Life { incarnation }, out);
+        self.persist(Record::Renewed { incarnation }, Durable::Incarnation { incarnation }, out);
     }
 }
 

@@ -86,7 +86,9 @@ impl LinearEngine {
         }
         match &mut self.role {
             Role::Founding(founding) => founding.on_peer_away(from),
-            Role::Follower(follower) if from == core.sequencer() => follower.on_trouble(waiting),
+            Role::Follower(follower) if from == core.sequencer() => {
+                follower.on_not_serving(waiting)
+            }
             Role::Follower(_)
             | Role::Joining(_)
             | Role::Sequencer(_)
@@ -144,22 +146,22 @@ fn on_sequencer(
         forgotten.halt(core, from, out);
         return;
     }
-    let life = (from, message.incarnation);
+    let sender = (from, message.incarnation);
     match (message.cluster, message.body) {
         (None, Body::Join { nonce, .. }) => sequencer.on_join(core, from, nonce, out),
         (Some(_), Body::Ack { epoch: of, durable })
             if of == epoch || (of < epoch && core.broken.is(Mutation::OldEpochAcksCounted)) =>
         {
-            sequencer.on_ack(core, now, life, durable, out);
+            sequencer.on_ack(core, now, sender, durable, out);
         }
         (Some(_), Body::Nack { epoch: of, last }) if of == epoch => {
-            sequencer.on_nack(core, now, life, last);
+            sequencer.on_nack(core, now, sender, last);
         }
         (Some(_), Body::Forward(forward)) if forward.epoch == epoch => {
-            sequencer.on_forward(core, now, life, forward, out);
+            sequencer.on_forward(core, now, sender, forward, out);
         }
         (Some(_), Body::NeedStart(need)) if need.epoch == epoch => {
-            sequencer.on_need_start(core, now, life, need, out);
+            sequencer.on_need_start(core, now, sender, need, out);
         }
         // An old Hello was answered, or a message of a former cluster was refused.
         (Some(_), Body::Holding | Body::Refused) => {}
@@ -178,7 +180,7 @@ fn on_follower(
         (None, Body::Hello { nonce }) => {
             let founder = core.identity.map(|identity| identity.sequencer);
             if founder != Some(first_incarnation(nonce)) {
-                follower.on_trouble(Waiting::LostMemory { node: from });
+                follower.on_not_serving(Waiting::LostMemory { node: from });
             }
             core.send(from, Body::Holding, out);
         }
@@ -187,9 +189,9 @@ fn on_follower(
             follower.on_refuse(core, (epoch, receiver), requests, out)
         }
         (Some(_), Body::StartEpoch(part)) => follower.on_start_epoch(core, now, (from, part), out),
-        (Some(_), Body::NotServing { waiting }) => follower.on_trouble(waiting),
-        // The sequencer heard a former life of this server; it is shown the present one.
-        (Some(_), Body::Refused) => follower.show(core, out),
+        (Some(_), Body::NotServing { waiting }) => follower.on_not_serving(waiting),
+        // The sequencer knows a former incarnation of this server; it is sent the present one.
+        (Some(_), Body::Refused) => follower.report(core, out),
         (None | Some(_), _) => core.counters.stray_messages += 1,
     }
 }

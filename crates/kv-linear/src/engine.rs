@@ -24,15 +24,16 @@ use crate::sequencer::Sequencer;
 /// One server of a linearizable cluster.
 ///
 /// The lowest of the voters is the sequencer. It founds the cluster when it starts empty and
-/// enough of its peers are empty too; the others join it. When it restarts with its disk, it goes
-/// on in a new generation of its epoch. No other server takes its place for now: while it is away,
-/// the cluster serves nothing, and if it lost its memory, nothing until all servers restart empty.
+/// enough of its peers are empty too; the others join it. When it restarts with its disk, it
+/// continues in a new generation of its epoch. No other server takes its place for now: while it
+/// is away, the cluster serves nothing, and if it lost its memory, nothing until all servers
+/// restart empty.
 #[derive(Clone, Debug)]
 pub struct LinearEngine {
     pub(crate) core: Core,
     pub(crate) role: Role,
-    /// The peers' lives as the disk has them.
-    pub(crate) lives: BTreeMap<NodeId, Incarnation>,
+    /// The peers' incarnations as the disk has them.
+    pub(crate) incarnations: BTreeMap<NodeId, Incarnation>,
 }
 
 /// What a server does in its cluster.
@@ -44,7 +45,7 @@ pub(crate) enum Role {
     Joining(Joining),
     Sequencer(Box<Sequencer>),
     Follower(Box<Follower>),
-    /// A sequencer that may not go on.
+    /// A sequencer that may not continue.
     Retired(Waiting),
 }
 
@@ -175,8 +176,8 @@ impl LinearEngine {
         for (seq, record) in records {
             recovery.replay(seq, record)?;
         }
-        let (core, lives) = recovery.finish();
-        Ok(Self { core, role: Role::Unstarted, lives })
+        let (core, incarnations) = recovery.finish();
+        Ok(Self { core, role: Role::Unstarted, incarnations })
     }
 
     /// Takes up a role, at the first step of this process.
@@ -198,7 +199,7 @@ impl LinearEngine {
         self.try_to_found(now, out);
     }
 
-    /// A sequencer restarts with its disk. It must not go on in its epoch, since its peers may
+    /// A sequencer restarts with its disk. It must not continue in its epoch, since its peers may
     /// hold entries of it that never came to its disk; a new generation, which starts with what
     /// it has, lacks nothing that was committed.
     fn restart_sequencer(&mut self, now: Duration, out: &mut Out) {
@@ -215,7 +216,7 @@ impl LinearEngine {
             core.renew(Incarnation::UNKNOWN, out);
             tracing::info!(%epoch, "opening an epoch");
         }
-        let sequencer = Sequencer::start(core, now, &self.lives, Vec::new());
+        let sequencer = Sequencer::start(core, now, &self.incarnations, Vec::new());
         self.role = Role::Sequencer(Box::new(sequencer));
     }
 
@@ -226,9 +227,9 @@ impl LinearEngine {
         let Some(members) = founding.found(&mut self.core, out) else {
             return;
         };
-        let lives = members.iter().map(|member| (member.node, member.incarnation));
-        self.lives = lives.collect();
-        let sequencer = Sequencer::start(&self.core, now, &self.lives, members);
+        let incarnations = members.iter().map(|member| (member.node, member.incarnation));
+        self.incarnations = incarnations.collect();
+        let sequencer = Sequencer::start(&self.core, now, &self.incarnations, members);
         self.role = Role::Sequencer(Box::new(sequencer));
     }
 
@@ -243,7 +244,7 @@ impl LinearEngine {
             Role::Joining(joining) => joining.on_peer_up(core, peer, out),
             Role::Sequencer(sequencer) => sequencer.on_peer_up(core, now, peer),
             Role::Follower(follower) if peer == core.sequencer() => {
-                follower.show(core, out);
+                follower.report(core, out);
                 core.forwarder.send_all_again(now);
                 core.flush_soon(now);
             }
@@ -316,16 +317,19 @@ impl LinearEngine {
             Role::Retired(_) | Role::Unstarted => {}
         }
         self.try_to_found(now.mono, out);
-        // All that had gathered is on its way, as far as it may be.
+        // All that had gathered is sent, as far as it may be.
         self.core.flush_at = None;
     }
 
     /// Answers the requests whose time is up.
     fn expire(&mut self, now: Duration, out: &mut Out) {
         while let Some((_, pending)) = self.core.forwarder.pop_expired(now) {
-            // Only the sequencer knows who holds what; a request without a place is held by nobody.
-            let acks = match (&self.role, pending.place) {
-                (Role::Sequencer(sequencer), Some(place)) => sequencer.holders(&self.core, place),
+            // Only the sequencer knows who holds what; a request without a position is held by
+            // nobody.
+            let acks = match (&self.role, pending.position) {
+                (Role::Sequencer(sequencer), Some(position)) => {
+                    sequencer.holders(&self.core, position)
+                }
                 (
                     Role::Unstarted
                     | Role::Founding(_)
@@ -357,8 +361,8 @@ impl LinearEngine {
         node != self.core.node() && self.core.config.cluster.contains(node)
     }
 
-    /// The peers' lives as the disk has them, ascending.
-    fn known_lives(&self) -> Vec<(NodeId, Incarnation)> {
-        self.lives.iter().map(|(peer, life)| (*peer, *life)).collect()
+    /// The peers' incarnations as the disk has them, ascending.
+    fn known_incarnations(&self) -> Vec<(NodeId, Incarnation)> {
+        self.incarnations.iter().map(|(peer, incarnation)| (*peer, *incarnation)).collect()
     }
 }

@@ -11,6 +11,6 @@ pub(crate) struct Identity {
     pub(crate) incarnation: Incarnation,
     /// The epoch whose whole starting log this server holds; the sequencer's own one.
     pub(crate) epoch: Epoch,
-    /// The sequencer's life in which it founded the cluster or took this server in.
+    /// The sequencer's incarnation in which it founded the cluster or took this server in.
     pub(crate) sequencer: Incarnation,
 }

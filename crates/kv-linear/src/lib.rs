@@ -2,16 +2,17 @@
 //!
 //! Use it where a read must see every write that was acknowledged before it began, and where
 //! compare-and-set, counters and transactions are needed; on its own in a program with sockets and
-//! a disk of its own, or inside `kv-server`. To go on without a sequencer take `kv-eventual`.
+//! a disk of its own, or inside `kv-server`. If you need to work without a sequencer, use
+//! `kv-eventual`.
 //!
 //! Two types to read first: [`LinearEngine`], a server as a state machine without IO, and
 //! [`Message`], what servers say to each other. `kv_core::ConsistencyEngine` is how both are
 //! driven.
 //!
-//! A server hands its clients' requests to the sequencer, which gives each its place in one log
-//! and sends the log to all ([`Prepare`]). An entry is committed when W servers, the sequencer
-//! among them, hold it on disk; each server applies the committed entries in order, and answers
-//! its own clients as it comes to theirs. Reads are entries too.
+//! A server hands its clients' requests to the sequencer, which assigns each its position in one
+//! log and sends the log to all ([`Prepare`]). An entry is committed when W servers, the sequencer
+//! among them, hold it on disk; each server applies the committed entries in order, and answers its
+//! own clients as it comes to theirs. Reads are entries too.
 //!
 //! A sequencer that restarts with its disk opens a new generation of its [`Epoch`] and brings each
 //! follower into it: [`NeedStart`] says what the follower holds, [`StartEpoch`] what it lacks.

@@ -6,14 +6,14 @@ use kv_core::{ClusterId, Incarnation, NotDone, Waiting, wire_enum, wire_struct};
 use crate::log::entry::Entry;
 use crate::log::epoch::{Epoch, LogIndex};
 
-/// A message with what tells its sender's cluster and life.
+/// A message with its sender's cluster and incarnation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
     /// The sender's cluster; `None` while it is empty.
     pub cluster: Option<ClusterId>,
     /// [`kv_core::ClusterConfig::hash`] of the sender's configuration.
     pub configuration: u64,
-    /// The sender's life; [`Incarnation::UNKNOWN`] while it is empty.
+    /// The sender's incarnation; [`Incarnation::UNKNOWN`] while it is empty.
     pub incarnation: Incarnation,
     /// What it says.
     pub body: Body,
@@ -26,28 +26,29 @@ wire_struct!(Message { cluster, configuration, incarnation, body });
 pub enum Body {
     /// An empty sequencer asks what the receiver holds.
     Hello {
-        /// Names the sequencer's life.
+        /// Names the sequencer's incarnation.
         nonce: u64,
     },
     /// The answer of a server that holds a cluster's log, which the message's head names.
     Holding,
     /// An empty server asks to be taken in.
     Join {
-        /// Names the server's life.
+        /// Names the server's incarnation.
         nonce: u64,
-        /// The nonce of the Hello that this answers; 0 if none was heard.
+        /// The nonce of the Hello that this answers; 0 if none was received.
         asked: u64,
     },
     /// The sequencer takes an empty server in.
     Welcome {
         /// The nonce of the Join that this answers.
         nonce: u64,
-        /// The highest life that is known of the receiver; it takes the one after.
+        /// The highest incarnation that is known of the receiver; it takes the one after.
         highest: Incarnation,
     },
     /// The sequencer's new entries and its commit.
     Prepare(Prepare),
-    /// A follower holds the log up to here on its disk, in the life that the message's head names.
+    /// A follower holds the log up to here on its disk, in the incarnation that the message's head
+    /// names.
     Ack {
         /// The sequencer's epoch.
         epoch: Epoch,
@@ -63,11 +64,11 @@ pub enum Body {
     },
     /// Requests for the sequencer.
     Forward(Forward),
-    /// Requests that the sequencer has not given a place, and never will.
+    /// Requests that the sequencer has not assigned a position, and never will.
     Refuse {
         /// The sequencer's epoch.
         epoch: Epoch,
-        /// The life of the receiver that forwarded them.
+        /// The incarnation of the receiver that forwarded them.
         receiver: Incarnation,
         /// Each request's number and why it was refused.
         requests: Vec<(u64, NotDone)>,
@@ -107,10 +108,10 @@ wire_enum!(Body, "message of the linearizable engine", {
 pub struct Prepare {
     /// The sequencer's epoch.
     pub epoch: Epoch,
-    /// The life of the receiver whose acknowledgements the sequencer counts; unknown until it has
-    /// heard any.
+    /// The incarnation of the receiver whose acknowledgements the sequencer counts; unknown until
+    /// it has heard any.
     pub receiver: Incarnation,
-    /// The place before the first entry.
+    /// The position before the first entry.
     pub previous: LogIndex,
     /// The hash of the log up to there.
     pub previous_hash: u64,
@@ -131,9 +132,9 @@ pub struct NeedStart {
     pub epoch: Epoch,
     /// The latest epoch whose whole starting log the follower's disk holds.
     pub log_epoch: Epoch,
-    /// The last place of its log, on disk or on its way there.
+    /// The last place of its log, on disk or being written.
     pub last: LogIndex,
-    /// Entries up to here are committed, as far as it has heard.
+    /// Entries up to here are committed, as far as it knows.
     pub commit: LogIndex,
     /// How far it has the new starting log without a gap, beside its own log; zero if it has no
     /// part of it.
@@ -147,17 +148,17 @@ wire_struct!(NeedStart { epoch, log_epoch, last, commit, staged });
 pub struct StartEpoch {
     /// The epoch.
     pub epoch: Epoch,
-    /// The life of the receiver that asked for it.
+    /// The incarnation of the receiver that asked for it.
     pub receiver: Incarnation,
     /// Up to here the receiver's log is the epoch's starting log; the rest of it is replaced.
     pub base: LogIndex,
     /// The hash of the log up to there.
     pub base_hash: u64,
-    /// The place before the first entry.
+    /// The position before the first entry.
     pub previous: LogIndex,
     /// The entries, in order; none if the starting log ends with the base.
     pub entries: Vec<Entry>,
-    /// The last place of the starting log.
+    /// The last position of the starting log.
     pub start: LogIndex,
     /// Entries up to here are committed.
     pub commit: LogIndex,
@@ -168,7 +169,7 @@ wire_struct!(StartEpoch { epoch, receiver, base, base_hash, previous, entries, s
 /// Requests of one server's clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Forward {
-    /// The epoch whose sequencer is meant; no other may give the requests a place.
+    /// The epoch whose sequencer is meant; no other may assign the requests positions.
     pub epoch: Epoch,
     /// The sender never sends a number below this one again.
     pub settled_below: u64,

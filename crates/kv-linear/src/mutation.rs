@@ -22,15 +22,15 @@ pub enum Mutation {
     AppliedBeforeCommitted,
     /// Of two entries that can be applied, the later one goes first.
     AppliedOutOfOrder,
-    /// A request that is forwarded twice gets two places, and both take effect.
+    /// A request that is forwarded twice gets two positions, and both take effect.
     ForwardAppliedTwice,
-    /// A request that was refused gets a place when it comes once more.
+    /// A request that was refused gets a position when it comes once more.
     RefusedForwardTakenLater,
-    /// Acknowledgements of a follower's former life count for its present one.
-    FormerLifeCounted,
+    /// Acknowledgements of a follower's former incarnation count for its present one.
+    FormerIncarnationCounted,
     /// An empty sequencer founds a cluster although a peer holds a log.
     FoundsBesideHolders,
-    /// A sequencer that restarts goes on in its epoch.
+    /// A sequencer that restarts continues in its epoch.
     EpochResumed,
     /// The sequencer counts acknowledgements of earlier epochs.
     OldEpochAcksCounted,
@@ -62,7 +62,7 @@ pub enum Mutation {
     FailedBatchWrites,
     /// Of the conditions of a batch only the first one must hold.
     FirstConditionOnly,
-    /// A scan goes on beyond its end.
+    /// A scan continues beyond its end.
     ScanIgnoresEnd,
 }
 
@@ -82,7 +82,7 @@ impl Mutation {
         Self::AppliedOutOfOrder,
         Self::ForwardAppliedTwice,
         Self::RefusedForwardTakenLater,
-        Self::FormerLifeCounted,
+        Self::FormerIncarnationCounted,
         Self::FoundsBesideHolders,
         Self::EpochResumed,
         Self::OldEpochAcksCounted,

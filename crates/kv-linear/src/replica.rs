@@ -32,7 +32,7 @@ pub(crate) struct Replica {
     overtaken: Option<Turn>,
 }
 
-/// An entry to be applied: its place, whose request it is, and what it does.
+/// An entry to be applied: its position, whose request it is, and what it does.
 type Turn = (LogIndex, Origin, Operation);
 
 /// An entry that was applied.
@@ -44,7 +44,7 @@ pub(crate) struct Delivered {
 }
 
 impl Replica {
-    /// The state at a place of the log, and nothing after it.
+    /// The state at a position of the log, and nothing after it.
     pub(crate) const fn at(position: Position, machine: StateMachine, dedup: Dedup) -> Self {
         Self {
             log: Log::starting_after(position),
@@ -103,7 +103,7 @@ impl Replica {
         self.undelivered_bytes
     }
 
-    /// The requests of a server's life that have a place in the log, applied or not.
+    /// The requests of a server's incarnation that have a position in the log, applied or not.
     pub(crate) fn placed(&self, server: NodeId, incarnation: Incarnation) -> NumberSet {
         let mut placed = self.dedup.numbers_of(server, incarnation);
         for entry in self.log.from(self.applied.index.next()) {
@@ -139,8 +139,8 @@ impl Replica {
         self.commit = self.commit.max(commit);
     }
 
-    /// Applies the next entry that is committed and on disk. `own` is this server's life, whose
-    /// reads alone are carried out.
+    /// Applies the next entry that is committed and on disk. `own` is this server's incarnation,
+    /// whose reads alone are carried out.
     pub(crate) fn deliver_next(
         &mut self,
         own: Option<(NodeId, Incarnation)>,

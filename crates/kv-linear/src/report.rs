@@ -9,7 +9,7 @@ use crate::engine::{LinearEngine, Role};
 use crate::log::epoch::{Epoch, LogIndex};
 
 impl LinearEngine {
-    /// The last place of the log that was applied, with a hash of the keys and of what was
+    /// The last position of the log that was applied, with a hash of the keys and of what was
     /// applied once: equal on all servers that have applied as much.
     #[must_use]
     pub fn applied_state(&self) -> (LogIndex, u64) {
@@ -35,7 +35,7 @@ impl LinearEngine {
         self.core.replica.machine().store().get(key).map(|held| held.version)
     }
 
-    /// Whether this server has the entry that `other` has at a place, or had it: what is trimmed
+    /// Whether this server has the entry that `other` has at a position, or had it: what is trimmed
     /// was committed, and logs are equal up to there.
     #[must_use]
     pub fn has_entry_of(&self, other: &Self, index: LogIndex) -> bool {
@@ -44,14 +44,14 @@ impl LinearEngine {
         trimmed || (own.is_some() && other.log_hash(index).is_none_or(|hash| own == Some(hash)))
     }
 
-    /// The hash of the log up to and with a place; `None` for one that this server does not have,
-    /// or keeps no more.
+    /// The hash of the log up to and with a position; `None` for one that this server does not
+    /// have, or does not keep any more.
     #[must_use]
     pub fn log_hash(&self, index: LogIndex) -> Option<u64> {
         self.core.replica.log().hash_at(index)
     }
 
-    /// The epoch in which a place was given; `None` where [`LinearEngine::log_hash`] is.
+    /// The epoch in which a position was assigned; `None` where [`LinearEngine::log_hash`] is.
     #[must_use]
     pub fn log_epoch(&self, index: LogIndex) -> Option<Epoch> {
         self.core.replica.log().position_at(index).map(|position| position.epoch)
@@ -60,7 +60,7 @@ impl LinearEngine {
     /// A hash of the log, and with it of all that it will bring about.
     ///
     /// How much of it is committed and applied stays out: a server learns that anew after a
-    /// restart, and its own life differs from those of others.
+    /// restart, and its own incarnation differs from those of others.
     pub(crate) fn hash_log(&self) -> u64 {
         let mut bytes = BytesMut::new();
         self.core.identity.map(|identity| identity.cluster).encode(&mut bytes);
@@ -163,7 +163,7 @@ impl LinearEngine {
             }
             Role::Follower(follower) => {
                 assert_eq!(core.epoch().owner, core.sequencer());
-                assert!(core.epoch() <= follower.heard);
+                assert!(core.epoch() <= follower.sequencer_epoch);
                 assert!(follower.held.len() <= core.config.limits.hold_back_entries_max);
             }
             Role::Retired(_) | Role::Unstarted => {}

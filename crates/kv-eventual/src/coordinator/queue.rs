@@ -8,13 +8,13 @@ use kv_core::{NotDone, Outcome, RequestId, Waiting};
 use crate::coordinator::request::Task;
 use crate::core::{Core, Step};
 use crate::deadline::Due;
-use crate::ids::QueuePlace;
+use crate::ids::QueuePosition;
 
 /// The requests that wait, in the order in which they came.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Queue {
-    queued: BTreeMap<QueuePlace, Queued>,
-    last: QueuePlace,
+    queued: BTreeMap<QueuePosition, Queued>,
+    last: QueuePosition,
 }
 
 #[derive(Clone, Debug)]
@@ -49,7 +49,7 @@ impl Queue {
         &mut self,
         core: &mut Core,
         step: &mut Step<'_>,
-        place: QueuePlace,
+        place: QueuePosition,
         waiting: Option<Waiting>,
     ) {
         if let Some(queued) = self.queued.remove(&place) {

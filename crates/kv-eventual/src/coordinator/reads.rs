@@ -44,7 +44,7 @@ pub(crate) struct Repair {
 }
 
 impl Reads {
-    /// No reads. They are numbered from a random place on, so that an answer to a read of an
+    /// No reads. They are numbered from a random position on, so that an answer to a read of an
     /// earlier start of this server answers none of this one.
     pub(crate) const fn new(random: u64) -> Self {
         Self { pending: BTreeMap::new(), last: ReadId(random) }

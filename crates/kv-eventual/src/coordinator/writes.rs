@@ -29,8 +29,8 @@ pub(crate) struct Writes {
 }
 
 impl Writes {
-    /// Numbers from 1 again. Writes of the life before stay under way under their old names.
-    pub(crate) const fn begin_life(&mut self) {
+    /// Numbers from 1 again. Writes of the incarnation before stay under way under their old names.
+    pub(crate) const fn begin_incarnation(&mut self) {
         self.last_seq = WriteSeq(0);
     }
 
@@ -47,7 +47,7 @@ impl Writes {
     }
 
     /// Whether this server's disk is to have a write and has not yet. Another server can have it.
-    pub(crate) fn is_on_its_way(&self, id: WriteId) -> bool {
+    pub(crate) fn is_in_flight(&self, id: WriteId) -> bool {
         let waiting = self.waiting.writes.get(&id);
         let pending = waiting.or_else(|| self.trailing.writes.get(&id));
         pending.is_some_and(|pending| !pending.is_persisted)
@@ -80,7 +80,7 @@ impl Writes {
         }
         self.last_seq = self.last_seq.next();
         let entry = Entry {
-            stamp: Stamp { time, origin: core.config.node, incarnation: core.state.life },
+            stamp: Stamp { time, origin: core.config.node, incarnation: core.state.incarnation },
             seq: self.last_seq,
             value: value.map(Value::detached),
         };
@@ -102,7 +102,7 @@ impl Writes {
         self.waiting.insert(id, under_way);
         core.persist(step, Record::Write(write), Then::OwnWrite(id));
         // The other disks need not wait for this one. If this server forgets the write in a crash,
-        // its next life gives neither number nor stamp a second time.
+        // its next incarnation gives neither number nor stamp a second time.
         if time < core.state.clock_bound || core.broken().is(Mutation::SentAboveBound) {
             self.send_to_connected(core, step, id);
         }
@@ -295,7 +295,7 @@ impl Writes {
         let off_ms = match core.peers.clock_error_ms(now) {
             Some(off_ms) => off_ms,
             // The peers would reject it. A server that knows of no peers and has set its own
-            // clock back goes on counting instead.
+            // clock back counts on instead.
             None if is_beyond_skew(above, now.wall)
                 && (above > time || core.peers.knows_clocks()) =>
             {

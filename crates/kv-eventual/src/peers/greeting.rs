@@ -1,4 +1,4 @@
-//! What servers tell each other when they meet.
+//! What servers exchange when they meet.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::peers::Greeting;
 
 impl Core {
     pub(crate) fn on_hello(&mut self, step: &mut Step<'_>, slot: Slot, hello: Hello) {
-        let highest = self.peers.get(slot).map_or(Incarnation::UNKNOWN, |peer| peer.life);
+        let highest = self.peers.get(slot).map_or(Incarnation::UNKNOWN, |peer| peer.incarnation);
         let welcome =
             Welcome { run: hello.run, sent: hello.sent, highest, latest: self.clock.latest() };
         self.send(step, slot, Part::Welcome(welcome));

@@ -27,8 +27,8 @@ pub(crate) struct Peers {
 #[derive(Clone, Debug)]
 pub(crate) struct Peer {
     pub(crate) node: NodeId,
-    /// The highest life that it was met in.
-    pub(crate) life: Incarnation,
+    /// The highest incarnation that it was met in.
+    pub(crate) incarnation: Incarnation,
     /// Set while a hello to it has no answer.
     pub(crate) greeting: Option<Greeting>,
     clock: Option<ClockOffset>,
@@ -47,12 +47,12 @@ pub(crate) struct Greeting {
 /// at once and needs no further exchange.
 type ClockOffset = i64;
 
-/// Whether a server was met in its newest life.
+/// Whether a server was met in its newest incarnation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Meeting {
     /// As known.
     Known,
-    /// In a life that was not known before.
+    /// In an incarnation that was not known before.
     New,
     /// In one that was followed by another, or in a second one with the same number.
     Stale,
@@ -62,7 +62,8 @@ impl Peers {
     /// `None` if the server is not one of the voters.
     pub(crate) fn new(me: NodeId, voters: &[NodeId]) -> Option<Self> {
         let index = voters.iter().position(|voter| *voter == me)?;
-        let peer = |&node| Peer { node, life: Incarnation::UNKNOWN, greeting: None, clock: None };
+        let peer =
+            |&node| Peer { node, incarnation: Incarnation::UNKNOWN, greeting: None, clock: None };
         Some(Self {
             me: Slot::new(index)?,
             all: voters.iter().map(peer).collect(),
@@ -101,7 +102,7 @@ impl Peers {
         set
     }
 
-    /// The place of another server; `None` for this one and for strangers.
+    /// The position of another server; `None` for this one and for strangers.
     pub(crate) fn slot(&self, node: NodeId) -> Option<Slot> {
         let index = self.all.iter().position(|peer| peer.node == node)?;
         Slot::new(index).filter(|slot| *slot != self.me)
@@ -137,15 +138,15 @@ impl Peers {
         self.median = self.find_median();
     }
 
-    /// Learns in which life a peer is.
-    pub(crate) fn meet(&mut self, slot: Slot, life: Incarnation) -> Meeting {
+    /// Learns in which incarnation a peer is.
+    pub(crate) fn meet(&mut self, slot: Slot, incarnation: Incarnation) -> Meeting {
         let Some(peer) = self.get_mut(slot) else {
             return Meeting::Stale;
         };
-        if life == Incarnation::UNKNOWN || life == peer.life {
+        if incarnation == Incarnation::UNKNOWN || incarnation == peer.incarnation {
             Meeting::Known
-        } else if life.counter() > peer.life.counter() {
-            peer.life = life;
+        } else if incarnation.counter() > peer.incarnation.counter() {
+            peer.incarnation = incarnation;
             Meeting::New
         } else {
             Meeting::Stale
@@ -219,18 +220,18 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_is_met_in_rising_lives() {
+    fn a_peer_is_met_in_rising_incarnations() {
         let mut peers = peers(2);
-        let life =
+        let incarnation =
             |counter: u64, nonce| Incarnation::following(Incarnation((counter - 1) << 32), nonce);
         let steps = [
             (Incarnation::UNKNOWN, Meeting::Known),
-            (life(2, 7), Meeting::New),
-            (life(2, 7), Meeting::Known),
-            (life(2, 9), Meeting::Stale),
-            (life(1, 9), Meeting::Stale),
+            (incarnation(2, 7), Meeting::New),
+            (incarnation(2, 7), Meeting::Known),
+            (incarnation(2, 9), Meeting::Stale),
+            (incarnation(1, 9), Meeting::Stale),
             (Incarnation::UNKNOWN, Meeting::Known),
-            (life(3, 1), Meeting::New),
+            (incarnation(3, 1), Meeting::New),
         ];
         for (met, expected) in steps {
             assert_eq!(peers.meet(slot(1), met), expected, "{met}");

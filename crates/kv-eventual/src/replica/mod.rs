@@ -6,7 +6,7 @@ use kv_core::HybridTime;
 
 use crate::clock::{is_beyond_skew, is_plausible};
 use crate::core::{Core, Step};
-use crate::ids::{Slot, WriteSeq, is_plausible_life};
+use crate::ids::{Slot, WriteSeq, is_plausible_incarnation};
 use crate::message::{Answer, Part, Query};
 use crate::mutation::Mutation;
 use crate::state::journal::Then;
@@ -70,7 +70,7 @@ impl Core {
         let stamp = entry.stamp;
         self.peers.is_voter(stamp.origin)
             && is_plausible(stamp.time)
-            && is_plausible_life(stamp.incarnation)
+            && is_plausible_incarnation(stamp.incarnation)
             && stamp.incarnation.counter() > 0
             && entry.seq > WriteSeq(0)
     }

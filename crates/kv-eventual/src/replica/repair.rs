@@ -47,7 +47,7 @@ impl EventualEngine {
         let held = self.core.state.get(&write.key);
         if !write.entry.wins_over(held, self.core.broken())
             || self.core.journal.has_foreign(id)
-            || self.writes.is_on_its_way(id)
+            || self.writes.is_in_flight(id)
         {
             return;
         }
@@ -55,20 +55,20 @@ impl EventualEngine {
         self.core.persist(step, Record::Write(write.detached()), Then::Repaired(id));
     }
 
-    /// A write under this server's name that comes back from another one was made by a life
-    /// before this one, or by this one. Else two lives could be taken for one.
+    /// A write under this server's name that comes back from another one was made by an incarnation
+    /// before this one, or by this one. Else two incarnations could be taken for one.
     fn check_own_write(&mut self, step: &mut Step<'_>, write: &Write) {
         let id = write.entry.id();
         self.identity.meet(&mut self.core, step, id.incarnation);
         // After a restart, others may well hold what this server's disk never had of its former
-        // life, and the next one is on its way.
+        // incarnation, and the next one is being written.
         if self.identity.is_serving()
-            && id.incarnation == self.core.state.life
+            && id.incarnation == self.core.state.incarnation
             && id.seq > self.writes.last_seq()
         {
             tracing::error!(
                 "this server's disk has forgotten a write that another server holds; \
-                 it begins a new life"
+                 it begins a new incarnation"
             );
             self.identity.abandon(&mut self.core, step);
         }

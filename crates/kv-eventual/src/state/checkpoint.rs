@@ -19,12 +19,12 @@ use crate::state::stamp::Entry;
 pub(crate) struct Metadata {
     pub(crate) node: NodeId,
     pub(crate) cluster: ClusterConfig,
-    pub(crate) life: Incarnation,
+    pub(crate) incarnation: Incarnation,
     pub(crate) clock_bound: HybridTime,
-    pub(crate) lives: Vec<(NodeId, Incarnation)>,
+    pub(crate) incarnations: Vec<(NodeId, Incarnation)>,
 }
 
-wire_struct!(Metadata { node, cluster, life, clock_bound, lives });
+wire_struct!(Metadata { node, cluster, incarnation, clock_bound, incarnations });
 
 /// Opens a view of the state, which reflects the records up to `covers`.
 pub(crate) fn open(
@@ -74,9 +74,13 @@ fn metadata(state: &State, cluster: &ClusterConfig) -> Bytes {
     let metadata = Metadata {
         node: state.node,
         cluster: cluster.clone(),
-        life: state.life,
+        incarnation: state.incarnation,
         clock_bound: state.clock_bound,
-        lives: state.lives.iter().map(|(node, life)| (*node, *life)).collect(),
+        incarnations: state
+            .incarnations
+            .iter()
+            .map(|(node, incarnation)| (*node, *incarnation))
+            .collect(),
     };
     let mut bytes = BytesMut::new();
     (FORM_FOLLOWS, FORM).encode(&mut bytes);
@@ -96,7 +100,7 @@ fn read_metadata(mut bytes: Bytes) -> Result<Metadata, RecoverError> {
     Metadata::from_bytes(bytes).map_err(RecoverError::Checkpoint)
 }
 
-/// Makes the state of a checkpoint and the records after it; returns the last record's place.
+/// Makes the state of a checkpoint and the records after it; returns the last record's position.
 pub(crate) fn recover(
     config: &EngineConfig,
     checkpoint: Option<Checkpoint>,
@@ -140,8 +144,8 @@ fn restore(
     state.store.note_recovered();
     state.life = metadata.life;
     state.clock_bound = metadata.clock_bound;
-    for (node, life) in metadata.lives {
-        state.meet(node, life);
+    for (node, incarnation) in metadata.incarnations {
+        state.meet(node, incarnation);
     }
     Ok(())
 }
@@ -178,7 +182,7 @@ mod tests {
     fn a_checkpoint_in_another_form_is_refused_by_what_to_do() {
         let cluster = ClusterConfig::new([NodeId::FIRST], Quorum::All, Quorum::All).unwrap();
         let mut state = State::empty(NodeId::FIRST);
-        state.life = Incarnation::following(Incarnation::UNKNOWN, 5);
+        state.incarnation = Incarnation::following(Incarnation::UNKNOWN, 5);
         let bytes = metadata(&state, &cluster);
         assert_eq!(recovered(bytes.clone()), None);
         let refused = |found| Some(RecoverError::OtherForm { found, known: FORM });
@@ -189,9 +193,9 @@ mod tests {
         assert_eq!(recovered(bytes.slice(4..)), refused(0));
         for bound in [HybridTime::ZERO, HybridTime::from_millis(1_460_490_249_593)] {
             let mut older = BytesMut::new();
-            (NodeId::FIRST, cluster.clone(), state.life).encode(&mut older);
-            let lives: Vec<(NodeId, Incarnation)> = Vec::new();
-            (9_u64, bound, lives).encode(&mut older);
+            (NodeId::FIRST, cluster.clone(), state.incarnation).encode(&mut older);
+            let incarnations: Vec<(NodeId, Incarnation)> = Vec::new();
+            (9_u64, bound, incarnations).encode(&mut older);
             assert_eq!(recovered(older.freeze()), refused(0));
         }
         assert!(matches!(recovered(Bytes::new()), Some(RecoverError::Checkpoint(_))));

@@ -1,4 +1,4 @@
-//! Records on their way to the disk.
+//! Records being written to disk.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -24,7 +24,7 @@ pub(crate) struct Journal {
 pub(crate) enum Then {
     /// Nothing more.
     Rest,
-    /// A life has begun.
+    /// An incarnation has begun.
     Begin,
     /// A write of this server counts as held by it.
     OwnWrite(WriteId),
@@ -54,7 +54,7 @@ impl Journal {
         }
     }
 
-    /// Puts a record into the queue; returns its place.
+    /// Puts a record into the queue; returns its position.
     pub(crate) fn push(&mut self, record: Record, then: Then) -> PersistSeq {
         if let Some(id) = then.foreign() {
             self.foreign.insert(id);
@@ -123,6 +123,8 @@ impl Journal {
 fn record_bytes(record: &Record) -> usize {
     match record {
         Record::Write(write) => write.size_bytes(),
-        Record::Life { .. } | Record::PeerLife { .. } | Record::ClockBound { .. } => 0,
+        Record::Incarnation { .. } | Record::PeerIncarnation { .. } | Record::ClockBound { .. } => {
+            0
+        }
     }
 }

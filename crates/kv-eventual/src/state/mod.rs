@@ -25,12 +25,12 @@ pub(crate) struct State {
     pub(crate) node: NodeId,
     pub(crate) store: Store<Entry>,
     pub(crate) tombstones: u64,
-    /// This server's life; [`Incarnation::UNKNOWN`] before its first one.
-    pub(crate) life: Incarnation,
+    /// This server's incarnation; [`Incarnation::UNKNOWN`] before its first one.
+    pub(crate) incarnation: Incarnation,
     pub(crate) clock_bound: HybridTime,
-    /// The highest life that each other server was met in, or has a write from: all servers
+    /// The highest incarnation that each other server was met in, or has a write from: all servers
     /// ever seen.
-    pub(crate) lives: BTreeMap<NodeId, Incarnation>,
+    pub(crate) incarnations: BTreeMap<NodeId, Incarnation>,
     /// For tests of the checkers.
     pub(crate) broken: Broken,
     /// The view of changes that is open leaves out its first one; only where a test has it so.
@@ -45,9 +45,9 @@ impl State {
             node,
             store: Store::new(),
             tombstones: 0,
-            life: Incarnation::UNKNOWN,
+            incarnation: Incarnation::UNKNOWN,
             clock_bound: HybridTime::ZERO,
-            lives: BTreeMap::new(),
+            incarnations: BTreeMap::new(),
             broken: Broken::default(),
             forgets_a_change: false,
             taken_for_written: None,
@@ -62,13 +62,13 @@ impl State {
         cluster: &ClusterConfig,
     ) -> Result<(), RecoverError> {
         match record {
-            Record::Life { node, cluster: old, .. }
+            Record::Incarnation { node, cluster: old, .. }
                 if *node != self.node || old.voters() != cluster.voters() =>
             {
                 Err(RecoverError::OtherConfiguration)
             }
-            Record::Life { .. }
-            | Record::PeerLife { .. }
+            Record::Incarnation { .. }
+            | Record::PeerIncarnation { .. }
             | Record::ClockBound { .. }
             | Record::Write(_) => Ok(()),
         }
@@ -77,8 +77,8 @@ impl State {
     /// Takes a record that is on disk into effect.
     pub(crate) fn apply(&mut self, record: Record) {
         match record {
-            Record::Life { incarnation, .. } => self.life = incarnation,
-            Record::PeerLife { peer, incarnation } => self.meet(peer, incarnation),
+            Record::Incarnation { incarnation, .. } => self.incarnation = incarnation,
+            Record::PeerIncarnation { peer, incarnation } => self.meet(peer, incarnation),
             Record::ClockBound { below } => self.clock_bound = self.clock_bound.max(below),
             Record::Write(write) => self.merge(write),
         }
@@ -101,7 +101,7 @@ impl State {
         }
     }
 
-    /// Learns from an entry in which life its origin was.
+    /// Learns from an entry in which incarnation its origin was.
     pub(crate) fn note_origin(&mut self, entry: &Entry) {
         let stamp = entry.stamp;
         if stamp.origin != self.node {
@@ -109,10 +109,10 @@ impl State {
         }
     }
 
-    pub(crate) fn meet(&mut self, peer: NodeId, life: Incarnation) {
-        let highest = self.lives.entry(peer).or_insert(Incarnation::UNKNOWN);
-        if life.counter() > highest.counter() {
-            *highest = life;
+    pub(crate) fn meet(&mut self, peer: NodeId, incarnation: Incarnation) {
+        let highest = self.incarnations.entry(peer).or_insert(Incarnation::UNKNOWN);
+        if incarnation.counter() > highest.counter() {
+            *highest = incarnation;
         }
     }
 
@@ -134,7 +134,7 @@ impl State {
     }
 }
 
-/// Odd, so that the place of a key counts (the multiplier of FNV-1a).
+/// Odd, so that the position of a key counts (the multiplier of FNV-1a).
 const FINGERPRINT_FACTOR: u64 = 0x0100_0000_01b3;
 
 #[cfg(test)]
@@ -148,13 +148,13 @@ mod tests {
 
     fn writes() -> impl Strategy<Value = Vec<Write>> {
         let write = (0u8..3, 0u64..3, 1u16..3, 1u64..3, 0u64..2, any::<Option<u8>>());
-        let write = write.prop_map(|(key, millis, origin, life, seq, value)| Write {
+        let write = write.prop_map(|(key, millis, origin, incarnation, seq, value)| Write {
             key: Key::new(vec![key]).unwrap(),
             entry: Entry {
                 stamp: Stamp {
                     time: HybridTime::from_millis(millis),
                     origin: NodeId::new(origin).unwrap(),
-                    incarnation: Incarnation(life << 32),
+                    incarnation: Incarnation(incarnation << 32),
                 },
                 seq: WriteSeq(seq),
                 value: value.map(|byte| Value::new(vec![byte]).unwrap()),

@@ -29,20 +29,20 @@ impl Write {
 /// One entry of the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
-    /// The server begins a life; its writes are numbered from 1 again.
-    Life {
+    /// The server begins an incarnation; its writes are numbered from 1 again.
+    Incarnation {
         /// The server.
         node: NodeId,
-        /// The life.
+        /// The incarnation.
         incarnation: Incarnation,
-        /// The configuration that it was told.
+        /// The configuration that it was started with.
         cluster: ClusterConfig,
     },
-    /// A peer was met in a life that was not known before.
-    PeerLife {
+    /// A peer was met in an incarnation that was not known before.
+    PeerIncarnation {
         /// The peer.
         peer: NodeId,
-        /// Its life.
+        /// Its incarnation.
         incarnation: Incarnation,
     },
     /// The server's clock issues only stamps below this one.
@@ -56,8 +56,8 @@ pub enum Record {
 }
 
 wire_enum!(Record, "record", {
-    0 => Life { node, incarnation, cluster },
-    1 => PeerLife { peer, incarnation },
+    0 => Incarnation { node, incarnation, cluster },
+    1 => PeerIncarnation { peer, incarnation },
     2 => ClockBound { below },
     3 => Write(write),
 });

@@ -7,15 +7,15 @@ use kv_core::{HybridTime, Incarnation, NodeId, Value, Version, Wire, digest, wir
 use crate::ids::{WriteId, WriteSeq};
 use crate::mutation::{Broken, Mutation};
 
-/// The place of a write in the order of all writes: by time, then by origin, then by that
-/// server's life.
+/// The position of a write in the order of all writes: by time, then by origin, then by that
+/// server's incarnation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Stamp {
     /// The coordinator's hybrid logical clock.
     pub time: HybridTime,
     /// The server that coordinated the write.
     pub origin: NodeId,
-    /// That server's life.
+    /// That server's incarnation.
     pub incarnation: Incarnation,
 }
 
@@ -34,7 +34,7 @@ impl From<Stamp> for Version {
 /// all servers agree on the winner whatever order the writes come in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// The write's place in the order of writes.
+    /// The write's position in the order of writes.
     pub stamp: Stamp,
     /// The write's number among its origin's.
     pub seq: WriteSeq,
@@ -105,11 +105,11 @@ impl PartialOrd for Entry {
 mod tests {
     use super::*;
 
-    fn stamp(millis: u64, origin: u16, life: u64) -> Stamp {
+    fn stamp(millis: u64, origin: u16, incarnation: u64) -> Stamp {
         Stamp {
             time: HybridTime::from_millis(millis),
             origin: NodeId::new(origin).unwrap(),
-            incarnation: Incarnation(life),
+            incarnation: Incarnation(incarnation),
         }
     }
 
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn time_decides_before_origin_and_origin_before_life() {
+    fn time_decides_before_origin_and_origin_before_incarnation() {
         let ascending = [stamp(1, 3, 9), stamp(2, 1, 9), stamp(2, 2, 1), stamp(2, 2, 2)];
         assert!(ascending.is_sorted());
         let entries = ascending.map(|stamp| entry(stamp, 1, Some("v")));

@@ -129,7 +129,7 @@ pub(crate) fn run_watching(sim: &mut Sim, time: Duration, seen: &mut BTreeSet<Re
 }
 
 /// No version names two writes: neither in what clients were told nor on the disks. Nor does an
-/// identity: origin, life and number.
+/// identity: origin, incarnation and number.
 pub(crate) fn check_versions_unique(sim: &Sim) {
     let mut writes = BTreeMap::<Version, (Key, Option<Value>)>::new();
     let mut check = |version: Version, write: (Key, Option<Value>)| {

@@ -71,7 +71,7 @@ impl Stand {
                 highest: Incarnation::UNKNOWN,
                 latest: HybridTime::ZERO,
             };
-            stand.hear(to, Part::Welcome(welcome));
+            stand.receive(to, Part::Welcome(welcome));
         }
         stand.sync();
         assert_eq!(stand.engine.status().waiting, None);
@@ -79,7 +79,7 @@ impl Stand {
         stand
     }
 
-    /// The peer answers the hello that is on its way to it.
+    /// The peer answers the hello that is in flight to it.
     pub(crate) fn welcomed(&mut self, peer: NodeId) {
         for (to, message) in sends(self.flush()) {
             for part in message.parts {
@@ -168,11 +168,11 @@ impl Stand {
         self.request(Operation::get(key(name)))
     }
 
-    pub(crate) fn hear(&mut self, from: NodeId, part: Part) -> Vec<TestEffect> {
-        self.hear_as(from, Incarnation::UNKNOWN, part)
+    pub(crate) fn receive(&mut self, from: NodeId, part: Part) -> Vec<TestEffect> {
+        self.receive_as(from, Incarnation::UNKNOWN, part)
     }
 
-    pub(crate) fn hear_as(
+    pub(crate) fn receive_as(
         &mut self,
         from: NodeId,
         sender: Incarnation,
@@ -190,7 +190,7 @@ impl Stand {
         self.step(Input::PeerDown { peer })
     }
 
-    pub(crate) fn life(&self) -> Incarnation {
+    pub(crate) fn incarnation(&self) -> Incarnation {
         self.engine.status().incarnation
     }
 
@@ -200,7 +200,7 @@ impl Stand {
         found.unwrap_or_else(|| panic!("no counter {name}")).1
     }
 
-    /// The bound that the first write of a life asks for.
+    /// The bound that the first write of an incarnation asks for.
     pub(crate) fn bound(&self, seq: u64) -> TestEffect {
         let below = HybridTime::from_millis(WALL_MS + 32);
         persist(seq, Record::ClockBound { below })
@@ -208,12 +208,12 @@ impl Stand {
 
     /// This server's `seq`th write, the `counter`th of the millisecond at which the stand began.
     pub(crate) fn own(&self, seq: u64, counter: u64, name: &str, text: Option<&str>) -> Write {
-        write((1, self.life()), seq, time(0, counter), name, text)
+        write((1, self.incarnation()), seq, time(0, counter), name, text)
     }
 
     pub(crate) fn message(&self, to: u16, parts: Vec<Part>) -> TestEffect {
         let ms = u64::try_from(self.now.wall.as_millis()).unwrap();
-        let message = Message { sender: self.life(), wall_ms: ms, parts };
+        let message = Message { sender: self.incarnation(), wall_ms: ms, parts };
         Effect::Send { to: node(to), message }
     }
 }
@@ -236,8 +236,8 @@ pub(crate) fn value(text: &str) -> Value {
     Value::new(text.to_owned()).unwrap()
 }
 
-/// A life of a peer.
-pub(crate) fn life(counter: u64, nonce: u32) -> Incarnation {
+/// An incarnation of a peer.
+pub(crate) fn incarnation(counter: u64, nonce: u32) -> Incarnation {
     Incarnation::following(Incarnation((counter - 1) << 32), nonce)
 }
 
@@ -258,9 +258,9 @@ pub(crate) fn write(
     Write { key: key(name), entry: Entry { stamp, seq: WriteSeq(seq), value: text.map(value) } }
 }
 
-/// A write of server 2 in its first life.
+/// A write of server 2 in its first incarnation.
 pub(crate) fn theirs(seq: u64, time: HybridTime, name: &str, text: &str) -> Write {
-    write((2, life(1, 2)), seq, time, name, Some(text))
+    write((2, incarnation(1, 2)), seq, time, name, Some(text))
 }
 
 pub(crate) fn id_of(write: &Write) -> WriteId {

@@ -29,10 +29,10 @@ pub(crate) struct Metadata {
     pub(crate) configuration: u64,
     pub(crate) epoch: Epoch,
     pub(crate) incarnation: Incarnation,
-    /// The sequencer's life as the server knows it.
+    /// The sequencer's incarnation as the server knows it.
     pub(crate) sequencer: Incarnation,
-    /// The peers' lives as the server's disk has them.
-    pub(crate) lives: Vec<(NodeId, Incarnation)>,
+    /// The peers' incarnations as the server's disk has them.
+    pub(crate) incarnations: Vec<(NodeId, Incarnation)>,
     pub(crate) applied: Position,
     pub(crate) dedup: Vec<DedupLine>,
 }
@@ -43,7 +43,7 @@ wire_struct!(Metadata {
     epoch,
     incarnation,
     sequencer,
-    lives,
+    incarnations,
     applied,
     dedup
 });
@@ -74,7 +74,7 @@ pub(crate) fn metadata_of(core: &Core, lives: Vec<(NodeId, Incarnation)>) -> Opt
         epoch: identity.epoch,
         incarnation: identity.incarnation,
         sequencer: identity.sequencer,
-        lives,
+        incarnations,
         applied: core.replica.applied(),
         dedup: if forgets { Vec::new() } else { core.replica.dedup().into() },
     })
@@ -162,7 +162,7 @@ enum Item {
 pub(crate) fn entry_key(slot: usize) -> Bytes {
     let mut key = BytesMut::with_capacity(9);
     ENTRY_TAG.encode(&mut key);
-    // Big endian, so that the items ascend with the places.
+    // Big endian, so that the items ascend with the positions.
     key.put_u64(u64::try_from(slot).unwrap_or(u64::MAX));
     key.freeze()
 }

@@ -19,7 +19,7 @@ impl LinearEngine {
         if core.epoch() > before.0 || core.replica.durable() > before.1 {
             match &mut self.role {
                 Role::Sequencer(sequencer) => sequencer.advance_commit(core, now, out),
-                Role::Follower(follower) if core.epoch() > before.0 => follower.show(core, out),
+                Role::Follower(follower) if core.epoch() > before.0 => follower.report(core, out),
                 Role::Follower(follower) => follower.acknowledge(core, out),
                 Role::Founding(_) | Role::Joining(_) | Role::Retired(_) | Role::Unstarted => {}
             }
@@ -32,18 +32,18 @@ impl LinearEngine {
         match (&mut self.role, durable) {
             (
                 Role::Sequencer(sequencer),
-                Durable::Identity(_) | Durable::Life { .. } | Durable::Opened { .. },
+                Durable::Identity(_) | Durable::Incarnation { .. } | Durable::Opened { .. },
             ) if core.is_durable() => {
                 sequencer.on_identity_durable(core, now, out);
                 sequencer.advance_commit(core, now, out);
             }
-            (Role::Sequencer(sequencer), Durable::PeerLife { peer, incarnation }) => {
-                sequencer.on_life_durable(core, now, peer, incarnation);
+            (Role::Sequencer(sequencer), Durable::PeerIncarnation { peer, incarnation }) => {
+                sequencer.on_incarnation_durable(core, now, peer, incarnation);
                 sequencer.advance_commit(core, now, out);
             }
             (Role::Sequencer(_), Durable::Log { last }) => core.replica.note_durable(last),
-            (Role::Follower(follower), Durable::Identity(_) | Durable::Life { .. }) => {
-                follower.show(core, out);
+            (Role::Follower(follower), Durable::Identity(_) | Durable::Incarnation { .. }) => {
+                follower.report(core, out);
             }
             (Role::Follower(_), Durable::Log { last }) => Follower::on_log_durable(core, last, out),
             (Role::Follower(follower), Durable::Installed { .. }) => {
@@ -60,9 +60,9 @@ impl LinearEngine {
                 | Role::Follower(_)
                 | Role::Retired(_),
                 Durable::Identity(_)
-                | Durable::Life { .. }
+                | Durable::Incarnation { .. }
                 | Durable::Opened { .. }
-                | Durable::PeerLife { .. }
+                | Durable::PeerIncarnation { .. }
                 | Durable::Log { .. }
                 | Durable::Staged
                 | Durable::Installed { .. }
@@ -76,13 +76,13 @@ impl LinearEngine {
         let on_disk = &mut self.core.identity_on_disk;
         match (durable, on_disk.as_mut()) {
             (Durable::Identity(identity), _) => *on_disk = Some(identity),
-            (Durable::Life { incarnation }, Some(known)) => known.incarnation = incarnation,
+            (Durable::Incarnation { incarnation }, Some(known)) => known.incarnation = incarnation,
             (Durable::Opened { epoch }, Some(known)) => known.epoch = epoch,
-            (Durable::PeerLife { peer, incarnation }, _) => {
-                self.lives.insert(peer, incarnation);
+            (Durable::PeerIncarnation { peer, incarnation }, _) => {
+                self.incarnations.insert(peer, incarnation);
             }
             (
-                Durable::Life { .. }
+                Durable::Incarnation { .. }
                 | Durable::Opened { .. }
                 | Durable::Log { .. }
                 | Durable::Staged

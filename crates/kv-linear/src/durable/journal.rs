@@ -1,4 +1,4 @@
-//! Which records are on their way to the disk, and what may be said once they are there.
+//! Which records are being written to disk, and what may be said once they are there.
 
 use std::collections::VecDeque;
 
@@ -14,12 +14,12 @@ use crate::message::Message;
 pub(crate) enum Durable {
     /// The server is in a cluster.
     Identity(Identity),
-    /// The server's life.
-    Life { incarnation: Incarnation },
+    /// The server's incarnation.
+    Incarnation { incarnation: Incarnation },
     /// The sequencer's epoch.
     Opened { epoch: Epoch },
-    /// A peer's life.
-    PeerLife { peer: NodeId, incarnation: Incarnation },
+    /// A peer's incarnation.
+    PeerIncarnation { peer: NodeId, incarnation: Incarnation },
     /// The log up to here.
     Log { last: LogIndex },
     /// A part of a checkpoint, or of an epoch's starting log.
@@ -65,7 +65,7 @@ impl Journal {
         self.persisted
     }
 
-    /// How many records are on their way.
+    /// How many records are being written.
     pub(crate) fn outstanding(&self) -> usize {
         self.waiting.len()
     }

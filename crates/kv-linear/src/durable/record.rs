@@ -15,9 +15,9 @@ pub enum Record {
         cluster: ClusterId,
         /// The configuration that all its servers share.
         configuration: ClusterConfig,
-        /// The sequencer's life.
+        /// The sequencer's incarnation.
         incarnation: Incarnation,
-        /// The other founding members with their lives.
+        /// The other founding members with their incarnations.
         members: Vec<(NodeId, Incarnation)>,
     },
     /// An empty server joins a cluster.
@@ -26,21 +26,21 @@ pub enum Record {
         cluster: ClusterId,
         /// The configuration that all its servers share.
         configuration: ClusterConfig,
-        /// The server's life.
+        /// The server's incarnation.
         incarnation: Incarnation,
-        /// The sequencer's life.
+        /// The sequencer's incarnation.
         sequencer: Incarnation,
     },
-    /// A server that keeps its log begins another life.
+    /// A server that keeps its log begins another incarnation.
     Renewed {
-        /// That life.
+        /// That incarnation.
         incarnation: Incarnation,
     },
-    /// The sequencer learns of a peer's life.
-    PeerLife {
+    /// The sequencer learns of a peer's incarnation.
+    PeerIncarnation {
         /// Which peer.
         peer: NodeId,
-        /// Its life; acknowledgements of older ones are not counted from here on.
+        /// Its incarnation; acknowledgements of older ones are not counted from here on.
         incarnation: Incarnation,
     },
     /// The sequencer begins an epoch.
@@ -57,7 +57,7 @@ pub enum Record {
     },
     /// A part of a state that came from the sequencer; nothing is changed by it alone.
     Staged {
-        /// The part's place, from 0; the first part drops what was staged before.
+        /// The part's position, from 0; the first part drops what was staged before.
         part: u32,
         /// Items of the checkpoint.
         items: Vec<(Bytes, Bytes)>,
@@ -72,7 +72,7 @@ pub enum Record {
     /// A part of what an epoch's starting log has beyond this server's log; nothing is changed by
     /// it alone.
     StagedLog {
-        /// The part's place, from 0; the first part drops what was staged before.
+        /// The part's position, from 0; the first part drops what was staged before.
         part: u32,
         /// Entries, in order.
         entries: Vec<Entry>,
@@ -82,7 +82,7 @@ pub enum Record {
     Started {
         /// Which epoch.
         epoch: Epoch,
-        /// The last place that stays.
+        /// The last position that stays.
         base: LogIndex,
         /// The hash of the log up to there.
         base_hash: u64,
@@ -95,7 +95,7 @@ wire_enum!(Record, "record of the linearizable engine", {
     0 => Founded { cluster, configuration, incarnation, members },
     1 => Joined { cluster, configuration, incarnation, sequencer },
     2 => Renewed { incarnation },
-    3 => PeerLife { peer, incarnation },
+    3 => PeerIncarnation { peer, incarnation },
     4 => Opened { epoch },
     5 => Entries { commit, entries },
     6 => Staged { part, items },

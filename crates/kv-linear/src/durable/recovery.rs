@@ -23,7 +23,7 @@ use crate::replica::Replica;
 #[derive(Debug)]
 pub(crate) struct Recovery {
     core: Core,
-    lives: BTreeMap<NodeId, Incarnation>,
+    incarnations: BTreeMap<NodeId, Incarnation>,
     staged: Vec<Vec<CheckpointItem>>,
     staged_log: Vec<Vec<Entry>>,
     last: PersistSeq,
@@ -40,7 +40,7 @@ impl Recovery {
         }
         let mut recovery = Self {
             core: Core::new(config, PersistSeq(0), broken),
-            lives: BTreeMap::new(),
+            incarnations: BTreeMap::new(),
             staged: Vec::new(),
             staged_log: Vec::new(),
             last: PersistSeq(0),
@@ -51,11 +51,11 @@ impl Recovery {
         Ok(recovery)
     }
 
-    /// The state, and the lives of the peers that the sequencer knew.
+    /// The state, and the incarnations of the peers that the sequencer knew.
     pub(crate) fn finish(mut self) -> (Core, BTreeMap<NodeId, Incarnation>) {
         self.core.journal = Journal::following(self.last);
         self.core.identity_on_disk = self.core.identity;
-        (self.core, self.lives)
+        (self.core, self.incarnations)
     }
 
     /// Replays a record.
@@ -68,7 +68,7 @@ impl Recovery {
         match record {
             Record::Founded { cluster, configuration, incarnation, members } => {
                 self.check_configuration(&configuration)?;
-                self.lives.extend(members);
+                self.incarnations.extend(members);
                 let epoch = Epoch::first(self.core.node());
                 self.identify(cluster, incarnation, incarnation, epoch);
             }
@@ -80,8 +80,8 @@ impl Recovery {
             Record::Renewed { incarnation } => {
                 self.core.identity.as_mut().ok_or(wrong)?.incarnation = incarnation;
             }
-            Record::PeerLife { peer, incarnation } => {
-                self.lives.insert(peer, incarnation);
+            Record::PeerIncarnation { peer, incarnation } => {
+                self.incarnations.insert(peer, incarnation);
             }
             Record::Opened { epoch } => {
                 self.core.identity.as_mut().ok_or(wrong)?.epoch = epoch;
@@ -114,7 +114,7 @@ impl Recovery {
         if metadata.configuration != self.core.configuration_hash {
             return Err(RecoverError::OtherConfiguration);
         }
-        self.lives.extend(metadata.lives.iter().copied());
+        self.incarnations.extend(metadata.incarnations.iter().copied());
         self.identify(metadata.cluster, metadata.incarnation, metadata.sequencer, metadata.epoch);
         let replica = checkpoint::replica(metadata, checkpoint.items);
         self.switch_to(replica.map_err(RecoverError::Checkpoint)?);

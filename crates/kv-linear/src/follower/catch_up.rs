@@ -28,10 +28,10 @@ impl Follower {
             core.counters.stray_messages += 1;
             return;
         }
-        if !self.hear(core, now, part.epoch) {
+        if !self.note_epoch(core, now, part.epoch) {
             return;
         }
-        self.clear_trouble();
+        self.clear_not_serving();
         if part.epoch == core.epoch() {
             self.acknowledge(core, out);
             return;
@@ -44,7 +44,7 @@ impl Follower {
             self.need_start(core, out);
             return;
         };
-        // This life asked for it with the log that it has, and with all that it knows to be
+        // This incarnation asked for it with the log that it has, and with all that it knows to be
         // committed: the sequencer's log cannot be another one up to there.
         if base.index < core.replica.commit() {
             core.halt(from, base.index.next(), out);

@@ -18,7 +18,7 @@ enum Taken {
     /// It is not next.
     Early,
     Malformed,
-    /// The log has another entry in this place.
+    /// The log has another entry in this position.
     Differs,
 }
 
@@ -31,21 +31,22 @@ impl Follower {
         prepare: Prepare,
         out: &mut Out,
     ) {
-        if !self.hear(core, now, prepare.epoch) {
-            // A sequencer whose disk was set back does not know of the epoch that was heard since.
+        if !self.note_epoch(core, now, prepare.epoch) {
+            // A sequencer whose disk was set back does not know its later epochs.
             if self.may_report(core, now) {
-                self.show(core, out);
+                self.report(core, out);
             }
             return;
         }
-        self.clear_trouble();
+        self.clear_not_serving();
         if self.is_switching() {
             core.counters.dropped += 1;
             return;
         }
         let own = core.identity.map_or(Incarnation::UNKNOWN, |identity| identity.incarnation);
         if prepare.receiver > own {
-            // The sequencer counts a life that is over or never was; only a later one can follow.
+            // The sequencer counts an incarnation that is over or never was; only a later one can
+            // follow.
             core.renew(prepare.receiver, out);
         }
         if prepare.epoch > core.epoch() {

@@ -21,16 +21,16 @@ use crate::mutation::Mutation;
 /// A server that holds a copy of the sequencer's log.
 #[derive(Clone, Debug)]
 pub(crate) struct Follower {
-    /// The latest epoch in which the sequencer was heard, or that of this server's log. What it
+    /// The latest epoch of the sequencer's messages, or that of this server's log. What it
     /// said in an earlier one does not count.
-    pub(crate) heard: Epoch,
+    pub(crate) sequencer_epoch: Epoch,
     pub(crate) held: HoldBack,
     pub(crate) report_not_before: Duration,
     /// Why the sequencer does not serve this server, as far as it has said.
     trouble: Option<Waiting>,
     /// A snapshot on its way to the disk.
     pub(crate) transfer: Option<Transfer>,
-    /// The starting log of the epoch that was heard, on its way to the disk.
+    /// The starting log of the sequencer's epoch, being written to disk.
     pub(crate) starting: Option<Starting>,
 }
 
@@ -38,10 +38,10 @@ impl Follower {
     /// A follower whose log is of `epoch`.
     pub(crate) fn new(epoch: Epoch) -> Self {
         Self {
-            heard: epoch,
+            sequencer_epoch: epoch,
             held: HoldBack::default(),
             report_not_before: Duration::ZERO,
-            trouble: None,
+            not_serving: None,
             transfer: None,
             starting: None,
         }
@@ -53,30 +53,30 @@ impl Follower {
         if !core.links.is_connected(node) {
             return Some(Waiting::Sequencer { node });
         }
-        if self.trouble.is_some() {
-            return self.trouble;
+        if self.not_serving.is_some() {
+            return self.not_serving;
         }
         (!core.is_durable()).then_some(Waiting::Joining)
     }
 
-    pub(crate) const fn on_trouble(&mut self, waiting: Waiting) {
-        self.trouble = Some(waiting);
+    pub(crate) const fn on_not_serving(&mut self, waiting: Waiting) {
+        self.not_serving = Some(waiting);
     }
 
-    pub(crate) const fn clear_trouble(&mut self) {
-        self.trouble = None;
+    pub(crate) const fn clear_not_serving(&mut self) {
+        self.not_serving = None;
     }
 
     /// Notes the epoch that the sequencer speaks in; false if nothing in it counts any more.
     ///
-    /// Requests of a former epoch may have got no place, so they go out again in the new one.
-    pub(crate) fn hear(&mut self, core: &mut Core, now: Duration, epoch: Epoch) -> bool {
-        if epoch < self.heard || epoch.owner != core.sequencer() {
+    /// Requests of a former epoch may have got no position, so they go out again in the new one.
+    pub(crate) fn note_epoch(&mut self, core: &mut Core, now: Duration, epoch: Epoch) -> bool {
+        if epoch < self.sequencer_epoch || epoch.owner != core.sequencer() {
             core.counters.stray_messages += 1;
             return false;
         }
-        if epoch > self.heard {
-            self.heard = epoch;
+        if epoch > self.sequencer_epoch {
+            self.sequencer_epoch = epoch;
             self.held.clear();
             self.starting = self.starting.take().filter(|starting| starting.is_switching());
             self.report_not_before = Duration::ZERO;
@@ -92,12 +92,12 @@ impl Follower {
             || self.starting.as_ref().is_some_and(|s| s.is_switching())
     }
 
-    /// Asks for the starting log of the epoch that was heard.
+    /// Asks for the starting log of the sequencer's epoch.
     pub(crate) fn need_start(&self, core: &Core, out: &mut Out) {
         if core.is_durable() && !self.is_switching() {
             let staged = self.starting.as_ref().map(|starting| starting.staged());
             let need = NeedStart {
-                epoch: self.heard,
+                epoch: self.sequencer_epoch,
                 log_epoch: core.epoch(),
                 last: core.replica.log().last().index,
                 commit: core.replica.commit(),
@@ -108,17 +108,17 @@ impl Follower {
     }
 
     /// Tells the sequencer what this server has.
-    pub(crate) fn show(&self, core: &Core, out: &mut Out) {
-        if self.heard > core.epoch() {
+    pub(crate) fn report(&self, core: &Core, out: &mut Out) {
+        if self.sequencer_epoch > core.epoch() {
             self.need_start(core, out);
         } else {
             self.acknowledge(core, out);
         }
     }
 
-    /// Tells the sequencer what this server's disk holds of its epoch, and in which life.
+    /// Tells the sequencer what this server's disk holds of its epoch, and in which incarnation.
     pub(crate) fn acknowledge(&self, core: &Core, out: &mut Out) {
-        if core.is_durable() && self.heard == core.epoch() {
+        if core.is_durable() && self.sequencer_epoch == core.epoch() {
             let replica = &core.replica;
             let early = core.broken.is(Mutation::AckBeforePersisted);
             let durable = if early { replica.log().last().index } else { replica.durable() };
@@ -127,7 +127,7 @@ impl Follower {
         }
     }
 
-    /// Whether to tell the sequencer that something is missing: not at each of its messages.
+    /// Whether to report to the sequencer that something is missing: not at each of its messages.
     pub(crate) fn may_report(&mut self, core: &Core, now: Duration) -> bool {
         let may = now >= self.report_not_before && core.is_durable();
         if may {

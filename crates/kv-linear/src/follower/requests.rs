@@ -8,7 +8,7 @@ use crate::log::epoch::Epoch;
 use crate::message::{Body, Forward};
 
 impl Follower {
-    /// Requests that the sequencer never gives a place.
+    /// Requests that the sequencer never assigns a position.
     pub(crate) fn on_refuse(
         &self,
         core: &mut Core,
@@ -18,7 +18,7 @@ impl Follower {
     ) {
         let own = core.identity.map(|identity| identity.incarnation);
         // One of an earlier epoch says nothing of the copy that was sent in this one.
-        if epoch != self.heard || own != Some(receiver) {
+        if epoch != self.sequencer_epoch || own != Some(receiver) {
             core.counters.stray_messages += 1;
             return;
         }
@@ -29,7 +29,8 @@ impl Follower {
         }
     }
 
-    /// Sends the requests that wait, or refuses those that were never sent if there is no way.
+    /// Sends the requests that wait, or refuses those that were never sent if the sequencer does
+    /// not serve.
     pub(crate) fn forward(&self, core: &mut Core, out: &mut Out) {
         if !core.forwarder.has_unsent() {
             return;
@@ -49,7 +50,7 @@ impl Follower {
                 requests.push(next);
             }
             let forward = Forward {
-                epoch: self.heard,
+                epoch: self.sequencer_epoch,
                 settled_below: core.forwarder.settled_below(),
                 requests,
             };

@@ -1,4 +1,4 @@
-//! The starting log of an epoch on its way to a follower's disk.
+//! The starting log of an epoch being written to a follower's disk.
 
 use crate::core::{Core, Out};
 use crate::durable::journal::Durable;
@@ -18,7 +18,7 @@ pub(crate) struct Starting {
     parts: u32,
     start: LogIndex,
     commit: LogIndex,
-    /// Whether the switch is on its way to the disk; nothing else may change the log meanwhile.
+    /// Whether the switch is being written to disk; nothing else may change the log meanwhile.
     switching: bool,
 }
 

@@ -13,11 +13,11 @@ use crate::identity::Identity;
 use crate::log::epoch::Epoch;
 use crate::message::{Body, Message};
 
-/// An empty server that asks the sequencer for a place in its cluster.
+/// An empty server that asks the sequencer to take it into its cluster.
 #[derive(Clone, Debug)]
 pub(crate) struct Joining {
     nonce: u64,
-    /// The last Hello that was heard.
+    /// The last Hello that was received.
     asked: u64,
     /// Whether the sequencer is known to have a cluster.
     founded: bool,
@@ -84,7 +84,8 @@ impl Joining {
         self.ask_at
     }
 
-    /// Takes the life that the sequencer offers; false if the offer is to another life.
+    /// Takes the incarnation that the sequencer offers; false if the offer is to another
+    /// incarnation.
     pub(crate) fn on_welcome(
         &self,
         core: &mut Core,

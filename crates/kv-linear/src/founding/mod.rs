@@ -31,9 +31,9 @@ pub(crate) struct Founding {
 enum Peer {
     /// It has not answered.
     Unresolved,
-    /// There is no way to it, or it has another configuration.
+    /// It is not connected, or it has another configuration.
     Away,
-    /// It answered this life of the sequencer that it is empty.
+    /// It answered this incarnation of the sequencer that it is empty.
     Empty { nonce: u64 },
     /// It holds the log of a cluster that this server has forgotten. Only its own word that it is
     /// empty ends this, not a lost connection.
@@ -84,7 +84,7 @@ impl Founding {
         });
     }
 
-    /// A peer says that it is empty. Unless it says so to this life, it is asked.
+    /// A peer says that it is empty. Unless it says so to this incarnation, it is asked.
     pub(crate) fn on_join(
         &mut self,
         core: &Core,
@@ -99,7 +99,7 @@ impl Founding {
         }
     }
 
-    /// A peer shows that it holds a cluster's log.
+    /// A peer holds a cluster's log.
     pub(crate) fn on_holder(&mut self, from: NodeId) {
         self.change(from, |_| Peer::Holding);
     }
@@ -123,7 +123,7 @@ impl Founding {
         self.give_up_at.into_iter().chain([self.ask_at]).min()
     }
 
-    /// Founds a cluster if the peers allow it; gives its other members with their lives.
+    /// Founds a cluster if the peers allow it; gives its other members with their incarnations.
     pub(crate) fn found(&self, core: &mut Core, out: &mut Out) -> Option<Vec<Member>> {
         let unresolved = self.peers.values().any(|peer| *peer == Peer::Unresolved);
         let holding = self.peers.values().any(|peer| *peer == Peer::Holding);
@@ -133,7 +133,7 @@ impl Founding {
             return None;
         }
         let empty = self.peers.iter().filter_map(|(peer, known)| match known {
-            Peer::Empty { nonce } => Some(Member::first_life(*peer, *nonce)),
+            Peer::Empty { nonce } => Some(Member::first_incarnation(*peer, *nonce)),
             Peer::Unresolved | Peer::Away | Peer::Holding => None,
         });
         let members: Vec<Member> = empty.collect();
@@ -169,7 +169,7 @@ impl Founding {
     }
 }
 
-/// A founding member: the life that it takes follows from its nonce.
+/// A founding member: the incarnation that it takes follows from its nonce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Member {
     pub(crate) node: NodeId,
@@ -179,17 +179,17 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    const fn first_life(node: NodeId, nonce: u64) -> Self {
+    const fn first_incarnation(node: NodeId, nonce: u64) -> Self {
         Self { node, incarnation: first_incarnation(nonce), nonce }
     }
 }
 
-/// The first life of a server that drew `nonce` when it started.
+/// The first incarnation of a server that drew `nonce` when it started.
 pub(crate) const fn first_incarnation(nonce: u64) -> Incarnation {
     incarnation_after(Incarnation::UNKNOWN, nonce)
 }
 
-/// The life that a server takes which drew `nonce` when it started.
+/// The incarnation that a server takes which drew `nonce` when it started.
 pub(crate) const fn incarnation_after(highest: Incarnation, nonce: u64) -> Incarnation {
     #[expect(clippy::as_conversions, reason = "the low half is meant, and TryFrom is not const")]
     Incarnation::following(highest, nonce as u32)

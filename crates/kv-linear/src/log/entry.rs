@@ -1,4 +1,4 @@
-//! One operation with its place in the log.
+//! One operation with its position in the log.
 
 use bytes::{Bytes, BytesMut};
 use kv_core::{DecodeError, Incarnation, NodeId, Wire, digest, wire_struct};
@@ -18,9 +18,9 @@ pub struct Entry {
 /// What a sequencer adds to an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EntryHeader {
-    /// The entry's place.
+    /// The entry's position.
     pub index: LogIndex,
-    /// The epoch in which it was given this place.
+    /// The epoch in which it was assigned this position.
     pub epoch: Epoch,
     /// Milliseconds since the Unix epoch at the sequencer, but never less than in the entry
     /// before.
@@ -38,9 +38,9 @@ wire_struct!(EntryHeader { index, epoch, log_time_ms, origin, previous_hash });
 pub struct Origin {
     /// The server that a client asked.
     pub server: NodeId,
-    /// That server's life.
+    /// That server's incarnation.
     pub incarnation: Incarnation,
-    /// The request's number in that life, from 1.
+    /// The request's number in that incarnation, from 1.
     pub number: u64,
     /// The server never sends a number below this one again.
     pub settled_below: u64,
@@ -65,7 +65,7 @@ impl Entry {
         &self.header
     }
 
-    /// The entry's place.
+    /// The entry's position.
     #[must_use]
     pub const fn index(&self) -> LogIndex {
         self.header.index

@@ -4,7 +4,7 @@ use std::fmt;
 
 use kv_core::{DecodeError, NodeId, Wire, wire_struct};
 
-/// The right of one sequencer to assign places in the log, compared in the order of its fields.
+/// The right of one sequencer to assign positions in the log, compared in the order of its fields.
 ///
 /// The first epoch of a cluster is (0, sequencer, 0). Only its owner may open a round with
 /// generation 0; only the sequencer of a generation may make the next one, when it restarts.
@@ -49,7 +49,7 @@ impl fmt::Display for Epoch {
     }
 }
 
-/// A place in the log, from 1; [`LogIndex::ZERO`] is before the first entry.
+/// A position in the log, from 1; [`LogIndex::ZERO`] is before the first entry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LogIndex(pub u64);
 
@@ -57,19 +57,19 @@ impl LogIndex {
     /// Before the first entry.
     pub const ZERO: Self = Self(0);
 
-    /// The place after this one.
+    /// The position after this one.
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }
 
-    /// The place before this one; zero is before itself.
+    /// The position before this one; zero is before itself.
     #[must_use]
     pub const fn previous(self) -> Self {
         Self(self.0.saturating_sub(1))
     }
 
-    /// How many places this one is after another; 0 if it is before.
+    /// How many positions this one is after another; 0 if it is before.
     #[must_use]
     pub const fn distance_from(self, other: Self) -> u64 {
         self.0.saturating_sub(other.0)

@@ -7,7 +7,7 @@ use kv_core::{Limits, Operation};
 use crate::log::entry::Entry;
 use crate::log::epoch::LogIndex;
 
-/// A bounded buffer of entries beyond a gap, by their places.
+/// A bounded buffer of entries beyond a gap, by their positions.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct HoldBack {
     entries: BTreeMap<LogIndex, (Entry, Operation)>,
@@ -30,7 +30,7 @@ impl HoldBack {
         !full
     }
 
-    /// Takes the entry at a place, and drops those before it.
+    /// Takes the entry at a position, and drops those before it.
     pub(crate) fn take(&mut self, index: LogIndex) -> Option<(Entry, Operation)> {
         while let Some(first) = self.entries.first_entry() {
             if *first.key() > index {

@@ -21,12 +21,12 @@ pub(crate) struct Log {
     size_bytes: usize,
 }
 
-/// A place in the log with what identifies everything up to it.
+/// A position in the log with what identifies everything up to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Position {
     pub(crate) index: LogIndex,
     pub(crate) hash: u64,
-    /// The epoch in which the entry was given this place.
+    /// The epoch in which the entry was assigned this position.
     pub(crate) epoch: Epoch,
     pub(crate) log_time_ms: u64,
 }
@@ -38,12 +38,12 @@ impl Log {
         Self { base, entries: VecDeque::new(), size_bytes: 0 }
     }
 
-    /// The place before the first entry that is kept.
+    /// The position before the first entry that is kept.
     pub(crate) const fn base(&self) -> Position {
         self.base
     }
 
-    /// The place of the last entry.
+    /// The position of the last entry.
     pub(crate) fn last(&self) -> Position {
         self.entries.back().map_or(self.base, Position::of)
     }
@@ -75,7 +75,7 @@ impl Log {
         self.position_at(index).map(|position| position.hash)
     }
 
-    /// A place with all that identifies it; `None` where [`Log::hash_at`] is.
+    /// A position with all that identifies it; `None` where [`Log::hash_at`] is.
     pub(crate) fn position_at(&self, index: LogIndex) -> Option<Position> {
         if index == self.base.index {
             return Some(self.base);
@@ -83,7 +83,7 @@ impl Log {
         self.entry(index).map(Position::of)
     }
 
-    /// The last place that was given in `epoch` or before; `None` if that is before the base.
+    /// The last position that was assigned in `epoch` or before; `None` if that is before the base.
     pub(crate) fn last_through(&self, epoch: Epoch) -> Option<LogIndex> {
         if self.base.epoch > epoch {
             return None;

@@ -1,4 +1,4 @@
-//! Entries that are to follow a place of the log.
+//! Entries that are to follow a position of the log.
 
 use kv_core::{Operation, Wire};
 
@@ -6,7 +6,7 @@ use crate::log::Position;
 use crate::log::entry::Entry;
 use crate::log::epoch::Epoch;
 
-/// A chain of entries after a place, kept apart from the log until it is whole.
+/// A chain of entries after a position, kept apart from the log until it is whole.
 ///
 /// It is as long as what a sequencer keeps of its log: `Limits::log_bytes_max` and a window.
 #[derive(Clone, Debug)]
@@ -21,12 +21,12 @@ impl Suffix {
         Self { base, entries: Vec::new() }
     }
 
-    /// The place after which it follows.
+    /// The position after which it follows.
     pub(crate) const fn base(&self) -> Position {
         self.base
     }
 
-    /// Its last place.
+    /// Its last position.
     pub(crate) fn last(&self) -> Position {
         self.entries.last().map_or(self.base, |(entry, _)| Position::of(entry))
     }

@@ -10,9 +10,9 @@ use crate::backoff::Backoff;
 use crate::log::epoch::LogIndex;
 use crate::state_machine::numbers::NUMBERS_SPAN_MAX;
 
-/// The requests in hand at the server that clients asked, each under a number of this life.
+/// The pending requests of this server's clients, each under a number of this incarnation.
 ///
-/// Numbers are dense and never used again; one that is in hand no more is never sent again.
+/// Numbers are dense and never used again; one that is not pending any more is never sent again.
 #[derive(Clone, Debug)]
 pub(crate) struct Forwarder {
     next: u64,
@@ -20,7 +20,7 @@ pub(crate) struct Forwarder {
     numbers: BTreeMap<RequestId, u64>,
     alarms: BTreeSet<(Duration, u64)>,
     unsent: VecDeque<u64>,
-    /// The bytes of the operations in hand that are sent to the sequencer.
+    /// The bytes of the pending operations that are sent to the sequencer.
     in_flight_bytes: usize,
 }
 
@@ -32,17 +32,17 @@ pub(crate) struct Pending {
     pub(crate) read_only: bool,
     /// Whether it may have reached the log.
     pub(crate) sent: bool,
-    /// Its place in the log, where this server gave it one.
-    pub(crate) place: Option<LogIndex>,
+    /// Its position in the log, where this server assigned it one.
+    pub(crate) position: Option<LogIndex>,
     queued: bool,
     deadline: Duration,
     alarm: Duration,
     backoff: Option<Backoff>,
-    /// How many copies may be on their way.
+    /// How many copies may be in flight.
     copies: usize,
 }
 
-/// A client's request on its way in.
+/// A client's request as it arrives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Submission {
     pub(crate) id: RequestId,
@@ -65,21 +65,21 @@ impl Forwarder {
         }
     }
 
-    /// How many requests are in hand.
+    /// How many requests are pending.
     pub(crate) fn len(&self) -> usize {
         self.pending.len()
     }
 
-    pub(crate) fn is_in_hand(&self, id: RequestId) -> bool {
+    pub(crate) fn is_pending(&self, id: RequestId) -> bool {
         self.numbers.contains_key(&id)
     }
 
-    /// Whether a further number would be too far ahead of the oldest in hand.
+    /// Whether a further number would be too far ahead of the oldest pending one.
     pub(crate) fn is_stretched(&self) -> bool {
         self.next - self.settled_below() >= NUMBERS_SPAN_MAX
     }
 
-    /// No number below this one is in hand, so none is sent again.
+    /// No number below this one is pending, so none is sent again.
     pub(crate) fn settled_below(&self) -> u64 {
         self.pending.first_key_value().map_or(self.next, |(number, _)| *number)
     }
@@ -99,7 +99,7 @@ impl Forwarder {
             operation,
             read_only,
             sent: false,
-            place: None,
+            position: None,
             queued: backoff.is_some(),
             deadline,
             alarm: deadline,
@@ -116,11 +116,11 @@ impl Forwarder {
         self.pending.get(&number)
     }
 
-    /// This server gives the request its place in the log.
-    pub(crate) fn mark_placed(&mut self, number: u64, place: LogIndex) {
+    /// This server assigns the request its position in the log.
+    pub(crate) fn mark_placed(&mut self, number: u64, position: LogIndex) {
         if let Some(pending) = self.pending.get_mut(&number) {
             pending.sent = true;
-            pending.place = Some(place);
+            pending.position = Some(position);
         }
     }
 
@@ -181,8 +181,8 @@ impl Forwarder {
         None
     }
 
-    /// Queues everything in hand to be sent again, since its receiver was away.
-    /// Nothing sent before is on its way any more.
+    /// Queues everything pending to be sent again, since its receiver was away.
+    /// Nothing sent before is in flight any more.
     pub(crate) fn send_all_again(&mut self, now: Duration) {
         for (&number, pending) in &mut self.pending {
             if pending.backoff.is_none() {
@@ -325,7 +325,7 @@ mod tests {
         while forwarder.pop_unsent(usize::MAX).is_some() {}
         assert!(forwarder.pop_expired(MS * 1009).is_none() && !forwarder.has_unsent());
         assert!(forwarder.pop_expired(MS * 1010).is_none() && forwarder.has_unsent());
-        // Two copies may be on their way now.
+        // Two copies may be in flight now.
         assert_eq!(alarm(&forwarder, 1), MS * 3030);
         // On a new connection there is only one.
         forwarder.send_all_again(MS * 2000);

@@ -24,7 +24,7 @@ impl LinearEngine {
         (id, operation, options): (RequestId, Operation, &RequestOptions),
         out: &mut Out,
     ) {
-        if self.core.forwarder.is_in_hand(id) {
+        if self.core.forwarder.is_pending(id) {
             self.core.counters.malformed += 1;
             return;
         }

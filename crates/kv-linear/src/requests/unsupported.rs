@@ -2,7 +2,7 @@
 
 use kv_core::{Command, Feature, Level, NotDone, Operation, RequestOptions};
 
-/// Why an operation cannot be given a place in the log, if it cannot.
+/// Why an operation cannot be assigned a position in the log, if it cannot.
 pub(crate) fn unsupported(operation: &Operation) -> Option<NotDone> {
     let Operation::Batch(batch) = operation else {
         return None;

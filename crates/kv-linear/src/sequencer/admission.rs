@@ -15,7 +15,7 @@ use crate::sequencer::intake::Offer;
 use crate::sequencer::{Queued, Sequencer};
 
 impl Sequencer {
-    /// Whether a request can be given a place now.
+    /// Whether a request can be assigned a position now.
     pub(crate) fn check_reachable(&self, core: &Core) -> Result<(), NotDone> {
         let needed = core.config.cluster.write_quorum();
         match core.links.reachable().saturating_add(1) {
@@ -42,7 +42,7 @@ impl Sequencer {
 
     /// Requests came from a follower.
     ///
-    /// Each gets one place in the log at most, however often it comes; one that is refused gets
+    /// Each gets one position in the log at most, however often it comes; one that is refused gets
     /// none, ever, since its client is told that it has no effect.
     pub(crate) fn on_forward(
         &mut self,
@@ -161,7 +161,7 @@ impl Sequencer {
     }
 }
 
-/// Tells a server which of its requests have no place and never will.
+/// Tells a server which of its requests have no position and never will.
 fn refuse(
     core: &mut Core,
     (server, receiver): (NodeId, Incarnation),

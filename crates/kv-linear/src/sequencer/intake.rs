@@ -6,12 +6,12 @@ use kv_core::NotDone;
 
 use crate::state_machine::numbers::{NUMBERS_SPAN_MAX, NumberSet};
 
-/// The numbers that the sequencer has seen of one life of a server, so that a request sent twice
-/// gets one place in the log, and one that was refused gets none, ever.
+/// The numbers that the sequencer has seen of one incarnation of a server, so that a request sent
+/// twice gets one position in the log, and one that was refused gets none, ever.
 ///
 /// Volatile: a sequencer that restarts begins another epoch, and requests are addressed to one. A
-/// request that has its place from an earlier epoch, and may be forwarded anew in this one, is in
-/// the starting log, which this begins with.
+/// request that has its position from an earlier epoch, and may be forwarded anew in this one, is
+/// in the starting log, which this begins with.
 #[derive(Clone, Debug)]
 pub(crate) struct Intake {
     seen: NumberSet,
@@ -24,7 +24,7 @@ pub(crate) struct Intake {
 pub(crate) enum Offer {
     /// It came for the first time.
     New,
-    /// It has its place, or is settled.
+    /// It has its position, or is settled.
     Seen,
     /// It was refused; its server may not know yet.
     Refused(NotDone),
@@ -37,7 +37,7 @@ impl Intake {
         Self { seen: NumberSet::new(), refused: BTreeMap::new(), settled_below: 1 }
     }
 
-    /// One that begins with requests that have their places.
+    /// One that begins with requests that have their positions.
     pub(crate) const fn holding(placed: NumberSet) -> Self {
         Self { seen: placed, refused: BTreeMap::new(), settled_below: 1 }
     }

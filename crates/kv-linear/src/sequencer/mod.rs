@@ -1,4 +1,4 @@
-//! The sequencer: it gives operations their places and counts who holds them.
+//! The sequencer: it orders operations and counts who holds them.
 
 mod admission;
 mod intake;
@@ -22,24 +22,24 @@ use crate::log::epoch::LogIndex;
 use crate::message::Body;
 use crate::mutation::Mutation;
 use crate::sequencer::intake::Intake;
-use crate::sequencer::outgoing::refute_life;
+use crate::sequencer::outgoing::refute_incarnation;
 use crate::sequencer::progress::{Claim, Progress};
 
-/// The one server that gives places in the log.
+/// The one server that assigns log positions.
 #[derive(Clone, Debug)]
 pub(crate) struct Sequencer {
     pub(crate) peers: BTreeMap<NodeId, Progress>,
     pub(crate) queue: VecDeque<Queued>,
     pub(crate) queue_bytes: usize,
     pub(crate) heartbeat_at: Duration,
-    /// The last place of the epoch's starting log: all that this server's disk held when it opened
-    /// the epoch.
+    /// The last position of the epoch's starting log: all that this server's disk held when it
+    /// opened the epoch.
     pub(crate) start: LogIndex,
     /// Founding members that have not been welcomed, since the founding is not on disk.
     welcomes: Vec<Member>,
 }
 
-/// A request that has no place yet.
+/// A request that has no position yet.
 #[derive(Clone, Debug)]
 pub(crate) struct Queued {
     pub(crate) origin: Origin,
@@ -48,19 +48,19 @@ pub(crate) struct Queued {
 }
 
 impl Sequencer {
-    /// Begins with the lives of the peers that are known.
+    /// Begins with the incarnations of the peers that are known.
     pub(crate) fn start(
         core: &Core,
         now: Duration,
-        lives: &BTreeMap<NodeId, Incarnation>,
+        incarnations: &BTreeMap<NodeId, Incarnation>,
         welcomes: Vec<Member>,
     ) -> Self {
         let timing = core.config.timing;
         let progress = |peer| {
-            let life = lives.get(&peer).copied().unwrap_or(Incarnation::UNKNOWN);
-            let mut progress = Progress::new(&timing, life);
+            let incarnation = incarnations.get(&peer).copied().unwrap_or(Incarnation::UNKNOWN);
+            let mut progress = Progress::new(&timing, incarnation);
             if !core.broken.is(Mutation::PlacedForwardRefused) {
-                progress.intake = Intake::holding(core.replica.placed(peer, life));
+                progress.intake = Intake::holding(core.replica.placed(peer, incarnation));
             }
             (peer, progress)
         };
@@ -84,7 +84,7 @@ impl Sequencer {
         core.flush_soon(now);
     }
 
-    /// An empty server asks for a place; it is told which lives of it are over.
+    /// An empty server asks to be taken in; it learns which incarnations of it are over.
     pub(crate) fn on_join(&self, core: &Core, from: NodeId, nonce: u64, out: &mut Out) {
         if let Some(progress) = self.peers.get(&from).filter(|_| core.is_durable()) {
             let noting = progress.noting.map(|(incarnation, _)| incarnation);
@@ -106,9 +106,9 @@ impl Sequencer {
             return;
         };
         let former = incarnation < progress.incarnation;
-        let counted = former && core.broken.is(Mutation::FormerLifeCounted);
+        let counted = former && core.broken.is(Mutation::FormerIncarnationCounted);
         if former && !counted {
-            refute_life(core, now, (from, progress), out);
+            refute_incarnation(core, now, (from, progress), out);
             return;
         }
         if incarnation == progress.incarnation || counted {
@@ -118,11 +118,11 @@ impl Sequencer {
             }
             return;
         }
-        progress.note_life(core, from, (incarnation, Claim::Holds(durable)), out);
+        progress.note_incarnation(core, from, (incarnation, Claim::Holds(durable)), out);
     }
 
-    /// A peer's life is on disk: what it acknowledged counts from here on.
-    pub(crate) fn on_life_durable(
+    /// A peer's incarnation is on disk: what it acknowledged counts from here on.
+    pub(crate) fn on_incarnation_durable(
         &mut self,
         core: &mut Core,
         now: Duration,
@@ -136,9 +136,9 @@ impl Sequencer {
             && noting == incarnation
         {
             match claim {
-                Claim::Holds(acked) => progress.begin_life(incarnation, Some(acked)),
+                Claim::Holds(acked) => progress.begin_incarnation(incarnation, Some(acked)),
                 Claim::Needs(need) => {
-                    progress.begin_life(incarnation, None);
+                    progress.begin_incarnation(incarnation, None);
                     progress.take_need(core, now, self.start, need);
                 }
             }
@@ -184,8 +184,8 @@ impl Sequencer {
 
     /// Commits what this server's disk and those of W - 1 others hold.
     ///
-    /// Acknowledgements are of this epoch, and count for the entries of earlier ones too: whoever
-    /// gives one holds the whole starting log.
+    /// Acknowledgements are of this epoch, and count for the entries of earlier ones too: a
+    /// server that gives one holds the whole starting log.
     pub(crate) fn advance_commit(&mut self, core: &mut Core, now: Duration, out: &mut Out) {
         let commit = self.held_by_quorum(core);
         if commit > core.replica.commit() {
@@ -218,14 +218,14 @@ impl Sequencer {
         if core.broken.is(Mutation::OwnDiskNotCounted) { held } else { held.min(own) }
     }
 
-    /// How many servers are known to hold the log up to `place` on disk.
-    pub(crate) fn holders(&self, core: &Core, place: LogIndex) -> u16 {
-        let own = usize::from(core.replica.durable() >= place);
-        let others = self.peers.values().filter(|progress| progress.acked() >= place).count();
+    /// How many servers are known to hold the log up to `position` on disk.
+    pub(crate) fn holders(&self, core: &Core, position: LogIndex) -> u16 {
+        let own = usize::from(core.replica.durable() >= position);
+        let others = self.peers.values().filter(|progress| progress.acked() >= position).count();
         u16::try_from(own + others).unwrap_or(u16::MAX)
     }
 
-    /// Gives places to the requests in the queue while the window has room.
+    /// Assigns positions to the requests in the queue while the window has room.
     pub(crate) fn sequence(&mut self, core: &mut Core, wall: Duration, out: &mut Out) {
         if !core.is_durable() || self.queue.is_empty() {
             return;
@@ -234,7 +234,7 @@ impl Sequencer {
             self.refuse_queue(core, &reason, out);
             return;
         }
-        let mut placed = Vec::new();
+        let mut sequenced = Vec::new();
         while self.has_window(core) {
             let Some(queued) = self.queue.pop_front() else {
                 break;
@@ -244,14 +244,14 @@ impl Sequencer {
                 if core.forwarder.pending(queued.origin.number).is_none() {
                     continue;
                 }
-                let place = core.replica.log().last().index.next();
-                core.forwarder.mark_placed(queued.origin.number, place);
+                let position = core.replica.log().last().index.next();
+                core.forwarder.mark_placed(queued.origin.number, position);
             }
-            let entry = place(core, wall, &queued);
-            placed.push(entry.clone());
+            let entry = next_entry(core, wall, &queued);
+            sequenced.push(entry.clone());
             core.replica.append(entry, queued.operation);
         }
-        core.persist_entries(placed, out);
+        core.persist_entries(sequenced, out);
     }
 
     fn has_window(&self, core: &Core) -> bool {
@@ -264,7 +264,7 @@ impl Sequencer {
 }
 
 /// Makes the entry that follows the last one.
-fn place(core: &Core, wall: Duration, queued: &Queued) -> Entry {
+fn next_entry(core: &Core, wall: Duration, queued: &Queued) -> Entry {
     let last = core.replica.log().last();
     let wall_ms = u64::try_from(wall.as_millis()).unwrap_or(u64::MAX);
     let header = EntryHeader {

@@ -8,7 +8,7 @@ use crate::core::{Core, Out};
 use crate::log::epoch::LogIndex;
 use crate::message::NeedStart;
 use crate::sequencer::Sequencer;
-use crate::sequencer::outgoing::refute_life;
+use crate::sequencer::outgoing::refute_incarnation;
 use crate::sequencer::progress::{Claim, Progress};
 use crate::sequencer::start::{Start, agreement};
 
@@ -28,9 +28,9 @@ impl Sequencer {
             return;
         };
         if incarnation < progress.incarnation {
-            refute_life(core, now, (from, progress), out);
+            refute_incarnation(core, now, (from, progress), out);
         } else if incarnation > progress.incarnation {
-            progress.note_life(core, from, (incarnation, Claim::Needs(need)), out);
+            progress.note_incarnation(core, from, (incarnation, Claim::Needs(need)), out);
         } else if progress.acked.is_some() {
             // It is in the epoch, so this is late.
             core.counters.stray_messages += 1;
@@ -42,7 +42,7 @@ impl Sequencer {
 }
 
 impl Progress {
-    /// Notes what a follower needs that holds no log of this epoch; `start` is the last place of
+    /// Notes what a follower needs that holds no log of this epoch; `start` is the last position of
     /// the starting log.
     pub(crate) fn take_need(
         &mut self,

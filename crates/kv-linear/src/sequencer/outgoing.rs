@@ -9,7 +9,7 @@ use crate::log::epoch::LogIndex;
 use crate::message::{Body, Prepare, StartEpoch};
 use crate::sequencer::progress::Progress;
 
-/// Sends a follower what follows in the log, as far as messages on their way leave room.
+/// Sends a follower what follows in the log, as far as messages in flight leave room.
 pub(crate) fn send_entries(
     core: &mut Core,
     now: Duration,
@@ -43,7 +43,7 @@ pub(crate) fn send_entries(
 }
 
 /// Sends a follower what it lacks of the starting log, which ends with `start`, as far as messages
-/// on their way leave room.
+/// in flight leave room.
 pub(crate) fn send_start(
     core: &mut Core,
     now: Duration,
@@ -90,21 +90,22 @@ pub(crate) fn send_start(
     }
 }
 
-/// Tells a follower which life of it counts, if it cannot know.
-pub(crate) fn refute_life(
+/// Tells a follower which incarnation of it counts, if it cannot know.
+pub(crate) fn refute_incarnation(
     core: &mut Core,
     now: Duration,
     (peer, progress): (NodeId, &mut Progress),
     out: &mut Out,
 ) {
     core.counters.stray_messages += 1;
-    if progress.counted_life() == Incarnation::UNKNOWN && core.is_durable() {
+    if progress.counted_incarnation() == Incarnation::UNKNOWN && core.is_durable() {
         let receiver = progress.incarnation;
         send_heartbeat(core, now, (peer, progress), receiver, out);
     }
 }
 
-/// Shows a follower that this server lives, and that `receiver` is the life of it that counts.
+/// Shows a follower that this server incarnations, and that `receiver` is the incarnation of it
+/// that counts.
 pub(crate) fn send_heartbeat(
     core: &Core,
     now: Duration,
@@ -123,7 +124,7 @@ pub(crate) fn send_heartbeat(
 fn heartbeat(core: &Core, progress: &Progress, (previous, hash): (LogIndex, u64)) -> Prepare {
     Prepare {
         epoch: core.epoch(),
-        receiver: progress.counted_life(),
+        receiver: progress.counted_incarnation(),
         previous,
         previous_hash: hash,
         entries: Vec::new(),
@@ -162,5 +163,5 @@ fn send_checkpoint(
     }
 }
 
-/// How many full messages may be on their way to a follower.
+/// How many full messages may be in flight to a follower.
 const MESSAGES_IN_FLIGHT_MAX: usize = 8;

@@ -17,23 +17,23 @@ use crate::sequencer::start::Start;
 /// The sequencer's account of one follower.
 #[derive(Clone, Debug)]
 pub(crate) struct Progress {
-    /// The follower's life as this server's disk has it; acknowledgements of older ones do not
-    /// count.
+    /// The follower's incarnation as this server's disk has it; acknowledgements of older ones do
+    /// not count.
     pub(crate) incarnation: Incarnation,
-    /// A newer life on its way to the disk, with what it says that it has.
+    /// A newer incarnation being written to disk, with what it says that it has.
     pub(crate) noting: Option<(Incarnation, Claim)>,
-    /// What the present life has acknowledged in this epoch; `None` until it is in it.
+    /// What the present incarnation has acknowledged in this epoch; `None` until it is in it.
     pub(crate) acked: Option<LogIndex>,
-    /// What brings the present life into this epoch, once it has said what it needs.
+    /// What brings the present incarnation into this epoch, once it has said what it needs.
     pub(crate) start: Option<Start>,
     /// The next entry to send.
     pub(crate) next: LogIndex,
-    /// The messages on their way: the last entry of each, and its bytes.
+    /// The messages in flight: the last entry of each, and its bytes.
     in_flight: VecDeque<(LogIndex, usize)>,
     in_flight_bytes: usize,
     /// The bytes of earlier copies that were given up and may still arrive.
     stale_bytes: usize,
-    /// Since when something is on its way without progress.
+    /// Since when something is in flight without progress.
     waits_since: Option<Duration>,
     backoff: Backoff,
     /// When something was last sent on this connection.
@@ -80,26 +80,27 @@ impl Progress {
         }
     }
 
-    /// What the present life has acknowledged.
+    /// What the present incarnation has acknowledged.
     pub(crate) fn acked(&self) -> LogIndex {
         self.acked.unwrap_or(LogIndex::ZERO)
     }
 
-    /// The last place that the present life is known to have, in its log or staged for it.
+    /// The last position that the present incarnation is known to have, in its log or staged for
+    /// it.
     fn known(&self) -> LogIndex {
         self.start.as_ref().map_or_else(|| self.acked(), |start| start.staged)
     }
 
-    /// The follower's life if it has been heard; it shows itself until it is.
-    pub(crate) const fn counted_life(&self) -> Incarnation {
+    /// The follower's incarnation if it has sent a message; it reports until it has.
+    pub(crate) const fn counted_incarnation(&self) -> Incarnation {
         match (self.acked, &self.start) {
             (None, None) => Incarnation::UNKNOWN,
             (Some(_), _) | (None, Some(_)) => self.incarnation,
         }
     }
 
-    /// Has a newer life of the follower written down; nothing that it says counts before.
-    pub(crate) fn note_life(
+    /// Has a newer incarnation of the follower written down; nothing that it says counts before.
+    pub(crate) fn note_incarnation(
         &mut self,
         core: &mut Core,
         peer: NodeId,
@@ -111,15 +112,15 @@ impl Progress {
             Some((noting, _)) if *noting > incarnation => core.counters.stray_messages += 1,
             Some(_) | None => {
                 self.noting = Some((incarnation, claim));
-                let record = Record::PeerLife { peer, incarnation };
-                core.persist(record, Durable::PeerLife { peer, incarnation }, out);
+                let record = Record::PeerIncarnation { peer, incarnation };
+                core.persist(record, Durable::PeerIncarnation { peer, incarnation }, out);
             }
         }
     }
 
-    /// Goes over to another life of the follower, whose disk holds the log up to `acked`, or no
-    /// log of this epoch.
-    pub(crate) fn begin_life(&mut self, incarnation: Incarnation, acked: Option<LogIndex>) {
+    /// Goes over to another incarnation of the follower, whose disk holds the log up to `acked`, or
+    /// no log of this epoch.
+    pub(crate) fn begin_incarnation(&mut self, incarnation: Incarnation, acked: Option<LogIndex>) {
         assert!(incarnation > self.incarnation);
         self.incarnation = incarnation;
         self.noting = None;
@@ -130,7 +131,8 @@ impl Progress {
         self.rewind(self.acked());
     }
 
-    /// Takes an acknowledgement of the present life; true if it is the first or brings progress.
+    /// Takes an acknowledgement of the present incarnation; true if it is the first or brings
+    /// progress.
     pub(crate) fn acknowledge(
         &mut self,
         timing: &Timing,
@@ -221,7 +223,7 @@ impl Progress {
         due
     }
 
-    /// The follower cannot be reached: nothing is on its way, and there is nothing to wait for.
+    /// The follower cannot be reached: nothing is in flight, and there is nothing to wait for.
     pub(crate) fn pause(&mut self) {
         self.rewind(self.known());
     }
@@ -234,7 +236,7 @@ impl Progress {
         self.rewind(self.known());
     }
 
-    /// When to go back unless there is progress; later, the more is on its way.
+    /// When to go back unless there is progress; later, the more is in flight.
     pub(crate) fn resend_at(&self) -> Option<Duration> {
         let bytes = self.in_flight_bytes.saturating_add(self.stale_bytes);
         self.waits_since.map(|since| since.saturating_add(self.backoff.wait_for(bytes)))
@@ -242,7 +244,7 @@ impl Progress {
 }
 
 impl Claim {
-    /// With what the same life said next; messages overtake each other.
+    /// With what the same incarnation said next; messages overtake each other.
     fn updated(self, next: Self) -> Self {
         match (self, next) {
             (Self::Holds(known), Self::Holds(next)) => Self::Holds(known.max(next)),
@@ -333,11 +335,11 @@ mod tests {
     }
 
     #[test]
-    fn a_new_life_is_sent_what_it_lacks() {
+    fn a_new_incarnation_is_sent_what_it_lacks() {
         let mut progress = progress();
         progress.note_sent(MS, LogIndex(9), 9);
         progress.acknowledge(&timing(), MS, LogIndex(9));
-        progress.begin_life(Incarnation(2), Some(LogIndex(0)));
+        progress.begin_incarnation(Incarnation(2), Some(LogIndex(0)));
         assert_eq!((progress.acked(), progress.next), (LogIndex(0), LogIndex(1)));
     }
 }

@@ -8,7 +8,7 @@ use crate::sequencer::outgoing::{send_entries, send_heartbeat, send_start};
 use crate::sequencer::progress::Progress;
 
 impl Sequencer {
-    /// Sends each follower what it lacks, as far as messages on their way leave room, and what is
+    /// Sends each follower what it lacks, as far as messages in flight leave room, and what is
     /// committed.
     pub(crate) fn replicate(&mut self, core: &mut Core, now: Duration, out: &mut Out) {
         if !core.is_durable() {
@@ -21,14 +21,14 @@ impl Sequencer {
             } else if open && progress.acked.is_some() {
                 send_entries(core, now, (peer, progress), out);
                 if progress.commit_sent < core.replica.commit() {
-                    let receiver = progress.counted_life();
+                    let receiver = progress.counted_incarnation();
                     send_heartbeat(core, now, (peer, progress), receiver, out);
                 }
             }
         }
     }
 
-    /// Sends again what was not acknowledged in time, and shows that this server lives.
+    /// Sends again what was not acknowledged in time, and shows that this server is alive.
     pub(crate) fn on_timeout(&mut self, core: &mut Core, now: Duration, out: &mut Out) {
         for progress in self.peers.values_mut() {
             if progress.rewind_if_due(now) {
@@ -43,7 +43,7 @@ impl Sequencer {
         for (&peer, progress) in &mut self.peers {
             let quiet = progress.sent_at.is_none_or(|at| at.saturating_add(heartbeat) <= now);
             if core.is_durable() && core.links.is_connected(peer) && quiet {
-                let receiver = progress.counted_life();
+                let receiver = progress.counted_incarnation();
                 send_heartbeat(core, now, (peer, progress), receiver, out);
             }
         }

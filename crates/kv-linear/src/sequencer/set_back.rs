@@ -1,4 +1,4 @@
-//! What shows a sequencer that another copy of its disk has run.
+//! How a sequencer notices that another copy of its disk has run.
 
 use kv_core::{HaltReason, NodeId};
 
@@ -21,11 +21,11 @@ pub(crate) enum Forgotten {
 }
 
 impl Sequencer {
-    /// What this server has forgotten, as a follower's message shows. Then the follower must not be
+    /// What this server has forgotten, by what a follower sends. Then the follower must not be
     /// counted, or be given what it lacks.
     ///
-    /// Not everything shows: a follower that never heard that its last entries were committed cannot
-    /// be told from one that holds what nobody was told.
+    /// Not everything can be noticed: a follower that never learned that its last entries were
+    /// committed cannot be told from one that holds what nobody was told.
     pub(crate) fn forgotten(&self, core: &Core, from: NodeId, body: &Body) -> Option<Forgotten> {
         let is_ours = |epoch: Epoch| epoch.owner == core.node();
         let log = core.replica.log();

@@ -10,8 +10,8 @@ use crate::state_machine::numbers::{NumberRanges, NumberSet};
 /// The requests that have been applied, by the server that forwarded them. Replicated state: it
 /// is a function of the log.
 ///
-/// One life of a server is remembered. A sequencer takes requests only of a server's present life,
-/// and lives only grow, so an entry of an older one can only be a duplicate.
+/// One incarnation of a server is remembered. A sequencer takes requests only of a server's present
+/// incarnation, and incarnations only grow, so an entry of an older one can only be a duplicate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Dedup {
     servers: BTreeMap<NodeId, Applied>,
@@ -53,7 +53,8 @@ impl Dedup {
         })
     }
 
-    /// The requests of a server's life that have been applied, or are settled in some other way.
+    /// The requests of a server's incarnation that have been applied, or are settled in some other
+    /// way.
     pub(crate) fn numbers_of(&self, server: NodeId, incarnation: Incarnation) -> NumberSet {
         let applied = self.servers.get(&server).filter(|of| of.incarnation == incarnation);
         applied.map_or(NumberSet::new(), |applied| applied.numbers.clone())
@@ -96,8 +97,13 @@ impl From<Vec<DedupLine>> for Dedup {
 mod tests {
     use super::*;
 
-    fn origin(life: u64, number: u64, settled_below: u64) -> Origin {
-        Origin { server: NodeId::FIRST, incarnation: Incarnation(life), number, settled_below }
+    fn origin(incarnation: u64, number: u64, settled_below: u64) -> Origin {
+        Origin {
+            server: NodeId::FIRST,
+            incarnation: Incarnation(incarnation),
+            number,
+            settled_below,
+        }
     }
 
     #[test]
@@ -117,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_life_starts_over_and_ends_the_old_one() {
+    fn a_new_incarnation_starts_over_and_ends_the_old_one() {
         let mut dedup = Dedup::default();
         assert!(dedup.note(&origin(1, 1, 1)));
         assert!(dedup.note(&origin(2, 1, 1)));

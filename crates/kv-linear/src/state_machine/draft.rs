@@ -18,7 +18,7 @@ impl<'a> Draft<'a> {
         Self { store, writes: BTreeMap::new(), version, read_bytes: 0 }
     }
 
-    /// Carries out the command at a place of the batch.
+    /// Carries out the command at a position of the batch.
     ///
     /// What a batch reads is bounded like what it writes, since its answer must fit into a frame;
     /// the command that goes beyond fails the batch.

@@ -167,7 +167,7 @@ mod tests {
         Command::Increment { key: key("k"), by }
     }
 
-    /// Applies commands at the place after the last one used.
+    /// Applies commands at the position after the last one used.
     struct Machine(StateMachine, u64);
 
     impl Machine {

@@ -72,7 +72,7 @@ fn a_duplicated_forward_takes_effect_once() {
     copy_forwards(&mut sim);
     let id = sim.submit(node(2), increment("n"), RequestOptions::default());
     sim.run_until(SECOND, |sim| !sim.captured().is_empty()).unwrap();
-    // Before the first one has its place, after it has, and when all is over.
+    // Before the first one has its position, after it has, and when all is over.
     inject_captured(&mut sim);
     sim.run_for(Duration::from_millis(1)).unwrap();
     inject_captured(&mut sim);
@@ -99,7 +99,7 @@ fn a_late_forward_takes_effect_once() {
 }
 
 #[test]
-fn a_forward_of_a_former_life_has_no_effect() {
+fn a_forward_of_a_former_incarnation_has_no_effect() {
     let mut sim = sim(3, 2, 2);
     copy_forwards(&mut sim);
     let id = sim.submit(node(2), increment("n"), RequestOptions::default());
@@ -201,7 +201,7 @@ fn what_was_sent_to_a_lost_sequencer_is_unknown_and_a_read_timed_out() {
 fn too_few_servers_are_told_apart_from_unknown() {
     let mut sim = sim(3, 3, 1);
     sim.crash(node(3));
-    // Before the hint comes, the request gets its place; after it, none.
+    // Before the hint comes, the request gets its position; after it, none.
     let before = sim.submit(node(1), put("k", "v"), timeout(SECOND));
     sim.run_for(Duration::from_millis(100)).unwrap();
     let after = sim.submit(node(1), put("k", "w"), timeout(SECOND));

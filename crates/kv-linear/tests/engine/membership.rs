@@ -82,26 +82,27 @@ fn an_empty_follower_is_refilled_and_counts_again() {
     for text in ["a", "b", "c"] {
         assert!(is_done(sim.execute(node(2), put(text, text)).unwrap().as_ref()));
     }
-    let life = sim.status(node(2)).unwrap().incarnation;
+    let incarnation = sim.status(node(2)).unwrap().incarnation;
     sim.restart(node(2), Restart::Wiped).unwrap();
     sim.run_for(SECOND * 2).unwrap();
-    assert_eq!(sim.status(node(2)).unwrap().incarnation.counter(), life.counter() + 1);
+    assert_eq!(sim.status(node(2)).unwrap().incarnation.counter(), incarnation.counter() + 1);
     assert_eq!(counter(&sim, 2, "last"), 3);
-    // W is 3: the write is done only if the sequencer counts the new life.
+    // W is 3: the write is done only if the sequencer counts the new incarnation.
     assert!(is_done(sim.execute(node(2), put("d", "d")).unwrap().as_ref()));
     settle(&mut sim);
     assert_same_logs(&sim);
 }
 
 #[test]
-fn acknowledgements_of_a_former_life_do_not_count() {
+fn acknowledgements_of_a_former_incarnation_do_not_count() {
     let mut sim = Sim::new(config(2, 2, 1)).unwrap();
     sim.run_for(SECOND * 2).unwrap();
     sim.intercept(|from, _, message| match message.body {
         Body::Ack { .. } if from == node(2) => Fate::Take,
         _ => Fate::Pass,
     });
-    // Server 2 holds the write and says so, but its word is still on its way when it loses it.
+    // Server 2 holds the write and says so, but its acknowledgement is still in flight when it
+    // loses it.
     let id = sim.submit(node(1), put("k", "v"), RequestOptions::default());
     sim.run_for(Duration::from_millis(50)).unwrap();
     let ack = sim.captured().last().cloned().unwrap();
@@ -233,7 +234,7 @@ fn a_follower_too_far_behind_gets_a_checkpoint() {
     assert_eq!(counter(&sim, 3, "checkpoints_installed"), 1);
     assert_eq!(counter(&sim, 1, "checkpoints_sent"), 1);
     settle(&mut sim);
-    // It goes on with the log from there, also from its disk.
+    // It continues with the log from there, also from its disk.
     assert!(is_done(sim.execute(node(3), put("k", "w")).unwrap().as_ref()));
     sim.restart(node(3), Restart::Intact).unwrap();
     assert!(counter(&sim, 3, "applied") >= 40);

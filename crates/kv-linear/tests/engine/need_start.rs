@@ -12,7 +12,8 @@ use kv_linear::{
 };
 
 use super::stand::{
-    self, Given, MS, Server, extended, first_life, founded, generation, log, node, peer_up, put,
+    self, Given, MS, Server, extended, first_incarnation, founded, generation, log, node, peer_up,
+    put,
 };
 
 fn need(log_epoch: Epoch, last: u64, staged: u64) -> NeedStart {
@@ -22,7 +23,7 @@ fn need(log_epoch: Epoch, last: u64, staged: u64) -> NeedStart {
 }
 
 fn told(sequencer: &mut Server, need: NeedStart) -> Vec<Given> {
-    let message = sequencer.of(first_life(21), Body::NeedStart(need));
+    let message = sequencer.of(first_incarnation(21), Body::NeedStart(need));
     let effects = sequencer.message(2, message);
     assert_eq!(effects, []);
     sequencer.timeout()
@@ -32,7 +33,7 @@ fn told(sequencer: &mut Server, need: NeedStart) -> Vec<Given> {
 fn parts(effects: &[Given]) -> Vec<StartEpoch> {
     let parts = effects.iter().filter_map(|effect| match effect {
         Effect::Send { to, message: Message { body: Body::StartEpoch(part), .. } } => {
-            assert_eq!((*to, part.receiver), (node(2), first_life(21)));
+            assert_eq!((*to, part.receiver), (node(2), first_incarnation(21)));
             Some(part.clone())
         }
         _ => None,
@@ -47,7 +48,7 @@ fn part(log: &[Entry], base: u64, entries: std::ops::Range<usize>) -> StartEpoch
     };
     StartEpoch {
         epoch: generation(1),
-        receiver: first_life(21),
+        receiver: first_incarnation(21),
         base: LogIndex(base),
         base_hash: hash(base),
         previous: LogIndex(u64::try_from(entries.start).unwrap()),
@@ -104,7 +105,7 @@ fn it_is_sent_again_with_growing_waits_until_it_is_acknowledged() {
     // The same once more is no reason to send at once.
     assert_eq!(parts(&told(&mut sequencer, need(generation(0), 0, 0))), []);
     let ack = Body::Ack { epoch: generation(1), durable: LogIndex(1) };
-    let message = sequencer.of(first_life(21), ack);
+    let message = sequencer.of(first_incarnation(21), ack);
     sequencer.message(2, message);
     let sent: Vec<_> = (0..3000).flat_map(|_| parts(&sequencer.timeout_after(MS))).collect();
     assert_eq!(sent, []);
@@ -149,7 +150,7 @@ fn until_a_follower_is_in_the_epoch_it_gets_no_entries_of_it() {
     // The entry that was placed since is none of the starting log's.
     assert_eq!(parts(&started).first().unwrap().start, LogIndex(1));
     let ack = Body::Ack { epoch: generation(1), durable: LogIndex(1) };
-    let message = sequencer.of(first_life(21), ack);
+    let message = sequencer.of(first_incarnation(21), ack);
     sequencer.message(2, message);
     assert_eq!(entries(&sequencer.timeout()), 1);
 }
@@ -176,11 +177,11 @@ fn a_follower_that_lacks_what_is_trimmed_gets_a_checkpoint() {
 }
 
 #[test]
-fn a_new_life_is_written_down_before_it_gets_anything() {
+fn a_new_incarnation_is_written_down_before_it_gets_anything() {
     let mut sequencer = Server::restarted(log(&[put("a")]));
-    let life = Incarnation::following(first_life(21), 5);
-    let message = sequencer.of(life, Body::NeedStart(need(generation(0), 0, 0)));
-    let record = Record::PeerLife { peer: node(2), incarnation: life };
+    let incarnation = Incarnation::following(first_incarnation(21), 5);
+    let message = sequencer.of(incarnation, Body::NeedStart(need(generation(0), 0, 0)));
+    let record = Record::PeerIncarnation { peer: node(2), incarnation };
     let written = [Effect::Persist { seq: PersistSeq(5), record }];
     assert_eq!(sequencer.message(2, message.clone()), written);
     assert_eq!(sequencer.message(2, message), []);
@@ -189,19 +190,19 @@ fn a_new_life_is_written_down_before_it_gets_anything() {
     let effects = sequencer.timeout();
     assert!(
         matches!(effects.as_slice(), [Effect::Send { message: Message {
-            body: Body::StartEpoch(part), .. }, .. }] if part.receiver == life),
+            body: Body::StartEpoch(part), .. }, .. }] if part.receiver == incarnation),
         "{effects:?}"
     );
 }
 
 #[test]
-fn a_former_life_is_told_which_one_counts() {
+fn a_former_incarnation_is_told_which_one_counts() {
     let mut sequencer = Server::restarted(log(&[put("a")]));
     let message = sequencer.of(Incarnation(1), Body::NeedStart(need(generation(0), 0, 0)));
     let effects = sequencer.message(2, message);
     assert!(
         matches!(effects.as_slice(), [Effect::Send { message: Message {
-            body: Body::Prepare(prepare), .. }, .. }] if prepare.receiver == first_life(21)),
+            body: Body::Prepare(prepare), .. }, .. }] if prepare.receiver == first_incarnation(21)),
         "{effects:?}"
     );
 }
@@ -216,14 +217,14 @@ fn what_is_of_another_epoch_or_makes_no_sense_is_stray() {
         (9, good),
     ];
     for (count, (from, need)) in (1..).zip(cases) {
-        let message = sequencer.of(first_life(21), Body::NeedStart(need));
+        let message = sequencer.of(first_incarnation(21), Body::NeedStart(need));
         assert_eq!(sequencer.message(from, message), []);
         assert_eq!(sequencer.counter("stray_messages"), count);
     }
     assert_eq!(parts(&sequencer.timeout()), []);
     // Followers do not ask each other.
     let mut follower = Server::follower(vec![]);
-    let message = follower.of(first_life(31), Body::NeedStart(good));
+    let message = follower.of(first_incarnation(31), Body::NeedStart(good));
     assert_eq!(follower.message(3, message), []);
 }
 

@@ -5,12 +5,12 @@ use kv_core::{ConsistencyEngine, Effect, HaltReason, PersistSeq};
 use kv_linear::{Body, Epoch, Forward, LogIndex, Message, NeedStart, Record};
 
 use super::stand::{
-    CLUSTER, Given, MS, Server, extended, first_life, founded, generation, heartbeat, log, node,
-    peer_up, put,
+    CLUSTER, Given, MS, Server, extended, first_incarnation, founded, generation, heartbeat, log,
+    node, peer_up, put,
 };
 
 fn told(sequencer: &mut Server, body: Body) -> Vec<Given> {
-    let message = sequencer.of(first_life(21), body);
+    let message = sequencer.of(first_incarnation(21), body);
     sequencer.message(2, message)
 }
 
@@ -97,7 +97,7 @@ fn it_stops_as_soon_as_it_lacks_what_a_follower_knows_to_be_committed() {
         let effects = told(&mut sequencer, Body::NeedStart(need(generation(1), commit)));
         assert_eq!(is_halted(&effects), halts, "{commit}: {effects:?}");
     }
-    // Its own log is longer, by another entry in the third place.
+    // Its own log is longer, by another entry in the third position.
     let longer = extended(&log(&[put("a"), put("b")]), generation(1), &put("c"));
     let mut sequencer = Server::recover(1, founded(&longer));
     sequencer.cluster = Some(CLUSTER);
@@ -112,7 +112,8 @@ fn it_stops_as_soon_as_it_lacks_what_a_follower_knows_to_be_committed() {
 #[test]
 fn what_is_said_without_a_cluster_does_not_stop_it() {
     let mut sequencer = Server::restarted(log(&[put("a")]));
-    let message = Message { cluster: None, ..sequencer.of(first_life(21), ack(generation(2), 0)) };
+    let message =
+        Message { cluster: None, ..sequencer.of(first_incarnation(21), ack(generation(2), 0)) };
     assert_eq!(sequencer.message(2, message), []);
 }
 
@@ -131,9 +132,9 @@ fn an_epoch_that_another_server_opened_is_none_that_it_has_forgotten() {
 #[test]
 fn a_follower_shows_a_sequencer_that_is_behind_the_later_epoch_and_not_at_each_message() {
     let mut follower = Server::follower(log(&[put("a")]));
-    follower.told(heartbeat(generation(2), follower.life));
+    follower.told(heartbeat(generation(2), follower.incarnation));
     follower.now.mono += MS * 1000;
-    let behind = heartbeat(generation(1), follower.life);
+    let behind = heartbeat(generation(1), follower.incarnation);
     let need = NeedStart {
         epoch: generation(2),
         log_epoch: generation(0),

@@ -14,8 +14,8 @@ use kv_linear::{
 };
 
 use super::stand::{
-    self, Given, MS, Server, ack, configuration, extended, first_life, generation, heartbeat, log,
-    node, prepare, put,
+    self, Given, MS, Server, ack, configuration, extended, first_incarnation, generation,
+    heartbeat, log, node, prepare, put,
 };
 
 /// A part of a starting log that ends with `log`.
@@ -73,9 +73,9 @@ fn a_follower_that_hears_of_a_new_epoch_asks_for_its_starting_log() {
     follower.now.mono += MS * 50;
     assert_eq!(follower.told(told), [need(&follower, 2, 0)]);
     // The earlier epoch is over.
-    let life = follower.life;
+    let incarnation = follower.incarnation;
     let more = log(&[put("a"), put("b"), put("c")]);
-    assert_eq!(follower.told(prepare(life, &more[2..], 3, 3)), []);
+    assert_eq!(follower.told(prepare(incarnation, &more[2..], 3, 3)), []);
     assert_eq!((follower.counter("last"), follower.counter("commit")), (2, 0));
 }
 
@@ -91,7 +91,7 @@ fn requests_in_hand_go_out_again_in_the_new_epoch() {
     // A refusal of the former epoch says nothing of this copy.
     let refuse = |epoch| {
         let requests = vec![(1, kv_core::NotDone::Overloaded { limit: 3 })];
-        Body::Refuse { epoch, receiver: follower.life, requests }
+        Body::Refuse { epoch, receiver: follower.incarnation, requests }
     };
     let (old, new) = (refuse(generation(0)), refuse(generation(1)));
     assert_eq!(follower.told(old), []);
@@ -104,8 +104,8 @@ fn the_switch_is_one_record_and_acknowledged_once_it_is_on_disk() {
     let ours = log(&[put("a"), put("b"), put("junk")]);
     let theirs = extended(&ours[..2], generation(0), &put("c"));
     let mut follower = Server::follower(ours.clone());
-    let life = follower.life;
-    let effects = follower.told(part(life, &theirs, 2, 2..3));
+    let incarnation = follower.incarnation;
+    let effects = follower.told(part(incarnation, &theirs, 2, 2..3));
     let expected = [staged(4, 0, &theirs[2..]), started(5, 2, theirs[1].hash(), 1)];
     assert_eq!(effects, expected);
     assert_eq!(follower.persisted(4), []);
@@ -123,10 +123,10 @@ fn a_log_that_ends_with_the_base_is_only_switched() {
         let ours = log(&ours.into_iter().map(put).collect::<Vec<_>>());
         let theirs = &ours[..base];
         let mut follower = Server::follower(ours.clone());
-        let life = follower.life;
+        let incarnation = follower.incarnation;
         let hash = theirs.last().map_or(0, Entry::hash);
         let base = u64::try_from(base).unwrap();
-        let effects = follower.told(part(life, theirs, base, theirs.len()..theirs.len()));
+        let effects = follower.told(part(incarnation, theirs, base, theirs.len()..theirs.len()));
         assert_eq!(effects, [started(4, base, hash, 0)]);
         let expected = [acked(&follower, base)];
         assert_eq!(follower.persisted(4), expected);
@@ -138,26 +138,26 @@ fn a_log_that_ends_with_the_base_is_only_switched() {
 fn parts_are_staged_in_order_and_each_is_asked_for_once() {
     let theirs = log(&[put("a"), put("b"), put("c"), put("d")]);
     let mut follower = Server::follower(theirs[..1].to_vec());
-    let life = follower.life;
+    let incarnation = follower.incarnation;
     // It comes too early: what it follows is not there.
-    assert_eq!(follower.told(part(life, &theirs, 1, 2..3)), [need(&follower, 1, 1)]);
+    assert_eq!(follower.told(part(incarnation, &theirs, 1, 2..3)), [need(&follower, 1, 1)]);
     let expected = [staged(4, 0, &theirs[1..2]), need(&follower, 1, 2)];
-    assert_eq!(follower.told(part(life, &theirs, 1, 1..2)), expected);
+    assert_eq!(follower.told(part(incarnation, &theirs, 1, 1..2)), expected);
     // A second copy is not written again.
-    assert_eq!(follower.told(part(life, &theirs, 1, 1..2)), [need(&follower, 1, 2)]);
+    assert_eq!(follower.told(part(incarnation, &theirs, 1, 1..2)), [need(&follower, 1, 2)]);
     // Nor what a longer part repeats.
     let expected = [staged(5, 1, &theirs[2..3]), need(&follower, 1, 3)];
-    assert_eq!(follower.told(part(life, &theirs, 1, 1..3)), expected);
+    assert_eq!(follower.told(part(incarnation, &theirs, 1, 1..3)), expected);
     let expected = [staged(6, 2, &theirs[3..]), started(7, 1, theirs[0].hash(), 3)];
-    assert_eq!(follower.told(part(life, &theirs, 1, 3..4)), expected);
+    assert_eq!(follower.told(part(incarnation, &theirs, 1, 3..4)), expected);
     // Until the switch is on disk nothing else is taken, and nothing is asked for.
-    assert_eq!(follower.told(part(life, &theirs, 1, 3..4)), []);
+    assert_eq!(follower.told(part(incarnation, &theirs, 1, 3..4)), []);
     assert_eq!(follower.told(heartbeat(generation(1), Incarnation::UNKNOWN)), []);
     let expected = [acked(&follower, 4)];
     assert_eq!(follower.persisted(7), expected);
     // A late part is answered with what is there.
     let expected = [acked(&follower, 4)];
-    assert_eq!(follower.told(part(life, &theirs, 1, 3..4)), expected);
+    assert_eq!(follower.told(part(incarnation, &theirs, 1, 3..4)), expected);
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn a_checkpoint_that_comes_again_is_answered_with_what_is_there() {
     let mut sequencer = Server::restarted(theirs.clone());
     sequencer.brings_into_its_epoch(3, &theirs);
     let ack = Body::Ack { epoch: generation(1), durable: LogIndex(2) };
-    let of_third = sequencer.of(first_life(31), ack);
+    let of_third = sequencer.of(first_incarnation(31), ack);
     sequencer.message(3, of_third);
     let checkpoint = sequencer.snapshot();
     let items: Vec<_> = checkpoint.items.collect();
@@ -231,8 +231,8 @@ fn a_checkpoint_that_comes_again_is_answered_with_what_is_there() {
 fn a_checkpoint_taken_meanwhile_covers_nothing_that_the_switch_needs() {
     let theirs = log(&[put("a"), put("b"), put("c")]);
     let mut follower = Server::follower(theirs[..1].to_vec());
-    let life = follower.life;
-    follower.told(part(life, &theirs, 1, 1..2));
+    let incarnation = follower.incarnation;
+    follower.told(part(incarnation, &theirs, 1, 1..2));
     follower.persisted(4);
     assert_eq!(follower.snapshot().covers, PersistSeq(3));
     follower.told(part(life, &theirs, 1, 2..3));
@@ -265,23 +265,23 @@ fn another_log_up_to_the_base_halts_the_follower() {
     let ours = log(&[put("a"), put("b")]);
     let theirs = log(&[put("a"), put("x"), put("y")]);
     let mut follower = Server::follower(ours.clone());
-    let life = follower.life;
-    assert_eq!(follower.told(part(life, &theirs, 2, 2..3)), halt(2));
+    let incarnation = follower.incarnation;
+    assert_eq!(follower.told(part(incarnation, &theirs, 2, 2..3)), halt(2));
     // Nor is anything taken back that is committed.
     let mut follower = Server::follower(ours.clone());
-    let life = follower.life;
-    follower.told(prepare(life, &[], 2, 2));
+    let incarnation = follower.incarnation;
+    follower.told(prepare(incarnation, &[], 2, 2));
     assert_eq!(follower.counter("commit"), 2);
-    assert_eq!(follower.told(part(life, &theirs, 1, 1..3)), halt(2));
+    assert_eq!(follower.told(part(incarnation, &theirs, 1, 1..3)), halt(2));
 }
 
 #[test]
-fn what_is_for_another_life_or_from_an_earlier_epoch_or_makes_no_sense_changes_nothing() {
+fn what_is_for_another_incarnation_or_from_an_earlier_epoch_or_makes_no_sense_changes_nothing() {
     let theirs = log(&[put("a"), put("b")]);
     let mut follower = Server::follower(theirs[..1].to_vec());
-    let life = follower.life;
+    let incarnation = follower.incarnation;
     assert_eq!(follower.told(part(Incarnation(1), &theirs, 1, 1..2)), []);
-    let body = part(life, &theirs, 1, 1..2);
+    let body = part(incarnation, &theirs, 1, 1..2);
     assert_eq!(follower.message(3, follower.of(stand::SEQUENCER, body.clone())), []);
     let Body::StartEpoch(good) = body else { panic!("{body:?}") };
     let broken = |part: StartEpoch| Body::StartEpoch(part);
@@ -301,7 +301,7 @@ fn what_is_for_another_life_or_from_an_earlier_epoch_or_makes_no_sense_changes_n
     assert_eq!(follower.counter("malformed"), 2);
     // A later epoch ends this one.
     follower.told(heartbeat(generation(2), Incarnation::UNKNOWN));
-    assert_eq!(follower.told(part(life, &theirs, 1, 1..2)), []);
+    assert_eq!(follower.told(part(incarnation, &theirs, 1, 1..2)), []);
     assert_eq!(follower.counter("last"), 1);
 }
 
@@ -309,8 +309,8 @@ fn what_is_for_another_life_or_from_an_earlier_epoch_or_makes_no_sense_changes_n
 fn a_new_epoch_that_is_heard_during_the_switch_comes_after_it() {
     let theirs = log(&[put("a")]);
     let mut follower = Server::follower(vec![]);
-    let life = follower.life;
-    follower.told(part(life, &theirs, 0, 0..1));
+    let incarnation = follower.incarnation;
+    follower.told(part(incarnation, &theirs, 0, 0..1));
     assert_eq!(follower.told(heartbeat(generation(2), Incarnation::UNKNOWN)), []);
     let need = NeedStart {
         epoch: generation(2),
@@ -327,11 +327,13 @@ fn a_new_epoch_that_is_heard_during_the_switch_comes_after_it() {
 fn in_the_new_epoch_entries_follow_its_starting_log() {
     let theirs = log(&[put("a")]);
     let mut follower = Server::follower(theirs.clone());
-    let life = follower.life;
-    follower.told(part(life, &theirs, 1, 1..1));
+    let incarnation = follower.incarnation;
+    follower.told(part(incarnation, &theirs, 1, 1..1));
     follower.persisted(4);
     let longer = extended(&theirs, generation(1), &put("b"));
-    let Body::Prepare(prepare) = prepare(life, &longer[1..], 2, 2) else { panic!("no prepare") };
+    let Body::Prepare(prepare) = prepare(incarnation, &longer[1..], 2, 2) else {
+        panic!("no prepare")
+    };
     let prepare = kv_linear::Prepare { epoch: generation(1), ..prepare };
     let effects = follower.told(Body::Prepare(prepare));
     assert_eq!(effects, [stand::persist(5, 0, &longer[1..])]);

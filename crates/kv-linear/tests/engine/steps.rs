@@ -13,7 +13,7 @@ use kv_core::{
 use kv_linear::{Body, Entry, Epoch, Forward, LinearEngine, LogIndex, Message, Record};
 
 use super::stand::{
-    CLUSTER, EPOCH, Given, MS, SEQUENCER, Server, ack, configuration, empty, first_life,
+    CLUSTER, EPOCH, Given, MS, SEQUENCER, Server, ack, configuration, empty, first_incarnation,
     generation, get, log, log_of, node, peer_up, persist, prepare, put, reply, written,
 };
 
@@ -21,8 +21,8 @@ use super::stand::{
 fn a_follower_acknowledges_entries_once_they_are_on_disk() {
     let mut follower = Server::follower(vec![]);
     let entries = log(&[put("a"), put("b")]);
-    let life = follower.life;
-    assert_eq!(follower.told(prepare(life, &entries, 0, 2)), [persist(4, 0, &entries)]);
+    let incarnation = follower.incarnation;
+    assert_eq!(follower.told(prepare(incarnation, &entries, 0, 2)), [persist(4, 0, &entries)]);
     let expected = [follower.send(1, ack(2))];
     assert_eq!(follower.persisted(4), expected);
     assert_eq!(follower.persisted(4), []);
@@ -32,9 +32,9 @@ fn a_follower_acknowledges_entries_once_they_are_on_disk() {
 fn several_records_on_disk_at_once_make_one_acknowledgement() {
     let mut follower = Server::follower(vec![]);
     let entries = log(&[put("a"), put("b")]);
-    let life = follower.life;
-    follower.told(prepare(life, &entries[..1], 0, 1));
-    follower.told(prepare(life, &entries[1..], 0, 2));
+    let incarnation = follower.incarnation;
+    follower.told(prepare(incarnation, &entries[..1], 0, 1));
+    follower.told(prepare(incarnation, &entries[1..], 0, 2));
     assert_eq!(follower.persisted(5), [follower.send(1, ack(2))]);
 }
 
@@ -42,47 +42,47 @@ fn several_records_on_disk_at_once_make_one_acknowledgement() {
 fn entries_that_come_again_are_acknowledged_again_and_not_written() {
     let entries = log(&[put("a"), put("b")]);
     let mut follower = Server::follower(entries.clone());
-    let life = follower.life;
-    assert_eq!(follower.told(prepare(life, &entries, 0, 2)), [follower.send(1, ack(2))]);
+    let incarnation = follower.incarnation;
+    assert_eq!(follower.told(prepare(incarnation, &entries, 0, 2)), [follower.send(1, ack(2))]);
 }
 
 #[test]
 fn an_entry_beyond_a_gap_is_held_back_and_the_gap_reported_once_in_a_while() {
     let entries = log(&[put("a"), put("b"), put("c")]);
     let mut follower = Server::follower(vec![]);
-    let life = follower.life;
+    let incarnation = follower.incarnation;
     let nack = [follower.send(1, Body::Nack { epoch: EPOCH, last: LogIndex(0) })];
-    assert_eq!(follower.told(prepare(life, &entries[2..], 0, 3)), nack);
-    assert_eq!(follower.told(prepare(life, &entries[1..2], 0, 2)), []);
+    assert_eq!(follower.told(prepare(incarnation, &entries[2..], 0, 3)), nack);
+    assert_eq!(follower.told(prepare(incarnation, &entries[1..2], 0, 2)), []);
     follower.now.mono += MS * 50;
-    assert_eq!(follower.told(prepare(life, &entries[1..2], 0, 2)), nack);
+    assert_eq!(follower.told(prepare(incarnation, &entries[1..2], 0, 2)), nack);
     // The gap closes: everything held back follows at once.
-    assert_eq!(follower.told(prepare(life, &entries[..1], 0, 1)), [persist(4, 0, &entries)]);
+    assert_eq!(follower.told(prepare(incarnation, &entries[..1], 0, 1)), [persist(4, 0, &entries)]);
 }
 
 #[test]
 fn a_heartbeat_shows_a_lost_tail_and_an_idle_one_is_not_answered() {
     let entries = log(&[put("a")]);
     let mut follower = Server::follower(entries.clone());
-    let life = follower.life;
-    assert_eq!(follower.told(prepare(life, &[], 0, 1)), []);
+    let incarnation = follower.incarnation;
+    assert_eq!(follower.told(prepare(incarnation, &[], 0, 1)), []);
     let nack = Body::Nack { epoch: EPOCH, last: LogIndex(1) };
-    assert_eq!(follower.told(prepare(life, &[], 0, 2)), [follower.send(1, nack)]);
+    assert_eq!(follower.told(prepare(incarnation, &[], 0, 2)), [follower.send(1, nack)]);
 }
 
 #[test]
-fn a_follower_shows_its_life_until_the_sequencer_counts_it() {
+fn a_follower_shows_its_incarnation_until_the_sequencer_counts_it() {
     let mut follower = Server::follower(vec![]);
     let shown = [follower.send(1, ack(0))];
     assert_eq!(follower.told(prepare(Incarnation::UNKNOWN, &[], 0, 0)), shown);
     assert_eq!(follower.told(prepare(SEQUENCER, &[], 0, 0)), shown);
-    assert_eq!(follower.told(prepare(follower.life, &[], 0, 0)), []);
+    assert_eq!(follower.told(prepare(follower.incarnation, &[], 0, 0)), []);
 }
 
 #[test]
-fn a_follower_whose_life_is_taken_for_over_begins_another() {
+fn a_follower_whose_incarnation_is_taken_for_over_begins_another() {
     let mut follower = Server::follower(vec![]);
-    let counted = Incarnation::following(follower.life, 5);
+    let counted = Incarnation::following(follower.incarnation, 5);
     let effects = follower.told(prepare(counted, &[], 0, 0));
     let [Effect::Persist { seq: PersistSeq(4), record: Record::Renewed { incarnation } }] =
         effects.as_slice()
@@ -90,7 +90,7 @@ fn a_follower_whose_life_is_taken_for_over_begins_another() {
         panic!("{effects:?}")
     };
     assert!(*incarnation > counted);
-    follower.life = *incarnation;
+    follower.incarnation = *incarnation;
     assert_eq!(follower.persisted(4), [follower.send(1, ack(0))]);
 }
 
@@ -114,8 +114,8 @@ fn another_entry_in_the_same_place_halts_the_follower() {
 fn a_follower_commits_no_further_than_its_own_log_and_disk() {
     let mut follower = Server::follower(vec![]);
     let entries = log(&[put("a"), put("b")]);
-    let life = follower.life;
-    follower.told(prepare(life, &entries[..1], 9, 1));
+    let incarnation = follower.incarnation;
+    follower.told(prepare(incarnation, &entries[..1], 9, 1));
     assert_eq!((follower.counter("commit"), follower.counter("applied")), (1, 0));
     follower.persisted(4);
     assert_eq!((follower.counter("commit"), follower.counter("applied")), (1, 1));
@@ -130,11 +130,11 @@ fn a_request_is_forwarded_in_a_batch_and_answered_when_it_is_applied() {
     let requests = vec![(1, put("a").to_bytes()), (2, put("b").to_bytes())];
     let forward = Forward { epoch: EPOCH, settled_below: 1, requests };
     assert_eq!(follower.timeout(), [follower.send(1, Body::Forward(forward))]);
-    let entries = log_of((node(2), follower.life), &[put("a"), put("b")]);
-    let life = follower.life;
-    assert_eq!(follower.told(prepare(life, &entries, 1, 2)), [persist(4, 0, &entries)]);
+    let entries = log_of((node(2), follower.incarnation), &[put("a"), put("b")]);
+    let incarnation = follower.incarnation;
+    assert_eq!(follower.told(prepare(incarnation, &entries, 1, 2)), [persist(4, 0, &entries)]);
     assert_eq!(follower.persisted(4), [written(1, 1), follower.send(1, ack(2))]);
-    assert_eq!(follower.told(prepare(life, &[], 2, 2)), [written(2, 2)]);
+    assert_eq!(follower.told(prepare(incarnation, &[], 2, 2)), [written(2, 2)]);
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn what_was_never_sent_is_refused_when_the_sequencer_goes() {
 }
 
 #[test]
-fn a_refusal_of_another_life_is_not_ours() {
+fn a_refusal_of_another_incarnation_is_not_ours() {
     let mut follower = Server::follower(vec![]);
     follower.request(1, put("a"));
     follower.timeout();
@@ -175,19 +175,19 @@ fn a_refusal_of_another_life_is_not_ours() {
         let requests = vec![(1, NotDone::Overloaded { limit: 3 })];
         Body::Refuse { epoch, receiver, requests }
     };
-    let life = follower.life;
+    let incarnation = follower.incarnation;
     assert_eq!(follower.told(refuse(Incarnation(1 << 32), EPOCH)), []);
-    assert_eq!(follower.told(refuse(life, Epoch { round: 1, ..EPOCH })), []);
+    assert_eq!(follower.told(refuse(incarnation, Epoch { round: 1, ..EPOCH })), []);
     let expected = [reply(1, Outcome::NotDone(reason))];
-    assert_eq!(follower.told(refuse(life, EPOCH)), expected);
-    assert_eq!(follower.told(refuse(life, EPOCH)), []);
+    assert_eq!(follower.told(refuse(incarnation, EPOCH)), expected);
+    assert_eq!(follower.told(refuse(incarnation, EPOCH)), []);
 }
 
 #[test]
 fn only_the_sequencers_word_counts() {
     let mut follower = Server::follower(vec![]);
     let entries = log(&[put("a")]);
-    let body = prepare(follower.life, &entries, 1, 1);
+    let body = prepare(follower.incarnation, &entries, 1, 1);
     assert_eq!(follower.message(3, follower.of(SEQUENCER, body.clone())), []);
     assert_eq!(follower.message(9, follower.of(SEQUENCER, body)), []);
     assert_eq!(follower.counter("last"), 0);
@@ -197,7 +197,7 @@ fn only_the_sequencers_word_counts() {
 #[test]
 fn a_message_of_another_configuration_or_cluster_is_refused() {
     let mut follower = Server::follower(vec![]);
-    let body = prepare(follower.life, &log(&[put("a")]), 1, 1);
+    let body = prepare(follower.incarnation, &log(&[put("a")]), 1, 1);
     let mut other = follower.of(SEQUENCER, body.clone());
     other.configuration = configuration(3).hash();
     assert_eq!(follower.message(1, other), [follower.send(1, Body::Refused)]);
@@ -221,7 +221,7 @@ fn a_message_of_another_configuration_or_cluster_is_refused() {
 }
 
 #[test]
-fn a_hello_of_the_sequencers_own_life_is_only_late() {
+fn a_hello_of_the_sequencers_own_incarnation_is_only_late() {
     let joined = |sequencer| Record::Joined {
         cluster: CLUSTER,
         configuration: configuration(2),
@@ -229,7 +229,7 @@ fn a_hello_of_the_sequencers_own_life_is_only_late() {
         sequencer,
     };
     for (nonce, lost) in [(5, false), (6, true)] {
-        let mut follower = Server::recover(2, vec![joined(first_life(5))]);
+        let mut follower = Server::recover(2, vec![joined(first_incarnation(5))]);
         follower.step(peer_up(1));
         follower.persisted(2);
         follower.message(1, empty(Body::Hello { nonce }));
@@ -248,12 +248,12 @@ fn the_sequencer_writes_and_sends_in_parallel_and_commits_with_a_quorum() {
     else {
         panic!("{effects:?}")
     };
-    let to = |to, nonce: u32| sequencer.send(to, prepare(first_life(nonce), entries, 0, 1));
+    let to = |to, nonce: u32| sequencer.send(to, prepare(first_incarnation(nonce), entries, 0, 1));
     assert_eq!(sends, [to(2, 21), to(3, 31)]);
     assert_eq!(entries.first().unwrap().header().log_time_ms, 5000);
     // Its own disk is mandatory, whoever else holds the entry.
     for (from, nonce) in [(2, 21), (3, 31)] {
-        let message = sequencer.of(first_life(nonce), ack(1));
+        let message = sequencer.of(first_incarnation(nonce), ack(1));
         assert_eq!(sequencer.message(from, message), []);
     }
     assert_eq!(sequencer.persisted(2), [written(1, 1)]);
@@ -273,33 +273,33 @@ fn the_sequencers_own_disk_alone_commits_nothing() {
     sequencer.request(1, put("a"));
     sequencer.timeout();
     assert_eq!(sequencer.persisted(2), []);
-    // Neither a former life counts, nor less.
-    let messages = [(Incarnation(1), 1), (first_life(21), 0)];
-    for (life, durable) in messages {
-        assert_eq!(sequencer.message(2, sequencer.of(life, ack(durable))), []);
+    // Neither a former incarnation counts, nor less.
+    let messages = [(Incarnation(1), 1), (first_incarnation(21), 0)];
+    for (incarnation, durable) in messages {
+        assert_eq!(sequencer.message(2, sequencer.of(incarnation, ack(durable))), []);
     }
-    let message = sequencer.of(first_life(21), ack(1));
+    let message = sequencer.of(first_incarnation(21), ack(1));
     assert_eq!(sequencer.message(2, message), [written(1, 1)]);
 }
 
 #[test]
-fn a_new_life_counts_once_it_is_on_the_sequencers_disk() {
+fn a_new_incarnation_counts_once_it_is_on_the_sequencers_disk() {
     let mut sequencer = Server::sequencer();
     sequencer.request(1, put("a"));
     sequencer.timeout();
     sequencer.persisted(2);
-    let life = Incarnation::following(first_life(21), 22);
-    let effects = sequencer.message(2, sequencer.of(life, ack(1)));
-    let record = Record::PeerLife { peer: node(2), incarnation: life };
+    let incarnation = Incarnation::following(first_incarnation(21), 22);
+    let effects = sequencer.message(2, sequencer.of(incarnation, ack(1)));
+    let record = Record::PeerIncarnation { peer: node(2), incarnation };
     assert_eq!(effects, [Effect::Persist { seq: PersistSeq(3), record }]);
     // Said again before it is on disk: it is being written already.
-    assert_eq!(sequencer.message(2, sequencer.of(life, ack(1))), []);
+    assert_eq!(sequencer.message(2, sequencer.of(incarnation, ack(1))), []);
     assert_eq!(sequencer.persisted(3), [written(1, 1)]);
-    // The former life is over.
+    // The former incarnation is over.
     sequencer.request(2, put("b"));
     sequencer.timeout();
     sequencer.persisted(4);
-    assert_eq!(sequencer.message(2, sequencer.of(first_life(21), ack(2))), []);
+    assert_eq!(sequencer.message(2, sequencer.of(first_incarnation(21), ack(2))), []);
 }
 
 #[test]
@@ -307,7 +307,7 @@ fn entries_are_sent_again_with_growing_waits_and_at_once_after_a_nack() {
     let mut sequencer = Server::sequencer();
     sequencer.request(1, put("a"));
     sequencer.timeout();
-    let message = sequencer.of(first_life(31), ack(1));
+    let message = sequencer.of(first_incarnation(31), ack(1));
     sequencer.message(3, message);
     let resent = |effects: &[Given]| {
         let to_2 = effects.iter().filter(|effect| {
@@ -324,7 +324,7 @@ fn entries_are_sent_again_with_growing_waits_and_at_once_after_a_nack() {
     }
     assert_eq!(resent_at, [100, 300, 700]);
     let nack = Body::Nack { epoch: EPOCH, last: LogIndex(0) };
-    sequencer.message(2, sequencer.of(first_life(21), nack));
+    sequencer.message(2, sequencer.of(first_incarnation(21), nack));
     assert_eq!(resent(&sequencer.timeout()), 1);
 }
 
@@ -351,14 +351,14 @@ fn a_cancelled_request_gets_no_place_and_no_answer() {
 }
 
 #[test]
-fn a_join_is_answered_with_the_highest_life_known() {
+fn a_join_is_answered_with_the_highest_incarnation_known() {
     let mut sequencer = Server::sequencer();
     let join = || empty(Body::Join { nonce: 44, asked: 0 });
     let welcome = |highest| Body::Welcome { nonce: 44, highest };
-    assert_eq!(sequencer.message(2, join()), [sequencer.send(2, welcome(first_life(21)))]);
-    let life = Incarnation::following(first_life(21), 22);
-    sequencer.message(2, sequencer.of(life, ack(0)));
-    assert_eq!(sequencer.message(2, join()), [sequencer.send(2, welcome(life))]);
+    assert_eq!(sequencer.message(2, join()), [sequencer.send(2, welcome(first_incarnation(21)))]);
+    let incarnation = Incarnation::following(first_incarnation(21), 22);
+    sequencer.message(2, sequencer.of(incarnation, ack(0)));
+    assert_eq!(sequencer.message(2, join()), [sequencer.send(2, welcome(incarnation))]);
 }
 
 #[test]
@@ -393,15 +393,15 @@ fn what_was_held_back_is_written_in_records_of_a_messages_size() {
     let mut follower = Server::follower(vec![]);
     let large = "x".repeat(600_000);
     let entries = log(&[put("a"), put(&large), put(&large), put("b")]);
-    let life = follower.life;
-    follower.told(prepare(life, &entries[1..], 0, 4));
+    let incarnation = follower.incarnation;
+    follower.told(prepare(incarnation, &entries[1..], 0, 4));
     let expected = [persist(4, 0, &entries[..2]), persist(5, 0, &entries[2..])];
-    assert_eq!(follower.told(prepare(life, &entries[..1], 0, 1)), expected);
+    assert_eq!(follower.told(prepare(incarnation, &entries[..1], 0, 1)), expected);
     assert_eq!(follower.persisted(5), [follower.send(1, ack(4))]);
 }
 
 #[test]
-fn an_offer_to_a_former_life_is_not_taken() {
+fn an_offer_to_a_former_incarnation_is_not_taken() {
     let mut joining = Server::recover(2, vec![]);
     let effects = joining.step(peer_up(1));
     let [Effect::Send { message: Message { body: Body::Join { nonce, asked: 0 }, .. }, .. }] =
@@ -448,7 +448,7 @@ fn the_sequencer_counts_who_holds_a_write_whose_time_is_up() {
             assert_eq!(sequencer.persisted(2), []);
         }
         for (from, nonce) in [(2, 21), (3, 31)].into_iter().take(followers) {
-            let message = sequencer.of(first_life(nonce), ack(1));
+            let message = sequencer.of(first_incarnation(nonce), ack(1));
             assert_eq!(sequencer.message(from, message), []);
         }
         let effects = sequencer.timeout_after(MS * 500);
@@ -493,9 +493,9 @@ fn a_large_write_that_is_still_arriving_is_not_sent_again() {
         (0..ms).map(|_| loads(&server.timeout_after(MS))).sum()
     };
     assert_eq!(sent_again(&mut sequencer, 1500), 0);
-    let message = sequencer.of(first_life(21), ack(1));
+    let message = sequencer.of(first_incarnation(21), ack(1));
     assert_eq!(sequencer.message(2, message), [written(1, 1)]);
-    let message = sequencer.of(first_life(31), ack(1));
+    let message = sequencer.of(first_incarnation(31), ack(1));
     sequencer.message(3, message);
     assert_eq!(sent_again(&mut sequencer, 3000), 0);
     assert_eq!(sequencer.counter("resends"), 0);
@@ -509,9 +509,9 @@ fn a_large_write_that_is_still_arriving_is_not_sent_again() {
     });
     assert_eq!(loads(&follower.timeout()), 1);
     assert_eq!(sent_again(&mut follower, 3000), 0);
-    let life = follower.life;
-    let entries = log_of((node(2), life), &[large]);
-    follower.told(prepare(life, &entries, 1, 1));
+    let incarnation = follower.incarnation;
+    let entries = log_of((node(2), incarnation), &[large]);
+    follower.told(prepare(incarnation, &entries, 1, 1));
     assert!(follower.persisted(4).contains(&written(1, 1)));
 }
 
@@ -542,14 +542,14 @@ fn nothing_is_committed_by_acknowledgements_of_an_earlier_epoch() {
     sequencer.brings_into_its_epoch(2, &entries);
     for (epoch, commit) in [(generation(0), 0), (generation(1), 1)] {
         let ack = Body::Ack { epoch, durable: LogIndex(1) };
-        sequencer.message(2, sequencer.of(first_life(21), ack));
+        sequencer.message(2, sequencer.of(first_incarnation(21), ack));
         assert_eq!(sequencer.counter("commit"), commit);
     }
 }
 
 #[test]
 fn a_request_with_a_place_in_the_starting_log_is_not_refused() {
-    let entries = log_of((node(2), first_life(21)), &[put("a")]);
+    let entries = log_of((node(2), first_incarnation(21)), &[put("a")]);
     let mut sequencer = Server::restarted(entries);
     sequencer.step(Input::PeerDown { peer: node(2) });
     sequencer.step(Input::PeerDown { peer: node(3) });
@@ -557,13 +557,14 @@ fn a_request_with_a_place_in_the_starting_log_is_not_refused() {
         let requests = vec![(number, put("a").to_bytes())];
         Body::Forward(kv_linear::Forward { epoch, settled_below: 1, requests })
     };
-    let mut told =
-        |epoch, number| sequencer.message(2, sequencer.of(first_life(21), forward(epoch, number)));
+    let mut told = |epoch, number| {
+        sequencer.message(2, sequencer.of(first_incarnation(21), forward(epoch, number)))
+    };
     assert_eq!(told(generation(0), 2), []);
     assert_eq!(told(generation(1), 1), []);
     let reason = NotDone::Unavailable { reachable: 1, needed: 2 };
     let requests = vec![(2, reason)];
-    let refuse = Body::Refuse { epoch: generation(1), receiver: first_life(21), requests };
+    let refuse = Body::Refuse { epoch: generation(1), receiver: first_incarnation(21), requests };
     let expected = told(generation(1), 2);
     assert_eq!(expected, [sequencer.send(2, refuse)]);
 }
@@ -596,6 +597,6 @@ fn a_checkpoint_never_forgets_who_the_server_is() {
     assert_eq!(checkpoint.covers, PersistSeq(3));
     let config = EngineConfig::new(node(2), configuration(2), 9);
     let engine = LinearEngine::recover(config, Some(checkpoint), []).unwrap();
-    assert_eq!(engine.status().incarnation, life);
+    assert_eq!(engine.status().incarnation, incarnation);
     assert_eq!(engine.log_hash(LogIndex(1)), follower.engine.log_hash(LogIndex(1)));
 }

@@ -20,7 +20,7 @@ fn node() -> impl Strategy<Value = NodeId> {
     (1u16..).prop_map(|number| NodeId::new(number).unwrap())
 }
 
-fn life() -> impl Strategy<Value = Incarnation> {
+fn incarnation() -> impl Strategy<Value = Incarnation> {
     any::<u64>().prop_map(Incarnation)
 }
 
@@ -41,7 +41,7 @@ fn bytes() -> impl Strategy<Value = Bytes> {
 }
 
 fn entry() -> impl Strategy<Value = Entry> {
-    let origin = (node(), life(), any::<u64>(), any::<u64>()).prop_map(
+    let origin = (node(), incarnation(), any::<u64>(), any::<u64>()).prop_map(
         |(server, incarnation, number, settled_below)| Origin {
             server,
             incarnation,
@@ -62,7 +62,7 @@ fn entries() -> impl Strategy<Value = Vec<Entry>> {
 }
 
 fn prepare() -> impl Strategy<Value = Prepare> {
-    (epoch(), life(), index(), any::<u64>(), entries(), index(), index()).prop_map(
+    (epoch(), incarnation(), index(), any::<u64>(), entries(), index(), index()).prop_map(
         |(epoch, receiver, previous, previous_hash, entries, commit, last)| Prepare {
             epoch,
             receiver,
@@ -77,7 +77,7 @@ fn prepare() -> impl Strategy<Value = Prepare> {
 
 fn start_epoch() -> impl Strategy<Value = StartEpoch> {
     let places = (index(), index(), index(), index());
-    (epoch(), life(), places, any::<u64>(), entries()).prop_map(
+    (epoch(), incarnation(), places, any::<u64>(), entries()).prop_map(
         |(epoch, receiver, (base, previous, start, commit), base_hash, entries)| StartEpoch {
             epoch,
             receiver,
@@ -107,12 +107,12 @@ fn body() -> impl Strategy<Value = Body> {
         any::<u64>().prop_map(|nonce| Body::Hello { nonce }),
         Just(Body::Holding),
         (any::<u64>(), any::<u64>()).prop_map(|(nonce, asked)| Body::Join { nonce, asked }),
-        (any::<u64>(), life()).prop_map(|(nonce, highest)| Body::Welcome { nonce, highest }),
+        (any::<u64>(), incarnation()).prop_map(|(nonce, highest)| Body::Welcome { nonce, highest }),
         prepare().prop_map(Body::Prepare),
         (epoch(), index()).prop_map(|(epoch, durable)| Body::Ack { epoch, durable }),
         (epoch(), index()).prop_map(|(epoch, last)| Body::Nack { epoch, last }),
         forward.prop_map(Body::Forward),
-        (epoch(), life(), proptest::collection::vec((any::<u64>(), refusal()), 0..4))
+        (epoch(), incarnation(), proptest::collection::vec((any::<u64>(), refusal()), 0..4))
             .prop_map(|(epoch, receiver, requests)| Body::Refuse { epoch, receiver, requests }),
         node().prop_map(|node| Body::NotServing { waiting: Waiting::LostMemory { node } }),
         Just(Body::Refused),
@@ -127,7 +127,7 @@ fn body() -> impl Strategy<Value = Body> {
 
 fn message() -> impl Strategy<Value = Message> {
     let cluster = proptest::option::of(any::<u64>().prop_map(ClusterId));
-    (cluster, any::<u64>(), life(), body()).prop_map(
+    (cluster, any::<u64>(), incarnation(), body()).prop_map(
         |(cluster, configuration, incarnation, body)| Message {
             cluster,
             configuration,
@@ -147,14 +147,19 @@ fn record() -> impl Strategy<Value = Record> {
     let configurations = || (1u16..=10).prop_map(configuration);
     let items = proptest::collection::vec((bytes(), bytes()), 0..4);
     prop_oneof![
-        (cluster(), configurations(), life(), proptest::collection::vec((node(), life()), 0..4))
+        (
+            cluster(),
+            configurations(),
+            incarnation(),
+            proptest::collection::vec((node(), incarnation()), 0..4)
+        )
             .prop_map(|(cluster, configuration, incarnation, members)| Record::Founded {
                 cluster,
                 configuration,
                 incarnation,
                 members
             }),
-        (cluster(), configurations(), life(), life()).prop_map(
+        (cluster(), configurations(), incarnation(), incarnation()).prop_map(
             |(cluster, configuration, incarnation, sequencer)| Record::Joined {
                 cluster,
                 configuration,
@@ -162,8 +167,9 @@ fn record() -> impl Strategy<Value = Record> {
                 sequencer
             }
         ),
-        life().prop_map(|incarnation| Record::Renewed { incarnation }),
-        (node(), life()).prop_map(|(peer, incarnation)| Record::PeerLife { peer, incarnation }),
+        incarnation().prop_map(|incarnation| Record::Renewed { incarnation }),
+        (node(), incarnation())
+            .prop_map(|(peer, incarnation)| Record::PeerIncarnation { peer, incarnation }),
         epoch().prop_map(|epoch| Record::Opened { epoch }),
         (index(), entries()).prop_map(|(commit, entries)| Record::Entries { commit, entries }),
         (any::<u32>(), items).prop_map(|(part, items)| Record::Staged { part, items }),
@@ -343,7 +349,7 @@ fn golden_bytes_of_every_record() {
             format!("01{}{config}{}{}", n(1), n(2), n(3)),
         ),
         (Record::Renewed { incarnation }, format!("02{}", n(2))),
-        (Record::PeerLife { peer: NodeId::FIRST, incarnation }, format!("030100{}", n(2))),
+        (Record::PeerIncarnation { peer: NodeId::FIRST, incarnation }, format!("030100{}", n(2))),
         (Record::Opened { epoch: EPOCH }, "040100000001000200".to_owned()),
         (
             Record::Entries { commit: LogIndex(1), entries: vec![golden_entry()] },

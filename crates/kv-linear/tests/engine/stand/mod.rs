@@ -47,7 +47,7 @@ pub fn get() -> Operation {
 #[derive(Clone)]
 pub struct Server {
     pub engine: LinearEngine,
-    pub life: Incarnation,
+    pub incarnation: Incarnation,
     pub cluster: Option<ClusterId>,
     pub now: Now,
 }
@@ -58,7 +58,7 @@ impl Server {
         let records = (1..).map(PersistSeq).zip(records);
         let engine = LinearEngine::recover(config, None, records).unwrap();
         let now = Now { mono: MS * 1000, wall: MS * 5000 };
-        Self { engine, life: Incarnation::UNKNOWN, cluster: None, now }
+        Self { engine, incarnation: Incarnation::UNKNOWN, cluster: None, now }
     }
 
     /// All that the server holds on disk.
@@ -84,8 +84,8 @@ impl Server {
         else {
             panic!("{renewed:?}")
         };
-        server.life = *incarnation;
-        assert_eq!(server.life.counter(), 2);
+        server.incarnation = *incarnation;
+        assert_eq!(server.incarnation.counter(), 2);
         let durable = LogIndex(server.counter("durable"));
         let ack = server.send(1, Body::Ack { epoch: EPOCH, durable });
         assert_eq!(server.persisted(3), [ack]);
@@ -110,27 +110,27 @@ impl Server {
         let Record::Founded { cluster, incarnation, members, .. } = record else {
             panic!("{record:?}")
         };
-        assert_eq!(members, &[(node(2), first_life(21)), (node(3), first_life(31))]);
-        (server.life, server.cluster) = (*incarnation, Some(*cluster));
+        assert_eq!(members, &[(node(2), first_incarnation(21)), (node(3), first_incarnation(31))]);
+        (server.incarnation, server.cluster) = (*incarnation, Some(*cluster));
         let welcome = |nonce| Body::Welcome { nonce, highest: Incarnation::UNKNOWN };
         let expected = [server.send(2, welcome(21)), server.send(3, welcome(31))];
         assert_eq!(server.persisted(1), expected);
         for (from, nonce) in [(2, 21), (3, 31)] {
             let ack = Body::Ack { epoch: EPOCH, durable: LogIndex(0) };
-            assert_eq!(server.message(from, server.of(first_life(nonce), ack)), []);
+            assert_eq!(server.message(from, server.of(first_incarnation(nonce), ack)), []);
         }
         server.timeout();
         server
     }
 
-    /// The sequencer after a restart with these entries, its new generation on its way to the disk
+    /// The sequencer after a restart with these entries, its new generation being written to disk
     /// as records 3 and 4, connected to both followers.
     pub fn restarting(entries: Vec<Entry>) -> Self {
         let founded = Record::Founded {
             cluster: CLUSTER,
             configuration: configuration(2),
             incarnation: SEQUENCER,
-            members: vec![(node(2), first_life(21)), (node(3), first_life(31))],
+            members: vec![(node(2), first_incarnation(21)), (node(3), first_incarnation(31))],
         };
         let entries = Record::Entries { commit: LogIndex::ZERO, entries };
         let mut server = Self::recover(1, vec![founded, entries]);
@@ -147,8 +147,8 @@ impl Server {
         else {
             panic!("{renewed:?}")
         };
-        server.life = *incarnation;
-        assert!(server.life > SEQUENCER);
+        server.incarnation = *incarnation;
+        assert!(server.incarnation > SEQUENCER);
         assert_eq!(server.step(peer_up(3)), []);
         server
     }
@@ -171,8 +171,8 @@ impl Server {
             commit: LogIndex::ZERO,
             staged: LogIndex::ZERO,
         };
-        let life = first_life(u32::from(peer) * 10 + 1);
-        assert_eq!(self.message(peer, self.of(life, Body::NeedStart(need))), []);
+        let incarnation = first_incarnation(u32::from(peer) * 10 + 1);
+        assert_eq!(self.message(peer, self.of(incarnation, Body::NeedStart(need))), []);
         let sent = self.timeout();
         let is_whole = |effect: &Given| {
             matches!(effect, Effect::Send { message: Message { body: Body::StartEpoch(part), .. }, .. }
@@ -221,7 +221,7 @@ impl Server {
 
     /// What this server sends.
     pub fn send(&self, to: u16, body: Body) -> Given {
-        Effect::Send { to: node(to), message: self.of(self.life, body) }
+        Effect::Send { to: node(to), message: self.of(self.incarnation, body) }
     }
 
     /// A message within this server's cluster.
@@ -235,7 +235,7 @@ pub fn peer_up(peer: u16) -> Input<Message> {
     Input::PeerUp { peer: node(peer), incarnation: Incarnation::UNKNOWN }
 }
 
-pub fn first_life(nonce: u32) -> Incarnation {
+pub fn first_incarnation(nonce: u32) -> Incarnation {
     Incarnation::following(Incarnation::UNKNOWN, nonce)
 }
 
@@ -249,7 +249,7 @@ pub fn empty(body: Body) -> Message {
     }
 }
 
-/// Entries of another server's requests, chained, from place 1.
+/// Entries of another server's requests, chained, from position 1.
 pub fn log(operations: &[Operation]) -> Vec<Entry> {
     let origin = (node(3), Incarnation(1 << 32));
     log_of(origin, operations)
@@ -303,7 +303,7 @@ pub fn founded(log: &[Entry]) -> Vec<Record> {
         cluster: CLUSTER,
         configuration: configuration(2),
         incarnation: SEQUENCER,
-        members: vec![(node(2), first_life(21)), (node(3), first_life(31))],
+        members: vec![(node(2), first_incarnation(21)), (node(3), first_incarnation(31))],
     };
     let opened = Record::Opened { epoch: generation(1) };
     vec![founded, opened, Record::Entries { commit: LogIndex::ZERO, entries: log.to_vec() }]

@@ -68,7 +68,7 @@ pub fn statuses(sim: &Sim) -> Vec<String> {
     sim.nodes().map(|node| format!("{node}: {:?}", sim.status(node))).collect()
 }
 
-/// The logs of all servers agree wherever two of them have the same place.
+/// The logs of all servers agree wherever two of them have the same position.
 pub fn assert_same_logs(sim: &Sim) {
     let running = sim.nodes().filter(|node| sim.is_running(*node));
     let last = running.map(|node| counter(sim, node.number(), "last")).max().unwrap();
@@ -87,8 +87,8 @@ struct Seen {
 }
 
 /// Linearizability with the log as its witness, for single gets, puts and increments: each Done
-/// has a place of its own; one that ended before another began has the lower place; and a read
-/// finds the last write before its place. The places found are returned.
+/// has a position of its own; one that ended before another began has the lower position; and a
+/// read finds the last write before its position. The positions found are returned.
 pub fn assert_linearizable(sim: &Sim) -> usize {
     let mut seen = Vec::new();
     let mut writes: BTreeMap<Key, BTreeMap<u64, Value>> = BTreeMap::new();

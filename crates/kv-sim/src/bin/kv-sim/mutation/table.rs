@@ -27,7 +27,7 @@ pub(super) const fn of_eventual(mutation: kv_eventual::Mutation) -> Checker {
         M::StampBelowHeld => Checker::Sweep(Law::Promise(Promise::VersionsAdvance)),
         M::ClockReissued => Checker::Oracle(Alone, Promise::StampsRise),
         M::SentAboveBound => Checker::Oracle(CutOff, Promise::SentStampsRise),
-        M::LifeResumed => Checker::Oracle(Alone, Promise::UniqueNames),
+        M::IncarnationResumed => Checker::Oracle(Alone, Promise::UniqueNames),
         M::FirstOfATieStays | M::NeverRepairs => Checker::Oracle(Quorums, Promise::Convergence),
         M::UnknownToldAsNotDone => Checker::Oracle(Quorums, Promise::HonestRefusals),
         M::DeletesLeaveNothing => Checker::Oracle(Quorums, Promise::DeletesStay),
@@ -54,7 +54,7 @@ pub(super) const fn of_linear(mutation: kv_linear::Mutation) -> Checker {
             Checker::Linearizability(Followers)
         }
         M::RefusedForwardTakenLater | M::UnknownToldAsNotDone => Checker::Linearizability(Slow),
-        M::FormerLifeCounted => Checker::Oracle(Late, Promise::Convergence),
+        M::FormerIncarnationCounted => Checker::Oracle(Late, Promise::Convergence),
         M::FoundsBesideHolders => Checker::Linearizability(Sequencer),
         M::EpochResumed => Checker::NoHalt(Sequencer),
         M::OldEpochAcksCounted | M::CommitAcrossEpochs | M::StartAckedBeforeSwitch => {
