@@ -110,8 +110,8 @@ impl ConsistencyEngine for LinearEngine {
     }
 
     fn open_view(&mut self, scope: ViewScope) -> Option<OpenView> {
-        let lives = self.known_lives();
-        view::open(&mut self.core, lives, scope)
+        let incarnations = self.known_incarnations();
+        view::open(&mut self.core, incarnations, scope)
     }
 
     fn read_view(&mut self, view: ViewId, bytes_max: usize) -> Option<ViewChunk> {

@@ -67,7 +67,10 @@ fn a_server_short_of_files_says_so_serves_reads_and_resumes() {
     put().unwrap();
     limit_open_files(&server, Some(8));
     let refusal = (0..1_000).find_map(|_| put().err()).unwrap();
-    assert_eq!(refusal, ClientError::NotDone(NotDone::Waiting(Waiting::TooManyOpenFiles { node: NodeId::FIRST })));
+    assert_eq!(
+        refusal,
+        ClientError::NotDone(NotDone::Waiting(Waiting::TooManyOpenFiles { node: NodeId::FIRST }))
+    );
     server.wait_for("server 1 can open no more files and takes no writes; raise its limit");
     let read = runtime.block_on(client.get(key.clone())).unwrap();
     assert!(read.found.is_some());

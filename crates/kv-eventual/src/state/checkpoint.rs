@@ -142,7 +142,7 @@ fn restore(
     }
     state.store = held.into_iter().collect();
     state.store.note_recovered();
-    state.life = metadata.life;
+    state.incarnation = metadata.incarnation;
     state.clock_bound = metadata.clock_bound;
     for (node, incarnation) in metadata.incarnations {
         state.meet(node, incarnation);

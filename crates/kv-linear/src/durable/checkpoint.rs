@@ -65,7 +65,10 @@ pub(crate) fn covers(core: &Core) -> PersistSeq {
     core.staged_after.map_or(persisted, |staged| staged.min(persisted))
 }
 
-pub(crate) fn metadata_of(core: &Core, lives: Vec<(NodeId, Incarnation)>) -> Option<Metadata> {
+pub(crate) fn metadata_of(
+    core: &Core,
+    incarnations: Vec<(NodeId, Incarnation)>,
+) -> Option<Metadata> {
     let identity = core.identity_on_disk?;
     let forgets = core.broken.is(Mutation::CheckpointWithoutDedup);
     Some(Metadata {

@@ -149,12 +149,12 @@ impl Follower {
             core.counters.stray_messages += 1;
             return false;
         }
-        if !self.hear(core, now, metadata.epoch) {
+        if !self.note_epoch(core, now, metadata.epoch) {
             return false;
         }
         if metadata.applied.index <= behind(core, metadata.epoch) {
             // What this server said of an earlier copy was lost.
-            self.show(core, out);
+            self.report(core, out);
             return false;
         }
         self.transfer = Some(Transfer::new(from, part, metadata));
@@ -170,7 +170,7 @@ impl Follower {
         part: SnapshotPart,
         out: &mut Out,
     ) -> Result<Option<Transfer>, Malformed> {
-        if transfer.epoch() < self.heard {
+        if transfer.epoch() < self.sequencer_epoch {
             return Ok(None);
         }
         let is_last = part.is_last;
@@ -180,7 +180,7 @@ impl Follower {
         }
         if transfer.applied() <= behind(core, transfer.epoch()) {
             // The log has caught up meanwhile.
-            self.show(core, out);
+            self.report(core, out);
             return Ok(None);
         }
         transfer.finish(core, out)?;

@@ -27,7 +27,7 @@ pub(crate) struct Follower {
     pub(crate) held: HoldBack,
     pub(crate) report_not_before: Duration,
     /// Why the sequencer does not serve this server, as far as it has said.
-    trouble: Option<Waiting>,
+    not_serving: Option<Waiting>,
     /// A snapshot on its way to the disk.
     pub(crate) transfer: Option<Transfer>,
     /// The starting log of the sequencer's epoch, being written to disk.

@@ -235,7 +235,7 @@ fn a_checkpoint_taken_meanwhile_covers_nothing_that_the_switch_needs() {
     follower.told(part(incarnation, &theirs, 1, 1..2));
     follower.persisted(4);
     assert_eq!(follower.snapshot().covers, PersistSeq(3));
-    follower.told(part(life, &theirs, 1, 2..3));
+    follower.told(part(incarnation, &theirs, 1, 2..3));
     follower.persisted(5);
     let checkpoint = follower.snapshot();
     assert_eq!(checkpoint.covers, PersistSeq(3));

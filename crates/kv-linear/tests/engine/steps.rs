@@ -590,9 +590,9 @@ fn a_sequencer_that_has_used_up_its_generations_says_so() {
 #[test]
 fn a_checkpoint_never_forgets_who_the_server_is() {
     let mut follower = Server::follower(log(&[put("a")]));
-    let life = follower.life;
-    // Another life is on its way to the disk.
-    follower.told(prepare(Incarnation::following(life, 5), &[], 0, 0));
+    let incarnation = follower.incarnation;
+    // Another incarnation is on its way to the disk.
+    follower.told(prepare(Incarnation::following(incarnation, 5), &[], 0, 0));
     let checkpoint = follower.snapshot();
     assert_eq!(checkpoint.covers, PersistSeq(3));
     let config = EngineConfig::new(node(2), configuration(2), 9);
