@@ -1,7 +1,7 @@
 //! The file of the log of operations: appended, bounded, and no reason to stop.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 
 use crate::op_log::text::{OpLogText, escape};
@@ -11,7 +11,7 @@ use crate::op_log::text::{OpLogText, escape};
 pub(crate) struct OpLogFile {
     path: PathBuf,
     rotate_bytes: u64,
-    file: File,
+    file: BufWriter<File>,
     size: u64,
     failed: bool,
     next_client: u64,
@@ -27,6 +27,7 @@ impl OpLogFile {
             file.write_all(STARTED)?;
             size += u64::try_from(STARTED.len()).unwrap_or(u64::MAX);
         }
+        let file = BufWriter::with_capacity(PART_BYTES, file);
         Ok(Self { path, rotate_bytes, file, size, failed: false, next_client })
     }
 
@@ -37,11 +38,12 @@ impl OpLogFile {
 
     /// Appends whole lines. A disk that fails is reported once, and the server goes on without
     /// the log: it is there for people to read, not for the data.
-    pub(crate) fn append(&mut self, lines: &OpLogText) {
+    pub(crate) fn append(&mut self, texts: &[OpLogText]) {
         if self.failed {
             return;
         }
-        if let Err(error) = self.try_append(lines) {
+        let appended = texts.iter().try_for_each(|lines| self.try_append(lines));
+        if let Err(error) = appended.and_then(|()| self.file.flush()) {
             self.failed = true;
             tracing::error!(
                 "{} cannot be written: {error}; operations are not logged from here on",
@@ -52,26 +54,29 @@ impl OpLogFile {
 
     fn try_append(&mut self, lines: &OpLogText) -> io::Result<()> {
         let mut escaped = Vec::new();
-        for cut in lines.cut() {
+        for (text, large) in lines.pieces() {
             self.rotate_if_full()?;
-            self.write(&cut.text)?;
-            for piece in cut.value.chunks(PIECE_BYTES) {
-                escaped.clear();
-                escape(piece, &mut escaped);
-                self.write(&escaped)?;
+            self.write(text)?;
+            if let Some(value) = large {
+                for part in value.as_bytes().chunks(PART_BYTES) {
+                    escaped.clear();
+                    escape(part, &mut escaped);
+                    self.write(&escaped)?;
+                }
+                self.write(b"\n")?;
             }
-            self.write(b"\n")?;
         }
-        self.rotate_if_full()?;
-        self.write(lines.rest())
+        Ok(())
     }
 
     fn rotate_if_full(&mut self) -> io::Result<()> {
         if self.size >= self.rotate_bytes {
             let mut old = self.path.clone().into_os_string();
             old.push(".1");
+            self.file.flush()?;
             std::fs::rename(&self.path, old)?;
-            (self.file, self.size) = open_at_line_start(&self.path)?;
+            let (file, size) = open_at_line_start(&self.path)?;
+            (self.file, self.size) = (BufWriter::with_capacity(PART_BYTES, file), size);
         }
         Ok(())
     }
@@ -102,7 +107,7 @@ fn open_at_line_start(path: &PathBuf) -> io::Result<(File, u64)> {
 
 /// The highest number of a client in the file's lines.
 fn highest_client(file: &File) -> io::Result<Option<u64>> {
-    let mut lines = BufReader::with_capacity(PIECE_BYTES, file);
+    let mut lines = BufReader::with_capacity(PART_BYTES, file);
     let mut highest = None;
     let mut line = Vec::new();
     loop {
@@ -130,8 +135,8 @@ const STARTED: &[u8] =
 /// So many bytes of a line hold the client's number.
 const LINE_START_BYTES: u64 = 64;
 
-/// How much of a large value is escaped in one go.
-const PIECE_BYTES: usize = 64 << 10;
+/// How much is written, and how much of a large value is escaped, in one go.
+const PART_BYTES: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -154,10 +159,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log.txt");
         let mut lines = text("before\nvalue,");
-        lines.end_line_with(&Value::new(vec![b','; 2 * PIECE_BYTES + 1]).unwrap());
+        lines.end_line_with(&Value::new(vec![b','; 2 * PART_BYTES + 1]).unwrap());
         lines.put(b"after\n");
-        OpLogFile::open(path.clone(), 1 << 30).unwrap().append(&lines);
-        let escaped = "\\x2c".repeat(2 * PIECE_BYTES + 1);
+        OpLogFile::open(path.clone(), 1 << 30).unwrap().append(&[lines]);
+        let escaped = "\\x2c".repeat(2 * PART_BYTES + 1);
         assert_eq!(
             std::fs::read_to_string(path).unwrap(),
             format!("before\nvalue,{escaped}\nafter\n")
@@ -173,15 +178,15 @@ mod tests {
 
         let full = u64::try_from("whole\nha\none\n".len() + CUT_MARK.len() + MARK.len()).unwrap();
         let mut file = OpLogFile::open(path.clone(), full + 1).unwrap();
-        file.append(&text("one\n"));
+        file.append(&[text("one\n")]);
         assert_eq!(read("log.txt"), format!("whole\nha\n{CUT_MARK}{MARK}one\n"));
-        file.append(&text("two\n"));
-        file.append(&text("three\n"));
+        file.append(&[text("two\n")]);
+        file.append(&[text("three\n")]);
         assert_eq!(read("log.txt.1"), format!("whole\nha\n{CUT_MARK}{MARK}one\ntwo\n"));
         assert_eq!(read("log.txt"), "three\n");
 
         drop(file);
-        OpLogFile::open(path, 1 << 30).unwrap().append(&text("four\n"));
+        OpLogFile::open(path, 1 << 30).unwrap().append(&[text("four\n")]);
         assert_eq!(read("log.txt"), format!("three\n{MARK}four\n"));
     }
 

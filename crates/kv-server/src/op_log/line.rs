@@ -7,56 +7,19 @@
 use std::collections::HashMap;
 
 use kv_core::{
-    Answer, Batch, Command, CommandResult, NodeId, Operation, Outcome, RequestId, Value, Versioned,
+    Answer, Command, CommandResult, NodeId, Operation, Outcome, RequestId, Value, Versioned,
 };
 
 use crate::client_number::ClientNumber;
 use crate::op_log::text::OpLogText;
 
-/// How an operation ended.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Ending<'a> {
-    /// Done, with a result for each command.
-    Resp(&'a [CommandResult]),
-    /// Definitely not done.
-    Fail,
-    /// Not known.
-    Info,
-}
-
-impl<'a> Ending<'a> {
-    pub(crate) fn of(outcome: &'a Outcome) -> Self {
-        match outcome {
-            Outcome::Done(done) => Self::Resp(match &done.answer {
-                Answer::Results(results) => results,
-                Answer::Page(_) => &[],
-            }),
-            Outcome::NotDone(_) => Self::Fail,
-            Outcome::Unknown(_) => Self::Info,
-        }
-    }
-}
-
-/// Remembers operations from their first line to their last.
+/// Remembers operations from their first lines to their last.
 #[derive(Debug)]
 pub(crate) struct OpenOperations {
     node: NodeId,
-    open: HashMap<RequestId, OpenOperation>,
-}
-
-/// What the last lines of an operation are made of. Most often that is a copy of its first one: the
-/// operation itself would keep the buffer that it was read into from being used again.
-#[derive(Debug)]
-enum OpenOperation {
-    Line { line: Vec<u8>, columns: Columns },
-    Whole { client: ClientNumber, op: Operation },
-}
-
-/// Where in a line the time and the value begin.
-#[derive(Clone, Copy, Debug)]
-struct Columns {
-    time: usize,
-    value: usize,
+    /// The first lines, one by one, of which the last ones are made. The operation itself would
+    /// keep the buffer that it was read into from being used again.
+    open: HashMap<RequestId, Vec<OpLogText>>,
 }
 
 impl OpenOperations {
@@ -73,50 +36,67 @@ impl OpenOperations {
         op: &Operation,
         lines: &mut OpLogText,
     ) {
-        let moment = Moment { wall_ms, event: b",req," };
-        let begun = (lines.cut().len(), lines.rest().len());
-        let columns = moment.put_operation(self.node, client, op, &[], lines);
-        let (cut, start) = begun;
-        let line = lines.rest().get(start..).filter(|_| lines.cut().len() == cut);
-        let open = match (columns, line) {
-            (Some(Columns { time, value }), Some(line)) => OpenOperation::Line {
-                line: line.to_vec(),
-                columns: Columns { time: time - start, value: value - start },
-            },
-            (Some(_) | None, _) => OpenOperation::Whole { client, op: op.clone() },
+        let node = self.node;
+        let mut line_of = |word: &str, key: &[u8], value: LineValue<'_>| {
+            let mut line = OpLogText::with_capacity(LINE_BYTES + key.len());
+            line.put_number(node.number());
+            line.put(b",");
+            line.put_number(client.0);
+            line.put(b",");
+            line.put(word.as_bytes());
+            line.put(b",");
+            line.put_escaped(key);
+            line.put(b",");
+            line.put_number(wall_ms);
+            line.put(b",req,");
+            value.put(&mut line);
+            lines.append(&line);
+            line
+        };
+        let open = match op {
+            Operation::Batch(batch) => {
+                let of_command = |command: &Command| {
+                    let has_conditions = !batch.conditions().is_empty();
+                    let word = if has_conditions { "cas" } else { command.name() };
+                    line_of(word, command.key().as_bytes(), LineValue::of_command(command))
+                };
+                batch.commands().iter().map(of_command).collect()
+            }
+            Operation::Scan(scan) => vec![line_of("scan", &scan.from, LineValue::None)],
+            Operation::Dump(_) => return,
         };
         self.open.insert(id, open);
     }
 
-    /// Makes the last lines of an operation, if its first ones were made.
+    /// Makes the last lines of an operation, if its first ones were made. Without an outcome it is
+    /// not known how it ended.
     pub(crate) fn end(
         &mut self,
         id: RequestId,
         wall_ms: u64,
-        ending: Ending<'_>,
+        outcome: Option<&Outcome>,
         lines: &mut OpLogText,
     ) {
-        let (event, results): (&[u8], _) = match ending {
-            Ending::Resp(results) => (b",resp,", results),
-            Ending::Fail => (b",fail,", [].as_slice()),
-            Ending::Info => (b",info,", [].as_slice()),
+        let (event, results): (&[u8], &[CommandResult]) = match outcome {
+            Some(Outcome::Done(done)) => match &done.answer {
+                Answer::Results(results) => (b",resp,", results),
+                Answer::Page(_) => (b",resp,", &[]),
+            },
+            Some(Outcome::NotDone(_)) => (b",fail,", &[]),
+            Some(Outcome::Unknown(_)) | None => (b",info,", &[]),
         };
-        let moment = Moment { wall_ms, event };
-        match self.open.remove(&id) {
-            Some(OpenOperation::Line { line, columns }) => {
-                let (before, rest) = line.split_at(columns.time);
-                let (_, value) = rest.split_at(columns.value - columns.time);
-                lines.put(before);
-                moment.put(lines);
-                match results.first().and_then(LineValue::of_result) {
-                    Some(read) => read.put(lines),
-                    None => lines.put(value),
-                }
+        for (place, line) in self.open.remove(&id).into_iter().flatten().enumerate() {
+            let (text, large) = line.pieces().next().unwrap_or_default();
+            let (before, rest) = split_after_commas(text, 4);
+            let (_, value) = split_after_commas(rest, 2);
+            lines.put(before);
+            lines.put_number(wall_ms);
+            lines.put(event);
+            match (results.get(place).and_then(LineValue::of_result), large) {
+                (Some(read), _) => read.put(lines),
+                (None, Some(large)) => lines.end_line_with(large),
+                (None, None) => lines.put(value),
             }
-            Some(OpenOperation::Whole { client, op }) => {
-                moment.put_operation(self.node, client, &op, results, lines);
-            }
-            None => {}
         }
     }
 
@@ -126,57 +106,11 @@ impl OpenOperations {
     }
 }
 
-/// When something happened to an operation, and what.
-struct Moment {
-    wall_ms: u64,
-    event: &'static [u8],
-}
-
-impl Moment {
-    fn put(&self, lines: &mut OpLogText) {
-        lines.put_number(self.wall_ms);
-        lines.put(self.event);
-    }
-
-    /// Returns the columns of the line if there is exactly one.
-    fn put_operation(
-        &self,
-        node: NodeId,
-        client: ClientNumber,
-        op: &Operation,
-        results: &[CommandResult],
-        lines: &mut OpLogText,
-    ) -> Option<Columns> {
-        let mut put_line = |word: &str, key: &[u8], value: LineValue<'_>| {
-            lines.put_number(node.number());
-            lines.put(b",");
-            lines.put_number(client.0);
-            lines.put(b",");
-            lines.put(word.as_bytes());
-            lines.put(b",");
-            lines.put_escaped(key);
-            lines.put(b",");
-            let time = lines.rest().len();
-            self.put(lines);
-            let columns = Columns { time, value: lines.rest().len() };
-            value.put(lines);
-            columns
-        };
-        match op {
-            Operation::Batch(batch) => {
-                let mut columns = None;
-                for (place, command) in batch.commands().iter().enumerate() {
-                    let result = results.get(place).and_then(LineValue::of_result);
-                    let value = result.unwrap_or_else(|| LineValue::of_command(command));
-                    let word = word_of(batch, command);
-                    columns = Some(put_line(word, command.key().as_bytes(), value));
-                }
-                columns.filter(|_| batch.commands().len() == 1)
-            }
-            Operation::Scan(scan) => Some(put_line("scan", &scan.from, LineValue::None)),
-            Operation::Dump(_) => None,
-        }
-    }
+/// Splits a line after so many columns: no column holds a comma.
+fn split_after_commas(line: &[u8], columns: usize) -> (&[u8], &[u8]) {
+    let commas = line.iter().enumerate().filter(|(_, byte)| **byte == b',');
+    let end = commas.map(|(place, _)| place + 1).nth(columns - 1);
+    line.split_at(end.unwrap_or(line.len()))
 }
 
 /// The last column of a line: what was read where that is known, otherwise what was to be written.
@@ -219,13 +153,12 @@ impl<'a> LineValue<'a> {
     }
 }
 
-fn word_of(batch: &Batch, command: &Command) -> &'static str {
-    if batch.conditions().is_empty() { command.name() } else { "cas" }
-}
+/// About as long is a line without its key and a large value.
+const LINE_BYTES: usize = 96;
 
 #[cfg(test)]
 mod tests {
-    use kv_core::{Done, Key, NotDone, Served, Unknown, Version};
+    use kv_core::{Batch, Done, Key, NotDone, Served, Unknown, Version};
 
     use super::*;
 
@@ -241,9 +174,16 @@ mod tests {
         let mut open = OpenOperations::new(NodeId::FIRST);
         let mut lines = OpLogText::default();
         open.begin(RequestId(7), ClientNumber(0), 1_460_490_249_593, &op, &mut lines);
-        open.end(RequestId(7), 1_460_490_249_596, Ending::of(outcome), &mut lines);
+        open.end(RequestId(7), 1_460_490_249_596, Some(outcome), &mut lines);
         assert!(open.open.is_empty());
-        String::from_utf8(lines.rest().to_vec()).unwrap()
+        text(&lines)
+    }
+
+    fn text(lines: &OpLogText) -> String {
+        let [(text, None)] = lines.pieces().collect::<Vec<_>>()[..] else {
+            panic!("no value is large")
+        };
+        String::from_utf8(text.to_vec()).unwrap()
     }
 
     fn done(results: Vec<CommandResult>) -> Outcome {
@@ -318,16 +258,14 @@ mod tests {
         let mut lines = OpLogText::default();
         let put = Operation::put(key(b"x"), large.clone());
         open.begin(RequestId(1), ClientNumber(0), 1, &put, &mut lines);
-        open.end(RequestId(1), 2, Ending::Resp(&[CommandResult::Written]), &mut lines);
-        let [first, last] = lines.cut() else { panic!("two lines") };
-        assert_eq!(
-            (first.text.as_slice(), &first.value[..]),
-            (&b"1,0,put,x,1,req,"[..], large.as_bytes())
-        );
-        assert_eq!(
-            (last.text.as_slice(), &last.value[..]),
-            (&b"1,0,put,x,2,resp,"[..], large.as_bytes())
-        );
+        open.end(RequestId(1), 2, Some(&done(vec![CommandResult::Written])), &mut lines);
+        let pieces: Vec<_> = lines.pieces().collect();
+        let expected: [(&[u8], _); 3] = [
+            (b"1,0,put,x,1,req,", Some(&large)),
+            (b"1,0,put,x,2,resp,", Some(&large)),
+            (b"", None),
+        ];
+        assert_eq!(pieces, expected);
     }
 
     #[test]
@@ -336,7 +274,7 @@ mod tests {
         let mut lines = OpLogText::default();
         open.begin(RequestId(1), ClientNumber(0), 1, &Operation::get(key(b"x")), &mut lines);
         open.forget_all();
-        open.end(RequestId(1), 2, Ending::Info, &mut lines);
-        assert_eq!(lines.rest(), b"1,0,get,x,1,req,\n");
+        open.end(RequestId(1), 2, None, &mut lines);
+        assert_eq!(text(&lines), "1,0,get,x,1,req,\n");
     }
 }

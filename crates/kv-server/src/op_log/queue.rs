@@ -1,64 +1,55 @@
 //! What the log of operations has yet to write.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::Duration;
 
 use crate::op_log::text::OpLogText;
 
-/// Holds lines between the driver, which never waits, and the thread that writes them.
-#[derive(Debug, Default)]
-pub(crate) struct OpLogQueue {
-    state: Mutex<State>,
-    filled: Condvar,
+/// A queue from the driver, which never waits, to the thread that writes lines.
+pub(crate) fn queue() -> (QueueStart, QueueEnd) {
+    let (sender, receiver) = mpsc::channel();
+    let bytes = Arc::<AtomicUsize>::default();
+    (QueueStart { sender, bytes: Arc::clone(&bytes) }, QueueEnd { receiver, bytes })
 }
 
-#[derive(Debug, Default)]
-struct State {
-    waiting: OpLogText,
-    closed: bool,
+/// The driver's end. Once it is dropped, the other end takes what waits and no more.
+#[derive(Debug)]
+pub(crate) struct QueueStart {
+    sender: Sender<OpLogText>,
+    bytes: Arc<AtomicUsize>,
 }
 
-/// The queue is full; the lines were not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct QueueFull;
-
-impl OpLogQueue {
-    /// Takes lines and leaves `text` empty, unless [`QUEUE_BYTES_MAX`] wait already.
-    pub(crate) fn push(&self, text: &mut OpLogText) -> Result<(), QueueFull> {
-        let mut state = self.lock();
-        if state.waiting.size() >= QUEUE_BYTES_MAX {
-            return Err(QueueFull);
-        }
-        let was_empty = state.waiting.is_empty();
-        state.waiting.append(text);
-        drop(state);
-        if was_empty {
-            self.filled.notify_one();
-        }
-        Ok(())
+impl QueueStart {
+    /// Whether less than [`QUEUE_BYTES_MAX`] wait.
+    pub(crate) fn has_room(&self) -> bool {
+        self.bytes.load(Ordering::Relaxed) < QUEUE_BYTES_MAX
     }
 
-    /// Nothing is pushed any more.
-    pub(crate) fn close(&self) {
-        self.lock().closed = true;
-        self.filled.notify_one();
+    pub(crate) fn push(&self, lines: OpLogText) {
+        self.bytes.fetch_add(lines.size(), Ordering::Relaxed);
+        // A writer that died leaves the queue full, and is reported at the end.
+        let _ = self.sender.send(lines);
     }
+}
 
-    /// Waits for lines; false once there are none and will be none.
-    pub(crate) fn wait(&self) -> bool {
-        let state = self.lock();
-        let waited =
-            self.filled.wait_while(state, |state| state.waiting.is_empty() && !state.closed);
-        !waited.unwrap_or_else(PoisonError::into_inner).waiting.is_empty()
-    }
+/// The writer's end.
+#[derive(Debug)]
+pub(crate) struct QueueEnd {
+    receiver: Receiver<OpLogText>,
+    bytes: Arc<AtomicUsize>,
+}
 
-    /// Takes all that waits, in exchange for an empty text whose memory is used again.
-    pub(crate) fn swap(&self, empty: &mut OpLogText) {
-        std::mem::swap(&mut self.lock().waiting, empty);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing that is done under the lock panics half way.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+impl QueueEnd {
+    /// Waits for lines, lets more of them gather and takes them all; `None` once there are none and
+    /// will be none.
+    pub(crate) fn take(&self, gather_time: Duration) -> Option<Vec<OpLogText>> {
+        let first = self.receiver.recv().ok()?;
+        std::thread::sleep(gather_time);
+        let all: Vec<OpLogText> = std::iter::once(first).chain(self.receiver.try_iter()).collect();
+        self.bytes.fetch_sub(all.iter().map(OpLogText::size).sum(), Ordering::Relaxed);
+        Some(all)
     }
 }
 
@@ -67,39 +58,34 @@ const QUEUE_BYTES_MAX: usize = 64 << 20;
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
     use kv_core::Value;
 
     use super::*;
 
-    fn line(value: Bytes) -> OpLogText {
+    fn line(value: Vec<u8>) -> OpLogText {
         let mut text = OpLogText::default();
         text.end_line_with(&Value::new(value).unwrap());
         text
     }
 
     #[test]
-    fn a_full_queue_takes_nothing_until_it_has_been_emptied() {
-        let queue = OpLogQueue::default();
-        let quarter = Bytes::from(vec![b'v'; QUEUE_BYTES_MAX / 4]);
+    fn a_full_queue_has_no_room_until_it_has_been_emptied() {
+        let (start, end) = queue();
         for _ in 0..4 {
-            assert_eq!(queue.push(&mut line(quarter.clone())), Ok(()));
+            assert!(start.has_room());
+            start.push(line(vec![b'v'; QUEUE_BYTES_MAX / 4]));
         }
-        let mut small = line(Bytes::from_static(b"v"));
-        assert_eq!(queue.push(&mut small), Err(QueueFull));
-        assert!(queue.wait());
-        queue.swap(&mut OpLogText::default());
-        assert_eq!(queue.push(&mut small), Ok(()));
-        assert!(small.is_empty());
+        assert!(!start.has_room());
+        assert_eq!(end.take(Duration::ZERO).map(|taken| taken.len()), Some(4));
+        assert!(start.has_room());
     }
 
     #[test]
     fn a_closed_queue_is_emptied_before_it_ends() {
-        let queue = OpLogQueue::default();
-        assert_eq!(queue.push(&mut line(Bytes::from_static(b"v"))), Ok(()));
-        queue.close();
-        assert!(queue.wait());
-        queue.swap(&mut OpLogText::default());
-        assert!(!queue.wait());
+        let (start, end) = queue();
+        start.push(line(vec![b'v']));
+        drop(start);
+        assert_eq!(end.take(Duration::ZERO), Some(vec![line(vec![b'v'])]));
+        assert_eq!(end.take(Duration::ZERO), None);
     }
 }

@@ -1,48 +1,46 @@
 //! Lines of the log of operations on their way to the file.
 
-use bytes::Bytes;
 use kv_core::Value;
 
 /// Whole lines. A large value stays as it came until the file is written: to escape it takes time
 /// that the driver does not have.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct OpLogText {
-    before: Vec<CutText>,
     text: Vec<u8>,
-    size: usize,
-}
-
-/// Text whose last line is ended by a large value.
-#[derive(Debug)]
-pub(crate) struct CutText {
-    pub(crate) text: Vec<u8>,
-    pub(crate) value: Bytes,
+    /// Large values, each with where in the text the end of its line is.
+    large: Vec<(usize, Value)>,
 }
 
 impl OpLogText {
+    pub(crate) fn with_capacity(bytes: usize) -> Self {
+        Self { text: Vec::with_capacity(bytes), large: Vec::new() }
+    }
+
     pub(crate) const fn is_empty(&self) -> bool {
-        self.size == 0
+        self.text.is_empty()
     }
 
     /// How many bytes it holds, those of large values as they came.
-    pub(crate) const fn size(&self) -> usize {
-        self.size
+    pub(crate) fn size(&self) -> usize {
+        let large = self.large.iter().map(|(_, value)| value.as_bytes().len());
+        self.text.len() + large.sum::<usize>()
     }
 
-    /// The parts that a large value ends.
-    pub(crate) fn cut(&self) -> &[CutText] {
-        &self.before
-    }
-
-    /// What follows them.
-    pub(crate) fn rest(&self) -> &[u8] {
-        &self.text
+    /// The text up to the end of a line with a large value, that value, and so on; what follows the
+    /// last one. The ends of those lines are left out.
+    pub(crate) fn pieces(&self) -> impl Iterator<Item = (&[u8], Option<&Value>)> {
+        let ends = self.large.iter().map(|(end, value)| (*end, Some(value)));
+        let mut begin = 0;
+        ends.chain([(self.text.len(), None)]).map(move |(end, value)| {
+            let piece = self.text.get(begin..end).unwrap_or_default();
+            begin = end + 1;
+            (piece, value)
+        })
     }
 
     /// Appends bytes as they are.
     pub(crate) fn put(&mut self, bytes: &[u8]) {
         self.text.extend_from_slice(bytes);
-        self.size += bytes.len();
     }
 
     /// Appends a number in decimal digits.
@@ -52,46 +50,32 @@ impl OpLogText {
 
     /// Appends bytes so that a line stays a line and a column a column.
     pub(crate) fn put_escaped(&mut self, bytes: &[u8]) {
-        let before = self.text.len();
         escape(bytes, &mut self.text);
-        self.size += self.text.len() - before;
     }
 
     /// Appends a value that is the last of its line, and ends the line.
     pub(crate) fn end_line_with(&mut self, value: &Value) {
-        let bytes = value.as_bytes();
-        if bytes.len() < LARGE_BYTES {
-            self.put_escaped(bytes);
-            self.put(b"\n");
+        if value.as_bytes().len() < LARGE_BYTES {
+            self.put_escaped(value.as_bytes());
         } else {
-            self.size += bytes.len();
-            let text = std::mem::take(&mut self.text);
-            self.before.push(CutText { text, value: value.to_shared() });
+            self.large.push((self.text.len(), value.clone()));
         }
+        self.put(b"\n");
     }
 
-    /// Moves the lines of `later` to the end of these, and leaves it empty.
-    pub(crate) fn append(&mut self, later: &mut Self) {
-        if self.is_empty() {
-            std::mem::swap(self, later);
-            return;
-        }
-        for CutText { text: cut, value } in later.before.drain(..) {
-            let mut text = std::mem::take(&mut self.text);
-            text.extend_from_slice(&cut);
-            self.before.push(CutText { text, value });
-        }
+    /// Appends lines.
+    pub(crate) fn append(&mut self, later: &Self) {
+        let offset = self.text.len();
         self.text.extend_from_slice(&later.text);
-        self.size += later.size;
-        later.clear();
+        let large = later.large.iter();
+        self.large.extend(large.map(|(end, value)| (offset + end, value.clone())));
     }
 
-    /// Forgets all lines; keeps the memory for as many as are usual.
+    /// Forgets all lines, and keeps the memory for as many as are usual.
     pub(crate) fn clear(&mut self) {
-        self.before.clear();
         self.text.clear();
         self.text.shrink_to(KEPT_BYTES);
-        self.size = 0;
+        self.large.clear();
     }
 }
 
@@ -174,12 +158,10 @@ mod tests {
         second.put(b"b,");
         second.end_line_with(&large);
         second.put(b"c\n");
-        first.append(&mut second);
+        first.append(&second);
 
-        assert!(second.is_empty());
-        assert_eq!(first.size(), b"a,\\x2c\nb,c\n".len() + LARGE_BYTES);
-        let [cut] = first.cut() else { panic!("one value is large") };
-        assert_eq!((cut.text.as_slice(), &cut.value[..]), (&b"a,\\x2c\nb,"[..], large.as_bytes()));
-        assert_eq!(first.rest(), b"c\n");
+        assert_eq!(first.size(), b"a,\\x2c\nb,\nc\n".len() + LARGE_BYTES);
+        let pieces: Vec<_> = first.pieces().collect();
+        assert_eq!(pieces, [(&b"a,\\x2c\nb,"[..], Some(&large)), (&b"c\n"[..], None)]);
     }
 }
