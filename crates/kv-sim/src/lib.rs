@@ -25,6 +25,8 @@ mod intercept;
 mod linearizability;
 mod link;
 mod network;
+mod observation;
+mod observed;
 mod op_log;
 pub mod oracle;
 mod probe;
@@ -36,6 +38,7 @@ pub mod schedule;
 mod server;
 mod simulation;
 mod storage;
+mod submission;
 mod tape;
 mod trace;
 mod transcript;
@@ -53,13 +56,14 @@ pub use history::{Event, History, Process, Refusal, Seen};
 pub use history_file::{HistoryFileError, HistoryFlaw};
 pub use intercept::{Captured, Fate};
 pub use linearizability::{
-    Bound, Budget, Counterexample, CounterexampleCall, HistoryError, Verdict, linearizability,
-    linearizability_until,
+    Bound, Budget, CallText, Counterexample, CounterexampleCall, HistoryError, Verdict,
+    linearizability, linearizability_until,
 };
 pub use op_log::{InitialState, OpLogError};
 pub use probe::Probe;
 pub use process::{Restart, Started};
 pub use request::{Request, RequestState};
+pub use scan::disorderly_page;
 pub use simulation::{Declaration, Oracle, Plan, Report, Simulation, SimulationFailure};
 pub use tape::{Tape, TapedBatch, TapedLife};
 pub use violation::{Breach, Violation};

@@ -2,13 +2,7 @@
 
 use std::time::Duration;
 
-use kv_core::{
-    ConsistencyEngine, Input, NodeId, NotDone, Operation, Outcome, RequestId, RequestOptions,
-    Waiting, Wire,
-};
-
-use crate::cluster::Cluster;
-use crate::violation::{Breach, Violation};
+use kv_core::{NodeId, Operation, Outcome, RequestOptions};
 
 /// A request that was put to a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,91 +67,5 @@ impl Request {
     #[must_use]
     pub const fn has_ended(&self) -> bool {
         !matches!(self.state, RequestState::Waiting)
-    }
-}
-
-impl<E: ConsistencyEngine> Cluster<E> {
-    /// Puts a request to a server; [`Cluster::request`] tells how it stands.
-    pub fn submit(&mut self, node: NodeId, op: Operation, options: RequestOptions) -> RequestId {
-        self.last_request = RequestId(self.last_request.0 + 1);
-        let id = self.last_request;
-        self.note_held(node, id, &op);
-        let input = Input::Request { id, op: op.clone(), options: options.clone() };
-        let state = if self.server(node).refuses_for_room(&op) {
-            // The driver answers by itself; the engine does not hear of it.
-            let outcome = Outcome::NotDone(NotDone::Waiting(Waiting::DiskFull));
-            self.note(node, 5, |out| id.encode(out), || format!("-> reply to {id}: {outcome:?}"));
-            RequestState::Replied { at: self.now, outcome }
-        } else if self.give(node, input) {
-            RequestState::Waiting
-        } else {
-            RequestState::Refused
-        };
-        let request = Request { node, op, options, invoked_at: self.now, cancelled: false, state };
-        self.requests.insert(id, request);
-        id
-    }
-
-    /// Tells the server that nobody waits for a request any more; nothing if it has ended.
-    pub fn cancel(&mut self, id: RequestId) {
-        let waiting = self.requests.get_mut(&id).filter(|request| !request.has_ended());
-        if let Some(request) = waiting {
-            request.cancelled = true;
-            let node = request.node;
-            self.give(node, Input::Cancel { id });
-        }
-    }
-
-    /// How a request stands; `None` for an id that this cluster did not give out.
-    #[must_use]
-    pub fn request(&self, id: RequestId) -> Option<&Request> {
-        self.requests.get(&id)
-    }
-
-    /// All requests so far, in the order in which they were put.
-    pub fn requests(&self) -> impl Iterator<Item = (RequestId, &Request)> {
-        self.requests.iter().map(|(id, request)| (*id, request))
-    }
-
-    /// The answer to a request, if there is one yet.
-    #[must_use]
-    pub fn outcome(&self, id: RequestId) -> Option<&Outcome> {
-        self.request(id).and_then(Request::outcome)
-    }
-
-    /// Puts a request to a server and runs until it has ended, or until a second after its
-    /// timeout; `None` if there is no answer then, or never will be.
-    ///
-    /// # Errors
-    /// [`Violation`] if an engine breaks its contract meanwhile.
-    pub fn execute(&mut self, node: NodeId, op: Operation) -> Result<Option<Outcome>, Violation> {
-        let options = RequestOptions::default();
-        let bound = options.timeout + Duration::from_secs(1);
-        let id = self.submit(node, op, options);
-        self.run_until(bound, |cluster| cluster.request(id).is_none_or(Request::has_ended))?;
-        Ok(self.outcome(id).cloned())
-    }
-
-    pub(crate) fn reply(
-        &mut self,
-        node: NodeId,
-        id: RequestId,
-        outcome: Outcome,
-    ) -> Result<(), Violation> {
-        let at = self.now;
-        let request = self.requests.get_mut(&id).filter(|request| request.node == node);
-        let breach = match request {
-            Some(request) => match &request.state {
-                RequestState::Waiting => {
-                    request.state = RequestState::Replied { at, outcome };
-                    let counted = self.count_holders(node, id);
-                    return counted.map_err(|breach| self.violation(node, breach));
-                }
-                RequestState::Replied { .. } => Breach::SecondReply { id },
-                RequestState::Refused | RequestState::Lost { .. } => Breach::StrayReply { id },
-            },
-            None => Breach::StrayReply { id },
-        };
-        Err(self.violation(node, breach))
     }
 }

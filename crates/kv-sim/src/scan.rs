@@ -43,7 +43,8 @@ pub(crate) fn reads<'a>(requests: impl Iterator<Item = &'a Request> + Clone) -> 
 
 /// The first page among some requests that is no answer to its scan: a key twice, out of order, or
 /// one that was not asked for, or more than were asked for.
-pub(crate) fn disorderly<'a>(
+#[must_use]
+pub fn disorderly_page<'a>(
     mut requests: impl Iterator<Item = (RequestId, &'a Request)>,
 ) -> Option<RequestId> {
     let is_wrong = |request| {
@@ -146,7 +147,7 @@ mod tests {
     fn a_page_that_does_not_answer_its_scan_is_seen() {
         let fits = |entries: &[&'static str]| {
             let requests = requests(entries, None);
-            disorderly((0..).map(RequestId).zip(&requests)).is_none()
+            disorderly_page((0..).map(RequestId).zip(&requests)).is_none()
         };
         assert!(fits(&[]) && fits(&["b", "c"]));
         for wrong in [&["c", "b"][..], &["b", "b"], &["a"], &["f"], &["b", "c", "d"]] {

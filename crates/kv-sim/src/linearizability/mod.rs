@@ -1,6 +1,7 @@
 //! Whether a history is linearizable.
 
 mod budget;
+mod call_text;
 mod counterexample;
 mod foresight;
 mod layout;
@@ -11,7 +12,7 @@ mod search;
 mod slots;
 
 pub use budget::{Bound, Budget};
-pub(crate) use counterexample::CallText;
+pub use call_text::CallText;
 pub use counterexample::{Counterexample, CounterexampleCall};
 pub use partition::HistoryError;
 

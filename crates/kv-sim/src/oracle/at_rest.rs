@@ -3,12 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use kv_core::{ConsistencyEngine, Key, NodeId, Operation, Quorum, RequestOptions, Version};
+use kv_core::{Key, NodeId, Version};
 
 use super::evidence::{Action, Call, Evidence};
 use super::finding::OracleFinding;
-use crate::cluster::Cluster;
-use crate::violation::Violation;
 
 /// The state in the end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,51 +19,9 @@ pub struct Rest {
 }
 
 impl Rest {
-    /// Has every server read every key, up to `rounds` times with 5 s in between, until all
-    /// running servers have one fingerprint, and takes what the last reads show. Faults must be
-    /// over and the servers up.
-    ///
-    /// Reads ask all servers where `all` says so, so that an engine which repairs what reads find
-    /// stale has found everything.
-    ///
-    /// # Errors
-    /// [`Violation`] if an engine breaks its contract meanwhile.
-    pub fn reach<E: ConsistencyEngine>(
-        cluster: &mut Cluster<E>,
-        keys: &[Key],
-        rounds: u32,
-        all: bool,
-    ) -> Result<Self, Violation> {
-        let options =
-            RequestOptions { read_quorum: all.then_some(Quorum::All), ..RequestOptions::default() };
-        let nodes: Vec<NodeId> = cluster.nodes().collect();
-        let mut rest = Self::default();
-        for _ in 0..rounds {
-            let mut reads = Vec::new();
-            for &node in &nodes {
-                for key in keys {
-                    let id = cluster.submit(node, Operation::get(key.clone()), options.clone());
-                    reads.push((id, node, key.clone()));
-                }
-            }
-            cluster.run_for(ROUND)?;
-            rest.fingerprints = cluster.fingerprints();
-            rest.shown.clear();
-            let calls = Evidence::of_cluster(cluster, |id| crate::history::Process(id.0), None);
-            let calls: BTreeMap<_, &Call> = calls.calls.iter().map(|c| (c.id, c)).collect();
-            for (id, node, key) in reads {
-                if let Some(shown) = calls.get(&id).and_then(|call| call.shown()) {
-                    rest.shown.insert((node, key), shown.map(|shown| shown.version));
-                }
-            }
-            if rest.is_one_state() {
-                break;
-            }
-        }
-        Ok(rest)
-    }
-
-    fn is_one_state(&self) -> bool {
+    /// Whether all servers hold the same.
+    #[must_use]
+    pub fn is_one_state(&self) -> bool {
         self.fingerprints.values().collect::<BTreeSet<_>>().len() <= 1
     }
 }
@@ -128,6 +84,3 @@ fn newest(evidence: &Evidence) -> BTreeMap<&Key, (Version, &Call)> {
     }
     newest
 }
-
-/// Longer than the default timeout of a request, so that each read has ended.
-const ROUND: Duration = Duration::from_secs(6);

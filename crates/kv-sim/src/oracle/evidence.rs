@@ -4,13 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kv_core::{
-    Answer, Command, CommandResult, ConsistencyEngine, Done, Key, NodeId, Operation, Outcome,
+    Answer, ClusterConfig, Command, CommandResult, Done, Key, NodeId, Operation, Outcome,
     RequestId, Served, Value, Version,
 };
 
 use super::at_rest::Rest;
 use super::kept_write::KeptWrite;
-use crate::cluster::Cluster;
 use crate::history::Process;
 use crate::request::{Request, RequestState};
 
@@ -98,19 +97,21 @@ pub struct Shown {
 }
 
 impl Evidence {
-    /// Takes the batches of a cluster's clients; `session` says whose call a request is. Keys that
-    /// hold something for a time only are left out.
+    /// Takes the batches among the requests to a cluster; `session` says whose call each is, and
+    /// `held` what its server held of its key when it was put, where that is known. Keys that hold
+    /// something for a time only are left out. Nothing is said of rest, nor of what servers were
+    /// asked to keep.
     #[must_use]
-    pub fn of_cluster<E: ConsistencyEngine>(
-        cluster: &Cluster<E>,
+    pub fn of_requests<'a>(
+        config: &ClusterConfig,
+        requests: impl Iterator<Item = (RequestId, &'a Request)> + Clone,
         session: impl Fn(RequestId) -> Process,
-        rest: Option<Rest>,
+        held: impl Fn(RequestId) -> Option<Version>,
     ) -> Self {
-        let config = &cluster.config().cluster;
         let left_out: BTreeSet<&Key> =
-            cluster.requests().flat_map(|(_, request)| passing_keys(&request.op)).collect();
+            requests.clone().flat_map(|(_, request)| passing_keys(&request.op)).collect();
         let mut calls = Vec::new();
-        for (id, request) in cluster.requests() {
+        for (id, request) in requests {
             let actions = actions(&request.op);
             let writes = actions.iter().filter(|(_, action, _)| *action != Action::Get).count();
             for (key, action, place) in actions {
@@ -125,12 +126,11 @@ impl Evidence {
                 let quorum = asked.and_then(|quorum| quorum.resolve(config.nodes()).ok());
                 let end = end_of(request, place, quorum.unwrap_or(own));
                 let (session, begin) = (session(id), request.invoked_at);
-                let held =
-                    cluster.held_at_begin(id).filter(|_| action != Action::Get && writes == 1);
+                let held = held(id).filter(|_| action != Action::Get && writes == 1);
                 calls.push(Call { id, session, key, action, begin, held, end });
             }
         }
-        Self { nodes: config.nodes(), calls, rest, kept: cluster.kept.clone() }
+        Self { nodes: config.nodes(), calls, rest: None, kept: BTreeSet::new() }
     }
 
     /// The keys that some call touches.
@@ -155,8 +155,9 @@ impl Call {
         }
     }
 
-    /// What a read that was answered shows.
-    pub(super) fn shown(&self) -> Option<Option<&Shown>> {
+    /// What a read that was answered shows; the inner `None` for a missing key.
+    #[must_use]
+    pub fn shown(&self) -> Option<Option<&Shown>> {
         match &self.end {
             Some((_, End::Read { shown, .. })) => Some(shown.as_ref()),
             Some((_, End::Written { .. } | End::NotDone | End::Unknown { .. })) | None => None,

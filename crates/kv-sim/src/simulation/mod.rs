@@ -24,7 +24,7 @@ use kv_core::{
 use crate::client::Clients;
 use crate::cluster::Cluster;
 use crate::config::NetworkConfig;
-use crate::history::{History, Process, callers};
+use crate::history::{History, Process};
 use crate::oracle::Promise;
 use crate::probe::Probe;
 use crate::request::RequestState;
@@ -137,7 +137,7 @@ impl<E: ConsistencyEngine> Simulation<E> {
     /// Which process of [`history`](Self::history) put each request.
     #[must_use]
     pub fn callers(&self) -> BTreeMap<RequestId, Process> {
-        callers(&self.cluster, &self.clients)
+        self.cluster.callers(&self.clients)
     }
 
     /// Asks the engine, from here on, what it holds: at the acknowledgement of one in

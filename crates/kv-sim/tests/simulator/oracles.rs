@@ -474,12 +474,12 @@ fn a_cluster_gives_its_evidence() {
     let append = kv_core::Command::Append { key: key("other"), suffix: value(2) };
     cluster.execute(node(1), Operation::of(append)).unwrap();
     cluster.execute(node(1), Operation::get(key("other"))).unwrap();
-    let rest = Rest::reach(&mut cluster, &[key("k")], 1, false).unwrap();
+    let rest = cluster.bring_to_rest(&[key("k")], 1, false).unwrap();
     assert_eq!(rest.fingerprints.len(), 3);
     let versions: BTreeMap<NodeId, Option<Version>> =
         rest.shown.iter().map(|((node, _), version)| (*node, *version)).collect();
     assert_eq!(versions.len(), 3);
-    let evidence = Evidence::of_cluster(&cluster, |_| Process(0), Some(rest));
+    let evidence = cluster.evidence(|_| Process(0), Some(rest));
     assert_eq!(evidence.calls.len(), 4 + 3, "three are the last reads");
     assert!(matches!(evidence.calls[0].end, Some((_, End::Written { .. }))));
     let Some((_, End::Read { shown: Some(shown), .. })) = &evidence.calls[1].end else {
