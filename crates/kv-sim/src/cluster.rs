@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use kv_check::Request;
+use kv_check::evidence::KeptWrite;
 use kv_core::{
     ConsistencyEngine, Input, NodeId, PersistSeq, RequestId, SeedStream, Status, Version,
 };
@@ -14,10 +16,8 @@ use crate::event::Event;
 use crate::fault::{Fault, FaultCounts};
 use crate::intercept::Intercept;
 use crate::network::Network;
-use crate::oracle::KeptWrite;
 use crate::probe::Probe;
 use crate::queue::EventQueue;
-use crate::request::Request;
 use crate::server::Server;
 use crate::tape::Tape;
 use crate::trace::Trace;

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use kv_check::CallText;
 use kv_core::{
     ConsistencyEngine, Effect, Input, NodeId, Operation, StagedCheckpoint, Wire, digest,
 };
 
 use crate::cluster::Cluster;
 use crate::config::draw;
-use crate::linearizability::CallText;
 use crate::storage::DiskWork;
 use crate::tape::TapedBatch;
 use crate::violation::{Breach, Violation};

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use kv_check::evidence::{Call, Evidence, Rest};
+use kv_check::{History, Process, Request};
 use kv_core::{ConsistencyEngine, Key, NodeId, Operation, Quorum, RequestId, RequestOptions};
 
 use crate::client::Clients;
 use crate::cluster::Cluster;
-use crate::history::{History, Process};
-use crate::oracle::{Call, Evidence, Rest};
-use crate::request::Request;
 use crate::violation::Violation;
 
 impl<E: ConsistencyEngine> Cluster<E> {

@@ -2,21 +2,21 @@
 
 use std::fmt;
 
+use kv_check::Request;
+use kv_check::evidence::KeptWrite;
 use kv_core::{
     Command, ConsistencyEngine, Done, EngineConfig, Key, NodeId, Operation, Outcome, RequestId,
     Version,
 };
 
 use crate::cluster::Cluster;
-use crate::oracle::KeptWrite;
-use crate::request::Request;
 use crate::violation::Breach;
 
 /// Three questions about what a server holds. Whoever has an engine of its own can offer them, and
 /// gets more rules for it: [`Breach::ThinlyHeld`], and the promises
-/// [`VersionsAdvance`](crate::oracle::Promise::VersionsAdvance),
-/// [`UniqueNames`](crate::oracle::Promise::UniqueNames) and
-/// [`SentStampsRise`](crate::oracle::Promise::SentStampsRise).
+/// [`VersionsAdvance`](kv_check::oracle::Promise::VersionsAdvance),
+/// [`UniqueNames`](kv_check::oracle::Promise::UniqueNames) and
+/// [`SentStampsRise`](kv_check::oracle::Promise::SentStampsRise).
 pub struct Probe<E: ConsistencyEngine> {
     /// Whether a disk holds a write: given the engine as a restart would find it on that disk, the
     /// engine that acknowledged the write, the write's key and its version. A newer version that

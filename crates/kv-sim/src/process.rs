@@ -1,11 +1,11 @@
 //! Servers' processes: they crash, start again, pause and go on.
 
+use kv_check::RequestState;
 use kv_core::{ClusterConfig, ConsistencyEngine, HaltReason, NodeId, PersistSeq, RecoverError};
 use kv_storage::JournalError;
 
 use crate::cluster::Cluster;
 use crate::fault::Fault;
-use crate::request::RequestState;
 use crate::tape::{Tape, TapedLife};
 use crate::violation::{Breach, Violation};
 

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use kv_check::Process;
 use kv_core::{Command, ConsistencyEngine, NodeId, Operation, Outcome, RequestId, RequestOptions};
 use proptest::prelude::{BoxedStrategy, Just, Strategy, any};
 use proptest::strategy::Union;
@@ -17,7 +18,6 @@ use crate::clock::WallOffset;
 use crate::cluster::Cluster;
 use crate::config::{DiskConfig, NetworkConfig, SimConfig};
 use crate::fault::Fault;
-use crate::history::Process;
 use crate::process::Restart;
 use crate::simulation::{Declaration, Plan, Simulation, SimulationFailure};
 use crate::violation::Violation;

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use kv_check::{Request, RequestState};
 use kv_core::{
     ConsistencyEngine, Input, NodeId, NotDone, Operation, Outcome, RequestId, RequestOptions,
     Waiting, Wire,
 };
 
 use crate::cluster::Cluster;
-use crate::request::{Request, RequestState};
 use crate::violation::{Breach, Violation};
 
 impl<E: ConsistencyEngine> Cluster<E> {

@@ -3,6 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use kv_check::evidence::Rest;
+use kv_check::oracle::Promise;
+use kv_check::{Budget, History, Process, Request, Verdict, disorderly_page, linearizability};
 use kv_core::{
     Answer, Command, CommandResult, ConsistencyEngine, Done, Key, Level, NodeId, Operation,
     Outcome, RequestId, Version,
@@ -11,11 +14,6 @@ use kv_core::{
 use super::failure::SimulationFailure;
 use crate::client::Clients;
 use crate::cluster::Cluster;
-use crate::history::{History, Process};
-use crate::linearizability::{Budget, Verdict, linearizability};
-use crate::oracle::{Promise, Rest};
-use crate::request::Request;
-use crate::scan::disorderly_page;
 
 /// All calls of a run but the reads that asked for a weaker level.
 pub(super) fn history<E: ConsistencyEngine>(cluster: &Cluster<E>, clients: &Clients) -> History {

@@ -16,6 +16,8 @@ pub use report::Report;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use kv_check::oracle::Promise;
+use kv_check::{History, Process, RequestState};
 use kv_core::{
     ConsistencyEngine, Key, NodeId, Operation, Outcome, Quorum, RequestId, RequestOptions,
     SeedStream, Value,
@@ -24,10 +26,7 @@ use kv_core::{
 use crate::client::Clients;
 use crate::cluster::Cluster;
 use crate::config::NetworkConfig;
-use crate::history::{History, Process};
-use crate::oracle::Promise;
 use crate::probe::Probe;
-use crate::request::RequestState;
 use crate::violation::Violation;
 use chaos::Chaos;
 use plan::{ACKNOWLEDGED_MIN, KINDS_MIN};

@@ -8,13 +8,13 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
+use kv_check::Process;
+use kv_check::evidence::{Action, Call, End, Shown};
 use kv_core::{
     Answer, ClusterConfig, CommandResult, ConsistencyEngine, Effect, Effects, EngineConfig,
     Incarnation, Input, NodeId, Now, Operation, Outcome, PersistSeq, Quorum, RequestId,
     RequestOptions, Wire, digest,
 };
-use kv_sim::Process;
-use kv_sim::oracle::{Action, Call, End, Shown};
 use stateright::{Model, Property};
 
 /// An engine that can be model checked, with what must hold of it.

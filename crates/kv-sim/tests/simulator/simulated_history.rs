@@ -5,10 +5,9 @@
 
 use std::time::Duration;
 
+use kv_check::{Budget, Verdict, linearizability};
 use kv_core::{Key, NodeId, Operation, RequestOptions, SeedStream, Value};
-use kv_sim::{
-    Budget, Cluster, DiskConfig, NetworkConfig, Restart, SimConfig, Verdict, linearizability,
-};
+use kv_sim::{Cluster, DiskConfig, NetworkConfig, Restart, SimConfig};
 
 use super::one_copy::{Mutation, OneCopy, broken_by};
 

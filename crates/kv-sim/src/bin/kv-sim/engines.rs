@@ -1,9 +1,9 @@
 //! What the engines of this workspace survive today.
 
+use kv_check::evidence::KeptWrite;
 use kv_core::{ConsistencyEngine, Key, NodeId, Version, Wire, digest};
 use kv_eventual::{Entry, EventualEngine, Record, Write};
 use kv_linear::{LinearEngine, LogIndex};
-use kv_sim::oracle::KeptWrite;
 use kv_sim::{Declaration, OperationKind, Oracle, Probe};
 
 /// The linearizable engine, whose sequencer has no successor: server 1 may crash and restart, but

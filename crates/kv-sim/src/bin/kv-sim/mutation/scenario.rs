@@ -3,12 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use kv_check::evidence::Evidence;
+use kv_check::{History, Process};
 use kv_core::{Command, Key, NodeId, Operation, RequestId, RequestOptions, SeedStream, Value};
-use kv_sim::oracle::Evidence;
-use kv_sim::{
-    Cluster, DiskConfig, Fate, History, NetworkConfig, Process, Restart, SimConfig, Violation,
-    WallOffset,
-};
+use kv_sim::{Cluster, DiskConfig, Fate, NetworkConfig, Restart, SimConfig, Violation, WallOffset};
 
 use super::subject::Subject;
 
