@@ -9,6 +9,7 @@ mod engines;
 mod one_copy;
 
 mod broken_engines;
+#[cfg(feature = "cli")]
 mod command;
 mod conformance;
 mod determinism;
