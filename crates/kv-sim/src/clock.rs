@@ -7,11 +7,11 @@ use kv_core::{ConsistencyEngine, NodeId, Now};
 use crate::cluster::Cluster;
 
 /// How one server reads the time. The hardware outlives the process; the monotonic clock starts
-/// anew in each life.
+/// anew in each incarnation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Clock {
     hardware: Hardware,
-    /// What the hardware showed when the present life began.
+    /// What the hardware showed when the present incarnation began.
     started: Duration,
     wall_offset: WallOffset,
     /// How far the hardware was ahead, in nanoseconds, when the wall clock was last set right.
@@ -126,7 +126,7 @@ impl Hardware {
 }
 
 impl<E: ConsistencyEngine> Cluster<E> {
-    /// Sets how far a server's wall clock is off, in this life and the later ones.
+    /// Sets how far a server's wall clock is off, in this incarnation and the later ones.
     pub fn set_wall_offset(&mut self, node: NodeId, offset: WallOffset) {
         self.server_mut(node).clock.set_wall_offset(offset);
     }
@@ -178,7 +178,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn deadlines_convert_there_and_back_in_every_life() {
+    fn deadlines_convert_there_and_back_in_every_incarnation() {
         let mut clock = Clock::new();
         clock.set_wall_offset(WallOffset::Behind(3 * SECOND));
         clock.start(100 * SECOND);

@@ -9,10 +9,10 @@ use kv_core::NodeId;
 enum Told {
     /// There is no way to it.
     Down,
-    /// It is connected to this life of it.
+    /// It is connected to this incarnation of it.
     Up {
         /// How often the peer was started.
-        life: u64,
+        incarnation: u64,
     },
 }
 
@@ -25,7 +25,7 @@ pub(crate) enum Hint {
     Down,
     /// There is a way to it.
     Up,
-    /// The way is gone and there is one to a new life of the peer.
+    /// The way is gone and there is one to a new incarnation of the peer.
     DownThenUp,
 }
 
@@ -41,10 +41,10 @@ impl Connections {
         self.told.retain(|(knower, _), _| *knower != node);
     }
 
-    /// What a server is to be told of a peer that is connected in `life`, or not connected; it
-    /// counts as told.
-    pub(crate) fn hint(&mut self, node: NodeId, peer: NodeId, life: Option<u64>) -> Hint {
-        let actual = life.map_or(Told::Down, |life| Told::Up { life });
+    /// What a server is to be told of a peer that is connected in `incarnation`, or not connected;
+    /// it counts as told.
+    pub(crate) fn hint(&mut self, node: NodeId, peer: NodeId, incarnation: Option<u64>) -> Hint {
+        let actual = incarnation.map_or(Told::Down, |incarnation| Told::Up { incarnation });
         let before = self.told.insert((node, peer), actual);
         match (before, actual) {
             (Some(before), actual) if before == actual => Hint::Nothing,
@@ -71,8 +71,8 @@ mod tests {
             (Some(2), Hint::DownThenUp),
             (None, Hint::Down),
         ];
-        for (life, expected) in cases {
-            assert_eq!(connections.hint(node, peer, life), expected, "{life:?}");
+        for (incarnation, expected) in cases {
+            assert_eq!(connections.hint(node, peer, incarnation), expected, "{incarnation:?}");
         }
         connections.forget(node);
         assert_eq!(connections.hint(node, peer, None), Hint::Down);

@@ -23,9 +23,9 @@ impl<E: ConsistencyEngine> Cluster<E> {
         let now = self.now;
         let server = self.server_mut(node);
         server.storage.is_held = false;
-        let life = server.life;
+        let incarnation = server.incarnation;
         for work in std::mem::take(&mut server.storage.held_back) {
-            self.queue.push(now, Event::DiskWorkEnds { node, life, work });
+            self.queue.push(now, Event::DiskWorkEnds { node, incarnation, work });
         }
     }
 
@@ -76,12 +76,12 @@ impl<E: ConsistencyEngine> Cluster<E> {
     pub(crate) fn on_disk_work_ends(
         &mut self,
         node: NodeId,
-        life: u64,
+        incarnation: u64,
         work: DiskWork,
     ) -> Result<(), Violation> {
         let now = self.now;
         let server = self.server_mut(node);
-        if server.life != life || !server.is_running() {
+        if server.incarnation != incarnation || !server.is_running() {
             return Ok(());
         }
         if server.storage.is_held {
@@ -100,9 +100,9 @@ impl<E: ConsistencyEngine> Cluster<E> {
     }
 
     /// A process looks at its disk by itself, as it does when it lacks room.
-    pub(crate) fn on_disk_look(&mut self, node: NodeId, life: u64) -> Result<(), Violation> {
+    pub(crate) fn on_disk_look(&mut self, node: NodeId, incarnation: u64) -> Result<(), Violation> {
         let server = self.server_mut(node);
-        if server.life != life || !server.is_running() {
+        if server.incarnation != incarnation || !server.is_running() {
             return Ok(());
         }
         server.storage.look_at = None;
@@ -153,8 +153,8 @@ impl<E: ConsistencyEngine> Cluster<E> {
             && server.storage.look_at.is_none_or(|look_at| look_at > at)
         {
             server.storage.look_at = Some(at);
-            let life = server.life;
-            self.queue.push(at.max(self.now), Event::DiskLook { node, life });
+            let incarnation = server.incarnation;
+            self.queue.push(at.max(self.now), Event::DiskLook { node, incarnation });
         }
     }
 
@@ -164,8 +164,8 @@ impl<E: ConsistencyEngine> Cluster<E> {
             DiskWork::Checkpoint => &self.config.disk.checkpoint_delay,
         };
         let at = self.now + draw(&mut self.driver_stream, delay);
-        let life = self.server(node).life;
-        self.queue.push(at, Event::DiskWorkEnds { node, life, work });
+        let incarnation = self.server(node).incarnation;
+        self.queue.push(at, Event::DiskWorkEnds { node, incarnation, work });
     }
 
     /// Takes a checkpoint when it is time, and sends it on its way to the disk.

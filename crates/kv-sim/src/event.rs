@@ -22,11 +22,11 @@ pub(crate) enum Event {
     /// A peer's checkpoint has arrived whole.
     ArriveCheckpoint { from: NodeId, to: NodeId, checkpoint: StagedCheckpoint },
     /// A server steps what has come in.
-    Work { node: NodeId, life: u64 },
+    Work { node: NodeId, incarnation: u64 },
     /// Something ends on a disk.
-    DiskWorkEnds { node: NodeId, life: u64, work: DiskWork },
+    DiskWorkEnds { node: NodeId, incarnation: u64, work: DiskWork },
     /// A server looks at its disk.
-    DiskLook { node: NodeId, life: u64 },
+    DiskLook { node: NodeId, incarnation: u64 },
     /// A server looks at its connection to a peer.
     Look { node: NodeId, peer: NodeId },
 }
@@ -82,8 +82,8 @@ impl<E: ConsistencyEngine> Cluster<E> {
         let server = self.server_mut(node);
         if server.is_running() && !server.paused && !server.work_scheduled {
             server.work_scheduled = true;
-            let life = server.life;
-            self.queue.push(at, Event::Work { node, life });
+            let incarnation = server.incarnation;
+            self.queue.push(at, Event::Work { node, incarnation });
         }
     }
 
@@ -142,17 +142,19 @@ impl<E: ConsistencyEngine> Cluster<E> {
                 }
                 Ok(())
             }
-            Event::Work { node, life } => {
+            Event::Work { node, incarnation } => {
                 let server = self.server_mut(node);
-                if server.life != life || server.paused {
-                    server.work_scheduled &= server.life != life;
+                if server.incarnation != incarnation || server.paused {
+                    server.work_scheduled &= server.incarnation != incarnation;
                     return Ok(());
                 }
                 server.work_scheduled = false;
                 self.work(node)
             }
-            Event::DiskWorkEnds { node, life, work } => self.on_disk_work_ends(node, life, work),
-            Event::DiskLook { node, life } => self.on_disk_look(node, life),
+            Event::DiskWorkEnds { node, incarnation, work } => {
+                self.on_disk_work_ends(node, incarnation, work)
+            }
+            Event::DiskLook { node, incarnation } => self.on_disk_look(node, incarnation),
             Event::Look { node, peer } => {
                 self.look(node, peer);
                 Ok(())
@@ -188,8 +190,11 @@ impl<E: ConsistencyEngine> Cluster<E> {
             }
             self.carry_out(node, effect)?;
         }
-        if taped && let Some(life) = self.tapes.get_mut(&node).and_then(|t| t.lives.last_mut()) {
-            life.batches.push(TapedBatch {
+        if taped
+            && let Some(incarnation) =
+                self.tapes.get_mut(&node).and_then(|t| t.incarnations.last_mut())
+        {
+            incarnation.batches.push(TapedBatch {
                 now: stepped.now,
                 inputs: stepped.inputs,
                 effects: carried_out,

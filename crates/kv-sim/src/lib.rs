@@ -46,5 +46,5 @@ pub use kv_check::{Request, RequestState};
 pub use probe::Probe;
 pub use process::{Restart, Started};
 pub use simulation::{Declaration, Oracle, Plan, Report, Simulation, SimulationFailure};
-pub use tape::{Tape, TapedBatch, TapedLife};
+pub use tape::{Tape, TapedBatch, TapedIncarnation};
 pub use violation::{Breach, Violation};

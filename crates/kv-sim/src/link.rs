@@ -167,9 +167,9 @@ impl<E: ConsistencyEngine> Cluster<E> {
             && !self.network.is_blocked((peer, node))
             && self.admits(node, peer);
         let server = self.server(peer);
-        let life = (open && server.is_running()).then_some(server.life);
+        let connected = (open && server.is_running()).then_some(server.incarnation);
         let incarnation = server.engine.as_ref().map(|engine| engine.status().incarnation);
-        let hint = self.connections.hint(node, peer, life);
+        let hint = self.connections.hint(node, peer, connected);
         if matches!(hint, Hint::Down | Hint::DownThenUp) {
             self.give(node, Input::PeerDown { peer });
         }

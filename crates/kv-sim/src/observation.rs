@@ -54,9 +54,9 @@ impl<E: ConsistencyEngine> Cluster<E> {
         callers
     }
 
-    /// What the oracles judge: the batches of the clients, where `session` says whose call a request
-    /// is, and what servers were asked to keep. Keys that hold something for a time only are left
-    /// out.
+    /// What the oracles judge: the batches of the clients, where `session` says whose call a
+    /// request is, and what servers were asked to keep. Keys that hold something for a time only
+    /// are left out.
     #[must_use]
     pub fn evidence(&self, session: impl Fn(RequestId) -> Process, rest: Option<Rest>) -> Evidence {
         let requests = self.requests.iter().map(|(id, request)| (*id, request));

@@ -6,7 +6,7 @@ use kv_storage::JournalError;
 
 use crate::cluster::Cluster;
 use crate::fault::Fault;
-use crate::tape::{Tape, TapedLife};
+use crate::tape::{Tape, TapedIncarnation};
 use crate::violation::{Breach, Violation};
 
 /// What a server finds on its disk when it starts again.
@@ -148,7 +148,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
         self.server(node).is_running()
     }
 
-    /// The servers that halted by themselves in their present life, and why.
+    /// The servers that halted by themselves in their present incarnation, and why.
     pub fn halted(&self) -> impl Iterator<Item = (NodeId, HaltReason)> + '_ {
         let servers = self.servers.iter();
         servers.filter_map(|(node, server)| Some((*node, server.halted?)))
@@ -244,7 +244,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
         }
     }
 
-    /// Begins a new life on the server's tape.
+    /// Begins a new incarnation on the server's tape.
     fn tape_start(&mut self, node: NodeId, records: Vec<(PersistSeq, E::Record)>) {
         if !self.config.keep_tapes {
             return;
@@ -252,13 +252,13 @@ impl<E: ConsistencyEngine> Cluster<E> {
         let server = self.server(node);
         let covers = server.storage.checkpoint.covers();
         let checkpoint = server.storage.checkpoint.read();
-        let life = TapedLife {
+        let incarnation = TapedIncarnation {
             config: server.engine_config(&self.config),
             checkpoint: checkpoint.map(|checkpoint| (covers, checkpoint.into())),
             records,
             batches: Vec::new(),
         };
-        let tape = self.tapes.entry(node).or_insert(Tape { lives: Vec::new() });
-        tape.lives.push(life);
+        let tape = self.tapes.entry(node).or_insert(Tape { incarnations: Vec::new() });
+        tape.incarnations.push(incarnation);
     }
 }

@@ -19,7 +19,7 @@ use crate::violation::Breach;
 pub(crate) struct Server<E: ConsistencyEngine> {
     pub(crate) node: NodeId,
     /// How often the server was started.
-    pub(crate) life: u64,
+    pub(crate) incarnation: u64,
     /// The engine while the process runs.
     pub(crate) engine: Option<E>,
     pub(crate) halted: Option<HaltReason>,
@@ -58,7 +58,7 @@ impl<E: ConsistencyEngine> Server<E> {
     pub(crate) fn new(node: NodeId, config: &SimConfig) -> Self {
         Self {
             node,
-            life: 0,
+            incarnation: 0,
             engine: None,
             halted: None,
             paused: false,
@@ -87,7 +87,7 @@ impl<E: ConsistencyEngine> Server<E> {
         at: Duration,
         config: &SimConfig,
     ) -> Result<Vec<(PersistSeq, E::Record)>, Breach> {
-        self.life += 1;
+        self.incarnation += 1;
         let (checkpoint, records) = self.storage.recover(self.disk_damaged)?;
         let kept = if config.keep_tapes { records.clone() } else { Vec::new() };
         let engine = E::recover(self.engine_config(config), checkpoint, records);
@@ -102,11 +102,11 @@ impl<E: ConsistencyEngine> Server<E> {
         Ok(kept)
     }
 
-    /// The configuration of the engine in the present life.
+    /// The configuration of the engine in the present incarnation.
     pub(crate) fn engine_config(&self, config: &SimConfig) -> EngineConfig {
-        // Two lives must not share a seed: an engine may name its life by it.
+        // Two incarnations must not share a seed: an engine may name its incarnation by it.
         let mut stream = SeedStream::new(config.seed ^ (u64::from(self.node.number()) << 48));
-        let seed = stream.next_u64() ^ SeedStream::new(self.life).next_u64();
+        let seed = stream.next_u64() ^ SeedStream::new(self.incarnation).next_u64();
         EngineConfig {
             timing: config.timing,
             limits: config.limits,

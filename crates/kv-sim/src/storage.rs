@@ -48,7 +48,7 @@ pub(crate) type Recovered<R> = (Option<Checkpoint>, Vec<(PersistSeq, R)>);
 /// What takes time on a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DiskWork {
-    /// The sync with this number in the life of the process.
+    /// The sync with this number in the incarnation of the process.
     Sync(u64),
     Layout,
     Checkpoint,

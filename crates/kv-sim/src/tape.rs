@@ -2,16 +2,16 @@
 
 use kv_core::{Effect, EngineConfig, Input, Now, PersistSeq, StagedCheckpoint};
 
-/// A server's lives as its engine saw them.
+/// A server's incarnations as its engine saw them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tape<M, R> {
     /// One after the other; the last may still go on.
-    pub lives: Vec<TapedLife<M, R>>,
+    pub incarnations: Vec<TapedIncarnation<M, R>>,
 }
 
 /// From a start to a crash.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TapedLife<M, R> {
+pub struct TapedIncarnation<M, R> {
     /// What the engine was told at its start.
     pub config: EngineConfig,
     /// The checkpoint that it started on, with what that covers.

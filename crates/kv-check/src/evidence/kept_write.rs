@@ -8,9 +8,9 @@ use kv_core::{HybridTime, Incarnation, Key, NodeId};
 pub struct KeptWrite {
     /// The server that coordinated it.
     pub origin: NodeId,
-    /// That server's life.
+    /// That server's incarnation.
     pub incarnation: Incarnation,
-    /// Its number in that life.
+    /// Its number in that incarnation.
     pub seq: u64,
     /// The coordinator's clock when it was made.
     pub time: HybridTime,

@@ -59,15 +59,15 @@ pub enum OracleFinding {
     },
     /// A name was given to two writes.
     #[error(
-        "write {seq} of life {incarnation} of server {origin} is two writes, of {keys:?}, stamped \
-         {times:?}"
+        "write {seq} of incarnation {incarnation} of server {origin} is two writes, of {keys:?}, \
+         stamped {times:?}"
     )]
     NameTwice {
         /// The server that coordinated both.
         origin: NodeId,
-        /// That server's life.
+        /// That server's incarnation.
         incarnation: Incarnation,
-        /// Their number in that life.
+        /// Their number in that incarnation.
         seq: u64,
         /// The coordinator's clock at each.
         times: [HybridTime; 2],
@@ -82,9 +82,9 @@ pub enum OracleFinding {
     SentStampReached {
         /// Whose writes they are.
         origin: NodeId,
-        /// Life, number and stamp of the one that another server has.
+        /// Incarnation, number and stamp of the one that another server has.
         sent: (Incarnation, u64, HybridTime),
-        /// Life, number and stamp of the later one.
+        /// Incarnation, number and stamp of the later one.
         later: (Incarnation, u64, HybridTime),
     },
     /// A value that was refused is shown.

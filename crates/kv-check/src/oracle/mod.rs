@@ -39,13 +39,13 @@ pub enum Promise {
     /// A write that is asked for after another one of the same server was acknowledged has the
     /// later stamp, also where that server has restarted with its disk and a clock set back.
     StampsRise,
-    /// No name of a write (its server, that server's life and its number there) is given to two,
-    /// not even if one of them is forgotten in a crash: whichever server keeps them. Judged
-    /// where that is known.
+    /// No name of a write (its server, that server's incarnation and its number there) is given
+    /// to two, not even if one of them is forgotten in a crash: whichever server keeps them.
+    /// Judged where that is known.
     UniqueNames,
-    /// Whatever a server numbers after a write that another server got from it, in that life or a
-    /// later one, has the later stamp, also where its own disk never had that write. Judged
-    /// where that is known.
+    /// Whatever a server numbers after a write that another server got from it, in that
+    /// incarnation or a later one, has the later stamp, also where its own disk never had that
+    /// write. Judged where that is known.
     SentStampsRise,
     /// What was called "not done" is shown to nobody, and whatever is shown was put. Values must
     /// be unique.

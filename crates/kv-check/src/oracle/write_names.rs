@@ -21,8 +21,8 @@ pub(super) fn judge_names(evidence: &Evidence) -> Result<(), OracleFinding> {
     Ok(())
 }
 
-/// Goes through the writes of each server by life and number, and notes the highest stamp that
-/// another server has.
+/// Goes through the writes of each server by incarnation and number, and notes the highest stamp
+/// that another server has.
 pub(super) fn judge_stamps(evidence: &Evidence) -> Result<(), OracleFinding> {
     let mut highest: BTreeMap<NodeId, &KeptWrite> = BTreeMap::new();
     let mut sent: Option<&KeptWrite> = None;

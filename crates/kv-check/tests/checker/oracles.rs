@@ -150,11 +150,11 @@ fn the_stamps_of_one_server_rise() {
     }
 }
 
-/// A write of server 1 by life, number and stamp, as the servers in `by` keep it.
-fn kept(life: u64, (seq, millis): (u64, u64), by: &[u16]) -> Vec<(KeptWrite, NodeId)> {
+/// A write of server 1 by incarnation, number and stamp, as the servers in `by` keep it.
+fn kept(incarnation: u64, (seq, millis): (u64, u64), by: &[u16]) -> Vec<(KeptWrite, NodeId)> {
     let write = KeptWrite {
         origin: node(1),
-        incarnation: Incarnation(life << 32),
+        incarnation: Incarnation(incarnation << 32),
         seq,
         time: HybridTime::from_millis(millis),
         key: key("k"),

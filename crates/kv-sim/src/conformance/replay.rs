@@ -6,7 +6,7 @@ use kv_core::{
 
 use super::failure::{Failure, Finding};
 use super::scenario::{Scenario, seeds};
-use crate::tape::{TapedBatch, TapedLife};
+use crate::tape::{TapedBatch, TapedIncarnation};
 
 /// Clause 2: an engine appends to the effects that wait and leaves those alone; the same inputs
 /// give the same effects whether these are drained after each step or after a batch.
@@ -46,9 +46,9 @@ fn replay_all<E: ConsistencyEngine>(clause: u8, drain: Drain) -> Result<(), Fail
     for seed in seeds(15) {
         let cluster = scenario(seed).run::<E>()?;
         for node in cluster.nodes() {
-            let lives = cluster.tape(node).map(|tape| tape.lives.as_slice());
-            for life in lives.unwrap_or_default() {
-                let same = replays::<E>(life, drain);
+            let incarnations = cluster.tape(node).map(|tape| tape.incarnations.as_slice());
+            for incarnation in incarnations.unwrap_or_default() {
+                let same = replays::<E>(incarnation, drain);
                 if same != Ok(true) {
                     let finding = match drain {
                         Drain::AfterEachStep => Finding::EffectsDiffer { node },
@@ -64,17 +64,18 @@ fn replay_all<E: ConsistencyEngine>(clause: u8, drain: Drain) -> Result<(), Fail
 
 /// Whether a new engine does what the tape says.
 fn replays<E: ConsistencyEngine>(
-    life: &TapedLife<E::Message, E::Record>,
+    incarnation: &TapedIncarnation<E::Message, E::Record>,
     drain: Drain,
 ) -> Result<bool, RecoverError> {
-    let checkpoint = life.checkpoint.clone().map(|(covers, staged)| Checkpoint {
+    let checkpoint = incarnation.checkpoint.clone().map(|(covers, staged)| Checkpoint {
         covers,
         metadata: staged.metadata,
         items: Box::new(staged.items.into_iter()),
     });
-    let mut engine = E::recover(life.config.clone(), checkpoint, life.records.clone())?;
-    let last = life.batches.len().saturating_sub(1);
-    Ok(life.batches.iter().enumerate().all(|(index, batch)| {
+    let mut engine =
+        E::recover(incarnation.config.clone(), checkpoint, incarnation.records.clone())?;
+    let last = incarnation.batches.len().saturating_sub(1);
+    Ok(incarnation.batches.iter().enumerate().all(|(index, batch)| {
         let effects = replay(&mut engine, batch, drain);
         // A crash may have kept the last effects from being carried out.
         if index == last { effects.starts_with(&batch.effects) } else { effects == batch.effects }

@@ -30,8 +30,10 @@ pub fn survives_any_input<E: ConsistencyEngine>() -> Result<(), Failure> {
         let mut messages = Vec::new();
         let mut checkpoints = Vec::new();
         for node in cluster.nodes() {
-            let lives = cluster.tape(node).map(|tape| tape.lives.as_slice());
-            for batch in lives.unwrap_or_default().iter().flat_map(|life| &life.batches) {
+            let incarnations = cluster.tape(node).map(|tape| tape.incarnations.as_slice());
+            for batch in
+                incarnations.unwrap_or_default().iter().flat_map(|incarnation| &incarnation.batches)
+            {
                 messages.extend(batch.inputs.iter().filter_map(sent_bytes));
             }
             checkpoints.extend(cluster.engine(node).map(|e| StagedCheckpoint::from(e.snapshot())));

@@ -24,9 +24,9 @@ pub(crate) fn linearizable() -> Declaration {
 }
 
 /// The eventual engine. If all servers lose their disks at about the same time, a message that was
-/// sent before that and arrives after it makes a server believe in a life of its sender that is
-/// gone, and it takes no message of the present one until they connect anew: seed 1721 without
-/// `keeps_a_disk` shows it.
+/// sent before that and arrives after it makes a server believe in an incarnation of its sender
+/// that is gone, and it takes no message of the present one until they connect anew: seed 1721
+/// without `keeps_a_disk` shows it.
 pub(crate) fn eventual() -> Declaration {
     let operations =
         [OperationKind::Put, OperationKind::Get, OperationKind::Delete, OperationKind::Dump];
