@@ -9,42 +9,27 @@
 //! [`conformance`] holds an engine to its contract; `kv-check` judges what its clients saw.
 
 mod client;
-mod clock;
 mod cluster;
 mod config;
 pub mod conformance;
-mod connection;
-mod damage;
 mod disk;
-mod event;
 mod fault;
-mod intercept;
-mod link;
 mod network;
-mod observation;
-mod probe;
-mod process;
-mod queue;
 pub mod schedule;
 mod server;
 mod simulation;
-mod storage;
-mod submission;
-mod tape;
-mod trace;
 mod violation;
-mod witness;
 mod workload;
 
 pub use client::{ClientConfig, Clients, OperationKind};
-pub use clock::WallOffset;
+pub use cluster::probe::Probe;
+pub use cluster::process::{Restart, Started};
+pub use cluster::tape::{Tape, TapedBatch, TapedIncarnation};
 pub use cluster::{Cluster, OnDisk};
 pub use config::{DiskConfig, NetworkConfig, SimConfig};
 pub use fault::{Fault, FaultCounts};
-pub use intercept::{Captured, Fate};
 pub use kv_check::{Request, RequestState};
-pub use probe::Probe;
-pub use process::{Restart, Started};
+pub use network::intercept::{Captured, Fate};
+pub use server::clock::WallOffset;
 pub use simulation::{Declaration, Oracle, Plan, Report, Simulation, SimulationFailure};
-pub use tape::{Tape, TapedBatch, TapedIncarnation};
 pub use violation::{Breach, Violation};

@@ -7,8 +7,8 @@ use kv_core::{ConsistencyEngine, Input, NodeId, SeedStream, StagedCheckpoint};
 use super::failure::{Failure, Finding};
 use super::scenario::{Scenario, seeds};
 use crate::cluster::Cluster;
+use crate::cluster::process::Restart;
 use crate::config::{DiskConfig, SimConfig};
-use crate::process::Restart;
 
 /// Clause 8: what changed since the checkpoint on disk makes that one the whole state, byte for
 /// byte, after any schedule of requests and faults: where checkpoints before it were not written,

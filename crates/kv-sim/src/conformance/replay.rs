@@ -6,7 +6,7 @@ use kv_core::{
 
 use super::failure::{Failure, Finding};
 use super::scenario::{Scenario, seeds};
-use crate::tape::{TapedBatch, TapedIncarnation};
+use crate::cluster::tape::{TapedBatch, TapedIncarnation};
 
 /// Clause 2: an engine appends to the effects that wait and leaves those alone; the same inputs
 /// give the same effects whether these are drained after each step or after a batch.

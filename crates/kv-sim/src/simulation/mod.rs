@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kv_check::oracle::Promise;
-use kv_check::{History, Process, RequestState};
+use kv_check::{History, Process, Request, RequestState};
 use kv_core::{
     ConsistencyEngine, Key, NodeId, Operation, Outcome, Quorum, RequestId, RequestOptions,
     SeedStream, Value,
@@ -25,8 +25,8 @@ use kv_core::{
 
 use crate::client::Clients;
 use crate::cluster::Cluster;
+use crate::cluster::probe::Probe;
 use crate::config::NetworkConfig;
-use crate::probe::Probe;
 use crate::violation::Violation;
 use chaos::Chaos;
 use plan::{ACKNOWLEDGED_MIN, KINDS_MIN};
@@ -269,7 +269,7 @@ impl<E: ConsistencyEngine> Simulation<E> {
         let mut left = ids.as_slice();
         self.cluster.run_until(options.timeout + Duration::from_secs(1), |cluster| {
             while let [first, rest @ ..] = left
-                && cluster.request(*first).is_none_or(crate::Request::has_ended)
+                && cluster.request(*first).is_none_or(Request::has_ended)
             {
                 left = rest;
             }

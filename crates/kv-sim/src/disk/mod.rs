@@ -1,6 +1,10 @@
 //! What a simulated server keeps: the real journal on a simulated disk, and a twin of the
 //! checkpoint.
 
+mod damage;
+mod witness;
+mod work;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -13,7 +17,7 @@ use kv_storage::{
 
 use crate::config::{DiskConfig, SimConfig};
 use crate::violation::Breach;
-use crate::witness::Witness;
+use witness::Witness;
 
 /// The disk of one server, and the journal while its process runs.
 #[derive(Debug)]

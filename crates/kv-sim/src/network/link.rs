@@ -5,11 +5,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use kv_core::{ConsistencyEngine, Input, NodeId, StagedCheckpoint, Wire};
 
+use super::connection::Hint;
+use super::intercept::{Captured, Fate};
 use crate::cluster::Cluster;
+use crate::cluster::event::Event;
 use crate::config::NetworkConfig;
-use crate::connection::Hint;
-use crate::event::Event;
-use crate::intercept::{Captured, Fate};
 use crate::violation::{Breach, Violation};
 
 impl<E: ConsistencyEngine> Cluster<E> {

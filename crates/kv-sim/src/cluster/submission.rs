@@ -8,7 +8,7 @@ use kv_core::{
     Waiting, Wire,
 };
 
-use crate::cluster::Cluster;
+use super::Cluster;
 use crate::violation::{Breach, Violation};
 
 impl<E: ConsistencyEngine> Cluster<E> {

@@ -1,5 +1,17 @@
 //! A cluster that a test drives.
 
+mod clocks;
+pub(crate) mod event;
+mod holders;
+mod observation;
+pub(crate) mod probe;
+pub(crate) mod process;
+mod queue;
+mod steps;
+mod submission;
+pub(crate) mod tape;
+mod trace;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -11,17 +23,17 @@ use kv_core::{
 use kv_storage::{JournalError, MemoryCheckpoint};
 
 use crate::config::SimConfig;
-use crate::connection::Connections;
-use crate::event::Event;
 use crate::fault::{Fault, FaultCounts};
-use crate::intercept::Intercept;
 use crate::network::Network;
-use crate::probe::Probe;
-use crate::queue::EventQueue;
+use crate::network::connection::Connections;
+use crate::network::intercept::Intercept;
 use crate::server::Server;
-use crate::tape::Tape;
-use crate::trace::Trace;
 use crate::violation::Violation;
+use event::Event;
+use probe::Probe;
+use queue::EventQueue;
+use tape::Tape;
+use trace::Trace;
 
 /// The servers of a cluster with their network, disks and clocks, all in virtual time.
 ///

@@ -3,12 +3,12 @@
 use kv_core::{ConsistencyEngine, Input, NodeId, Wire};
 use kv_storage::{DiskAction, JournalError, MemoryCheckpoint, Mutation, Room, SimDisk};
 
+use super::damage;
+use super::{DiskWork, Progress};
 use crate::cluster::Cluster;
+use crate::cluster::event::Event;
 use crate::config::draw;
-use crate::damage;
-use crate::event::Event;
 use crate::fault::Fault;
-use crate::storage::{DiskWork, Progress};
 use crate::violation::{Breach, Violation};
 
 impl<E: ConsistencyEngine> Cluster<E> {

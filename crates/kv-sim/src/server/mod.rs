@@ -1,5 +1,7 @@
 //! One simulated server: a process that comes and goes, and a disk that stays.
 
+pub(crate) mod clock;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -9,10 +11,10 @@ use kv_core::{
 };
 use kv_storage::MemoryCheckpoint;
 
-use crate::clock::Clock;
 use crate::config::SimConfig;
-use crate::storage::Storage;
+use crate::disk::Storage;
 use crate::violation::Breach;
+use clock::Clock;
 
 /// A server of the cluster, running or not.
 #[derive(Debug)]

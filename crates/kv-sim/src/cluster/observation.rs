@@ -7,8 +7,8 @@ use kv_check::evidence::{Call, Evidence, Rest};
 use kv_check::{History, Process, Request};
 use kv_core::{ConsistencyEngine, Key, NodeId, Operation, Quorum, RequestId, RequestOptions};
 
+use super::Cluster;
 use crate::client::Clients;
-use crate::cluster::Cluster;
 use crate::violation::Violation;
 
 impl<E: ConsistencyEngine> Cluster<E> {

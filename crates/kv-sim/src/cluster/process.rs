@@ -4,9 +4,9 @@ use kv_check::RequestState;
 use kv_core::{ClusterConfig, ConsistencyEngine, HaltReason, NodeId, PersistSeq, RecoverError};
 use kv_storage::JournalError;
 
-use crate::cluster::Cluster;
+use super::Cluster;
+use super::tape::{Tape, TapedIncarnation};
 use crate::fault::Fault;
-use crate::tape::{Tape, TapedIncarnation};
 use crate::violation::{Breach, Violation};
 
 /// What a server finds on its disk when it starts again.

@@ -1,12 +1,16 @@
 //! The links between servers.
 
+pub(crate) mod connection;
+pub(crate) mod intercept;
+mod link;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use kv_core::{NodeId, SeedStream};
 
+use crate::cluster::event::Event;
 use crate::config::{NetworkConfig, draw};
-use crate::event::Event;
 use crate::fault::{Fault, FaultCounts};
 
 /// Decides when and whether a message arrives.
