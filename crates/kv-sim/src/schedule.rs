@@ -7,18 +7,18 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use kv_check::{Process, Request};
 use kv_core::{Command, ConsistencyEngine, NodeId, Operation, Outcome, RequestId, RequestOptions};
 use proptest::prelude::{BoxedStrategy, Just, Strategy, any};
 use proptest::strategy::Union;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
 use crate::client::OperationKind;
-use crate::clock::WallOffset;
 use crate::cluster::Cluster;
+use crate::cluster::process::Restart;
 use crate::config::{DiskConfig, NetworkConfig, SimConfig};
 use crate::fault::Fault;
-use crate::history::Process;
-use crate::process::Restart;
+use crate::server::clock::WallOffset;
 use crate::simulation::{Declaration, Plan, Simulation, SimulationFailure};
 use crate::violation::Violation;
 use crate::workload::{key, value};
@@ -240,7 +240,7 @@ impl Players {
         let id = cluster.submit(node, op, options);
         let goes_on = self.last.get(&client).filter(|(_, last)| {
             let outcome = cluster.outcome(*last);
-            let ended = cluster.request(*last).and_then(crate::Request::ended_at);
+            let ended = cluster.request(*last).and_then(Request::ended_at);
             matches!(outcome, Some(Outcome::Done(_))) && ended.is_some_and(|at| at < cluster.now())
         });
         let process = goes_on.map_or(Process(id.0), |(process, _)| *process);

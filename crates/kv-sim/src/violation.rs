@@ -45,7 +45,7 @@ pub enum Breach {
         /// Which request.
         id: RequestId,
     },
-    /// Clause 6: a reply is for a request that this life of the server was given.
+    /// Clause 6: a reply is for a request that this incarnation of the server was given.
     #[error("answered request {id}, which it does not have (clause 6)")]
     StrayReply {
         /// Which request.

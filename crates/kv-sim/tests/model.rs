@@ -28,14 +28,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use cluster::{ALL_DONE, Bounds, Checked, ClusterModel, NOTHING_WRONG, State};
+use kv_check::evidence::{Action, Call, End, Evidence};
+use kv_check::oracle::{Promise, judge_all};
+use kv_check::{Budget, Event, History, Refusal, Seen, Verdict, linearizability};
 use kv_core::{
     Batch, ClusterConfig, Command, ConsistencyEngine, EngineConfig, Key, Operation, PersistSeq,
     Value, Version,
 };
 use kv_eventual::{EventualEngine, Record};
 use kv_linear::{LinearEngine, LogIndex};
-use kv_sim::oracle::{Action, Call, End, Evidence, Promise, judge_all};
-use kv_sim::{Budget, Event, History, Refusal, Seen, Verdict, linearizability};
 use stateright::{Checker, Model};
 
 impl Checked for LinearEngine {

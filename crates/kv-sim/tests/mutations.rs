@@ -21,8 +21,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Debug, Display};
 use std::time::Instant;
 
+use kv_check::evidence::{Call, End};
+use kv_check::oracle::Promise;
 use kv_sim::Declaration;
-use kv_sim::oracle::{Call, End, Promise};
 use kv_storage::{Broken, Mutation};
 use mutation::{
     Caught, Checker, DiskChecker, Eventual, Linear, Opinion, Row, Run, SEEDS_MAX, Scenario, Subject,

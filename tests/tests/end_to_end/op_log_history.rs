@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use kv_check::{Budget, History, Verdict, linearizability};
 use kv_client::Client;
 use kv_core::{Key, Operation, Outcome, RequestOptions, Value};
-use kv_sim::{Budget, History, Verdict, linearizability};
 use kv_tests::{Site, wait_until};
 use tokio::runtime::Runtime;
 

@@ -4,12 +4,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use kv_check::{Event, Process as Caller, Refusal, Seen};
 use kv_client::{Certainty, Client};
 use kv_core::{
     Answer, Batch, Command, CommandResult, Key, Operation, Outcome, RequestOptions, SeedStream,
     Value, Version,
 };
-use kv_sim::{Event, Process as Caller, Refusal, Seen};
 use kv_tests::wait_until;
 
 use crate::rising::{RisingKey, RisingKeys};

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use kv_check::{Budget, History, Verdict, linearizability};
 use kv_core::{Key, SeedStream, Value};
-use kv_sim::{Budget, History, Verdict, linearizability};
 use kv_tests::{Process, Site};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;

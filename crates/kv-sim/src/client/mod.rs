@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use kv_check::{Process, RequestState};
 use kv_core::{
     Command, ConsistencyEngine, Key, Level, NodeId, NotDone, Operation, Outcome, Quorum, RequestId,
     RequestOptions, SeedStream, Versioned,
@@ -13,8 +14,6 @@ use kv_core::{
 
 use crate::cluster::Cluster;
 use crate::config::draw;
-use crate::history::Process;
-use crate::request::RequestState;
 use crate::workload::pick;
 
 /// Clients that put random requests to random servers, one after the other each, and ask again

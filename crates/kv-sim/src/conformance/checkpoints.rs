@@ -10,9 +10,9 @@ use kv_core::{
 use super::failure::{Failure, Finding};
 use super::scenario::{Scenario, seeds};
 use crate::cluster::Cluster;
+use crate::cluster::process::Restart;
 use crate::config::{DiskConfig, SimConfig};
-use crate::process::Restart;
-use crate::storage::Items;
+use crate::disk::Items;
 
 /// Clause 8: what changed since the checkpoint on disk makes that one the whole state, byte for
 /// byte, after any schedule of requests and faults: where checkpoints before it were not written,

@@ -12,8 +12,8 @@ use kv_storage::MemoryCheckpoint;
 use super::failure::{Failure, Finding};
 use super::scenario::{Scenario, seeds, serving, serving_with_all};
 use crate::cluster::Cluster;
+use crate::cluster::process::Restart;
 use crate::config::{DiskConfig, SimConfig};
-use crate::process::Restart;
 use crate::workload::{key, value};
 
 /// Clause 1: no write is done before the disks that it needs hold it.

@@ -4,8 +4,8 @@ use kv_core::{ConsistencyEngine, Effect, Effects, NotDone, Outcome, RecoverError
 
 use super::failure::{Failure, Finding};
 use super::scenario::{Scenario, seeds};
-use crate::storage::Items;
-use crate::tape::{TapedBatch, TapedIncarnation};
+use crate::cluster::tape::{TapedBatch, TapedIncarnation};
+use crate::disk::Items;
 
 /// Clause 2: an engine appends to the effects that wait and leaves those alone; the same inputs
 /// give the same effects whether these are drained after each step or after a batch.

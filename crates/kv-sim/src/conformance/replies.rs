@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use kv_check::{Request, RequestState};
 use kv_core::{
     Answer, Command, CommandResult, ConsistencyEngine, Dump, Key, NodeId, Operation, Outcome,
     RequestId, RequestOptions, Value,
@@ -11,7 +12,6 @@ use kv_core::{
 use super::failure::{Failure, Finding};
 use super::scenario::{Scenario, seeds, settle};
 use crate::cluster::Cluster;
-use crate::request::{Request, RequestState};
 
 /// Clause 6: at most one reply for a request, under loss, partitions, crashes and pauses; a reply
 /// by the timeout, and 200 ms more, where the server was never down; a write that was called "not

@@ -12,7 +12,7 @@ use kv_core::{
 use super::failure::{Failure, Finding};
 use super::scenario::{Scenario, seeds, serving_with_all};
 use crate::config::{DiskConfig, SimConfig};
-use crate::intercept::Fate;
+use crate::network::intercept::Fate;
 use crate::workload::{Workload, key, value};
 
 /// Clause 4: writes are done although every message of their first half second was lost; and a

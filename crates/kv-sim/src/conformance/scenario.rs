@@ -6,10 +6,10 @@ use std::time::Duration;
 use kv_core::{ConsistencyEngine, NodeId, NotDone, Operation, Outcome, SeedStream};
 
 use super::failure::{Failure, Finding};
-use crate::clock::WallOffset;
 use crate::cluster::Cluster;
+use crate::cluster::process::Restart;
 use crate::config::{DiskConfig, NetworkConfig, SimConfig};
-use crate::process::Restart;
+use crate::server::clock::WallOffset;
 use crate::workload::{Workload, key, pick, value};
 
 /// A run of random requests under faults, then healed and quiet.

@@ -12,7 +12,7 @@ use kv_core::{
 
 use super::failure::{Failure, Finding};
 use super::scenario::{Scenario, seeds};
-use crate::storage::Items;
+use crate::disk::Items;
 use crate::workload::{Workload, pick};
 
 /// Clause 3: no input makes a step panic, answer what was not asked, or forget its own numbers.

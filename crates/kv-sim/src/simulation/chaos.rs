@@ -7,10 +7,10 @@ use kv_core::{ClusterConfig, ConsistencyEngine, NodeId, Quorum, SeedStream};
 
 use super::declaration::Declaration;
 use super::plan::Plan;
-use crate::clock::WallOffset;
 use crate::cluster::Cluster;
+use crate::cluster::process::{Restart, Started};
 use crate::fault::Fault;
-use crate::process::{Restart, Started};
+use crate::server::clock::WallOffset;
 use crate::violation::Violation;
 use crate::workload::pick;
 

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use kv_check::oracle::Promise;
 use kv_core::NodeId;
 
 use crate::client::OperationKind;
 use crate::fault::Fault;
-use crate::oracle::Promise;
 
 /// What an engine survives today and how it is judged; the simulator asks no more of it, and
 /// prints it with every sweep, so that what is left out is seen.

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use kv_check::oracle::{OracleFinding, Promise};
+use kv_check::{Bound, Counterexample, HistoryError};
 use kv_core::{ClusterConfigError, HaltReason, Key, NodeId, Outcome, RequestId, Version};
 
 use crate::fault::FaultCounts;
-use crate::linearizability::{Bound, Counterexample, HistoryError};
-use crate::oracle::{OracleFinding, Promise};
 use crate::violation::Violation;
 
 /// Why a run of a simulation does not pass.

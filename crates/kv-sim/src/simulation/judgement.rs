@@ -3,6 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use kv_check::evidence::Rest;
+use kv_check::oracle::Promise;
+use kv_check::{Budget, History, Process, Request, Verdict, disorderly_page, linearizability};
 use kv_core::{
     Answer, Command, CommandResult, ConsistencyEngine, Done, Key, Level, NodeId, Operation,
     Outcome, RequestId, Version,
@@ -11,18 +14,13 @@ use kv_core::{
 use super::failure::SimulationFailure;
 use crate::client::Clients;
 use crate::cluster::Cluster;
-use crate::history::{History, Process};
-use crate::linearizability::{Budget, Verdict, linearizability};
-use crate::oracle::{Evidence, Promise, Rest};
-use crate::request::Request;
-use crate::scan;
 
 /// All calls of a run but the reads that asked for a weaker level.
 pub(super) fn history<E: ConsistencyEngine>(cluster: &Cluster<E>, clients: &Clients) -> History {
     let is_weak = |request: &Request| {
         request.options.level == Some(Level::Sequential) && request.op.is_read_only()
     };
-    History::of_clients_calls(cluster, clients, |request| !is_weak(request))
+    cluster.history_of_requests(clients, |request| !is_weak(request))
 }
 
 /// Judges the history of a run.
@@ -30,7 +28,7 @@ pub(super) fn judge_linearizability<E: ConsistencyEngine>(
     cluster: &Cluster<E>,
     clients: &Clients,
 ) -> Result<(), SimulationFailure> {
-    if let Some(id) = scan::disorderly(cluster.requests()) {
+    if let Some(id) = disorderly_page(cluster.requests()) {
         return Err(SimulationFailure::Disorderly { id });
     }
     match linearizability(&history(cluster, clients), Budget::default())? {
@@ -64,7 +62,7 @@ pub(super) fn judge_promises<'a, E: ConsistencyEngine>(
     // Whoever is no client asks once.
     let session =
         |id: RequestId| calls.get(&id).copied().unwrap_or_else(|| Process(u64::MAX - id.0));
-    let evidence = Evidence::of_cluster(cluster, session, Some(rest));
+    let evidence = cluster.evidence(session, Some(rest));
     let mut judged = BTreeMap::new();
     for promise in promises {
         promise

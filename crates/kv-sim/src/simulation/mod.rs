@@ -16,6 +16,8 @@ pub use report::Report;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use kv_check::oracle::Promise;
+use kv_check::{History, Process, Request, RequestState};
 use kv_core::{
     ConsistencyEngine, Key, NodeId, Operation, Outcome, Quorum, RequestId, RequestOptions,
     SeedStream, Value,
@@ -23,11 +25,8 @@ use kv_core::{
 
 use crate::client::Clients;
 use crate::cluster::Cluster;
+use crate::cluster::probe::Probe;
 use crate::config::NetworkConfig;
-use crate::history::{History, Process, callers};
-use crate::oracle::Promise;
-use crate::probe::Probe;
-use crate::request::RequestState;
 use crate::violation::Violation;
 use chaos::Chaos;
 use plan::{ACKNOWLEDGED_MIN, KINDS_MIN};
@@ -137,7 +136,7 @@ impl<E: ConsistencyEngine> Simulation<E> {
     /// Which process of [`history`](Self::history) put each request.
     #[must_use]
     pub fn callers(&self) -> BTreeMap<RequestId, Process> {
-        callers(&self.cluster, &self.clients)
+        self.cluster.callers(&self.clients)
     }
 
     /// Asks the engine, from here on, what it holds: at the acknowledgement of one in
@@ -270,7 +269,7 @@ impl<E: ConsistencyEngine> Simulation<E> {
         let mut left = ids.as_slice();
         self.cluster.run_until(options.timeout + Duration::from_secs(1), |cluster| {
             while let [first, rest @ ..] = left
-                && cluster.request(*first).is_none_or(crate::Request::has_ended)
+                && cluster.request(*first).is_none_or(Request::has_ended)
             {
                 left = rest;
             }

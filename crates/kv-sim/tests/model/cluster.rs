@@ -8,13 +8,13 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
+use kv_check::Process;
+use kv_check::evidence::{Action, Call, End, Shown};
 use kv_core::{
     Answer, ClusterConfig, CommandResult, ConsistencyEngine, Effect, Effects, EngineConfig,
     Incarnation, Input, NodeId, Now, Operation, Outcome, PersistSeq, Quorum, RequestId,
     RequestOptions, Wire, digest,
 };
-use kv_sim::Process;
-use kv_sim::oracle::{Action, Call, End, Shown};
 use stateright::{Model, Property};
 
 /// An engine that can be model checked, with what must hold of it.
@@ -62,7 +62,7 @@ pub struct Server<E: ConsistencyEngine> {
     records: Vec<E::Record>,
     persisted: usize,
     now: Duration,
-    life: u64,
+    incarnation: u64,
     hash: u64,
 }
 
@@ -109,14 +109,20 @@ impl<E: Checked> ClusterModel<E> {
         Self { bounds, config, recover }
     }
 
-    fn recover(&self, place: usize, life: u64, records: &[E::Record], now: Duration) -> Server<E> {
+    fn recover(
+        &self,
+        place: usize,
+        incarnation: u64,
+        records: &[E::Record],
+        now: Duration,
+    ) -> Server<E> {
         let node = self.config.voters()[place];
-        let seed = 1000 * u64::from(node.number()) + life;
+        let seed = 1000 * u64::from(node.number()) + incarnation;
         let config = EngineConfig::new(node, self.config.clone(), seed);
         let numbered = (1..).map(PersistSeq).zip(records.iter().cloned());
         let engine = (self.recover)(config, numbered.collect());
         let records = records.to_vec();
-        Server { engine, persisted: records.len(), records, now, life, hash: 0 }
+        Server { engine, persisted: records.len(), records, now, incarnation, hash: 0 }
     }
 
     /// A cluster that serves, with nothing under way.
@@ -243,7 +249,7 @@ impl<E: Checked> ClusterModel<E> {
         let number = u16::try_from(place + 1).unwrap();
         state.crashes.retain(|crash| *crash != number);
         let kept = &server.records[..server.persisted];
-        let started = self.recover(place, server.life + 1, kept, server.now);
+        let started = self.recover(place, server.incarnation + 1, kept, server.now);
         state.servers[place] = Arc::new(started);
         let moment = state.tick();
         for (number, (asked, _)) in self.bounds.calls.iter().enumerate() {
@@ -399,7 +405,8 @@ impl<E: ConsistencyEngine + Debug> Server<E> {
             None => text,
         };
         let records: Vec<_> = self.records.iter().map(Wire::to_bytes).collect();
-        let numbers = (u64::try_from(self.persisted).unwrap(), self.life, digest(text.as_bytes()));
+        let numbers =
+            (u64::try_from(self.persisted).unwrap(), self.incarnation, digest(text.as_bytes()));
         digest(&(numbers, self.now, records).to_bytes())
     }
 }

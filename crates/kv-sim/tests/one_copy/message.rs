@@ -5,22 +5,22 @@ use kv_core::{
     Value, Version, Versioned, wire_enum, wire_struct,
 };
 
-/// Names a forwarded request: who forwarded it, in which life, and which one it was.
+/// Names a forwarded request: who forwarded it, in which incarnation, and which one it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket {
     pub from: NodeId,
-    pub life: Incarnation,
+    pub incarnation: Incarnation,
     pub number: u64,
 }
 
-wire_struct!(Ticket { from, life, number });
+wire_struct!(Ticket { from, incarnation, number });
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
     /// To the holder: please do this.
     Ask {
         ticket: Ticket,
-        /// All lower numbers of that life will never be asked again.
+        /// All lower numbers of that incarnation will never be asked again.
         settled_below: u64,
         op: Operation,
         options: RequestOptions,

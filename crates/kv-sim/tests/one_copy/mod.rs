@@ -85,7 +85,7 @@ pub fn declaration() -> Declaration {
 pub struct OneCopy {
     broken: Mutation,
     config: EngineConfig,
-    life: Incarnation,
+    incarnation: Incarnation,
     connected: BTreeMap<NodeId, ()>,
     next_seq: PersistSeq,
     persisted: PersistSeq,
@@ -101,7 +101,7 @@ pub struct OneCopy {
     next_number: u64,
 }
 
-/// What one life of a forwarding server had done.
+/// What one incarnation of a forwarding server had done.
 #[derive(Clone, Debug, Default)]
 struct Applied {
     settled_below: u64,
@@ -141,7 +141,7 @@ impl ConsistencyEngine for OneCopy {
         let nonce = u32::try_from(nonce).unwrap();
         let mut engine = Self {
             broken: BROKEN.get(),
-            life: Incarnation::following(Incarnation::UNKNOWN, nonce),
+            incarnation: Incarnation::following(Incarnation::UNKNOWN, nonce),
             config,
             connected: BTreeMap::new(),
             next_seq: PersistSeq(1),
@@ -237,7 +237,7 @@ impl ConsistencyEngine for OneCopy {
         Status {
             engine: Self::NAME.to_owned(),
             node: self.config.node,
-            incarnation: self.life,
+            incarnation: self.incarnation,
             cluster: self.config.cluster.clone(),
             connected: self.connected.keys().copied().collect(),
             waiting: None,
@@ -315,7 +315,7 @@ impl OneCopy {
                 self.on_ask(ticket, settled_below, &op, out);
             }
             Message::Answer { ticket, outcome }
-                if ticket.life == self.life && from == self.holder() && known =>
+                if ticket.incarnation == self.incarnation && from == self.holder() && known =>
             {
                 if let Some(asked) = self.asked.remove(&ticket.number) {
                     out.reply(asked.id, outcome);
@@ -333,7 +333,7 @@ impl OneCopy {
         op: &Operation,
         out: &mut Effects<Message, Record>,
     ) {
-        let applied = self.applied.get(&(ticket.from, ticket.life));
+        let applied = self.applied.get(&(ticket.from, ticket.incarnation));
         let applied = applied.cloned().unwrap_or_default();
         let dedup = !self.is(Mutation::ExecutesADuplicateAgain);
         let mut unsynced = self.unsynced.values();
@@ -431,7 +431,7 @@ impl OneCopy {
             None => self.store.remove(&record.key),
         }
         if let Some(ticket) = record.ticket {
-            let applied = self.applied.entry((ticket.from, ticket.life)).or_default();
+            let applied = self.applied.entry((ticket.from, ticket.incarnation)).or_default();
             applied.settled_below = applied.settled_below.max(record.settled_below);
             applied.versions.insert(ticket.number, record.version);
             applied.versions = applied.versions.split_off(&applied.settled_below);
@@ -472,7 +472,8 @@ impl OneCopy {
         let resends = !self.is(Mutation::NeverResends);
         let due = self.asked.iter_mut();
         for (number, asked) in due.filter(|(_, asked)| asked.resend_at <= now.mono) {
-            let ticket = Ticket { from: self.config.node, life: self.life, number: *number };
+            let ticket =
+                Ticket { from: self.config.node, incarnation: self.incarnation, number: *number };
             let message = Message::Ask {
                 ticket,
                 settled_below,
@@ -515,22 +516,22 @@ impl OneCopy {
     }
 
     fn applied_list(&self) -> AppliedList {
-        let lives = self.applied.iter();
-        let lives = lives.map(|(life, applied)| {
+        let incarnations = self.applied.iter();
+        let incarnations = incarnations.map(|(incarnation, applied)| {
             let versions = applied.versions.iter().map(|(n, version)| (*n, *version));
-            (*life, (applied.settled_below, versions.collect()))
+            (*incarnation, (applied.settled_below, versions.collect()))
         });
-        lives.collect()
+        incarnations.collect()
     }
 
     fn install(&mut self, checkpoint: Checkpoint) -> Result<(), kv_core::DecodeError> {
         let (persisted, version, applied) =
             <(PersistSeq, u64, AppliedList)>::from_bytes(checkpoint.metadata)?;
         (self.persisted, self.version) = (persisted, version);
-        for (life, (settled_below, versions)) in applied {
+        for (incarnation, (settled_below, versions)) in applied {
             let versions = versions.into_iter().collect();
             let applied = Applied { settled_below, versions };
-            self.applied.insert(life, applied);
+            self.applied.insert(incarnation, applied);
         }
         for (key, item) in checkpoint.items {
             let key = Key::new(key).map_err(kv_core::DecodeError::from)?;

@@ -10,10 +10,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use kv_sim::{Event, History, Seen};
-
-use super::calls::{append, found, get, history, nothing, put, written};
-
+use kv_check::{Event, History, Process, Seen};
+use kv_core::{Batch, Key, Value};
 fn kv_sim(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_kv-sim")).args(arguments).output().unwrap()
 }
@@ -50,20 +48,52 @@ fn json(name: &str, history: &History) -> PathBuf {
     file(name, &String::from_utf8(text).unwrap())
 }
 
+fn key() -> Key {
+    Key::new("k").unwrap()
+}
+
+fn value(text: &str) -> Value {
+    Value::new(text.to_owned()).unwrap()
+}
+
+fn call(command: kv_core::Command) -> Event {
+    Event::Invoke(Batch::new(vec![], vec![command]).unwrap())
+}
+
+fn get() -> Event {
+    call(kv_core::Command::Get { key: key() })
+}
+
+fn found(text: &str) -> Event {
+    Event::Ok(vec![Seen::Value(Some(value(text)))])
+}
+
+fn nothing() -> Event {
+    Event::Ok(vec![Seen::Value(None)])
+}
+
+fn history(events: impl IntoIterator<Item = (u64, Event)>) -> History {
+    let events = events.into_iter();
+    History { events: events.map(|(process, event)| (Process(process), event)).collect() }
+}
+
 fn put_then_get(end: Event) -> History {
-    let put = [Event::Invoke(put("k", "1")), written()];
-    let get = [Event::Invoke(get("k")), end];
-    history(put.into_iter().chain(get).map(|event| (1, event)).collect())
+    let put = kv_core::Command::Put { key: key(), value: value("1"), time_to_live: None };
+    let put = [call(put), Event::Ok(vec![Seen::Written])];
+    history(put.into_iter().chain([get(), end]).map(|event| (1, event)))
 }
 
 #[test]
 fn files_are_judged_by_exit_code_and_word() {
     let yes = json("yes.jsonl", &put_then_get(found("1")));
     let no = json("no.jsonl", &put_then_get(nothing()));
-    let appends = (0..24).map(|client| (client, Event::Invoke(append("k", &client.to_string()))));
+    let append = |client: u64| {
+        call(kv_core::Command::Append { key: key(), suffix: value(&client.to_string()) })
+    };
+    let appends = (0..24).map(|client| (client, append(client)));
     let ends = (0..24).map(|client| (client, Event::Ok(vec![Seen::Unnoted])));
-    let read = [(99, Event::Invoke(get("k"))), (99, found("x"))];
-    let hard = json("hard.jsonl", &history(appends.chain(ends).chain(read).collect()));
+    let read = [(99, get()), (99, found("x"))];
+    let hard = json("hard.jsonl", &history(appends.chain(ends).chain(read)));
 
     let judged = judge(&[&yes], &[]);
     assert_eq!(code(&judged), 0);

@@ -1,23 +1,20 @@
-//! The simulator, its checkers and its command, one file per subject. One program, so that what the
+//! The simulator and its command, one file per subject. One program, so that what the
 //! engines make of the simulator is compiled once.
 
 #[allow(dead_code, reason = "the command's screen shows more of it")]
 #[path = "../../src/bin/kv-sim/engines.rs"]
 mod engines;
 
-#[path = "../calls/mod.rs"]
-mod calls;
 #[path = "../one_copy/mod.rs"]
 mod one_copy;
 
 mod broken_engines;
+#[cfg(feature = "cli")]
 mod command;
 mod conformance;
 mod determinism;
+mod evidence;
 mod history_files;
-mod linearizability;
-mod oracles;
 mod schedules;
 mod simulated_history;
-mod stateright_agreement;
 mod sweep;

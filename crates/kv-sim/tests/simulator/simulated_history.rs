@@ -5,11 +5,9 @@
 
 use std::time::Duration;
 
+use kv_check::{Budget, Verdict, linearizability};
 use kv_core::{Key, NodeId, Operation, RequestOptions, SeedStream, Value};
-use kv_sim::{
-    Budget, Cluster, DiskConfig, History, NetworkConfig, Restart, SimConfig, Verdict,
-    linearizability,
-};
+use kv_sim::{Cluster, DiskConfig, NetworkConfig, Restart, SimConfig};
 
 use super::one_copy::{Mutation, OneCopy, broken_by};
 
@@ -41,7 +39,7 @@ fn verdict(seed: u64) -> (Verdict, usize) {
         .requests()
         .filter(|(_, request)| matches!(request.outcome(), Some(kv_core::Outcome::Done(_))));
     let done = done.count();
-    let history = History::of_cluster(&cluster);
+    let history = cluster.history();
     (linearizability(&history, Budget::default()).unwrap(), done)
 }
 

@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
+use kv_check::oracle::Promise;
 use kv_core::NodeId;
 use kv_eventual::EventualEngine;
 use kv_linear::LinearEngine;
-use kv_sim::oracle::Promise;
 use kv_sim::{
     Breach, Declaration, Fault, Plan, Probe, Report, Simulation, SimulationFailure, Violation,
 };

@@ -1,9 +1,9 @@
 //! What the engines of this workspace survive today.
 
+use kv_check::evidence::KeptWrite;
 use kv_core::{ConsistencyEngine, Key, NodeId, Version, Wire, digest};
 use kv_eventual::{Entry, EventualEngine, Record, Write};
 use kv_linear::{LinearEngine, LogIndex};
-use kv_sim::oracle::KeptWrite;
 use kv_sim::{Declaration, OperationKind, Oracle, Probe};
 
 /// The linearizable engine, whose sequencer has no successor: server 1 may crash and restart, but
@@ -24,9 +24,9 @@ pub(crate) fn linearizable() -> Declaration {
 }
 
 /// The eventual engine. If all servers lose their disks at about the same time, a message that was
-/// sent before that and arrives after it makes a server believe in a life of its sender that is
-/// gone, and it takes no message of the present one until they connect anew: seed 1721 without
-/// `keeps_a_disk` shows it.
+/// sent before that and arrives after it makes a server believe in an incarnation of its sender
+/// that is gone, and it takes no message of the present one until they connect anew: seed 1721
+/// without `keeps_a_disk` shows it.
 pub(crate) fn eventual() -> Declaration {
     let operations =
         [OperationKind::Put, OperationKind::Get, OperationKind::Delete, OperationKind::Dump];

@@ -4,11 +4,10 @@ use std::fmt::Display;
 use std::fs;
 use std::time::Duration;
 
-use kv_sim::{Budget, History, Verdict, linearizability_until};
-
 use crate::args::Args;
 use crate::screen::{complain, say};
 use crate::stopwatch::Stopwatch;
+use kv_check::{Budget, History, Verdict, linearizability_until};
 
 /// What is known of all files together; what stands later outweighs what stands before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

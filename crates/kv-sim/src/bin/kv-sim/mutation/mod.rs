@@ -16,11 +16,10 @@ pub(crate) use table::Row;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use kv_check::oracle::Promise;
+use kv_check::{Budget, Verdict, linearizability};
 use kv_sim::conformance::{self, Failure};
-use kv_sim::oracle::Promise;
-use kv_sim::{
-    Breach, Budget, Report, Simulation, SimulationFailure, Verdict, Violation, linearizability,
-};
+use kv_sim::{Breach, Report, Simulation, SimulationFailure, Violation};
 
 /// Who must notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -3,12 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use kv_check::evidence::Evidence;
+use kv_check::{History, Process};
 use kv_core::{Command, Key, NodeId, Operation, RequestId, RequestOptions, SeedStream, Value};
-use kv_sim::oracle::{Evidence, Rest};
-use kv_sim::{
-    Cluster, DiskConfig, Fate, History, NetworkConfig, Process, Restart, SimConfig, Violation,
-    WallOffset,
-};
+use kv_sim::{Cluster, DiskConfig, Fate, NetworkConfig, Restart, SimConfig, Violation, WallOffset};
 
 use super::subject::Subject;
 
@@ -88,12 +86,12 @@ impl Scenario {
         }
         cluster.run_for(Duration::from_secs(10))?;
         states.look(&cluster);
-        let rest = Rest::reach(&mut cluster, &clients.keys, 4, !E::LINEARIZABLE)?;
+        let rest = cluster.bring_to_rest(&clients.keys, 4, !E::LINEARIZABLE)?;
         states.look(&cluster);
         let session = |id: RequestId| clients.sessions.get(&id).copied().unwrap_or(Process(id.0));
-        let evidence = Evidence::of_cluster(&cluster, session, Some(rest));
+        let evidence = cluster.evidence(session, Some(rest));
         Ok(Run {
-            history: History::of_cluster(&cluster),
+            history: cluster.history(),
             evidence,
             halted: halted.max(cluster.halted().count()),
             differs_at: states.differs_at,

@@ -6,13 +6,13 @@ use std::time::Duration;
 use super::table::{self, Row};
 use super::{Checker, holders};
 use crate::engines::{self, Holder};
+use kv_check::evidence::KeptWrite;
 use kv_core::{
     Checkpoint, ConsistencyEngine, Effects, EngineConfig, Input, Key, Now, OpenView, PersistSeq,
     RecoverError, Status, Version, ViewChunk, ViewId, ViewScope,
 };
 use kv_eventual::EventualEngine;
 use kv_linear::LinearEngine;
-use kv_sim::oracle::KeptWrite;
 use kv_sim::{Cluster, Declaration};
 
 /// An engine that can be told, before a cluster is made, which rule to break.

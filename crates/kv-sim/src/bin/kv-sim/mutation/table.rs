@@ -1,11 +1,10 @@
 //! Which checker must notice which broken rule.
 
-use kv_sim::oracle::Promise;
-
 use super::scenario::Scenario::{
     Alone, CutOff, Followers, Generations, Late, Quorums, Sequencer, Slow,
 };
 use super::{Checker, Clause, Law};
+use kv_check::oracle::Promise;
 
 /// A broken rule, and who must notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,0 +1,108 @@
+//! One call of one key.
+
+use std::time::Duration;
+
+use kv_core::{Key, RequestId, Value, Version};
+
+use crate::history::Process;
+
+/// One read or write of one key as its client saw it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// Names it in findings.
+    pub id: RequestId,
+    /// Whose call it is. A session makes one call after the other.
+    pub session: Process,
+    /// The key.
+    pub key: Key,
+    /// What was asked for.
+    pub action: Action,
+    /// When it began.
+    pub begin: Duration,
+    /// The version that the server which was asked held of the key then, if that is known.
+    pub held: Option<Version>,
+    /// When and how it ended; `None` while it is open.
+    pub end: Option<(Duration, End)>,
+}
+
+/// What a call asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// What a key holds.
+    Get,
+    /// A value for a key.
+    Put(Value),
+    /// No value for a key.
+    Delete,
+    /// A value that depends on what the key held.
+    Change,
+}
+
+/// How a call ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// A get was answered.
+    Read {
+        /// What it shows; `None` for a missing key.
+        shown: Option<Shown>,
+        /// How many servers answered: as many as were asked for, or more if the engine says so.
+        quorum: u16,
+    },
+    /// A write was acknowledged.
+    Written {
+        /// Its version.
+        version: Version,
+        /// How many servers acknowledged: as many as were asked for, or more if the engine says
+        /// so.
+        quorum: u16,
+    },
+    /// It has no effect and never will.
+    NotDone,
+    /// It may have taken effect, or may still; under this version, if that was told.
+    Unknown {
+        /// Its version.
+        version: Option<Version>,
+    },
+}
+
+/// A value that a read shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// The value.
+    pub value: Value,
+    /// Which write it is from.
+    pub version: Version,
+}
+
+impl Call {
+    /// When it was acknowledged, under which version, by how many servers; `None` if it is no
+    /// acknowledged write.
+    pub(crate) const fn acknowledged(&self) -> Option<(Duration, Version, u16)> {
+        match &self.end {
+            Some((at, End::Written { version, quorum })) => Some((*at, *version, *quorum)),
+            Some((_, End::Read { .. } | End::NotDone | End::Unknown { .. })) | None => None,
+        }
+    }
+
+    /// What a read that was answered shows; the inner `None` for a missing key.
+    #[must_use]
+    pub fn shown(&self) -> Option<Option<&Shown>> {
+        match &self.end {
+            Some((_, End::Read { shown, .. })) => Some(shown.as_ref()),
+            Some((_, End::Written { .. } | End::NotDone | End::Unknown { .. })) | None => None,
+        }
+    }
+
+    /// Whether it is a delete that may have been in effect by `moment`, under a version that is
+    /// greater than `version`: then a missing key is newer than that.
+    pub(crate) fn may_hide(&self, key: &Key, version: Version, moment: Duration) -> bool {
+        let newer = match &self.end {
+            None | Some((_, End::Unknown { version: None })) => true,
+            Some((_, End::Written { version: own, .. } | End::Unknown { version: Some(own) })) => {
+                *own >= version
+            }
+            Some((_, End::NotDone | End::Read { .. })) => false,
+        };
+        self.action == Action::Delete && self.key == *key && self.begin <= moment && newer
+    }
+}

@@ -1,0 +1,41 @@
+//! What clients were told, call by call, and what the servers held.
+
+mod call;
+mod kept_write;
+mod rest;
+
+use std::collections::BTreeSet;
+
+use kv_core::{Key, NodeId};
+
+pub use call::{Action, Call, End, Shown};
+pub use kept_write::KeptWrite;
+pub use rest::Rest;
+
+/// Everything that is known of a run from outside.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Evidence {
+    /// N.
+    pub nodes: u16,
+    /// What was read and written of single keys, in the order in which it began. A batch that
+    /// touches several keys is several calls of one id.
+    pub calls: Vec<Call>,
+    /// What the servers hold in the end, if the run was brought to rest.
+    pub rest: Option<Rest>,
+    /// Which server was asked to keep which write, crashes or not. Empty of an engine that does
+    /// not say so.
+    pub kept: BTreeSet<(KeptWrite, NodeId)>,
+}
+
+impl Evidence {
+    /// The keys that some call touches.
+    pub(crate) fn keys(&self) -> BTreeSet<&Key> {
+        self.calls.iter().map(|call| &call.key).collect()
+    }
+
+    /// The keys that hold something that no client wrote as it is.
+    pub(crate) fn changed_keys(&self) -> BTreeSet<&Key> {
+        let changes = self.calls.iter().filter(|call| call.action == Action::Change);
+        changes.map(|call| &call.key).collect()
+    }
+}

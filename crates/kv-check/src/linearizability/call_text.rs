@@ -1,0 +1,33 @@
+//! A call as one reads it in a line.
+
+use std::fmt;
+
+use kv_core::{Batch, Check, Command};
+
+/// A call in short, after a space: what it asks and does.
+#[derive(Clone, Copy, Debug)]
+pub struct CallText<'a>(pub &'a Batch);
+
+impl fmt::Display for CallText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for condition in self.0.conditions() {
+            let key = &condition.key;
+            match &condition.check {
+                Check::Absent => write!(f, " if {key:?} is absent")?,
+                Check::Present => write!(f, " if {key:?} is present")?,
+                Check::ValueIs(value) => write!(f, " if {key:?} is {value:?}")?,
+                Check::VersionIs(version) => write!(f, " if {key:?} has version {version}")?,
+            }
+        }
+        for command in self.0.commands() {
+            let (name, key) = (command.name(), command.key());
+            match command {
+                Command::Get { .. } | Command::Delete { .. } => write!(f, " {name} {key:?}")?,
+                Command::Put { value, .. } => write!(f, " {name} {key:?} {value:?}")?,
+                Command::Increment { by, .. } => write!(f, " {name} {key:?} {by}")?,
+                Command::Append { suffix, .. } => write!(f, " {name} {key:?} {suffix:?}")?,
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,107 @@
+//! Histories from requests whose answers are known.
+
+use std::time::Duration;
+
+use kv_core::{Answer, CommandResult, NotDone, Operation, Outcome};
+
+use super::scan::{self, ScanRead};
+use super::version_names::VersionNames;
+use super::{Request, RequestState};
+use crate::history::{Event, History, Process, Refusal, Seen};
+
+impl History {
+    /// What clients saw of the calls that a history can hold, each with who called.
+    ///
+    /// A call at the very moment at which another ends counts as open beside it. A page of a scan
+    /// counts as one read of each key that it covers, by a process of its own with a number after
+    /// all others, so that all are judged, and not that they were read at once. Dumps are left
+    /// out: they promise nothing. A condition on a version stands as one on the value that the
+    /// version names, if that is known and was put once.
+    #[must_use]
+    pub fn of_requests(requests: &[(Process, &Request)]) -> Self {
+        let mut timed = timed_events(requests);
+        let last = requests.iter().map(|(process, _)| process.0).max().unwrap_or_default();
+        let reads = scan::reads(requests.iter().map(|(_, request)| *request));
+        for (process, read) in (last + 1..).zip(reads) {
+            let ScanRead { begin, end, get, seen } = read;
+            timed.push((begin, false, Process(process), Event::Invoke(get)));
+            timed.push((end, true, Process(process), Event::Ok(vec![Seen::Value(seen)])));
+        }
+        Self::in_order(timed)
+    }
+
+    fn in_order(mut timed: Vec<TimedEvent>) -> Self {
+        timed.sort_by_key(|(at, is_end, process, _)| (*at, *is_end, *process));
+        let events = timed.into_iter();
+        Self { events: events.map(|(_, _, process, event)| (process, event)).collect() }
+    }
+}
+
+/// When something happened, whether it is an end, and what it was.
+type TimedEvent = (Duration, bool, Process, Event);
+
+/// The begins and ends of all batches among the requests.
+fn timed_events(requests: &[(Process, &Request)]) -> Vec<TimedEvent> {
+    let names = VersionNames::of_requests(requests.iter().map(|(_, request)| *request));
+    let mut timed = Vec::new();
+    for (process, request) in requests {
+        if let Operation::Batch(batch) = &request.op {
+            let batch = names.resolve(batch);
+            timed.push((request.invoked_at, false, *process, Event::Invoke(batch)));
+            if let Some((at, event)) = end_of(request) {
+                timed.push((at, true, *process, event));
+            }
+        }
+    }
+    timed
+}
+
+/// How a request ended and when; `None` while it is open.
+fn end_of(request: &Request) -> Option<(Duration, Event)> {
+    match &request.state {
+        RequestState::Waiting => None,
+        RequestState::Refused => Some((request.invoked_at, Event::Fail(Refusal::NeverTried))),
+        RequestState::Lost { at } => Some((*at, Event::Info)),
+        RequestState::Replied { at, outcome } => Some((*at, event_of(outcome))),
+    }
+}
+
+fn event_of(outcome: &Outcome) -> Event {
+    match outcome {
+        Outcome::Done(done) => match &done.answer {
+            Answer::Results(results) => Event::Ok(results.iter().map(seen).collect()),
+            // An engine that answers a batch with a page has seen none of its commands.
+            Answer::Page(_) => Event::Ok(Vec::new()),
+        },
+        Outcome::Unknown(_) => Event::Info,
+        Outcome::NotDone(reason) => Event::Fail(refusal(reason)),
+    }
+}
+
+fn seen(result: &CommandResult) -> Seen {
+    match result {
+        CommandResult::Value(found) => Seen::Value(found.as_ref().map(|found| found.value.clone())),
+        CommandResult::Written => Seen::Written,
+        CommandResult::Number(number) => Seen::Number(*number),
+        CommandResult::Length(length) => Seen::Length(*length),
+    }
+}
+
+fn refusal(reason: &NotDone) -> Refusal {
+    match reason {
+        NotDone::ConditionFailed { index, found } => Refusal::Condition {
+            index: usize::from(*index),
+            found: Some(found.as_ref().map(|found| found.value.clone())),
+        },
+        NotDone::NotANumber { index } | NotDone::ValueTooLarge { index } => {
+            Refusal::Command { index: usize::from(*index) }
+        }
+        NotDone::Unavailable { .. }
+        | NotDone::Waiting(_)
+        | NotDone::TimedOut { .. }
+        | NotDone::NotSupported(_)
+        | NotDone::Quorum(_)
+        | NotDone::Overloaded { .. }
+        | NotDone::ClockSkew { .. } => Refusal::NeverTried,
+    }
+}

@@ -1,0 +1,110 @@
+//! Which servers hold a write, where the engine says so.
+
+use kv_check::Request;
+use kv_core::{
+    Command, ConsistencyEngine, Done, EngineConfig, Key, NodeId, Operation, Outcome, RequestId,
+    Version,
+};
+
+use super::Cluster;
+use super::probe::Probe;
+use crate::violation::Breach;
+
+impl<E: ConsistencyEngine> Cluster<E> {
+    /// From here on notes, for each request, what its server holds of its key, and counts the
+    /// disks that hold a write when it is acknowledged: of one in `every` writes, since each
+    /// server's journal is read for it.
+    pub fn probe(&mut self, probe: Probe<E>, every: u64) {
+        self.probe = Some((probe, every.max(1)));
+    }
+
+    /// How often the disks that hold an acknowledged write were counted.
+    #[must_use]
+    pub const fn holders_counted(&self) -> u64 {
+        self.holders_counted
+    }
+
+    /// What the request's server held of the request's key when it was put.
+    pub(crate) fn held_at_begin(&self, id: RequestId) -> Option<Version> {
+        self.held.get(&id).copied()
+    }
+
+    /// Notes what a server holds of the key of a request that is put to it now.
+    pub(crate) fn note_held(&mut self, node: NodeId, id: RequestId, op: &Operation) {
+        let version = self.probe.and_then(|(probe, _)| {
+            let (key, engine) = (written_key(op)?, self.engine(node)?);
+            (probe.held)(engine, key)
+        });
+        self.held.extend(version.map(|version| (id, version)));
+    }
+
+    /// Notes the write that a server is asked to keep.
+    pub(crate) fn note_kept(&mut self, node: NodeId, record: &E::Record) {
+        let write = self.probe.and_then(|(probe, _)| (probe.kept)(record));
+        self.kept.extend(write.map(|write| (write, node)));
+    }
+
+    /// Looks whether enough disks hold a write that is acknowledged now. A run in which a disk
+    /// was lost since the write began shows nothing.
+    pub(crate) fn count_holders(&mut self, node: NodeId, id: RequestId) -> Result<(), Breach> {
+        let Some((probe, every)) = self.probe else {
+            return Ok(());
+        };
+        let Some((key, version)) = self.request(id).and_then(write) else {
+            return Ok(());
+        };
+        self.writes_done += 1;
+        let Some(request) = self.request(id).filter(|_| self.writes_done.is_multiple_of(every))
+        else {
+            return Ok(());
+        };
+        let lost = self.wiped_at.is_some_and(|at| at >= request.invoked_at)
+            || self.servers.values().any(|server| server.disk_damaged);
+        if lost {
+            return Ok(());
+        }
+        let cluster = self.server(node).cluster(&self.config);
+        let asked = request.options.write_quorum.map(|quorum| quorum.resolve(cluster.nodes()));
+        let needed = asked.and_then(Result::ok).unwrap_or_else(|| cluster.write_quorum());
+        let Some(answered) = self.engine(node) else {
+            return Ok(());
+        };
+        let mut holders = 0;
+        for server in self.nodes() {
+            // What a restart cannot go on from is judged elsewhere.
+            let holds = |disk: E| (probe.holds)(&disk, answered, &key, version);
+            holders += u16::from(self.on_disk(server).is_none_or(holds));
+        }
+        self.holders_counted += 1;
+        if holders < needed { Err(Breach::ThinlyHeld { id, holders, needed }) } else { Ok(()) }
+    }
+
+    /// The engine as a restart of the server would find it.
+    fn on_disk(&self, node: NodeId) -> Option<E> {
+        let server = self.server(node);
+        let cluster = server.disk_config.as_ref().unwrap_or(&self.config.cluster);
+        let config =
+            EngineConfig { cluster: cluster.clone(), ..server.engine_config(&self.config) };
+        let (checkpoint, records) = self.disk(node).ok()?;
+        E::recover(config, checkpoint.read(), records).ok()
+    }
+}
+
+/// The key and the version of a write that was done.
+fn write(request: &Request) -> Option<(Key, Version)> {
+    let key = written_key(&request.op)?.clone();
+    let Some(Outcome::Done(Done { version, .. })) = request.outcome() else {
+        return None;
+    };
+    Some((key, (*version)?))
+}
+
+/// The first key that an operation writes.
+fn written_key(op: &Operation) -> Option<&Key> {
+    let Operation::Batch(batch) = op else {
+        return None;
+    };
+    let reads = |command: &&Command| matches!(command, Command::Get { .. });
+    let mut writes = batch.commands().iter().filter(|command| !reads(command));
+    writes.next().map(Command::key)
+}

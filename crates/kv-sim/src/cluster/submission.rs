@@ -1,0 +1,103 @@
+//! Requests are put to servers, and answered.
+
+use std::time::Duration;
+
+use kv_check::{Request, RequestState};
+use kv_core::driver::Reply;
+use kv_core::{ConsistencyEngine, NodeId, Operation, Outcome, RequestId, RequestOptions};
+
+use crate::cluster::Cluster;
+use crate::server::Server;
+use crate::server::arrival::Arrival;
+use crate::violation::{Breach, Violation};
+
+impl<E: ConsistencyEngine> Cluster<E> {
+    /// Puts a request to a server; [`Cluster::request`] tells how it stands.
+    pub fn submit(&mut self, node: NodeId, op: Operation, options: RequestOptions) -> RequestId {
+        self.last_request = RequestId(self.last_request.0 + 1);
+        let id = self.last_request;
+        self.note_held(node, id, &op);
+        let request = Arrival::Request { id, op: op.clone(), options: options.clone() };
+        let state =
+            if self.arrive(node, request) { RequestState::Waiting } else { RequestState::Refused };
+        let request = Request { node, op, options, invoked_at: self.now, cancelled: false, state };
+        self.requests.insert(id, request);
+        id
+    }
+
+    /// Tells the server that nobody waits for a request any more; nothing if it has ended.
+    pub fn cancel(&mut self, id: RequestId) {
+        let waiting = self.requests.get_mut(&id).filter(|request| !request.has_ended());
+        if let Some(request) = waiting {
+            request.cancelled = true;
+            let node = request.node;
+            self.arrive(node, Arrival::Cancel { id });
+        }
+    }
+
+    /// How a request stands; `None` for an id that this cluster did not give out.
+    #[must_use]
+    pub fn request(&self, id: RequestId) -> Option<&Request> {
+        self.requests.get(&id)
+    }
+
+    /// All requests so far, in the order in which they were put.
+    pub fn requests(&self) -> impl Iterator<Item = (RequestId, &Request)> {
+        self.requests.iter().map(|(id, request)| (*id, request))
+    }
+
+    /// The answer to a request, if there is one yet.
+    #[must_use]
+    pub fn outcome(&self, id: RequestId) -> Option<&Outcome> {
+        self.request(id).and_then(Request::outcome)
+    }
+
+    /// Puts a request to a server and runs until it has ended, or until a second after its
+    /// timeout; `None` if there is no answer then, or never will be.
+    ///
+    /// # Errors
+    /// [`Violation`] if an engine breaks its contract meanwhile.
+    pub fn execute(&mut self, node: NodeId, op: Operation) -> Result<Option<Outcome>, Violation> {
+        let options = RequestOptions::default();
+        let bound = options.timeout + Duration::from_secs(1);
+        let id = self.submit(node, op, options);
+        self.run_until(bound, |cluster| cluster.request(id).is_none_or(Request::has_ended))?;
+        Ok(self.outcome(id).cloned())
+    }
+
+    /// Lets the client of one of a server's sessions go, and another one connect in its place. What
+    /// it had asked for is [`RequestState::Lost`]: it never hears of it.
+    pub fn disconnect(&mut self, node: NodeId, session: usize) {
+        if !self.arrive(node, Arrival::Disconnect { session }) {
+            return;
+        }
+        let at = self.now;
+        for (id, request) in &mut self.requests {
+            let is_of_session = request.node == node && Server::<E>::session_of(*id) == session;
+            if is_of_session && !request.has_ended() {
+                request.state = RequestState::Lost { at };
+            }
+        }
+    }
+
+    pub(crate) fn reply(&mut self, node: NodeId, reply: Reply) -> Result<(), Violation> {
+        let (at, id) = (self.now, RequestId(reply.tag));
+        let is_its_own = self.server(node).is_session(Server::<E>::session_of(id), reply.session);
+        let request = self.requests.get_mut(&id).filter(|request| request.node == node);
+        let breach = match request.filter(|_| is_its_own) {
+            Some(request) => match &request.state {
+                RequestState::Waiting => {
+                    request.state = RequestState::Replied { at, outcome: reply.outcome };
+                    let counted = self.count_holders(node, id);
+                    return counted.map_err(|breach| self.violation(node, breach));
+                }
+                RequestState::Replied { .. } => Breach::SecondReply { id },
+                // The client has gone; the server does not know yet.
+                RequestState::Lost { .. } => return Ok(()),
+                RequestState::Refused => Breach::StrayReply { id },
+            },
+            None => Breach::StrayReply { id },
+        };
+        Err(self.violation(node, breach))
+    }
+}
