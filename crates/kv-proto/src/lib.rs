@@ -41,5 +41,5 @@ pub use frame::{FRAME_LEN_MAX, FrameCodec, FrameError, PROTOCOL_VERSION, put_pee
 pub use handshake::{Hello, Refusal, RefusalCode, Role, Welcome};
 pub use message::{Message, Request, RequestBody, Response, ResponseBody};
 pub use quoting::{as_line, as_word, in_quotes, is_printable};
-pub use servers::{ServerList, ServerListError, parse_server_id};
+pub use servers::{ServerList, ServerListError, id_ranges, parse_server_id};
 pub use transfer::{CheckpointAssembly, CheckpointChunk, ChunkOutOfOrder, checkpoint_chunks};
