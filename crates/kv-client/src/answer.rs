@@ -52,7 +52,7 @@ pub(crate) fn done(outcome: Outcome) -> Result<Done, ClientError> {
 impl Read {
     pub(crate) fn of(server: NodeId, done: Done) -> Result<Self, ClientError> {
         let unexpected = ClientError::Unexpected { server };
-        match single(done.answer) {
+        match done.answer.single() {
             Some(CommandResult::Value(found)) => {
                 Ok(Self { found, at: done.version, served: done.served, server })
             }
@@ -65,7 +65,7 @@ impl Read {
 impl Written {
     pub(crate) fn of(server: NodeId, done: Done) -> Result<Self, ClientError> {
         let unexpected = ClientError::Unexpected { server };
-        match single(done.answer) {
+        match done.answer.single() {
             Some(CommandResult::Written) => {
                 Ok(Self { version: done.version, served: done.served, server })
             }
@@ -118,14 +118,6 @@ pub(crate) fn fits(operation: &Operation, outcome: &Outcome) -> bool {
     }
 }
 
-/// The result of a batch that has one command.
-pub(crate) fn single(answer: Answer) -> Option<CommandResult> {
-    match answer {
-        Answer::Results(mut results) => results.pop().filter(|_| results.is_empty()),
-        Answer::Page(_) => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use kv_core::Value;
@@ -157,14 +149,5 @@ mod tests {
         assert!(!take(&["b"], None), "a key twice");
         assert!(!take(&["d", "c"], None), "not in order");
         assert!(!take(&["c"], Some("b")), "the cursor stands still");
-    }
-
-    #[test]
-    fn a_single_result_is_the_only_one() {
-        let written = CommandResult::Written;
-        let answer = |results| single(Answer::Results(results));
-        assert_eq!(answer(vec![written.clone()]), Some(written.clone()));
-        assert_eq!(answer(vec![]), None);
-        assert_eq!(answer(vec![written.clone(), written]), None);
     }
 }

@@ -15,7 +15,7 @@ use crate::driver::{Driver, Link, TIMEOUT_MAX};
 use crate::error::ClientError;
 use crate::event::Event;
 use crate::pages::Pages;
-use crate::passage::Passage;
+use crate::send_state::SendState;
 use crate::table::{Answered, Submission};
 
 /// A connection to a cluster: to one server at a time, and to the next one when that is lost.
@@ -149,7 +149,7 @@ impl Client {
     /// # Errors
     /// Like [`Client::status`].
     pub async fn status_within(&self, timeout: Duration) -> Result<Status, ClientError> {
-        let answered = self.ask(RequestBody::Status, timeout, Passage::default()).await?;
+        let answered = self.ask(RequestBody::Status, timeout, SendState::default()).await?;
         let server = answered.server;
         match answered.body {
             ResponseBody::Status(status) => Ok(*status),
@@ -225,20 +225,32 @@ impl Client {
         op: Operation,
         options: RequestOptions,
     ) -> Result<(NodeId, Outcome), ClientError> {
-        self.execute_by(op, options, Passage::default()).await
+        self.execute_by(op, options, SendState::default()).await
     }
 
-    /// Like [`Client::execute`]; the passage tells whether it was sent, and lets it be recalled once
-    /// the future is dropped.
-    pub(crate) async fn execute_by(
+    /// Like [`Client::execute`]; `send_state` tells, once the future was dropped, whether the request
+    /// was sent.
+    ///
+    /// # Errors
+    /// Like [`Client::execute`].
+    pub async fn execute_revocable(
         &self,
         op: Operation,
         options: RequestOptions,
-        passage: Passage,
+        send_state: SendState,
+    ) -> Result<Outcome, ClientError> {
+        self.execute_by(op, options, send_state).await.map(|(_, outcome)| outcome)
+    }
+
+    async fn execute_by(
+        &self,
+        op: Operation,
+        options: RequestOptions,
+        send_state: SendState,
     ) -> Result<(NodeId, Outcome), ClientError> {
         let timeout = options.timeout;
         let body = RequestBody::Execute { op, options };
-        let answered = self.ask(body, timeout, passage).await?;
+        let answered = self.ask(body, timeout, send_state).await?;
         let server = answered.server;
         match answered.body {
             ResponseBody::Outcome(outcome) => Ok((server, outcome)),
@@ -272,7 +284,7 @@ impl Client {
         &self,
         body: RequestBody,
         timeout: Duration,
-        passage: Passage,
+        send_state: SendState,
     ) -> Result<Answered, ClientError> {
         let since = Instant::now();
         let timeout = timeout.min(TIMEOUT_MAX);
@@ -288,7 +300,7 @@ impl Client {
             body,
             since,
             timeout,
-            passage,
+            send_state,
             reply,
             permit,
         };

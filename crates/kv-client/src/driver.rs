@@ -9,11 +9,11 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::config::ClientConfig;
 use crate::connection::Connection;
-use crate::dial::Target;
+use crate::connection::dial::Target;
+use crate::connection::error::{DialError, DialFailure, LostReason};
+use crate::connection::route::Route;
 use crate::error::ClientError;
 use crate::event::Event;
-use crate::loss::{DialError, DialFailure, LostReason};
-use crate::route::Route;
 use crate::table::{Submission, Table};
 
 /// Owns the connection and the requests in hand; ends when the last client is dropped.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use kv_core::{NodeId, NotDone, Unknown};
 use kv_proto::Refusal;
 
-use crate::loss::{DialFailure, LostReason};
+use crate::connection::error::{DialFailure, LostReason};
 
 /// Why a request brought no result. [`ClientError::certainty`] tells whether it may have had an
 /// effect.
@@ -34,8 +34,8 @@ pub enum ClientError {
     /// No server could be reached in time; nothing was done.
     #[error(
         "unavailable: no server of {} answers{}; nothing was done, so try again",
-        crate::id_ranges::id_ranges(servers),
-        crate::loss::first_of(failures)
+        kv_proto::id_ranges(servers),
+        crate::connection::error::first_of(failures)
     )]
     Unavailable {
         /// The servers in question, in ascending order.

@@ -3,7 +3,7 @@
 use kv_core::NodeId;
 use kv_proto::{Refusal, Welcome};
 
-use crate::loss::{DialFailure, LostReason};
+use crate::connection::error::{DialFailure, LostReason};
 
 /// What happens to a client's connection, for people and logs; nothing has to be done about it.
 #[derive(Clone, Debug)]

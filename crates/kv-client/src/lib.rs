@@ -1,4 +1,4 @@
-//! The client: an async library, and the command line that is built on it.
+//! The client: an async library. The command line is built on it, with the feature `cli`.
 //!
 //! Two types to read first: [`Client`], which sends operations to one server of a cluster and goes
 //! on to the next one when that server is lost; and [`ClientError`], which tells what definitely
@@ -32,25 +32,21 @@
 //! ```
 
 mod answer;
-pub mod cli;
 mod client;
 mod config;
 mod connection;
-mod dial;
 mod driver;
 mod error;
 mod event;
-mod id_ranges;
-mod loss;
 mod pages;
-mod passage;
-mod route;
+mod send_state;
 mod table;
 
 pub use answer::{DumpEntries, Read, Written};
 pub use client::Client;
 pub use config::ClientConfig;
+pub use connection::error::{DialError, DialFailure, LostReason};
 pub use error::{Certainty, ClientError};
 pub use event::Event;
-pub use loss::{DialError, DialFailure, LostReason};
 pub use pages::Pages;
+pub use send_state::SendState;

@@ -14,6 +14,7 @@ pub struct Pages {
     kind: Kind,
     options: RequestOptions,
     position: Position,
+    page_len: u32,
     server: Option<NodeId>,
 }
 
@@ -43,7 +44,21 @@ impl Pages {
     }
 
     const fn new(client: Client, kind: Kind, options: RequestOptions) -> Self {
-        Self { client, kind, options, position: Position::Begin, server: None }
+        Self {
+            client,
+            kind,
+            options,
+            position: Position::Begin,
+            page_len: ENTRIES_MAX,
+            server: None,
+        }
+    }
+
+    /// Reads at most `page_len` entries at a time; a server may send fewer.
+    #[must_use]
+    pub const fn with_page_len(mut self, page_len: u32) -> Self {
+        self.page_len = page_len;
+        self
     }
 
     /// Reads the next page, which may be empty; `None` after the last one. It may be called again
@@ -59,8 +74,8 @@ impl Pages {
             Position::End => return Ok(None),
         };
         let operation = match &self.kind {
-            Kind::Scan(prefix) => Operation::Scan(scan_of(prefix, after.clone(), ENTRIES_MAX)),
-            Kind::Dump => Operation::Dump(Dump { after: after.clone(), limit: ENTRIES_MAX }),
+            Kind::Scan(prefix) => Operation::Scan(scan_of(prefix, after.clone(), self.page_len)),
+            Kind::Dump => Operation::Dump(Dump { after: after.clone(), limit: self.page_len }),
         };
         let answered = self.client.execute_somewhere(operation, self.options.clone());
         let (server, outcome) = answered.await?;
@@ -83,7 +98,7 @@ impl Pages {
 }
 
 /// A page of the keys that begin with `prefix`.
-pub(crate) fn scan_of(prefix: &[u8], after: Option<Key>, limit: u32) -> Scan {
+fn scan_of(prefix: &[u8], after: Option<Key>, limit: u32) -> Scan {
     let from = prefix.to_vec().into();
     let until = end_of_prefix(prefix).map(Into::into);
     Scan { from, until, after, limit }

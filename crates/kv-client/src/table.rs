@@ -10,9 +10,9 @@ use tokio::time::Instant;
 
 use crate::answer::fits;
 use crate::connection::Connection;
+use crate::connection::error::LostReason;
 use crate::error::ClientError;
-use crate::loss::LostReason;
-use crate::passage::Passage;
+use crate::send_state::SendState;
 
 /// A request as a caller hands it in.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub(crate) struct Submission {
     pub(crate) body: RequestBody,
     pub(crate) since: Instant,
     pub(crate) timeout: Duration,
-    pub(crate) passage: Passage,
+    pub(crate) send_state: SendState,
     pub(crate) reply: oneshot::Sender<Result<Answered, ClientError>>,
     /// Given back when the request is forgotten.
     pub(crate) permit: OwnedSemaphorePermit,
@@ -127,7 +127,7 @@ impl Table {
             };
             if pending.is_read_only() || !connection.has_written(frame_end) {
                 if !connection.has_written(frame_end) {
-                    pending.submission.passage.fail();
+                    pending.submission.send_state.fail();
                 }
                 let deadline = pending.submission.since + pending.submission.timeout;
                 self.deadlines.remove(&(pending.deadline, id));
@@ -211,7 +211,7 @@ impl Table {
         let Some(pending) = self.pending.get_mut(&id) else {
             return;
         };
-        if pending.submission.reply.is_closed() || !pending.submission.passage.begin() {
+        if pending.submission.reply.is_closed() || !pending.submission.send_state.begin() {
             self.forget(id, None);
             return;
         }

@@ -44,6 +44,17 @@ pub enum Answer {
 
 wire_enum!(Answer, "answer", { 0 => Results(results), 1 => Page(page) });
 
+impl Answer {
+    /// The result of a batch that has one command.
+    #[must_use]
+    pub fn single(self) -> Option<CommandResult> {
+        match self {
+            Self::Results(mut results) => results.pop().filter(|_| results.is_empty()),
+            Self::Page(_) => None,
+        }
+    }
+}
+
 /// What one command brought.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum CommandResult {
@@ -152,6 +163,15 @@ mod tests {
 
     use super::*;
     use crate::Wire;
+
+    #[test]
+    fn a_single_result_is_the_only_one() {
+        let written = CommandResult::Written;
+        let answer = |results| Answer::Results(results).single();
+        assert_eq!(answer(vec![written.clone()]), Some(written.clone()));
+        assert_eq!(answer(vec![]), None);
+        assert_eq!(answer(vec![written.clone(), written]), None);
+    }
 
     proptest! {
         #[test]

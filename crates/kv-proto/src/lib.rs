@@ -43,4 +43,4 @@ pub use frame::{
 pub use handshake::{Hello, Refusal, RefusalCode, Role, Welcome};
 pub use message::{Message, Request, RequestBody, Response, ResponseBody};
 pub use quoting::{as_line, as_word, in_quotes, is_printable};
-pub use servers::{ServerList, ServerListError, parse_server_id};
+pub use servers::{ServerList, ServerListError, id_ranges, parse_server_id};

@@ -163,6 +163,17 @@ pub fn parse_server_id(text: &str) -> Result<NodeId, ServerListError> {
     Ok(node)
 }
 
+/// Ids as people write them, in a form that a [`ServerList`] is read from: `1-3,7`.
+#[must_use]
+pub fn id_ranges(ids: &[NodeId]) -> String {
+    let chunks = ids.chunk_by(|a, b| a.number() + 1 == b.number());
+    let ranges = chunks.filter_map(|chunk| match (chunk.first()?, chunk.last()?) {
+        (first, last) if first == last => Some(first.to_string()),
+        (first, last) => Some(format!("{first}-{last}")),
+    });
+    ranges.collect::<Vec<_>>().join(",")
+}
+
 fn local_address(node: NodeId) -> String {
     format!("127.0.0.1:{}", u32::from(node.number()) + PORT_BASE)
 }
@@ -215,5 +226,11 @@ mod tests {
         assert_eq!(list.next_after(node(1)), Some(node(3)));
         assert_eq!(list.next_after(node(4)), Some(node(7)));
         assert_eq!(list.next_after(node(7)), Some(node(1)));
+    }
+
+    #[test]
+    fn ids_are_written_as_ranges() {
+        let ids: Vec<NodeId> = [1, 2, 3, 5, 7, 8].map(|id| NodeId::new(id).unwrap()).into();
+        assert_eq!(id_ranges(&ids), "1-3,5,7-8");
     }
 }

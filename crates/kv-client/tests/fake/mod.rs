@@ -8,8 +8,10 @@
     reason = "helpers of several tests, each of which uses some"
 )]
 
+#[cfg(feature = "cli")]
 pub mod program;
 pub mod store;
+#[cfg(feature = "cli")]
 pub mod tmux;
 
 use std::time::Duration;
@@ -60,14 +62,18 @@ impl FakeServer {
         accepted.expect("no client came").unwrap().0
     }
 
-    /// Accepts a connection and reads its hello.
+    /// Accepts a connection and reads its hello. A program that has nothing to do may end before it
+    /// says hello; the next connection counts then.
     pub async fn accept_hello(&self) -> (FakeConnection, Hello) {
-        let stream = self.accept_silently().await;
-        let framed = Framed::new(stream, FrameCodec::new(GroupId(0)));
-        let mut connection = FakeConnection { framed };
-        match connection.next().await {
-            Some(Message::Hello(hello)) => (connection, hello),
-            other => panic!("no hello but {other:?}"),
+        loop {
+            let stream = self.accept_silently().await;
+            let framed = Framed::new(stream, FrameCodec::new(GroupId(0)));
+            let mut connection = FakeConnection { framed };
+            match connection.next().await {
+                Some(Message::Hello(hello)) => return (connection, hello),
+                None => {}
+                other => panic!("no hello but {other:?}"),
+            }
         }
     }
 

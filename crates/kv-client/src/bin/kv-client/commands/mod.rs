@@ -1,0 +1,9 @@
+//! The language of the lines: words, options, commands, and their help.
+
+pub(crate) mod arguments;
+pub(crate) mod command;
+pub(crate) mod help;
+pub(crate) mod suggestion;
+pub(crate) mod timeout;
+pub(crate) mod usage;
+pub(crate) mod words;

@@ -1,0 +1,108 @@
+//! How a command ended.
+
+use std::time::Duration;
+
+use kv_client::ClientError;
+use kv_core::{Answer, CommandResult, Done, Key, NodeId, Status};
+
+use super::exit::ExitStatus;
+
+/// How a command ended, to be printed.
+pub(crate) struct Finished {
+    pub(crate) command: &'static str,
+    pub(crate) key: Option<Key>,
+    /// Where it stands in the input, from 1, if that is a pipe.
+    pub(crate) line: Option<u64>,
+    /// The server that the client is connected to, or that answered.
+    pub(crate) server: Option<NodeId>,
+    pub(crate) elapsed: Duration,
+    pub(crate) result: Result<Success, Failure>,
+}
+
+/// What a command brought.
+pub(crate) enum Success {
+    Done(Done),
+    /// What a scan or a dump brought has been printed.
+    Listed,
+    Status(Box<Status>),
+    Paused,
+}
+
+/// Why a command brought nothing.
+pub(crate) enum Failure {
+    Error(ClientError),
+    Interrupted(Interrupted),
+}
+
+/// What Ctrl-C left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("interrupted{}{}", effect.text(), lines_text(*lines_dropped))]
+pub(crate) struct Interrupted {
+    pub(crate) effect: Effect,
+    /// How many lines waited, which are not run.
+    pub(crate) lines_dropped: usize,
+}
+
+/// What a command that was interrupted may have done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// No server has got it.
+    NotSent,
+    /// It has none.
+    None,
+    /// It may still take effect.
+    Possible,
+}
+
+impl Finished {
+    pub(crate) fn status(&self) -> ExitStatus {
+        match &self.result {
+            Ok(Success::Done(done)) if is_missing(&done.answer) => ExitStatus::NotFound,
+            Ok(_) => ExitStatus::Done,
+            Err(Failure::Error(error)) => ExitStatus::of_error(error),
+            Err(Failure::Interrupted(_)) => ExitStatus::Unclear,
+        }
+    }
+
+    pub(crate) const fn is_interrupted(&self) -> bool {
+        matches!(self.result, Err(Failure::Interrupted(_)))
+    }
+
+    /// The key that the command has shown to exist.
+    pub(crate) fn known_key(&self) -> Option<&Key> {
+        match &self.result {
+            Ok(Success::Done(done)) if !is_missing(&done.answer) => self.key.as_ref(),
+            Ok(Success::Done(_) | Success::Listed | Success::Status(_) | Success::Paused)
+            | Err(_) => None,
+        }
+    }
+}
+
+impl Effect {
+    const fn text(self) -> &'static str {
+        match self {
+            Self::NotSent => "; it was not sent, nothing was done",
+            Self::None => "",
+            Self::Possible => "; it may still take effect",
+        }
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        Self::Error(error)
+    }
+}
+
+fn is_missing(answer: &Answer) -> bool {
+    matches!(answer, Answer::Results(results)
+        if matches!(results.as_slice(), [CommandResult::Value(None)]))
+}
+
+fn lines_text(count: usize) -> String {
+    match count {
+        0 => String::new(),
+        1 => "; 1 waiting line dropped".to_owned(),
+        _ => format!("; {count} waiting lines dropped"),
+    }
+}

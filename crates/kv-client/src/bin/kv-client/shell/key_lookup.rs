@@ -1,0 +1,60 @@
+//! A look at the server's keys while a line is typed.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use kv_client::{Client, ClientError};
+use kv_core::{Feature, Key, NotDone, RequestOptions};
+use tokio::runtime::Handle;
+
+/// Asks the server for keys, on the thread of the editor, for a moment at most.
+#[derive(Debug)]
+pub(crate) struct KeyLookup {
+    client: Option<(Client, Handle)>,
+    /// The engine has no scan, so that there is nothing to ask for.
+    in_vain: AtomicBool,
+}
+
+impl KeyLookup {
+    pub(crate) const fn at(client: Client, runtime: Handle) -> Self {
+        Self { client: Some((client, runtime)), in_vain: AtomicBool::new(false) }
+    }
+
+    #[cfg(test)]
+    pub(crate) const fn nowhere() -> Self {
+        Self { client: None, in_vain: AtomicBool::new(false) }
+    }
+
+    /// The first keys that begin with `prefix`; none if that takes long.
+    pub(crate) fn keys(&self, prefix: &[u8]) -> Vec<Key> {
+        let Some((client, runtime)) = &self.client else {
+            return Vec::new();
+        };
+        if client.server().is_none() || self.in_vain.load(Ordering::Relaxed) {
+            return Vec::new();
+        }
+        match runtime.block_on(first_keys(client, prefix)) {
+            Ok(keys) => keys,
+            Err(error) => {
+                let no_scan = NotDone::NotSupported(Feature::Scan);
+                self.in_vain.store(error == ClientError::NotDone(no_scan), Ordering::Relaxed);
+                Vec::new()
+            }
+        }
+    }
+}
+
+async fn first_keys(client: &Client, prefix: &[u8]) -> Result<Vec<Key>, ClientError> {
+    let options = RequestOptions { timeout: PATIENCE, ..RequestOptions::default() };
+    let mut pages = client.scan_pages(prefix, options).with_page_len(KEYS_MAX);
+    let Ok(page) = tokio::time::timeout(PATIENCE, pages.next()).await else {
+        return Ok(Vec::new());
+    };
+    Ok(page?.unwrap_or_default().into_iter().map(|(key, _)| key).collect())
+}
+
+/// How long a person waits for a completion.
+const PATIENCE: Duration = Duration::from_millis(300);
+
+/// A page of keys comes with its values, so it is a small one.
+const KEYS_MAX: u32 = 50;

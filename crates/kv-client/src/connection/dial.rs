@@ -1,0 +1,74 @@
+//! How a client gets a connection: connect, then the handshake.
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use kv_core::{GroupId, NodeId};
+use kv_proto::{FrameCodec, Hello, Message, Role, Welcome};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_util::codec::{Decoder, Encoder};
+
+use super::Connection;
+use super::error::{DialError, DialFailure, LostReason};
+
+/// Where and as whom to connect.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(crate) server: NodeId,
+    pub(crate) address: String,
+    pub(crate) cluster: String,
+    pub(crate) timeout: Duration,
+}
+
+impl Target {
+    /// Connects and says hello.
+    pub(crate) async fn dial(self) -> Result<(Connection, Welcome), DialFailure> {
+        let (server, after) = (self.server, self.timeout);
+        let result = tokio::time::timeout(after, self.shake_hands()).await;
+        result
+            .unwrap_or(Err(DialError::Silent { after }))
+            .map_err(|error| DialFailure { server, error })
+    }
+
+    async fn shake_hands(self) -> Result<(Connection, Welcome), DialError> {
+        let mut stream = TcpStream::connect(&self.address).await?;
+        stream.set_nodelay(true)?;
+        let mut codec = FrameCodec::new(GroupId(0));
+        let mut buffer = BytesMut::new();
+        let hello = Hello { cluster: self.cluster, role: Role::Client };
+        let lost = |error| DialError::Lost(LostReason::from(error));
+        codec.encode(Message::Hello(hello), &mut buffer).map_err(lost)?;
+        // A server that is full may refuse, and close, before it reads; its reason is still there.
+        let written = stream.write_all(&buffer).await;
+        buffer.clear();
+        loop {
+            if let Some(message) = codec.decode(&mut buffer).map_err(lost)? {
+                let welcome = accepted(self.server, message)?;
+                let connection = Connection::new(stream, codec, buffer, self.server, &welcome);
+                return Ok((connection, welcome));
+            }
+            buffer.reserve(HANDSHAKE_READ_BYTES);
+            if stream.read_buf(&mut buffer).await? == 0 {
+                written?;
+                return Err(DialError::Lost(LostReason::Closed));
+            }
+        }
+    }
+}
+
+fn accepted(server: NodeId, message: Message) -> Result<Welcome, DialError> {
+    match message {
+        Message::Welcome(welcome) if welcome.node == server => Ok(welcome),
+        Message::Welcome(welcome) => Err(DialError::OtherServer { found: welcome.node }),
+        Message::Refusal(refusal) => Err(DialError::Refused(refusal)),
+        Message::Hello(_)
+        | Message::Request(_)
+        | Message::MalformedRequest { .. }
+        | Message::Response(_)
+        | Message::Peer(_)
+        | Message::Snapshot(_) => Err(DialError::Lost(LostReason::OutOfPlace)),
+    }
+}
+
+const HANDSHAKE_READ_BYTES: usize = 4 << 10;
