@@ -1,6 +1,7 @@
 //! What a server can be told, on the command line, by the environment or in a file.
 
 mod config_file;
+mod engine;
 pub(crate) mod layers;
 
 use std::ops::RangeInclusive;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use clap::builder::FalseyValueParser;
 use clap::{Args, value_parser};
 use kv_core::{IdError, NodeId, Quorum};
-use kv_proto::{DurationError, ServerList, ServerListError, parse_duration, parse_server_id};
+use kv_proto::{ServerList, ServerListError, parse_server_id};
 use kv_server::{
     Consistency, DEFAULT_CLUSTER, DataConfig, Delay, DumpHook, OpLogConfig, RecoveryHook,
     ServerConfig, SyncPolicy,
@@ -18,6 +19,7 @@ use kv_server::{
 use tracing_subscriber::filter::Targets;
 
 use crate::screen;
+use crate::settings::engine::{LimitSettings, TimingSettings};
 
 /// The settings of one server. Each stands in [`KEYS`] as well.
 #[derive(Debug, Args)]
@@ -116,76 +118,6 @@ pub(crate) struct Settings {
     timing: TimingSettings,
 }
 
-/// The engine's bounds; the defaults are those of [`kv_core::Limits`].
-#[derive(Debug, Args)]
-#[command(next_help_heading = "The engine's bounds")]
-struct LimitSettings {
-    /// Requests in hand; one more is answered `overloaded`
-    #[arg(long, env = "KV_REQUESTS_MAX", value_name = "N", default_value = "65536")]
-    #[arg(value_parser = value_parser!(u32).range(1..), hide_short_help = true)]
-    requests_max: u32,
-
-    /// Log entries that may be sequenced and not yet committed; more wait
-    #[arg(long, env = "KV_WINDOW_ENTRIES_MAX", value_name = "N", default_value = "16384")]
-    #[arg(value_parser = value_parser!(u32).range(1..), hide_short_help = true)]
-    window_entries_max: u32,
-
-    /// MiB that may be sequenced and not yet committed; more wait
-    #[arg(long, env = "KV_WINDOW_MIB", value_name = "MIB", default_value = "64")]
-    #[arg(value_parser = value_parser!(u32).range(1..=4095), hide_short_help = true)]
-    window_mib: u32,
-
-    /// KiB after which a message to a server takes no further entry
-    #[arg(long, env = "KV_MESSAGE_KIB", value_name = "KIB", default_value = "1024")]
-    #[arg(value_parser = value_parser!(u32).range(1..=8192), hide_short_help = true)]
-    message_kib: u32,
-
-    /// Entries that came too early and are held back; one more is dropped and sent again
-    #[arg(long, env = "KV_HOLD_BACK_ENTRIES_MAX", value_name = "N", default_value = "16384")]
-    #[arg(value_parser = value_parser!(u32).range(1..), hide_short_help = true)]
-    hold_back_entries_max: u32,
-
-    /// MiB of delivered log kept for servers that are behind; who needs more gets a checkpoint
-    #[arg(long, env = "KV_KEPT_LOG_MIB", value_name = "MIB", default_value = "256")]
-    #[arg(value_parser = value_parser!(u32).range(1..=4095), hide_short_help = true)]
-    kept_log_mib: u32,
-
-    /// Entries of delivered log kept for servers that are behind; some 300 bytes each and their values
-    #[arg(long, env = "KV_KEPT_LOG_ENTRIES", value_name = "N", default_value = "100000")]
-    #[arg(value_parser = value_parser!(u32).range(1..), hide_short_help = true)]
-    kept_log_entries: u32,
-
-    /// Keys in a page of a dump or a scan
-    #[arg(long, env = "KV_PAGE_ENTRIES_MAX", value_name = "N", default_value = "1000")]
-    #[arg(value_parser = value_parser!(u32).range(1..=1_000_000), hide_short_help = true)]
-    page_entries_max: u32,
-}
-
-/// The engine's waiting times; the defaults are those of [`kv_core::Timing`].
-#[derive(Debug, Args)]
-#[command(next_help_heading = "The engine's waiting times")]
-struct TimingSettings {
-    /// How long to wait for another server's answer before sending again; doubles each time
-    #[arg(long, env = "KV_RESEND_MIN", value_name = "TIME", default_value = "100ms")]
-    #[arg(value_parser = parse_wait, hide_short_help = true)]
-    resend_min: Duration,
-
-    /// The longest wait between two sendings of one message
-    #[arg(long, env = "KV_RESEND_MAX", value_name = "TIME", default_value = "2s")]
-    #[arg(value_parser = parse_wait, hide_short_help = true)]
-    resend_max: Duration,
-
-    /// How often an idle sequencer shows that it lives
-    #[arg(long, env = "KV_HEARTBEAT", value_name = "TIME", default_value = "100ms")]
-    #[arg(value_parser = parse_wait, hide_short_help = true)]
-    heartbeat: Duration,
-
-    /// How long a server that starts empty waits to hear of all other servers
-    #[arg(long, env = "KV_JOIN_WAIT", value_name = "TIME", default_value = "1s")]
-    #[arg(value_parser = parse_wait, hide_short_help = true)]
-    join_wait: Duration,
-}
-
 /// A setting's name in a file.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Key {
@@ -247,20 +179,8 @@ impl Settings {
         config.clients_max = usize::from(self.clients_max);
         config.in_flight_max = u32::from(self.in_flight_max);
         config.on_dump = Some(DumpHook(std::sync::Arc::new(screen::show_dump_page)));
-        let bounds = &self.limits;
-        let limits = &mut config.limits;
-        limits.requests_max = size(bounds.requests_max, 1);
-        limits.window_entries_max = size(bounds.window_entries_max, 1);
-        limits.window_bytes_max = size(bounds.window_mib, 1 << 20);
-        limits.message_bytes_max = size(bounds.message_kib, 1 << 10);
-        limits.hold_back_entries_max = size(bounds.hold_back_entries_max, 1);
-        limits.log_bytes_max = size(bounds.kept_log_mib, 1 << 20);
-        limits.log_entries_max = size(bounds.kept_log_entries, 1);
-        limits.page_entries_max = size(bounds.page_entries_max, 1);
-        config.timing.resend_min = self.timing.resend_min;
-        config.timing.resend_max = self.timing.resend_max;
-        config.timing.heartbeat = self.timing.heartbeat;
-        config.timing.join_wait = self.timing.join_wait;
+        self.limits.apply(&mut config.limits);
+        self.timing.apply(&mut config.timing);
         config
     }
 }
@@ -294,21 +214,6 @@ enum OwnIdError {
     Other(ServerListError),
 }
 
-/// Reads a waiting time from 1 ms to an hour: zero would never let the engine rest.
-fn parse_wait(text: &str) -> Result<Duration, WaitError> {
-    let wait = parse_duration(text)?;
-    let legal = Duration::from_millis(1)..=Duration::from_secs(3600);
-    if legal.contains(&wait) { Ok(wait) } else { Err(WaitError::OutOfRange) }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-enum WaitError {
-    #[error("{0}")]
-    Duration(#[from] DurationError),
-    #[error("a waiting time is from 1ms to 1h")]
-    OutOfRange,
-}
-
 /// Reads `always`, `never` or `interval <ms>`, as in `interval 100`.
 fn parse_sync_policy(text: &str) -> Result<SyncPolicy, SyncPolicyError> {
     match text.split_once([' ', '=']) {
@@ -332,10 +237,6 @@ enum SyncPolicyError {
 }
 
 const INTERVAL_MS: RangeInclusive<u64> = 1..=60_000;
-
-fn size(count: u32, unit_bytes: usize) -> usize {
-    usize::try_from(count).unwrap_or(usize::MAX).saturating_mul(unit_bytes)
-}
 
 const fn key(field: &'static str, table: &'static str, name: &'static str, form: Form) -> Key {
     Key { field, table, name, form }
