@@ -81,7 +81,7 @@ impl Core {
             && let Some(peer) = self.peers.get(slot)
         {
             let record = Record::PeerIncarnation { peer: peer.node, incarnation };
-            self.persist(step, record, Then::Rest);
+            self.persist(step, record, Then::Nothing);
         }
         meeting
     }

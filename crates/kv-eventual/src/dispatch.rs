@@ -146,7 +146,7 @@ impl EventualEngine {
         while let Some((record, then)) = self.core.journal.pop(up_to) {
             self.core.state.apply(record);
             match then {
-                Then::Rest => {}
+                Then::Nothing => {}
                 Then::Begin => self.on_incarnation_persisted(step),
                 Then::OwnWrite(id) => self.writes.on_own_persisted(&mut self.core, step, id),
                 Then::Acknowledge(slot, id) => self.core.send(step, slot, Part::Ack(id)),

@@ -167,7 +167,7 @@ fn after_a_cancel_there_is_no_reply() {
 }
 
 #[test]
-fn reads_in_hand_are_bounded_but_local_ones_are_not_in_hand() {
+fn pending_reads_are_bounded_and_local_ones_are_never_pending() {
     let mut config = stand::config(2, 1, 2);
     config.limits.requests_max = 1;
     let mut stand = Stand::serving_with(config);

@@ -365,7 +365,7 @@ fn one_request_too_many_is_overloaded() {
 }
 
 #[test]
-fn too_many_bytes_in_hand_are_overloaded() {
+fn too_many_pending_bytes_are_overloaded() {
     let mut config = config(2, 2, 1);
     config.limits.window_bytes_max = 1_000;
     let mut stand = Stand::serving_with(config);

@@ -20,8 +20,8 @@ pub enum Mutation {
     AppliedBeforePersisted,
     /// A follower applies what is not committed.
     AppliedBeforeCommitted,
-    /// Of two entries that can be applied, the later one goes first.
-    AppliedOutOfOrder,
+    /// Of several entries that can be applied at once, only the last one is.
+    EntrySkipped,
     /// A request that is forwarded twice gets two positions, and both take effect.
     ForwardAppliedTwice,
     /// A request that was refused gets a position when it comes once more.
@@ -79,7 +79,7 @@ impl Mutation {
         Self::WriteQuorumIgnored,
         Self::AppliedBeforePersisted,
         Self::AppliedBeforeCommitted,
-        Self::AppliedOutOfOrder,
+        Self::EntrySkipped,
         Self::ForwardAppliedTwice,
         Self::RefusedForwardTakenLater,
         Self::FormerIncarnationCounted,

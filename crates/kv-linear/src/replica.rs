@@ -28,12 +28,7 @@ pub(crate) struct Replica {
     commit: LogIndex,
     applied: Position,
     duplicates: u64,
-    /// An entry that the one after it has overtaken; only where a test breaks the order.
-    overtaken: Option<Turn>,
 }
-
-/// An entry to be applied: its position, whose request it is, and what it does.
-type Turn = (LogIndex, Origin, Operation);
 
 /// An entry that was applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +51,6 @@ impl Replica {
             commit: position.index,
             applied: position,
             duplicates: 0,
-            overtaken: None,
         }
     }
 
@@ -122,11 +116,6 @@ impl Replica {
         self.log.append(entry);
     }
 
-    /// What a read finds in the state as this server has it; only where a test has it answer so.
-    pub(crate) fn read_locally(&self, operation: &Operation, bounds: PageBounds) -> Outcome {
-        self.machine.clone().apply(operation, self.applied.index, bounds, Broken::default())
-    }
-
     /// Notes that the log up to `last` is on disk.
     pub(crate) fn note_durable(&mut self, last: LogIndex) {
         assert!(last <= self.log.last().index);
@@ -153,13 +142,12 @@ impl Replica {
         }
         let entry = self.log.entry(index)?;
         let operation = self.undelivered.pop_front()?;
-        let mut turn = (index, entry.header().origin, operation);
+        let origin = entry.header().origin;
         self.undelivered_bytes -= entry.size_bytes();
         self.applied = Position::of(entry);
-        if broken.is(Mutation::AppliedOutOfOrder) {
-            turn = self.out_of_turn(turn, broken);
+        if broken.is(Mutation::EntrySkipped) && self.may_apply(index.next(), broken) {
+            return Some(Delivered { origin, outcome: None });
         }
-        let (index, origin, operation) = turn;
         if !self.dedup.note(&origin) && !broken.is(Mutation::ForwardAppliedTwice) {
             self.duplicates += 1;
             return Some(Delivered { origin, outcome: None });
@@ -177,23 +165,6 @@ impl Replica {
         let committed = index <= self.commit || broken.is(Mutation::AppliedBeforeCommitted);
         let durable = index <= self.durable || broken.is(Mutation::AppliedBeforePersisted);
         committed && durable
-    }
-
-    /// The entry after the one whose turn it is, if there is one, and then that one.
-    fn out_of_turn(&mut self, turn: Turn, broken: Broken) -> Turn {
-        if let Some(late) = self.overtaken.take() {
-            return late;
-        }
-        let next = turn.0.next();
-        let origin = self.log.entry(next).map(|entry| entry.header().origin);
-        match (origin, self.undelivered.front()) {
-            (Some(origin), Some(operation)) if self.may_apply(next, broken) => {
-                let early = operation.clone();
-                self.overtaken = Some(turn);
-                (next, origin, early)
-            }
-            (_, _) => turn,
-        }
     }
 
     /// Replaces what comes after `base` by other entries, which are on disk.

@@ -76,7 +76,7 @@ impl Writes {
             Err(reason) => return core.reply(step, request, Outcome::NotDone(reason)),
         };
         if let Some(below) = core.clock.issue(time) {
-            core.persist(step, Record::ClockBound { below }, Then::Rest);
+            core.persist(step, Record::ClockBound { below }, Then::Nothing);
         }
         self.last_seq = self.last_seq.next();
         let entry = Entry {

@@ -23,7 +23,7 @@ pub(crate) struct Journal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Then {
     /// Nothing more.
-    Rest,
+    Nothing,
     /// An incarnation has begun.
     Begin,
     /// A write of this server counts as held by it.
@@ -38,7 +38,7 @@ impl Then {
     const fn foreign(self) -> Option<WriteId> {
         match self {
             Self::Acknowledge(_, id) | Self::Repaired(id) => Some(id),
-            Self::Rest | Self::Begin | Self::OwnWrite(_) => None,
+            Self::Nothing | Self::Begin | Self::OwnWrite(_) => None,
         }
     }
 }

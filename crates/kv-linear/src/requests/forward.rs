@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_dense_and_settled_below_the_oldest_in_hand() {
+    fn numbers_are_dense_and_settled_below_the_oldest_pending_one() {
         let mut forwarder = Forwarder::new();
         for id in 1..=3 {
             assert_eq!(forwarder.submit(MS, submission(id, 100, 10)), id);

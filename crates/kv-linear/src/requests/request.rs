@@ -38,10 +38,9 @@ impl LinearEngine {
         }
         let core = &mut self.core;
         if operation.is_read_only() && core.broken.is(Mutation::ReadsLocally) {
-            out.reply(
-                id,
-                core.replica.read_locally(&operation, PageBounds::of(&core.config.limits)),
-            );
+            let (mut state, index) = (core.replica.machine().clone(), core.replica.applied().index);
+            let bounds = PageBounds::of(&core.config.limits);
+            out.reply(id, state.apply(&operation, index, bounds, core.broken));
             return;
         }
         let encoded = operation.to_bytes();

@@ -209,7 +209,7 @@ impl Sequencer {
         };
         let earlier = core.broken.is(Mutation::CommitAcrossEpochs);
         let acked = |progress: &Progress| match &progress.start {
-            Some(start) if earlier => start.claimed().min(log_last),
+            Some(start) if earlier => start.need.last.min(log_last),
             Some(_) | None => progress.acked(),
         };
         let mut acked: Vec<LogIndex> = self.peers.values().map(acked).collect();

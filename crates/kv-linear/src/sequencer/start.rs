@@ -16,13 +16,6 @@ pub(crate) struct Start {
     pub(crate) is_sent: bool,
 }
 
-impl Start {
-    /// How long the follower's log was.
-    pub(crate) const fn claimed(&self) -> LogIndex {
-        self.need.last
-    }
-}
-
 /// The last position up to which a follower's log and this one must be equal: a log whose epoch is
 /// f is the starting log of f and then a part of what f's sequencer appended, and so is this log up
 /// to its last position of f. `None` if it is not kept any more.

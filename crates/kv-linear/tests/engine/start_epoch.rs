@@ -80,7 +80,7 @@ fn a_follower_that_hears_of_a_new_epoch_asks_for_its_starting_log() {
 }
 
 #[test]
-fn requests_in_hand_go_out_again_in_the_new_epoch() {
+fn pending_requests_go_out_again_in_the_new_epoch() {
     let mut follower = Server::follower(vec![]);
     follower.request(1, put("a"));
     follower.timeout();

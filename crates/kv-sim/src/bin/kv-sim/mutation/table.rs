@@ -49,7 +49,7 @@ pub(super) const fn of_linear(mutation: kv_linear::Mutation) -> Checker {
         M::FailedBatchWrites | M::FirstConditionOnly => Checker::Sweep(Law::Linearizability),
         M::ScanIgnoresEnd => Checker::Sweep(Law::OrderlyPages),
         M::AppliedBeforePersisted => Checker::Linearizability(Alone),
-        M::AppliedOutOfOrder | M::ForwardAppliedTwice | M::ReadsLocally => {
+        M::EntrySkipped | M::ForwardAppliedTwice | M::ReadsLocally => {
             Checker::Linearizability(Followers)
         }
         M::RefusedForwardTakenLater | M::UnknownToldAsNotDone => Checker::Linearizability(Slow),
