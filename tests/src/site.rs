@@ -55,6 +55,23 @@ impl Site {
         Process::start(format!("kv-server {words}"), command, Stdio::null())
     }
 
+    /// The same, with another build of `kv-server`.
+    #[must_use]
+    pub fn server_of(&self, build: &Path, words: &str) -> Process {
+        let mut command = self.command(Program::Server, words.split_whitespace());
+        let mut other = Command::new(build);
+        other.args(command.get_args());
+        other.current_dir(command.get_current_dir().unwrap_or(Path::new(".")));
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => other.env(name, value),
+                None => other.env_remove(name),
+            };
+        }
+        command = other;
+        Process::start(format!("kv-server {words}"), command, Stdio::null())
+    }
+
     /// Starts `kv-server dev` with these words; does not wait until it serves.
     #[must_use]
     pub fn dev(&self, words: &str) -> Process {

@@ -28,6 +28,26 @@ pub(crate) async fn run(clients: Vec<Client>, concurrency: usize, round: usize) 
     Round { rate: micros.len() as f64 / DURATION.as_secs_f64(), micros }
 }
 
+/// The same; how many puts there were in all, the first ones included.
+#[allow(dead_code, reason = "of two benchmarks that use this file, one counts")]
+pub(crate) async fn count(clients: Vec<Client>, concurrency: usize, round: usize) -> u64 {
+    let from = Instant::now();
+    let until = from + DURATION;
+    let clients = Arc::new(clients);
+    let workers: Vec<_> = (0..concurrency)
+        .map(|worker| {
+            let client = clients[worker % clients.len()].clone();
+            let first = (worker * 7919 + round * 104_729) % KEYS;
+            tokio::spawn(put_until(client, first, from, until))
+        })
+        .collect();
+    let mut puts = 0;
+    for worker in workers {
+        puts += worker.await.unwrap().len();
+    }
+    puts
+}
+
 async fn put_until(
     client: Client,
     first: usize,
@@ -55,6 +75,14 @@ async fn put_until(
 pub(crate) struct Round {
     rate: f64,
     micros: Histogram<u64>,
+}
+
+impl Round {
+    /// Puts a second.
+    #[allow(dead_code, reason = "of two benchmarks that use this file, one asks")]
+    pub(crate) const fn rate(&self) -> f64 {
+        self.rate
+    }
 }
 
 /// What all rounds brought.
