@@ -25,6 +25,7 @@ use crate::data::Persistence;
 use crate::data::recovery::{Recovered, recover};
 use crate::driver::clients::{Clients, LocalRequests};
 use crate::driver::clock::Clock;
+use crate::driver::dump::DumpThread;
 use crate::driver::event::{Ending, LocalEvent};
 use crate::driver::hub::Hub;
 use crate::driver::peers::{Delayed, Peers};
@@ -281,7 +282,7 @@ where
             local,
             peers: all_peers,
             readiness: self.readiness,
-            on_dump: config.on_dump.clone(),
+            dumps: config.on_dump.clone().and_then(DumpThread::start),
             incarnation: Arc::clone(&identity.incarnation),
             looked_at: Duration::ZERO,
             dirty: Vec::new(),

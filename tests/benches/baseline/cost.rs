@@ -14,8 +14,12 @@ pub(crate) fn run(runtime: &Runtime, builds: &[Build]) {
             let mut costs = vec![Vec::new(); builds.len()];
             for round in 0..ROUNDS {
                 for (build, costs) in builds.iter().zip(&mut costs) {
-                    let measured =
-                        runtime.block_on(measure(build, consistency, (connections, in_flight), round));
+                    let measured = runtime.block_on(measure(
+                        build,
+                        consistency,
+                        (connections, in_flight),
+                        round,
+                    ));
                     costs.push(measured);
                 }
             }

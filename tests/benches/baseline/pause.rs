@@ -73,7 +73,11 @@ async fn snapshot(build: &Build) {
     let began = Instant::now();
     let during = waits(&client, SNAPSHOT_TIME, || {
         let at = began.elapsed().as_millis() % 100;
-        if at < 80 { late.freeze() } else { late.thaw() }
+        if at < 80 {
+            late.freeze()
+        } else {
+            late.thaw()
+        }
         most = most.max(resident_bytes(&servers[0]));
         false
     })

@@ -33,9 +33,8 @@ pub(crate) fn run(runtime: &Runtime, builds: &[Build]) {
 
 async fn measure(build: &Build, consistency: &str, in_flight: usize, round: usize) -> f64 {
     let (site, folder) = (Site::of(3), folder());
-    let words = |id| {
-        format!("{id} {consistency} 2 2 --op-log off --data-dir {}", folder.path().display())
-    };
+    let words =
+        |id| format!("{id} {consistency} 2 2 --op-log off --data-dir {}", folder.path().display());
     let mut servers: Vec<Process> = (1..=3).map(|id| build.server(&site, &words(id))).collect();
     for server in &mut servers {
         server.wait_for("ready");

@@ -7,19 +7,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use kv_core::driver::{DriverCore, Output, PeerFrame, Reply, SessionId, SessionPart};
-use kv_core::{
-    Answer, ConsistencyEngine, Incarnation, NodeId, NotDone, Now, Outcome, Page, Served, Shortage,
-    Status,
-};
+use kv_core::{ConsistencyEngine, Incarnation, NodeId, NotDone, Now, Outcome, Shortage, Status};
 use kv_proto::{Request, RequestBody, Response, ResponseBody, put_response};
 use tokio::sync::watch;
 
 use crate::client_number::ClientNumber;
-use crate::config::DumpHook;
 use crate::data::{DataEvent, DataNews, Persistence};
 use crate::driver::Readiness;
 use crate::driver::clients::{Client, Clients, LocalRequests};
 use crate::driver::clock::Clock;
+use crate::driver::dump::DumpThread;
 use crate::driver::event::LocalEvent;
 use crate::driver::peers::Peers;
 use crate::failure::ServerError;
@@ -38,7 +35,7 @@ pub(crate) struct Hub<E: ConsistencyEngine> {
     pub(crate) local: LocalRequests,
     pub(crate) peers: Peers,
     pub(crate) readiness: watch::Sender<Readiness>,
-    pub(crate) on_dump: Option<DumpHook>,
+    pub(crate) dumps: Option<DumpThread>,
     /// What handshakes name as the server's incarnation. It may be the one before for some moments:
     /// an engine takes note of no lesser one than it knows, and its own messages name it themselves.
     pub(crate) incarnation: Arc<AtomicU64>,
@@ -246,10 +243,8 @@ where
         if session == self.local.session() {
             return self.local.answer(tag, outcome);
         }
-        if let (Some(hook), Some(page)) = (&self.on_dump, dumped_page(&outcome)) {
-            let (hook, page) = (hook.clone(), page.clone());
-            // It may wait for a terminal, which holds up nothing else.
-            drop(tokio::task::spawn_blocking(move || (hook.0)(&page)));
+        if let Some(dumps) = &self.dumps {
+            dumps.show(&outcome);
         }
         self.respond(session, &Response { id: tag, body: ResponseBody::Outcome(outcome) });
     }
@@ -347,17 +342,6 @@ where
         if self.ended.is_none() {
             self.ended = Some(how);
         }
-    }
-}
-
-/// A page served from this server alone is a page of a dump, which the server shows as well.
-fn dumped_page(outcome: &Outcome) -> Option<&Page> {
-    match outcome {
-        Outcome::Done(done) if done.served == Served::Local => match &done.answer {
-            Answer::Page(page) => Some(page),
-            Answer::Results(_) => None,
-        },
-        Outcome::Done(_) | Outcome::NotDone(_) | Outcome::Unknown(_) => None,
     }
 }
 

@@ -8,6 +8,7 @@
 
 pub(crate) mod clients;
 pub(crate) mod clock;
+pub(crate) mod dump;
 pub(crate) mod event;
 pub(crate) mod hub;
 pub(crate) mod peers;
