@@ -3,10 +3,10 @@
 use kv_core::{CheckpointItem, Outcome, StagedCheckpoint, Unknown};
 
 use crate::core::{Core, Out};
-use crate::durable::checkpoint::{self, Metadata};
 use crate::durable::journal::Durable;
 use crate::durable::record::Record;
 use crate::log::epoch::Epoch;
+use crate::recovery::checkpoint::{self, Metadata};
 use crate::replica::Replica;
 
 /// A state that came from the sequencer and is being written to disk. The follower switches to

@@ -1,5 +1,10 @@
 //! The engine: who a server is, and which of its parts takes which input.
 
+mod dispatch;
+mod durability;
+mod report;
+mod request;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -10,15 +15,15 @@ use kv_core::{
 };
 
 use crate::core::{Core, Out};
-use crate::durable::checkpoint;
 use crate::durable::journal::Durable;
 use crate::durable::record::Record;
-use crate::durable::recovery::Recovery;
 use crate::follower::Follower;
 use crate::founding::Founding;
 use crate::founding::joining::Joining;
 use crate::message::{Body, Message};
 use crate::mutation::{Broken, Mutation};
+use crate::recovery::Recovery;
+use crate::recovery::checkpoint;
 use crate::sequencer::Sequencer;
 
 /// One server of a linearizable cluster.
