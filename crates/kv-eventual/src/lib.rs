@@ -52,15 +52,14 @@ mod coordinator;
 mod core;
 mod counters;
 mod deadline;
-mod dispatch;
 mod engine;
+mod greeting;
 mod identity;
 mod ids;
 mod message;
 mod mutation;
 mod peers;
 mod replica;
-mod report;
 mod state;
 
 pub use clock::MAX_SKEW;

@@ -40,7 +40,6 @@
 
 mod backoff;
 mod core;
-mod dispatch;
 mod durable;
 mod engine;
 mod follower;
@@ -50,8 +49,8 @@ mod links;
 mod log;
 mod message;
 mod mutation;
+mod recovery;
 mod replica;
-mod report;
 mod requests;
 mod sequencer;
 mod state_machine;

@@ -1,6 +1,5 @@
 //! The other servers, as far as this one knows them.
 
-mod greeting;
 pub(crate) mod outbox;
 
 use std::time::Duration;

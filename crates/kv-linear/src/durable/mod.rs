@@ -1,9 +1,6 @@
-//! What is on disk: the records, the checkpoint, and how a server comes back from them.
+//! What goes to disk: the records, what follows once they are there, and what a checkpoint left.
 
-pub(crate) mod checkpoint;
-mod durability;
 pub(crate) mod journal;
 pub(crate) mod record;
-pub(crate) mod recovery;
 pub(crate) mod tail;
 pub(crate) mod view;

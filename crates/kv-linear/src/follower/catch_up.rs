@@ -5,7 +5,6 @@ use std::time::Duration;
 use kv_core::{Incarnation, NodeId, SnapshotPart};
 
 use crate::core::{Core, Out};
-use crate::durable::checkpoint;
 use crate::follower::Follower;
 use crate::follower::starting::Starting;
 use crate::follower::transfer::{Malformed, Transfer};
@@ -13,6 +12,7 @@ use crate::log::Position;
 use crate::log::epoch::{Epoch, LogIndex};
 use crate::message::StartEpoch;
 use crate::mutation::Mutation;
+use crate::recovery::checkpoint;
 
 impl Follower {
     /// A part of the starting log came.

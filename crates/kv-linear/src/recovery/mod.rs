@@ -1,5 +1,7 @@
 //! A server's state from what its disk holds.
 
+pub(crate) mod checkpoint;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -9,7 +11,6 @@ use kv_core::{
 };
 
 use crate::core::Core;
-use crate::durable::checkpoint;
 use crate::durable::journal::Journal;
 use crate::durable::record::Record;
 use crate::identity::Identity;

@@ -1,7 +1,5 @@
 //! Writes of others that this server holds, and its answers to their reads.
 
-mod repair;
-
 use kv_core::HybridTime;
 
 use crate::clock::{is_beyond_skew, is_plausible};

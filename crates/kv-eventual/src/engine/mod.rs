@@ -1,5 +1,9 @@
 //! The engine: what it keeps, and how it comes back from its disk.
 
+mod dispatch;
+mod repair;
+mod report;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 

@@ -1,5 +1,10 @@
 //! The engine: who a server is, and which of its parts takes which input.
 
+mod dispatch;
+mod durability;
+mod report;
+mod request;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -19,6 +24,8 @@ use crate::founding::Founding;
 use crate::founding::joining::Joining;
 use crate::message::{Body, Message};
 use crate::mutation::{Broken, Mutation};
+use crate::recovery::Recovery;
+use crate::recovery::checkpoint;
 use crate::sequencer::Sequencer;
 
 /// One server of a linearizable cluster.
