@@ -10,7 +10,7 @@ use crate::outcome::Outcome;
 pub enum Effect<M, R> {
     /// Write a record to disk; [`crate::Input::Persisted`] tells when it is there.
     Persist {
-        /// Its place: the last one plus one.
+        /// Its number: the last one plus one.
         seq: PersistSeq,
         /// What to write.
         record: R,
@@ -51,7 +51,7 @@ pub enum Effect<M, R> {
 /// A broken invariant that forbids to go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HaltReason {
-    /// Two different entries claim one place in the log.
+    /// Two different entries claim one log position.
     #[error(
         "server {peer} holds another entry at log index {index} in the same epoch; do not restart \
          before the logs of both servers have been compared"
@@ -73,14 +73,14 @@ pub enum HaltReason {
         /// The server that holds it.
         peer: NodeId,
     },
-    /// A peer has heard this server speak in an epoch that it does not know, and nothing is missing.
-    /// Its next start goes on behind that epoch.
+    /// A peer received messages of this server in an epoch that it does not know, and no data is
+    /// missing. Its next start takes a later epoch.
     #[error(
         "server {peer} has met another copy of this server's data directory; if this one is the \
          newest, start it again, and it goes on with an epoch that is new to all"
     )]
     EpochUsed {
-        /// The server that heard it.
+        /// The peer.
         peer: NodeId,
     },
 }

@@ -14,9 +14,9 @@ use crate::wire::Wire;
 
 /// A replication protocol as a state machine without IO: inputs in, effects out.
 ///
-/// A *driver* owns the engine. It calls [`step`](Self::step) for each input, carries out the
-/// effects in order, and steps [`Input::Timeout`] once [`next_deadline`](Self::next_deadline) has
-/// come. The contract, each clause with a test in `kv_sim::conformance` that every engine passes:
+/// A *driver* owns the engine; [`driver::DriverCore`](crate::driver::DriverCore) is one. It calls
+/// [`step`](Self::step) for each input, carries out the effects in order, and steps
+/// [`Input::Timeout`] once [`next_deadline`](Self::next_deadline) has come. The contract, each clause with a test in `kv_sim::conformance` that every engine passes:
 ///
 /// 1. **The engine withholds.** It emits no acknowledgement or reply that promises durability
 ///    before [`Input::Persisted`] covers the record, so a driver cannot get this wrong. A driver
@@ -51,9 +51,9 @@ use crate::wire::Wire;
 /// 10. **Results that may exceed a frame come in pages**, by cursor.
 ///
 /// # Example
-/// `kv_core::local::LocalCluster` drives engines in ten lines; see there.
+/// [`local::LocalCluster`](crate::local::LocalCluster) runs engines in ten lines; see there.
 pub trait ConsistencyEngine: Sized {
-    /// The engine's word in handshakes, on screens and in errors.
+    /// The engine's name in handshakes, on screens and in errors.
     const NAME: &'static str;
 
     /// Whether W and R are the cluster's, so that servers with different ones refuse each other;
@@ -239,9 +239,9 @@ pub struct Timing {
     pub resend_min: Duration,
     /// The longest wait between two sendings of one message.
     pub resend_max: Duration,
-    /// How often an idle sequencer shows that it lives.
+    /// How often an idle sequencer sends a heartbeat.
     pub heartbeat: Duration,
-    /// How long a server that starts empty waits to hear of all its peers.
+    /// How long a server that starts empty waits for all its peers.
     pub join_wait: Duration,
 }
 
@@ -259,7 +259,7 @@ impl Default for Timing {
 /// Bounds of an engine. What happens at a bound stands beside each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Requests in hand; one more is answered [`NotDone::Overloaded`](crate::NotDone::Overloaded).
+    /// Requests in flight; one more is answered [`NotDone::Overloaded`](crate::NotDone::Overloaded).
     pub requests_max: usize,
     /// Log entries that may be sequenced and not yet committed; more wait in the queue of
     /// requests.
@@ -271,7 +271,7 @@ pub struct Limits {
     /// Entries that came too early and are held back; one more is dropped, to be sent again.
     pub hold_back_entries_max: usize,
     /// Bytes of delivered log kept for peers that are behind; a peer that needs more is sent a
-    /// checkpoint.
+    /// snapshot.
     pub log_bytes_max: usize,
     /// Entries of delivered log kept for them. In memory a small entry takes some 300 bytes.
     pub log_entries_max: usize,

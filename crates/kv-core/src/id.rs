@@ -67,10 +67,10 @@ pub enum IdError {
     NotANumber,
 }
 
-/// One life of a server's memory or disk: a counter in the high half, a random number in the low.
+/// One incarnation of a server: a counter in the high half, a random number in the low.
 ///
 /// A server that starts with nothing takes the highest counter that its peers know of it plus
-/// one. The random half keeps two lives apart that were begun while no peer could be asked.
+/// one. The random half tells two incarnations apart that began while no peer could be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Incarnation(pub u64);
 
@@ -78,7 +78,7 @@ impl Incarnation {
     /// The incarnation of a server that has not chosen one yet.
     pub const UNKNOWN: Self = Self(0);
 
-    /// The life that follows the highest one that is known of a server; `nonce` is its random
+    /// The incarnation after the highest one that is known of a server; `nonce` is its random
     /// half.
     #[must_use]
     pub const fn following(highest_known: Self, nonce: u32) -> Self {
@@ -88,7 +88,7 @@ impl Incarnation {
         Self((counter << 32) | nonce as u64)
     }
 
-    /// Which life this is, from 1; 0 for [`Incarnation::UNKNOWN`].
+    /// Which incarnation this is, from 1; 0 for [`Incarnation::UNKNOWN`].
     #[must_use]
     pub const fn counter(self) -> u64 {
         self.0 >> 32
@@ -126,11 +126,11 @@ macro_rules! number_newtype {
 }
 
 number_newtype! {
-    /// Names one request of one driver; the driver never uses a number twice in a life.
+    /// Names one request of one driver; the driver never uses a number twice.
     RequestId(u64)
 }
 number_newtype! {
-    /// The place of a record among all that an engine asked to persist; dense, from 1.
+    /// The number of a record among all that an engine asked to persist; dense, from 1.
     PersistSeq(u64)
 }
 number_newtype! {

@@ -1,13 +1,15 @@
 //! The consistency engine contract and its vocabulary, without IO and without a runtime.
 //!
 //! Two types to read first: [`ConsistencyEngine`], the trait that every replication protocol
-//! implements, with the contract between it and its driver; and [`Effect`], what an engine asks
-//! of that driver. [`Operation`] and [`Outcome`] are what a client asks and how it ended.
+//! implements, with the contract between it and its driver; and [`driver::DriverCore`], the driver
+//! without IO that servers and simulators build on. [`Operation`] and [`Outcome`] are what a client
+//! asks and how it ended.
 //!
 //! Use it to run engines inside a program of your own, and to write an engine of your own. Start
-//! with [`local::LocalCluster`], which runs a whole cluster in one thread; with sockets and disks of
-//! your own, drive [`ConsistencyEngine::step`] yourself. The engines are in `kv-linear` and
-//! `kv-eventual`; whoever wants a server with its sockets takes `kv-server`.
+//! with [`local::LocalCluster`], which runs a whole cluster in one thread. Over your own sockets and
+//! disk, drive an engine by [`driver::DriverCore`]. An engine of your own keeps its keys in a
+//! [`Store`], of which checkpoints and snapshots are read. The engines are in `kv-linear` and
+//! `kv-eventual`; for a server with its sockets use `kv-server`.
 //!
 //! ```
 //! use kv_core::local::LocalCluster;

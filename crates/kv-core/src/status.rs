@@ -12,7 +12,7 @@ pub struct Status {
     pub engine: String,
     /// The server.
     pub node: NodeId,
-    /// Its life; [`Incarnation::UNKNOWN`] while it is joining.
+    /// Its incarnation; [`Incarnation::UNKNOWN`] while it is joining.
     pub incarnation: Incarnation,
     /// The configuration that it works under.
     pub cluster: ClusterConfig,

@@ -17,7 +17,7 @@ pub enum Version {
         time: HybridTime,
         /// The server that coordinated the write.
         origin: NodeId,
-        /// That server's life.
+        /// That server's incarnation.
         incarnation: Incarnation,
     },
 }

@@ -1,16 +1,18 @@
 //! The server: one engine wired to sockets, in a process of its own or inside another program.
 //!
-//! Use it to run a replicated key-value store inside a program that has a tokio runtime: one server
+//! Use it to run a replicated key-value store inside a program that has a tokio runtime (with
+//! `default-features = false`, since the feature `cli` is the program): one server
 //! of a cluster whose others run elsewhere, a whole cluster for tests, or an engine of your own
 //! behind the same sockets and clients ([`Server::start_engine`]). To run an engine over a
-//! transport of your own, and without a runtime, take `kv-linear` or `kv-eventual` instead.
+//! transport of your own, and without a runtime, use `kv_core::driver` with an engine.
 //!
 //! Two types to read first: [`Server`], a server under way, and [`ServerConfig`], what it is
 //! told. [`LocalClient`] talks to a server in the same process.
 //!
-//! A put comes in through `net/session`, waits in the inbox of `driver`, is stepped into the engine,
-//! leaves as messages through `net/link`, and is answered through the session when the engine says
-//! so. Records go to disk through `data`, and `op_log` notes what was asked and answered.
+//! A server runs in one loop on a thread of its own. A put is read by `net/session` and given to
+//! `kv_core`'s driver core at once, which steps the engine; in the turn that follows, `driver` hands
+//! records to the disk through `data`, and writes messages to peers and answers to clients straight
+//! into their connections. `op_log` notes what was asked and answered.
 //!
 //! ```
 //! use kv_core::{Key, NodeId, Operation, Outcome, Quorum, RequestOptions, Value};

@@ -199,7 +199,7 @@ impl Server {
         let _ = readiness.wait_for(|readiness| *readiness == Readiness::Ready).await;
     }
 
-    /// Runs until `shutdown` completes, then stops: requests in hand are answered, as far as that
+    /// Runs until `shutdown` completes, then stops: requests in flight are answered, as far as that
     /// takes no longer than a second, the log of operations is written out, and the address is
     /// free again.
     ///

@@ -29,7 +29,7 @@ fn the_environment_stands_between_the_file_and_the_flags() {
     assert_eq!(line(&printed, "w ="), format!("w = 2 # {path}:2"));
     assert_eq!(line(&printed, "r ="), "r = 3 # KV_R");
     assert_eq!(line(&printed, "cluster"), "cluster = \"of-flag\" # --cluster");
-    assert_eq!(line(&printed, "threads"), "threads = 1 # default");
+    assert_eq!(line(&printed, "clients_max"), "clients_max = 1024 # default");
 }
 
 #[test]
@@ -47,12 +47,12 @@ fn no_file_is_read_unless_it_is_named() {
 
 #[test]
 fn mistakes_are_one_line_wherever_they_are() {
-    let unknown = file("w = 1\nthread = 2\n");
+    let unknown = file("w = 1\nlisen = \"[::]:4961\"\n");
     let path = unknown.path().display();
     let (code, out, error) = output(kv_server(&format!("--config {path}")));
     assert_eq!((code, out.as_str()), (Some(2), ""));
     let expected = format!(
-        "kv-server: {path}:2: there is no setting `thread`, did you mean `threads`?; `kv-server \
+        "kv-server: {path}:2: there is no setting `lisen`, did you mean `listen`?; `kv-server \
          config` shows all\n"
     );
     assert_eq!(error, expected);
@@ -62,10 +62,10 @@ fn mistakes_are_one_line_wherever_they_are() {
     assert!(error.starts_with("kv-server: cannot read no-such-file.toml: No such file"), "{error}");
 
     let mut command = kv_server("");
-    command.env("KV_THREADS", "many");
+    command.env("KV_CLIENTS_MAX", "many");
     let (code, _, error) = output(command);
     assert_eq!(code, Some(2));
-    assert!(error.starts_with("kv-server: KV_THREADS=`many` in the environment: "), "{error}");
+    assert!(error.starts_with("kv-server: KV_CLIENTS_MAX=`many` in the environment: "), "{error}");
     assert_eq!(error.lines().count(), 1, "{error}");
 }
 

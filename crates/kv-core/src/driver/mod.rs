@@ -21,6 +21,37 @@
 //!     }
 //! }
 //! ```
+//!
+//! One turn of an owner with sockets and a disk, which are left to closures:
+//!
+//! ```
+//! use kv_core::driver::{DriverCore, Output, PeerFrame, Reply};
+//! use kv_core::{ConsistencyEngine, HaltReason, NodeId, Now, PersistSeq};
+//!
+//! /// Carries out everything that came in since the last turn.
+//! fn take_turn<E: ConsistencyEngine>(
+//!     driver: &mut DriverCore<E>,
+//!     now: Now,
+//!     mut append: impl FnMut(Vec<(PersistSeq, E::Record)>),
+//!     mut send: impl FnMut(NodeId, PeerFrame<E::Message>),
+//!     mut answer: impl FnMut(Reply),
+//!     mut checkpoint: impl FnMut(Output<E::Message, E::Record>),
+//! ) -> Result<(), HaltReason> {
+//!     driver.turn(now);
+//!     while let Some(output) = driver.next_output() {
+//!         match output {
+//!             Output::Persist(records) => append(records),
+//!             Output::Send { to, frame } => send(to, frame),
+//!             Output::Reply(reply) => answer(reply),
+//!             Output::BeginCheckpoint { .. }
+//!             | Output::WriteChanges { .. }
+//!             | Output::AbandonCheckpoint => checkpoint(output),
+//!             Output::Halt(reason) => return Err(reason),
+//!         }
+//!     }
+//!     Ok(())
+//! }
+//! ```
 
 mod config;
 mod disk;

@@ -24,8 +24,8 @@ impl<T> HeldBack<T> {
         self.delay.is_off()
     }
 
-    /// Whether more may be held back; what comes beyond waits in the link's queue, and what that
-    /// does not take is dropped by the driver.
+    /// Whether more may be held back; further messages are dropped, and engines send again what
+    /// matters.
     pub(crate) fn has_room(&self) -> bool {
         self.queue.len() < HELD_BACK_MAX
     }
@@ -54,7 +54,7 @@ impl<T> HeldBack<T> {
     }
 }
 
-/// How many messages may be held back for one connection; a batch that was begun is taken whole.
+/// How many messages may be held back for one connection.
 const HELD_BACK_MAX: usize = 16_384;
 
 #[cfg(test)]

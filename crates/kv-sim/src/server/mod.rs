@@ -325,7 +325,7 @@ fn read_sockets<E: ConsistencyEngine>(
     }
 }
 
-/// What comes in beyond this many arrivals is lost, as at a real server whose inbox is full.
+/// What comes in beyond this many arrivals is lost.
 const INBOX_MAX: usize = 100_000;
 
 /// Clients that are connected to a server at a time.

@@ -121,7 +121,6 @@ impl Invocation {
         Ok(Self::Run(Plan {
             servers: vec![config],
             listen: settings.listen().map(ToOwned::to_owned),
-            threads: settings.threads(),
             log: settings.log().clone(),
             is_dev: false,
         }))

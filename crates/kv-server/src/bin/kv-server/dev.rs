@@ -77,7 +77,7 @@ impl DevSettings {
     pub(crate) fn plan(self) -> Plan {
         let list = self.servers.clone().unwrap_or_else(|| first_servers(self.nodes));
         let servers = list.ids().map(|node| self.server_config(node, &list)).collect();
-        Plan { servers, listen: None, threads: 1, log: self.log, is_dev: true }
+        Plan { servers, listen: None, log: self.log, is_dev: true }
     }
 
     fn server_config(&self, node: NodeId, list: &ServerList) -> ServerConfig {

@@ -20,8 +20,6 @@ pub(crate) struct Plan {
     pub(crate) servers: Vec<ServerConfig>,
     /// Where the only server listens instead of on its address in the list.
     pub(crate) listen: Option<String>,
-    /// How many threads serve, at least 1.
-    pub(crate) threads: usize,
     /// What is logged on stderr.
     pub(crate) log: Targets,
     /// Whether they are those of `kv-server dev`.

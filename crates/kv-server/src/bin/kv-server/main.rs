@@ -66,17 +66,8 @@ fn main() -> ExitCode {
 fn run(plan: &Plan) -> anyhow::Result<()> {
     cli::start_logging(&plan.log);
     let open_files_max = descriptors::raise_limit();
-    let mut runtime = match plan.threads {
-        1 => tokio::runtime::Builder::new_current_thread(),
-        threads => {
-            let mut builder = tokio::runtime::Builder::new_multi_thread();
-            builder.worker_threads(threads);
-            builder
-        }
-    };
-    let runtime = runtime.enable_all().build();
-    let runtime =
-        runtime.map_err(|error| anyhow::anyhow!("cannot start the server's threads: {error}"))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| anyhow::anyhow!("cannot start the server: {error}"))?;
     runtime.block_on(async {
         let fleet = Fleet::start(plan, open_files_max).await?;
         let exit = console::start(fleet.clients());

@@ -326,7 +326,9 @@ mod tests {
             "2: `w` cannot be `most`: a quorum is a whole number, `majority` or `all`"
         );
         assert!(problem("", "id = 11").starts_with("1: `id` cannot be `11`: server 11 does not"));
-        assert!(problem("", "threads = 0").contains("`threads` cannot be `0`: 0 is not in 1.."));
+        assert!(
+            problem("", "[limits]\nclients_max = 0").contains("cannot be `0`: 0 is not in 1..")
+        );
         assert!(problem("", "[network]\ndelay_ms = [5, 1]").contains("shorter delay first"));
         assert!(problem("", "[timing]\nheartbeat = \"0s\"").contains("from 1ms to 1h"));
     }

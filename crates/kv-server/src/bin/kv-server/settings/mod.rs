@@ -101,11 +101,6 @@ pub(crate) struct Settings {
     #[arg(value_parser = value_parser!(u16).range(1..))]
     in_flight_max: u16,
 
-    /// How many threads serve; one is fastest for small clusters on small machines
-    #[arg(long, env = "KV_THREADS", value_name = "N", default_value = "1")]
-    #[arg(value_parser = value_parser!(u8).range(1..))]
-    threads: u8,
-
     /// What is logged on stderr: `error`, `warn`, `info`, `debug` or `trace`, also by module
     /// (`info,kv_linear=debug`)
     #[arg(long, env = "KV_LOG", value_name = "LEVEL", default_value = "warn")]
@@ -148,11 +143,6 @@ pub(crate) enum Form {
 }
 
 impl Settings {
-    /// How many threads serve, at least 1.
-    pub(crate) fn threads(&self) -> usize {
-        usize::from(self.threads)
-    }
-
     /// What is logged on stderr.
     pub(crate) fn log(&self) -> &Targets {
         &self.log
@@ -243,7 +233,7 @@ const fn key(field: &'static str, table: &'static str, name: &'static str, form:
 }
 
 /// The names of all settings in a file, in the order in which they are printed.
-pub(crate) const KEYS: [Key; 30] = [
+pub(crate) const KEYS: [Key; 29] = [
     key("id", "", "id", Form::Number),
     key("consistency", "", "consistency", Form::Text),
     key("w", "", "w", Form::Number),
@@ -251,7 +241,6 @@ pub(crate) const KEYS: [Key; 30] = [
     key("servers", "", "servers", Form::Addresses),
     key("listen", "", "listen", Form::Text),
     key("cluster", "", "cluster", Form::Text),
-    key("threads", "", "threads", Form::Number),
     key("log", "", "log", Form::Text),
     key("data_dir", "data", "folder", Form::Text),
     key("memory", "data", "memory", Form::Switch),
