@@ -70,9 +70,15 @@ impl DiskState {
         self.written_bytes
     }
 
-    pub(super) fn note_written_bytes(&mut self, now: Duration, written_bytes: u64) {
+    pub(super) fn note_written_bytes(&mut self, written_bytes: u64) {
         self.written_bytes = self.written_bytes.max(written_bytes);
+    }
+
+    /// When the next checkpoint is to be opened, as [`checkpoint_due`](Self::checkpoint_due), and
+    /// notes that this was looked at.
+    pub(super) fn look(&mut self, now: Duration) -> Option<Duration> {
         self.looked_at = now;
+        self.checkpoint_due()
     }
 
     /// When the next checkpoint is to be opened, as far as is known; may be past.

@@ -62,6 +62,8 @@ mod session;
 mod session_snapshot;
 mod snapshot;
 mod streams;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -283,7 +285,8 @@ impl<E: ConsistencyEngine> DriverCore<E> {
         } else if has_room {
             self.step(now, Input::Request { id, op, options });
         } else {
-            let limit = u64::try_from(self.sessions.in_flight()).unwrap_or(u64::MAX);
+            let limit = self.sessions.in_flight_max(session);
+            let limit = u64::try_from(limit).unwrap_or(u64::MAX);
             self.effects.reply(id, Outcome::NotDone(NotDone::Overloaded { limit }));
         }
         Some(id)
@@ -322,7 +325,9 @@ impl<E: ConsistencyEngine> DriverCore<E> {
     /// dropped and counted: engines send again what matters.
     pub fn set_congested(&mut self, peer: NodeId, is_congested: bool) {
         if let Some(known) = self.peers.get_mut(&peer) {
-            known.is_congested = is_congested;
+            let was_congested = std::mem::replace(&mut known.is_congested, is_congested);
+            // A snapshot may have waited for that.
+            self.has_work |= was_congested && !is_congested;
         }
     }
 
@@ -341,9 +346,9 @@ impl<E: ConsistencyEngine> DriverCore<E> {
         self.acknowledge_parts(up_to);
     }
 
-    /// How many bytes the journal has written since the start; to be told whenever convenient.
-    pub fn note_journal_bytes(&mut self, now: Now, written_bytes: u64) {
-        self.disk.note_written_bytes(now.mono, written_bytes);
+    /// How many bytes the journal has written since the start; best told before each turn.
+    pub fn note_journal_bytes(&mut self, written_bytes: u64) {
+        self.disk.note_written_bytes(written_bytes);
     }
 
     /// The disk is short of something, or of nothing any more.
@@ -400,6 +405,9 @@ impl<E: ConsistencyEngine> DriverCore<E> {
 
     /// Carries out what came in, and steps the engine through a deadline that is due.
     pub fn turn(&mut self, now: Now) {
+        if self.halted.is_some() {
+            return;
+        }
         self.has_work = false;
         self.carry_out(now);
         if self.halted.is_none() {
@@ -412,6 +420,9 @@ impl<E: ConsistencyEngine> DriverCore<E> {
     /// The next thing to do: the batch of records first, then what goes to peers, to sessions and
     /// to the checkpoint. To be asked until there is none.
     pub fn next_output(&mut self) -> Option<Output<E::Message, E::Record>> {
+        if self.halt_told {
+            return None;
+        }
         if !self.batch.is_empty() {
             return Some(Output::Persist(std::mem::take(&mut self.batch)));
         }
@@ -424,8 +435,8 @@ impl<E: ConsistencyEngine> DriverCore<E> {
         if let Some(output) = self.checkpoint.pop_front() {
             return Some(output);
         }
-        let halted = self.halted.filter(|_| !std::mem::replace(&mut self.halt_told, true));
-        halted.map(Output::Halt)
+        self.halt_told = self.halted.is_some();
+        self.halted.map(Output::Halt)
     }
 
     fn step(&mut self, now: Now, input: Input<E::Message>) {

@@ -27,7 +27,13 @@ impl Peer {
         self.is_up && !self.is_congested
     }
 
+    /// When the snapshot to it is to be looked at. Nothing is sent again to one that takes nothing.
     pub(super) fn next_deadline(&self) -> Option<Duration> {
-        self.outgoing.as_ref().map(Outgoing::next_deadline)
+        let outgoing = self.outgoing.as_ref();
+        outgoing.map(if self.takes_frames() {
+            Outgoing::next_deadline
+        } else {
+            Outgoing::gives_up_at
+        })
     }
 }

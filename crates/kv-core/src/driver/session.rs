@@ -116,6 +116,11 @@ impl Sessions {
         open.is_some_and(|open| open.in_flight.len() < open.in_flight_max)
     }
 
+    pub(super) fn in_flight_max(&self, session: SessionId) -> usize {
+        let open = self.sessions.get(session.place, session.generation);
+        open.map_or(0, |open| open.in_flight_max)
+    }
+
     pub(super) const fn in_flight(&self) -> usize {
         self.requests.len()
     }

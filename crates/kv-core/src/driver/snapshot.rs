@@ -92,6 +92,10 @@ impl Outgoing {
         self.give_up_at <= now
     }
 
+    pub(super) const fn gives_up_at(&self) -> Duration {
+        self.give_up_at
+    }
+
     pub(super) fn next_deadline(&self) -> Duration {
         self.resend_at.min(self.give_up_at)
     }

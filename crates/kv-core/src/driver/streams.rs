@@ -42,7 +42,7 @@ impl<E: ConsistencyEngine> DriverCore<E> {
         if self.config.disk.is_none() {
             return;
         }
-        if self.disk.checkpoint_due().is_some_and(|due| due <= now.mono) {
+        if self.disk.look(now.mono).is_some_and(|due| due <= now.mono) {
             self.begin_checkpoint(now);
         }
         let Some(stream) = self.disk.stream.filter(|stream| stream.room > 0 && !stream.is_read)

@@ -183,7 +183,7 @@ where
     pub(crate) fn turn(&mut self, on_drained: impl Fn() + Clone + 'static) {
         let now = self.clock.now();
         if let Some(written) = self.persistence.written_bytes() {
-            self.core.note_journal_bytes(now, written);
+            self.core.note_journal_bytes(written);
         }
         self.core.turn(now);
         while let Some(output) = self.core.next_output() {

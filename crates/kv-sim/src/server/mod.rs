@@ -238,7 +238,7 @@ impl<E: ConsistencyEngine> Server<E> {
             take(driver, sessions, now, arrival, config);
         }
         read_sockets(driver, sessions, now);
-        driver.note_journal_bytes(now, driver.persisted().0);
+        driver.note_journal_bytes(driver.persisted().0);
         driver.turn(now);
         let watched = driver.engine_mut();
         let turn = Turn { batch: watched.take_batch(), steps: watched.take_steps() };
