@@ -22,12 +22,14 @@
 
 #[path = "throughput/echo.rs"]
 mod echo;
+#[path = "throughput/figures.rs"]
+mod figures;
 #[path = "throughput/load.rs"]
 mod load;
 
+use figures::Figures;
 use kv_client::Client;
 use kv_tests::{Process, Site};
-use load::Figures;
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
@@ -51,7 +53,8 @@ fn main() {
             for (target, figures) in targets.iter().zip(&mut figures) {
                 runtime.block_on(async {
                     let clients = target.connect(concurrency).await;
-                    figures[place].add(load::run(clients, concurrency, round).await);
+                    let round = load::run(clients, concurrency, round, load::WARM_UP).await;
+                    figures[place].add(&round);
                 });
             }
         }

@@ -256,13 +256,7 @@ where
     async fn run(self) -> Result<(), ServerError> {
         let Self { config, recovered, op_log, identity, .. } = self;
         let socket = TcpListener::from_std(self.socket).map_err(ServerError::Socket)?;
-        let (persistence, disk, events) = match recovered.files {
-            None => (Persistence::Memory, None, None),
-            Some(opened) => {
-                let persistence = Persistence::Disk(Box::new(opened.files));
-                (persistence, Some(opened.disk), Some(opened.events))
-            }
-        };
+        let (persistence, disk, events) = Persistence::of(recovered.files);
         let driver = DriverConfig { disk, ..DriverConfig::MEMORY };
         let peers: Vec<NodeId> = identity.config.peers_of(config.node).collect();
         let mut core = DriverCore::new(recovered.engine, peers.iter().copied(), driver);
@@ -289,21 +283,21 @@ where
             snapshots: Vec::new(),
             ended: None,
         });
-        let mut doorbells = BTreeMap::new();
-        for (peer, delayed) in delays {
+        let link = |(peer, delayed): (NodeId, Rc<Delayed>)| {
             let doorbell = Rc::new(Notify::new());
-            doorbells.insert(peer, Rc::clone(&doorbell));
             let link = Link {
                 shared: Rc::clone(&shared),
                 peer,
                 address: config.servers.address(peer).unwrap_or_default().to_owned(),
                 identity: Arc::clone(&identity),
-                doorbell,
+                doorbell: Rc::clone(&doorbell),
                 refused_by: self.refused_by.clone(),
                 delayed,
             };
             tokio::task::spawn_local(link.run());
-        }
+            (peer, doorbell)
+        };
+        let doorbells: BTreeMap<NodeId, Rc<Notify>> = delays.into_iter().map(link).collect();
         let door = Door {
             shared: Rc::clone(&shared),
             slots: ConnectionSlots::new(&config, &identity.config),

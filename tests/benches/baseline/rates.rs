@@ -43,7 +43,7 @@ async fn measure(build: &Build, consistency: &str, in_flight: usize, round: usiz
     for id in (1..=3).cycle().take(in_flight.div_ceil(16)) {
         clients.push(site.connect(id).await);
     }
-    load::run(clients, in_flight, round).await.rate()
+    load::rate(&load::run(clients, in_flight, round, load::WARM_UP).await)
 }
 
 const IN_FLIGHT: [usize; 2] = [64, 256];

@@ -8,9 +8,9 @@ use kv_core::{
 };
 
 use crate::core::Core;
-use crate::durable::checkpoint::{covers, entry_key, metadata_of, state_key, tail};
 use crate::log::entry::Entry;
 use crate::mutation::Mutation;
+use crate::recovery::checkpoint::{covers, entry_key, metadata_of, state_key, tail};
 
 /// What a view shows of the log: it comes before the keys, of which the store has a view.
 #[derive(Clone, Debug)]

@@ -17,8 +17,7 @@ use kv_core::{
 use crate::core::{Core, Out};
 use crate::durable::journal::Durable;
 use crate::durable::record::Record;
-use crate::durable::recovery::Recovery;
-use crate::durable::{checkpoint, view};
+use crate::durable::view;
 use crate::follower::Follower;
 use crate::founding::Founding;
 use crate::founding::joining::Joining;

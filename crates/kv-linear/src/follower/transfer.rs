@@ -6,10 +6,10 @@ use bytes::Bytes;
 use kv_core::{NodeId, Outcome, SnapshotPart, Unknown};
 
 use crate::core::{Core, Out};
-use crate::durable::checkpoint::{Metadata, ReplicaDraft};
 use crate::durable::journal::Durable;
 use crate::durable::record::Record;
 use crate::log::epoch::{Epoch, LogIndex};
+use crate::recovery::checkpoint::{Metadata, ReplicaDraft};
 use crate::replica::Replica;
 
 /// A state that comes from the sequencer, part by part, and goes to the disk as it comes. Once all

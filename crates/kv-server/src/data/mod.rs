@@ -8,7 +8,9 @@ pub(crate) mod recovery;
 mod set_aside;
 
 use bytes::Bytes;
+use kv_core::driver::DriverDisk;
 use kv_core::{CheckpointChange, PersistSeq, Shortage, Status, Wire};
+use tokio::sync::mpsc;
 
 use crate::failure::ServerError;
 pub use found::{FoundData, SetAside};
@@ -16,9 +18,10 @@ pub use found::{FoundData, SetAside};
 pub(crate) use files::{DataEvent, DataFiles, OpenedFiles};
 
 /// Where an engine's records go.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) enum Persistence<R> {
     /// Nowhere: nothing is ever safer than it is at once.
+    #[default]
     Memory,
     /// To a journal, of which checkpoints make the older part dispensable.
     Disk(Box<DataFiles<R>>),
@@ -39,13 +42,18 @@ pub(crate) enum DataNews {
     CheckpointFailed,
 }
 
-impl<R> Default for Persistence<R> {
-    fn default() -> Self {
-        Self::Memory
-    }
-}
-
 impl<R: Wire + Send + 'static> Persistence<R> {
+    /// Of opened files, or of none; beside it what the driver knows of the disk, and the disk's
+    /// news.
+    pub(crate) fn of(
+        opened: Option<OpenedFiles<R>>,
+    ) -> (Self, Option<DriverDisk>, Option<mpsc::Receiver<DataEvent>>) {
+        let Some(OpenedFiles { files, disk, events }) = opened else {
+            return (Self::Memory, None, None);
+        };
+        (Self::Disk(Box::new(files)), Some(disk), Some(events))
+    }
+
     /// Hands records to the disk, as one batch.
     pub(crate) fn append(&self, records: Vec<(PersistSeq, R)>) {
         if let Self::Disk(files) = self {

@@ -195,9 +195,9 @@ fn request(core: &mut Core, session: SessionId, tag: u64) -> RequestId {
 
 /// The replies among some outputs.
 fn replies(outputs: Outputs) -> Vec<(SessionId, u64, Outcome)> {
-    let replies = outputs.into_iter().filter_map(|output| match output {
-        Output::Reply(Reply { session, tag, outcome, .. }) => Some((session, tag, outcome)),
-        _ => None,
+    let replies = outputs.into_iter().filter_map(|output| {
+        let Output::Reply(Reply { session, tag, outcome, .. }) = output else { return None };
+        Some((session, tag, outcome))
     });
     replies.collect()
 }

@@ -207,9 +207,9 @@ fn each_part_is_given_to_the_engine_once_and_in_order() {
     assert_eq!(come(6, 0), [frame(2, received(6, 1))]);
     assert_eq!(come(5, 2), [], "of a snapshot that is over");
 
-    let given = core.engine().inputs.iter().filter_map(|input| match input {
-        Input::SnapshotPart { from, part } => Some((*from, part.snapshot, part.number)),
-        _ => None,
+    let given = core.engine().inputs.iter().filter_map(|input| {
+        let Input::SnapshotPart { from, part } = input else { return None };
+        Some((*from, part.snapshot, part.number))
     });
     let expected = [(peer(2), 5, 0), (peer(2), 5, 1), (peer(2), 6, 0)];
     assert_eq!(given.collect::<Vec<_>>(), expected);
