@@ -33,44 +33,38 @@
 //! }
 //! ```
 
-mod batch;
 mod broken;
-mod checkpoint;
 mod cluster;
 mod digest;
 pub mod driver;
-mod effect;
 mod engine;
-mod id;
 mod key;
 pub mod local;
-mod not_done;
-mod operation;
-mod outcome;
-mod quorum;
+mod request;
 mod seed;
-mod short_bytes;
 mod status;
 mod store;
 mod version;
 mod wire;
 
-pub use batch::{Batch, BatchError, Check, Command, Condition};
 pub use broken::Broken;
-pub use checkpoint::{
+pub use cluster::id::{ClusterId, GroupId, IdError, Incarnation, NodeId, PersistSeq, RequestId};
+pub use cluster::quorum::{Quorum, QuorumError};
+pub use cluster::{ClusterConfig, ClusterConfigError};
+pub use digest::digest;
+pub use engine::checkpoint::{
     Checkpoint, CheckpointChange, CheckpointDelta, CheckpointItem, OpenView, RecoverError,
     SnapshotPart, ViewChunk, ViewScope, read_whole_view,
 };
-pub use cluster::{ClusterConfig, ClusterConfigError};
-pub use digest::digest;
-pub use effect::{Effect, Effects, HaltReason};
+pub use engine::effect::{Effect, Effects, HaltReason};
 pub use engine::{ConsistencyEngine, EngineConfig, Input, Limits, Now, Shortage, Timing};
-pub use id::{ClusterId, GroupId, IdError, Incarnation, NodeId, PersistSeq, RequestId};
 pub use key::{Key, SizeError, Value};
-pub use not_done::{Feature, NotDone, Waiting};
-pub use operation::{Dump, Level, Operation, RequestOptions, Scan};
-pub use outcome::{Answer, CommandResult, Done, Outcome, Page, Served, Unknown, Versioned};
-pub use quorum::{Quorum, QuorumError};
+pub use request::batch::{Batch, BatchError, Check, Command, Condition};
+pub use request::not_done::{Feature, NotDone, Waiting};
+pub use request::operation::{Dump, Level, Operation, RequestOptions, Scan};
+pub use request::outcome::{
+    Answer, CommandResult, Done, Outcome, Page, Served, Unknown, Versioned,
+};
 pub use seed::SeedStream;
 pub use status::Status;
 pub use store::{Store, ViewId, ViewRead};

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use crate::checkpoint::RecoverError;
 use crate::cluster::ClusterConfig;
+use crate::cluster::id::{Incarnation, NodeId, RequestId};
 use crate::driver::{DriverConfig, DriverCore, Output, PeerFrame, Reply, SessionId};
-use crate::effect::HaltReason;
+use crate::engine::checkpoint::RecoverError;
+use crate::engine::effect::HaltReason;
 use crate::engine::{ConsistencyEngine, EngineConfig, Now};
-use crate::id::{Incarnation, NodeId, RequestId};
-use crate::operation::{Operation, RequestOptions};
-use crate::outcome::Outcome;
+use crate::request::operation::{Operation, RequestOptions};
+use crate::request::outcome::Outcome;
 
 /// One engine without a disk: each record is persisted the moment it is asked for. It is a
 /// [`DriverCore`] with one session, and a turn after each call.

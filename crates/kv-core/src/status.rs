@@ -1,8 +1,8 @@
 //! What a server says of itself.
 
 use crate::cluster::ClusterConfig;
-use crate::id::{Incarnation, NodeId};
-use crate::not_done::Waiting;
+use crate::cluster::id::{Incarnation, NodeId};
+use crate::request::not_done::Waiting;
 use crate::wire_struct;
 
 /// An engine's state in figures, for people.

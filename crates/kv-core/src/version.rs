@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::id::{Incarnation, NodeId};
+use crate::cluster::id::{Incarnation, NodeId};
 use crate::wire_enum;
 
 /// Which write a value is from. Versions of one engine are ordered; a greater one is newer.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::rule::Broken;
-use crate::id::PersistSeq;
+use crate::cluster::id::PersistSeq;
 
 /// How a driver works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::config::CheckpointPolicy;
+use crate::cluster::id::PersistSeq;
 use crate::engine::Shortage;
-use crate::id::PersistSeq;
 use crate::store::ViewId;
 
 /// The records that were asked for and those on disk, and the checkpoint that lets them go.

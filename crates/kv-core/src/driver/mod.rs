@@ -68,12 +68,12 @@ mod tests;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use crate::effect::{Effect, Effects, HaltReason};
+use crate::cluster::id::{Incarnation, NodeId, PersistSeq, RequestId};
+use crate::engine::effect::{Effect, Effects, HaltReason};
 use crate::engine::{ConsistencyEngine, Input, Now, Shortage};
-use crate::id::{Incarnation, NodeId, PersistSeq, RequestId};
-use crate::not_done::{NotDone, Waiting};
-use crate::operation::{Operation, RequestOptions};
-use crate::outcome::Outcome;
+use crate::request::not_done::{NotDone, Waiting};
+use crate::request::operation::{Operation, RequestOptions};
+use crate::request::outcome::Outcome;
 use crate::status::Status;
 use disk::DiskState;
 use peer::Peer;

@@ -3,10 +3,10 @@
 use bytes::Bytes;
 
 use super::session::SessionId;
-use crate::checkpoint::{CheckpointChange, SnapshotPart};
-use crate::effect::HaltReason;
-use crate::id::{NodeId, PersistSeq, RequestId};
-use crate::outcome::Outcome;
+use crate::cluster::id::{NodeId, PersistSeq, RequestId};
+use crate::engine::checkpoint::{CheckpointChange, SnapshotPart};
+use crate::engine::effect::HaltReason;
+use crate::request::outcome::Outcome;
 use crate::wire_enum;
 
 /// What a driver sends to the driver of a peer. It may be lost, duplicated, delayed or reordered.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::id::RequestId;
+use crate::cluster::id::RequestId;
 
 /// Names a session of a driver. A name is never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -5,8 +5,8 @@ use bytes::Bytes;
 use super::DriverCore;
 use super::session::SessionId;
 use super::streams;
-use crate::checkpoint::{SnapshotPart, ViewScope};
 use crate::engine::ConsistencyEngine;
+use crate::engine::checkpoint::{SnapshotPart, ViewScope};
 use crate::store::ViewId;
 
 /// A snapshot that goes to a session.

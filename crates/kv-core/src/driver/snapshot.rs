@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::checkpoint::SnapshotPart;
-use crate::id::PersistSeq;
+use crate::cluster::id::PersistSeq;
+use crate::engine::checkpoint::SnapshotPart;
 use crate::store::ViewId;
 
 /// A snapshot that goes to a peer.

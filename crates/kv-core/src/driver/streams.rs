@@ -7,9 +7,9 @@ use super::peer::Peer;
 use super::rule::DriverRule;
 use super::snapshot::{Outgoing, Taken};
 use super::{DriverCore, disk};
-use crate::checkpoint::{CheckpointItem, SnapshotPart, ViewChunk, ViewScope};
+use crate::cluster::id::{NodeId, PersistSeq};
+use crate::engine::checkpoint::{CheckpointItem, SnapshotPart, ViewChunk, ViewScope};
 use crate::engine::{ConsistencyEngine, Input, Now};
-use crate::id::{NodeId, PersistSeq};
 use crate::store::ViewId;
 
 impl<E: ConsistencyEngine> DriverCore<E> {

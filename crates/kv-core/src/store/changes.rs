@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use crate::id::PersistSeq;
+use crate::cluster::id::PersistSeq;
 use crate::key::Key;
 
 /// The keys that changed since the last checkpoint on disk.

@@ -6,7 +6,7 @@ mod view;
 use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};
 
-use crate::id::PersistSeq;
+use crate::cluster::id::PersistSeq;
 use crate::key::Key;
 use changes::Changes;
 use view::View;

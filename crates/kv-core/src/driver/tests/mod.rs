@@ -11,13 +11,13 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::*;
-use crate::checkpoint::{
+use crate::cluster::ClusterConfig;
+use crate::cluster::quorum::Quorum;
+use crate::engine::EngineConfig;
+use crate::engine::checkpoint::{
     Checkpoint, CheckpointChange, OpenView, RecoverError, ViewChunk, ViewScope,
 };
-use crate::cluster::ClusterConfig;
-use crate::engine::EngineConfig;
 use crate::key::Key;
-use crate::quorum::Quorum;
 use crate::store::ViewId;
 
 /// An engine whose next step has the effects that the test put there.

@@ -1,7 +1,7 @@
 //! Snapshots to peers and from them.
 
 use super::*;
-use crate::checkpoint::SnapshotPart;
+use crate::engine::checkpoint::SnapshotPart;
 
 fn begin(to: u16) -> Effect<u64, u64> {
     Effect::BeginSnapshot { to: peer(to) }

@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use crate::id::{NodeId, PersistSeq, RequestId};
-use crate::outcome::Outcome;
+use crate::cluster::id::{NodeId, PersistSeq, RequestId};
+use crate::request::outcome::Outcome;
 
 /// One thing that the driver does for the engine.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::key::{Key, Value};
-use crate::not_done::NotDone;
+use crate::request::not_done::NotDone;
 use crate::version::Version;
 use crate::{wire_enum, wire_struct};
 

@@ -1,13 +1,18 @@
 //! The contract between a consistency engine and whatever drives it.
 
+pub(crate) mod checkpoint;
+pub(crate) mod effect;
+
 use std::fmt;
 use std::time::Duration;
 
-use crate::checkpoint::{Checkpoint, OpenView, RecoverError, SnapshotPart, ViewChunk, ViewScope};
 use crate::cluster::ClusterConfig;
-use crate::effect::Effects;
-use crate::id::{Incarnation, NodeId, PersistSeq, RequestId};
-use crate::operation::{Operation, RequestOptions};
+use crate::cluster::id::{Incarnation, NodeId, PersistSeq, RequestId};
+use crate::engine::checkpoint::{
+    Checkpoint, OpenView, RecoverError, SnapshotPart, ViewChunk, ViewScope,
+};
+use crate::engine::effect::Effects;
+use crate::request::operation::{Operation, RequestOptions};
 use crate::status::Status;
 use crate::store::ViewId;
 use crate::wire::Wire;

@@ -4,8 +4,8 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use crate::cluster::id::PersistSeq;
 use crate::engine::ConsistencyEngine;
-use crate::id::PersistSeq;
 use crate::store::ViewId;
 use crate::wire::DecodeError;
 use crate::wire_struct;

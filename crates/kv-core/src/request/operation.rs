@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::batch::{Batch, Command};
+use crate::cluster::quorum::Quorum;
 use crate::key::{Key, Value};
-use crate::quorum::Quorum;
+use crate::request::batch::{Batch, Command};
 use crate::{wire_enum, wire_struct};
 
 /// One request's work.

@@ -1,9 +1,9 @@
 //! Why a request had no effect, or cannot have one now.
 
-use crate::id::{ClusterId, NodeId};
+use crate::cluster::id::{ClusterId, NodeId};
+use crate::cluster::quorum::QuorumError;
 use crate::key::Value;
-use crate::outcome::Versioned;
-use crate::quorum::QuorumError;
+use crate::request::outcome::Versioned;
 use crate::{DecodeError, Wire, wire_enum};
 
 /// Why a request had no effect and never will.
@@ -256,7 +256,7 @@ impl Wire for QuorumError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outcome::Outcome;
+    use crate::request::outcome::Outcome;
     use crate::version::Version;
 
     #[test]

@@ -1,11 +1,13 @@
 //! Keys and values: any bytes, within limits.
 
+mod short_bytes;
+
 use std::borrow::Borrow;
 use std::fmt;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::short_bytes::ShortBytes;
+use crate::key::short_bytes::ShortBytes;
 use crate::wire::{DecodeError, Wire, encode_bytes};
 
 /// A key: 1 byte to 64 KiB, any bytes. A short one (23 bytes) takes no memory but its own.

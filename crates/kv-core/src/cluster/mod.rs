@@ -1,12 +1,15 @@
 //! The configuration that all servers of a cluster share.
 
+pub(crate) mod id;
+pub(crate) mod quorum;
+
 use std::fmt;
 
 use bytes::{Bytes, BytesMut};
 
+use crate::cluster::id::NodeId;
+use crate::cluster::quorum::{Quorum, QuorumError};
 use crate::digest::digest;
-use crate::id::NodeId;
-use crate::quorum::{Quorum, QuorumError};
 use crate::wire::{DecodeError, Wire};
 
 /// The servers of a cluster and its quorums, with a version.
