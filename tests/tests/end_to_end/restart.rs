@@ -47,8 +47,8 @@ fn a_sequencer_that_lost_its_memory_refuses_until_all_are_restarted() {
 
     let mut first = site.server("1 linearizability 2 2 --memory");
     for server in [&mut first, &mut second, &mut third] {
-        server.wait_for(LOST);
-        server.wait_for("kv-server backup DATA_DIRECTORY FILE");
+        server
+            .wait_for(&format!("{LOST}; `kv-server backup DATA_DIRECTORY FILE` makes the backup"));
     }
     for command in ["1 get x", "2 get x", "3 put x 2"] {
         let mut client = site.client(command);
