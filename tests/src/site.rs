@@ -175,6 +175,8 @@ impl Site {
             servers: self.servers.clone().unwrap_or_default(),
             first: NodeId::new(id).expect("ids start at 1"),
             timeout: crate::PATIENCE,
+            // On a busy machine a server may be slow to answer, and the next one is not this one.
+            dial_timeout: crate::PATIENCE,
             ..ClientConfig::default()
         };
         let client = Client::connect(config).await.expect("the server is there");

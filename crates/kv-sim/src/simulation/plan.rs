@@ -50,13 +50,16 @@ impl Plan {
             .with_network(network(&mut stream, &faults))
             .with_disk(disk(&mut stream, &faults));
         cluster.processing = Duration::ZERO..=Duration::from_micros(stream.below(3_000));
-        if stream.chance(300) {
+        let is_narrow = stream.chance(300);
+        if is_narrow {
             cluster.limits = narrow_limits(&mut stream);
         }
         if stream.chance(300) {
             cluster.in_flight_max = usize::try_from(1 + stream.below(3)).unwrap_or(1);
         }
-        cluster.part_bytes_max = *pick(&mut stream, &[1, 100, 256, 4_096]).unwrap_or(&256);
+        let part_bytes_max = *pick(&mut stream, &[1, 100, 256, 4_096]).unwrap_or(&256);
+        // A log of any length in such small parts would take longer than faults let pass.
+        cluster.part_bytes_max = if is_narrow { part_bytes_max } else { 4_096 };
         Ok(Self {
             cluster,
             clients: clients(&mut stream, declaration),

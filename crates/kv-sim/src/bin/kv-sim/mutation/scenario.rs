@@ -129,6 +129,8 @@ impl Scenario {
         let mut config =
             config.with_disk(DiskConfig { checkpoint_every: Some(9), ..DiskConfig::slow() });
         config.processing = Duration::ZERO..=Duration::from_millis(2);
+        // A snapshot must not take longer than a short log lasts.
+        config.part_bytes_max = 4_096;
         if seed.is_multiple_of(2) {
             config.limits.log_bytes_max = 600;
             config.limits.message_bytes_max = 300;
