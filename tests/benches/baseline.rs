@@ -1,8 +1,9 @@
 //! This build of `kv-server` beside another one: what a put costs, how many there are in a second,
 //! and how long the server stands still while a checkpoint or a snapshot is taken.
 //!
-//! `KV_BASELINE=path/to/kv-server cargo bench -p kv-tests --bench baseline [-- cost throughput pause]`
-//! runs both builds in turns, several rounds of them; each ratio is taken within a round, since a
+//! `KV_BASELINE=path/to/kv-server cargo bench -p kv-tests --bench baseline [-- part... engine...]`
+//! runs both builds in turns (parts are `cost`, `throughput` and `pause`, engines `eventual` and
+//! `linearizability`), several rounds of them; each ratio is taken within a round, since a
 //! machine that others use is not as fast a minute later. Without `KV_BASELINE` this build runs
 //! alone. The other build must speak the same protocol to clients. Data directories lie in
 //! `KV_BENCH_DIR`, or where temporary files do.
@@ -21,29 +22,35 @@
 mod build;
 #[path = "baseline/cost.rs"]
 mod cost;
-#[path = "throughput/load.rs"]
-mod load;
 #[path = "baseline/pause.rs"]
 mod pause;
 #[path = "baseline/rates.rs"]
 mod rates;
+#[path = "baseline/raw.rs"]
+mod raw;
 
 use build::Build;
 
 fn main() {
     let wanted: Vec<String> =
         std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
-    let wants = |part: &str| wanted.is_empty() || wanted.iter().any(|word| word == part);
+    let chosen = |among: &[&'static str]| {
+        let chosen = among.iter().copied().filter(|name| wanted.iter().any(|word| word == name));
+        let chosen: Vec<&str> = chosen.collect();
+        if chosen.is_empty() { among.to_vec() } else { chosen }
+    };
+    let parts = chosen(&["cost", "throughput", "pause"]);
+    let engines = chosen(&["eventual", "linearizability"]);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let builds = Build::all();
     println!("{}", build::machine());
-    if wants("cost") {
-        cost::run(&runtime, &builds);
+    if parts.contains(&"cost") {
+        cost::run(&runtime, &builds, &engines);
     }
-    if wants("throughput") {
-        rates::run(&runtime, &builds);
+    if parts.contains(&"throughput") {
+        rates::run(&runtime, &builds, &engines);
     }
-    if wants("pause") {
-        pause::run(&runtime, &builds);
+    if parts.contains(&"pause") {
+        pause::run(&runtime, &builds, &engines);
     }
 }

@@ -49,6 +49,7 @@ mod wire;
 
 pub use broken::Broken;
 pub use cluster::id::{ClusterId, GroupId, IdError, Incarnation, NodeId, PersistSeq, RequestId};
+pub use cluster::id_map::{IdHasher, IdMap, IdSet};
 pub use cluster::quorum::{Quorum, QuorumError};
 pub use cluster::{ClusterConfig, ClusterConfigError};
 pub use digest::digest;

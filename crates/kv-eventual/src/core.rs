@@ -1,9 +1,8 @@
 //! What all parts of a server share.
 
-use std::collections::BTreeSet;
-
 use kv_core::{
-    Effects, EngineConfig, Incarnation, NodeId, NotDone, Now, Outcome, RequestId, Shortage, Waiting,
+    Effects, EngineConfig, IdSet, Incarnation, NodeId, NotDone, Now, Outcome, RequestId, Shortage,
+    Waiting,
 };
 
 use crate::clock::{Clock, millis};
@@ -29,7 +28,7 @@ pub(crate) struct Core {
     pub(crate) clock: Clock,
     pub(crate) peers: Peers,
     /// Requests whose client still waits.
-    pub(crate) requests: BTreeSet<RequestId>,
+    pub(crate) requests: IdSet<RequestId>,
     pub(crate) outbox: Outbox,
     pub(crate) deadlines: Deadlines,
     pub(crate) counters: Counters,

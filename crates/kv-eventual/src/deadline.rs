@@ -31,6 +31,9 @@ pub(crate) struct Deadlines {
 impl Deadlines {
     /// Sets a deadline, or moves it if `armed` says that it is set.
     pub(crate) fn arm(&mut self, armed: &mut Option<Duration>, at: Duration, due: Due) {
+        if *armed == Some(at) {
+            return;
+        }
         self.disarm(armed, due);
         *armed = Some(at);
         self.set.insert((at, due));

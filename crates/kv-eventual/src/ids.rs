@@ -24,6 +24,12 @@ impl Slot {
 pub(crate) struct SlotSet(u16);
 
 impl SlotSet {
+    /// The first so many servers.
+    pub(crate) fn of_first(count: usize) -> Self {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        Self(1_u16.checked_shl(count).map_or(u16::MAX, |end| end - 1))
+    }
+
     /// Adds a server; false if it was there already.
     pub(crate) const fn insert(&mut self, slot: Slot) -> bool {
         let is_new = !self.contains(slot);

@@ -6,22 +6,18 @@ use kv_tests::Site;
 use tokio::runtime::Runtime;
 
 use crate::build::{Build, cpu_time, median};
-use crate::load;
+use crate::raw;
 
 /// Prints what a put costs each build, and the ratio, at some shapes of load.
-pub(crate) fn run(runtime: &Runtime, builds: &[Build]) {
+pub(crate) fn run(runtime: &Runtime, builds: &[Build], engines: &[&str]) {
     println!("\nprocessor time of one server in memory, us for each put of 16 bytes");
-    for consistency in ["eventual", "linearizability"] {
+    for consistency in engines {
         for (connections, in_flight) in SHAPES {
             let mut costs = vec![Vec::new(); builds.len()];
-            for round in 0..ROUNDS {
+            for _ in 0..ROUNDS {
                 for (build, costs) in builds.iter().zip(&mut costs) {
-                    let measured = runtime.block_on(measure(
-                        build,
-                        consistency,
-                        (connections, in_flight),
-                        round,
-                    ));
+                    let measured =
+                        runtime.block_on(measure(build, consistency, (connections, in_flight)));
                     costs.push(measured);
                 }
             }
@@ -43,17 +39,12 @@ async fn measure(
     build: &Build,
     consistency: &str,
     (connections, in_flight): (usize, usize),
-    round: usize,
 ) -> f64 {
     let site = Site::of(1);
     let mut server = build.server(&site, &format!("1 {consistency} 1 1 --memory --op-log off"));
     server.wait_for("ready");
-    let mut clients = Vec::new();
-    for _ in 0..connections {
-        clients.push(site.connect(1).await);
-    }
     let before = cpu_time(&server);
-    let puts = load::run(clients, connections * in_flight, round, Duration::ZERO).await.len();
+    let puts = raw::run(vec![site.address(1); connections], in_flight, Duration::ZERO).await;
     let used = cpu_time(&server) - before;
     used.as_secs_f64() * 1e6 / puts as f64
 }

@@ -4,6 +4,7 @@ mod changes;
 mod view;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::{Bound, ControlFlow};
 
 use crate::cluster::id::PersistSeq;
@@ -58,13 +59,35 @@ impl<T: Clone> Store<T> {
 
     /// Replaces what a key holds.
     pub fn insert(&mut self, key: Key, item: T) {
-        self.changes.note(&key, true);
-        if self.views.is_empty() {
-            self.items.insert(key, item);
-        } else {
-            let old = self.items.insert(key.clone(), item);
-            self.views.iter_mut().for_each(|view| view.keep(&key, old.as_ref()));
+        self.insert_if(key, item, |_, _| true);
+    }
+
+    /// Replaces what a key holds if `wins` says so of what it holds now; whether it did.
+    pub fn insert_if(
+        &mut self,
+        key: Key,
+        item: T,
+        wins: impl FnOnce(&T, Option<&T>) -> bool,
+    ) -> bool {
+        match self.items.entry(key) {
+            Entry::Vacant(place) => {
+                if !wins(&item, None) {
+                    return false;
+                }
+                self.changes.note(place.key(), true);
+                self.views.iter_mut().for_each(|view| view.keep(place.key(), None));
+                place.insert(item);
+            }
+            Entry::Occupied(mut place) => {
+                if !wins(&item, Some(place.get())) {
+                    return false;
+                }
+                self.changes.note(place.key(), true);
+                self.views.iter_mut().for_each(|view| view.keep(place.key(), Some(place.get())));
+                place.insert(item);
+            }
         }
+        true
     }
 
     /// Removes a key.

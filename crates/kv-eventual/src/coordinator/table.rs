@@ -1,6 +1,6 @@
 //! Writes under way, as their coordinator keeps them.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use kv_core::{Outcome, RequestId, Unknown};
@@ -9,10 +9,22 @@ use crate::deadline::Backoff;
 use crate::ids::{SlotSet, WriteId};
 use crate::state::record::Write;
 
-/// Writes by their identity, so that the oldest comes first, and the bytes they have.
+/// Writes by their identity, the oldest first.
+///
+/// They come in the order of their numbers and leave nearly in it, so that they stand in a queue with
+/// gaps, where one is found by counting from the first.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Table {
-    pub(crate) writes: BTreeMap<WriteId, PendingWrite>,
+    /// Ascending; a write that has left is `None`. The first one is not.
+    places: VecDeque<(WriteId, Option<Box<PendingWrite>>)>,
+    waiting: Sum,
+    trailing: Sum,
+}
+
+/// How many writes there are of a kind, and their bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Sum {
+    pub(crate) count: usize,
     pub(crate) bytes: usize,
 }
 
@@ -30,29 +42,135 @@ pub(crate) struct PendingWrite {
     pub(crate) is_sent: bool,
     /// Whether it is on this server's own disk. It is not done before that.
     pub(crate) is_persisted: bool,
+    /// Whether its client has its answer.
+    is_answered: bool,
     pub(crate) expires: Duration,
     pub(crate) armed: Option<Duration>,
     pub(crate) backoff: Backoff,
 }
 
 impl Table {
-    pub(crate) fn insert(&mut self, id: WriteId, pending: PendingWrite) {
-        self.bytes += pending.write.size_bytes();
-        self.writes.insert(id, pending);
+    /// Those whose client has no answer yet.
+    pub(crate) const fn waiting(&self) -> Sum {
+        self.waiting
     }
 
-    pub(crate) fn remove(&mut self, id: WriteId) -> Option<PendingWrite> {
-        let pending = self.writes.remove(&id)?;
-        self.bytes -= pending.write.size_bytes();
+    /// Those whose client has its answer, and which some server has not acknowledged yet.
+    pub(crate) const fn trailing(&self) -> Sum {
+        self.trailing
+    }
+
+    /// Takes in a write that waits.
+    pub(crate) fn insert(&mut self, id: WriteId, pending: PendingWrite) {
+        self.waiting.add(&pending);
+        let place = (id, Some(Box::new(pending)));
+        if self.places.back().is_none_or(|(last, _)| *last < id) {
+            self.places.push_back(place);
+        } else {
+            let at = self.places.partition_point(|(other, _)| *other < id);
+            self.places.insert(at, place);
+        }
+    }
+
+    pub(crate) fn get(&self, id: WriteId) -> Option<&PendingWrite> {
+        self.places.get(self.find(id)?)?.1.as_deref()
+    }
+
+    pub(crate) fn get_mut(&mut self, id: WriteId) -> Option<&mut PendingWrite> {
+        let at = self.find(id)?;
+        self.places.get_mut(at)?.1.as_deref_mut()
+    }
+
+    pub(crate) fn remove(&mut self, id: WriteId) -> Option<Box<PendingWrite>> {
+        let at = self.find(id)?;
+        let pending = self.places.get_mut(at)?.1.take()?;
+        self.sum_of(&pending).subtract(&pending);
+        while self.places.front().is_some_and(|(_, pending)| pending.is_none()) {
+            self.places.pop_front();
+        }
+        // One that stays for long must not have the gaps behind it stay, too.
+        let count = self.waiting.count + self.trailing.count;
+        if self.places.len() > 2 * count + GAPS_ALLOWED {
+            self.places.retain(|(_, pending)| pending.is_some());
+        }
         Some(pending)
     }
 
-    pub(crate) fn oldest(&self) -> Option<WriteId> {
-        self.writes.first_key_value().map(|(id, _)| *id)
+    /// Notes that the client has its answer.
+    pub(crate) fn note_answered(&mut self, id: WriteId) {
+        let at = self.find(id);
+        let pending = at.and_then(|at| self.places.get_mut(at)?.1.as_deref_mut());
+        if let Some(pending) = pending.filter(|pending| !pending.is_answered) {
+            pending.is_answered = true;
+            self.waiting.subtract(pending);
+            self.trailing.add(pending);
+        }
+    }
+
+    /// The oldest one whose client has its answer.
+    pub(crate) fn oldest_trailing(&self) -> Option<WriteId> {
+        self.iter().find(|(_, pending)| pending.is_answered).map(|(id, _)| id)
+    }
+
+    /// All of them, the oldest first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (WriteId, &PendingWrite)> {
+        self.places.iter().filter_map(|(id, pending)| Some((*id, pending.as_deref()?)))
+    }
+
+    fn find(&self, id: WriteId) -> Option<usize> {
+        let (first, _) = self.places.front()?;
+        let ahead = usize::try_from(id.seq.0.wrapping_sub(first.seq.0)).ok();
+        let is_there = |at: &usize| self.places.get(*at).is_some_and(|(other, _)| *other == id);
+        // Without gaps that were closed and without another incarnation, this is where it stands.
+        ahead
+            .filter(is_there)
+            .or_else(|| self.places.binary_search_by_key(&id, |(other, _)| *other).ok())
+    }
+
+    const fn sum_of(&mut self, pending: &PendingWrite) -> &mut Sum {
+        if pending.is_answered { &mut self.trailing } else { &mut self.waiting }
+    }
+}
+
+impl Sum {
+    fn add(&mut self, pending: &PendingWrite) {
+        self.count += 1;
+        self.bytes += pending.write.size_bytes();
+    }
+
+    fn subtract(&mut self, pending: &PendingWrite) {
+        self.count -= 1;
+        self.bytes -= pending.write.size_bytes();
     }
 }
 
 impl PendingWrite {
+    /// A write that begins.
+    pub(crate) fn new(
+        write: Write,
+        (request, needed): (RequestId, u16),
+        expires: Duration,
+        backoff: Backoff,
+    ) -> Self {
+        Self {
+            write,
+            request,
+            needed,
+            acked: SlotSet::default(),
+            rejected: SlotSet::default(),
+            is_sent: false,
+            is_persisted: false,
+            is_answered: false,
+            expires,
+            armed: None,
+            backoff,
+        }
+    }
+
+    pub(crate) const fn is_answered(&self) -> bool {
+        self.is_answered
+    }
+
     /// What its client is told if it may or may not take effect.
     pub(crate) fn unknown(&self) -> Outcome {
         Outcome::Unknown(Unknown {
@@ -60,5 +178,83 @@ impl PendingWrite {
             acks: self.acked.len(),
             needed: self.needed,
         })
+    }
+}
+
+/// So many gaps cost less than to close them.
+const GAPS_ALLOWED: usize = 1_024;
+
+#[cfg(test)]
+mod tests {
+    use kv_core::{HybridTime, Incarnation, Key, NodeId, Timing, Value};
+
+    use super::*;
+    use crate::ids::WriteSeq;
+    use crate::state::stamp::{Entry, Stamp};
+
+    fn pending(incarnation: u64, seq: u64) -> (WriteId, PendingWrite) {
+        let stamp = Stamp {
+            time: HybridTime::from_millis(seq),
+            origin: NodeId::FIRST,
+            incarnation: Incarnation(incarnation),
+        };
+        let value = Some(Value::new("v").unwrap());
+        let entry = Entry { stamp, seq: WriteSeq(seq), value };
+        let write = Write { key: Key::new("k").unwrap(), entry };
+        let backoff = Backoff::new(&Timing::default());
+        (write.entry.id(), PendingWrite::new(write, (RequestId(seq), 1), Duration::ZERO, backoff))
+    }
+
+    fn table(ids: impl IntoIterator<Item = (u64, u64)>) -> Table {
+        let mut table = Table::default();
+        for (incarnation, seq) in ids {
+            let (id, pending) = pending(incarnation, seq);
+            table.insert(id, pending);
+        }
+        table
+    }
+
+    fn requests(table: &Table) -> Vec<u64> {
+        table.iter().map(|(_, pending)| pending.request.0).collect()
+    }
+
+    #[test]
+    fn each_is_found_whatever_has_left_and_whatever_incarnation_began() {
+        let mut table = table([(1, 7), (1, 8), (1, 9), (2, 1), (2, 2)]);
+        assert_eq!(requests(&table), [7, 8, 9, 1, 2]);
+        let all = [(1, 7), (1, 8), (1, 9), (2, 1), (2, 2)].map(|(life, seq)| pending(life, seq).0);
+        assert!(table.remove(all[1]).is_some() && table.remove(all[1]).is_none());
+        assert!(table.remove(all[0]).is_some());
+        assert_eq!(all.map(|id| table.get(id).is_some()), [false, false, true, true, true]);
+        assert!(table.remove(all[3]).is_some());
+        assert_eq!(requests(&table), [9, 2]);
+        assert_eq!(table.waiting().count, 2);
+    }
+
+    #[test]
+    fn one_that_stays_keeps_no_gaps() {
+        let mut table = table((1..=100_000).map(|seq| (1, seq)));
+        for seq in 2..=99_999 {
+            assert!(table.remove(pending(1, seq).0).is_some());
+        }
+        assert!(table.places.len() <= GAPS_ALLOWED + 4, "{}", table.places.len());
+        assert_eq!(requests(&table), [1, 100_000]);
+        assert!(table.get(pending(1, 100_000).0).is_some());
+    }
+
+    #[test]
+    fn what_is_answered_counts_as_trailing_until_it_leaves() {
+        let mut table = table([(1, 1), (1, 2), (1, 3)]);
+        let id = |seq| pending(1, seq).0;
+        assert_eq!(table.oldest_trailing(), None);
+        table.note_answered(id(3));
+        table.note_answered(id(2));
+        table.note_answered(id(2));
+        assert_eq!((table.waiting().count, table.trailing().count), (1, 2));
+        let each = pending(1, 1).1.write.size_bytes();
+        assert_eq!((table.waiting().bytes, table.trailing().bytes), (each, 2 * each));
+        assert_eq!(table.oldest_trailing(), Some(id(2)));
+        (1..=3).for_each(|seq| drop(table.remove(id(seq))));
+        assert_eq!((table.waiting().bytes, table.trailing().bytes), (0, 0));
     }
 }

@@ -21,11 +21,9 @@ use crate::state::stamp::{Entry, Stamp};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Writes {
     last_seq: WriteSeq,
-    /// Those whose client has no answer yet.
-    waiting: Table,
-    /// Those whose client has its answer, and which some server has not acknowledged yet. When
-    /// there are too many, the oldest is given up: later reads repair what it lacks.
-    trailing: Table,
+    /// Those that some server has not acknowledged yet. When there are too many whose client has
+    /// its answer, the oldest is given up: later reads repair what it lacks.
+    table: Table,
 }
 
 impl Writes {
@@ -38,28 +36,17 @@ impl Writes {
         self.last_seq
     }
 
-    pub(crate) fn waiting_len(&self) -> usize {
-        self.waiting.writes.len()
+    pub(crate) const fn waiting_len(&self) -> usize {
+        self.table.waiting().count
     }
 
-    pub(crate) fn trailing_len(&self) -> usize {
-        self.trailing.writes.len()
+    pub(crate) const fn trailing_len(&self) -> usize {
+        self.table.trailing().count
     }
 
     /// Whether this server's disk is to have a write and has not yet. Another server can have it.
     pub(crate) fn is_in_flight(&self, id: WriteId) -> bool {
-        let waiting = self.waiting.writes.get(&id);
-        let pending = waiting.or_else(|| self.trailing.writes.get(&id));
-        pending.is_some_and(|pending| !pending.is_persisted)
-    }
-
-    fn get_mut(&mut self, id: WriteId) -> Option<&mut PendingWrite> {
-        let waiting = self.waiting.writes.get_mut(&id);
-        waiting.or_else(|| self.trailing.writes.get_mut(&id))
-    }
-
-    fn remove(&mut self, id: WriteId) -> Option<PendingWrite> {
-        self.waiting.remove(id).or_else(|| self.trailing.remove(id))
+        self.table.get(id).is_some_and(|pending| !pending.is_persisted)
     }
 
     pub(crate) fn start(
@@ -86,25 +73,16 @@ impl Writes {
         };
         let id = entry.id();
         let write = Write { key: key.detached(), entry };
-        let mut under_way = PendingWrite {
-            write: write.clone(),
-            request,
-            needed,
-            acked: SlotSet::default(),
-            rejected: SlotSet::default(),
-            is_sent: false,
-            is_persisted: false,
-            expires,
-            armed: None,
-            backoff: Backoff::new(&core.config.timing),
-        };
-        core.deadlines.arm(&mut under_way.armed, expires, Due::Write(id));
-        self.waiting.insert(id, under_way);
+        let backoff = Backoff::new(&core.config.timing);
+        let under_way = PendingWrite::new(write.clone(), (request, needed), expires, backoff);
+        self.table.insert(id, under_way);
         core.persist(step, Record::Write(write), Then::OwnWrite(id));
         // The other disks need not wait for this one. If this server forgets the write in a crash,
         // its next incarnation gives neither number nor stamp a second time.
         if time < core.state.clock_bound || core.broken().is(Mutation::SentAboveBound) {
             self.send_to_connected(core, step, id);
+        } else if let Some(pending) = self.table.get_mut(id) {
+            core.deadlines.arm(&mut pending.armed, expires, Due::Write(id));
         }
         if core.broken().is(Mutation::CountedBeforePersisted) {
             self.on_own_persisted(core, step, id);
@@ -113,7 +91,7 @@ impl Writes {
 
     pub(crate) fn on_own_persisted(&mut self, core: &mut Core, step: &mut Step<'_>, id: WriteId) {
         let me = core.peers.me();
-        let Some(pending) = self.get_mut(id) else {
+        let Some(pending) = self.table.get_mut(id) else {
             return;
         };
         pending.is_persisted = true;
@@ -125,7 +103,7 @@ impl Writes {
     }
 
     pub(crate) fn on_ack(&mut self, core: &mut Core, step: &mut Step<'_>, slot: Slot, id: WriteId) {
-        match self.get_mut(id).filter(|write| write.is_sent) {
+        match self.table.get_mut(id).filter(|write| write.is_sent) {
             Some(pending) => {
                 pending.acked.insert(slot);
                 self.settle(core, step, id);
@@ -143,7 +121,7 @@ impl Writes {
     ) {
         let node = core.peers.get(slot).map(|peer| peer.node);
         tracing::warn!(?node, "a write was rejected there: its stamp is too far in the future");
-        match self.get_mut(id).filter(|write| write.is_sent) {
+        match self.table.get_mut(id).filter(|write| write.is_sent) {
             Some(pending) => {
                 pending.rejected.insert(slot);
                 self.settle(core, step, id);
@@ -153,7 +131,7 @@ impl Writes {
     }
 
     pub(crate) fn on_timeout(&mut self, core: &mut Core, step: &mut Step<'_>, id: WriteId) {
-        let Some(pending) = self.get_mut(id) else {
+        let Some(pending) = self.table.get_mut(id) else {
             return;
         };
         pending.armed = None;
@@ -165,10 +143,9 @@ impl Writes {
             core.counters.resends += 1;
             return self.send_to_connected(core, step, id);
         }
-        let was_waiting = self.waiting.writes.contains_key(&id);
         core.counters.unfinished_writes += 1;
-        if let Some(pending) = self.remove(id)
-            && was_waiting
+        if let Some(pending) = self.table.remove(id)
+            && !pending.is_answered()
         {
             let outcome = if core.broken().is(Mutation::UnknownToldAsNotDone) {
                 let (answered, needed) = (pending.acked.len(), pending.needed);
@@ -184,12 +161,10 @@ impl Writes {
     pub(crate) fn send_all_to(&mut self, core: &mut Core, step: &mut Step<'_>, slot: Slot) {
         let mut peer = SlotSet::default();
         peer.insert(slot);
-        let tables = [&self.waiting, &self.trailing];
-        let writes = tables.into_iter().flat_map(|table| &table.writes);
-        let lacking = writes.filter(|(_, pending)| {
+        let lacking = self.table.iter().filter(|(_, pending)| {
             pending.is_sent && !pending.acked.contains(slot) && pending.expires > step.now.mono
         });
-        let ids: Vec<_> = lacking.map(|(id, _)| *id).collect();
+        let ids: Vec<_> = lacking.map(|(id, _)| id).collect();
         for id in ids {
             self.send(core, step, id, peer);
         }
@@ -202,7 +177,7 @@ impl Writes {
 
     /// Sends a write to those of `to` that have not answered, and sets the time for the next try.
     fn send(&mut self, core: &mut Core, step: &mut Step<'_>, id: WriteId, to: SlotSet) {
-        let Some(pending) = self.get_mut(id) else {
+        let Some(pending) = self.table.get_mut(id) else {
             return;
         };
         pending.is_sent = true;
@@ -224,8 +199,12 @@ impl Writes {
     /// the write once every server has answered.
     fn settle(&mut self, core: &mut Core, step: &mut Step<'_>, id: WriteId) {
         let nodes = core.config.cluster.nodes();
-        if let Some(pending) = self.waiting.writes.get(&id) {
-            let acks = pending.acked.len();
+        let Some(pending) = self.table.get(id) else {
+            return;
+        };
+        let acks = pending.acked.len();
+        let answered = pending.acked.union(pending.rejected);
+        if !pending.is_answered() {
             let fewer = u16::from(core.broken().is(Mutation::DoneWithOneFewer));
             let outcome = if pending.is_persisted && acks + fewer >= pending.needed {
                 write_done(pending.write.entry.stamp.into(), acks)
@@ -234,24 +213,17 @@ impl Writes {
             } else {
                 return;
             };
-            let request = pending.request;
-            core.reply(step, request, outcome);
-            if let Some(pending) = self.waiting.remove(id) {
-                self.trailing.insert(id, pending);
-            }
+            core.reply(step, pending.request, outcome);
+            self.table.note_answered(id);
         }
-        let everyone = core.peers.everyone();
-        let answered = |pending: &PendingWrite| pending.acked.union(pending.rejected);
-        if let Some(pending) = self.trailing.writes.get(&id)
-            && everyone.without(answered(pending)).is_empty()
-        {
+        if core.peers.everyone().without(answered).is_empty() {
             self.forget(core, id);
         }
         let limits = core.config.limits;
-        while self.trailing_len() > limits.window_entries_max
-            || self.trailing.bytes > limits.window_bytes_max
+        while self.table.trailing().count > limits.window_entries_max
+            || self.table.trailing().bytes > limits.window_bytes_max
         {
-            let Some(oldest) = self.trailing.oldest() else {
+            let Some(oldest) = self.table.oldest_trailing() else {
                 return;
             };
             core.counters.unfinished_writes += 1;
@@ -260,7 +232,7 @@ impl Writes {
     }
 
     fn forget(&mut self, core: &mut Core, id: WriteId) {
-        if let Some(mut pending) = self.trailing.remove(id) {
+        if let Some(mut pending) = self.table.remove(id) {
             core.deadlines.disarm(&mut pending.armed, Due::Write(id));
         }
     }
@@ -282,14 +254,16 @@ impl Writes {
         let limits = core.config.limits;
         if pending >= limits.requests_max
             || core.journal.len() >= limits.requests_max
-            || self.waiting.bytes >= limits.window_bytes_max
+            || self.table.waiting().bytes >= limits.window_bytes_max
             || core.journal.own_bytes() >= limits.window_bytes_max
         {
             return Err(core.overloaded());
         }
         let now = step.now;
         let time = core.clock.tick(now.wall);
-        let held = core.state.get(key).map(|entry| entry.stamp.time.next());
+        // Nearly always later than all that is held, which spares the look.
+        let held = if time > core.state.latest { None } else { core.state.get(key) };
+        let held = held.map(|entry| entry.stamp.time.next());
         let held = held.filter(|_| !core.broken().is(Mutation::StampBelowHeld));
         let above = held.unwrap_or_default().max(time);
         let off_ms = match core.peers.clock_error_ms(now) {

@@ -4,13 +4,12 @@ mod dispatch;
 mod repair;
 mod report;
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use kv_core::{
     Checkpoint, CheckpointItem, ConsistencyEngine, DecodeError, Effects, EngineConfig, HybridTime,
-    Incarnation, Input, Now, OpenView, PersistSeq, RecoverError, SeedStream, Status, ViewChunk,
-    ViewId, ViewScope,
+    IdSet, Incarnation, Input, Now, OpenView, PersistSeq, RecoverError, SeedStream, Status,
+    ViewChunk, ViewId, ViewScope,
 };
 
 use crate::clock::Clock;
@@ -161,7 +160,7 @@ impl EventualEngine {
             run,
             journal: Journal::after(last),
             clock: Clock::recovered(clock_bound),
-            requests: BTreeSet::new(),
+            requests: IdSet::default(),
             outbox: Outbox::new(config.cluster.voters().len(), config.limits.message_bytes_max),
             deadlines: Deadlines::default(),
             counters: Counters::default(),

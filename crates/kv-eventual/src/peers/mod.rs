@@ -87,11 +87,7 @@ impl Peers {
 
     /// All servers, this one included.
     pub(crate) fn everyone(&self) -> SlotSet {
-        let mut set = SlotSet::default();
-        for slot in (0..self.all.len()).filter_map(Slot::new) {
-            set.insert(slot);
-        }
-        set
+        SlotSet::of_first(self.all.len())
     }
 
     /// All servers but this one.

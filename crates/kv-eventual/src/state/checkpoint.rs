@@ -136,7 +136,7 @@ fn restore(
     let mut held = Vec::new();
     for item in checkpoint.items {
         let Write { key, entry } = read_item(item).map_err(RecoverError::Checkpoint)?;
-        state.note_origin(&entry);
+        state.note_stamp(&entry);
         state.tombstones += u64::from(entry.value.is_none());
         held.push((key, entry));
     }

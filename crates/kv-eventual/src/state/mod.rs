@@ -25,6 +25,8 @@ pub(crate) struct State {
     pub(crate) node: NodeId,
     pub(crate) store: Store<Entry>,
     pub(crate) tombstones: u64,
+    /// No key holds a later stamp.
+    pub(crate) latest: HybridTime,
     /// This server's incarnation; [`Incarnation::UNKNOWN`] before its first one.
     pub(crate) incarnation: Incarnation,
     pub(crate) clock_bound: HybridTime,
@@ -45,6 +47,7 @@ impl State {
             node,
             store: Store::new(),
             tombstones: 0,
+            latest: HybridTime::ZERO,
             incarnation: Incarnation::UNKNOWN,
             clock_bound: HybridTime::ZERO,
             incarnations: BTreeMap::new(),
@@ -87,23 +90,34 @@ impl State {
     /// Keeps a write if it is the newest of its key. The order in which writes are merged, and
     /// how often, makes no difference.
     pub(crate) fn merge(&mut self, write: Write) {
-        self.note_origin(&write.entry);
-        let held = self.store.get(&write.key);
-        if write.entry.wins_over(held, self.broken) {
-            let was_tombstone = held.is_some_and(|held| held.value.is_none());
+        self.note_stamp(&write.entry);
+        let Write { key, entry } = write;
+        let (broken, is_tombstone) = (self.broken, entry.value.is_none());
+        if is_tombstone && broken.is(Mutation::DeletesLeaveNothing) {
+            return self.remove_for_good(&key, &entry);
+        }
+        let mut was_tombstone = false;
+        let is_kept = self.store.insert_if(key, entry, |entry, held| {
+            was_tombstone = held.is_some_and(|held| held.value.is_none());
+            entry.wins_over(held, broken)
+        });
+        if is_kept {
             self.tombstones -= u64::from(was_tombstone);
-            self.tombstones += u64::from(write.entry.value.is_none());
-            if write.entry.value.is_none() && self.broken.is(Mutation::DeletesLeaveNothing) {
-                self.tombstones -= 1;
-                return self.store.remove(&write.key);
-            }
-            self.store.insert(write.key, write.entry);
+            self.tombstones += u64::from(is_tombstone);
         }
     }
 
-    /// Learns from an entry in which incarnation its origin was.
-    pub(crate) fn note_origin(&mut self, entry: &Entry) {
+    /// What no delete does; only where a test has it so.
+    fn remove_for_good(&mut self, key: &Key, entry: &Entry) {
+        if entry.wins_over(self.store.get(key), self.broken) {
+            self.store.remove(key);
+        }
+    }
+
+    /// Learns from an entry how late stamps are, and in which incarnation its origin was.
+    pub(crate) fn note_stamp(&mut self, entry: &Entry) {
         let stamp = entry.stamp;
+        self.latest = self.latest.max(stamp.time);
         if stamp.origin != self.node {
             self.meet(stamp.origin, stamp.incarnation);
         }

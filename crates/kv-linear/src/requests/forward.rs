@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use kv_core::RequestId;
+use kv_core::{IdMap, RequestId};
 
 use crate::backoff::Backoff;
 use crate::log::epoch::LogIndex;
@@ -17,7 +17,7 @@ use crate::state_machine::numbers::NUMBERS_SPAN_MAX;
 pub(crate) struct Forwarder {
     next: u64,
     pending: BTreeMap<u64, Pending>,
-    numbers: BTreeMap<RequestId, u64>,
+    numbers: IdMap<RequestId, u64>,
     alarms: BTreeSet<(Duration, u64)>,
     unsent: VecDeque<u64>,
     /// The bytes of the pending operations that are sent to the sequencer.
@@ -54,11 +54,11 @@ pub(crate) struct Submission {
 }
 
 impl Forwarder {
-    pub(crate) const fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             next: 1,
             pending: BTreeMap::new(),
-            numbers: BTreeMap::new(),
+            numbers: IdMap::default(),
             alarms: BTreeSet::new(),
             unsent: VecDeque::new(),
             in_flight_bytes: 0,
