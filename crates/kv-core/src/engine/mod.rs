@@ -54,6 +54,9 @@ use crate::wire::Wire;
 /// 9. **A broken invariant that a peer reveals is a [`Halt`](crate::Effect::Halt)**; the driver
 ///    stops the process with it. All other bad input falls under 3.
 /// 10. **Results that may exceed a frame come in pages**, by cursor.
+/// 11. **What a full disk cannot keep is refused at once.** From [`Input::DiskShort`] until
+///     [`Input::DiskRoom`] a request of the server's own clients whose record would go to this
+///     disk first is answered "not done".
 ///
 /// # Example
 /// [`local::LocalCluster`](crate::local::LocalCluster) runs engines in ten lines; see there.

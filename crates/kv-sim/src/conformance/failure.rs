@@ -15,7 +15,7 @@ pub enum Failure {
     /// The clause's own test found it.
     #[error("clause {clause}: {finding} (seed {seed})")]
     Clause {
-        /// Which clause, from 1 to 10.
+        /// Which clause, from 1 to 11.
         clause: u8,
         /// The seed that shows it.
         seed: u64,
@@ -122,6 +122,14 @@ pub enum Finding {
         /// How many are needed.
         bound: usize,
     },
+    /// A write that a full disk cannot keep was not refused.
+    #[error("write {id} was not refused within {bound:?} though the disk is full")]
+    NotRefused {
+        /// The write.
+        id: RequestId,
+        /// How long it was given.
+        bound: Duration,
+    },
     /// A write that was called not done was read.
     #[error("request {id} was answered \"not done\", but its value was read")]
     NotDoneTookEffect {
@@ -211,6 +219,18 @@ pub enum Finding {
         /// Which key.
         key: Key,
     },
+}
+
+impl Failure {
+    /// The seed that shows it; 0 if that is none.
+    #[must_use]
+    pub const fn seed(&self) -> u64 {
+        match self {
+            Self::Contract(violation) => violation.seed,
+            Self::Clause { seed, .. } => *seed,
+            Self::Config(_) => 0,
+        }
+    }
 }
 
 impl Finding {

@@ -18,6 +18,7 @@ mod replay;
 mod replies;
 mod retransmission;
 mod scenario;
+mod shortage;
 mod totality;
 
 pub use checkpoints::checkpoints_sum_up_to_the_state;
@@ -30,6 +31,7 @@ pub use pages::dumps_come_in_pages;
 pub use replay::{only_appends_effects, same_inputs_give_same_effects};
 pub use replies::{answers_once_and_honestly, halts_never_without_cause};
 pub use retransmission::{deadlines_move_on, retransmits_what_was_lost};
+pub use shortage::{refuses_at_once_if_driven_by, refuses_at_once_what_a_full_disk_cannot_keep};
 pub use totality::survives_any_input;
 
 /// Makes a test of each clause for an engine; with a [`Declaration`](crate::Declaration) behind it
@@ -62,6 +64,7 @@ macro_rules! conformance_suite {
             acknowledged_writes_survive_a_crash,
             halts_never_without_cause,
             dumps_come_in_pages,
+            refuses_at_once_what_a_full_disk_cannot_keep,
         );
     };
     (@tests $engine:ty, $($clause:ident,)*) => {

@@ -49,6 +49,7 @@ pub enum Mutation {
     DumpsEverythingAtOnce,
     ExecutesADuplicateAgain,
     RefusesEverything,
+    WaitsForTheDisk,
 }
 
 /// Runs something with every engine that is recovered meanwhile on this thread broken so.
@@ -89,6 +90,8 @@ pub struct OneCopy {
     connected: BTreeMap<NodeId, ()>,
     next_seq: PersistSeq,
     persisted: PersistSeq,
+    /// The disk has no room.
+    is_short: bool,
     // The holder's side.
     store: Store<(Value, u64)>,
     forgets_a_key: bool,
@@ -147,6 +150,7 @@ impl ConsistencyEngine for OneCopy {
             next_seq: PersistSeq(1),
             persisted: PersistSeq(0),
             store: Store::new(),
+            is_short: false,
             forgets_a_key: false,
             version: 0,
             applied: BTreeMap::new(),
@@ -194,8 +198,8 @@ impl ConsistencyEngine for OneCopy {
             Input::Persisted { up_to } => self.on_persisted(up_to, out),
             Input::CheckpointWritten { covers } => self.store.note_written(covers),
             Input::SnapshotPart { from, .. } => out.end_snapshot(from),
-            // Its writes wait for the disk.
-            Input::DiskShort { .. } | Input::DiskRoom => {}
+            Input::DiskShort { .. } => self.is_short = true,
+            Input::DiskRoom => self.is_short = false,
             Input::Timeout => self.on_timeout(now, out),
         }
     }
@@ -275,10 +279,15 @@ impl OneCopy {
         options: RequestOptions,
         out: &mut Effects<Message, Record>,
     ) {
+        let waits = self.is(Mutation::WaitsForTheDisk);
         if self.is(Mutation::RefusesEverything) {
             out.reply(id, Outcome::NotDone(NotDone::Waiting(Waiting::Joining)));
         } else if let Operation::Dump(dump) = &op {
             out.reply(id, self.dump(dump));
+        } else if self.is_holder() && self.is_short && !op.is_read_only() && !waits {
+            // What others forward waits for the disk.
+            let node = self.config.node;
+            out.reply(id, Outcome::NotDone(NotDone::Waiting(Waiting::DiskFull { node })));
         } else if self.is_holder() {
             self.execute(&op, (None, 0), Some(id), out);
         } else if self.asked.len() >= self.config.limits.requests_max {

@@ -35,4 +35,5 @@ caught! {
     a_halt_without_cause: HaltsOnADuplicate by halts_never_without_cause,
     nothing_done_at_all: RefusesEverything by answers_once_and_honestly,
     a_page_without_end: DumpsEverythingAtOnce by dumps_come_in_pages,
+    a_write_on_a_full_disk: WaitsForTheDisk by refuses_at_once_what_a_full_disk_cannot_keep,
 }

@@ -59,7 +59,6 @@ fn a_reply_after_its_session_closed_goes_to_nobody_though_its_place_is_used_agai
     assert_eq!(replies(step(&mut core, at(2), [reply(next)])), [(session, 1, outcome())]);
 }
 
-/// No engine of this workspace replies after a cancel, so that no simulated run can show it.
 #[cfg(feature = "mutations")]
 #[test]
 fn without_generations_a_reply_after_a_cancel_goes_to_the_next_request_in_its_place() {
