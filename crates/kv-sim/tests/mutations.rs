@@ -23,10 +23,12 @@ use std::time::Instant;
 
 use kv_check::evidence::{Call, End};
 use kv_check::oracle::Promise;
-use kv_sim::Declaration;
+use kv_core::driver;
+use kv_sim::{Declaration, conformance};
 use kv_storage::{Broken, Mutation};
 use mutation::{
-    Caught, Checker, DiskChecker, Eventual, Linear, Opinion, Row, Run, SEEDS_MAX, Scenario, Subject,
+    Caught, Checker, DiskChecker, DriverChecker, Eventual, Linear, Opinion, Row, Run, SEEDS_MAX,
+    Scenario, Subject,
 };
 
 /// The rows of a table, printed at once, as tests that run beside each other print theirs.
@@ -199,30 +201,42 @@ fn every_mutation_of_the_linearizable_engine_is_caught() {
     catch_all::<Linear>(&rows(Linear::rows(), &[5, 13]));
 }
 
-/// Every broken rule of the disks is noticed in whole runs of an engine, which pass on the same
-/// seeds if none is broken.
-fn catch_on_disks<E: Subject>(declaration: &Declaration) {
-    let mutations = if cfg!(debug_assertions) { &Mutation::ALL[..1] } else { &Mutation::ALL[..] };
-    let mut table = Table::of(&format!("\nthe rules of the disks under the {} engine", E::NAME));
-    let mut missed = Vec::new();
-    let mut most = CONTROL_SEEDS_MIN;
-    for &mutation in mutations {
+/// Each row is noticed by its checker. Returns the highest seed that one of them needed.
+fn catch_rows<R: Copy + Debug, C: Copy + Debug>(
+    (table, engine): (&mut Table, &str),
+    rows: &[(R, C)],
+    find: impl Fn(R, C) -> Option<Caught>,
+) -> u64 {
+    let rows_max = if cfg!(debug_assertions) { 1 } else { rows.len() };
+    let (mut missed, mut most) = (Vec::new(), 1);
+    for &(rule, checker) in rows.iter().take(rows_max) {
         let began = Instant::now();
-        let checker = DiskChecker::of(mutation);
-        let found = checker.find::<E>(mutation, declaration, SEEDS_MAX);
+        let found = find(rule, checker);
         let ms = began.elapsed().as_millis();
         match found {
             Some(caught) => {
                 most = most.max(caught.seed);
-                table.add_caught((E::NAME, mutation, checker), caught, ms);
+                table.add_caught((engine, rule, checker), caught, ms);
             }
             None => {
-                missed.push(mutation);
-                table.add(format_args!("{mutation:?} by {checker:?}: NOT CAUGHT, {ms} ms"));
+                missed.push(rule);
+                table.add(format_args!("{rule:?} by {checker:?}: NOT CAUGHT, {ms} ms"));
             }
         }
     }
     assert!(missed.is_empty(), "within {SEEDS_MAX} seeds nobody noticed {missed:?}");
+    most
+}
+
+/// Every broken rule of the disks is noticed in whole runs of an engine, which pass on the same
+/// seeds if none is broken.
+fn catch_on_disks<E: Subject>(declaration: &Declaration) {
+    let mut table = Table::of(&format!("\nthe rules of the disks under the {} engine", E::NAME));
+    let rows = Mutation::ALL.map(|mutation| (mutation, DiskChecker::of(mutation)));
+    let most = catch_rows((&mut table, E::NAME), &rows, |mutation, checker| {
+        checker.find::<E>(mutation, declaration, SEEDS_MAX)
+    });
+    let most = most.max(CONTROL_SEEDS_MIN);
     let began = Instant::now();
     for seed in 1..=most {
         let passed = mutation::disks::run::<E>(seed, Broken::NONE, declaration);
@@ -230,6 +244,24 @@ fn catch_on_disks<E: Subject>(declaration: &Declaration) {
     }
     let ms = began.elapsed().as_millis();
     table.add(format_args!("{:<13}control: unbroken disks, {most} seeds, {ms} ms", E::NAME));
+}
+
+/// The same for the rules of the driver.
+fn catch_in_drivers<E: Subject>() {
+    let mut table = Table::of(&format!("\nthe rules of the driver of the {} engine", E::NAME));
+    let most = catch_rows((&mut table, E::NAME), &DriverChecker::rows::<E>(), |rule, checker| {
+        checker.find::<E>(rule, SEEDS_MAX)
+    });
+    let most = most.max(CONTROL_SEEDS_MIN);
+    let began = Instant::now();
+    let passed = conformance::refuses_at_once_what_a_full_disk_cannot_keep::<E>();
+    assert_eq!(passed, Ok(()), "{}", E::NAME);
+    for seed in 1..=most {
+        let passed = mutation::drivers::run::<E>(seed, driver::Broken::NONE);
+        assert_eq!(passed, Ok(()), "{} under an unbroken driver, seed {seed}", E::NAME);
+    }
+    let ms = began.elapsed().as_millis();
+    table.add(format_args!("{:<13}control: an unbroken driver, {most} seeds, {ms} ms", E::NAME));
 }
 
 #[test]
@@ -240,6 +272,16 @@ fn every_mutation_of_the_disks_is_caught_under_the_eventual_engine() {
 #[test]
 fn every_mutation_of_the_disks_is_caught_under_the_linearizable_engine() {
     catch_on_disks::<Linear>(&engines::linearizable());
+}
+
+#[test]
+fn every_mutation_of_the_driver_is_caught_with_the_eventual_engine() {
+    catch_in_drivers::<Eventual>();
+}
+
+#[test]
+fn every_mutation_of_the_driver_is_caught_with_the_linearizable_engine() {
+    catch_in_drivers::<Linear>();
 }
 
 const CONTROL_SEEDS_MIN: u64 = if cfg!(debug_assertions) { 5 } else { 200 };

@@ -28,9 +28,9 @@ pub(crate) struct Args {
     #[arg(long, allow_hyphen_values = true)]
     pub(crate) seeds: Option<Seeds>,
 
-    /// Break a rule of the engine, run seeds (100 if nothing is said) up to the first that fails,
-    /// and then ask the checker that is named for the rule. `list` shows all rules, without
-    /// --engine those of both engines. Needs a build with `--features mutations`
+    /// Break a rule of the engine, its driver or its disks, run seeds (100 if nothing is said) up
+    /// to the first that fails, and then ask the checker that is named for the rule. `list` shows
+    /// all rules, without --engine those of both engines. Needs a build with `--features mutations`
     #[arg(long, value_name = "NAME")]
     pub(crate) mutation: Option<String>,
 

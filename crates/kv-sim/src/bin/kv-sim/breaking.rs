@@ -1,16 +1,18 @@
-//! Runs of an engine of which a rule is broken, or of its disks.
+//! Runs of an engine of which a rule is broken, or of its driver or disks.
 
+use std::fmt::Debug;
 use std::io;
 
-use kv_sim::Declaration;
+use kv_core::driver::{self, DriverRule};
+use kv_sim::{Declaration, SimConfig};
 use kv_storage::{Broken, Mutation};
 
 use crate::args::{Args, Engine};
-use crate::mutation::{self, Caught, Checker, DiskChecker, Row, SEEDS_MAX, Subject};
+use crate::mutation::{self, Caught, Checker, DiskChecker, DriverChecker, Row, SEEDS_MAX, Subject};
 use crate::screen::{complain, say};
 use crate::sweep;
 
-/// Shows the rules of an engine, or of both, and those of the disks.
+/// Shows the rules of an engine, or of both, those of the driver and those of the disks.
 pub(crate) fn list(engine: Option<Engine>) -> u8 {
     if engine != Some(Engine::Linearizable) {
         show::<mutation::Eventual>();
@@ -18,7 +20,8 @@ pub(crate) fn list(engine: Option<Engine>) -> u8 {
     if engine != Some(Engine::Eventual) {
         show::<mutation::Linear>();
     }
-    say(format_args!("{:<34}checker that must notice, with either engine", "rule of the disks"));
+    let either = "checker that must notice, with either engine";
+    say(format_args!("{:<34}{either}", "rule of the disks"));
     for mutation in Mutation::ALL {
         let checker = DiskChecker::of(mutation);
         say(format_args!("{:<34}{checker:?}", format!("{mutation:?}")));
@@ -32,6 +35,11 @@ fn show<E: Subject>() {
     for Row { mutation, checker } in E::rows() {
         say(format_args!("{:<34}{checker:?}", format!("{mutation:?}")));
     }
+    let rule = format!("rule of the {} engine's driver", E::NAME);
+    say(format_args!("{rule:<34}checker that must notice"));
+    for (rule, checker) in DriverChecker::rows::<E>() {
+        say(format_args!("{:<34}{checker:?}", format!("{rule:?}")));
+    }
 }
 
 /// Breaks the rule with this name, runs the seeds that were asked for, and asks the checker that is
@@ -44,18 +52,31 @@ pub(crate) fn run<E: Subject>(
 ) -> Option<io::Result<bool>> {
     let of_disks = |mutation: &Mutation| plain(&format!("{mutation:?}")) == plain(name);
     if let Some(mutation) = Mutation::ALL.into_iter().find(of_disks) {
-        return Some(run_on_disks::<E>(args, mutation, declaration));
+        let checker = DiskChecker::of(mutation);
+        let break_rule = |config: &mut SimConfig| config.disk.broken = Broken::by(mutation);
+        let find = || checker.find::<E>(mutation, declaration, SEEDS_MAX);
+        return Some(run_in::<E>((args, declaration), (mutation, checker), break_rule, find));
+    }
+    let drivers = DriverChecker::rows::<E>();
+    let of_drivers = |(rule, _): &&(DriverRule, _)| plain(&format!("{rule:?}")) == plain(name);
+    if let Some(&(rule, checker)) = drivers.iter().find(of_drivers) {
+        let broken = driver::Broken::by(rule);
+        let break_rule = |config: &mut SimConfig| config.driver_broken = broken;
+        let find = || checker.find::<E>(rule, SEEDS_MAX);
+        return Some(run_in::<E>((args, declaration), (rule, checker), break_rule, find));
     }
     let rows = E::rows();
     let named = |row: &&Row<E::Mutation>| plain(&format!("{:?}", row.mutation)) == plain(name);
     let Some(Row { mutation, checker }) = rows.iter().find(named).copied() else {
         let of_disks = Mutation::ALL.iter().map(|mutation| format!("{mutation:?}"));
-        let names = rows.iter().map(|row| format!("{:?}", row.mutation)).chain(of_disks);
+        let of_drivers = drivers.iter().map(|(rule, _)| format!("{rule:?}"));
+        let names = rows.iter().map(|row| format!("{:?}", row.mutation));
+        let names = names.chain(of_drivers).chain(of_disks);
         let distance = |other: &String| strsim::damerau_levenshtein(&plain(other), &plain(name));
         let nearest = names.min_by_key(distance).unwrap_or_default();
         complain(format_args!(
-            "neither the {} engine nor the disks have a rule {name:?}; {nearest} is the nearest, and \
-             `--mutation list` shows all",
+            "neither the {} engine nor its driver nor the disks have a rule {name:?}; {nearest} is the \
+             nearest, and `--mutation list` shows all",
             E::NAME
         ));
         return None;
@@ -71,7 +92,7 @@ fn run_broken<E: Subject>(
 ) -> io::Result<bool> {
     E::break_rule(Some(mutation));
     say(format_args!("broken: {mutation:?}"));
-    let passed = sweep::run::<E>(args, declaration, Broken::NONE)?;
+    let passed = sweep::run::<E>(args, declaration, |_| {})?;
     let found = checker.find::<E>(SEEDS_MAX);
     E::break_rule(None);
     match &found {
@@ -84,20 +105,20 @@ fn run_broken<E: Subject>(
     Ok(passed && found == Ok(None))
 }
 
-/// Breaks a rule of the disks, runs the seeds that were asked for, and asks the checker that is
-/// named for the rule.
-fn run_on_disks<E: Subject>(
-    args: &Args,
-    mutation: Mutation,
-    declaration: &Declaration,
+/// Breaks a rule of the disks or of the driver, runs the seeds that were asked for, and asks the
+/// checker that is named for the rule.
+fn run_in<E: Subject>(
+    (args, declaration): (&Args, &Declaration),
+    (rule, checker): (impl Debug, impl Debug),
+    break_rule: impl Fn(&mut SimConfig),
+    find: impl FnOnce() -> Option<Caught>,
 ) -> io::Result<bool> {
-    say(format_args!("broken: {mutation:?}"));
-    let passed = sweep::run::<E>(args, declaration, Broken::by(mutation))?;
-    let checker = DiskChecker::of(mutation);
-    let found = checker.find::<E>(mutation, declaration, SEEDS_MAX);
+    say(format_args!("broken: {rule:?}"));
+    let passed = sweep::run::<E>(args, declaration, break_rule)?;
+    let found = find();
     match &found {
         Some(Caught { seed, finding }) => {
-            say(format_args!("{checker:?} notices at seed {seed}: {finding}"));
+            say(format_args!("{checker:?} notices at its seed {seed}: {finding}"));
         }
         None => say(format_args!("{checker:?} notices nothing within {SEEDS_MAX} seeds")),
     }

@@ -16,7 +16,6 @@ use std::process::ExitCode;
 use clap::Parser;
 use kv_eventual::EventualEngine;
 use kv_linear::LinearEngine;
-use kv_storage::Broken;
 
 use args::{Args, Engine};
 use judging::Judged;
@@ -49,10 +48,8 @@ fn run(args: &Args) -> u8 {
         return complain_of_out(args, &error);
     }
     let passed = match engine {
-        Engine::Eventual => sweep::run::<EventualEngine>(args, &engines::eventual(), Broken::NONE),
-        Engine::Linearizable => {
-            sweep::run::<LinearEngine>(args, &engines::linearizable(), Broken::NONE)
-        }
+        Engine::Eventual => sweep::run::<EventualEngine>(args, &engines::eventual(), |_| {}),
+        Engine::Linearizable => sweep::run::<LinearEngine>(args, &engines::linearizable(), |_| {}),
     };
     code_of(passed)
 }

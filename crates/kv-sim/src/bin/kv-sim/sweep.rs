@@ -7,19 +7,19 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 use kv_core::{ConsistencyEngine, RequestId};
-use kv_sim::{Declaration, Plan, Report, Simulation, SimulationFailure};
-use kv_storage::Broken;
+use kv_sim::{Declaration, Plan, Report, SimConfig, Simulation, SimulationFailure};
 
 use crate::args::Args;
 use crate::engines::Holder;
 use crate::screen::{Progress, complain, say, summarize};
 use crate::stopwatch::Stopwatch;
 
-/// Runs all seeds that were asked for; whether all passed.
+/// Runs all seeds that were asked for, in clusters in which `break_rule` breaks a rule or none;
+/// whether all passed.
 pub(crate) fn run<E: Holder>(
     args: &Args,
     declaration: &Declaration,
-    broken: Broken,
+    break_rule: impl Fn(&mut SimConfig),
 ) -> io::Result<bool> {
     say(format_args!("the {} engine {declaration}", E::NAME));
     let stopwatch = Stopwatch::start();
@@ -29,7 +29,7 @@ pub(crate) fn run<E: Holder>(
     let mut failed = 0;
     for (done, seed) in (0..).zip(seeds) {
         progress.show(done, stopwatch.elapsed());
-        match run_one::<E>(args, declaration, broken, seed)? {
+        match run_one::<E>(args, declaration, &break_rule, seed)? {
             Some(report) => total.add(&report),
             None => failed += 1,
         }
@@ -51,12 +51,12 @@ pub(crate) fn run<E: Holder>(
 fn run_one<E: Holder>(
     args: &Args,
     declaration: &Declaration,
-    broken: Broken,
+    break_rule: impl Fn(&mut SimConfig),
     seed: u64,
 ) -> io::Result<Option<Report>> {
     let made = Plan::of(seed, declaration).map_err(SimulationFailure::from);
     let made = made.and_then(|mut plan| {
-        plan.cluster.disk.broken = broken;
+        break_rule(&mut plan.cluster);
         Simulation::<E>::with_plan(plan, declaration)
     });
     let mut simulation = match made {

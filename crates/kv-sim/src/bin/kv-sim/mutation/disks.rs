@@ -1,13 +1,11 @@
 //! The rules of storage and its driver that can be broken, and what runs of an engine must then
 //! fail by.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use kv_core::ConsistencyEngine;
 use kv_sim::{Breach, Declaration, Plan, Simulation, SimulationFailure};
 use kv_storage::{Broken, Mutation};
 
-use super::Caught;
+use super::{Caught, attempt};
 
 /// Who must notice, in whole runs of an engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,14 +73,9 @@ pub(crate) fn run<E: ConsistencyEngine>(
     broken: Broken,
     declaration: &Declaration,
 ) -> Result<(), Option<SimulationFailure>> {
-    let run = || {
+    attempt(|| {
         let mut plan = Plan::of(seed, declaration)?;
         plan.cluster.disk.broken = broken;
         Simulation::<E>::with_plan(plan, declaration)?.run()
-    };
-    match catch_unwind(AssertUnwindSafe(run)) {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(failure)) => Err(Some(failure)),
-        Err(_) => Err(None),
-    }
+    })
 }

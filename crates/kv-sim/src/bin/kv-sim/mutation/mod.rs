@@ -4,12 +4,14 @@
 //! test that runs all of it (`tests/mutations.rs`).
 
 pub(crate) mod disks;
+pub(crate) mod drivers;
 mod holders;
 mod scenario;
 mod subject;
 mod table;
 
 pub(crate) use disks::DiskChecker;
+pub(crate) use drivers::DriverChecker;
 pub(crate) use scenario::{Run, Scenario};
 pub(crate) use subject::{Eventual, Linear, Subject};
 pub(crate) use table::Row;
@@ -18,7 +20,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use kv_check::oracle::Promise;
 use kv_check::{Budget, Verdict, linearizability};
-use kv_sim::conformance::{self, Failure};
+use kv_sim::conformance;
 use kv_sim::{Breach, Report, Simulation, SimulationFailure, Violation};
 
 /// Who must notice.
@@ -166,12 +168,7 @@ impl Checker {
             | Self::Sweep(_) => Ok(()),
         };
         let failure = failure.err()?;
-        let seed = match &failure {
-            Failure::Contract(violation) => violation.seed,
-            Failure::Clause { seed, .. } => *seed,
-            Failure::Config(_) => 0,
-        };
-        Some(Caught { seed, finding: failure.to_string() })
+        Some(Caught { seed: failure.seed(), finding: failure.to_string() })
     }
 }
 
@@ -180,6 +177,19 @@ pub(crate) fn sweep<E: Subject>(seed: u64) -> Result<Report, SimulationFailure> 
     let mut run = Simulation::<E>::new(seed, &E::declaration())?;
     run.probe(E::probe());
     run.run()
+}
+
+/// Carries out a run of an engine that may panic.
+///
+/// # Errors
+/// Why it does not pass; nothing if the engine panicked.
+fn attempt(
+    run: impl FnOnce() -> Result<Report, SimulationFailure>,
+) -> Result<(), Option<SimulationFailure>> {
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(passed) => passed.map(drop).map_err(Some),
+        Err(_) => Err(None),
+    }
 }
 
 /// Whether the history of a run is linearizable.
