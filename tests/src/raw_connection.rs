@@ -5,8 +5,10 @@ use std::net::{Shutdown, SocketAddrV4, TcpStream};
 
 use bytes::BytesMut;
 use kv_core::GroupId;
-use kv_proto::{FrameCodec, Hello, Message, Request, RequestBody, Role};
-use tokio_util::codec::{Decoder, Encoder};
+use kv_proto::{
+    Frame, FrameDecoder, FrameMessage, Hello, HelloReply, Request, RequestBody, Role,
+    ServerToClient, put_message,
+};
 
 use crate::process::PATIENCE;
 
@@ -14,7 +16,7 @@ use crate::process::PATIENCE;
 #[derive(Debug)]
 pub struct RawConnection {
     stream: TcpStream,
-    codec: FrameCodec,
+    decoder: FrameDecoder,
     received: BytesMut,
 }
 
@@ -28,7 +30,7 @@ impl RawConnection {
         let stream = TcpStream::connect(address).expect("a server listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("a time limit can be set");
         stream.set_write_timeout(Some(PATIENCE)).expect("a time limit can be set");
-        Self { stream, codec: FrameCodec::new(GroupId(0)), received: BytesMut::new() }
+        Self { stream, decoder: FrameDecoder::new(GROUP), received: BytesMut::new() }
     }
 
     /// Connects as a client does.
@@ -38,7 +40,7 @@ impl RawConnection {
     #[must_use]
     pub fn client(address: SocketAddrV4) -> Self {
         match Self::knock(address) {
-            (connection, Some(Message::Welcome(_))) => connection,
+            (connection, HelloReply::Welcome(_)) => connection,
             (_, answer) => panic!("not welcome: {answer:?}"),
         }
     }
@@ -46,23 +48,24 @@ impl RawConnection {
     /// Connects as a client does; returns what the server answers to that.
     ///
     /// # Panics
-    /// If nothing comes in time.
+    /// If nothing comes in time, or something else.
     #[must_use]
-    pub fn knock(address: SocketAddrV4) -> (Self, Option<Message>) {
+    pub fn knock(address: SocketAddrV4) -> (Self, HelloReply) {
         let mut connection = Self::open(address);
         let hello = Hello { cluster: "kv".to_owned(), role: Role::Client };
-        connection.send(Message::Hello(hello));
-        let answer = connection.receive();
-        (connection, answer)
+        connection.send(&hello);
+        let frame = connection.receive_frame().expect("the server answers");
+        connection.decoder.lift_limit();
+        (connection, HelloReply::from_frame(frame).expect("the server welcomes or refuses"))
     }
 
     /// Sends a message.
     ///
     /// # Panics
     /// If it makes no frame, or the connection is lost.
-    pub fn send(&mut self, message: Message) {
+    pub fn send(&mut self, message: &impl FrameMessage) {
         let mut wire = BytesMut::new();
-        self.codec.encode(message, &mut wire).expect("the message makes a frame");
+        put_message(GROUP, message, &mut wire).expect("the message makes a frame");
         self.send_bytes(&wire);
     }
 
@@ -71,7 +74,7 @@ impl RawConnection {
     /// # Panics
     /// If it makes no frame, or the connection is lost.
     pub fn request(&mut self, id: u64, body: RequestBody) {
-        self.send(Message::Request(Request { id, body }));
+        self.send(&Request { id, body });
     }
 
     /// Sends bytes as they are.
@@ -93,13 +96,18 @@ impl RawConnection {
     /// Waits for a message; `None` when the server has closed the connection.
     ///
     /// # Panics
-    /// If nothing comes in time, the connection is reset, or what comes is no message.
-    pub fn receive(&mut self) -> Option<Message> {
+    /// If nothing comes in time, the connection is reset, or what comes is no message to a client.
+    pub fn receive(&mut self) -> Option<ServerToClient> {
+        let frame = self.receive_frame()?;
+        Some(ServerToClient::from_frame(frame).expect("the server answers or refuses"))
+    }
+
+    fn receive_frame(&mut self) -> Option<Frame> {
         let mut part = [0; 4096];
         loop {
-            let message = self.codec.decode(&mut self.received).expect("the server sends frames");
-            if message.is_some() {
-                return message;
+            let frame = self.decoder.decode(&mut self.received).expect("the server sends frames");
+            if frame.is_some() {
+                return frame;
             }
             let len = self.stream.read(&mut part).expect("the server answers or closes");
             if len == 0 {
@@ -110,3 +118,6 @@ impl RawConnection {
         }
     }
 }
+
+/// The group that a client talks to.
+const GROUP: GroupId = GroupId(0);

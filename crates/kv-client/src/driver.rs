@@ -114,6 +114,7 @@ impl Driver {
             DialError::Unreachable { .. }
             | DialError::Silent { .. }
             | DialError::Lost(_)
+            | DialError::ClusterNameTooLong
             | DialError::OtherServer { .. } => None,
         };
         let is_news = self.route.on_failure(failure);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kv_core::{NodeId, RequestOptions};
-use kv_proto::{FrameError, Request, RequestBody, Response, ResponseBody};
+use kv_proto::{MessageTooLarge, Request, RequestBody, Response, ResponseBody};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
 
@@ -217,23 +217,16 @@ impl Table {
         }
         let now = Instant::now();
         let request = pending.request(now);
-        match connection.put(request) {
+        match connection.put(&request) {
             Ok(frame_end) => {
                 pending.sent = Some((frame_end, now));
                 self.deadlines.remove(&(pending.deadline, id));
                 pending.deadline += self.grace;
                 self.deadlines.insert((pending.deadline, id));
             }
-            Err(FrameError::TooLarge { size }) => {
+            Err(MessageTooLarge { size, .. }) => {
                 self.finish(id, Err(ClientError::TooLarge { size }));
             }
-            Err(
-                FrameError::Io(_)
-                | FrameError::Version { .. }
-                | FrameError::Checksum
-                | FrameError::Group { .. }
-                | FrameError::Decode(_),
-            ) => self.finish(id, Err(ClientError::Stopped)),
         }
     }
 
@@ -295,7 +288,7 @@ impl Pending {
 /// Tells the server that nobody waits any more.
 fn cancel(id: u64, connection: &mut Connection) {
     let body = RequestBody::Cancel;
-    if let Err(error) = connection.put(Request { id, body }) {
+    if let Err(error) = connection.put(&Request { id, body }) {
         tracing::debug!(id, %error, "a cancel makes no frame");
     }
 }

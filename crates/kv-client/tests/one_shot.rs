@@ -224,7 +224,7 @@ async fn the_environment_gives_defaults() {
     let script = async {
         let (mut connection, hello) = server.accept_hello().await;
         assert_eq!(hello.cluster, "blue");
-        connection.send(kv_proto::Message::Welcome(server.welcome())).await;
+        connection.send(server.welcome()).await;
         let id = connection.expect(&get("x")).await;
         connection.answer(id, fake::found("1")).await;
         connection

@@ -41,7 +41,7 @@ async fn a_write_without_an_answer_is_unknown_and_cancelled() {
     let (client, mut connection) = connected(&server).await;
     let script = async {
         let id = connection.expect(&put("a", "1")).await;
-        let cancel = connection.next().await;
+        let cancel = connection.next_request().await;
         (id, cancel)
     };
     let (result, (id, cancel)) = tokio::join!(client.execute(put("a", "1"), within(300)), script);
@@ -52,7 +52,7 @@ async fn a_write_without_an_answer_is_unknown_and_cancelled() {
     );
     assert_eq!(error.certainty(), Certainty::Unknown);
     // A server that says nothing at all is left, and may be left before it hears of the cancel.
-    if let Some(kv_proto::Message::Request(cancel)) = cancel {
+    if let Some(cancel) = cancel {
         assert_eq!((cancel.id, cancel.body), (id, RequestBody::Cancel));
     }
 }

@@ -1,7 +1,7 @@
-//! The frame around every message.
+//! The frame around every message, whatever the message is.
 //!
 //! ```text
-//! length      u32   of all that follows, at most 32 MiB
+//! length      u32   of all that follows, at most 32 MiB; 4 KiB in a handshake
 //! version     u8    of the protocol
 //! kind        u8    of the message
 //! group       u32   which group of the server is meant; 0 until there are several
@@ -13,13 +13,7 @@
 use std::io;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use kv_core::driver::SnapshotFrame;
 use kv_core::{DecodeError, GroupId, Wire};
-use tokio_util::codec::length_delimited::LengthDelimitedCodecError;
-use tokio_util::codec::{Decoder, Encoder, LengthDelimitedCodec};
-
-use crate::handshake::Refusal;
-use crate::message::{Message, Response};
 
 /// The version of the protocol that this crate speaks.
 pub const PROTOCOL_VERSION: u8 = 1;
@@ -27,122 +21,136 @@ pub const PROTOCOL_VERSION: u8 = 1;
 /// The greatest length of a frame, in bytes, without the length itself.
 pub const FRAME_LEN_MAX: usize = 32 << 20;
 
-/// Turns messages into frames and back.
-#[derive(Debug)]
-pub struct FrameCodec {
-    group: GroupId,
-    lengths: LengthDelimitedCodec,
+/// The greatest length of a frame while it is not known who is at the other end.
+pub const HANDSHAKE_FRAME_LEN_MAX: usize = 4 << 10;
+
+/// A frame of this kind is read whatever its version and group are: it says why a connection ends.
+pub(crate) const KIND_OF_ALL_VERSIONS: u8 = 3;
+
+/// A message that is sent in frames of its own kind.
+pub trait FrameMessage: Wire {
+    /// Tells its frames from others.
+    const KIND: u8;
+
+    /// The greatest length of its frames.
+    const FRAME_LEN_MAX: usize = FRAME_LEN_MAX;
 }
 
-impl FrameCodec {
-    /// A codec for one group: it frames messages for that group and refuses others.
+/// A frame that arrived undamaged, for a group that is served here. What its kind means is up to
+/// whoever reads it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// The group that it is for.
+    pub group: GroupId,
+    /// The kind of message.
+    pub kind: u8,
+    /// The message: a slice of the buffer that the frame was read into.
+    pub payload: Bytes,
+}
+
+/// Takes frames out of the bytes that were read from a connection.
+#[derive(Clone, Debug)]
+pub struct FrameDecoder {
+    group: GroupId,
+    len_max: usize,
+}
+
+impl FrameDecoder {
+    /// A decoder for one group, which refuses frames for others. It takes no more than
+    /// [`HANDSHAKE_FRAME_LEN_MAX`] until that limit is lifted.
     #[must_use]
-    pub fn new(group: GroupId) -> Self {
-        let lengths = LengthDelimitedCodec::builder()
-            .little_endian()
-            .length_field_length(LENGTH_LEN)
-            .max_frame_length(FRAME_LEN_MAX)
-            .new_codec();
-        Self { group, lengths }
+    pub const fn new(group: GroupId) -> Self {
+        Self { group, len_max: HANDSHAKE_FRAME_LEN_MAX }
     }
-}
 
-impl Decoder for FrameCodec {
-    type Item = Message;
-    type Error = FrameError;
-
-    fn decode(&mut self, wire: &mut BytesMut) -> Result<Option<Message>, FrameError> {
-        let announced = wire.first_chunk().map(|bytes| u32::from_le_bytes(*bytes));
-        let frame = self.lengths.decode(wire).map_err(|error| {
-            if error.get_ref().is_some_and(|inner| inner.is::<LengthDelimitedCodecError>()) {
-                FrameError::TooLarge { size: u64::from(announced.unwrap_or(u32::MAX)) }
-            } else {
-                FrameError::Io(error)
-            }
-        })?;
-        frame.map(|frame| decode_frame(self.group, frame.freeze())).transpose()
+    /// The handshake is done: frames may have up to [`FRAME_LEN_MAX`] bytes.
+    pub const fn lift_limit(&mut self) {
+        self.len_max = FRAME_LEN_MAX;
     }
-}
 
-impl Encoder<Message> for FrameCodec {
-    type Error = FrameError;
-
-    fn encode(&mut self, message: Message, wire: &mut BytesMut) -> Result<(), FrameError> {
-        match &message {
-            Message::Hello(hello) => put_frame(wire, HELLO, self.group, hello),
-            Message::Welcome(welcome) => put_frame(wire, WELCOME, self.group, welcome),
-            Message::Refusal(refusal) => put_frame(wire, REFUSAL, self.group, refusal),
-            Message::Request(request) => put_frame(wire, REQUEST, self.group, request),
-            Message::Response(response) => put_frame(wire, RESPONSE, self.group, response),
-            Message::Peer(bytes) => put_frame(wire, PEER, self.group, &Raw(bytes)),
-            Message::Snapshot(frame) => put_frame(wire, SNAPSHOT, self.group, frame),
-            Message::MalformedRequest { error, .. } => Err(FrameError::Decode(*error)),
+    /// Takes the next frame from the front of `wire`; `None` if it is not complete. The frame's
+    /// payload is not copied. Memory is reserved for a short frame only: for a long one `wire`
+    /// grows with what arrives, whatever length the other side announces.
+    ///
+    /// # Errors
+    /// [`FrameError`] if the bytes are no frame for this group; nothing after it can be read.
+    pub fn decode(&self, wire: &mut BytesMut) -> Result<Option<Frame>, FrameError> {
+        let Some(length) = wire.first_chunk().map(|bytes| u32::from_le_bytes(*bytes)) else {
+            return Ok(None);
+        };
+        let len = usize::try_from(length).unwrap_or(usize::MAX);
+        if len > self.len_max {
+            return Err(FrameError::TooLarge { size: u64::from(length), limit: self.len_max });
         }
+        let left = (LENGTH_LEN + len).saturating_sub(wire.len());
+        if left > 0 {
+            wire.reserve(left.min(RESERVED_LEN_MAX));
+            return Ok(None);
+        }
+        let mut frame = wire.split_to(LENGTH_LEN + len).freeze();
+        frame.advance(LENGTH_LEN);
+        self.open(frame).map(Some)
+    }
+
+    fn open(&self, mut frame: Bytes) -> Result<Frame, FrameError> {
+        if frame.len() < HEADER_LEN {
+            return Err(DecodeError::Truncated { needed: HEADER_LEN, left: frame.len() }.into());
+        }
+        let (version, kind) = (frame.get_u8(), frame.get_u8());
+        let (group, expected) = (GroupId(frame.get_u32_le()), frame.get_u32_le());
+        if checksum(version, kind, group, &frame) != expected {
+            return Err(FrameError::Checksum);
+        }
+        if kind != KIND_OF_ALL_VERSIONS {
+            if version != PROTOCOL_VERSION {
+                return Err(FrameError::Version { theirs: version });
+            }
+            if group != self.group {
+                return Err(FrameError::Group { theirs: group });
+            }
+        }
+        Ok(Frame { group, kind, payload: frame })
     }
 }
 
-/// Appends a frame with an engine's message to what will be written to a peer.
+/// Appends a message in its frame to what will be written to a connection.
 ///
 /// # Errors
-/// [`FrameError::TooLarge`] if the frame would be; nothing is appended then.
-pub fn put_peer_frame(
+/// [`MessageTooLarge`] if the frame would be over its limit; nothing is appended then.
+pub fn put_message<M: FrameMessage>(
     group: GroupId,
-    message: &impl Wire,
+    message: &M,
     wire: &mut BytesMut,
-) -> Result<(), FrameError> {
-    put_frame(wire, PEER, group, message)
+) -> Result<(), MessageTooLarge> {
+    put_frame(wire, M::KIND, group, M::FRAME_LEN_MAX, message)
 }
 
-/// Appends a frame with a part of a snapshot, or the answer to one, to what will be written to a peer.
-///
-/// # Errors
-/// [`FrameError::TooLarge`] if the frame would be; nothing is appended then.
-pub fn put_snapshot_frame(
-    group: GroupId,
-    frame: &SnapshotFrame,
-    wire: &mut BytesMut,
-) -> Result<(), FrameError> {
-    put_frame(wire, SNAPSHOT, group, frame)
+/// A message does not fit into a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a frame of {size} bytes is over the limit of {limit}: send less at once")]
+pub struct MessageTooLarge {
+    /// The length that the frame would have, in bytes.
+    pub size: u64,
+    /// The limit for messages of this kind: [`FRAME_LEN_MAX`], or [`HANDSHAKE_FRAME_LEN_MAX`].
+    pub limit: usize,
 }
 
-/// Appends a frame with an answer to what will be written to a client.
-///
-/// # Errors
-/// [`FrameError::TooLarge`] if the frame would be; nothing is appended then.
-pub fn put_response(
-    group: GroupId,
-    response: &Response,
-    wire: &mut BytesMut,
-) -> Result<(), FrameError> {
-    put_frame(wire, RESPONSE, group, response)
-}
-
-/// Appends a frame that ends a connection.
-///
-/// # Errors
-/// [`FrameError::TooLarge`] if the frame would be; nothing is appended then.
-pub fn put_refusal(
-    group: GroupId,
-    refusal: &Refusal,
-    wire: &mut BytesMut,
-) -> Result<(), FrameError> {
-    put_frame(wire, REFUSAL, group, refusal)
-}
-
-/// Why bytes are no frame, or a message makes none.
+/// Why what was read from a connection cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum FrameError {
     /// The connection failed.
     #[error("the connection failed: {0}")]
     Io(#[from] io::Error),
-    /// The frame is over [`FRAME_LEN_MAX`]: its sender speaks something else, or sends too much.
+    /// The frame is over the limit: its sender speaks another protocol, or sends too much.
     #[error(
-        "a frame of {size} bytes is over the limit of {FRAME_LEN_MAX}: send less at once, and \
+        "a frame of {size} bytes is over the limit of {limit}: send less at once, and \
         check that the program at the other end speaks this protocol"
     )]
     TooLarge {
         /// Its length in bytes.
         size: u64,
+        /// The limit: [`FRAME_LEN_MAX`], or [`HANDSHAKE_FRAME_LEN_MAX`] in a handshake.
+        limit: usize,
     },
     /// The frame is of another protocol version.
     #[error(
@@ -162,38 +170,35 @@ pub enum FrameError {
         /// The group it is for.
         theirs: GroupId,
     },
+    /// The message is of a kind that the other side does not send at this point.
+    #[error("{expected}, not a message of kind {kind}: use programs of one release")]
+    UnexpectedKind {
+        /// Its kind.
+        kind: u8,
+        /// What may come here.
+        expected: &'static str,
+    },
     /// The message is not well formed.
     #[error("a message is not well formed: {0}")]
     Decode(#[from] DecodeError),
 }
 
-struct Raw<'a>(&'a Bytes);
-
-impl Wire for Raw<'_> {
-    fn encode(&self, out: &mut BytesMut) {
-        out.put_slice(self.0);
-    }
-
-    fn decode(_: &mut Bytes) -> Result<Self, DecodeError> {
-        Err(DecodeError::Invalid { what: "borrowed bytes" })
-    }
-}
-
-fn put_frame(
+pub(crate) fn put_frame(
     wire: &mut BytesMut,
     kind: u8,
     group: GroupId,
+    limit: usize,
     message: &impl Wire,
-) -> Result<(), FrameError> {
+) -> Result<(), MessageTooLarge> {
     let start = wire.len();
     wire.put_bytes(0, LENGTH_LEN + HEADER_LEN);
     message.encode(wire);
     let size = wire.len() - start - LENGTH_LEN;
-    let length = u32::try_from(size).unwrap_or(u32::MAX);
-    if size > FRAME_LEN_MAX {
+    if size > limit {
         wire.truncate(start);
-        return Err(FrameError::TooLarge { size: u64::from(length) });
+        return Err(MessageTooLarge { size: u64::try_from(size).unwrap_or(u64::MAX), limit });
     }
+    let length = u32::try_from(size).unwrap_or(u32::MAX);
     let frame = wire.get_mut(start..).unwrap_or_default();
     if let Some((mut header, body)) = frame.split_at_mut_checked(LENGTH_LEN + HEADER_LEN) {
         header.put_u32_le(length);
@@ -203,46 +208,6 @@ fn put_frame(
         header.put_u32_le(checksum(PROTOCOL_VERSION, kind, group, body));
     }
     Ok(())
-}
-
-fn decode_frame(ours: GroupId, mut frame: Bytes) -> Result<Message, FrameError> {
-    if frame.len() < HEADER_LEN {
-        return Err(DecodeError::Truncated { needed: HEADER_LEN, left: frame.len() }.into());
-    }
-    let (version, kind) = (frame.get_u8(), frame.get_u8());
-    let (group, expected) = (GroupId(frame.get_u32_le()), frame.get_u32_le());
-    if checksum(version, kind, group, &frame) != expected {
-        return Err(FrameError::Checksum);
-    }
-    if kind == REFUSAL {
-        return Ok(Message::Refusal(Wire::decode(&mut frame)?));
-    }
-    if version != PROTOCOL_VERSION {
-        return Err(FrameError::Version { theirs: version });
-    }
-    if group != ours {
-        return Err(FrameError::Group { theirs: group });
-    }
-    Ok(match kind {
-        HELLO => Message::Hello(Wire::from_bytes(frame)?),
-        WELCOME => Message::Welcome(Wire::from_bytes(frame)?),
-        REQUEST => decode_request(frame)?,
-        RESPONSE => Message::Response(Wire::from_bytes(frame)?),
-        PEER => Message::Peer(frame),
-        SNAPSHOT => Message::Snapshot(Wire::from_bytes(frame)?),
-        tag => {
-            return Err(DecodeError::UnknownTag { what: "message", tag }.into());
-        }
-    })
-}
-
-/// A request whose id can be read is answered, whatever is wrong with the rest.
-fn decode_request(frame: Bytes) -> Result<Message, DecodeError> {
-    let id = u64::decode(&mut frame.clone())?;
-    Ok(match Wire::from_bytes(frame) {
-        Ok(request) => Message::Request(request),
-        Err(error) => Message::MalformedRequest { id, error },
-    })
 }
 
 fn checksum(version: u8, kind: u8, group: GroupId, body: &[u8]) -> u32 {
@@ -257,35 +222,33 @@ fn checksum(version: u8, kind: u8, group: GroupId, body: &[u8]) -> u32 {
 const LENGTH_LEN: usize = 4;
 const HEADER_LEN: usize = 10;
 
-const HELLO: u8 = 1;
-const WELCOME: u8 = 2;
-const REFUSAL: u8 = 3;
-const REQUEST: u8 = 4;
-const RESPONSE: u8 = 5;
-const PEER: u8 = 6;
-const SNAPSHOT: u8 = 7;
+/// Memory is reserved at once for the rest of a frame up to this length.
+const RESERVED_LEN_MAX: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {
-    use kv_core::{Key, Operation, RequestOptions, Value};
     use proptest::prelude::*;
 
     use super::*;
-    use crate::handshake::{Hello, Role};
-    use crate::message::{Request, RequestBody};
+    use crate::handshake::{Hello, Refusal, Role};
+    use crate::message::HelloReply;
 
-    fn frame_of(message: Message) -> BytesMut {
+    fn frame_of(message: &impl FrameMessage) -> BytesMut {
         let mut wire = BytesMut::new();
-        FrameCodec::new(GroupId(0)).encode(message, &mut wire).unwrap();
+        put_message(GroupId(0), message, &mut wire).unwrap();
         wire
     }
 
-    fn decode(mut wire: BytesMut) -> Result<Option<Message>, FrameError> {
-        FrameCodec::new(GroupId(0)).decode(&mut wire)
+    fn decoder() -> FrameDecoder {
+        FrameDecoder::new(GroupId(0))
     }
 
-    fn hello() -> Message {
-        Message::Hello(Hello { cluster: "kv".to_owned(), role: Role::Client })
+    fn decode(mut wire: BytesMut) -> Result<Option<Frame>, FrameError> {
+        decoder().decode(&mut wire)
+    }
+
+    fn hello() -> Hello {
+        Hello { cluster: "kv".to_owned(), role: Role::Client }
     }
 
     #[test]
@@ -296,24 +259,32 @@ mod tests {
             0xef, 0x10, 0x36, 0x4f, // checksum
             2, 0, 0, 0, b'k', b'v', 0, // message
         ];
-        assert_eq!(&frame_of(hello())[..], expected);
+        assert_eq!(&frame_of(&hello())[..], expected);
     }
 
     #[test]
     fn a_frame_in_pieces_is_one_message() {
-        let whole = frame_of(hello());
-        let mut codec = FrameCodec::new(GroupId(0));
+        let whole = frame_of(&hello());
         let mut wire = BytesMut::new();
         for (place, byte) in whole.iter().enumerate() {
             wire.put_u8(*byte);
-            let expected = (place + 1 == whole.len()).then(hello);
-            assert_eq!(codec.decode(&mut wire).unwrap(), expected);
+            let frame = decoder().decode(&mut wire).unwrap();
+            let message = frame.map(|frame| Hello::from_frame(frame).unwrap());
+            assert_eq!(message, (place + 1 == whole.len()).then(hello));
         }
     }
 
     #[test]
+    fn a_frame_is_a_slice_of_what_was_read() {
+        let mut wire = frame_of(&hello());
+        let start = wire.as_ptr();
+        let frame = decoder().decode(&mut wire).unwrap().unwrap();
+        assert_eq!(frame.payload.as_ptr(), start.wrapping_add(LENGTH_LEN + HEADER_LEN));
+    }
+
+    #[test]
     fn every_flipped_bit_is_noticed() {
-        let whole = frame_of(hello());
+        let whole = frame_of(&hello());
         for bit in 32..whole.len() * 8 {
             let mut wire = whole.clone();
             wire[bit / 8] ^= 1 << (bit % 8);
@@ -325,12 +296,57 @@ mod tests {
     fn a_length_over_the_limit_is_refused_before_the_frame_is_read() {
         let mut wire = BytesMut::new();
         wire.put_u32_le(1 << 30);
-        assert!(matches!(decode(wire), Err(FrameError::TooLarge { size: 0x4000_0000 })));
+        assert!(matches!(decode(wire), Err(FrameError::TooLarge { size: 0x4000_0000, .. })));
         let http = BytesMut::from(&b"GET / HTTP/1.1\r\n\r\n"[..]);
-        assert!(matches!(decode(http), Err(FrameError::TooLarge { size: 0x2054_4547 })));
+        assert!(matches!(decode(http), Err(FrameError::TooLarge { size: 0x2054_4547, .. })));
     }
 
-    fn with_version(message: Message, version: u8) -> BytesMut {
+    #[test]
+    fn a_stranger_cannot_announce_more_than_a_handshake_needs() {
+        let announce = |len: usize, decoder: &FrameDecoder| {
+            let mut wire = BytesMut::new();
+            wire.put_u32_le(len.try_into().unwrap());
+            decoder.decode(&mut wire).map(|frame| (frame, wire.capacity()))
+        };
+        let mut decoder = decoder();
+        let (frame, capacity) = announce(HANDSHAKE_FRAME_LEN_MAX, &decoder).unwrap();
+        assert_eq!(frame, None);
+        assert!(capacity <= 2 * HANDSHAKE_FRAME_LEN_MAX, "{capacity}");
+        for len in [HANDSHAKE_FRAME_LEN_MAX + 1, FRAME_LEN_MAX] {
+            let error = announce(len, &decoder).unwrap_err();
+            assert!(matches!(error, FrameError::TooLarge { limit: HANDSHAKE_FRAME_LEN_MAX, .. }));
+        }
+        decoder.lift_limit();
+        assert!(announce(FRAME_LEN_MAX, &decoder).is_ok());
+        let error = announce(FRAME_LEN_MAX + 1, &decoder).unwrap_err();
+        assert!(matches!(error, FrameError::TooLarge { limit: FRAME_LEN_MAX, .. }));
+    }
+
+    #[test]
+    fn memory_grows_with_what_arrives_not_with_what_is_announced() {
+        let mut decoder = decoder();
+        decoder.lift_limit();
+        let mut wire = BytesMut::new();
+        wire.put_u32_le(FRAME_LEN_MAX.try_into().unwrap());
+        let part = vec![0; 16 << 10];
+        while wire.len() < FRAME_LEN_MAX / 2 {
+            assert_eq!(decoder.decode(&mut wire).unwrap(), None);
+            let (len, capacity) = (wire.len(), wire.capacity());
+            assert!(capacity <= 2 * (len + RESERVED_LEN_MAX), "{capacity} for {len}");
+            wire.put_slice(&part);
+        }
+    }
+
+    #[test]
+    fn a_hello_that_the_other_side_would_not_take_is_not_sent() {
+        let cluster = "k".repeat(HANDSHAKE_FRAME_LEN_MAX);
+        let mut wire = BytesMut::new();
+        let sent = put_message(GroupId(0), &Hello { cluster, role: Role::Client }, &mut wire);
+        assert!(matches!(sent, Err(MessageTooLarge { limit: HANDSHAKE_FRAME_LEN_MAX, .. })));
+        assert!(wire.is_empty());
+    }
+
+    fn with_version(message: &impl FrameMessage, version: u8) -> BytesMut {
         let mut wire = frame_of(message);
         let kind = wire[5];
         let crc = checksum(version, kind, GroupId(0), &wire[LENGTH_LEN + HEADER_LEN..]);
@@ -341,38 +357,26 @@ mod tests {
 
     #[test]
     fn another_version_is_told_apart_from_damage_but_its_refusal_is_readable() {
-        assert!(matches!(decode(with_version(hello(), 2)), Err(FrameError::Version { theirs: 2 })));
-        let refusal = Message::Refusal(Refusal::of_version(2));
-        assert_eq!(decode(with_version(refusal.clone(), 9)).unwrap(), Some(refusal));
+        let other = decode(with_version(&hello(), 2));
+        assert!(matches!(other, Err(FrameError::Version { theirs: 2 })));
+        let refusal = Refusal::of_version(2);
+        let frame = decode(with_version(&refusal, 9)).unwrap().unwrap();
+        assert_eq!(HelloReply::from_frame(frame).unwrap(), HelloReply::Refusal(refusal));
     }
 
     #[test]
     fn another_group_is_refused() {
         let mut wire = BytesMut::new();
-        FrameCodec::new(GroupId(3)).encode(hello(), &mut wire).unwrap();
+        put_message(GroupId(3), &hello(), &mut wire).unwrap();
         assert!(matches!(decode(wire), Err(FrameError::Group { theirs: GroupId(3) })));
-    }
-
-    #[test]
-    fn an_illegal_request_keeps_its_id_and_the_connection() {
-        let body = RequestBody::Execute {
-            op: Operation::put(Key::new("k").unwrap(), Value::default()),
-            options: RequestOptions::default(),
-        };
-        let mut payload = BytesMut::from(&Request { id: 77, body }.to_bytes()[..]);
-        payload.put_u8(0);
-        let mut wire = BytesMut::new();
-        put_frame(&mut wire, REQUEST, GroupId(0), &Raw(&payload.freeze())).unwrap();
-        let error = DecodeError::Trailing { left: 1 };
-        assert_eq!(decode(wire).unwrap(), Some(Message::MalformedRequest { id: 77, error }));
     }
 
     #[test]
     fn a_frame_too_large_to_send_appends_nothing() {
         let mut wire = BytesMut::from(&b"before"[..]);
-        let message = Message::Peer(Bytes::from(vec![0; FRAME_LEN_MAX]));
-        let result = FrameCodec::new(GroupId(0)).encode(message, &mut wire);
-        assert!(matches!(result, Err(FrameError::TooLarge { .. })));
+        let message = Bytes::from(vec![0; FRAME_LEN_MAX]);
+        let result = put_frame(&mut wire, 6, GroupId(0), FRAME_LEN_MAX, &message);
+        assert!(matches!(result, Err(MessageTooLarge { limit: FRAME_LEN_MAX, .. })));
         assert_eq!(&wire[..], b"before");
     }
 
@@ -380,18 +384,7 @@ mod tests {
         #[test]
         fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
             let mut wire = BytesMut::from(&bytes[..]);
-            let mut codec = FrameCodec::new(GroupId(0));
-            while let Ok(Some(_)) = codec.decode(&mut wire) {}
-        }
-
-        #[test]
-        fn arbitrary_messages_of_every_kind_never_panic(
-            kind in 0u8..10,
-            body in proptest::collection::vec(any::<u8>(), 0..100),
-        ) {
-            let mut wire = BytesMut::new();
-            put_frame(&mut wire, kind, GroupId(0), &Raw(&Bytes::from(body))).unwrap();
-            let _ = decode(wire);
+            while let Ok(Some(_)) = decoder().decode(&mut wire) {}
         }
     }
 }

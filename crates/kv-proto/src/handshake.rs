@@ -11,7 +11,7 @@ use crate::frame::PROTOCOL_VERSION;
 /// in the frame's header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
-    /// The name of the cluster that is meant.
+    /// The name of the cluster that is meant; no cluster's is over [`CLUSTER_NAME_LEN_MAX`].
     pub cluster: String,
     /// Who opens the connection.
     pub role: Role,
@@ -89,10 +89,16 @@ pub enum RefusalCode {
 }
 
 impl Refusal {
-    /// A refusal with a message for people.
+    /// A refusal with a message for people, which is cut if it would not fit into a handshake: it may
+    /// repeat what the other side sent.
     #[must_use]
     pub fn new(code: RefusalCode, message: impl fmt::Display) -> Self {
-        Self { code, message: message.to_string() }
+        let mut message = message.to_string();
+        if message.len() > MESSAGE_LEN_MAX {
+            let cut = (0..=MESSAGE_LEN_MAX).rev().find(|len| message.is_char_boundary(*len));
+            message.truncate(cut.unwrap_or(0));
+        }
+        Self { code, message }
     }
 
     /// The refusal of a program that speaks version `theirs`.
@@ -144,5 +150,47 @@ impl Wire for RefusalCode {
             6 => Self::Malformed,
             code => Self::Other(code),
         })
+    }
+}
+
+/// The greatest length of a cluster's name, in bytes, so that a hello fits into its frame.
+pub const CLUSTER_NAME_LEN_MAX: usize = 1 << 10;
+
+const MESSAGE_LEN_MAX: usize = 2 << 10;
+
+#[cfg(test)]
+mod tests {
+    use kv_core::{GroupId, Quorum};
+
+    use super::*;
+    use crate::frame::put_message;
+
+    #[test]
+    fn the_longest_hello_and_its_welcome_fit_into_their_frames() {
+        let nodes = (1..=10).map(|id| NodeId::new(id).unwrap());
+        let config = ClusterConfig::new(nodes, Quorum::Count(1), Quorum::Count(1)).unwrap();
+        let (node, incarnation, engine) = (NodeId::FIRST, Incarnation::UNKNOWN, "e".repeat(64));
+        let welcome = Welcome {
+            node,
+            incarnation,
+            engine: engine.clone(),
+            config: config.clone(),
+            in_flight_max: u32::MAX,
+        };
+        let role = Role::Server { node, incarnation, engine, config };
+        let hello = Hello { cluster: "k".repeat(CLUSTER_NAME_LEN_MAX), role };
+        assert_eq!(put_message(GroupId(0), &hello, &mut BytesMut::new()), Ok(()));
+        assert_eq!(put_message(GroupId(0), &welcome, &mut BytesMut::new()), Ok(()));
+    }
+
+    #[test]
+    fn a_long_refusal_is_cut_so_that_it_can_be_sent() {
+        let short = "server 1 belongs to another cluster";
+        assert_eq!(Refusal::new(RefusalCode::Cluster, short).message, short);
+        let long = "a".to_owned() + &"ä".repeat(MESSAGE_LEN_MAX);
+        let refusal = Refusal::new(RefusalCode::Cluster, &long);
+        assert_eq!(refusal.message.len(), MESSAGE_LEN_MAX - 1, "no half characters");
+        assert!(long.starts_with(&refusal.message));
+        assert!(put_message(GroupId(0), &refusal, &mut BytesMut::new()).is_ok());
     }
 }

@@ -1,46 +1,52 @@
 //! Framed messages between clients and servers and between servers.
 //!
-//! Two types to read first: [`Message`], everything that a connection carries, and
-//! [`FrameCodec`], which turns messages into frames and back. A connection begins with a
-//! [`Hello`], which is answered by a [`Welcome`] or a [`Refusal`]; after that a client sends
-//! [`Request`]s, many at once if it likes, and gets a [`Response`] with the same id for each, in
-//! any order. A server sends its engine's messages and its checkpoints, and nothing comes back on
-//! that connection: the other direction is the peer's own connection.
+//! Read [`FrameDecoder`] first, which takes frames out of the bytes of a connection, and then the
+//! messages that a frame can hold, one type for each direction. A connection begins with a [`Hello`],
+//! which is answered by a [`HelloReply`]: a [`Welcome`] or a [`Refusal`]. After that a client sends
+//! [`Request`]s, many at once if it likes, and gets a [`Response`] with the same id for each, in any
+//! order, as a [`ServerToClient`]. A server sends its engine's messages and snapshots as
+//! [`PeerToPeer`], and nothing comes back on that connection: the other direction is the peer's own
+//! connection. Each of these types has a `from_frame`, for which a frame of any other kind is a
+//! [`FrameError::UnexpectedKind`]; [`put_message`] and [`put_peer_frame`] write frames into a buffer.
 //!
 //! Use it to write a client in place of `kv-client`, a proxy, or a tool that looks at what goes over
-//! the wire; who only wants to read and write keys takes `kv-client`.
+//! the wire. If you only want to read and write keys, use `kv-client`.
 //!
 //! ```
 //! use bytes::BytesMut;
 //! use kv_core::{GroupId, Key, Operation, RequestOptions};
-//! use kv_proto::{FrameCodec, Message, Request, RequestBody};
-//! use tokio_util::codec::{Decoder, Encoder};
+//! use kv_proto::{FrameDecoder, Request, RequestBody, put_message};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let op = Operation::get(Key::new("x")?);
 //! let body = RequestBody::Execute { op, options: RequestOptions::default() };
-//! let request = Message::Request(Request { id: 1, body });
+//! let request = Request { id: 1, body };
 //!
-//! let (mut codec, mut wire) = (FrameCodec::new(GroupId(0)), BytesMut::new());
-//! codec.encode(request.clone(), &mut wire)?;
-//! assert_eq!(codec.decode(&mut wire)?, Some(request));
+//! let (group, mut wire) = (GroupId(0), BytesMut::new());
+//! put_message(group, &request, &mut wire)?;
+//! let frame = FrameDecoder::new(group).decode(&mut wire)?.ok_or("not complete")?;
+//! assert_eq!(Request::from_frame(frame)?, Ok(request));
 //! # Ok(())
 //! # }
 //! ```
 
+mod codec;
 mod duration;
 mod frame;
 mod handshake;
 mod message;
 mod quoting;
+mod request;
 mod servers;
 
+pub use codec::FrameCodec;
 pub use duration::{DurationError, parse_duration};
 pub use frame::{
-    FRAME_LEN_MAX, FrameCodec, FrameError, PROTOCOL_VERSION, put_peer_frame, put_refusal,
-    put_response, put_snapshot_frame,
+    FRAME_LEN_MAX, Frame, FrameDecoder, FrameError, FrameMessage, HANDSHAKE_FRAME_LEN_MAX,
+    MessageTooLarge, PROTOCOL_VERSION, put_message,
 };
-pub use handshake::{Hello, Refusal, RefusalCode, Role, Welcome};
-pub use message::{Message, Request, RequestBody, Response, ResponseBody};
+pub use handshake::{CLUSTER_NAME_LEN_MAX, Hello, Refusal, RefusalCode, Role, Welcome};
+pub use message::{HelloReply, PeerToPeer, ServerToClient, put_peer_frame};
 pub use quoting::{as_line, as_word, in_quotes, is_printable};
+pub use request::{MalformedRequest, Request, RequestBody, Response, ResponseBody};
 pub use servers::{ServerList, ServerListError, id_ranges, parse_server_id};

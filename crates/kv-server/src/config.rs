@@ -11,7 +11,7 @@ use kv_core::{
 };
 use kv_eventual::EventualEngine;
 use kv_linear::LinearEngine;
-use kv_proto::ServerList;
+use kv_proto::{CLUSTER_NAME_LEN_MAX, ServerList};
 use kv_storage::{SyncPolicy, data_directory_name};
 
 use crate::delay::Delay;
@@ -29,7 +29,8 @@ pub struct ServerConfig {
     pub read_quorum: Quorum,
     /// All servers of the cluster with their addresses, this one included.
     pub servers: ServerList,
-    /// The cluster's name, which peers and clients must mean as well.
+    /// The cluster's name, which peers and clients must mean as well; at most
+    /// [`CLUSTER_NAME_LEN_MAX`] bytes.
     pub cluster_name: String,
     /// Where the server keeps its data; `None` to keep it in memory only.
     pub data: Option<DataConfig>,
@@ -162,10 +163,15 @@ impl ServerConfig {
     /// The configuration that all servers of the cluster share.
     ///
     /// # Errors
-    /// [`ConfigError`] if this server is not in the list, or W or R cannot be had from it.
+    /// [`ConfigError`] if this server is not in the list, W or R cannot be had from it, or the
+    /// cluster's name is too long.
     pub fn cluster(&self) -> Result<ClusterConfig, ConfigError> {
         if self.servers.address(self.node).is_none() {
             return Err(ConfigError::NotListed { node: self.node });
+        }
+        let len = self.cluster_name.len();
+        if len > CLUSTER_NAME_LEN_MAX {
+            return Err(ConfigError::ClusterNameTooLong { len });
         }
         Ok(ClusterConfig::new(self.servers.ids(), self.write_quorum, self.read_quorum)?)
     }
@@ -186,6 +192,15 @@ pub enum ConfigError {
     NotListed {
         /// This server.
         node: NodeId,
+    },
+    /// The cluster's name does not fit into a handshake.
+    #[error(
+        "the cluster's name has {len} bytes, over the limit of {CLUSTER_NAME_LEN_MAX}: choose a \
+         shorter one"
+    )]
+    ClusterNameTooLong {
+        /// Its length in bytes.
+        len: usize,
     },
     /// W, R or the list is outside its limits.
     #[error("{problem}{remedy}", problem = .0, remedy = remedy(*.0))]
@@ -249,6 +264,18 @@ mod tests {
         let (write, read) = (Quorum::Count(write), Quorum::Count(1));
         let config = ServerConfig::new(node, Consistency::Eventual, write, read);
         ServerConfig { servers: servers.parse().unwrap(), ..config }.cluster()
+    }
+
+    #[test]
+    fn the_name_of_a_cluster_has_a_limit() {
+        let one = Quorum::Count(1);
+        let mut config = ServerConfig::new(NodeId::FIRST, Consistency::Eventual, one, one);
+        config.servers = "1".parse().unwrap();
+        config.cluster_name = "k".repeat(CLUSTER_NAME_LEN_MAX);
+        assert!(config.cluster().is_ok());
+        config.cluster_name.push('k');
+        let error = config.cluster().unwrap_err();
+        assert_eq!(error, ConfigError::ClusterNameTooLong { len: CLUSTER_NAME_LEN_MAX + 1 });
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use futures_util::{SinkExt, StreamExt};
 use in_process::{WAIT_MAX, address, config, execute, get, ready, sockets, start};
 use kv_core::{GroupId, Key, Operation, Outcome, RequestOptions, Value};
-use kv_proto::{FrameCodec, Hello, Message, Request, RequestBody, Role};
+use kv_proto::{FrameCodec, Hello, HelloReply, Request, RequestBody, Role};
 use kv_server::{Consistency, OpLogConfig, Server};
 use tokio::net::TcpStream;
 use tokio_util::codec::Framed;
@@ -18,9 +18,10 @@ async fn client_of(server: &Server) -> Framed<TcpStream, FrameCodec> {
     let stream = TcpStream::connect(address(server)).await.unwrap();
     let mut connection = Framed::new(stream, FrameCodec::new(GroupId(0)));
     let hello = Hello { cluster: "kv".to_owned(), role: Role::Client };
-    connection.send(Message::Hello(hello)).await.unwrap();
+    connection.send(hello).await.unwrap();
     let answer = tokio::time::timeout(WAIT_MAX, connection.next()).await.expect("an answer");
-    assert!(matches!(answer, Some(Ok(Message::Welcome(_)))), "{answer:?}");
+    let reply = HelloReply::from_frame(answer.expect("an answer").unwrap()).unwrap();
+    assert!(matches!(reply, HelloReply::Welcome(_)), "{reply:?}");
     connection
 }
 
@@ -58,7 +59,7 @@ async fn a_client_that_does_not_read_does_not_keep_a_server_from_stopping() {
     let mut connection = client_of(&server).await;
     for id in 0..4 {
         let body = RequestBody::Execute { op: get("large"), options: RequestOptions::default() };
-        connection.send(Message::Request(Request { id, body })).await.unwrap();
+        connection.send(Request { id, body }).await.unwrap();
     }
     // The first bytes of an answer mean that the requests have come.
     connection.get_ref().readable().await.unwrap();

@@ -14,8 +14,8 @@ use futures_util::{SinkExt, StreamExt};
 use in_process::{WAIT_MAX, address, execute, get, node, put, start, value};
 use kv_core::{ClusterConfig, GroupId, Incarnation, Key, Outcome, Quorum, RequestOptions, Wire};
 use kv_proto::{
-    FrameCodec, Hello, Message, Refusal, RefusalCode, Request, RequestBody, Response, ResponseBody,
-    Role, put_peer_frame,
+    Frame, FrameCodec, Hello, HelloReply, Refusal, RefusalCode, Request, RequestBody, Response,
+    ResponseBody, Role, ServerToClient, put_peer_frame,
 };
 use kv_server::{Consistency, Server};
 use tokio::io::AsyncWriteExt;
@@ -30,7 +30,7 @@ async fn dial(server: &Server) -> Connection {
     Framed::new(stream, FrameCodec::new(GroupId(0)))
 }
 
-async fn next(connection: &mut Connection) -> Option<Message> {
+async fn next(connection: &mut Connection) -> Option<Frame> {
     let next = timeout(WAIT_MAX, connection.next()).await.expect("the server answers");
     next.transpose().unwrap()
 }
@@ -38,25 +38,36 @@ async fn next(connection: &mut Connection) -> Option<Message> {
 async fn client_of(server: &Server) -> Connection {
     let mut connection = dial(server).await;
     let hello = Hello { cluster: "kv".to_owned(), role: Role::Client };
-    connection.send(Message::Hello(hello)).await.unwrap();
-    assert!(matches!(next(&mut connection).await, Some(Message::Welcome(_))));
+    connection.send(hello).await.unwrap();
+    let reply = HelloReply::from_frame(next(&mut connection).await.unwrap()).unwrap();
+    assert!(matches!(reply, HelloReply::Welcome(_)), "{reply:?}");
+    connection.codec_mut().lift_limit();
     connection
 }
 
 async fn refusal(connection: &mut Connection) -> Refusal {
-    match next(connection).await {
-        Some(Message::Refusal(refusal)) => {
+    let frame = next(connection).await.expect("a refusal");
+    match ServerToClient::from_frame(frame).unwrap() {
+        ServerToClient::Refusal(refusal) => {
             assert_eq!(next(connection).await, None, "the connection is closed after a refusal");
             assert_eq!(refusal.message.lines().count(), 1, "{refusal}");
             refusal
         }
-        other => panic!("not refused: {other:?}"),
+        other @ ServerToClient::Response(_) => panic!("not refused: {other:?}"),
     }
 }
 
-fn request(id: u64, op: kv_core::Operation) -> Message {
+async fn response(connection: &mut Connection) -> Response {
+    let frame = next(connection).await.expect("a response");
+    match ServerToClient::from_frame(frame).unwrap() {
+        ServerToClient::Response(response) => response,
+        other @ ServerToClient::Refusal(_) => panic!("not answered: {other:?}"),
+    }
+}
+
+fn request(id: u64, op: kv_core::Operation) -> Request {
     let body = RequestBody::Execute { op, options: RequestOptions::default() };
-    Message::Request(Request { id, body })
+    Request { id, body }
 }
 
 async fn still_serves(server: &Server) {
@@ -71,14 +82,11 @@ async fn a_connection_carries_many_requests_at_once() {
     for id in 0..500 {
         connection.feed(request(id, put(&format!("k{id}"), "v"))).await.unwrap();
     }
-    connection.flush().await.unwrap();
+    SinkExt::<Request>::flush(&mut connection).await.unwrap();
     let mut answered = Vec::new();
     for _ in 0..500 {
-        match next(&mut connection).await {
-            Some(Message::Response(Response {
-                id,
-                body: ResponseBody::Outcome(Outcome::Done(_)),
-            })) => answered.push(id),
+        match response(&mut connection).await {
+            Response { id, body: ResponseBody::Outcome(Outcome::Done(_)) } => answered.push(id),
             other => panic!("{other:?}"),
         }
     }
@@ -97,16 +105,16 @@ async fn an_oversized_key_is_refused_by_itself_and_the_connection_goes_on() {
     vec![0u8; Key::LEN_MAX + 1].encode(&mut body);
     RequestOptions::default().encode(&mut body);
     send_with_kind(&mut connection, REQUEST_KIND, &body).await;
-    match next(&mut connection).await {
-        Some(Message::Response(Response { id: 9, body: ResponseBody::Malformed(why) })) => {
+    match response(&mut connection).await {
+        Response { id: 9, body: ResponseBody::Malformed(why) } => {
             assert_eq!(why, "key of 65537 is over the limit of 65536: send a smaller one");
         }
         other => panic!("{other:?}"),
     }
     connection.send(request(10, put("x", "1"))).await.unwrap();
     assert!(matches!(
-        next(&mut connection).await,
-        Some(Message::Response(Response { id: 10, body: ResponseBody::Outcome(Outcome::Done(_)) }))
+        response(&mut connection).await,
+        Response { id: 10, body: ResponseBody::Outcome(Outcome::Done(_)) }
     ));
 }
 
@@ -151,17 +159,32 @@ async fn another_protocol_version_is_named() {
 async fn a_server_with_other_quorums_is_refused_with_both_sides_named() {
     let servers = start(2, Consistency::Linearizable, 2).await;
     let mut connection = dial(&servers[0]).await;
-    let one = Quorum::Count(1);
-    let config = ClusterConfig::new([1, 2].map(node), one, one).unwrap();
-    let engine = Consistency::Linearizable.engine_name().to_owned();
-    let role = Role::Server { node: node(2), incarnation: Incarnation::UNKNOWN, engine, config };
-    let hello = Hello { cluster: "kv".to_owned(), role };
-    connection.send(Message::Hello(hello)).await.unwrap();
+    connection.send(hello_of_server_2(Quorum::Count(1))).await.unwrap();
     let refusal = refusal(&mut connection).await;
     assert_eq!(refusal.code, RefusalCode::Configuration);
     assert!(refusal.message.contains("N=2 W=1 R=1"), "{refusal}");
     assert!(refusal.message.contains("N=2 W=2 R=2"), "{refusal}");
     still_serves(&servers[0]).await;
+}
+
+#[tokio::test]
+async fn a_server_that_sends_a_request_is_disconnected() {
+    let servers = start(2, Consistency::Linearizable, 2).await;
+    let mut connection = dial(&servers[0]).await;
+    connection.send(hello_of_server_2(Quorum::Count(2))).await.unwrap();
+    let reply = HelloReply::from_frame(next(&mut connection).await.unwrap()).unwrap();
+    assert!(matches!(reply, HelloReply::Welcome(_)), "{reply:?}");
+    connection.send(request(1, get("x"))).await.unwrap();
+    assert_eq!(next(&mut connection).await, None);
+    still_serves(&servers[0]).await;
+}
+
+/// The hello of the second linearizable server of two.
+fn hello_of_server_2(quorum: Quorum) -> Hello {
+    let config = ClusterConfig::new([1, 2].map(node), quorum, quorum).unwrap();
+    let engine = Consistency::Linearizable.engine_name().to_owned();
+    let role = Role::Server { node: node(2), incarnation: Incarnation::UNKNOWN, engine, config };
+    Hello { cluster: "kv".to_owned(), role }
 }
 
 async fn send_with_kind(connection: &mut Connection, kind: u8, body: &[u8]) {

@@ -8,11 +8,13 @@ use kv_core::{
     Answer, ClusterConfig, CommandResult, Done, GroupId, Incarnation, NodeId, Outcome, Quorum,
     Served,
 };
-use kv_proto::{FrameCodec, Message, Request, RequestBody, Response, ResponseBody, Welcome};
+use kv_proto::{
+    Frame, FrameCodec, Hello, Request, RequestBody, Response, ResponseBody, Welcome, put_message,
+};
 use kv_tests::Process;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio_util::codec::{Encoder, FramedRead};
+use tokio_util::codec::FramedRead;
 
 pub(crate) const ARGUMENT: &str = "echo-at";
 
@@ -42,14 +44,20 @@ pub(crate) fn run(address: &str) {
 async fn serve(stream: TcpStream) {
     stream.set_nodelay(true).unwrap();
     let (reader, mut writer) = stream.into_split();
-    let mut frames = FramedRead::new(reader, FrameCodec::new(GroupId(0))).ready_chunks(1024);
-    let mut codec = FrameCodec::new(GroupId(0));
+    let mut frames = FramedRead::new(reader, FrameCodec::new(GROUP));
     let mut wire = BytesMut::new();
-    while let Some(messages) = frames.next().await {
-        for message in messages {
-            let Ok(message) = message else { return };
-            let Some(answer) = answer(message) else { continue };
-            codec.encode(answer, &mut wire).unwrap();
+    let Some(Ok(hello)) = frames.next().await else { return };
+    Hello::from_frame(hello).unwrap();
+    frames.decoder_mut().lift_limit();
+    put_message(GROUP, &welcome(), &mut wire).unwrap();
+    writer.write_all(&wire).await.unwrap();
+    wire.clear();
+    let mut frames = frames.ready_chunks(1024);
+    while let Some(chunk) = frames.next().await {
+        for frame in chunk {
+            let Ok(frame) = frame else { return };
+            let Some(response) = answer(frame) else { continue };
+            put_message(GROUP, &response, &mut wire).unwrap();
         }
         if writer.write_all(&wire).await.is_err() {
             return;
@@ -58,14 +66,13 @@ async fn serve(stream: TcpStream) {
     }
 }
 
-fn answer(message: Message) -> Option<Message> {
-    match message {
-        Message::Hello(_) => Some(Message::Welcome(welcome())),
-        Message::Request(Request { id, body: RequestBody::Execute { .. } }) => {
+fn answer(frame: Frame) -> Option<Response> {
+    match Request::from_frame(frame).unwrap().unwrap() {
+        Request { id, body: RequestBody::Execute { .. } } => {
             let answer = Answer::Results(vec![CommandResult::Written]);
             let done = Done { answer, version: None, served: Served::Local };
             let body = ResponseBody::Outcome(Outcome::Done(done));
-            Some(Message::Response(Response { id, body }))
+            Some(Response { id, body })
         }
         _ => None,
     }
@@ -81,3 +88,5 @@ fn welcome() -> Welcome {
         in_flight_max: 1024,
     }
 }
+
+const GROUP: GroupId = GroupId(0);

@@ -7,7 +7,9 @@ use std::net::TcpListener;
 
 use bytes::{BufMut, BytesMut};
 use kv_core::{Key, Operation, RequestOptions, Value, Wire};
-use kv_proto::{FRAME_LEN_MAX, Message, PROTOCOL_VERSION, RefusalCode, RequestBody, ResponseBody};
+use kv_proto::{
+    FRAME_LEN_MAX, PROTOCOL_VERSION, RefusalCode, RequestBody, ResponseBody, ServerToClient,
+};
 use kv_tests::{RawConnection, Site, Stream};
 
 const HELLO: u8 = 1;
@@ -47,7 +49,7 @@ fn unchecked_put(id: u64, key: &[u8], value: &[u8]) -> BytesMut {
 
 /// The reason that the server gives before it closes the connection.
 fn refusal(connection: &mut RawConnection) -> (RefusalCode, String) {
-    let Some(Message::Refusal(refusal)) = connection.receive() else {
+    let Some(ServerToClient::Refusal(refusal)) = connection.receive() else {
         panic!("it gave no reason");
     };
     assert_eq!(connection.receive(), None, "it did not close the connection");
@@ -69,14 +71,17 @@ fn garbage_is_refused_before_and_after_the_hello() {
     let site = Site::of(1);
     let _server = site.ready_server("1");
     for (bytes, expected) in [
-        (&b"GET / HTTP/1.1\r\nHost: kv\r\n\r\n"[..], "over the limit of 33554432"),
+        (&b"GET / HTTP/1.1\r\nHost: kv\r\n\r\n"[..], "over the limit of 4096"),
         (
             &[20, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20][..],
             "checksum is wrong",
         ),
         (&[0, 0, 0, 0][..], "not well formed"),
         (&frame(PROTOCOL_VERSION, HELLO, b"no hello")[..], "not well formed"),
-        (&frame(PROTOCOL_VERSION, 200, b"")[..], "200 is no known kind of message"),
+        (
+            &frame(PROTOCOL_VERSION, 200, b"")[..],
+            "a connection begins with a hello, not a message of kind 200",
+        ),
         (&unchecked_put(1, b"k", b"v")[..], "a connection begins with a hello"),
     ] {
         let (code, message) = refused(&site, bytes);
@@ -94,13 +99,14 @@ fn a_length_of_a_gigabyte_is_refused_at_once() {
     let site = Site::of(1);
     let _server = site.ready_server("1");
     let length = (1_u32 << 30).to_le_bytes();
-    let expected = "a frame of 1073741824 bytes is over the limit of 33554432";
     let (code, message) = refused(&site, &length);
     assert_eq!(code, RefusalCode::Malformed);
+    let expected = "a frame of 1073741824 bytes is over the limit of 4096";
     assert!(message.starts_with(expected), "{message}");
 
     let mut client = RawConnection::client(site.address(1));
     client.send_bytes(&length);
+    let expected = "a frame of 1073741824 bytes is over the limit of 33554432";
     assert!(refusal(&mut client).1.starts_with(expected));
 }
 
@@ -118,7 +124,7 @@ fn a_frame_that_is_never_finished_keeps_nobody_from_being_served() {
     assert_eq!(site.run("1 put x 1"), "ok");
     for mut client in clients {
         client.end();
-        assert!(!matches!(client.receive(), Some(Message::Response(_))));
+        assert!(!matches!(client.receive(), Some(ServerToClient::Response(_))));
     }
     assert_eq!(site.run("1 get x"), "1");
 }
@@ -161,7 +167,7 @@ fn too_large_keys_and_values_are_refused_and_the_connection_kept() {
         (3, 0, 1, "it is empty"),
     ] {
         client.send_bytes(&unchecked_put(id, &vec![b'k'; key], &vec![b'v'; value]));
-        let Some(Message::Response(response)) = client.receive() else {
+        let Some(ServerToClient::Response(response)) = client.receive() else {
             panic!("it did not answer");
         };
         assert_eq!(response.id, id);
@@ -175,7 +181,7 @@ fn too_large_keys_and_values_are_refused_and_the_connection_kept() {
     client.request(4, RequestBody::Execute { op, options: RequestOptions::default() });
     let answer = client.receive();
     assert!(
-        matches!(&answer, Some(Message::Response(response)) if response.id == 4),
+        matches!(&answer, Some(ServerToClient::Response(response)) if response.id == 4),
         "the connection was not kept: {answer:?}"
     );
 }

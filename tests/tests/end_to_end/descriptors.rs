@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use kv_client::ClientError;
 use kv_core::{Key, NodeId, NotDone, Value, Waiting};
-use kv_proto::Message;
+use kv_proto::HelloReply;
 use kv_tests::{Process, Program, RawConnection, Site, Stream};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
@@ -89,9 +89,8 @@ fn under_a_hard_limit_fewer_connections_are_taken() {
     let mut others = Vec::new();
     let refusal = loop {
         match RawConnection::knock(address) {
-            (other, Some(Message::Welcome(_))) => others.push(other),
-            (_, Some(Message::Refusal(refusal))) => break refusal,
-            (_, answer) => panic!("{answer:?}"),
+            (other, HelloReply::Welcome(_)) => others.push(other),
+            (_, HelloReply::Refusal(refusal)) => break refusal,
         }
         assert!(others.len() < 100, "all are taken");
     };

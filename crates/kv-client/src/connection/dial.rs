@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use bytes::BytesMut;
-use kv_core::{GroupId, NodeId};
-use kv_proto::{FrameCodec, Hello, Message, Role, Welcome};
+use kv_core::NodeId;
+use kv_proto::{FrameDecoder, Hello, HelloReply, Role, Welcome, put_message};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio_util::codec::{Decoder, Encoder};
 
-use super::Connection;
 use super::error::{DialError, DialFailure, LostReason};
+use super::{Connection, GROUP};
 
 /// Where and as whom to connect.
 #[derive(Clone, Debug)]
@@ -34,18 +33,20 @@ impl Target {
     async fn shake_hands(self) -> Result<(Connection, Welcome), DialError> {
         let mut stream = TcpStream::connect(&self.address).await?;
         stream.set_nodelay(true)?;
-        let mut codec = FrameCodec::new(GroupId(0));
+        let mut decoder = FrameDecoder::new(GROUP);
         let mut buffer = BytesMut::new();
         let hello = Hello { cluster: self.cluster, role: Role::Client };
         let lost = |error| DialError::Lost(LostReason::from(error));
-        codec.encode(Message::Hello(hello), &mut buffer).map_err(lost)?;
+        put_message(GROUP, &hello, &mut buffer).map_err(|_| DialError::ClusterNameTooLong)?;
         // A server that is full may refuse, and close, before it reads; its reason is still there.
         let written = stream.write_all(&buffer).await;
         buffer.clear();
         loop {
-            if let Some(message) = codec.decode(&mut buffer).map_err(lost)? {
-                let welcome = accepted(self.server, message)?;
-                let connection = Connection::new(stream, codec, buffer, self.server, &welcome);
+            if let Some(frame) = decoder.decode(&mut buffer).map_err(lost)? {
+                let reply = HelloReply::from_frame(frame).map_err(lost)?;
+                let welcome = accepted(self.server, reply)?;
+                decoder.lift_limit();
+                let connection = Connection::new(stream, decoder, buffer, self.server, &welcome);
                 return Ok((connection, welcome));
             }
             buffer.reserve(HANDSHAKE_READ_BYTES);
@@ -57,17 +58,11 @@ impl Target {
     }
 }
 
-fn accepted(server: NodeId, message: Message) -> Result<Welcome, DialError> {
-    match message {
-        Message::Welcome(welcome) if welcome.node == server => Ok(welcome),
-        Message::Welcome(welcome) => Err(DialError::OtherServer { found: welcome.node }),
-        Message::Refusal(refusal) => Err(DialError::Refused(refusal)),
-        Message::Hello(_)
-        | Message::Request(_)
-        | Message::MalformedRequest { .. }
-        | Message::Response(_)
-        | Message::Peer(_)
-        | Message::Snapshot(_) => Err(DialError::Lost(LostReason::OutOfPlace)),
+fn accepted(server: NodeId, reply: HelloReply) -> Result<Welcome, DialError> {
+    match reply {
+        HelloReply::Welcome(welcome) if welcome.node == server => Ok(welcome),
+        HelloReply::Welcome(welcome) => Err(DialError::OtherServer { found: welcome.node }),
+        HelloReply::Refusal(refusal) => Err(DialError::Refused(refusal)),
     }
 }
 

@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use kv_core::NodeId;
-use kv_proto::Refusal;
+use kv_proto::{FrameError, Refusal};
 
 /// Why a server gave no connection.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,6 +28,9 @@ pub enum DialError {
     /// It ended the connection in the middle of the handshake, or what answers is no server.
     #[error("{0}")]
     Lost(LostReason),
+    /// No server has so long a name of its cluster.
+    #[error("the cluster's name is too long: use the name that the servers were started with")]
+    ClusterNameTooLong,
     /// Another server than the one that is meant answers there.
     #[error("server {found} answers there: correct the list of servers")]
     OtherServer {
@@ -83,11 +86,17 @@ pub enum LostReason {
     Refused(Refusal),
 }
 
-impl From<kv_proto::FrameError> for LostReason {
-    fn from(error: kv_proto::FrameError) -> Self {
-        use kv_proto::FrameError;
+impl From<io::Error> for LostReason {
+    fn from(error: io::Error) -> Self {
+        Self::Failed { kind: error.kind() }
+    }
+}
+
+impl From<FrameError> for LostReason {
+    fn from(error: FrameError) -> Self {
         match error {
-            FrameError::Io(error) => Self::Failed { kind: error.kind() },
+            FrameError::Io(error) => error.into(),
+            FrameError::UnexpectedKind { .. } => Self::OutOfPlace,
             FrameError::TooLarge { .. }
             | FrameError::Version { .. }
             | FrameError::Checksum

@@ -8,12 +8,13 @@ use std::io;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use kv_core::NodeId;
-use kv_proto::{FrameCodec, FrameError, Message, Request, Response, Welcome};
+use kv_core::{GroupId, NodeId};
+use kv_proto::{
+    FrameDecoder, MessageTooLarge, Request, Response, ServerToClient, Welcome, put_message,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
-use tokio_util::codec::{Decoder, Encoder};
 
 use error::LostReason;
 
@@ -24,7 +25,7 @@ use error::LostReason;
 #[derive(Debug)]
 pub(crate) struct Connection {
     stream: TcpStream,
-    codec: FrameCodec,
+    decoder: FrameDecoder,
     input: BytesMut,
     output: BytesMut,
     server: NodeId,
@@ -40,14 +41,14 @@ pub(crate) struct Connection {
 impl Connection {
     pub(crate) fn new(
         stream: TcpStream,
-        codec: FrameCodec,
+        decoder: FrameDecoder,
         input: BytesMut,
         server: NodeId,
         welcome: &Welcome,
     ) -> Self {
         Self {
             stream,
-            codec,
+            decoder,
             input,
             output: BytesMut::new(),
             server,
@@ -90,10 +91,10 @@ impl Connection {
     /// request is written to its end.
     ///
     /// # Errors
-    /// [`FrameError`] if the request makes no frame; nothing is added then.
-    pub(crate) fn put(&mut self, request: Request) -> Result<u64, FrameError> {
+    /// [`MessageTooLarge`] if the request does not fit into a frame; nothing is added then.
+    pub(crate) fn put(&mut self, request: &Request) -> Result<u64, MessageTooLarge> {
         let before = self.output.len();
-        self.codec.encode(Message::Request(request), &mut self.output)?;
+        put_message(GROUP, request, &mut self.output)?;
         let added = self.output.len() - before;
         self.bytes_encoded += u64::try_from(added).unwrap_or(u64::MAX);
         Ok(self.bytes_encoded)
@@ -109,7 +110,7 @@ impl Connection {
         let (mut reader, mut writer) = self.stream.split();
         tokio::select! {
             read = reader.read_buf(&mut self.input) => {
-                if read.map_err(FrameError::Io)? == 0 {
+                if read? == 0 {
                     return Err(LostReason::Closed);
                 }
                 self.last_read = Instant::now();
@@ -137,21 +138,18 @@ impl Connection {
 
     /// Takes the next response out of what was read.
     pub(crate) fn next_response(&mut self) -> Result<Option<Response>, LostReason> {
-        match self.codec.decode(&mut self.input)? {
-            None => Ok(None),
-            Some(Message::Response(response)) => Ok(Some(response)),
-            Some(Message::Refusal(refusal)) => Err(LostReason::Refused(refusal)),
-            Some(
-                Message::Hello(_)
-                | Message::Welcome(_)
-                | Message::Request(_)
-                | Message::MalformedRequest { .. }
-                | Message::Peer(_)
-                | Message::Snapshot(_),
-            ) => Err(LostReason::OutOfPlace),
+        let Some(frame) = self.decoder.decode(&mut self.input)? else {
+            return Ok(None);
+        };
+        match ServerToClient::from_frame(frame)? {
+            ServerToClient::Response(response) => Ok(Some(response)),
+            ServerToClient::Refusal(refusal) => Err(LostReason::Refused(refusal)),
         }
     }
 }
+
+/// The group that clients talk to.
+pub(crate) const GROUP: GroupId = GroupId(0);
 
 /// A write takes no further request once it has this many bytes.
 const WRITE_BYTES_MAX: usize = 1 << 20;
@@ -160,7 +158,7 @@ const READ_BYTES: usize = 16 << 10;
 
 #[cfg(test)]
 mod tests {
-    use kv_core::{ClusterConfig, GroupId, Incarnation, Quorum};
+    use kv_core::{ClusterConfig, Incarnation, Quorum};
     use kv_proto::{RequestBody, ResponseBody};
     use tokio::net::TcpListener;
 
@@ -178,9 +176,9 @@ mod tests {
             config: ClusterConfig::new([NodeId::FIRST], one, one).unwrap(),
             in_flight_max: 0,
         };
-        let codec = FrameCodec::new(GroupId(0));
+        let decoder = FrameDecoder::new(GROUP);
         let buffer = BytesMut::new();
-        (Connection::new(stream, codec, buffer, NodeId::FIRST, &welcome), peer)
+        (Connection::new(stream, decoder, buffer, NodeId::FIRST, &welcome), peer)
     }
 
     fn status(id: u64) -> Request {
@@ -195,11 +193,11 @@ mod tests {
     #[tokio::test]
     async fn a_frame_is_written_when_its_last_byte_is() {
         let (mut connection, _peer) = pair().await;
-        let first = connection.put(status(1)).unwrap();
+        let first = connection.put(&status(1)).unwrap();
         assert!(!connection.has_written(first));
         connection.progress().await.unwrap();
         assert!(connection.has_written(first));
-        let second = connection.put(status(2)).unwrap();
+        let second = connection.put(&status(2)).unwrap();
         assert!(second > first);
         assert!(!connection.has_written(second));
     }
@@ -211,12 +209,11 @@ mod tests {
             let body = ResponseBody::Malformed("no".to_owned());
             let response = Response { id: 1, body };
             let mut frame = BytesMut::new();
-            let mut codec = FrameCodec::new(GroupId(0));
-            codec.encode(Message::Response(response.clone()), &mut frame).unwrap();
+            put_message(GROUP, &response, &mut frame).unwrap();
             peer.write_all(&frame).await.unwrap();
             connection.stream.readable().await.unwrap();
             connection.stream.shutdown().await.unwrap();
-            connection.put(status(2)).unwrap();
+            connection.put(&status(2)).unwrap();
             let mut responses = Vec::new();
             loop {
                 while let Some(response) = connection.next_response().unwrap() {

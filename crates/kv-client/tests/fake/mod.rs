@@ -23,8 +23,8 @@ use kv_core::{
     Operation, Outcome, Quorum, Served, Value, Version, Versioned,
 };
 use kv_proto::{
-    FrameCodec, Hello, Message, Refusal, Request, RequestBody, Response, ResponseBody, ServerList,
-    Welcome,
+    Frame, FrameCodec, FrameMessage, Hello, Refusal, Request, RequestBody, Response, ResponseBody,
+    ServerList, Welcome,
 };
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::codec::Framed;
@@ -69,10 +69,9 @@ impl FakeServer {
             let stream = self.accept_silently().await;
             let framed = Framed::new(stream, FrameCodec::new(GroupId(0)));
             let mut connection = FakeConnection { framed };
-            match connection.next().await {
-                Some(Message::Hello(hello)) => return (connection, hello),
-                None => {}
-                other => panic!("no hello but {other:?}"),
+            if let Some(frame) = connection.next().await {
+                connection.framed.codec_mut().lift_limit();
+                return (connection, Hello::from_frame(frame).unwrap());
             }
         }
     }
@@ -80,14 +79,14 @@ impl FakeServer {
     /// Accepts a client.
     pub async fn accept(&self) -> FakeConnection {
         let (mut connection, _) = self.accept_hello().await;
-        connection.send(Message::Welcome(self.welcome())).await;
+        connection.send(self.welcome()).await;
         connection
     }
 
     /// Refuses a client.
     pub async fn refuse(&self, refusal: Refusal) {
         let (mut connection, _) = self.accept_hello().await;
-        connection.send(Message::Refusal(refusal)).await;
+        connection.send(refusal).await;
     }
 
     pub fn welcome(&self) -> Welcome {
@@ -107,17 +106,19 @@ pub struct FakeConnection {
 }
 
 impl FakeConnection {
-    /// The next message; `None` if the client closed the connection.
-    pub async fn next(&mut self) -> Option<Message> {
+    /// The next frame; `None` if the client closed the connection.
+    pub async fn next(&mut self) -> Option<Frame> {
         let next = tokio::time::timeout(SOON, self.framed.next()).await;
         next.expect("the client sends nothing").map(Result::unwrap)
     }
 
+    /// The next request; `None` if the client closed the connection.
+    pub async fn next_request(&mut self) -> Option<Request> {
+        self.next().await.map(|frame| Request::from_frame(frame).unwrap().unwrap())
+    }
+
     pub async fn request(&mut self) -> Request {
-        match self.next().await {
-            Some(Message::Request(request)) => request,
-            other => panic!("no request but {other:?}"),
-        }
+        self.next_request().await.expect("no request but the end")
     }
 
     /// The next request, which must be for this operation; its id.
@@ -135,10 +136,10 @@ impl FakeConnection {
     }
 
     pub async fn respond(&mut self, id: u64, body: ResponseBody) {
-        self.send(Message::Response(Response { id, body })).await;
+        self.send(Response { id, body }).await;
     }
 
-    pub async fn send(&mut self, message: Message) {
+    pub async fn send(&mut self, message: impl FrameMessage) {
         self.framed.send(message).await.unwrap();
     }
 }

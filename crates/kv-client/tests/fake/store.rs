@@ -7,7 +7,7 @@ use kv_core::{
     Answer, Check, Command, CommandResult, Done, Feature, Incarnation, Key, NotDone, Operation,
     Outcome, Page, RequestOptions, Scan, Served, Status, Value, Version, Versioned,
 };
-use kv_proto::{Message, RequestBody, ResponseBody};
+use kv_proto::{RequestBody, ResponseBody};
 
 use super::{FakeConnection, FakeServer, cluster};
 
@@ -29,7 +29,7 @@ pub fn serve(server: FakeServer) -> Log {
 }
 
 async fn serve_one(mut connection: FakeConnection, store: Arc<Mutex<Store>>, log: Log) {
-    while let Some(Message::Request(request)) = connection.next().await {
+    while let Some(request) = connection.next_request().await {
         let body = match request.body {
             RequestBody::Execute { op, options } => {
                 log.lock().unwrap().push((op.clone(), options));

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use kv_core::driver::{DriverCore, Output, PeerFrame, Reply, SessionId, SessionPart};
 use kv_core::{ConsistencyEngine, Incarnation, NodeId, NotDone, Now, Outcome, Shortage, Status};
-use kv_proto::{Request, RequestBody, Response, ResponseBody, put_response};
+use kv_proto::{Request, RequestBody, Response, ResponseBody, put_message};
 use tokio::sync::watch;
 
 use crate::client_number::ClientNumber;
@@ -253,7 +253,7 @@ where
         let Some(client) = self.clients.get_mut(session) else {
             return;
         };
-        let put = client.connection.put(|wire| put_response(Identity::GROUP, response, wire));
+        let put = client.connection.put(|wire| put_message(Identity::GROUP, response, wire));
         if let Err(error) = put {
             // The client's own timeout answers its request.
             tracing::error!(%error, "a response does not fit into a frame");

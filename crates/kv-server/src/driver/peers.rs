@@ -7,7 +7,7 @@ use std::rc::Rc;
 use bytes::{Bytes, BytesMut};
 use kv_core::driver::PeerFrame;
 use kv_core::{NodeId, Wire};
-use kv_proto::{FrameError, put_peer_frame, put_snapshot_frame};
+use kv_proto::{MessageTooLarge, put_message, put_peer_frame};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -134,10 +134,10 @@ impl Peers {
     }
 }
 
-fn encode<M: Wire>(frame: &PeerFrame<M>, wire: &mut BytesMut) -> Result<(), FrameError> {
+fn encode<M: Wire>(frame: &PeerFrame<M>, wire: &mut BytesMut) -> Result<(), MessageTooLarge> {
     match frame {
         PeerFrame::Message(message) => put_peer_frame(Identity::GROUP, message, wire),
-        PeerFrame::Snapshot(frame) => put_snapshot_frame(Identity::GROUP, frame, wire),
+        PeerFrame::Snapshot(frame) => put_message(Identity::GROUP, frame, wire),
     }
 }
 

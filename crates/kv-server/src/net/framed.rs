@@ -1,15 +1,15 @@
-//! Reading and refusing, for every kind of connection.
+//! Sending and refusing, for every kind of connection.
 
 use std::io;
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use kv_core::GroupId;
-use kv_proto::{FrameCodec, FrameError, Message, Refusal, RefusalCode};
+use bytes::BytesMut;
+use kv_proto::{FrameError, FrameMessage, Refusal, RefusalCode, put_message};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio_util::codec::{Encoder, FramedRead};
+
+use crate::net::admission::Identity;
 
 /// Sends small messages at once, and notices within a minute that the other machine is gone.
 pub(crate) fn tune(stream: &TcpStream) -> io::Result<()> {
@@ -21,21 +21,15 @@ pub(crate) fn tune(stream: &TcpStream) -> io::Result<()> {
     SockRef::from(stream).set_tcp_keepalive(&keepalive)
 }
 
-/// The next message; `None` once the other side has closed the connection between two messages.
-pub(crate) async fn next<R: AsyncRead + Unpin>(
-    reader: &mut FramedRead<R, FrameCodec>,
-) -> Result<Option<Message>, FrameError> {
-    reader.next().await.transpose()
-}
-
 /// Sends one message.
 pub(crate) async fn send<W: AsyncWrite + Unpin>(
     writer: &mut W,
-    message: Message,
-) -> Result<(), FrameError> {
-    let mut wire = bytes::BytesMut::new();
-    FrameCodec::new(GroupId(0)).encode(message, &mut wire)?;
-    Ok(writer.write_all(&wire).await?)
+    message: &impl FrameMessage,
+) -> io::Result<()> {
+    let mut wire = BytesMut::new();
+    put_message(Identity::GROUP, message, &mut wire)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+    writer.write_all(&wire).await
 }
 
 /// What to tell the other side about a frame that cannot be read.
@@ -45,6 +39,7 @@ pub(crate) fn refusal_of(error: &FrameError) -> Refusal {
         FrameError::TooLarge { .. }
         | FrameError::Checksum
         | FrameError::Group { .. }
+        | FrameError::UnexpectedKind { .. }
         | FrameError::Decode(_)
         | FrameError::Io(_) => Refusal::new(RefusalCode::Malformed, error),
     }

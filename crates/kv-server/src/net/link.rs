@@ -7,19 +7,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kv_core::{ConsistencyEngine, Incarnation, NodeId};
-use kv_proto::{FrameCodec, FrameError, Message, Refusal};
+use kv_proto::{FrameError, HelloReply, Refusal};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
-use tokio_util::codec::FramedRead;
 
 use crate::driver::Loop;
 use crate::driver::peers::Delayed;
 use crate::net::admission::Identity;
 use crate::net::connection::Connection;
 use crate::net::framed;
+use crate::net::reading::Reading;
 
 /// Connects to one peer, and sends to it. The peer sends on a connection of its own.
 pub(crate) struct Link<E: ConsistencyEngine> {
@@ -45,7 +45,7 @@ where
         let mut last_problem = String::new();
         loop {
             let problem = match self.connect().await {
-                Ok((reader, writer, incarnation)) => {
+                Ok((reading, writer, incarnation)) => {
                     tracing::info!(peer = %self.peer, address = self.address, "connected");
                     backoff = BACKOFF_MIN;
                     self.note_refusal(None);
@@ -53,7 +53,7 @@ where
                     self.shared.act(|hub, now| {
                         hub.on_peer_up(now, self.peer, incarnation, Rc::clone(&connection));
                     });
-                    self.keep(reader, &connection).await
+                    self.keep(reading, &connection).await
                 }
                 Err(error) => error,
             };
@@ -93,42 +93,38 @@ where
         });
     }
 
-    async fn connect(
-        &self,
-    ) -> Result<(FramedRead<OwnedReadHalf, FrameCodec>, OwnedWriteHalf, Incarnation), LinkError>
-    {
+    async fn connect(&self) -> Result<(Reading, OwnedWriteHalf, Incarnation), LinkError> {
         let dialled = timeout(DIAL_MAX, TcpStream::connect(&self.address));
         let stream = dialled.await.map_err(|_| LinkError::Slow)?.map_err(LinkError::Unreachable)?;
         framed::tune(&stream).map_err(LinkError::Unreachable)?;
         let (reader, mut writer) = stream.into_split();
-        let mut reader = FramedRead::new(reader, FrameCodec::new(Identity::GROUP));
+        let mut reading = Reading::new(reader);
         let answered = timeout(DIAL_MAX, async {
-            framed::send(&mut writer, Message::Hello(self.identity.hello())).await?;
-            framed::next(&mut reader).await
+            framed::send(&mut writer, &self.identity.hello()).await?;
+            reading.first().await
         });
-        match answered.await.map_err(|_| LinkError::Slow)?? {
-            Some(Message::Welcome(welcome)) if welcome.node == self.peer => {
-                Ok((reader, writer, welcome.incarnation))
+        let Some(frame) = answered.await.map_err(|_| LinkError::Slow)?? else {
+            return Err(LinkError::Closed);
+        };
+        match HelloReply::from_frame(frame) {
+            Ok(HelloReply::Welcome(welcome)) if welcome.node == self.peer => {
+                Ok((reading, writer, welcome.incarnation))
             }
-            Some(Message::Welcome(welcome)) => Err(LinkError::Other { node: welcome.node }),
-            Some(Message::Refusal(refusal)) => Err(LinkError::Refused(refusal)),
-            Some(_) => Err(LinkError::NoAnswer),
-            None => Err(LinkError::Closed),
+            Ok(HelloReply::Welcome(welcome)) => Err(LinkError::Other { node: welcome.node }),
+            Ok(HelloReply::Refusal(refusal)) => Err(LinkError::Refused(refusal)),
+            Err(FrameError::UnexpectedKind { .. }) => Err(LinkError::NoAnswer),
+            Err(error) => Err(error.into()),
         }
     }
 
     /// Keeps the connection until it is lost, and lets go of what is held back in time.
-    async fn keep(
-        &self,
-        reader: FramedRead<OwnedReadHalf, FrameCodec>,
-        connection: &Rc<Connection>,
-    ) -> LinkError {
+    async fn keep(&self, reading: Reading, connection: &Rc<Connection>) -> LinkError {
         // Nothing is sent this way; reading notices that the peer has gone.
-        let mut reader = reader.into_inner();
+        let mut socket = reading.into_socket();
         let mut unexpected = [0; 64];
         loop {
             tokio::select! {
-                read = reader.read(&mut unexpected) => match read {
+                read = socket.read(&mut unexpected) => match read {
                     Ok(0) => return LinkError::Closed,
                     Ok(_) => {}
                     Err(error) => return FrameError::Io(error).into(),

@@ -9,12 +9,11 @@ use std::time::Duration;
 
 use kv_core::driver::PeerFrame;
 use kv_core::{ConsistencyEngine, NodeId, Now, Wire};
-use kv_proto::{FrameCodec, FrameError, Hello, Message, Refusal, RefusalCode, Role};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use kv_proto::{FrameError, Hello, PeerToPeer, Refusal, RefusalCode, Role};
+use tokio::net::tcp::OwnedWriteHalf;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, timeout};
-use tokio_util::codec::FramedRead;
 
 use crate::client_number::ClientNumber;
 use crate::driver::Loop;
@@ -98,21 +97,18 @@ where
     ) -> Result<(), FrameError> {
         framed::tune(&stream)?;
         let (reader, mut writer) = stream.into_split();
-        let mut reader = FramedRead::new(reader, FrameCodec::new(Identity::GROUP));
+        let mut reading = Reading::new(reader);
         let first = tokio::select! {
-            first = timeout(HELLO_MAX, framed::next(&mut reader)) => first,
+            first = timeout(HELLO_MAX, reading.first()) => first,
             () = self.shared.ended() => return Ok(()),
         };
         let Ok(first) = first else {
             return Ok(());
         };
-        let (who, admitted) = match first {
+        let hello = first.and_then(|frame| frame.map(Hello::from_frame).transpose());
+        let (who, admitted) = match hello {
             Ok(None) => return Ok(()),
-            Ok(Some(Message::Hello(hello))) => (server_of(&hello), self.identity.admit(&hello)),
-            Ok(Some(_)) => {
-                let why = "a connection begins with a hello: use a program of this release";
-                (None, Err(Refusal::new(RefusalCode::Malformed, why)))
-            }
+            Ok(Some(hello)) => (server_of(&hello), self.identity.admit(&hello)),
             Err(error) => (None, Err(framed::refusal_of(&error))),
         };
         let admitted = admitted.and_then(|admitted| {
@@ -125,20 +121,21 @@ where
         });
         match admitted {
             Err(refusal) => {
-                framed::send(&mut writer, Message::Refusal(refusal.clone())).await?;
+                framed::send(&mut writer, &refusal).await?;
                 drop(writer);
-                framed::drain(reader.into_inner()).await;
+                framed::drain(reading.into_socket()).await;
                 drop(stranger);
                 self.complain(who, &refusal).await;
             }
             Ok((admitted, _slot)) => {
                 drop(stranger);
-                framed::send(&mut writer, Message::Welcome(self.identity.welcome())).await?;
+                framed::send(&mut writer, &self.identity.welcome()).await?;
+                reading.lift_limit();
                 match admitted {
-                    Admitted::Client => self.serve_client(reader, writer).await,
+                    Admitted::Client => self.serve_client(reading, writer).await,
                     // The writing half is kept: closing it would tell the peer that this server is
                     // gone.
-                    Admitted::Server(peer) => self.listen_to(peer, reader).await?,
+                    Admitted::Server(peer) => self.listen_to(peer, reading).await?,
                 }
             }
         }
@@ -179,31 +176,25 @@ where
         }
     }
 
-    async fn serve_client(
-        &self,
-        reader: FramedRead<OwnedReadHalf, FrameCodec>,
-        writer: OwnedWriteHalf,
-    ) {
+    async fn serve_client(&self, reading: Reading, writer: OwnedWriteHalf) {
         let number = ClientNumber(self.client_numbers.fetch_add(1, Ordering::Relaxed));
         let in_flight_max = usize::try_from(self.identity.in_flight_max).unwrap_or(usize::MAX);
         let connection = Connection::new(writer, CLIENT_PATIENCE);
         let session =
             self.shared.act(|hub, _| hub.connected(number, Rc::clone(&connection), in_flight_max));
-        session::serve(&self.shared, session, Reading::after(reader), &connection).await;
+        session::serve(&self.shared, session, reading, &connection).await;
     }
 
     /// Hands on what a peer sends, until it goes.
-    async fn listen_to(
-        &self,
-        peer: NodeId,
-        reader: FramedRead<OwnedReadHalf, FrameCodec>,
-    ) -> Result<(), FrameError> {
+    async fn listen_to(&self, peer: NodeId, mut reading: Reading) -> Result<(), FrameError> {
         if let Some(doorbell) = self.doorbells.get(&peer) {
             doorbell.notify_one();
         }
-        let mut reading = Reading::after(reader);
         loop {
-            self.shared.act(|hub, now| take_frames(hub, now, peer, &mut reading))?;
+            let taken = self.shared.act(|hub, now| take_frames(hub, now, peer, &mut reading));
+            taken.inspect_err(|error| {
+                tracing::warn!(%peer, %error, "closing a server's connection");
+            })?;
             let goes_on = tokio::select! {
                 biased;
                 read = reading.read() => read?,
@@ -227,23 +218,15 @@ where
     E: ConsistencyEngine,
     E::Record: Send + 'static,
 {
-    while let Some(message) = reading.next()? {
-        match message {
-            Message::Peer(bytes) => match E::Message::from_bytes(bytes) {
+    while let Some(frame) = reading.next()? {
+        match PeerToPeer::from_frame(frame)? {
+            PeerToPeer::Message(bytes) => match E::Message::from_bytes(bytes) {
                 Ok(message) => hub.on_frame(now, peer, PeerFrame::Message(message)),
                 Err(error) => {
                     tracing::warn!(%peer, %error, "dropped a message that is not well formed");
                 }
             },
-            Message::Snapshot(frame) => hub.on_frame(now, peer, PeerFrame::Snapshot(frame)),
-            Message::Hello(_)
-            | Message::Welcome(_)
-            | Message::Refusal(_)
-            | Message::Request(_)
-            | Message::MalformedRequest { .. }
-            | Message::Response(_) => {
-                tracing::warn!(%peer, "dropped a message that no server sends to another");
-            }
+            PeerToPeer::Snapshot(frame) => hub.on_frame(now, peer, PeerFrame::Snapshot(frame)),
         }
     }
     Ok(())

@@ -3,33 +3,52 @@
 use std::io;
 
 use bytes::BytesMut;
-use kv_proto::{FrameCodec, FrameError, Message};
+use kv_proto::{Frame, FrameDecoder, FrameError};
 use tokio::io::AsyncReadExt;
 use tokio::net::tcp::OwnedReadHalf;
-use tokio_util::codec::{Decoder, FramedRead};
 
 use crate::net::admission::Identity;
 
-/// The reading side of a connection whose handshake is done.
+/// The reading side of a connection.
 pub(crate) struct Reading {
     socket: OwnedReadHalf,
     buffer: BytesMut,
-    codec: FrameCodec,
+    decoder: FrameDecoder,
 }
 
 impl Reading {
-    /// Goes on where a handshake ended.
-    pub(crate) fn after(mut handshake: FramedRead<OwnedReadHalf, FrameCodec>) -> Self {
-        let buffer = std::mem::take(handshake.read_buffer_mut());
-        Self { socket: handshake.into_inner(), buffer, codec: FrameCodec::new(Identity::GROUP) }
+    /// Reads no long frames until the handshake is done.
+    pub(crate) fn new(socket: OwnedReadHalf) -> Self {
+        Self { socket, buffer: BytesMut::new(), decoder: FrameDecoder::new(Identity::GROUP) }
     }
 
-    /// The next message of those that were read.
+    /// Waits for the one frame of a handshake; `None` if the other side closed the connection
+    /// before that frame was complete.
+    ///
+    /// # Errors
+    /// [`FrameError`] if what came is no frame, or the connection fails.
+    pub(crate) async fn first(&mut self) -> Result<Option<Frame>, FrameError> {
+        loop {
+            if let Some(frame) = self.next()? {
+                return Ok(Some(frame));
+            }
+            if !self.read().await? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// The handshake is done: frames of every length are read.
+    pub(crate) const fn lift_limit(&mut self) {
+        self.decoder.lift_limit();
+    }
+
+    /// The next frame of those that were read.
     ///
     /// # Errors
     /// [`FrameError`] if what came is no frame; nothing after it can be read.
-    pub(crate) fn next(&mut self) -> Result<Option<Message>, FrameError> {
-        self.codec.decode(&mut self.buffer)
+    pub(crate) fn next(&mut self) -> Result<Option<Frame>, FrameError> {
+        self.decoder.decode(&mut self.buffer)
     }
 
     /// Waits for more to come; false at the end.

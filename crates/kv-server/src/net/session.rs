@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use kv_core::driver::SessionId;
 use kv_core::{ConsistencyEngine, Now};
-use kv_proto::{FrameError, Message, Refusal, RefusalCode, put_refusal};
+use kv_proto::{FrameError, Request, put_message};
 
 use crate::driver::Loop;
 use crate::driver::hub::{Hub, Room};
@@ -27,7 +27,7 @@ pub(crate) async fn serve<E>(
         let taken = shared.act(|hub, now| take_requests(hub, now, session, &mut reading));
         let room = match taken {
             Ok(room) => room,
-            Err(refusal) => break Some(refusal),
+            Err(error) => break Some(framed::refusal_of(&error)),
         };
         let goes_on = match room {
             Room::ForMore => tokio::select! {
@@ -47,7 +47,7 @@ pub(crate) async fn serve<E>(
     shared.act(|hub, now| hub.disconnected(now, session));
     if let Some(refusal) = refusal {
         tracing::warn!("closing a client's connection: {refusal}");
-        if connection.put(|wire| put_refusal(Identity::GROUP, &refusal, wire)).is_ok() {
+        if connection.put(|wire| put_message(Identity::GROUP, &refusal, wire)).is_ok() {
             connection.write_out().await;
         }
         framed::drain(reading.into_socket()).await;
@@ -60,26 +60,20 @@ fn take_requests<E>(
     now: Now,
     session: SessionId,
     reading: &mut Reading,
-) -> Result<Room, Refusal>
+) -> Result<Room, FrameError>
 where
     E: ConsistencyEngine,
     E::Record: Send + 'static,
 {
     while hub.has_room(session) {
-        match reading.next() {
-            Ok(Some(Message::Request(request))) => hub.on_request(now, session, request),
-            Ok(Some(Message::MalformedRequest { id, error })) => {
-                hub.on_malformed(session, id, error.to_string());
+        let Some(frame) = reading.next()? else {
+            return Ok(Room::ForMore);
+        };
+        match Request::from_frame(frame)? {
+            Ok(request) => hub.on_request(now, session, request),
+            Err(malformed) => {
+                hub.on_malformed(session, malformed.id, malformed.error.to_string());
             }
-            Ok(Some(_)) => {
-                let why = "only requests may follow a client's hello: use a client of this release";
-                return Err(Refusal::new(RefusalCode::Malformed, why));
-            }
-            Ok(None) => return Ok(Room::ForMore),
-            Err(FrameError::Io(error)) => {
-                return Err(Refusal::new(RefusalCode::Malformed, error));
-            }
-            Err(error) => return Err(framed::refusal_of(&error)),
         }
     }
     Ok(Room::Full)

@@ -9,15 +9,15 @@ use anyhow::{Context, bail};
 use bytes::BytesMut;
 use kv_core::{GroupId, Operation, Outcome, RequestOptions, SnapshotPart, Status};
 use kv_proto::{
-    FrameCodec, Hello, Message, Request, RequestBody, Response, ResponseBody, Role, Welcome,
+    Frame, FrameDecoder, Hello, HelloReply, Request, RequestBody, Response, ResponseBody, Role,
+    ServerToClient, Welcome, put_message,
 };
-use tokio_util::codec::{Decoder, Encoder};
 
 /// A connection to a server.
 pub(crate) struct Remote {
     address: String,
     stream: TcpStream,
-    codec: FrameCodec,
+    decoder: FrameDecoder,
     received: BytesMut,
     welcome: Welcome,
     last_id: u64,
@@ -33,23 +33,20 @@ impl Remote {
         stream.set_read_timeout(Some(ANSWER_MAX))?;
         stream.set_write_timeout(Some(ANSWER_MAX))?;
         stream.set_nodelay(true)?;
-        let mut codec = FrameCodec::new(GroupId(0));
+        let mut decoder = FrameDecoder::new(GROUP);
         let mut received = BytesMut::new();
         let hello = Hello { cluster: cluster.to_owned(), role: Role::Client };
         let mut wire = BytesMut::new();
-        codec.encode(Message::Hello(hello), &mut wire)?;
+        put_message(GROUP, &hello, &mut wire)?;
         (&stream).write_all(&wire)?;
-        let welcome = match receive(&stream, &mut codec, &mut received)? {
-            Message::Welcome(welcome) => welcome,
-            Message::Refusal(refusal) => bail!("{address} refuses: {refusal}"),
-            Message::Hello(_)
-            | Message::Request(_)
-            | Message::MalformedRequest { .. }
-            | Message::Response(_)
-            | Message::Peer(_)
-            | Message::Snapshot(_) => bail!("what listens at {address} is no server"),
+        let reply = HelloReply::from_frame(receive(&stream, &decoder, &mut received)?);
+        let reply = reply.with_context(|| format!("what listens at {address} is no server"));
+        let welcome = match reply? {
+            HelloReply::Welcome(welcome) => welcome,
+            HelloReply::Refusal(refusal) => bail!("{address} refuses: {refusal}"),
         };
-        Ok(Self { address: address.to_owned(), stream, codec, received, welcome, last_id: 0 })
+        decoder.lift_limit();
+        Ok(Self { address: address.to_owned(), stream, decoder, received, welcome, last_id: 0 })
     }
 
     pub(crate) fn address(&self) -> &str {
@@ -120,30 +117,32 @@ impl Remote {
     fn ask(&mut self, body: RequestBody) -> anyhow::Result<()> {
         self.last_id += 1;
         let mut wire = BytesMut::new();
-        self.codec.encode(Message::Request(Request { id: self.last_id, body }), &mut wire)?;
+        put_message(GROUP, &Request { id: self.last_id, body }, &mut wire)?;
         let written = self.stream.write_all(&wire);
         written.with_context(|| format!("the connection to {} is lost", self.address))
     }
 
     fn answer(&mut self) -> anyhow::Result<Response> {
-        match receive(&self.stream, &mut self.codec, &mut self.received) {
-            Ok(Message::Response(response)) => Ok(response),
-            Ok(Message::Refusal(refusal)) => bail!("{} refuses: {refusal}", self.address),
-            Ok(_) => bail!("{} answers with what is no answer", self.address),
-            Err(error) => Err(error.context(format!("the connection to {} is lost", self.address))),
+        let received = receive(&self.stream, &self.decoder, &mut self.received);
+        let frame = received.with_context(|| format!("the connection to {} is lost", self.address));
+        let answer = ServerToClient::from_frame(frame?)
+            .with_context(|| format!("{} answers with what is no answer", self.address));
+        match answer? {
+            ServerToClient::Response(response) => Ok(response),
+            ServerToClient::Refusal(refusal) => bail!("{} refuses: {refusal}", self.address),
         }
     }
 }
 
 fn receive(
     mut stream: &TcpStream,
-    codec: &mut FrameCodec,
+    decoder: &FrameDecoder,
     received: &mut BytesMut,
-) -> anyhow::Result<Message> {
+) -> anyhow::Result<Frame> {
     let mut part = vec![0; READ_BYTES];
     loop {
-        if let Some(message) = codec.decode(received)? {
-            return Ok(message);
+        if let Some(frame) = decoder.decode(received)? {
+            return Ok(frame);
         }
         let len = stream.read(&mut part)?;
         if len == 0 {
@@ -152,6 +151,9 @@ fn receive(
         received.extend_from_slice(part.get(..len).unwrap_or_default());
     }
 }
+
+/// The group that a client talks to.
+const GROUP: GroupId = GroupId(0);
 
 /// How long a server may take to accept a connection.
 const CONNECT_MAX: Duration = Duration::from_secs(2);
