@@ -15,8 +15,9 @@ use std::io;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kv_core::{DecodeError, GroupId, Wire};
 
-/// The version of the protocol that this crate speaks.
-pub const PROTOCOL_VERSION: u8 = 1;
+/// The version of the protocol that this crate speaks. Programs of different versions refuse each
+/// other, so it is raised with every change to the byte form of a message.
+pub const PROTOCOL_VERSION: u8 = 2;
 
 /// The greatest length of a frame, in bytes, without the length itself.
 pub const FRAME_LEN_MAX: usize = 32 << 20;
@@ -255,11 +256,25 @@ mod tests {
     fn golden_bytes_of_a_hello() {
         let expected: &[u8] = &[
             17, 0, 0, 0, // length
+            2, 1, 0, 0, 0, 0, // version, kind, group
+            0x40, 0x58, 0x40, 0x1e, // checksum
+            2, 0, 0, 0, b'k', b'v', 0, // message
+        ];
+        assert_eq!(&frame_of(&hello())[..], expected);
+    }
+
+    #[test]
+    fn a_hello_of_version_1_is_of_another_version_not_damaged() {
+        let hello: &[u8] = &[
+            17, 0, 0, 0, // length
             1, 1, 0, 0, 0, 0, // version, kind, group
             0xef, 0x10, 0x36, 0x4f, // checksum
             2, 0, 0, 0, b'k', b'v', 0, // message
         ];
-        assert_eq!(&frame_of(&hello())[..], expected);
+        let error = decode(BytesMut::from(hello)).unwrap_err();
+        let expected = "the other side speaks protocol version 1, this one 2: use programs of one \
+                        release";
+        assert_eq!(error.to_string(), expected);
     }
 
     #[test]
@@ -357,9 +372,9 @@ mod tests {
 
     #[test]
     fn another_version_is_told_apart_from_damage_but_its_refusal_is_readable() {
-        let other = decode(with_version(&hello(), 2));
-        assert!(matches!(other, Err(FrameError::Version { theirs: 2 })));
-        let refusal = Refusal::of_version(2);
+        let other = decode(with_version(&hello(), 9));
+        assert!(matches!(other, Err(FrameError::Version { theirs: 9 })));
+        let refusal = Refusal::of_version(9);
         let frame = decode(with_version(&refusal, 9)).unwrap().unwrap();
         assert_eq!(HelloReply::from_frame(frame).unwrap(), HelloReply::Refusal(refusal));
     }

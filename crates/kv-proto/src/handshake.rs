@@ -108,8 +108,8 @@ impl Refusal {
         Self::new(
             RefusalCode::Version,
             format_args!(
-                "this server speaks protocol version {PROTOCOL_VERSION}, not {theirs}: upgrade \
-                 {older}"
+                "this server speaks protocol version {PROTOCOL_VERSION}, not {theirs}: use \
+                 programs of one release (upgrade {older})"
             ),
         )
     }

@@ -14,8 +14,8 @@ use futures_util::{SinkExt, StreamExt};
 use in_process::{WAIT_MAX, address, execute, get, node, put, start, value};
 use kv_core::{ClusterConfig, GroupId, Incarnation, Key, Outcome, Quorum, RequestOptions, Wire};
 use kv_proto::{
-    Frame, FrameCodec, Hello, HelloReply, Refusal, RefusalCode, Request, RequestBody, Response,
-    ResponseBody, Role, ServerToClient, put_peer_frame,
+    Frame, FrameCodec, Hello, HelloReply, PROTOCOL_VERSION, Refusal, RefusalCode, Request,
+    RequestBody, Response, ResponseBody, Role, ServerToClient, put_message,
 };
 use kv_server::{Consistency, Server};
 use tokio::io::AsyncWriteExt;
@@ -140,18 +140,26 @@ async fn garbage_and_a_gigabyte_are_refused_and_the_server_lives() {
 }
 
 #[tokio::test]
-async fn another_protocol_version_is_named() {
-    let servers = start(1, Consistency::Eventual, 1).await;
-    let mut connection = dial(&servers[0]).await;
-    let mut frame = BytesMut::new();
-    put_peer_frame(GroupId(0), &0u8, &mut frame).unwrap();
-    frame[4] = 9;
-    let checksum = crc32c::crc32c(&[&frame[4..10], &frame[14..]].concat());
-    frame[10..14].copy_from_slice(&checksum.to_le_bytes());
-    connection.get_mut().write_all(&frame).await.unwrap();
-    let refusal = refusal(&mut connection).await;
-    assert_eq!(refusal.code, RefusalCode::Version);
-    assert!(refusal.message.contains("speaks protocol version 1, not 9: upgrade this server"));
+async fn clients_and_servers_of_another_protocol_version_are_told_to_use_one_release() {
+    let servers = start(2, Consistency::Linearizable, 2).await;
+    let client = Hello { cluster: "kv".to_owned(), role: Role::Client };
+    for hello in [client, hello_of_server_2(Quorum::Count(2))] {
+        for (theirs, expected) in [
+            (1, "version 2, not 1: use programs of one release (upgrade that program)"),
+            (9, "version 2, not 9: use programs of one release (upgrade this server)"),
+        ] {
+            let mut frame = BytesMut::new();
+            put_message(GroupId(0), &hello, &mut frame).unwrap();
+            frame[4] = theirs;
+            let checksum = crc32c::crc32c(&[&frame[4..10], &frame[14..]].concat());
+            frame[10..14].copy_from_slice(&checksum.to_le_bytes());
+            let mut connection = dial(&servers[0]).await;
+            connection.get_mut().write_all(&frame).await.unwrap();
+            let refusal = refusal(&mut connection).await;
+            assert_eq!(refusal.code, RefusalCode::Version);
+            assert_eq!(refusal.message, format!("this server speaks protocol {expected}"));
+        }
+    }
     still_serves(&servers[0]).await;
 }
 
@@ -191,7 +199,7 @@ async fn send_with_kind(connection: &mut Connection, kind: u8, body: &[u8]) {
     let mut frame = BytesMut::new();
     let length = u32::try_from(body.len() + 10).unwrap();
     let mut head = BytesMut::new();
-    head.put_u8(1);
+    head.put_u8(PROTOCOL_VERSION);
     head.put_u8(kind);
     head.put_u32_le(0);
     frame.put_u32_le(length);

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 
 use bytes::{BufMut, BytesMut};
@@ -133,11 +133,14 @@ fn a_frame_that_is_never_finished_keeps_nobody_from_being_served() {
 fn a_client_of_another_protocol_version_is_told_both_versions() {
     let site = Site::of(1);
     let _server = site.ready_server("1");
-    for (theirs, upgrade) in [(0, "upgrade that program"), (9, "upgrade this server")] {
+    for (theirs, upgrade) in [(1, "upgrade that program"), (9, "upgrade this server")] {
         // What else it says cannot be known.
         let (code, message) = refused(&site, &frame(theirs, HELLO, b"hello from elsewhere"));
         assert_eq!(code, RefusalCode::Version);
-        let expected = format!("this server speaks protocol version 1, not {theirs}: {upgrade}");
+        let expected = format!(
+            "this server speaks protocol version 2, not {theirs}: use programs of one release \
+             ({upgrade})"
+        );
         assert_eq!(message, expected);
     }
 }
@@ -154,6 +157,22 @@ fn a_server_of_another_protocol_version_is_understood_by_the_client() {
     client.wait_for_error("server 1 refuses this client: use a client of release 9");
     drop((stream, listener));
     assert_eq!(client.exit_code(), Some(4), "{}", client.report());
+}
+
+#[test]
+fn a_server_refused_by_one_of_the_release_before_says_so_on_its_screen() {
+    let site = Site::of(2);
+    let listener = TcpListener::bind(site.address(1)).unwrap();
+    let why = "this server speaks protocol version 1, not 2: upgrade this server";
+    let mut refusal = BytesMut::from(&[1][..]);
+    why.to_owned().encode(&mut refusal);
+    let mut server = site.server("2 linearizability 2 2");
+    let (mut stream, _) = listener.accept().unwrap();
+    let mut hello = [0; 6];
+    stream.read_exact(&mut hello).unwrap();
+    assert_eq!(hello[4..], [PROTOCOL_VERSION, HELLO]);
+    stream.write_all(&frame(1, REFUSAL, &refusal)).unwrap();
+    server.wait_for(&format!("server 1 refuses this server: {why}"));
 }
 
 #[test]
