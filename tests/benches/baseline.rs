@@ -5,7 +5,7 @@
 //! runs both builds in turns (parts are `cost`, `throughput` and `pause`, engines `eventual` and
 //! `linearizability`), several rounds of them; each ratio is taken within a round, since a
 //! machine that others use is not as fast a minute later. Without `KV_BASELINE` this build runs
-//! alone. The other build must speak the same protocol to clients. Data directories lie in
+//! alone. A build of another protocol version is left out of `pause`. Data directories lie in
 //! `KV_BENCH_DIR`, or where temporary files do.
 
 #![allow(

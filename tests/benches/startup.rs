@@ -129,9 +129,8 @@ async fn measure(consistency: &str, ending: Ending, folder: &Path) -> Start {
         let found = client.get(Key::new(item(KEYS - 1).0).unwrap()).await.unwrap().found;
         let answered = began.elapsed();
         assert!(found.is_some(), "the last key is there");
-        let counters = client.status().await.unwrap().counters;
-        let keys = counters.iter().find(|(name, _)| name == "keys");
-        assert_eq!(keys.map(|(_, count)| *count), Some(KEYS), "{}", server.report());
+        let positions = client.status().await.unwrap().positions;
+        assert_eq!(positions.keys, Some(KEYS), "{}", server.report());
         starts.push(Start { bytes, read, ready, answered });
         server.kill();
     }

@@ -246,9 +246,10 @@ async fn dump_and_status_are_readable() {
                     c = \"\\x1b[31m\" (version 3)\n";
     assert_eq!(dump, run(0, expected, ""));
     let status = run_one(&at, &["status"]).await;
-    let expected = "server 2: fake, life 1-000000ab\n\
-                    cluster: servers 1-3, W=2 R=2, configuration 1\n\
-                    connected to: 1\nserving\nkeys: 3\n";
+    let expected = "server 2: fake, sequencer, life 1-000000ab\n\
+                    cluster: servers 1-3, W=2 R=2, configuration 1, id 00000000000000c1\n\
+                    connected to: 1\nserving\nbehind in the log: server 1 by 1\n\
+                    keys: 3\nresends: 4\n";
     assert_eq!(status, run(0, expected, ""));
 }
 
@@ -277,7 +278,11 @@ async fn json_holds_results_and_errors() {
     let dump = parse(&run_one(&at, &["--json", "dump"]).await);
     assert_eq!(dump["entries"][0]["key"], "x");
     let status = parse(&run_one(&at, &["--json", "status"]).await);
-    assert_eq!(status["status"]["counters"]["keys"], 3);
+    let counters = serde_json::json!({ "keys": 3, "resends": 4, "cluster_id": 0xc1 });
+    assert_eq!(status["status"]["counters"], counters);
+    assert_eq!(status["status"]["role"], "sequencer");
+    assert_eq!(status["status"]["cluster_id"], "00000000000000c1");
+    assert_eq!(status["status"]["lags"], serde_json::json!([{ "server": 1, "entries": 1 }]));
     let usage = run_one(&at, &["--json", "gte"]).await;
     assert_eq!(usage.code, Some(2));
     assert_eq!(parse(&usage)["outcome"], "usage");

@@ -67,7 +67,7 @@ pub use request::outcome::{
     Answer, CommandResult, Done, Outcome, Page, Served, Unknown, Versioned,
 };
 pub use seed::SeedStream;
-pub use status::Status;
+pub use status::{Counter, PeerLag, Positions, Role, Status, Unit};
 pub use store::{Store, ViewId, ViewRead};
 pub use version::{HybridTime, Version};
 pub use wire::{DecodeError, LIST_LEN_MAX, Wire};

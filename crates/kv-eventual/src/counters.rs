@@ -1,5 +1,7 @@
 //! What the engine counts, for `status`.
 
+use kv_core::Counter;
+
 /// Events since the engine was made.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Counters {
@@ -30,21 +32,20 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    pub(crate) fn named(&self) -> impl Iterator<Item = (&'static str, u64)> {
+    pub(crate) const fn all(&self) -> [(Counter, u64); 12] {
         [
-            ("bad_messages", self.bad_messages),
-            ("stale_messages", self.stale_messages),
-            ("dropped_writes", self.dropped_writes),
-            ("rejected_writes", self.rejected_writes),
-            ("skewed_stamps", self.skewed_stamps),
-            ("refused_for_clock", self.refused_for_clock),
-            ("repairs_sent", self.repairs_sent),
-            ("repairs_applied", self.repairs_applied),
-            ("resends", self.resends),
-            ("unfinished_writes", self.unfinished_writes),
-            ("bad_inputs", self.bad_inputs),
-            ("incarnations", self.incarnations),
+            (Counter::BadMessages, self.bad_messages),
+            (Counter::StaleMessages, self.stale_messages),
+            (Counter::DroppedWrites, self.dropped_writes),
+            (Counter::RejectedWrites, self.rejected_writes),
+            (Counter::SkewedStamps, self.skewed_stamps),
+            (Counter::RefusedForClock, self.refused_for_clock),
+            (Counter::RepairsSent, self.repairs_sent),
+            (Counter::RepairsApplied, self.repairs_applied),
+            (Counter::Resends, self.resends),
+            (Counter::UnfinishedWrites, self.unfinished_writes),
+            (Counter::BadInputs, self.bad_inputs),
+            (Counter::Incarnations, self.incarnations),
         ]
-        .into_iter()
     }
 }

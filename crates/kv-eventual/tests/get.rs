@@ -3,7 +3,7 @@
 
 mod stand;
 
-use kv_core::{ConsistencyEngine, Input, NotDone, Operation, RequestId};
+use kv_core::{ConsistencyEngine, Counter, Input, NotDone, Operation, RequestId};
 use kv_eventual::{Answer, Part, Query, ReadId, Record, Write};
 use stand::{
     Stand, TestEffect, found, incarnation, key, node, persist, refused, theirs, time, write,
@@ -66,8 +66,8 @@ fn all_peers_are_asked_and_the_greatest_of_r_answers_wins() {
     );
     assert_eq!(stand.flush(), [stand.message(2, vec![Part::Repair(new.clone())])]);
     stand.sync();
-    assert_eq!(stand.counter("repairs_applied"), 1);
-    assert_eq!(stand.counter("repairs_sent"), 1);
+    assert_eq!(stand.counter(Counter::RepairsApplied), 1);
+    assert_eq!(stand.counter(Counter::RepairsSent), 1);
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn an_answer_about_another_key_is_bad() {
     let mut stand = Stand::serving(2, 1, 2);
     let read = ask(&mut stand, "x");
     assert_eq!(stand.receive(node(2), answer(read, "y", None)), []);
-    assert_eq!(stand.counter("bad_messages"), 1);
+    assert_eq!(stand.counter(Counter::BadMessages), 1);
     assert_eq!(stand.receive(node(2), answer(read, "x", None)), [found(1, None, 2)]);
 }
 

@@ -6,8 +6,8 @@ mod stand;
 use std::time::Duration;
 
 use kv_core::{
-    Answer, ConsistencyEngine, Effect, HybridTime, Incarnation, Input, NotDone, Operation, Outcome,
-    PersistSeq, RecoverError, RequestId, RequestOptions, Waiting,
+    Answer, ConsistencyEngine, Counter, Effect, HybridTime, Incarnation, Input, NotDone, Operation,
+    Outcome, PersistSeq, RecoverError, RequestId, RequestOptions, Role, Waiting,
 };
 use kv_eventual::{EventualEngine, Hello, Part, Record, Welcome};
 use stand::{
@@ -46,8 +46,10 @@ fn welcome(hello: Hello, highest: Incarnation, latest: HybridTime) -> Part {
 #[test]
 fn a_server_alone_takes_its_first_incarnation_at_once() {
     let mut stand = Stand::unborn(1, 1, 1);
+    assert_eq!(stand.engine.status().role, Role::Joining);
     assert!(stand.engine.next_deadline().unwrap() <= stand.now.mono);
     let effects = stand.flush();
+    assert_eq!(stand.engine.status().role, Role::Coordinator);
     assert_eq!(incarnation_in(&effects).map(Incarnation::counter), Some(1));
     assert_eq!(effects.len(), 1);
     assert_eq!(stand.engine.status().waiting, Some(Waiting::OwnDisk));
@@ -105,7 +107,7 @@ fn a_stamp_too_far_ahead_does_not_move_the_clock_of_a_server_that_joins() {
     stand.put("x", "1");
     let write = stand.own(1, 0, "x", Some("1"));
     assert_eq!(stand.sync(), [written(1, &write, 1)]);
-    assert_eq!(stand.counter("skewed_stamps"), 1);
+    assert_eq!(stand.counter(Counter::SkewedStamps), 1);
 }
 
 #[test]
@@ -130,7 +132,7 @@ fn a_welcome_to_an_earlier_start_resolves_nothing() {
     let stale = Hello { run: hello.run ^ 1, ..hello };
     let stale = welcome(stale, Incarnation::UNKNOWN, HybridTime::ZERO);
     assert_eq!(stand.receive(node(2), stale), []);
-    assert_eq!(stand.counter("stale_messages"), 1);
+    assert_eq!(stand.counter(Counter::StaleMessages), 1);
 }
 
 #[test]
@@ -241,7 +243,7 @@ fn an_incarnation_no_server_can_have_reached_is_not_believed() {
     let hello = hello_in(stand.flush());
     let absurd = welcome(hello, Incarnation(u64::MAX), HybridTime::ZERO);
     assert_eq!(stand.receive(node(2), absurd), []);
-    assert_eq!(stand.counter("bad_messages"), 1);
+    assert_eq!(stand.counter(Counter::BadMessages), 1);
 }
 
 #[test]
@@ -255,7 +257,7 @@ fn an_own_write_that_the_disk_has_forgotten_ends_the_incarnation() {
     let another = stand.own(8, 0, "y", Some("1"));
     assert_eq!(incarnation_in(&stand.receive(node(2), Part::Repair(another))), None);
     stand.sync();
-    assert_eq!((stand.incarnation(), stand.counter("incarnations")), (new, 2));
+    assert_eq!((stand.incarnation(), stand.counter(Counter::Incarnations)), (new, 2));
 }
 
 /// What a server has written to its disk, from its first step on.
@@ -327,7 +329,7 @@ fn a_server_on_an_older_copy_of_its_disk_takes_no_write_in_an_incarnation_that_w
     let next = incarnation_in(&effects).unwrap();
     assert_eq!((next.counter(), effects.len()), (6, 1), "{effects:?}");
     stand.sync();
-    assert_eq!((stand.incarnation(), stand.counter("last_write_seq")), (next, 1));
+    assert_eq!((stand.incarnation(), stand.positions().last_write_seq), (next, Some(1)));
 }
 
 /// Two incarnations of one number cannot be told apart: a peer that has met the first drops all
@@ -384,10 +386,7 @@ fn a_server_that_takes_no_writes_for_its_disk_says_so() {
     let last = u64::try_from(records.len()).unwrap();
     let engine = EventualEngine::recover(config(2, 1, 1), None, records).unwrap();
     let mut stand = Stand::of(engine, last);
-    let is_numbered = |stand: &Stand| {
-        let counters = stand.engine.status().counters;
-        counters.iter().any(|(name, _)| name == "last_write_seq")
-    };
+    let is_numbered = |stand: &Stand| stand.positions().last_write_seq.is_some();
     let options =
         RequestOptions { timeout: Duration::from_millis(300), ..RequestOptions::default() };
     stand.request_with(Operation::put(key("x"), value("1")), options);
@@ -400,7 +399,7 @@ fn a_server_that_takes_no_writes_for_its_disk_says_so() {
     }
     stand.sync();
     assert_eq!((stand.engine.status().waiting, is_numbered(&stand)), (None, true));
-    assert_eq!(stand.counter("last_write_seq"), 0);
+    assert_eq!(stand.positions().last_write_seq, Some(0));
 }
 
 #[test]
@@ -438,7 +437,7 @@ fn a_checkpoint_and_the_records_after_it_give_the_same_as_all_records() {
         let (a, b) = (snapshot(&mut second), snapshot(&mut whole));
         assert_eq!(a.metadata, b.metadata);
         assert!(a.items.eq(b.items));
-        assert_eq!(second.status().counters, whole.status().counters);
+        assert_eq!(second.status(), whole.status());
     }
 }
 

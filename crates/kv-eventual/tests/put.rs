@@ -6,7 +6,7 @@ mod stand;
 use std::time::Duration;
 
 use kv_core::{
-    ConsistencyEngine, Effect, Input, NotDone, Operation, PersistSeq, Quorum, RequestId,
+    ConsistencyEngine, Counter, Effect, Input, NotDone, Operation, PersistSeq, Quorum, RequestId,
     RequestOptions,
 };
 use kv_eventual::{Part, Record};
@@ -64,7 +64,7 @@ fn a_write_that_another_server_held_first_goes_to_the_own_disk_once() {
     // The other server has it on disk, and a reader saw that this one has not.
     assert_eq!(stand.receive(node(2), Part::Repair(write.clone())), []);
     assert_eq!(stand.sync(), [written(2, &write, 1)]);
-    assert_eq!(stand.counter("repairs_applied"), 0);
+    assert_eq!(stand.counter(Counter::RepairsApplied), 0);
 }
 
 #[test]
@@ -133,11 +133,11 @@ fn w_acknowledgements_of_distinct_servers_make_it_done() {
     assert_eq!(stand.receive(node(2), ack.clone()), []);
     assert_eq!(stand.receive(node(2), ack.clone()), []);
     assert_eq!(stand.receive(node(3), ack.clone()), [written(1, &write, 3)]);
-    assert_eq!(stand.counter("trailing_writes"), 1);
+    assert_eq!(stand.counter(Counter::TrailingWrites), 1);
     assert_eq!(stand.receive(node(4), ack.clone()), []);
-    assert_eq!(stand.counter("trailing_writes"), 0);
+    assert_eq!(stand.counter(Counter::TrailingWrites), 0);
     assert_eq!(stand.receive(node(4), ack), []);
-    assert_eq!(stand.counter("stale_messages"), 1);
+    assert_eq!(stand.counter(Counter::StaleMessages), 1);
 }
 
 #[test]
@@ -218,8 +218,8 @@ fn servers_that_do_not_answer_are_asked_again_ever_more_rarely() {
         }
     }
     assert_eq!(times, [1, 3, 7, 15, 31]);
-    assert_eq!(stand.counter("trailing_writes"), 0);
-    assert_eq!(stand.counter("unfinished_writes"), 1);
+    assert_eq!(stand.counter(Counter::TrailingWrites), 0);
+    assert_eq!(stand.counter(Counter::UnfinishedWrites), 1);
     assert_eq!(stand.engine.next_deadline(), None);
 }
 
@@ -274,7 +274,7 @@ fn a_key_with_a_version_far_in_the_future_cannot_be_written() {
     stand.put("y", "2");
     let own = stand.own(1, 0, "y", Some("2"));
     assert_eq!(stand.sync(), [written(2, &own, 1)]);
-    assert_eq!(stand.counter("skewed_stamps"), 1);
+    assert_eq!(stand.counter(Counter::SkewedStamps), 1);
 }
 
 #[test]
@@ -283,7 +283,7 @@ fn a_server_whose_clock_jumps_refuses_writes_until_it_is_back() {
     stand.now.wall += Duration::from_secs(11);
     let reason = NotDone::ClockSkew { off_ms: 11_000, limit_ms: 10_000 };
     assert_eq!(stand.put("x", "1"), [refused(1, reason)]);
-    assert_eq!(stand.counter("refused_for_clock"), 1);
+    assert_eq!(stand.counter(Counter::RefusedForClock), 1);
     stand.now.wall -= Duration::from_secs(11);
     let own = stand.own(1, 0, "x", Some("1"));
     stand.put("x", "1");
@@ -383,8 +383,8 @@ fn of_too_many_unfinished_writes_the_oldest_is_given_up() {
         stand.put(name, "1");
     }
     stand.sync_and_flush();
-    assert_eq!(stand.counter("trailing_writes"), 2);
-    assert_eq!(stand.counter("unfinished_writes"), 1);
+    assert_eq!(stand.counter(Counter::TrailingWrites), 2);
+    assert_eq!(stand.counter(Counter::UnfinishedWrites), 1);
     let (b, c) = (stand.own(2, 1, "b", Some("1")), stand.own(3, 2, "c", Some("1")));
     assert_eq!(stand.wait_ms(100), [stand.message(2, vec![Part::Write(b), Part::Write(c)])]);
 }

@@ -3,7 +3,7 @@
 
 mod stand;
 
-use kv_core::{HybridTime, Incarnation, Input};
+use kv_core::{Counter, HybridTime, Incarnation, Input};
 use kv_eventual::{Answer, Message, Part, Query, ReadId, Record, Write};
 use stand::{Stand, config, found, id_of, incarnation, key, node, persist, theirs, time, write};
 
@@ -70,7 +70,7 @@ fn a_write_too_far_in_the_future_is_rejected() {
     let far = theirs(2, time(10_001, 0), "x", "2");
     assert_eq!(stand.receive(node(2), Part::Write(far.clone())), []);
     assert_eq!(stand.flush(), [stand.message(2, vec![Part::Reject(id_of(&far))])]);
-    assert_eq!(stand.counter("rejected_writes"), 1);
+    assert_eq!(stand.counter(Counter::RejectedWrites), 1);
     assert_eq!(stand.receive(node(2), Part::Write(near)).len(), 1);
 }
 
@@ -80,7 +80,7 @@ fn a_write_under_another_servers_name_is_bad() {
     let write = theirs(1, time(0, 0), "x", "1");
     assert_eq!(stand.receive(node(3), Part::Write(write)), []);
     assert_eq!(stand.flush(), []);
-    assert_eq!(stand.counter("bad_messages"), 1);
+    assert_eq!(stand.counter(Counter::BadMessages), 1);
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn entries_that_cannot_be_are_bad() {
     for (count, write) in (1..).zip(bad) {
         assert_eq!(stand.receive(node(2), Part::Write(write.clone())), []);
         assert_eq!(stand.receive(node(3), Part::Repair(write)), []);
-        assert_eq!(stand.counter("bad_messages"), 2 * count);
+        assert_eq!(stand.counter(Counter::BadMessages), 2 * count);
     }
     assert_eq!(stand.flush(), []);
 }
@@ -111,7 +111,7 @@ fn a_message_of_no_peer_is_bad() {
         assert_eq!(stand.receive(node(from), Part::Query(query)), []);
     }
     assert_eq!(stand.flush(), []);
-    assert_eq!(stand.counter("bad_messages"), 2);
+    assert_eq!(stand.counter(Counter::BadMessages), 2);
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn a_repair_from_the_future_is_taken_over_but_the_clock_stays() {
     stand.receive(node(2), Part::Repair(far.clone()));
     stand.sync_and_flush();
     assert_eq!(stand.get("x"), [found(1, Some(&far), 1)]);
-    assert_eq!(stand.counter("skewed_stamps"), 1);
+    assert_eq!(stand.counter(Counter::SkewedStamps), 1);
     stand.put("y", "1");
     let own = stand.own(1, 0, "y", Some("1"));
     assert_eq!(stand.sync(), [stand::written(2, &own, 1)]);
@@ -162,7 +162,7 @@ fn writes_of_others_that_wait_for_the_disk_are_bounded_by_number_and_bytes() {
         let write = theirs(seq, time(seq, 0), "x", "1");
         stand.receive(node(2), Part::Write(write));
     }
-    assert_eq!(stand.counter("dropped_writes"), 1);
+    assert_eq!(stand.counter(Counter::DroppedWrites), 1);
     let third = theirs(3, time(3, 0), "x", "1");
     stand.sync_and_flush();
     assert_eq!(stand.receive(node(2), Part::Write(third)).len(), 1);
@@ -186,7 +186,7 @@ fn what_a_former_incarnation_says_is_dropped() {
     assert_eq!(stand.receive_as(node(2), old, query(2)), []);
     assert_eq!(stand.receive_as(node(2), incarnation(2, 2), query(3)), []);
     assert_eq!(stand.flush(), []);
-    assert_eq!(stand.counter("stale_messages"), 2);
+    assert_eq!(stand.counter(Counter::StaleMessages), 2);
 }
 
 #[test]
@@ -195,7 +195,7 @@ fn an_acknowledgement_of_a_write_that_is_not_under_way_is_stale() {
     let write = stand.own(1, 0, "x", Some("1"));
     assert_eq!(stand.receive(node(2), Part::Ack(id_of(&write))), []);
     assert_eq!(stand.receive(node(2), Part::Reject(id_of(&write))), []);
-    assert_eq!(stand.counter("stale_messages"), 2);
+    assert_eq!(stand.counter(Counter::StaleMessages), 2);
 }
 
 #[test]
@@ -211,7 +211,7 @@ fn a_snapshot_is_refused_since_these_servers_send_none() {
     let from = node(2);
     let effects = stand.step(Input::SnapshotPart { from, part });
     assert_eq!(effects, [kv_core::Effect::EndSnapshot { peer: from }]);
-    assert_eq!(stand.counter("bad_messages"), 1);
+    assert_eq!(stand.counter(Counter::BadMessages), 1);
 }
 
 #[test]
@@ -240,7 +240,7 @@ fn persisted_beyond_what_was_asked_is_not_believed() {
     stand.put("x", "1");
     let up_to = kv_core::PersistSeq(1_000);
     assert_eq!(stand.step(Input::Persisted { up_to }), []);
-    assert_eq!(stand.counter("bad_inputs"), 1);
+    assert_eq!(stand.counter(Counter::BadInputs), 1);
     let own = stand.own(1, 0, "x", Some("1"));
     assert_eq!(stand.sync(), [stand::written(1, &own, 1)]);
 }

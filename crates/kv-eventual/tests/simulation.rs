@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use audit::{Clients, Sim, Tally};
 use kv_core::{
-    Incarnation, Key, NodeId, NotDone, Operation, Outcome, Quorum, RequestOptions, Value,
+    Counter, Incarnation, Key, NodeId, NotDone, Operation, Outcome, Quorum, RequestOptions, Value,
 };
 use kv_eventual::{Message, Part};
 use kv_sim::{Cluster, DiskConfig, Fate, NetworkConfig, Restart, SimConfig, WallOffset};
@@ -257,8 +257,8 @@ fn a_read_repairs_the_servers_that_are_behind() {
     sim.execute(node(2), Operation::get(key("k"))).unwrap();
     settle(&mut sim);
     assert_eq!(audit::disk(&sim, node(3)).len(), 1);
-    assert_eq!(audit::counter(&sim, node(2), "repairs_sent"), 1);
-    assert_eq!(audit::counter(&sim, node(3), "repairs_applied"), 1);
+    assert_eq!(audit::counter(&sim, node(2), Counter::RepairsSent), 1);
+    assert_eq!(audit::counter(&sim, node(3), Counter::RepairsApplied), 1);
 }
 
 #[test]
@@ -360,9 +360,9 @@ fn fifty_restarts_within_five_seconds_leave_a_server_that_still_writes() {
         assert!(done(&again) && (done(&written) || !is_up), "{round}: {written:?}, {again:?}");
     }
     assert!(sim.now() - begin < Duration::from_secs(5), "{:?}", sim.now() - begin);
-    assert_eq!(audit::counter(&sim, node(1), "refused_for_clock"), 0);
+    assert_eq!(audit::counter(&sim, node(1), Counter::RefusedForClock), 0);
     for peer in [2, 3] {
-        assert_eq!(audit::counter(&sim, node(peer), "rejected_writes"), 0);
+        assert_eq!(audit::counter(&sim, node(peer), Counter::RejectedWrites), 0);
     }
 }
 

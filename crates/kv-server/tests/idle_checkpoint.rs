@@ -12,9 +12,7 @@ use kv_server::{Consistency, DataConfig, Server};
 
 /// The last record that the checkpoint on disk covers.
 async fn covers(server: &Server) -> u64 {
-    let counters = server.client().status().await.unwrap().counters;
-    let named = counters.into_iter().find(|(name, _)| name == "checkpoint_covers");
-    named.map(|(_, covers)| covers).unwrap()
+    server.client().status().await.unwrap().positions.checkpoint_covers.unwrap()
 }
 
 async fn wait_for_checkpoint(server: &Server, after: u64) {

@@ -46,7 +46,7 @@ impl Checked for LinearEngine {
         if let Some((_, End::Written { version: Version::Log(index), .. })) = call.end {
             // Whoever answers has applied it.
             let mut hashes =
-                state.servers.iter().filter(|s| counter(&s.engine, "applied") >= index);
+                state.servers.iter().filter(|s| s.engine.status().positions.applied >= Some(index));
             let hash = hashes.find_map(|s| s.engine.log_hash(LogIndex(index))).unwrap();
             let on_disk = |server: &&Arc<cluster::Server<Self>>| is_on_disk(server, index, hash);
             let holders = state.servers.iter().filter(on_disk).count();
@@ -70,7 +70,7 @@ impl Checked for LinearEngine {
                 .filter_map(|log| Some((log.log_epoch(index)?, log.log_hash(index)?)))
                 .collect();
             let epochs: BTreeSet<_> = of_epochs.iter().map(|(epoch, _)| *epoch).collect();
-            let committed = logs().filter(|log| counter(log, "commit") >= place);
+            let committed = logs().filter(|log| log.status().positions.committed >= Some(place));
             let committed: BTreeSet<_> = committed.filter_map(|log| log.log_hash(index)).collect();
             (of_epochs.len() > epochs.len() || committed.len() > 1)
                 .then(|| format!("logs differ at {place}"))
@@ -115,11 +115,6 @@ fn is_on_disk(server: &cluster::Server<LinearEngine>, index: u64, hash: u64) -> 
     let config = EngineConfig::new(node, server.engine.status().cluster, 1);
     let found = LinearEngine::recover(config, None, records).unwrap();
     found.log_hash(LogIndex(index)) == Some(hash)
-}
-
-fn counter(engine: &LinearEngine, name: &str) -> u64 {
-    let counters = engine.status().counters;
-    counters.into_iter().find(|(named, _)| named == name).unwrap().1
 }
 
 fn history(calls: &[Call]) -> History {

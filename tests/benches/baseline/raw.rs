@@ -7,10 +7,9 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
 use kv_core::{GroupId, Key, Operation, RequestOptions, Value};
-use kv_proto::{FrameCodec, Hello, Message, Request, RequestBody, Role};
+use kv_proto::{FrameMessage, Hello, PROTOCOL_VERSION, Request, RequestBody, Role, put_message};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio_util::codec::Encoder;
 
 /// Keeps so many puts in flight on a connection to each of the addresses, for `warm_up` and then
 /// [`DURATION`]; how many were done in the latter.
@@ -41,22 +40,18 @@ async fn put_until(
     in_flight: usize,
     counted_from: Instant,
 ) -> u64 {
-    let mut stream = TcpStream::connect(to).await.unwrap();
-    stream.set_nodelay(true).unwrap();
+    let (mut stream, version) = match knock(to, PROTOCOL_VERSION).await {
+        (stream, PROTOCOL_VERSION) => (stream, PROTOCOL_VERSION),
+        (_, theirs) => knock(to, theirs).await,
+    };
     let (mut wire, mut received) = (BytesMut::new(), BytesMut::new());
-    let hello = Hello { cluster: "kv".to_owned(), role: Role::Client };
-    FrameCodec::new(GROUP).encode(Message::Hello(hello), &mut wire).unwrap();
-    stream.write_all(&wire).await.unwrap();
-    while take_frames(&mut received) == 0 {
-        assert!(stream.read_buf(&mut received).await.unwrap() > 0, "the server closed");
-    }
     let (mut place, mut done, mut due) = (number * 7919, 0, in_flight);
     let until = counted_from + DURATION;
     loop {
         wire.clear();
         for _ in 0..due {
             place = (place + 1) % KEYS;
-            put(place, &mut wire);
+            put(version, place, &mut wire);
         }
         stream.write_all(&wire).await.unwrap();
         assert!(stream.read_buf(&mut received).await.unwrap() > 0, "the server closed");
@@ -71,14 +66,48 @@ async fn put_until(
     }
 }
 
+/// Connects as a client that speaks this version of the protocol; gives the version that the server
+/// answers in.
+async fn knock(to: SocketAddrV4, version: u8) -> (TcpStream, u8) {
+    let mut stream = TcpStream::connect(to).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    let (mut wire, mut received) = (BytesMut::new(), BytesMut::new());
+    let hello = Hello { cluster: "kv".to_owned(), role: Role::Client };
+    put_frame(version, &hello, &mut wire);
+    stream.write_all(&wire).await.unwrap();
+    let mut theirs = None;
+    while take_frames(&mut received) == 0 {
+        assert!(stream.read_buf(&mut received).await.unwrap() > 0, "the server closed");
+        theirs = theirs.or_else(|| received.get(VERSION_AT).copied());
+    }
+    (stream, theirs.expect("a frame has a version"))
+}
+
+/// The version of the protocol that the server at an address speaks.
+pub(crate) async fn version_of(address: SocketAddrV4) -> u8 {
+    knock(address, PROTOCOL_VERSION).await.1
+}
+
 /// Encodes a put; nobody looks whose the answer is, so all have one id.
-fn put(place: usize, wire: &mut BytesMut) {
+fn put(version: u8, place: usize, wire: &mut BytesMut) {
     let key = Key::new(format!("key{place:06}")).unwrap();
     let value = Value::new(vec![b'v'; VALUE_BYTES]).unwrap();
     let op = Operation::put(key, value);
     let body = RequestBody::Execute { op, options: RequestOptions::default() };
-    let request = Message::Request(Request { id: 1, body });
-    FrameCodec::new(GROUP).encode(request, wire).unwrap();
+    put_frame(version, &Request { id: 1, body }, wire);
+}
+
+/// Encodes a message in a frame of this version: what is sent here has the same form in all.
+fn put_frame(version: u8, message: &impl FrameMessage, wire: &mut BytesMut) {
+    let begin = wire.len();
+    put_message(GroupId(0), message, wire).unwrap();
+    if version != PROTOCOL_VERSION {
+        let frame = &mut wire[begin..];
+        frame[VERSION_AT] = version;
+        let sum = crc32c::crc32c(&frame[VERSION_AT..CHECKSUM_AT]);
+        let sum = crc32c::crc32c_append(sum, &frame[MESSAGE_AT..]);
+        frame[CHECKSUM_AT..MESSAGE_AT].copy_from_slice(&sum.to_le_bytes());
+    }
 }
 
 /// Takes the whole frames out of what came; how many they were.
@@ -98,4 +127,8 @@ fn take_frames(received: &mut BytesMut) -> usize {
 pub(crate) const DURATION: Duration = Duration::from_secs(3);
 const KEYS: usize = 10_000;
 const VALUE_BYTES: usize = 16;
-const GROUP: GroupId = GroupId(0);
+
+/// Where these stand in a frame.
+const VERSION_AT: usize = 4;
+const CHECKSUM_AT: usize = 10;
+const MESSAGE_AT: usize = 14;

@@ -99,8 +99,7 @@ fn wait_for_writes(site: &Site, server: u16, count: u64) {
     let client = runtime.block_on(site.connect(server));
     let persisted = || {
         let status = runtime.block_on(client.status()).unwrap();
-        let counters = status.counters.into_iter();
-        counters.filter(|(name, _)| name == "journal_persisted").map(|(_, count)| count).sum()
+        status.positions.journal_persisted.unwrap()
     };
     let before: u64 = persisted();
     wait_until("records are persisted", || persisted() >= before + count);

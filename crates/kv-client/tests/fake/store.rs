@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use kv_core::{
-    Answer, Check, Command, CommandResult, Done, Feature, Incarnation, Key, NotDone, Operation,
-    Outcome, Page, RequestOptions, Scan, Served, Status, Value, Version, Versioned,
+    Answer, Check, ClusterId, Command, CommandResult, Counter, Done, Feature, Incarnation, Key,
+    NotDone, Operation, Outcome, Page, PeerLag, Positions, RequestOptions, Role, Scan, Served,
+    Status, Value, Version, Versioned,
 };
 use kv_proto::{RequestBody, ResponseBody};
 
@@ -131,9 +132,13 @@ pub fn status() -> Status {
         engine: "fake".to_owned(),
         node: super::node(2),
         incarnation: Incarnation::following(Incarnation::UNKNOWN, 0xab),
+        cluster_id: Some(ClusterId(0xc1)),
         cluster: cluster(),
+        role: Role::Sequencer,
         connected: vec![super::node(1)],
         waiting: None,
-        counters: vec![("keys".to_owned(), 3)],
+        positions: Positions { keys: Some(3), ..Positions::default() },
+        lags: vec![PeerLag { peer: super::node(1), entries: 1 }],
+        counters: vec![(Counter::Resends, 4)],
     }
 }

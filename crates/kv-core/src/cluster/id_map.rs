@@ -1,5 +1,7 @@
 //! Maps and sets of ids that this process gives out itself.
 
+#![allow(clippy::disallowed_types, reason = "with this hasher the order is the same in each run")]
+
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 

@@ -1,6 +1,6 @@
 //! The engine's state in figures.
 
-use kv_core::{ConsistencyEngine, Key, Status, Version, Waiting};
+use kv_core::{ConsistencyEngine, Counter, Key, Positions, Role, Status, Version, Waiting};
 
 use crate::engine::EventualEngine;
 
@@ -17,10 +17,14 @@ impl EventualEngine {
             engine: Self::NAME.to_owned(),
             node: self.core.config.node,
             incarnation: self.core.state.incarnation,
+            cluster_id: None,
             cluster: self.core.config.cluster.clone(),
+            role: self.role(),
             connected: self.core.peers.connected_nodes().collect(),
             waiting: self.waiting(),
-            counters: self.figures(),
+            positions: self.positions(),
+            lags: Vec::new(),
+            counters: self.counters(),
         }
     }
 
@@ -35,23 +39,39 @@ impl EventualEngine {
         (more > 0).then_some(Waiting::Servers { more })
     }
 
-    fn figures(&self) -> Vec<(String, u64)> {
-        let count = |len: usize| u64::try_from(len).unwrap_or(u64::MAX);
-        let entries = count(self.core.state.store.len());
-        let positions = [
-            ("keys", entries - self.core.state.tombstones),
-            ("tombstones", self.core.state.tombstones),
-            ("pending_writes", count(self.writes.waiting_len())),
-            ("trailing_writes", count(self.writes.trailing_len())),
-            ("pending_reads", count(self.reads.len())),
-            ("queued_requests", count(self.queue.len())),
-            ("unpersisted_records", count(self.core.journal.len())),
-            ("clock_ms", self.core.clock.latest().millis()),
-        ];
-        // How far a former incarnation numbered its writes is not known.
-        let numbered = self.identity.is_serving().then(|| self.writes.last_seq().0);
-        let numbered = numbered.map(|last| ("last_write_seq", last));
-        let figures = positions.into_iter().chain(numbered).chain(self.core.counters.named());
-        figures.map(|(name, count)| (name.to_owned(), count)).collect()
+    fn role(&self) -> Role {
+        if self.identity.waiting() == Some(Waiting::Joining) {
+            Role::Joining
+        } else {
+            Role::Coordinator
+        }
     }
+
+    fn positions(&self) -> Positions {
+        let tombstones = self.core.state.tombstones;
+        // How far a former incarnation numbered its writes is not known.
+        let last_write_seq = self.identity.is_serving().then(|| self.writes.last_seq().0);
+        Positions {
+            keys: Some(count(self.core.state.store.len()) - tombstones),
+            tombstones: Some(tombstones),
+            last_write_seq,
+            clock_ms: Some(self.core.clock.latest().millis()),
+            ..Positions::default()
+        }
+    }
+
+    fn counters(&self) -> Vec<(Counter, u64)> {
+        let present = [
+            (Counter::PendingWrites, count(self.writes.waiting_len())),
+            (Counter::TrailingWrites, count(self.writes.trailing_len())),
+            (Counter::PendingReads, count(self.reads.len())),
+            (Counter::QueuedRequests, count(self.queue.len())),
+            (Counter::UnpersistedRecords, count(self.core.journal.len())),
+        ];
+        present.into_iter().chain(self.core.counters.all()).collect()
+    }
+}
+
+fn count(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
 }

@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kv_core::{
-    Answer, Command, CommandResult, ConsistencyEngine, Done, Key, NodeId, Operation, Outcome,
-    RequestId, RequestOptions, SeedStream, Served, Value, Version, Wire,
+    Answer, Command, CommandResult, Counter, Done, Key, NodeId, Operation, Outcome, RequestId,
+    RequestOptions, SeedStream, Served, Value, Version, Wire,
 };
 use kv_eventual::{Entry, EventualEngine, Record};
 use kv_sim::{Cluster, Request, RequestState};
@@ -247,10 +247,9 @@ pub(crate) fn check_converges(sim: &mut Sim, keys: &[Key]) {
         let fingerprints: BTreeSet<u64> = sim.fingerprints().into_values().collect();
         let at_rest = sim.nodes().all(|node| {
             let status = sim.status(node).unwrap();
-            status.counters.iter().all(|(name, count)| {
-                !["pending_writes", "trailing_writes", "unpersisted_records"].contains(&&**name)
-                    || *count == 0
-            })
+            let pending =
+                [Counter::PendingWrites, Counter::TrailingWrites, Counter::UnpersistedRecords];
+            pending.into_iter().all(|counter| status.counter(counter) == Some(0))
         });
         if fingerprints.len() == 1 && at_rest {
             return;
@@ -343,7 +342,6 @@ impl Tally {
     }
 }
 
-pub(crate) fn counter(sim: &Sim, node: NodeId, name: &str) -> u64 {
-    let counters = sim.engine(node).unwrap().status().counters;
-    counters.into_iter().find(|(counter, _)| counter == name).unwrap().1
+pub(crate) fn counter(sim: &Sim, node: NodeId, counter: Counter) -> u64 {
+    sim.status(node).unwrap().counter(counter).unwrap()
 }

@@ -9,9 +9,10 @@
 use std::time::Duration;
 
 use kv_core::{
-    Answer, ClusterConfig, CommandResult, ConsistencyEngine, Done, Effect, Effects, EngineConfig,
-    HybridTime, Incarnation, Input, Key, NodeId, NotDone, Now, Operation, Outcome, PersistSeq,
-    Quorum, RequestId, RequestOptions, Served, Unknown, Value, Version, Versioned,
+    Answer, ClusterConfig, CommandResult, ConsistencyEngine, Counter, Done, Effect, Effects,
+    EngineConfig, HybridTime, Incarnation, Input, Key, NodeId, NotDone, Now, Operation, Outcome,
+    PersistSeq, Positions, Quorum, RequestId, RequestOptions, Served, Unknown, Value, Version,
+    Versioned,
 };
 use kv_eventual::{
     Entry, EventualEngine, Message, Part, Record, Stamp, Welcome, Write, WriteId, WriteSeq,
@@ -194,10 +195,12 @@ impl Stand {
         self.engine.status().incarnation
     }
 
-    pub(crate) fn counter(&self, name: &str) -> u64 {
-        let counters = self.engine.status().counters;
-        let found = counters.iter().find(|(counter, _)| counter == name);
-        found.unwrap_or_else(|| panic!("no counter {name}")).1
+    pub(crate) fn counter(&self, counter: Counter) -> u64 {
+        self.engine.status().counter(counter).unwrap()
+    }
+
+    pub(crate) fn positions(&self) -> Positions {
+        self.engine.status().positions
     }
 
     /// The bound that the first write of an incarnation asks for.

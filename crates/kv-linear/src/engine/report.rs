@@ -2,11 +2,13 @@
 
 use bytes::BytesMut;
 use kv_core::{
-    ConsistencyEngine, Incarnation, Key, NotDone, Status, Version, Waiting, Wire, digest,
+    ConsistencyEngine, Counter, Incarnation, Key, NodeId, NotDone, PeerLag, Positions, Status,
+    Version, Waiting, Wire, digest,
 };
 
 use crate::engine::{LinearEngine, Role};
 use crate::log::epoch::{Epoch, LogIndex};
+use crate::sequencer::progress::Progress;
 
 impl LinearEngine {
     /// The last position of the log that was applied, with a hash of the keys and of what was
@@ -77,10 +79,24 @@ impl LinearEngine {
             incarnation: core
                 .identity
                 .map_or(Incarnation::UNKNOWN, |identity| identity.incarnation),
+            cluster_id: core.identity_on_disk.map(|identity| identity.cluster),
             cluster: core.config.cluster.clone(),
+            role: self.reported_role(),
             connected: core.links.connected().collect(),
             waiting: self.waiting().or_else(|| self.missing_servers()),
-            counters: self.counters(),
+            positions: self.positions(),
+            lags: self.lags(),
+            counters: self.counters().to_vec(),
+        }
+    }
+
+    const fn reported_role(&self) -> kv_core::Role {
+        match self.role {
+            Role::Unstarted | Role::Joining(_) => kv_core::Role::Joining,
+            Role::Founding(_) => kv_core::Role::Founding,
+            Role::Sequencer(_) => kv_core::Role::Sequencer,
+            Role::Follower(_) => kv_core::Role::Follower,
+            Role::Retired(_) => kv_core::Role::Retired,
         }
     }
 
@@ -96,46 +112,61 @@ impl LinearEngine {
         Some(Waiting::Servers { more: needed.saturating_sub(reachable) })
     }
 
-    fn counters(&self) -> Vec<(String, u64)> {
+    fn positions(&self) -> Positions {
+        let replica = &self.core.replica;
+        let Epoch { round, generation, .. } = self.core.epoch();
+        Positions {
+            keys: Some(count(replica.machine().store().len())),
+            last: Some(replica.log().last().index.0),
+            durable: Some(replica.durable().0),
+            committed: Some(replica.commit().0),
+            applied: Some(replica.applied().index.0),
+            epoch_round: Some(u64::from(round)),
+            epoch_generation: Some(u64::from(generation)),
+            ..Positions::default()
+        }
+    }
+
+    fn lags(&self) -> Vec<PeerLag> {
+        let Role::Sequencer(sequencer) = &self.role else {
+            return Vec::new();
+        };
+        let last = self.core.replica.log().last().index;
+        let lag = |(peer, progress): (&NodeId, &Progress)| {
+            let entries = last.0.saturating_sub(progress.acked?.0);
+            Some(PeerLag { peer: *peer, entries })
+        };
+        sequencer.peers.iter().filter_map(lag).collect()
+    }
+
+    fn counters(&self) -> [(Counter, u64); 18] {
         let core = &self.core;
         let replica = &core.replica;
-        let count = |len: usize| u64::try_from(len).unwrap_or(u64::MAX);
-        let Epoch { round, generation, .. } = core.epoch();
         let (queued, held) = match &self.role {
             Role::Sequencer(sequencer) => (sequencer.queue.len(), 0),
             Role::Follower(follower) => (0, follower.held.len()),
             Role::Unstarted | Role::Founding(_) | Role::Joining(_) | Role::Retired(_) => (0, 0),
         };
-        let cluster = core.identity_on_disk.map_or(0, |identity| identity.cluster.0);
-        let named = [
-            ("cluster_id", cluster),
-            ("epoch_round", u64::from(round)),
-            ("epoch_generation", u64::from(generation)),
-            ("last", replica.log().last().index.0),
-            ("durable", replica.durable().0),
-            ("commit", replica.commit().0),
-            ("applied", replica.applied().index.0),
-            ("keys", count(replica.machine().store().len())),
-            ("log_entries", count(replica.log().len())),
-            ("log_bytes", count(replica.log().size_bytes())),
-            ("requests", count(core.forwarder.len())),
-            ("queued", count(queued)),
-            ("held_back", count(held)),
-            ("held_back_ever", core.counters.held_back),
-            ("duplicates", replica.duplicates()),
-            ("nacks", core.counters.nacks),
-            ("resends", core.counters.resends),
-            ("dropped", core.counters.dropped),
-            ("malformed", core.counters.malformed),
-            ("stray_messages", core.counters.stray_messages),
-            ("refused_messages", core.counters.refused_messages),
-            ("refused_requests", core.counters.refused_requests),
-            ("checkpoints_sent", core.counters.checkpoints_sent),
-            ("checkpoints_installed", core.counters.checkpoints_installed),
-            ("starts_sent", core.counters.starts_sent),
-            ("epochs_started", core.counters.epochs_started),
-        ];
-        named.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+        [
+            (Counter::LogEntries, count(replica.log().len())),
+            (Counter::LogBytes, count(replica.log().size_bytes())),
+            (Counter::Requests, count(core.forwarder.len())),
+            (Counter::Queued, count(queued)),
+            (Counter::HeldBack, count(held)),
+            (Counter::HeldBackEver, core.counters.held_back),
+            (Counter::Duplicates, replica.duplicates()),
+            (Counter::Nacks, core.counters.nacks),
+            (Counter::Resends, core.counters.resends),
+            (Counter::Dropped, core.counters.dropped),
+            (Counter::Malformed, core.counters.malformed),
+            (Counter::StrayMessages, core.counters.stray_messages),
+            (Counter::RefusedMessages, core.counters.refused_messages),
+            (Counter::RefusedRequests, core.counters.refused_requests),
+            (Counter::CheckpointsSent, core.counters.checkpoints_sent),
+            (Counter::CheckpointsInstalled, core.counters.checkpoints_installed),
+            (Counter::StartsSent, core.counters.starts_sent),
+            (Counter::EpochsStarted, core.counters.epochs_started),
+        ]
     }
 
     /// Checks what must hold between steps; linear.md, "Invariants".
@@ -171,4 +202,8 @@ impl LinearEngine {
         assert!(core.forwarder.len() <= core.config.limits.requests_max);
         assert!(core.is_durable() || core.identity.is_none() || core.journal.outstanding() > 0);
     }
+}
+
+fn count(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
 }

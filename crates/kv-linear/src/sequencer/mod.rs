@@ -4,7 +4,7 @@ mod admission;
 mod intake;
 mod opening;
 mod outgoing;
-mod progress;
+pub(crate) mod progress;
 mod replication;
 mod set_back;
 mod start;

@@ -15,7 +15,7 @@ use kv_core::{
 use kv_linear::{Body, Message};
 use kv_sim::{Fate, SimConfig};
 
-use super::witness::{Sim, counter, get, increment, node, put, settle};
+use super::witness::{Sim, get, increment, node, positions, put, settle};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -79,7 +79,7 @@ fn a_duplicated_forward_takes_effect_once() {
     assert!(matches!(answer(&mut sim, id, SECOND), Outcome::Done(_)));
     inject_captured(&mut sim);
     sim.run_for(SECOND).unwrap();
-    assert_eq!(counter(&sim, 1, "last"), 1);
+    assert_eq!(positions(&sim, 1).last, Some(1));
     assert_eq!(count(&mut sim, 3), Some(Value::new("1").unwrap()));
 }
 
@@ -94,7 +94,7 @@ fn a_late_forward_takes_effect_once() {
     sim.run_for(SECOND * 10).unwrap();
     inject_captured(&mut sim);
     sim.run_for(SECOND).unwrap();
-    assert_eq!(counter(&sim, 1, "last"), 5);
+    assert_eq!(positions(&sim, 1).last, Some(5));
     assert_eq!(count(&mut sim, 3), Some(Value::new("5").unwrap()));
 }
 

@@ -13,5 +13,6 @@ mod restart;
 mod set_back;
 mod simulation;
 mod start_epoch;
+mod status;
 mod steps;
 mod wire;

@@ -8,11 +8,11 @@
 
 use std::time::Duration;
 
-use kv_core::{NotDone, Outcome, RequestOptions, Waiting};
+use kv_core::{Counter, NotDone, Outcome, RequestOptions, Waiting};
 use kv_linear::Body;
 use kv_sim::{Fate, Restart, SimConfig};
 
-use super::witness::{Sim, assert_same_logs, counter, get, node, put, settle};
+use super::witness::{Sim, assert_same_logs, counter, get, node, positions, put, settle};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -86,7 +86,7 @@ fn an_empty_follower_is_refilled_and_counts_again() {
     sim.restart(node(2), Restart::Wiped).unwrap();
     sim.run_for(SECOND * 2).unwrap();
     assert_eq!(sim.status(node(2)).unwrap().incarnation.counter(), incarnation.counter() + 1);
-    assert_eq!(counter(&sim, 2, "last"), 3);
+    assert_eq!(positions(&sim, 2).last, Some(3));
     // W is 3: the write is done only if the sequencer counts the new incarnation.
     assert!(is_done(sim.execute(node(2), put("d", "d")).unwrap().as_ref()));
     settle(&mut sim);
@@ -106,14 +106,14 @@ fn acknowledgements_of_a_former_incarnation_do_not_count() {
     let id = sim.submit(node(1), put("k", "v"), RequestOptions::default());
     sim.run_for(Duration::from_millis(50)).unwrap();
     let ack = sim.captured().last().cloned().unwrap();
-    assert_eq!(counter(&sim, 2, "durable"), 1);
+    assert_eq!(positions(&sim, 2).durable, Some(1));
     sim.restart(node(2), Restart::Wiped).unwrap();
     sim.intercept(|_, _, message| match &message.body {
         Body::Prepare(prepare) if !prepare.entries.is_empty() => Fate::Drop,
         _ => Fate::Pass,
     });
     sim.run_for(SECOND).unwrap();
-    assert_eq!(counter(&sim, 2, "last"), 0);
+    assert_eq!(positions(&sim, 2).last, Some(0));
     sim.inject(node(2), node(1), ack.message);
     sim.run_for(SECOND).unwrap();
     assert!(sim.outcome(id).is_none(), "{:?}", sim.outcome(id));
@@ -128,7 +128,7 @@ fn a_follower_goes_on_where_its_disk_says() {
     sim.run_for(SECOND * 2).unwrap();
     assert!(is_done(sim.execute(node(2), put("k", "v")).unwrap().as_ref()));
     sim.restart(node(3), Restart::Intact).unwrap();
-    assert_eq!(counter(&sim, 3, "durable"), 1);
+    assert_eq!(positions(&sim, 3).durable, Some(1));
     sim.run_for(SECOND).unwrap();
     assert!(is_done(sim.execute(node(3), put("k", "w")).unwrap().as_ref()));
     settle(&mut sim);
@@ -177,7 +177,7 @@ fn a_follower_of_another_cluster_serves_nothing() {
     assert_ne!(ours, theirs);
     let outcome = sim.execute(node(3), get("k")).unwrap();
     assert_eq!(outcome, refused(Waiting::OtherCluster { node: other, ours, theirs }));
-    assert!(counter(&sim, 3, "refused_messages") > 0);
+    assert!(counter(&sim, 3, Counter::RefusedMessages) > 0);
     sim.restart(node(3), Restart::Wiped).unwrap();
     sim.run_for(SECOND * 3).unwrap();
     assert!(is_done(sim.execute(node(3), get("k")).unwrap().as_ref()));
@@ -190,14 +190,14 @@ fn a_sequencer_that_restarts_with_its_disk_goes_on_in_a_new_generation() {
     for generation in 0..4 {
         let name = format!("k{generation}");
         assert!(is_done(sim.execute(node(2), put(&name, "v")).unwrap().as_ref()));
-        assert_eq!(counter(&sim, 1, "epoch_generation"), generation);
+        assert_eq!(positions(&sim, 1).epoch_generation, Some(generation));
         sim.restart(node(1), Restart::Intact).unwrap();
         sim.run_for(SECOND).unwrap();
         for number in 1..=3 {
             let read = sim.execute(node(number), get(&name)).unwrap();
             assert!(is_done(read.as_ref()), "{number}: {read:?}");
         }
-        assert_eq!(counter(&sim, 3, "epoch_generation"), generation + 1);
+        assert_eq!(positions(&sim, 3).epoch_generation, Some(generation + 1));
     }
     settle(&mut sim);
     assert_same_logs(&sim);
@@ -208,13 +208,13 @@ fn a_single_server_goes_on_in_a_new_generation() {
     let mut sim = Sim::new(config(1, 1, 1)).unwrap();
     sim.run_for(SECOND).unwrap();
     for generation in 0..3 {
-        assert_eq!(counter(&sim, 1, "epoch_generation"), generation);
+        assert_eq!(positions(&sim, 1).epoch_generation, Some(generation));
         assert!(is_done(sim.execute(node(1), put("k", "v")).unwrap().as_ref()));
         assert!(is_done(sim.execute(node(1), get("k")).unwrap().as_ref()));
         sim.restart(node(1), Restart::Intact).unwrap();
         sim.run_for(SECOND).unwrap();
     }
-    assert_eq!(counter(&sim, 1, "applied"), 6);
+    assert_eq!(positions(&sim, 1).applied, Some(6));
 }
 
 #[test]
@@ -228,16 +228,16 @@ fn a_follower_too_far_behind_gets_a_checkpoint() {
         let name = format!("k{n}");
         assert!(is_done(sim.execute(node(2), put(&name, "v")).unwrap().as_ref()));
     }
-    assert!(counter(&sim, 1, "log_bytes") <= 600);
+    assert!(counter(&sim, 1, Counter::LogBytes) <= 600);
     sim.heal();
     sim.run_for(SECOND * 5).unwrap();
-    assert_eq!(counter(&sim, 3, "checkpoints_installed"), 1);
-    assert_eq!(counter(&sim, 1, "checkpoints_sent"), 1);
+    assert_eq!(counter(&sim, 3, Counter::CheckpointsInstalled), 1);
+    assert_eq!(counter(&sim, 1, Counter::CheckpointsSent), 1);
     settle(&mut sim);
     // It continues with the log from there, also from its disk.
     assert!(is_done(sim.execute(node(3), put("k", "w")).unwrap().as_ref()));
     sim.restart(node(3), Restart::Intact).unwrap();
-    assert!(counter(&sim, 3, "applied") >= 40);
+    assert!(positions(&sim, 3).applied >= Some(40));
     sim.run_for(SECOND).unwrap();
     assert!(is_done(sim.execute(node(3), get("k0")).unwrap().as_ref()));
     settle(&mut sim);

@@ -6,7 +6,9 @@
     reason = "a test says what went wrong by panicking"
 )]
 
-use kv_core::{ConsistencyEngine, Effect, EngineConfig, Incarnation, Input, Operation, PersistSeq};
+use kv_core::{
+    ConsistencyEngine, Counter, Effect, EngineConfig, Incarnation, Input, Operation, PersistSeq,
+};
 use kv_linear::{
     Body, Entry, Epoch, LinearEngine, LogIndex, Message, NeedStart, Record, StartEpoch,
 };
@@ -110,9 +112,9 @@ fn it_is_sent_again_with_growing_waits_until_it_is_acknowledged() {
     let sent: Vec<_> = (0..3000).flat_map(|_| parts(&sequencer.timeout_after(MS))).collect();
     assert_eq!(sent, []);
     // What was asked before the acknowledgement comes late.
-    let strays = sequencer.counter("stray_messages");
+    let strays = sequencer.counter(Counter::StrayMessages);
     assert_eq!(parts(&told(&mut sequencer, need(generation(0), 0, 0))), []);
-    assert_eq!(sequencer.counter("stray_messages"), strays + 1);
+    assert_eq!(sequencer.counter(Counter::StrayMessages), strays + 1);
 }
 
 #[test]
@@ -169,7 +171,7 @@ fn a_follower_that_lacks_what_is_trimmed_gets_a_checkpoint() {
     sequencer.step(peer_up(2));
     sequencer.persisted(4);
     sequencer.timeout();
-    assert_eq!(sequencer.counter("log_entries"), 1);
+    assert_eq!(sequencer.counter(Counter::LogEntries), 1);
     let effects = told(&mut sequencer, need(generation(0), 1, 0));
     assert_eq!(effects, [Effect::BeginSnapshot { to: node(2) }]);
     // Not at once again.
@@ -219,7 +221,7 @@ fn what_is_of_another_epoch_or_makes_no_sense_is_stray() {
     for (count, (from, need)) in (1..).zip(cases) {
         let message = sequencer.of(first_incarnation(21), Body::NeedStart(need));
         assert_eq!(sequencer.message(from, message), []);
-        assert_eq!(sequencer.counter("stray_messages"), count);
+        assert_eq!(sequencer.counter(Counter::StrayMessages), count);
     }
     assert_eq!(parts(&sequencer.timeout()), []);
     // Followers do not ask each other.

@@ -8,13 +8,15 @@
 
 use std::time::Duration;
 
-use kv_core::{Answer, CommandResult, NodeId, Outcome, RequestId, RequestOptions, SeedStream};
+use kv_core::{
+    Answer, CommandResult, Counter, NodeId, Outcome, RequestId, RequestOptions, SeedStream,
+};
 use kv_linear::Body;
 use kv_sim::{DiskConfig, Fate, NetworkConfig, Restart, SimConfig};
 
 use super::witness::{
     Sim, assert_counted_once, assert_linearizable, assert_same_logs, counter, get, increment, node,
-    put, settle,
+    positions, put, settle,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -79,8 +81,8 @@ fn killed_in_turn(seed: u64, network: NetworkConfig) -> usize {
             assert_eq!(found(&mut sim, at, name), Some("v".to_owned()), "{name} at {at}");
         }
     }
-    assert_eq!(counter(&sim, 7, "epoch_generation"), counter(&sim, 1, "epoch_generation"));
-    assert!(counter(&sim, 1, "epoch_generation") >= 6);
+    assert_eq!(positions(&sim, 7).epoch_generation, positions(&sim, 1).epoch_generation);
+    assert!(positions(&sim, 1).epoch_generation >= Some(6));
     assert_same_logs(&sim);
     assert_linearizable(&sim);
     done.len()
@@ -105,10 +107,10 @@ fn what_never_came_to_the_sequencers_disk_is_forwarded_again_and_takes_effect_on
         sim.hold_disk(node(1));
         let id = sim.submit(node(2), increment("n"), RequestOptions::default());
         sim.run_for(Duration::from_millis(50)).unwrap();
-        assert_eq!(counter(&sim, 2, "durable"), 2);
+        assert_eq!(positions(&sim, 2).durable, Some(2));
         sim.release_disk(node(1));
         sim.restart(node(1), Restart::Intact).unwrap();
-        let lost = counter(&sim, 1, "last") == 1;
+        let lost = positions(&sim, 1).last == Some(1);
         sim.run_for(SECOND * 2).unwrap();
         assert!(is_done(&sim, id), "{:?}", sim.outcome(id));
         assert_eq!(found(&mut sim, node(3), "n"), Some("1".to_owned()));
@@ -162,9 +164,9 @@ fn a_follower_that_slept_through_many_restarts_comes_back() {
         }
         sim.restart(node(3), Restart::Intact).unwrap();
         sim.run_for(SECOND * 3).unwrap();
-        let by_checkpoint = counter(&sim, 3, "checkpoints_installed");
+        let by_checkpoint = counter(&sim, 3, Counter::CheckpointsInstalled);
         assert_eq!(
-            (by_checkpoint, counter(&sim, 3, "epochs_started")),
+            (by_checkpoint, counter(&sim, 3, Counter::EpochsStarted)),
             match log_bytes_max {
                 500 => (1, 0),
                 _ => (0, 1),

@@ -1,7 +1,7 @@
 //! A sequencer that starts on an older copy of its disk, and what followers tell it.
 #![allow(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
-use kv_core::{ConsistencyEngine, Effect, HaltReason, PersistSeq};
+use kv_core::{ConsistencyEngine, Counter, Effect, HaltReason, PersistSeq};
 use kv_linear::{Body, Epoch, Forward, LogIndex, Message, NeedStart, Record};
 
 use super::stand::{
@@ -126,7 +126,7 @@ fn an_epoch_that_another_server_opened_is_none_that_it_has_forgotten() {
     {
         assert_eq!(told(&mut sequencer, body), []);
     }
-    assert_eq!(sequencer.counter("stray_messages"), 4);
+    assert_eq!(sequencer.counter(Counter::StrayMessages), 4);
 }
 
 #[test]

@@ -7,7 +7,8 @@
 )]
 
 use kv_core::{
-    ConsistencyEngine, Effect, EngineConfig, HaltReason, Incarnation, Input, PersistSeq, Wire,
+    ConsistencyEngine, Counter, Effect, EngineConfig, HaltReason, Incarnation, Input, PersistSeq,
+    Wire,
 };
 use kv_linear::{
     Body, Entry, Epoch, Forward, LinearEngine, LogIndex, NeedStart, Record, StartEpoch,
@@ -69,14 +70,14 @@ fn a_follower_that_hears_of_a_new_epoch_asks_for_its_starting_log() {
     let Body::Prepare(committed) = told.clone() else { panic!("{told:?}") };
     let committed = kv_linear::Prepare { commit: LogIndex(2), ..committed };
     assert_eq!(follower.told(Body::Prepare(committed)), []);
-    assert_eq!(follower.counter("commit"), 0);
+    assert_eq!(follower.positions().committed, Some(0));
     follower.now.mono += MS * 50;
     assert_eq!(follower.told(told), [need(&follower, 2, 0)]);
     // The earlier epoch is over.
     let incarnation = follower.incarnation;
     let more = log(&[put("a"), put("b"), put("c")]);
     assert_eq!(follower.told(prepare(incarnation, &more[2..], 3, 3)), []);
-    assert_eq!((follower.counter("last"), follower.counter("commit")), (2, 0));
+    assert_eq!((follower.positions().last, follower.positions().committed), (Some(2), Some(0)));
 }
 
 #[test]
@@ -110,11 +111,11 @@ fn the_switch_is_one_record_and_acknowledged_once_it_is_on_disk() {
     assert_eq!(effects, expected);
     assert_eq!(follower.persisted(4), []);
     assert_eq!(follower.engine.log_hash(LogIndex(3)), Some(ours[2].hash()));
-    assert_eq!(follower.counter("epoch_generation"), 0);
+    assert_eq!(follower.positions().epoch_generation, Some(0));
     let expected = [acked(&follower, 3)];
     assert_eq!(follower.persisted(5), expected);
     assert_eq!(follower.engine.log_hash(LogIndex(3)), Some(theirs[2].hash()));
-    assert_eq!(follower.counter("epoch_generation"), 1);
+    assert_eq!(follower.positions().epoch_generation, Some(1));
 }
 
 #[test]
@@ -130,7 +131,7 @@ fn a_log_that_ends_with_the_base_is_only_switched() {
         assert_eq!(effects, [started(4, base, hash, 0)]);
         let expected = [acked(&follower, base)];
         assert_eq!(follower.persisted(4), expected);
-        assert_eq!(follower.counter("last"), base);
+        assert_eq!(follower.positions().last, Some(base));
     }
 }
 
@@ -184,7 +185,7 @@ fn a_crash_before_the_switch_leaves_the_old_log_and_epoch() {
     for (len, last, generation) in [(3, &ours[1], 0), (4, &theirs[1], 1)] {
         let follower = Server::recover(2, records[..len].to_vec());
         assert_eq!(follower.engine.log_hash(LogIndex(2)), Some(last.hash()));
-        assert_eq!(follower.counter("epoch_generation"), generation);
+        assert_eq!(follower.positions().epoch_generation, Some(generation));
     }
     // A switch to what is not there, or to another log, is not taken.
     let recover = |records: Vec<Record>| {
@@ -271,7 +272,7 @@ fn another_log_up_to_the_base_halts_the_follower() {
     let mut follower = Server::follower(ours.clone());
     let incarnation = follower.incarnation;
     follower.told(prepare(incarnation, &[], 2, 2));
-    assert_eq!(follower.counter("commit"), 2);
+    assert_eq!(follower.positions().committed, Some(2));
     assert_eq!(follower.told(part(incarnation, &theirs, 1, 1..3)), halt(2));
 }
 
@@ -298,11 +299,11 @@ fn what_is_for_another_incarnation_or_from_an_earlier_epoch_or_makes_no_sense_ch
     let later = extended(&theirs[..1], generation(2), &put("z"));
     let later = StartEpoch { entries: later[1..].to_vec(), ..good };
     assert_eq!(follower.told(broken(later)), [need(&follower, 1, 1)]);
-    assert_eq!(follower.counter("malformed"), 2);
+    assert_eq!(follower.counter(Counter::Malformed), 2);
     // A later epoch ends this one.
     follower.told(heartbeat(generation(2), Incarnation::UNKNOWN));
     assert_eq!(follower.told(part(incarnation, &theirs, 1, 1..2)), []);
-    assert_eq!(follower.counter("last"), 1);
+    assert_eq!(follower.positions().last, Some(1));
 }
 
 #[test]
@@ -341,5 +342,5 @@ fn in_the_new_epoch_entries_follow_its_starting_log() {
     assert_eq!(follower.persisted(5), expected);
     // The old epoch is over for good.
     assert_eq!(follower.told(ack(1)), []);
-    assert_eq!(follower.counter("applied"), 2);
+    assert_eq!(follower.positions().applied, Some(2));
 }

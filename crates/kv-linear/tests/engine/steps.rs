@@ -7,8 +7,9 @@
 )]
 
 use kv_core::{
-    ClusterId, ConsistencyEngine, Effect, EngineConfig, HaltReason, Incarnation, Input, NotDone,
-    Outcome, PersistSeq, RecoverError, RequestId, RequestOptions, Unknown, Value, Waiting, Wire,
+    ClusterId, ConsistencyEngine, Counter, Effect, EngineConfig, HaltReason, Incarnation, Input,
+    NotDone, Outcome, PersistSeq, RecoverError, RequestId, RequestOptions, Unknown, Value, Waiting,
+    Wire,
 };
 use kv_linear::{Body, Entry, Epoch, Forward, LinearEngine, LogIndex, Message, Record};
 
@@ -116,9 +117,9 @@ fn a_follower_commits_no_further_than_its_own_log_and_disk() {
     let entries = log(&[put("a"), put("b")]);
     let incarnation = follower.incarnation;
     follower.told(prepare(incarnation, &entries[..1], 9, 1));
-    assert_eq!((follower.counter("commit"), follower.counter("applied")), (1, 0));
+    assert_eq!((follower.positions().committed, follower.positions().applied), (Some(1), Some(0)));
     follower.persisted(4);
-    assert_eq!((follower.counter("commit"), follower.counter("applied")), (1, 1));
+    assert_eq!((follower.positions().committed, follower.positions().applied), (Some(1), Some(1)));
 }
 
 #[test]
@@ -148,7 +149,7 @@ fn a_request_that_is_not_applied_in_time_is_unknown_or_timed_out() {
     let unknown = Outcome::Unknown(Unknown { version: None, acks: 0, needed: 2 });
     let timed_out = Outcome::NotDone(NotDone::TimedOut { answered: 0, needed: 2 });
     assert_eq!(follower.timeout_after(MS), [reply(1, unknown), reply(2, timed_out)]);
-    assert_eq!(follower.counter("requests"), 0);
+    assert_eq!(follower.counter(Counter::Requests), 0);
 }
 
 #[test]
@@ -162,7 +163,7 @@ fn what_was_never_sent_is_refused_when_the_sequencer_goes() {
     follower.request(2, put("a"));
     follower.timeout();
     assert_eq!(follower.step(down), []);
-    assert_eq!(follower.counter("requests"), 1);
+    assert_eq!(follower.counter(Counter::Requests), 1);
 }
 
 #[test]
@@ -190,8 +191,8 @@ fn only_the_sequencers_word_counts() {
     let body = prepare(follower.incarnation, &entries, 1, 1);
     assert_eq!(follower.message(3, follower.of(SEQUENCER, body.clone())), []);
     assert_eq!(follower.message(9, follower.of(SEQUENCER, body)), []);
-    assert_eq!(follower.counter("last"), 0);
-    assert_eq!(follower.counter("stray_messages"), 2);
+    assert_eq!(follower.positions().last, Some(0));
+    assert_eq!(follower.counter(Counter::StrayMessages), 2);
 }
 
 #[test]
@@ -215,7 +216,7 @@ fn a_message_of_another_configuration_or_cluster_is_refused() {
     // A refusal is never refused, or two servers would never stop.
     other.body = Body::Refused;
     assert_eq!(follower.message(1, other), []);
-    assert_eq!(follower.counter("last"), 0);
+    assert_eq!(follower.positions().last, Some(0));
     follower.told(body);
     assert_eq!(waiting(&follower), None);
 }
@@ -338,7 +339,7 @@ fn with_too_few_servers_a_request_is_refused_before_it_has_a_place() {
     assert_eq!(sequencer.request(2, put("b")), [reply(2, unavailable.clone())]);
     // The first one waited in the queue.
     assert_eq!(sequencer.timeout(), [reply(1, unavailable)]);
-    assert_eq!(sequencer.counter("last"), 0);
+    assert_eq!(sequencer.positions().last, Some(0));
 }
 
 #[test]
@@ -347,7 +348,7 @@ fn a_cancelled_request_gets_no_place_and_no_answer() {
     sequencer.request(1, put("a"));
     assert_eq!(sequencer.step(Input::Cancel { id: RequestId(1) }), []);
     assert_eq!(sequencer.timeout(), []);
-    assert_eq!(sequencer.counter("last"), 0);
+    assert_eq!(sequencer.positions().last, Some(0));
 }
 
 #[test]
@@ -463,7 +464,7 @@ fn nobody_holds_what_waited_in_the_queue_until_its_time_was_up() {
     let timed_out = Outcome::NotDone(NotDone::TimedOut { answered: 0, needed: 2 });
     let effects = sequencer.timeout_after(MS * 500);
     assert_eq!(effects.first(), Some(&reply(1, timed_out)));
-    assert_eq!(sequencer.counter("last"), 0);
+    assert_eq!(sequencer.positions().last, Some(0));
 }
 
 /// How many messages carry operations or entries.
@@ -498,7 +499,7 @@ fn a_large_write_that_is_still_arriving_is_not_sent_again() {
     let message = sequencer.of(first_incarnation(31), ack(1));
     sequencer.message(3, message);
     assert_eq!(sent_again(&mut sequencer, 3000), 0);
-    assert_eq!(sequencer.counter("resends"), 0);
+    assert_eq!(sequencer.counter(Counter::Resends), 0);
 
     // It takes 1.5 s to the sequencer and as long back.
     let mut follower = Server::follower(vec![]);
@@ -543,7 +544,7 @@ fn nothing_is_committed_by_acknowledgements_of_an_earlier_epoch() {
     for (epoch, commit) in [(generation(0), 0), (generation(1), 1)] {
         let ack = Body::Ack { epoch, durable: LogIndex(1) };
         sequencer.message(2, sequencer.of(first_incarnation(21), ack));
-        assert_eq!(sequencer.counter("commit"), commit);
+        assert_eq!(sequencer.positions().committed, Some(commit));
     }
 }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use kv_core::driver::{CheckpointPolicy, DriverDisk};
-use kv_core::{ClusterId, PersistSeq, Shortage, Status, Wire};
+use kv_core::{ClusterId, Counter, PersistSeq, Shortage, Wire};
 use kv_storage::{
     CheckpointStore, DataDirectory, Journal, JournalEvent, JournalThread, RealDisk, SyncPolicy,
 };
@@ -134,11 +134,7 @@ impl<R: Wire + Send + 'static> DataFiles<R> {
     }
 
     /// The note is for people and tools, so nothing waits for it.
-    pub(crate) fn note_cluster(&mut self, status: &Status) {
-        let named = status.counters.iter().find(|(name, id)| name == CLUSTER_ID && *id != 0);
-        let Some(cluster) = named.map(|(_, id)| ClusterId(*id)) else {
-            return;
-        };
+    pub(crate) fn note_cluster(&mut self, cluster: ClusterId) {
         if self.noted_cluster.replace(cluster) == Some(cluster) {
             return;
         }
@@ -153,16 +149,17 @@ impl<R: Wire + Send + 'static> DataFiles<R> {
         });
     }
 
-    pub(crate) fn counters(&self) -> Vec<(&'static str, u64)> {
-        let (policy, value) = match self.sync {
-            SyncPolicy::Always => ("fsync_always", 1),
+    pub(crate) fn counters(&self) -> [(Counter, u64); 2] {
+        let policy = match self.sync {
+            SyncPolicy::Always => (Counter::FsyncAlways, 1),
             SyncPolicy::Interval(interval) => {
-                ("fsync_interval_ms", u64::try_from(interval.as_millis()).unwrap_or(u64::MAX))
+                let millis = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
+                (Counter::FsyncInterval, millis)
             }
-            SyncPolicy::Never => ("fsync_never", 1),
+            SyncPolicy::Never => (Counter::FsyncNever, 1),
         };
         let loses = u64::from(self.sync != SyncPolicy::Always);
-        vec![(policy, value), ("empty_after_loss_of_power", loses)]
+        [policy, (Counter::EmptyAfterLossOfPower, loses)]
     }
 
     /// Ends the threads.
@@ -204,9 +201,6 @@ impl Drop for Teller {
         let _ = self.sender.try_send(DataEvent::Ended);
     }
 }
-
-/// The counter by which an engine names its cluster; 0 while it is in none.
-const CLUSTER_ID: &str = "cluster_id";
 
 /// How many events may wait for the driver; then the threads wait.
 const EVENTS_LEN: usize = 1024;

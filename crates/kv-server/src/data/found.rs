@@ -69,16 +69,13 @@ impl Reading {
 
     /// What was found in the end, as an engine that was made of it tells.
     pub(crate) fn found(&self, status: &Status) -> FoundData {
-        let counter = |wanted: &str| {
-            let found = status.counters.iter().find(|(name, _)| name == wanted);
-            found.map(|(_, count)| *count)
-        };
-        let applied = counter("last").zip(counter("applied"));
+        let positions = &status.positions;
+        let applied = positions.last.zip(positions.applied);
         let (items, records) = self.counts();
         FoundData {
             directory: self.directory.clone(),
             is_new: items == 0 && records == 0,
-            keys: counter("keys").unwrap_or_default(),
+            keys: positions.keys.unwrap_or_default(),
             unconfirmed: applied.map_or(0, |(last, applied)| last.saturating_sub(applied)),
             records,
             took: self.began.elapsed(),
@@ -114,7 +111,7 @@ const LOOK_EVERY: u64 = 1024;
 mod tests {
     use std::sync::Arc;
 
-    use kv_core::{ClusterConfig, Incarnation, NodeId, Quorum};
+    use kv_core::{ClusterConfig, Incarnation, NodeId, Positions, Quorum, Role};
 
     use super::*;
 
@@ -133,16 +130,24 @@ mod tests {
         let progress =
             RecoveryProgress { directory: PathBuf::from("d"), items: LOOK_EVERY + 1, records: 1 };
         assert_eq!(*told.lock().unwrap(), [progress]);
-        let counters = [("keys", 3), ("last", 9), ("applied", 7)];
         let all = Quorum::All;
         let status = Status {
             engine: "e".to_owned(),
             node: NodeId::FIRST,
             incarnation: Incarnation(1),
+            cluster_id: None,
             cluster: ClusterConfig::new([NodeId::FIRST], all, all).unwrap(),
+            role: Role::Joining,
             connected: Vec::new(),
             waiting: None,
-            counters: counters.map(|(name, count)| (name.to_owned(), count)).to_vec(),
+            positions: Positions {
+                keys: Some(3),
+                last: Some(9),
+                applied: Some(7),
+                ..Positions::default()
+            },
+            lags: Vec::new(),
+            counters: Vec::new(),
         };
         let found = reading.found(&status);
         assert_eq!((found.is_new, found.keys, found.unconfirmed), (false, 3, 2));

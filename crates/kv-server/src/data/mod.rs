@@ -9,7 +9,7 @@ mod set_aside;
 
 use bytes::Bytes;
 use kv_core::driver::DriverDisk;
-use kv_core::{CheckpointChange, PersistSeq, Shortage, Status, Wire};
+use kv_core::{CheckpointChange, ClusterId, Counter, PersistSeq, Shortage, Wire};
 use tokio::sync::mpsc;
 
 use crate::failure::ServerError;
@@ -102,17 +102,17 @@ impl<R: Wire + Send + 'static> Persistence<R> {
     }
 
     /// Notes in the data directory which cluster the server is in, once its engine says so.
-    pub(crate) fn note_cluster(&mut self, status: &Status) {
-        if let Self::Disk(files) = self {
-            files.note_cluster(status);
+    pub(crate) fn note_cluster(&mut self, cluster: Option<ClusterId>) {
+        if let (Self::Disk(files), Some(cluster)) = (self, cluster) {
+            files.note_cluster(cluster);
         }
     }
 
-    /// How it stands, for people.
-    pub(crate) fn counters(&self) -> impl Iterator<Item = (&'static str, u64)> + use<R> {
+    /// Its settings, for the server's status.
+    pub(crate) fn counters(&self) -> Vec<(Counter, u64)> {
         match self {
-            Self::Memory => vec![("data_in_memory", 1)].into_iter(),
-            Self::Disk(files) => files.counters().into_iter(),
+            Self::Memory => vec![(Counter::DataInMemory, 1)],
+            Self::Disk(files) => files.counters().to_vec(),
         }
     }
 

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use kv_core::driver::{DriverCore, Output, PeerFrame, Reply, SessionId, SessionPart};
-use kv_core::{ConsistencyEngine, Incarnation, NodeId, NotDone, Now, Outcome, Shortage, Status};
+use kv_core::{
+    ConsistencyEngine, Counter, Incarnation, NodeId, NotDone, Now, Outcome, Shortage, Status,
+};
 use kv_proto::{Request, RequestBody, Response, ResponseBody, put_message};
 use tokio::sync::watch;
 
@@ -203,21 +205,20 @@ where
     /// How the server is.
     fn status(&self) -> Status {
         let mut status = self.core.status();
+        status.positions.journal_persisted = Some(self.core.persisted().0);
+        status.positions.checkpoint_covers = Some(self.core.checkpoint_covers().0);
         let counters = self.core.counters();
-        let of_driver = [
-            ("messages_dropped", counters.messages_dropped),
-            ("snapshots_begun", counters.snapshots_begun),
-            ("snapshots_sent", counters.snapshots_sent),
-            ("checkpoints_written", counters.checkpoints_written),
-            ("journal_persisted", self.core.persisted().0),
-            ("journal_written_bytes", self.core.journal_bytes()),
-            ("checkpoint_covers", self.core.checkpoint_covers().0),
-            ("disk_full", u64::from(self.core.shortage() == Some(Shortage::Space))),
-            ("too_many_open_files", u64::from(self.core.shortage() == Some(Shortage::OpenFiles))),
-        ];
-        let named = |(name, count): (&str, u64)| (name.to_owned(), count);
-        status.counters.extend(of_driver.map(named));
-        status.counters.extend(self.persistence.counters().map(named));
+        let lacks = |shortage| u64::from(self.core.shortage() == Some(shortage));
+        status.counters.extend([
+            (Counter::MessagesDropped, counters.messages_dropped),
+            (Counter::SnapshotsBegun, counters.snapshots_begun),
+            (Counter::SnapshotsSent, counters.snapshots_sent),
+            (Counter::CheckpointsWritten, counters.checkpoints_written),
+            (Counter::JournalWrittenBytes, self.core.journal_bytes()),
+            (Counter::DiskFull, lacks(Shortage::Space)),
+            (Counter::TooManyOpenFiles, lacks(Shortage::OpenFiles)),
+        ]);
+        status.counters.extend(self.persistence.counters());
         status
     }
 
@@ -329,7 +330,7 @@ where
         self.looked_at = now.mono;
         let status = self.core.status();
         self.incarnation.store(status.incarnation.0, Ordering::Relaxed);
-        self.persistence.note_cluster(&status);
+        self.persistence.note_cluster(status.cluster_id);
         let next = status.waiting.map_or(Readiness::Ready, Readiness::Waiting);
         self.readiness.send_if_modified(|readiness| {
             let changed = *readiness != next;

@@ -23,9 +23,9 @@ use bytes::Bytes;
 use kv_core::{
     Answer, Checkpoint, Command, ConsistencyEngine, Done, Dump, Effects, EngineConfig, Feature,
     HaltReason, Incarnation, Input, Key, NodeId, NotDone, Now, OpenView, Operation, Outcome, Page,
-    PersistSeq, QuorumError, RecoverError, RequestId, RequestOptions, SeedStream, Served, Status,
-    Store, Unknown, Value, Version, Versioned, ViewChunk, ViewId, ViewRead, ViewScope, Waiting,
-    Wire, digest,
+    PersistSeq, Positions, QuorumError, RecoverError, RequestId, RequestOptions, Role, SeedStream,
+    Served, Status, Store, Unknown, Value, Version, Versioned, ViewChunk, ViewId, ViewRead,
+    ViewScope, Waiting, Wire, digest,
 };
 use kv_sim::{Declaration, Fault, OperationKind, Oracle};
 pub use message::{Message, Record, Ticket};
@@ -242,10 +242,14 @@ impl ConsistencyEngine for OneCopy {
             engine: Self::NAME.to_owned(),
             node: self.config.node,
             incarnation: self.incarnation,
+            cluster_id: None,
             cluster: self.config.cluster.clone(),
+            role: Role::Coordinator,
             connected: self.connected.keys().copied().collect(),
             waiting: None,
-            counters: vec![("version".to_owned(), self.version)],
+            positions: Positions { applied: Some(self.version), ..Positions::default() },
+            lags: Vec::new(),
+            counters: Vec::new(),
         }
     }
 

@@ -99,9 +99,13 @@ impl ConsistencyEngine for Scripted {
             engine: Self::NAME.to_owned(),
             node: NodeId::FIRST,
             incarnation: Incarnation(1),
+            cluster_id: None,
             cluster: ClusterConfig::new([NodeId::FIRST], Quorum::All, Quorum::All).unwrap(),
+            role: crate::Role::Coordinator,
             connected: Vec::new(),
             waiting: None,
+            positions: crate::Positions::default(),
+            lags: Vec::new(),
             counters: Vec::new(),
         }
     }

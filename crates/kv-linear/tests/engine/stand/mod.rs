@@ -11,9 +11,9 @@
 use std::time::Duration;
 
 use kv_core::{
-    Answer, ClusterConfig, ClusterId, CommandResult, ConsistencyEngine, Done, Effect, Effects,
-    EngineConfig, Incarnation, Input, Key, NodeId, Now, Operation, Outcome, PersistSeq, Quorum,
-    RequestId, RequestOptions, Served, Value, Version, Wire,
+    Answer, ClusterConfig, ClusterId, CommandResult, ConsistencyEngine, Counter, Done, Effect,
+    Effects, EngineConfig, Incarnation, Input, Key, NodeId, Now, Operation, Outcome, PersistSeq,
+    Positions, Quorum, RequestId, RequestOptions, Served, Value, Version, Wire,
 };
 use kv_linear::{
     Body, Entry, EntryHeader, Epoch, LinearEngine, LogIndex, Message, NeedStart, Origin, Prepare,
@@ -86,7 +86,7 @@ impl Server {
         };
         server.incarnation = *incarnation;
         assert_eq!(server.incarnation.counter(), 2);
-        let durable = LogIndex(server.counter("durable"));
+        let durable = LogIndex(server.positions().durable.unwrap());
         let ack = server.send(1, Body::Ack { epoch: EPOCH, durable });
         assert_eq!(server.persisted(3), [ack]);
         server
@@ -214,9 +214,12 @@ impl Server {
         self.timeout()
     }
 
-    pub fn counter(&self, name: &str) -> u64 {
-        let counters = self.engine.status().counters;
-        counters.into_iter().find(|(named, _)| named == name).unwrap().1
+    pub fn counter(&self, counter: Counter) -> u64 {
+        self.engine.status().counter(counter).unwrap()
+    }
+
+    pub fn positions(&self) -> Positions {
+        self.engine.status().positions
     }
 
     /// What this server sends.

@@ -12,7 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kv_core::{
-    Answer, Command, CommandResult, Key, NodeId, Operation, Outcome, RequestId, Value, Version,
+    Answer, Command, CommandResult, Counter, Key, NodeId, Operation, Outcome, Positions, RequestId,
+    Value, Version,
 };
 use kv_linear::{LinearEngine, LogIndex};
 use kv_sim::{Cluster, Request, RequestState};
@@ -44,9 +45,12 @@ pub fn increment(name: &str) -> Operation {
 }
 
 /// A counter of a server's status.
-pub fn counter(sim: &Sim, number: u16, name: &str) -> u64 {
-    let status = sim.status(node(number)).unwrap();
-    status.counters.iter().find(|(named, _)| named == name).unwrap().1
+pub fn counter(sim: &Sim, number: u16, counter: Counter) -> u64 {
+    sim.status(node(number)).unwrap().counter(counter).unwrap()
+}
+
+pub fn positions(sim: &Sim, number: u16) -> Positions {
+    sim.status(node(number)).unwrap().positions
 }
 
 /// Runs until nobody waits for an answer and all servers have applied the same.
@@ -71,7 +75,7 @@ pub fn statuses(sim: &Sim) -> Vec<String> {
 /// The logs of all servers agree wherever two of them have the same position.
 pub fn assert_same_logs(sim: &Sim) {
     let running = sim.nodes().filter(|node| sim.is_running(*node));
-    let last = running.map(|node| counter(sim, node.number(), "last")).max().unwrap();
+    let last = running.filter_map(|node| positions(sim, node.number()).last).max().unwrap();
     for index in 1..=last {
         let hashes: BTreeSet<u64> =
             sim.nodes().filter_map(|node| sim.engine(node)?.log_hash(LogIndex(index))).collect();

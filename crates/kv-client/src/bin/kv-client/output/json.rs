@@ -5,7 +5,7 @@
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use kv_client::{Certainty, ClientError};
-use kv_core::{CommandResult, Done, Key, NotDone, Served, Status, Versioned};
+use kv_core::{CommandResult, Done, Key, NotDone, PeerLag, Served, Status, Versioned};
 use serde_json::{Map, Value as Json, json};
 
 use super::finished::{Effect, Failure, Finished, Interrupted, Success};
@@ -192,19 +192,27 @@ fn status_object(status: &Status) -> Json {
     let ids = |nodes: &[kv_core::NodeId]| -> Vec<u16> {
         nodes.iter().map(|node| node.number()).collect()
     };
-    let counters = status.counters.iter();
-    let counters = counters.map(|(name, count)| (name.clone(), Json::from(*count)));
+    let lag = |lag: &PeerLag| json!({ "server": lag.peer.number(), "entries": lag.entries });
+    let figures = status.figures().map(|(name, value)| (name.to_owned(), Json::from(value)));
+    let mut counters: Object = figures.collect();
+    // Programs that read numbers as floating point round this one: the text beside it is exact.
+    if let Some(cluster) = status.cluster_id {
+        put(&mut counters, "cluster_id", cluster.0);
+    }
     json!({
         "engine": status.engine,
         "server": status.node.number(),
         "life": status.incarnation.to_string(),
+        "role": status.role.name(),
+        "cluster_id": status.cluster_id.map(|cluster| format!("{:016x}", cluster.0)),
         "servers": ids(status.cluster.voters()),
         "write_quorum": status.cluster.write_quorum(),
         "read_quorum": status.cluster.read_quorum(),
         "configuration": status.cluster.version(),
         "connected": ids(&status.connected),
         "waiting": status.waiting.map(|waiting| waiting.to_string()),
-        "counters": counters.collect::<Object>(),
+        "lags": status.lags.iter().map(lag).collect::<Vec<_>>(),
+        "counters": counters,
     })
 }
 

@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use kv_client::ClientError;
-use kv_core::{CommandResult, Done, Key, NotDone, Served, Status, Version, Versioned};
+use kv_core::{CommandResult, Done, Key, NotDone, PeerLag, Served, Status, Version, Versioned};
 use kv_proto::id_ranges;
 
 use super::finished::{Failure, Finished, Success};
@@ -111,10 +111,14 @@ pub(crate) fn entry_line(key: &Key, found: &Versioned, style: Style) -> String {
 
 fn status_text(status: &Status) -> String {
     let cluster = &status.cluster;
+    let id = status.cluster_id.map_or_else(String::new, |id| format!(", id {:016x}", id.0));
     let mut text = format!(
-        "server {}: {}, life {}\ncluster: servers {}, W={} R={}, configuration {}\nconnected to: {}",
+        "server {}: {}, {}, life {}\n\
+         cluster: servers {}, W={} R={}, configuration {}{id}\n\
+         connected to: {}",
         status.node,
         as_line(status.engine.as_bytes()),
+        status.role,
         status.incarnation,
         id_ranges(cluster.voters()),
         cluster.write_quorum(),
@@ -130,8 +134,13 @@ fn status_text(status: &Status) -> String {
         None => write!(text, "\nserving"),
         Some(waiting) => write!(text, "\nnot serving: {waiting}"),
     };
-    for (name, count) in &status.counters {
-        let _ = write!(text, "\n{}: {count}", as_line(name.as_bytes()));
+    let lag = |PeerLag { peer, entries }: &PeerLag| format!("server {peer} by {entries}");
+    let lags: Vec<String> = status.lags.iter().map(lag).collect();
+    if !lags.is_empty() {
+        let _ = write!(text, "\nbehind in the log: {}", lags.join(", "));
+    }
+    for (name, value) in status.figures() {
+        let _ = write!(text, "\n{name}: {value}");
     }
     text
 }

@@ -8,7 +8,7 @@ use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 
-use kv_core::{NodeId, Page, Status};
+use kv_core::{NodeId, Page, PeerLag, Status};
 use kv_proto::{as_word, in_quotes};
 use kv_server::{FoundData, RecoveryProgress, ServerConfig, StartError};
 
@@ -76,14 +76,23 @@ pub(crate) fn show_status(status: &Status) {
     let connected: Vec<String> = status.connected.iter().map(ToString::to_string).collect();
     let waiting = status.waiting.map_or_else(|| "ready".to_owned(), |what| what.to_string());
     let mut text = format!(
-        "server {} ({}), {}\n  {waiting}\n  connected to: {}",
+        "server {} ({}, {}), {}\n  {waiting}\n  connected to: {}",
         status.node,
         status.engine,
+        status.role,
         status.cluster,
         if connected.is_empty() { "no other server".to_owned() } else { connected.join(" ") },
     );
-    for (name, count) in &status.counters {
-        text.push_str(&format!("\n  {name}: {count}"));
+    if let Some(cluster) = status.cluster_id {
+        text.push_str(&format!("\n  cluster: {:016x}", cluster.0));
+    }
+    let lag = |PeerLag { peer, entries }: &PeerLag| format!("server {peer} by {entries}");
+    let lags: Vec<String> = status.lags.iter().map(lag).collect();
+    if !lags.is_empty() {
+        text.push_str(&format!("\n  behind in the log: {}", lags.join(", ")));
+    }
+    for (name, value) in status.figures() {
+        text.push_str(&format!("\n  {name}: {value}"));
     }
     say(format_args!("{text}"));
 }

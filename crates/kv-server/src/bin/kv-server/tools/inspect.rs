@@ -221,8 +221,7 @@ fn state_tree(
 
 fn status_tree(status: &Status) -> Tree {
     let mut fields = vec![("incarnation".to_owned(), Tree::Number(status.incarnation.0))];
-    let counters = status.counters.iter().filter(|(name, _)| name != "cluster_id");
-    fields.extend(counters.map(|(name, count)| (name.clone(), Tree::Number(*count))));
+    fields.extend(status.figures().map(|(name, value)| (name.to_owned(), Tree::Number(value))));
     Tree::Fields(fields)
 }
 

@@ -10,24 +10,20 @@ use super::subject::Linear;
 /// where servers lose their disks.
 pub(super) fn thinly_held(cluster: &Cluster<Linear>) -> Option<String> {
     let engines = cluster.nodes().filter_map(|node| cluster.engine(node).map(Linear::engine));
-    let by_commit = engines.map(|engine| (counter(engine, "commit"), engine));
+    let by_commit = engines.map(|engine| (engine.status().positions.committed, engine));
     let (place, engine) = by_commit.max_by_key(|(place, _)| *place)?;
+    let place = place.unwrap_or_default();
     let hash = engine.log_hash(LogIndex(place));
     let holds = |node: &NodeId| {
         // What is trimmed was committed, and logs are equal up to there.
         on_disk(cluster, *node).is_some_and(|disk| {
-            counter(&disk, "applied") >= place || disk.log_hash(LogIndex(place)) == hash
+            disk.status().positions.applied >= Some(place) || disk.log_hash(LogIndex(place)) == hash
         })
     };
     let holders = cluster.nodes().filter(holds).count();
     let needed = cluster.config().cluster.write_quorum();
     (holders < usize::from(needed))
         .then(|| format!("place {place} is committed, and {holders} disks hold it"))
-}
-
-fn counter(engine: &LinearEngine, name: &str) -> u64 {
-    let counters = engine.status().counters;
-    counters.into_iter().find(|(named, _)| named == name).map_or(0, |(_, value)| value)
 }
 
 /// The engine as a restart would find it.
