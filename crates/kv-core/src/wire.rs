@@ -21,7 +21,7 @@ pub trait Wire: Sized {
 
     /// The byte form alone.
     fn to_bytes(&self) -> Bytes {
-        let mut out = BytesMut::new();
+        let mut out = BytesMut::with_capacity(USUAL_LEN);
         self.encode(&mut out);
         out.freeze()
     }
@@ -306,6 +306,9 @@ fn need(input: &Bytes, needed: usize) -> Result<(), DecodeError> {
     let left = input.len();
     if left < needed { Err(DecodeError::Truncated { needed, left }) } else { Ok(()) }
 }
+
+/// Most values have a byte form no longer than this, so that one allocation is enough.
+const USUAL_LEN: usize = 64;
 
 #[cfg(test)]
 mod tests {

@@ -148,6 +148,10 @@ impl Core {
 
     /// Writes entries that were appended to the log, in records of about the size of a message.
     pub(crate) fn persist_entries(&mut self, entries: Vec<Entry>, out: &mut Out) {
+        let whole_bytes: usize = entries.iter().map(Entry::size_bytes).sum();
+        if whole_bytes <= self.config.limits.message_bytes_max {
+            return self.persist_part(entries, out);
+        }
         let mut part = Vec::new();
         let mut size_bytes = 0;
         for entry in entries {

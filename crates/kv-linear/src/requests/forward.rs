@@ -1,6 +1,6 @@
 //! The requests of this server's own clients, from their coming to their answer.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,6 +8,7 @@ use kv_core::{IdMap, RequestId};
 
 use crate::backoff::Backoff;
 use crate::log::epoch::LogIndex;
+use crate::requests::numbered::Numbered;
 use crate::state_machine::numbers::NUMBERS_SPAN_MAX;
 
 /// The pending requests of this server's clients, each under a number of this incarnation.
@@ -15,8 +16,7 @@ use crate::state_machine::numbers::NUMBERS_SPAN_MAX;
 /// Numbers are dense and never used again; one that is not pending any more is never sent again.
 #[derive(Clone, Debug)]
 pub(crate) struct Forwarder {
-    next: u64,
-    pending: BTreeMap<u64, Pending>,
+    pending: Numbered<Pending>,
     numbers: IdMap<RequestId, u64>,
     alarms: BTreeSet<(Duration, u64)>,
     unsent: VecDeque<u64>,
@@ -56,8 +56,7 @@ pub(crate) struct Submission {
 impl Forwarder {
     pub(crate) fn new() -> Self {
         Self {
-            next: 1,
-            pending: BTreeMap::new(),
+            pending: Numbered::from(1),
             numbers: IdMap::default(),
             alarms: BTreeSet::new(),
             unsent: VecDeque::new(),
@@ -66,7 +65,7 @@ impl Forwarder {
     }
 
     /// How many requests are pending.
-    pub(crate) fn len(&self) -> usize {
+    pub(crate) const fn len(&self) -> usize {
         self.pending.len()
     }
 
@@ -76,18 +75,17 @@ impl Forwarder {
 
     /// Whether a further number would be too far ahead of the oldest pending one.
     pub(crate) fn is_stretched(&self) -> bool {
-        self.next - self.settled_below() >= NUMBERS_SPAN_MAX
+        self.pending.next() - self.settled_below() >= NUMBERS_SPAN_MAX
     }
 
     /// No number below this one is pending, so none is sent again.
-    pub(crate) fn settled_below(&self) -> u64 {
-        self.pending.first_key_value().map_or(self.next, |(number, _)| *number)
+    pub(crate) const fn settled_below(&self) -> u64 {
+        self.pending.lowest()
     }
 
     /// Takes a request in and gives it its number.
     pub(crate) fn submit(&mut self, now: Duration, submission: Submission) -> u64 {
-        let number = self.next;
-        self.next += 1;
+        let number = self.pending.next();
         let Submission { id, operation, read_only, deadline, backoff } = submission;
         self.numbers.insert(id, number);
         if backoff.is_some() {
@@ -108,17 +106,16 @@ impl Forwarder {
         };
         pending.set_alarm(now, self.in_flight_bytes);
         self.alarms.insert((pending.alarm, number));
-        self.pending.insert(number, pending);
-        number
+        self.pending.push(pending)
     }
 
     pub(crate) fn pending(&self, number: u64) -> Option<&Pending> {
-        self.pending.get(&number)
+        self.pending.get(number)
     }
 
     /// This server assigns the request its position in the log.
     pub(crate) fn mark_placed(&mut self, number: u64, position: LogIndex) {
-        if let Some(pending) = self.pending.get_mut(&number) {
+        if let Some(pending) = self.pending.get_mut(number) {
             pending.sent = true;
             pending.position = Some(position);
         }
@@ -126,13 +123,13 @@ impl Forwarder {
 
     /// Takes a request out of hand.
     pub(crate) fn settle(&mut self, number: u64) -> Option<Pending> {
-        let pending = self.pending.remove(&number)?;
+        let pending = self.pending.remove(number)?;
         self.alarms.remove(&(pending.alarm, number));
         self.numbers.remove(&pending.id);
         if pending.backoff.is_some() {
             self.in_flight_bytes -= pending.operation.len();
         }
-        Some(pending)
+        Some(*pending)
     }
 
     /// Takes a request out of hand whose client is gone.
@@ -147,7 +144,7 @@ impl Forwarder {
         let unsent: Vec<u64> = self.unsent.drain(..).collect();
         let mut settled = Vec::new();
         for number in unsent {
-            match self.pending.get_mut(&number) {
+            match self.pending.get_mut(number) {
                 Some(pending) if pending.sent => pending.queued = false,
                 Some(_) => settled.extend(self.settle(number)),
                 None => {}
@@ -158,8 +155,7 @@ impl Forwarder {
 
     /// Takes out the requests that a predicate picks by their number.
     pub(crate) fn settle_if(&mut self, picks: impl Fn(u64) -> bool) -> Vec<Pending> {
-        let picked: Vec<u64> =
-            self.pending.keys().copied().filter(|&number| picks(number)).collect();
+        let picked: Vec<u64> = self.pending.numbers().filter(|&number| picks(number)).collect();
         picked.into_iter().filter_map(|number| self.settle(number)).collect()
     }
 
@@ -169,7 +165,7 @@ impl Forwarder {
             if alarm > now {
                 return None;
             }
-            if self.pending.get(&number).is_none_or(|pending| pending.deadline <= now) {
+            if self.pending.get(number).is_none_or(|pending| pending.deadline <= now) {
                 self.alarms.remove(&(alarm, number));
                 if let Some(pending) = self.settle(number) {
                     return Some((number, pending));
@@ -184,7 +180,7 @@ impl Forwarder {
     /// Queues everything pending to be sent again, since its receiver was away.
     /// Nothing sent before is in flight any more.
     pub(crate) fn send_all_again(&mut self, now: Duration) {
-        for (&number, pending) in &mut self.pending {
+        for (number, pending) in self.pending.iter_mut() {
             if pending.backoff.is_none() {
                 continue;
             }
@@ -202,7 +198,7 @@ impl Forwarder {
     /// The next request to be sent, if its operation takes at most `room` bytes.
     pub(crate) fn pop_unsent(&mut self, room: usize) -> Option<(u64, Bytes)> {
         while let Some(&number) = self.unsent.front() {
-            let Some(pending) = self.pending.get_mut(&number) else {
+            let Some(pending) = self.pending.get_mut(number) else {
                 self.unsent.pop_front();
                 continue;
             };
@@ -227,7 +223,7 @@ impl Forwarder {
     }
 
     fn send_again(&mut self, now: Duration, number: u64) {
-        let Some(pending) = self.pending.get_mut(&number) else {
+        let Some(pending) = self.pending.get_mut(number) else {
             return;
         };
         self.alarms.remove(&(pending.alarm, number));

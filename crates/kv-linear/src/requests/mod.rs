@@ -1,4 +1,5 @@
 //! The requests of this server's clients, from their arrival to their answers.
 
 pub(crate) mod forward;
+pub(crate) mod numbered;
 pub(crate) mod unsupported;

@@ -234,7 +234,7 @@ impl Sequencer {
             self.refuse_queue(core, &reason, out);
             return;
         }
-        let mut sequenced = Vec::new();
+        let mut sequenced = Vec::with_capacity(self.queue.len());
         while self.has_window(core) {
             let Some(queued) = self.queue.pop_front() else {
                 break;
