@@ -31,6 +31,7 @@
 //! # Ok::<(), kv_storage::JournalError>(())
 //! ```
 
+mod background;
 mod checkpoint;
 mod data_directory;
 mod disk;
@@ -41,6 +42,7 @@ mod journal_thread;
 mod memory;
 mod mutation;
 
+pub use background::give_way;
 pub use checkpoint::{CheckpointError, CheckpointReading, CheckpointStore, CheckpointWritten};
 pub use data_directory::{
     CHECKPOINT_DIRECTORY, DataDirectory, DataDirectoryError, DataOwner, LastRun, LockHolder, Meta,

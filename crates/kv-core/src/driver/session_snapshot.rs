@@ -7,6 +7,7 @@ use super::session::SessionId;
 use super::streams;
 use crate::engine::ConsistencyEngine;
 use crate::engine::checkpoint::{SnapshotPart, ViewScope};
+use crate::request::not_done::NotDone;
 use crate::store::ViewId;
 
 /// A snapshot that goes to a session.
@@ -39,14 +40,19 @@ pub enum SessionPart {
 
 impl<E: ConsistencyEngine> DriverCore<E> {
     /// A session asks for all that the server holds; it is read by
-    /// [`next_session_part`](Self::next_session_part), as fast as the session takes it. False if
-    /// too many such snapshots are under way, or none can be had at the moment.
-    pub fn begin_session_snapshot(&mut self, session: SessionId, tag: u64) -> bool {
-        if self.session_snapshots.len() >= SESSION_SNAPSHOTS_MAX {
-            return false;
+    /// [`next_session_part`](Self::next_session_part), as fast as the session takes it.
+    ///
+    /// # Errors
+    /// [`NotDone::Overloaded`] if too many such snapshots are under way, or none can be had at the
+    /// moment.
+    pub fn begin_session_snapshot(&mut self, session: SessionId, tag: u64) -> Result<(), NotDone> {
+        let limit = NotDone::Overloaded { limit: SESSION_SNAPSHOTS_MAX };
+        if u64::try_from(self.session_snapshots.len()).is_ok_and(|len| len >= SESSION_SNAPSHOTS_MAX)
+        {
+            return Err(limit);
         }
         let Some(view) = self.engine.open_view(ViewScope::Whole) else {
-            return false;
+            return Err(limit);
         };
         self.last_snapshot += 1;
         self.session_snapshots.push(SessionSnapshot {
@@ -57,7 +63,7 @@ impl<E: ConsistencyEngine> DriverCore<E> {
             next_number: 0,
             metadata: view.metadata,
         });
-        true
+        Ok(())
     }
 
     /// The next part of the snapshot that a session asked for first; `None` if none is under way.
@@ -86,4 +92,4 @@ impl<E: ConsistencyEngine> DriverCore<E> {
 }
 
 /// How many clients may be given a snapshot at once. Each keeps aside what changes meanwhile.
-pub(super) const SESSION_SNAPSHOTS_MAX: usize = 4;
+pub(super) const SESSION_SNAPSHOTS_MAX: u64 = 4;

@@ -44,6 +44,7 @@ impl CheckpointThread {
         let notify: Notify = Arc::new(notify);
         let thread = thread::Builder::new().name("checkpoint".to_owned());
         let thread = thread.spawn(move || {
+            kv_storage::give_way();
             let inbox = Arc::new(Mutex::new(inbox));
             while let Some(command) = next(&inbox) {
                 // What is left of one that failed is passed over.

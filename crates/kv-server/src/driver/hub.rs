@@ -7,9 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use kv_core::driver::{DriverCore, Output, PeerFrame, Reply, SessionId, SessionPart};
-use kv_core::{
-    ConsistencyEngine, Counter, Incarnation, NodeId, NotDone, Now, Outcome, Shortage, Status,
-};
+use kv_core::{ConsistencyEngine, Counter, Incarnation, NodeId, Now, Outcome, Shortage, Status};
 use kv_proto::{Request, RequestBody, Response, ResponseBody, put_message};
 use tokio::sync::watch;
 
@@ -110,15 +108,13 @@ where
                 let status = Box::new(self.status());
                 self.respond(session, &Response { id, body: ResponseBody::Status(status) });
             }
-            RequestBody::Snapshot => {
-                if self.core.begin_session_snapshot(session, id) {
-                    self.snapshots.push(session);
-                } else {
-                    let limit = NotDone::Overloaded { limit: SNAPSHOTS_MAX };
-                    let body = ResponseBody::Outcome(Outcome::NotDone(limit));
+            RequestBody::Snapshot => match self.core.begin_session_snapshot(session, id) {
+                Ok(()) => self.snapshots.push(session),
+                Err(reason) => {
+                    let body = ResponseBody::Outcome(Outcome::NotDone(reason));
                     self.respond(session, &Response { id, body });
                 }
-            }
+            },
         }
     }
 
@@ -354,9 +350,6 @@ const BYTES_MAX: usize = 512 << 20;
 
 /// A snapshot's next part is read once fewer bytes wait to be written.
 const SNAPSHOT_BYTES_AHEAD: usize = 256 << 10;
-
-/// As in the driver core.
-const SNAPSHOTS_MAX: u64 = 4;
 
 /// How often a server that serves looks whether it still does.
 const READINESS_INTERVAL: Duration = Duration::from_millis(50);

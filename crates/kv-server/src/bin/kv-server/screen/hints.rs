@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use kv_core::{NodeId, Waiting};
+use kv_proto::{ServerList, id_ranges};
 use kv_server::{Consistency, DataConfig, ServerConfig};
 use kv_storage::DataDirectoryError;
 
@@ -110,28 +111,13 @@ fn server_command(config: &ServerConfig, node: NodeId) -> String {
 
 /// The list of servers as short as it can be typed; `None` if it is the usual one.
 pub(crate) fn servers_option(config: &ServerConfig) -> Option<String> {
-    if config.servers == kv_proto::ServerList::default() {
+    if config.servers == ServerList::default() {
         return None;
     }
     let ids: Vec<NodeId> = config.servers.ids().collect();
-    let short = id_ranges(&ids).replace(' ', ",");
-    let is_usual = short.parse().is_ok_and(|usual: kv_proto::ServerList| usual == config.servers);
+    let short = id_ranges(&ids);
+    let is_usual = short.parse().is_ok_and(|usual: ServerList| usual == config.servers);
     Some(if is_usual { short } else { config.servers.to_string() })
-}
-
-/// Ascending ids as `1-3 5`.
-pub(crate) fn id_ranges(ids: &[NodeId]) -> String {
-    let mut ranges: Vec<(u16, u16)> = Vec::new();
-    for id in ids.iter().map(|id| id.number()) {
-        match ranges.last_mut() {
-            Some((_, last)) if *last + 1 == id => *last = id,
-            Some(_) | None => ranges.push((id, id)),
-        }
-    }
-    let name = |(first, last): (u16, u16)| {
-        if first == last { first.to_string() } else { format!("{first}-{last}") }
-    };
-    ranges.into_iter().map(name).collect::<Vec<_>>().join(" ")
 }
 
 /// The client that was built or installed beside this program.
@@ -235,7 +221,7 @@ mod tests {
         let more = Waiting::Servers { more: 1 };
         assert_eq!(
             who_is_missing(&config, more, &[node(4)]),
-            " (not connected: 2-3 5-10); start for example: kv-server 2 eventual 2 majority"
+            " (not connected: 2-3,5-10); start for example: kv-server 2 eventual 2 majority"
         );
         config.servers = "1-3".parse().unwrap();
         config.consistency = Consistency::Linearizable;

@@ -38,7 +38,7 @@ fn peers_text(config: &ServerConfig, cluster: &ClusterConfig) -> String {
     let peers: Vec<NodeId> = cluster.peers_of(config.node).collect();
     let are_usual = hints::servers_option(config).is_none_or(|list| !list.contains('='));
     if peers.len() > PEERS_IN_FULL && are_usual {
-        let ids = hints::id_ranges(&peers).replace(' ', ", ");
+        let ids = kv_proto::id_ranges(&peers).replace(',', ", ");
         return format!("{ids} at 127.0.0.1, ports 4960 + id; start as many of them as you like");
     }
     let address = |peer| config.servers.address(peer).unwrap_or("?");
