@@ -246,7 +246,7 @@ async fn dump_and_status_are_readable() {
                     c = \"\\x1b[31m\" (version 3)\n";
     assert_eq!(dump, run(0, expected, ""));
     let status = run_one(&at, &["status"]).await;
-    let expected = "server 2: fake, sequencer, life 1-000000ab\n\
+    let expected = "server 2: fake, sequencer, incarnation 1-000000ab\n\
                     cluster: servers 1-3, W=2 R=2, configuration 1, id 00000000000000c1\n\
                     connected to: 1\nserving\nbehind in the log: server 1 by 1\n\
                     keys: 3\nresends: 4\n";

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fake::{DeadServer, FakeServer, config, event};
 use kv_client::{Certainty, Client, ClientConfig, ClientError, Event};
-use kv_proto::{Refusal, RefusalCode, Role};
+use kv_proto::{CLUSTER_NAME_LEN_MAX, Refusal, RefusalCode, Role};
 
 fn other_cluster() -> Refusal {
     Refusal::new(RefusalCode::Cluster, "this is cluster kv, not blue")
@@ -81,4 +81,16 @@ async fn a_full_server_is_what_is_told_when_time_is_up() {
         () = refuse => unreachable!("it refuses for ever"),
     };
     assert!(matches!(client, Err(ClientError::Refused { .. })), "{client:?}");
+}
+
+#[tokio::test]
+async fn the_name_of_a_cluster_that_no_hello_can_hold_is_told_and_not_sent() {
+    let one = FakeServer::start(1).await;
+    let cluster = "x".repeat(CLUSTER_NAME_LEN_MAX + 1);
+    let long = ClientConfig { cluster, ..config([one.entry()], 1) };
+    // At once: to wait for another server is no use.
+    let connect = tokio::time::timeout(Duration::from_secs(10), Client::connect(long));
+    let error = connect.await.expect("it does not wait").unwrap_err();
+    assert!(error.to_string().contains("name"), "{error}");
+    assert_eq!(error.certainty(), Certainty::NotDone);
 }

@@ -38,6 +38,7 @@ mod cluster;
 mod digest;
 pub mod driver;
 mod engine;
+mod id_map;
 mod key;
 pub mod local;
 mod request;
@@ -49,7 +50,6 @@ mod wire;
 
 pub use broken::Broken;
 pub use cluster::id::{ClusterId, GroupId, IdError, Incarnation, NodeId, PersistSeq, RequestId};
-pub use cluster::id_map::{IdHasher, IdMap, IdSet};
 pub use cluster::quorum::{Quorum, QuorumError};
 pub use cluster::{ClusterConfig, ClusterConfigError};
 pub use digest::digest;
@@ -59,6 +59,7 @@ pub use engine::checkpoint::{
 };
 pub use engine::effect::{Effect, Effects, HaltReason};
 pub use engine::{ConsistencyEngine, EngineConfig, Input, Limits, Now, Shortage, Timing};
+pub use id_map::{IdHasher, IdMap, IdSet};
 pub use key::{Key, SizeError, Value};
 pub use request::batch::{Batch, BatchError, Check, Command, Condition};
 pub use request::not_done::{Feature, NotDone, Waiting};

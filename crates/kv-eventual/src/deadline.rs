@@ -32,6 +32,7 @@ impl Deadlines {
     /// Sets a deadline, or moves it if `armed` says that it is set.
     pub(crate) fn arm(&mut self, armed: &mut Option<Duration>, at: Duration, due: Due) {
         if *armed == Some(at) {
+            debug_assert!(self.set.contains(&(at, due)), "a deadline that is armed is in the set");
             return;
         }
         self.disarm(armed, due);

@@ -397,8 +397,21 @@ mod tests {
 
     proptest! {
         #[test]
-        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
-            let mut wire = BytesMut::from(&bytes[..]);
+        fn arbitrary_bytes_never_panic(
+            bytes in proptest::collection::vec(any::<u8>(), 0..100),
+            announced in 0..110_u32,
+            is_sound in any::<bool>(),
+        ) {
+            let mut wire = BytesMut::from(&announced.to_le_bytes()[..]);
+            wire.extend_from_slice(&bytes);
+            // One that is right gets beyond the checksum.
+            if is_sound && let Some((header, message)) = wire.split_at_mut_checked(14) {
+                header[4] = PROTOCOL_VERSION;
+                let sum = crc32c::crc32c(&header[4..10]);
+                let len = usize::try_from(announced).unwrap().saturating_sub(10).min(message.len());
+                let sum = crc32c::crc32c_append(sum, &message[..len]);
+                header[10..14].copy_from_slice(&sum.to_le_bytes());
+            }
             while let Ok(Some(_)) = decoder().decode(&mut wire) {}
         }
     }

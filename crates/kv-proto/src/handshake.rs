@@ -28,7 +28,7 @@ pub enum Role {
     Server {
         /// Which.
         node: NodeId,
-        /// Its life; [`Incarnation::UNKNOWN`] while it is joining.
+        /// Its incarnation; [`Incarnation::UNKNOWN`] while it is joining.
         incarnation: Incarnation,
         /// The engine that it runs.
         engine: String,
@@ -44,7 +44,7 @@ wire_enum!(Role, "role", { 0 => Client, 1 => Server { node, incarnation, engine,
 pub struct Welcome {
     /// The server that answers.
     pub node: NodeId,
-    /// Its life; [`Incarnation::UNKNOWN`] while it is joining.
+    /// Its incarnation; [`Incarnation::UNKNOWN`] while it is joining.
     pub incarnation: Incarnation,
     /// The engine that it runs.
     pub engine: String,

@@ -26,10 +26,10 @@ fn config(folder: &Path, consistency: Consistency, sync: SyncPolicy) -> ServerCo
     config
 }
 
-/// Does something on a server and stops it; returns its life and what was read.
+/// Does something on a server and stops it; returns its incarnation and what was read.
 async fn run(config: ServerConfig, op: Operation) -> (Incarnation, Option<Value>) {
-    let (life, read, _) = run_and_look(config, op).await;
-    (life, read)
+    let (incarnation, read, _) = run_and_look(config, op).await;
+    (incarnation, read)
 }
 
 /// Returns as well which folders were set aside.
@@ -45,13 +45,13 @@ async fn run_and_look(
     server.ready().await;
     let outcome = server.client().execute(op, RequestOptions::default()).await.unwrap();
     let Outcome::Done(done) = outcome else { panic!("{outcome:?}") };
-    let life = server.client().status().await.unwrap().incarnation;
+    let incarnation = server.client().status().await.unwrap().incarnation;
     server.stop().await.unwrap();
     match done.answer {
         Answer::Results(results) => match results.into_iter().next().unwrap() {
-            CommandResult::Value(found) => (life, found.map(|found| found.value), set_aside),
+            CommandResult::Value(found) => (incarnation, found.map(|found| found.value), set_aside),
             CommandResult::Written | CommandResult::Number(_) | CommandResult::Length(_) => {
-                (life, None, set_aside)
+                (incarnation, None, set_aside)
             }
         },
         Answer::Page(_) => panic!("a page was not asked for"),
@@ -83,14 +83,17 @@ async fn it_starts_as_one_that_lost_its_disk_unless_it_had_synced_always() {
             let folder = tempfile::tempdir().unwrap();
             let config = config(folder.path(), consistency, sync);
             let put = Operation::put(key(), value.clone());
-            let (life, _) = run(config.clone(), put).await;
+            let (incarnation, _) = run(config.clone(), put).await;
             let synced = sync == SyncPolicy::Always;
             pretend_to_have_run_on_another_boot(&config, synced);
             let (next, found, lost) = run_and_look(config.clone(), Operation::get(key())).await;
             assert_eq!(found.is_some(), synced, "{consistency}, {sync:?}");
             assert_ne!(next, Incarnation::UNKNOWN);
             if !synced {
-                assert_ne!(next, life, "{consistency}, {sync:?}: what it promised is forgotten");
+                assert_ne!(
+                    next, incarnation,
+                    "{consistency}, {sync:?}: what it promised is forgotten"
+                );
             }
             assert_eq!(lost.len(), usize::from(!synced), "{consistency}, {sync:?}: {lost:?}");
             for lost in lost {

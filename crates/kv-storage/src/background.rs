@@ -1,7 +1,7 @@
 //! Threads whose work can wait.
 
 /// Has this thread, and those that it starts, give way to others that want the processor: for work
-/// that nobody waits for. Where a system has no priorities of single threads, nothing changes.
+/// that clients do not wait for. It takes longer where they leave little. Where a system has no priorities of single threads, nothing changes.
 pub fn give_way() {
     #[cfg(target_os = "linux")]
     {
@@ -16,9 +16,9 @@ pub fn give_way() {
     }
 }
 
-/// About a tenth of a processor's time, where another thread wants all of it.
+/// About a quarter of a processor's time, where another thread wants all of it.
 #[cfg(target_os = "linux")]
-const NICE: i32 = 10;
+const NICE: i32 = 5;
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {

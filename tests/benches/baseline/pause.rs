@@ -122,7 +122,7 @@ async fn snapshot(build: &Build) {
 }
 
 /// Asks at a fixed rate, for so long or until `ends`; how long each answer took, counted from when
-/// the request was due.
+/// it was asked for.
 async fn waits(client: &Client, time: Duration, mut ends: impl FnMut() -> bool) -> Vec<Duration> {
     let began = Instant::now();
     let mut asked = Vec::new();

@@ -40,9 +40,9 @@ async fn put_until(
     in_flight: usize,
     counted_from: Instant,
 ) -> u64 {
-    let (mut stream, version) = match knock(to, PROTOCOL_VERSION).await {
+    let (mut stream, version) = match connect_as(to, PROTOCOL_VERSION).await {
         (stream, PROTOCOL_VERSION) => (stream, PROTOCOL_VERSION),
-        (_, theirs) => knock(to, theirs).await,
+        (_, theirs) => connect_as(to, theirs).await,
     };
     let (mut wire, mut received) = (BytesMut::new(), BytesMut::new());
     let (mut place, mut done, mut due) = (number * 7919, 0, in_flight);
@@ -55,7 +55,7 @@ async fn put_until(
         }
         stream.write_all(&wire).await.unwrap();
         assert!(stream.read_buf(&mut received).await.unwrap() > 0, "the server closed");
-        due = take_frames(&mut received);
+        due = take_frames(&mut received, is_done);
         let now = Instant::now();
         if now >= until {
             return done;
@@ -68,7 +68,7 @@ async fn put_until(
 
 /// Connects as a client that speaks this version of the protocol; gives the version that the server
 /// answers in.
-async fn knock(to: SocketAddrV4, version: u8) -> (TcpStream, u8) {
+async fn connect_as(to: SocketAddrV4, version: u8) -> (TcpStream, u8) {
     let mut stream = TcpStream::connect(to).await.unwrap();
     stream.set_nodelay(true).unwrap();
     let (mut wire, mut received) = (BytesMut::new(), BytesMut::new());
@@ -76,16 +76,19 @@ async fn knock(to: SocketAddrV4, version: u8) -> (TcpStream, u8) {
     put_frame(version, &hello, &mut wire);
     stream.write_all(&wire).await.unwrap();
     let mut theirs = None;
-    while take_frames(&mut received) == 0 {
+    while take_frames(&mut received, |frame| theirs = Some((frame[VERSION_AT], frame[KIND_AT])))
+        == 0
+    {
         assert!(stream.read_buf(&mut received).await.unwrap() > 0, "the server closed");
-        theirs = theirs.or_else(|| received.get(VERSION_AT).copied());
     }
-    (stream, theirs.expect("a frame has a version"))
+    let (theirs, kind) = theirs.expect("a frame came");
+    assert!(theirs != version || kind == WELCOME, "the server refuses");
+    (stream, theirs)
 }
 
 /// The version of the protocol that the server at an address speaks.
 pub(crate) async fn version_of(address: SocketAddrV4) -> u8 {
-    knock(address, PROTOCOL_VERSION).await.1
+    connect_as(address, PROTOCOL_VERSION).await.1
 }
 
 /// Encodes a put; nobody looks whose the answer is, so all have one id.
@@ -110,14 +113,21 @@ fn put_frame(version: u8, message: &impl FrameMessage, wire: &mut BytesMut) {
     }
 }
 
-/// Takes the whole frames out of what came; how many they were.
-fn take_frames(received: &mut BytesMut) -> usize {
+/// A put is done: an answer with its id of 8 bytes, then the first outcome of the first kind.
+fn is_done(frame: &[u8]) {
+    let tags = frame.get(MESSAGE_AT + 8..MESSAGE_AT + 10);
+    assert!(frame[KIND_AT] == RESPONSE && tags == Some(&[0, 0]), "a put is not done: {frame:?}");
+}
+
+/// Takes the whole frames out of what came, and looks at each; how many they were.
+fn take_frames(received: &mut BytesMut, mut look: impl FnMut(&[u8])) -> usize {
     let mut count = 0;
     while let Some(len) = received.first_chunk().map(|len| u32::from_le_bytes(*len)) {
         let len = usize::try_from(len).unwrap() + 4;
         if received.len() < len {
             break;
         }
+        look(&received[..len]);
         received.advance(len);
         count += 1;
     }
@@ -131,4 +141,9 @@ const VALUE_BYTES: usize = 16;
 /// Where these stand in a frame.
 const VERSION_AT: usize = 4;
 const CHECKSUM_AT: usize = 10;
+const KIND_AT: usize = 5;
 const MESSAGE_AT: usize = 14;
+
+/// The kinds of frames that a server sends.
+const WELCOME: u8 = 2;
+const RESPONSE: u8 = 5;

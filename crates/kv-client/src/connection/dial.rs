@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use kv_core::NodeId;
-use kv_proto::{FrameDecoder, Hello, HelloReply, Role, Welcome, put_message};
+use kv_proto::{CLUSTER_NAME_LEN_MAX, FrameDecoder, Hello, HelloReply, Role, Welcome, put_message};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -37,7 +37,11 @@ impl Target {
         let mut buffer = BytesMut::new();
         let hello = Hello { cluster: self.cluster, role: Role::Client };
         let lost = |error| DialError::Lost(LostReason::from(error));
-        put_message(GROUP, &hello, &mut buffer).map_err(|_| DialError::ClusterNameTooLong)?;
+        let too_long = || DialError::ClusterNameTooLong;
+        if hello.cluster.len() > CLUSTER_NAME_LEN_MAX {
+            return Err(too_long());
+        }
+        put_message(GROUP, &hello, &mut buffer).map_err(|_| too_long())?;
         // A server that is full may refuse, and close, before it reads; its reason is still there.
         let written = stream.write_all(&buffer).await;
         buffer.clear();

@@ -85,9 +85,12 @@ impl Route {
     }
 
     /// Whether waiting is no use: no server has ever accepted this client, all have been tried,
-    /// and one of those that are there refuses it for good.
+    /// and one of those that are there refuses it for good, or no hello can be said.
     pub(crate) fn is_hopeless(&self) -> bool {
-        !self.ever_connected && self.all_failed() && self.refusal().is_some_and(|(_, last)| last)
+        let mut failures = self.failures.iter();
+        let is_mute = failures.any(|failure| failure.error == DialError::ClusterNameTooLong);
+        let is_refused = self.refusal().is_some_and(|(_, last)| last);
+        !self.ever_connected && self.all_failed() && (is_refused || is_mute)
     }
 
     /// What a request that was never sent is told.

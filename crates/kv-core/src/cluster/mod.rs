@@ -1,7 +1,6 @@
 //! The configuration that all servers of a cluster share.
 
 pub(crate) mod id;
-pub(crate) mod id_map;
 pub(crate) mod quorum;
 
 use std::fmt;

@@ -43,6 +43,7 @@ fn apply(disk: &mut BTreeMap<Key, u8>, changes: &Read) {
 #[derive(Clone, Debug)]
 enum Event {
     Put(u8, u8),
+    PutIfAbsent(u8, u8),
     Remove(u8),
     Replace(BTreeMap<u8, u8>),
     Tidy,
@@ -74,6 +75,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     let state = proptest::collection::btree_map(0..KEYS, any::<u8>(), 0..6);
     let event = prop_oneof![
         8 => (0..KEYS, any::<u8>()).prop_map(|(key, item)| Event::Put(key, item)),
+        4 => (0..KEYS, any::<u8>()).prop_map(|(key, item)| Event::PutIfAbsent(key, item)),
         5 => (0..KEYS).prop_map(Event::Remove),
         1 => state.prop_map(Event::Replace),
         2 => Just(Event::Tidy),
@@ -110,6 +112,11 @@ proptest! {
         for (event, seq) in events.into_iter().zip(1..) {
             match event {
                 Event::Put(name, item) => store.insert(key(name), item),
+                Event::PutIfAbsent(name, item) => {
+                    let is_absent = !content(&store).contains_key(&key(name));
+                    let is_kept = store.insert_if(key(name), item, |_, held| held.is_none());
+                    prop_assert_eq!(is_kept, is_absent);
+                }
                 Event::Remove(name) => store.remove(&key(name)),
                 Event::Replace(state) => {
                     store.replace(state.iter().map(|(name, item)| (key(*name), *item)).collect());

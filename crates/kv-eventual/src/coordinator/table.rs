@@ -19,6 +19,8 @@ pub(crate) struct Table {
     places: VecDeque<(WriteId, Option<Box<PendingWrite>>)>,
     waiting: Sum,
     trailing: Sum,
+    /// No write before this one has its answer.
+    trailing_from: Option<WriteId>,
 }
 
 /// How many writes there are of a kind, and their bytes.
@@ -104,12 +106,20 @@ impl Table {
             pending.is_answered = true;
             self.waiting.subtract(pending);
             self.trailing.add(pending);
+            self.trailing_from = Some(self.trailing_from.map_or(id, |from| from.min(id)));
         }
     }
 
     /// The oldest one whose client has its answer.
-    pub(crate) fn oldest_trailing(&self) -> Option<WriteId> {
-        self.iter().find(|(_, pending)| pending.is_answered).map(|(id, _)| id)
+    pub(crate) fn oldest_trailing(&mut self) -> Option<WriteId> {
+        let from = self.trailing_from?;
+        // Many that wait may stand before it.
+        let first = self.places.partition_point(|(id, _)| *id < from);
+        let mut rest = self.places.range(first..);
+        let is_answered = |pending: &PendingWrite| pending.is_answered;
+        let oldest = rest.find(|(_, pending)| pending.as_deref().is_some_and(is_answered));
+        self.trailing_from = oldest.map(|(id, _)| *id);
+        self.trailing_from
     }
 
     /// All of them, the oldest first.
@@ -254,6 +264,10 @@ mod tests {
         let each = pending(1, 1).1.write.size_bytes();
         assert_eq!((table.waiting().bytes, table.trailing().bytes), (each, 2 * each));
         assert_eq!(table.oldest_trailing(), Some(id(2)));
+        assert!(table.remove(id(2)).is_some());
+        assert_eq!(table.oldest_trailing(), Some(id(3)));
+        table.note_answered(id(1));
+        assert_eq!(table.oldest_trailing(), Some(id(1)));
         (1..=3).for_each(|seq| drop(table.remove(id(seq))));
         assert_eq!((table.waiting().bytes, table.trailing().bytes), (0, 0));
     }

@@ -164,8 +164,11 @@ impl Writes {
         let lacking = self.table.iter().filter(|(_, pending)| {
             pending.is_sent && !pending.acked.contains(slot) && pending.expires > step.now.mono
         });
-        let ids: Vec<_> = lacking.map(|(id, _)| id).collect();
-        for id in ids {
+        // Those first whose clients wait.
+        let (trailing, mut ids): (Vec<_>, Vec<_>) =
+            lacking.map(|(id, pending)| (pending.is_answered(), id)).partition(|(is, _)| *is);
+        ids.extend(trailing);
+        for (_, id) in ids {
             self.send(core, step, id, peer);
         }
     }

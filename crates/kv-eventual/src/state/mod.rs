@@ -107,7 +107,7 @@ impl State {
         }
     }
 
-    /// What no delete does; only where a test has it so.
+    /// Removes a key without a tombstone; only where a test has it so.
     fn remove_for_good(&mut self, key: &Key, entry: &Entry) {
         if entry.wins_over(self.store.get(key), self.broken) {
             self.store.remove(key);

@@ -234,7 +234,10 @@ impl Sequencer {
             self.refuse_queue(core, &reason, out);
             return;
         }
-        let mut sequenced = Vec::with_capacity(self.queue.len());
+        if !self.has_window(core) {
+            return;
+        }
+        let mut sequenced = Vec::with_capacity(self.queue.len().min(SEQUENCED_USUALLY));
         while self.has_window(core) {
             let Some(queued) = self.queue.pop_front() else {
                 break;
@@ -276,3 +279,6 @@ fn next_entry(core: &Core, wall: Duration, queued: &Queued) -> Entry {
     };
     Entry::new(header, &queued.encoded)
 }
+
+/// A batch of so many entries is made room for at once.
+const SEQUENCED_USUALLY: usize = 256;

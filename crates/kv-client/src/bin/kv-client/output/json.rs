@@ -202,7 +202,7 @@ fn status_object(status: &Status) -> Json {
     json!({
         "engine": status.engine,
         "server": status.node.number(),
-        "life": status.incarnation.to_string(),
+        "incarnation": status.incarnation.to_string(),
         "role": status.role.name(),
         "cluster_id": status.cluster_id.map(|cluster| format!("{:016x}", cluster.0)),
         "servers": ids(status.cluster.voters()),

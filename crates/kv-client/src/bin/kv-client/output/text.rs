@@ -113,7 +113,7 @@ fn status_text(status: &Status) -> String {
     let cluster = &status.cluster;
     let id = status.cluster_id.map_or_else(String::new, |id| format!(", id {:016x}", id.0));
     let mut text = format!(
-        "server {}: {}, {}, life {}\n\
+        "server {}: {}, {}, incarnation {}\n\
          cluster: servers {}, W={} R={}, configuration {}{id}\n\
          connected to: {}",
         status.node,

@@ -5,12 +5,12 @@ use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use bytes::BytesMut;
 use kv_core::{GroupId, Operation, Outcome, RequestOptions, SnapshotPart, Status};
 use kv_proto::{
-    Frame, FrameDecoder, Hello, HelloReply, Request, RequestBody, Response, ResponseBody, Role,
-    ServerToClient, Welcome, put_message,
+    CLUSTER_NAME_LEN_MAX, Frame, FrameDecoder, Hello, HelloReply, Request, RequestBody, Response,
+    ResponseBody, Role, ServerToClient, Welcome, put_message,
 };
 
 /// A connection to a server.
@@ -35,6 +35,11 @@ impl Remote {
         stream.set_nodelay(true)?;
         let mut decoder = FrameDecoder::new(GROUP);
         let mut received = BytesMut::new();
+        ensure!(
+            cluster.len() <= CLUSTER_NAME_LEN_MAX,
+            "the cluster's name has more than {CLUSTER_NAME_LEN_MAX} bytes: name the one that the \
+             servers were started with"
+        );
         let hello = Hello { cluster: cluster.to_owned(), role: Role::Client };
         let mut wire = BytesMut::new();
         put_message(GROUP, &hello, &mut wire)?;
