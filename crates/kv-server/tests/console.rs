@@ -35,7 +35,7 @@ fn status_dump_and_exit_are_obeyed_and_other_words_explained() {
     type_line("status");
     let status = server.read_until("connected to");
     assert!(
-        status.contains("server 1 (linearizable), N=1 W=1 R=1, servers 1\n  ready\n"),
+        status.contains("server 1 (linearizable, sequencer), N=1 W=1 R=1, servers 1\n  ready\n"),
         "{status}"
     );
     type_line("dump");
