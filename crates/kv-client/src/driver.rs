@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kv_core::NodeId;
+use kv_core::{ClusterId, NodeId};
+use kv_proto::Welcome;
 use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -27,6 +28,16 @@ pub(crate) struct Driver {
     table: Table,
     route: Route,
     told_none_answers: bool,
+    /// The store that the session is with, as its first server told.
+    store: Option<StoreIdentity>,
+}
+
+/// What tells a store from others that are served at the same addresses.
+#[derive(Debug)]
+struct StoreIdentity {
+    engine: String,
+    /// `None` until a server has told it.
+    cluster_id: Option<ClusterId>,
 }
 
 /// How the connection is, for callers.
@@ -52,6 +63,7 @@ impl Driver {
             table: Table::new(config.grace),
             route: Route::new(config.servers.clone(), config.first),
             told_none_answers: false,
+            store: None,
             config,
             inbox,
             abandoned,
@@ -93,6 +105,10 @@ impl Driver {
                     }
                 }
             };
+            let result = result.and_then(|(connection, welcome)| {
+                self.recognise(&welcome).map_err(|error| DialFailure { server, error })?;
+                Ok((connection, welcome))
+            });
             match result {
                 Ok((connection, welcome)) => {
                     let skipped = self.route.on_connected();
@@ -107,6 +123,27 @@ impl Driver {
         }
     }
 
+    /// Holds a server to the store that the session began with.
+    fn recognise(&mut self, welcome: &Welcome) -> Result<(), DialError> {
+        let store = self.store.get_or_insert_with(|| StoreIdentity {
+            engine: welcome.engine.clone(),
+            cluster_id: welcome.cluster_id,
+        });
+        if store.engine != welcome.engine {
+            let (ours, theirs) = (store.engine.clone(), welcome.engine.clone());
+            return Err(DialError::OtherEngine { ours, theirs });
+        }
+        match (store.cluster_id, welcome.cluster_id) {
+            (Some(ours), Some(theirs)) if ours != theirs => {
+                Err(DialError::OtherCluster { ours, theirs })
+            }
+            (known, told) => {
+                store.cluster_id = known.or(told);
+                Ok(())
+            }
+        }
+    }
+
     fn on_dial_failure(&mut self, failure: DialFailure) {
         let server = failure.server;
         let refusal = match &failure.error {
@@ -115,7 +152,9 @@ impl Driver {
             | DialError::Silent { .. }
             | DialError::Lost(_)
             | DialError::ClusterNameTooLong
-            | DialError::OtherServer { .. } => None,
+            | DialError::OtherServer { .. }
+            | DialError::OtherEngine { .. }
+            | DialError::OtherCluster { .. } => None,
         };
         let is_news = self.route.on_failure(failure);
         if let Some(refusal) = refusal.filter(|_| is_news) {
@@ -143,7 +182,10 @@ impl Driver {
                 Err(why) => break why,
             }
             self.table.send_waiting(&mut connection);
+            let watch_at = connection.watch_at();
+            // What has come counts before any time that is up: this program may have been suspended.
             tokio::select! {
+                biased;
                 progress = connection.progress() => {
                     if let Err(why) = progress {
                         break why;
@@ -160,6 +202,11 @@ impl Driver {
                 }
                 () = until(self.table.next_deadline()) => {
                     if let Err(why) = self.table.expire(Instant::now(), &mut connection) {
+                        break why;
+                    }
+                }
+                () = sleep_until(watch_at) => {
+                    if let Err(why) = connection.watch(Instant::now()) {
                         break why;
                     }
                 }

@@ -3,7 +3,9 @@
 use std::fmt;
 
 use bytes::{Bytes, BytesMut};
-use kv_core::{ClusterConfig, DecodeError, Incarnation, NodeId, Wire, wire_enum, wire_struct};
+use kv_core::{
+    ClusterConfig, ClusterId, DecodeError, Incarnation, NodeId, Wire, wire_enum, wire_struct,
+};
 
 use crate::frame::PROTOCOL_VERSION;
 
@@ -50,11 +52,14 @@ pub struct Welcome {
     pub engine: String,
     /// The configuration that it works under.
     pub config: ClusterConfig,
+    /// The cluster whose data it holds; `None` before it has founded or joined one, and in an engine
+    /// whose clusters have no id.
+    pub cluster_id: Option<ClusterId>,
     /// How many requests of this connection it takes at once; further ones wait in the socket.
     pub in_flight_max: u32,
 }
 
-wire_struct!(Welcome { node, incarnation, engine, config, in_flight_max });
+wire_struct!(Welcome { node, incarnation, engine, config, cluster_id, in_flight_max });
 
 /// Why a connection is closed, in one line that says what to do.
 ///
@@ -175,6 +180,7 @@ mod tests {
             incarnation,
             engine: engine.clone(),
             config: config.clone(),
+            cluster_id: Some(ClusterId(u64::MAX)),
             in_flight_max: u32::MAX,
         };
         let role = Role::Server { node, incarnation, engine, config };

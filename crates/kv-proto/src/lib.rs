@@ -34,6 +34,7 @@ mod codec;
 mod duration;
 mod frame;
 mod handshake;
+mod liveness;
 mod message;
 mod quoting;
 mod request;
@@ -43,9 +44,10 @@ pub use codec::FrameCodec;
 pub use duration::{DurationError, parse_duration};
 pub use frame::{
     FRAME_LEN_MAX, Frame, FrameDecoder, FrameError, FrameMessage, HANDSHAKE_FRAME_LEN_MAX,
-    MessageTooLarge, PROTOCOL_VERSION, put_message,
+    MessageTooLarge, PROTOCOL_VERSION, put_alive, put_message,
 };
 pub use handshake::{CLUSTER_NAME_LEN_MAX, Hello, Refusal, RefusalCode, Role, Welcome};
+pub use liveness::Liveness;
 pub use message::{HelloReply, PeerToPeer, ServerToClient, put_peer_frame};
 pub use quoting::{as_line, as_word, in_quotes, is_printable};
 pub use request::{MalformedRequest, Request, RequestBody, Response, ResponseBody};

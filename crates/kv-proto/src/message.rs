@@ -7,6 +7,9 @@
 //! | a client | a server | | [`Request`] |
 //! | a server | a client | | [`ServerToClient`] |
 //! | a server | the server that it has connected to | | [`PeerToPeer`] |
+//!
+//! After the handshake either side sends [`put_alive`](crate::put_alive) where it has nothing else to
+//! send, so that a connection on which nothing comes is known to be dead.
 
 use bytes::{Bytes, BytesMut};
 use kv_core::driver::SnapshotFrame;

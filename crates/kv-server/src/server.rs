@@ -38,6 +38,7 @@ use crate::net::connection_bounds::ConnectionSlots;
 use crate::net::held_back::HeldBack;
 use crate::net::link::Link;
 use crate::net::listener::{Door, Listener};
+use crate::net::reading::FrameBytes;
 use crate::op_log::OpLog;
 
 /// A server under way, in this process, on a thread of its own. Dropping it stops it at once.
@@ -279,6 +280,7 @@ where
             dumps: config.on_dump.clone().and_then(DumpThread::start),
             incarnation: Arc::clone(&identity.incarnation),
             looked_at: Duration::ZERO,
+            cluster_id: None,
             dirty: Vec::new(),
             snapshots: Vec::new(),
             ended: None,
@@ -301,6 +303,7 @@ where
         let door = Door {
             shared: Rc::clone(&shared),
             slots: ConnectionSlots::new(&config, &identity.config),
+            frame_bytes: FrameBytes::new(),
             identity,
             client_numbers: self.client_numbers,
             complaints: RefCell::new(Complaints::default()),

@@ -145,14 +145,14 @@ async fn clients_and_servers_of_another_protocol_version_are_told_to_use_one_rel
     let client = Hello { cluster: "kv".to_owned(), role: Role::Client };
     for hello in [client, hello_of_server_2(Quorum::Count(2))] {
         for (theirs, expected) in [
-            (1, "version 2, not 1: use programs of one release (upgrade that program)"),
-            (9, "version 2, not 9: use programs of one release (upgrade this server)"),
+            (1, "version 3, not 1: use programs of one release (upgrade that program)"),
+            (9, "version 3, not 9: use programs of one release (upgrade this server)"),
         ] {
             let mut frame = BytesMut::new();
             put_message(GroupId(0), &hello, &mut frame).unwrap();
             frame[4] = theirs;
-            let checksum = crc32c::crc32c(&[&frame[4..10], &frame[14..]].concat());
-            frame[10..14].copy_from_slice(&checksum.to_le_bytes());
+            let checksum = crc32c::crc32c(&frame[..14]);
+            frame[14..18].copy_from_slice(&checksum.to_le_bytes());
             let mut connection = dial(&servers[0]).await;
             connection.get_mut().write_all(&frame).await.unwrap();
             let refusal = refusal(&mut connection).await;
@@ -177,14 +177,35 @@ async fn a_server_with_other_quorums_is_refused_with_both_sides_named() {
 
 #[tokio::test]
 async fn a_server_that_sends_a_request_is_disconnected() {
-    let servers = start(2, Consistency::Linearizable, 2).await;
+    let mut servers = start(2, Consistency::Linearizable, 1).await;
+    servers.pop().unwrap().stop().await.unwrap();
     let mut connection = dial(&servers[0]).await;
-    connection.send(hello_of_server_2(Quorum::Count(2))).await.unwrap();
+    connection.send(hello_of_server_2(Quorum::Count(1))).await.unwrap();
     let reply = HelloReply::from_frame(next(&mut connection).await.unwrap()).unwrap();
     assert!(matches!(reply, HelloReply::Welcome(_)), "{reply:?}");
     connection.send(request(1, get("x"))).await.unwrap();
     assert_eq!(next(&mut connection).await, None);
     still_serves(&servers[0]).await;
+}
+
+#[tokio::test]
+async fn a_second_server_with_the_id_of_one_that_is_connected_is_refused_by_name() {
+    let mut servers = start(2, Consistency::Linearizable, 1).await;
+    let mut connection = dial(&servers[0]).await;
+    connection.send(hello_of_server_2(Quorum::Count(1))).await.unwrap();
+    let refusal = refusal(&mut connection).await;
+    assert_eq!(refusal.code, RefusalCode::Node);
+    assert_eq!(
+        refusal.message,
+        "server 2 is connected to server 1 already: two servers were started with the id 2; stop \
+         one of them"
+    );
+    // Once the first has gone, there is one again.
+    servers.pop().unwrap().stop().await.unwrap();
+    let mut connection = dial(&servers[0]).await;
+    connection.send(hello_of_server_2(Quorum::Count(1))).await.unwrap();
+    let reply = HelloReply::from_frame(next(&mut connection).await.unwrap()).unwrap();
+    assert!(matches!(reply, HelloReply::Welcome(_)), "{reply:?}");
 }
 
 /// The hello of the second linearizable server of two.
@@ -197,14 +218,12 @@ fn hello_of_server_2(quorum: Quorum) -> Hello {
 
 async fn send_with_kind(connection: &mut Connection, kind: u8, body: &[u8]) {
     let mut frame = BytesMut::new();
-    let length = u32::try_from(body.len() + 10).unwrap();
-    let mut head = BytesMut::new();
-    head.put_u8(PROTOCOL_VERSION);
-    head.put_u8(kind);
-    head.put_u32_le(0);
-    frame.put_u32_le(length);
-    frame.put_slice(&head);
-    frame.put_u32_le(crc32c::crc32c_append(crc32c::crc32c(&head), body));
+    frame.put_u32_le(u32::try_from(body.len() + 14).unwrap());
+    frame.put_u8(PROTOCOL_VERSION);
+    frame.put_u8(kind);
+    frame.put_u32_le(0);
+    frame.put_u32_le(crc32c::crc32c(body));
+    frame.put_u32_le(crc32c::crc32c(&frame));
     frame.put_slice(body);
     connection.get_mut().write_all(&frame).await.unwrap();
 }

@@ -85,6 +85,7 @@ fn welcome() -> Welcome {
         incarnation: Incarnation::UNKNOWN,
         engine: "echo".to_owned(),
         config: ClusterConfig::new([node], Quorum::All, Quorum::All).unwrap(),
+        cluster_id: None,
         in_flight_max: 1024,
     }
 }

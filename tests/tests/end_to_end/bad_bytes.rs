@@ -16,14 +16,20 @@ const HELLO: u8 = 1;
 const REFUSAL: u8 = 3;
 const REQUEST: u8 = 4;
 
-/// A frame as `kv_proto` describes it, with anything in it.
+/// A frame as `kv_proto` describes it, with anything in it: with a checksum of the header from
+/// version 3 on, but for refusals.
 fn frame(version: u8, kind: u8, body: &[u8]) -> BytesMut {
-    let head = [version, kind, 0, 0, 0, 0];
-    let checksum = crc32c::crc32c_append(crc32c::crc32c(&head), body);
+    let has_header_checksum = version >= 3 && kind != REFUSAL;
+    let rest = if has_header_checksum { 14 } else { 10 };
     let mut frame = BytesMut::new();
-    frame.put_u32_le(u32::try_from(head.len() + 4 + body.len()).unwrap());
-    frame.put_slice(&head);
-    frame.put_u32_le(checksum);
+    frame.put_u32_le(u32::try_from(rest + body.len()).unwrap());
+    frame.put_slice(&[version, kind, 0, 0, 0, 0]);
+    if has_header_checksum {
+        frame.put_u32_le(crc32c::crc32c(body));
+        frame.put_u32_le(crc32c::crc32c(&frame));
+    } else {
+        frame.put_u32_le(crc32c::crc32c(&[frame.get(4..).unwrap(), body].concat()));
+    }
     frame.put_slice(body);
     frame
 }
@@ -115,10 +121,9 @@ fn a_frame_that_is_never_finished_keeps_nobody_from_being_served() {
     let site = Site::of(1);
     let _server = site.ready_server("1");
     let mut clients = [(); 20].map(|()| RawConnection::client(site.address(1)));
-    let half = u32::try_from(FRAME_LEN_MAX).unwrap().to_le_bytes();
+    let large = unchecked_put(1, b"k", &vec![1; FRAME_LEN_MAX - 1000]);
     for client in &mut clients {
-        client.send_bytes(&half);
-        client.send_bytes(&[1; 1000]);
+        client.send_bytes(large.get(..1000).unwrap());
     }
     let _silent = [(); 20].map(|()| RawConnection::open(site.address(1)));
     assert_eq!(site.run("1 put x 1"), "ok");
@@ -133,12 +138,14 @@ fn a_frame_that_is_never_finished_keeps_nobody_from_being_served() {
 fn a_client_of_another_protocol_version_is_told_both_versions() {
     let site = Site::of(1);
     let _server = site.ready_server("1");
-    for (theirs, upgrade) in [(1, "upgrade that program"), (9, "upgrade this server")] {
+    for (theirs, upgrade) in
+        [(1, "upgrade that program"), (2, "upgrade that program"), (9, "upgrade this server")]
+    {
         // What else it says cannot be known.
         let (code, message) = refused(&site, &frame(theirs, HELLO, b"hello from elsewhere"));
         assert_eq!(code, RefusalCode::Version);
         let expected = format!(
-            "this server speaks protocol version 2, not {theirs}: use programs of one release \
+            "this server speaks protocol version 3, not {theirs}: use programs of one release \
              ({upgrade})"
         );
         assert_eq!(message, expected);
@@ -163,7 +170,7 @@ fn a_server_of_another_protocol_version_is_understood_by_the_client() {
 fn a_server_refused_by_one_of_the_release_before_says_so_on_its_screen() {
     let site = Site::of(2);
     let listener = TcpListener::bind(site.address(1)).unwrap();
-    let why = "this server speaks protocol version 1, not 2: upgrade this server";
+    let why = "this server speaks protocol version 2, not 3: upgrade this server";
     let mut refusal = BytesMut::from(&[1][..]);
     why.to_owned().encode(&mut refusal);
     let mut server = site.server("2 linearizability 2 2");
@@ -171,7 +178,7 @@ fn a_server_refused_by_one_of_the_release_before_says_so_on_its_screen() {
     let mut hello = [0; 6];
     stream.read_exact(&mut hello).unwrap();
     assert_eq!(hello[4..], [PROTOCOL_VERSION, HELLO]);
-    stream.write_all(&frame(1, REFUSAL, &refusal)).unwrap();
+    stream.write_all(&frame(2, REFUSAL, &refusal)).unwrap();
     server.wait_for(&format!("server 1 refuses this server: {why}"));
 }
 

@@ -15,6 +15,7 @@ mod linearizable;
 mod many_clients;
 mod op_log;
 mod op_log_history;
+mod outage;
 mod quick_start;
 mod restart;
 mod set_back;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use kv_core::NodeId;
+use kv_core::{ClusterId, NodeId};
 use kv_proto::{FrameError, Refusal};
 
 /// Why a server gave no connection.
@@ -36,6 +36,28 @@ pub enum DialError {
     OtherServer {
         /// Which.
         found: NodeId,
+    },
+    /// It serves another store than the one that this session began with.
+    #[error(
+        "it runs the {theirs} engine, and this session began with the {ours} one: that is another \
+         store; begin a new session to use it"
+    )]
+    OtherEngine {
+        /// The engine that the session began with.
+        ours: String,
+        /// The engine that this server runs.
+        theirs: String,
+    },
+    /// It serves another store than the one that this session began with.
+    #[error(
+        "it holds cluster {:016x}, and this session began with cluster {:016x}: that is another \
+         store; begin a new session to use it", theirs.0, ours.0
+    )]
+    OtherCluster {
+        /// The cluster that the session began with.
+        ours: ClusterId,
+        /// The cluster that this server holds.
+        theirs: ClusterId,
     },
 }
 

@@ -10,7 +10,8 @@ use std::time::Duration;
 use bytes::BytesMut;
 use kv_core::{GroupId, NodeId};
 use kv_proto::{
-    FrameDecoder, MessageTooLarge, Request, Response, ServerToClient, Welcome, put_message,
+    FrameDecoder, Liveness, MessageTooLarge, Request, Response, ServerToClient, Welcome, put_alive,
+    put_message,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -34,6 +35,8 @@ pub(crate) struct Connection {
     bytes_written: u64,
     last_read: Instant,
     last_write: Instant,
+    /// When this side is next to show that it lives, unless it has written something by then.
+    show_life_at: Instant,
     /// Why nothing can be written any more, while what was read before is still looked at.
     failure: Option<LostReason>,
 }
@@ -57,6 +60,7 @@ impl Connection {
             bytes_written: 0,
             last_read: Instant::now(),
             last_write: Instant::now(),
+            show_life_at: Instant::now() + LIVENESS.interval,
             failure: None,
         }
     }
@@ -80,6 +84,29 @@ impl Connection {
     pub(crate) fn is_silent(&self, since: Instant, frame_end: u64, stuck_after: Duration) -> bool {
         let stuck = self.last_write + stuck_after <= Instant::now();
         self.last_read <= since && (self.has_written(frame_end) || stuck)
+    }
+
+    /// When [`watch`](Self::watch) is to be called next.
+    pub(crate) fn watch_at(&self) -> Instant {
+        self.show_life_at.min(self.last_read + LIVENESS.silence_max)
+    }
+
+    /// Shows the server that this side lives, if that is due.
+    ///
+    /// # Errors
+    /// [`LostReason::Silent`] if nothing has come from the server for too long.
+    pub(crate) fn watch(&mut self, now: Instant) -> Result<(), LostReason> {
+        if now >= self.last_read + LIVENESS.silence_max {
+            return Err(LostReason::Silent { after: LIVENESS.silence_max });
+        }
+        if now >= self.show_life_at {
+            if self.output.is_empty() && self.last_write + LIVENESS.interval <= now {
+                put_alive(GROUP, &mut self.output);
+                self.bytes_encoded += u64::try_from(self.output.len()).unwrap_or(u64::MAX);
+            }
+            self.show_life_at = now + LIVENESS.interval;
+        }
+        Ok(())
     }
 
     /// Whether the next write takes further requests.
@@ -109,6 +136,7 @@ impl Connection {
         self.input.reserve(READ_BYTES);
         let (mut reader, mut writer) = self.stream.split();
         tokio::select! {
+            biased;
             read = reader.read_buf(&mut self.input) => {
                 if read? == 0 {
                     return Err(LostReason::Closed);
@@ -148,6 +176,9 @@ impl Connection {
     }
 }
 
+/// How a server shows that it lives, and when it counts as dead.
+const LIVENESS: Liveness = Liveness::OF_SERVER;
+
 /// The group that clients talk to.
 pub(crate) const GROUP: GroupId = GroupId(0);
 
@@ -174,6 +205,7 @@ mod tests {
             incarnation: Incarnation::UNKNOWN,
             engine: "fake".to_owned(),
             config: ClusterConfig::new([NodeId::FIRST], one, one).unwrap(),
+            cluster_id: None,
             in_flight_max: 0,
         };
         let decoder = FrameDecoder::new(GROUP);

@@ -95,6 +95,7 @@ impl FakeServer {
             incarnation: Incarnation::UNKNOWN,
             engine: "fake".to_owned(),
             config: cluster(),
+            cluster_id: None,
             in_flight_max: self.in_flight_max,
         }
     }

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use kv_core::driver::{DriverCore, Output, PeerFrame, Reply, SessionId, SessionPart};
-use kv_core::{ConsistencyEngine, Counter, Incarnation, NodeId, Now, Outcome, Shortage, Status};
+use kv_core::{
+    ClusterId, ConsistencyEngine, Counter, Incarnation, NodeId, Now, Outcome, Shortage, Status,
+};
 use kv_proto::{Request, RequestBody, Response, ResponseBody, put_message};
 use tokio::sync::watch;
 
@@ -18,7 +20,7 @@ use crate::driver::clients::{Client, Clients, LocalRequests};
 use crate::driver::clock::Clock;
 use crate::driver::dump::DumpThread;
 use crate::driver::event::LocalEvent;
-use crate::driver::peers::Peers;
+use crate::driver::peers::{Inbound, Peers};
 use crate::failure::ServerError;
 use crate::net::admission::Identity;
 use crate::net::connection::Connection;
@@ -40,6 +42,8 @@ pub(crate) struct Hub<E: ConsistencyEngine> {
     /// an engine takes note of no lesser one than it knows, and its own messages name it themselves.
     pub(crate) incarnation: Arc<AtomicU64>,
     pub(crate) looked_at: Duration,
+    /// The cluster whose data the server holds, when that was last looked at.
+    pub(crate) cluster_id: Option<ClusterId>,
     /// The sessions in whose buffers something was put in this turn.
     pub(crate) dirty: Vec<SessionId>,
     /// The sessions that are given a snapshot.
@@ -140,20 +144,49 @@ where
         }
     }
 
-    pub(crate) fn on_peer_up(
+    /// This server has connected to a peer.
+    pub(crate) fn on_connected(
         &mut self,
         now: Now,
         peer: NodeId,
         incarnation: Incarnation,
         connection: Rc<Connection>,
     ) {
-        self.peers.connected(peer, connection);
-        self.looked_at = Duration::ZERO;
-        self.core.on_peer_up(now, peer, incarnation);
+        self.peers.connected(peer, connection, incarnation);
+        self.note_up(now, peer);
     }
 
-    pub(crate) fn on_peer_down(&mut self, now: Now, peer: NodeId) {
+    /// This server has lost its connection to a peer, or got none.
+    pub(crate) fn on_unconnected(&mut self, now: Now, peer: NodeId) {
         self.peers.lost(peer);
+        self.note_down(now, peer);
+    }
+
+    /// A peer has connected to this server. The connection that it had before is closed.
+    pub(crate) fn on_dialled(&mut self, now: Now, peer: NodeId, inbound: Rc<Inbound>) {
+        match self.peers.dialled(peer, inbound) {
+            Some(before) => before.connection.close(),
+            None => self.note_up(now, peer),
+        }
+    }
+
+    /// A connection that a peer has made has ended.
+    pub(crate) fn on_hung_up(&mut self, now: Now, peer: NodeId, inbound: &Rc<Inbound>) {
+        let was_up = self.peers.incarnation_if_up(peer).is_some();
+        if self.peers.hung_up(peer, inbound) && was_up {
+            self.note_down(now, peer);
+        }
+        inbound.gone.notify_waiters();
+    }
+
+    fn note_up(&mut self, now: Now, peer: NodeId) {
+        if let Some(incarnation) = self.peers.incarnation_if_up(peer) {
+            self.looked_at = Duration::ZERO;
+            self.core.on_peer_up(now, peer, incarnation);
+        }
+    }
+
+    fn note_down(&mut self, now: Now, peer: NodeId) {
         self.looked_at = Duration::ZERO;
         self.core.on_peer_down(now, peer);
     }
@@ -327,6 +360,7 @@ where
         let status = self.core.status();
         self.incarnation.store(status.incarnation.0, Ordering::Relaxed);
         self.persistence.note_cluster(status.cluster_id);
+        self.cluster_id = status.cluster_id;
         let next = status.waiting.map_or(Readiness::Ready, Readiness::Waiting);
         self.readiness.send_if_modified(|readiness| {
             let changed = *readiness != next;

@@ -1,12 +1,12 @@
 //! The connections to peers, and what waits to be sent on them.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
 use kv_core::driver::PeerFrame;
-use kv_core::{NodeId, Wire};
+use kv_core::{Incarnation, NodeId, Wire};
 use kv_proto::{MessageTooLarge, put_message, put_peer_frame};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -15,7 +15,11 @@ use crate::net::admission::Identity;
 use crate::net::connection::Connection;
 use crate::net::held_back::HeldBack;
 
-/// The connections that this server has made to its peers.
+/// The connections to peers and from them.
+///
+/// A peer is up while both stand: the one that this server has made, on which it sends, and the one
+/// that the peer has made, on which it receives. One without the other is of no use to an engine,
+/// which would wait for answers that cannot come.
 #[derive(Default)]
 pub(crate) struct Peers {
     peers: BTreeMap<NodeId, Peer>,
@@ -23,10 +27,28 @@ pub(crate) struct Peers {
 
 /// A peer.
 struct Peer {
-    /// While it stands.
-    connection: Option<Rc<Connection>>,
+    /// The connection that this server has made, while it stands.
+    connection: Option<(Rc<Connection>, Incarnation)>,
+    /// The connection that the peer has made, while it stands.
+    inbound: Option<Rc<Inbound>>,
     delayed: Rc<Delayed>,
     is_dirty: bool,
+}
+
+/// A connection that a peer has made to this server.
+pub(crate) struct Inbound {
+    /// Only signs of life are sent on it.
+    pub(crate) connection: Rc<Connection>,
+    /// When something last came.
+    pub(crate) heard: Cell<Instant>,
+    /// Rings once it has ended.
+    pub(crate) gone: Notify,
+}
+
+impl Inbound {
+    pub(crate) fn new(connection: Rc<Connection>) -> Rc<Self> {
+        Rc::new(Self { connection, heard: Cell::new(Instant::now()), gone: Notify::new() })
+    }
 }
 
 /// Frames that a simulated delay holds back.
@@ -72,13 +94,19 @@ impl Delayed {
 
 impl Peers {
     pub(crate) fn add(&mut self, peer: NodeId, delayed: Rc<Delayed>) {
-        self.peers.insert(peer, Peer { connection: None, delayed, is_dirty: false });
+        let peer_of = Peer { connection: None, inbound: None, delayed, is_dirty: false };
+        self.peers.insert(peer, peer_of);
     }
 
-    pub(crate) fn connected(&mut self, peer: NodeId, connection: Rc<Connection>) {
+    pub(crate) fn connected(
+        &mut self,
+        peer: NodeId,
+        connection: Rc<Connection>,
+        incarnation: Incarnation,
+    ) {
         if let Some(known) = self.peers.get_mut(&peer) {
             known.delayed.held.borrow_mut().clear();
-            known.connection = Some(connection);
+            known.connection = Some((connection, incarnation));
         }
     }
 
@@ -89,12 +117,36 @@ impl Peers {
         }
     }
 
+    /// The peer has made a connection; gives the one before, which is to end.
+    pub(crate) fn dialled(&mut self, peer: NodeId, inbound: Rc<Inbound>) -> Option<Rc<Inbound>> {
+        self.peers.get_mut(&peer)?.inbound.replace(inbound)
+    }
+
+    /// A connection that the peer had made has ended; false if another has taken its place.
+    pub(crate) fn hung_up(&mut self, peer: NodeId, inbound: &Rc<Inbound>) -> bool {
+        let known = self.peers.get_mut(&peer);
+        let ended =
+            known.and_then(|known| known.inbound.take_if(|present| Rc::ptr_eq(present, inbound)));
+        ended.is_some()
+    }
+
+    /// The connection that a peer has made, while it stands.
+    pub(crate) fn inbound(&self, peer: NodeId) -> Option<Rc<Inbound>> {
+        self.peers.get(&peer)?.inbound.clone()
+    }
+
+    /// The incarnation of a peer that is up.
+    pub(crate) fn incarnation_if_up(&self, peer: NodeId) -> Option<Incarnation> {
+        let known = self.peers.get(&peer).filter(|known| known.inbound.is_some())?;
+        known.connection.as_ref().map(|(_, incarnation)| *incarnation)
+    }
+
     /// Puts a frame into the buffer of the connection to a peer, if there is one.
     pub(crate) fn send<M: Wire>(&mut self, to: NodeId, frame: &PeerFrame<M>) {
         let Some(peer) = self.peers.get_mut(&to) else {
             return;
         };
-        let Some(connection) = &peer.connection else {
+        let Some((connection, _)) = &peer.connection else {
             return;
         };
         let put = if peer.delayed.held.borrow().is_off() {
@@ -119,7 +171,7 @@ impl Peers {
         mut tell: impl FnMut(NodeId, bool),
     ) {
         for (&node, peer) in &mut self.peers {
-            let Some(connection) = &peer.connection else {
+            let Some((connection, _)) = &peer.connection else {
                 continue;
             };
             if std::mem::take(&mut peer.is_dirty) {
@@ -130,7 +182,8 @@ impl Peers {
     }
 
     pub(crate) fn connections(&self) -> impl Iterator<Item = &Rc<Connection>> {
-        self.peers.values().filter_map(|peer| peer.connection.as_ref())
+        let peers = self.peers.values();
+        peers.filter_map(|peer| peer.connection.as_ref().map(|(connection, _)| connection))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use kv_core::{ClusterConfig, GroupId, Incarnation, NodeId};
+use kv_core::{ClusterConfig, ClusterId, GroupId, Incarnation, NodeId};
 use kv_proto::{Hello, Refusal, RefusalCode, Role, Welcome};
 
 /// What a server says of itself in a handshake, and holds others against.
@@ -42,12 +42,13 @@ impl Identity {
     }
 
     /// What this server says when it accepts a connection.
-    pub(crate) fn welcome(&self) -> Welcome {
+    pub(crate) fn welcome(&self, cluster_id: Option<ClusterId>) -> Welcome {
         Welcome {
             node: self.node,
             incarnation: self.incarnation(),
             engine: self.engine.to_owned(),
             config: self.config.clone(),
+            cluster_id,
             in_flight_max: self.in_flight_max,
         }
     }
@@ -78,6 +79,16 @@ impl Identity {
                 Ok(Admitted::Server(*node))
             }
         }
+    }
+
+    /// The refusal of a server that says it is one which is connected already.
+    pub(crate) fn twice(&self, node: NodeId) -> Refusal {
+        let message = format!(
+            "server {node} is connected to server {} already: two servers were started with the id \
+             {node}; stop one of them",
+            self.node
+        );
+        Refusal::new(RefusalCode::Node, message)
     }
 
     fn admit_server(
@@ -169,9 +180,9 @@ mod tests {
     #[test]
     fn a_handshake_names_the_incarnation_that_the_driver_has_seen() {
         let identity = identity(true);
-        assert_eq!(identity.welcome().incarnation, Incarnation::UNKNOWN);
+        assert_eq!(identity.welcome(None).incarnation, Incarnation::UNKNOWN);
         identity.incarnation.store(7, Ordering::Relaxed);
-        assert_eq!(identity.welcome().incarnation, Incarnation(7));
+        assert_eq!(identity.welcome(None).incarnation, Incarnation(7));
         assert!(matches!(identity.hello().role, Role::Server { incarnation: Incarnation(7), .. }));
     }
 

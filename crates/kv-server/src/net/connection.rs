@@ -7,9 +7,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
+use kv_proto::put_alive;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
 use tokio::time::timeout;
+
+use crate::net::admission::Identity;
 
 /// What is to be written to one socket. Messages are encoded straight into its buffer, which is
 /// written once a turn of the loop; only where the socket takes no more, a task waits for it.
@@ -18,6 +21,8 @@ pub(crate) struct Connection {
     buffer: RefCell<BytesMut>,
     /// A task waits for the socket to take more.
     has_writer: Cell<bool>,
+    /// Something was written since the last sign of life was due.
+    has_written: Cell<bool>,
     is_closed: Cell<bool>,
     closed: Notify,
     /// A request may be taken again that had to wait.
@@ -43,6 +48,7 @@ impl Connection {
             socket,
             buffer: RefCell::new(BytesMut::new()),
             has_writer: Cell::new(false),
+            has_written: Cell::new(false),
             is_closed: Cell::new(false),
             closed: Notify::new(),
             room: Notify::new(),
@@ -86,6 +92,16 @@ impl Connection {
         written
     }
 
+    /// Shows the other side that this one lives, unless something was written since the last call or
+    /// waits to be.
+    pub(crate) fn show_life(self: &Rc<Self>) {
+        let has_written = self.has_written.replace(false);
+        if !has_written && self.waiting_bytes() == 0 && !self.is_closed.get() {
+            self.put(|wire| put_alive(Identity::GROUP, wire));
+            self.write(|| {});
+        }
+    }
+
     /// Writes all that waits, as the last thing before the connection is closed.
     pub(crate) async fn write_out(&self) {
         if !self.has_writer.get() && !self.is_closed.get() {
@@ -122,7 +138,10 @@ impl Connection {
         while !buffer.is_empty() {
             match self.socket.try_write(&buffer) {
                 Ok(0) => return Written::Lost,
-                Ok(count) => buffer.advance(count),
+                Ok(count) => {
+                    buffer.advance(count);
+                    self.has_written.set(true);
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Written::Part,
                 Err(_) => return Written::Lost,
             }

@@ -1,17 +1,17 @@
 //! How many connections a server takes, so that its disk always has files to open.
 
-use std::sync::Arc;
+use std::rc::Rc;
 
 use kv_core::ClusterConfig;
 use tokio::sync::Semaphore;
 
 use crate::config::ServerConfig;
+use crate::net::strangers::Strangers;
 
 /// Places for connections.
-#[derive(Debug)]
 pub(crate) struct ConnectionSlots {
     /// For connections that have not said hello.
-    pub(crate) strangers: Arc<Semaphore>,
+    pub(crate) strangers: Rc<Strangers>,
     pub(crate) clients: Semaphore,
     pub(crate) servers: Semaphore,
     /// Whether a limit of open files made them fewer.
@@ -23,7 +23,7 @@ impl ConnectionSlots {
         let peers = cluster.peers_of(config.node).count();
         let bounds = ConnectionBounds::new(config.clients_max, peers, config.open_files_max);
         Self {
-            strangers: Arc::new(Semaphore::new(bounds.strangers)),
+            strangers: Strangers::new(bounds.strangers),
             clients: Semaphore::new(bounds.clients),
             servers: Semaphore::new(bounds.servers),
             are_lowered: bounds.are_lowered,
@@ -34,7 +34,7 @@ impl ConnectionSlots {
 /// How many connections a server takes at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct ConnectionBounds {
-    /// Of those that have not said hello; further ones wait to be accepted.
+    /// Of those that have not said hello; one more takes the place of the oldest.
     strangers: usize,
     /// Of clients; one more is refused.
     clients: usize,

@@ -11,14 +11,21 @@ use tokio::net::TcpStream;
 
 use crate::net::admission::Identity;
 
-/// Sends small messages at once, and notices within a minute that the other machine is gone.
-pub(crate) fn tune(stream: &TcpStream) -> io::Result<()> {
+/// Sends small messages at once, and has the system give up what the other machine does not
+/// acknowledge for `patience`. That the other side lives is seen from what it sends
+/// ([`Liveness`](kv_proto::Liveness)); this is for what the system still holds of a connection
+/// after that.
+pub(crate) fn tune(stream: &TcpStream, patience: Duration) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let keepalive = TcpKeepalive::new()
         .with_time(KEEPALIVE_IDLE)
         .with_interval(KEEPALIVE_INTERVAL)
         .with_retries(KEEPALIVE_RETRIES);
-    SockRef::from(stream).set_tcp_keepalive(&keepalive)
+    let socket = SockRef::from(stream);
+    socket.set_tcp_keepalive(&keepalive)?;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    socket.set_tcp_user_timeout(Some(patience))?;
+    Ok(())
 }
 
 /// Sends one message.

@@ -7,18 +7,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kv_core::{ConsistencyEngine, Incarnation, NodeId};
-use kv_proto::{FrameError, HelloReply, Refusal};
-use tokio::io::AsyncReadExt;
+use kv_proto::{Frame, FrameError, HelloReply, Liveness, Refusal};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::{Notify, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::driver::Loop;
 use crate::driver::peers::Delayed;
 use crate::net::admission::Identity;
 use crate::net::connection::Connection;
 use crate::net::framed;
+use crate::net::pulse::Pulse;
 use crate::net::reading::Reading;
 
 /// Connects to one peer, and sends to it. The peer sends on a connection of its own.
@@ -51,18 +51,18 @@ where
                     self.note_refusal(None);
                     let connection = Connection::new(writer, PEER_PATIENCE);
                     self.shared.act(|hub, now| {
-                        hub.on_peer_up(now, self.peer, incarnation, Rc::clone(&connection));
+                        hub.on_connected(now, self.peer, incarnation, Rc::clone(&connection));
                     });
                     self.keep(reading, &connection).await
                 }
                 Err(error) => error,
             };
             self.report(&problem, &mut last_problem);
-            self.shared.act(|hub, now| hub.on_peer_down(now, self.peer));
+            self.shared.act(|hub, now| hub.on_unconnected(now, self.peer));
             let pause = match problem {
                 LinkError::Refused(refusal) => {
                     self.note_refusal(Some(refusal));
-                    BACKOFF_MAX
+                    REFUSED_PAUSE
                 }
                 // A server that is not there refuses nothing.
                 LinkError::Unreachable(_) => {
@@ -70,6 +70,7 @@ where
                     backoff
                 }
                 LinkError::Slow
+                | LinkError::Silent
                 | LinkError::Closed
                 | LinkError::Other { .. }
                 | LinkError::NoAnswer
@@ -94,12 +95,11 @@ where
     }
 
     async fn connect(&self) -> Result<(Reading, OwnedWriteHalf, Incarnation), LinkError> {
-        let dialled = timeout(DIAL_MAX, TcpStream::connect(&self.address));
-        let stream = dialled.await.map_err(|_| LinkError::Slow)?.map_err(LinkError::Unreachable)?;
-        framed::tune(&stream).map_err(LinkError::Unreachable)?;
+        let stream = self.dial().await?;
+        framed::tune(&stream, PEER_PATIENCE).map_err(LinkError::Unreachable)?;
         let (reader, mut writer) = stream.into_split();
         let mut reading = Reading::new(reader);
-        let answered = timeout(DIAL_MAX, async {
+        let answered = timeout(HELLO_MAX, async {
             framed::send(&mut writer, &self.identity.hello()).await?;
             reading.first().await
         });
@@ -117,16 +117,36 @@ where
         }
     }
 
+    /// Connects. If the peer calls while that hangs, a packet was lost and the way is free again: a
+    /// new attempt succeeds sooner than the old one.
+    async fn dial(&self) -> Result<TcpStream, LinkError> {
+        let connect = TcpStream::connect(&self.address);
+        tokio::pin!(connect);
+        let connected = match timeout(DIAL_MIN, &mut connect).await {
+            Ok(connected) => connected,
+            Err(_) => tokio::select! {
+                connected = timeout(DIAL_MAX, &mut connect) => {
+                    connected.map_err(|_| LinkError::Slow)?
+                }
+                () = self.doorbell.notified() => {
+                    let again = timeout(DIAL_MAX, TcpStream::connect(&self.address));
+                    again.await.map_err(|_| LinkError::Slow)?
+                }
+            },
+        };
+        connected.map_err(LinkError::Unreachable)
+    }
+
     /// Keeps the connection until it is lost, and lets go of what is held back in time.
-    async fn keep(&self, reading: Reading, connection: &Rc<Connection>) -> LinkError {
-        // Nothing is sent this way; reading notices that the peer has gone.
-        let mut socket = reading.into_socket();
-        let mut unexpected = [0; 64];
+    async fn keep(&self, mut reading: Reading, connection: &Rc<Connection>) -> LinkError {
+        reading.lift_limit();
+        let mut pulse = Pulse::new(Liveness::PEERS);
         loop {
             tokio::select! {
-                read = socket.read(&mut unexpected) => match read {
-                    Ok(0) => return LinkError::Closed,
-                    Ok(_) => {}
+                biased;
+                read = reading.read() => match read {
+                    Ok(true) => {}
+                    Ok(false) => return LinkError::Closed,
                     Err(error) => return FrameError::Io(error).into(),
                 },
                 () = connection.closed() => return LinkError::Slow,
@@ -134,6 +154,21 @@ where
                     self.delayed.release(connection);
                     connection.write(|| {});
                 }
+                () = pulse.due() => {
+                    if pulse.overdue(&reading).is_some() {
+                        return LinkError::Silent;
+                    }
+                }
+            }
+            pulse.beat(Instant::now(), connection);
+            // The peer only shows that it lives.
+            match reading.next() {
+                Ok(None) => {}
+                Ok(Some(Frame { kind, .. })) => {
+                    let expected = "a server sends nothing on a connection that another has made";
+                    return FrameError::UnexpectedKind { kind, expected }.into();
+                }
+                Err(error) => return error.into(),
             }
         }
     }
@@ -153,8 +188,14 @@ where
                 tracing::error!("server {peer} cannot be reached at {}: {text}", self.address);
             }
             LinkError::Unreachable(_) => tracing::debug!("server {peer} is not there: {text}"),
-            LinkError::Slow | LinkError::Closed | LinkError::Frame(_) => {
+            LinkError::Slow
+            | LinkError::Silent
+            | LinkError::Closed
+            | LinkError::Frame(FrameError::Io(_)) => {
                 tracing::info!("server {peer} is lost: {text}");
+            }
+            LinkError::Frame(_) => {
+                tracing::warn!("closing the connection to server {peer}: {text}");
             }
         }
         *last = text;
@@ -168,6 +209,8 @@ enum LinkError {
     Unreachable(io::Error),
     #[error("it does not answer in time")]
     Slow,
+    #[error("nothing has come from it for {:?}", Liveness::PEERS.silence_max)]
+    Silent,
     #[error("it closed the connection")]
     Closed,
     #[error("{0}")]
@@ -181,8 +224,22 @@ enum LinkError {
 }
 
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
-const BACKOFF_MAX: Duration = Duration::from_secs(2);
-const DIAL_MAX: Duration = Duration::from_secs(2);
+
+/// So long a peer that comes back may go unnoticed, if it does not call first.
+const BACKOFF_MAX: Duration = Duration::from_millis(500);
+
+/// A peer that refuses this server is asked again so often.
+const REFUSED_PAUSE: Duration = Duration::from_secs(2);
+
+/// An attempt to connect is left alone for this long.
+const DIAL_MIN: Duration = Duration::from_millis(100);
+
+/// A further attempt sends a first packet at once; the system would send the lost one again after a
+/// second only.
+const DIAL_MAX: Duration = Duration::from_millis(600);
+
+/// How long the peer may take to answer a hello.
+const HELLO_MAX: Duration = Duration::from_secs(2);
 
 /// A peer that takes nothing for this long counts as lost.
 const PEER_PATIENCE: Duration = Duration::from_secs(10);

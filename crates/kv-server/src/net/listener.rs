@@ -9,21 +9,24 @@ use std::time::Duration;
 
 use kv_core::driver::PeerFrame;
 use kv_core::{ConsistencyEngine, NodeId, Now, Wire};
-use kv_proto::{FrameError, Hello, PeerToPeer, Refusal, RefusalCode, Role};
+use kv_proto::{FrameError, Hello, Liveness, PeerToPeer, Refusal, RefusalCode, Role};
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
+use tokio::sync::{Notify, SemaphorePermit, watch};
 use tokio::time::{Instant, timeout};
 
 use crate::client_number::ClientNumber;
 use crate::driver::Loop;
 use crate::driver::event::Ending;
 use crate::driver::hub::Hub;
+use crate::driver::peers::Inbound;
 use crate::net::admission::{Admitted, Identity};
 use crate::net::complaints::Complaints;
 use crate::net::connection::Connection;
 use crate::net::connection_bounds::ConnectionSlots;
-use crate::net::reading::Reading;
+use crate::net::pulse::Pulse;
+use crate::net::reading::{FrameBytes, Reading};
+use crate::net::strangers::Stranger;
 use crate::net::{framed, session};
 
 /// Accepts connections and serves each in a task of its own.
@@ -39,6 +42,7 @@ pub(crate) struct Door<E: ConsistencyEngine> {
     pub(crate) identity: Arc<Identity>,
     pub(crate) client_numbers: Arc<AtomicU64>,
     pub(crate) slots: ConnectionSlots,
+    pub(crate) frame_bytes: FrameBytes,
     pub(crate) complaints: RefCell<Complaints>,
     /// The peers that refuse this server, as the links see it.
     pub(crate) refused_by: watch::Receiver<BTreeMap<NodeId, Refusal>>,
@@ -52,26 +56,25 @@ where
 {
     /// Runs until the server is told to stop.
     pub(crate) async fn run(mut self) {
-        let strangers = Arc::clone(&self.door.slots.strangers);
         loop {
-            let accept = async {
-                // The system lets the others wait.
-                let stranger = Arc::clone(&strangers).acquire_owned().await;
-                (self.socket.accept().await, stranger)
-            };
-            let (accepted, stranger) = tokio::select! {
+            let accepted = tokio::select! {
                 // An error means that the server has been dropped.
                 _ = self.ending.wait_for(|ending| *ending != Ending::Not) => break,
-                accepted = accept => accepted,
+                accepted = self.socket.accept() => accepted,
             };
             match accepted {
                 Ok((stream, from)) => {
                     let door = Rc::clone(&self.door);
+                    let (stranger, displaces) = door.slots.strangers.admit();
                     tokio::task::spawn_local(async move {
-                        if let Err(error) = door.serve(stream, stranger.ok()).await {
+                        if let Err(error) = door.serve(stream, stranger).await {
                             tracing::debug!(%from, %error, "a connection ended");
                         }
                     });
+                    if displaces {
+                        // The one whose place was taken closes its connection first.
+                        tokio::task::yield_now().await;
+                    }
                 }
                 Err(error) => {
                     // Most often there are no more file descriptors; connections that end free
@@ -84,62 +87,112 @@ where
     }
 }
 
+/// A connection whose handshake is done.
+struct Guest<'a> {
+    reading: Reading,
+    writer: OwnedWriteHalf,
+    admitted: Admitted,
+    _slot: SemaphorePermit<'a>,
+}
+
+/// How a handshake ended that gave no connection.
+enum Unwelcome {
+    /// There was no hello.
+    Mute,
+    Refused {
+        who: Option<NodeId>,
+        refusal: Refusal,
+    },
+}
+
 impl<E> Door<E>
 where
     E: ConsistencyEngine + 'static,
     E::Record: Send + 'static,
 {
-    /// Serves a connection until it ends. `stranger` is given back once it is known whose it is.
-    async fn serve(
-        &self,
-        stream: TcpStream,
-        stranger: Option<OwnedSemaphorePermit>,
-    ) -> Result<(), FrameError> {
-        framed::tune(&stream)?;
-        let (reader, mut writer) = stream.into_split();
-        let mut reading = Reading::new(reader);
-        let first = tokio::select! {
-            first = timeout(HELLO_MAX, reading.first()) => first,
+    /// Serves a connection until it ends. `stranger` is its place until it is known whose it is.
+    async fn serve(&self, stream: TcpStream, stranger: Stranger) -> Result<(), FrameError> {
+        framed::tune(&stream, CLIENT_PATIENCE)?;
+        let greeted = tokio::select! {
+            biased;
+            greeted = self.greet(stream) => greeted?,
+            () = stranger.displaced() => return Ok(()),
             () = self.shared.ended() => return Ok(()),
         };
-        let Ok(first) = first else {
-            return Ok(());
+        drop(stranger);
+        match greeted {
+            Err(Unwelcome::Mute) => {}
+            Err(Unwelcome::Refused { who, refusal }) => self.complain(who, &refusal).await,
+            Ok(Guest { reading, writer, admitted, _slot }) => match admitted {
+                Admitted::Client => self.serve_client(reading, writer).await,
+                Admitted::Server(peer) => self.listen_to(peer, reading, writer).await?,
+            },
+        }
+        Ok(())
+    }
+
+    /// Waits for a hello and answers it.
+    async fn greet(&self, stream: TcpStream) -> Result<Result<Guest<'_>, Unwelcome>, FrameError> {
+        let (reader, mut writer) = stream.into_split();
+        let mut reading = Reading::new(reader);
+        let Ok(first) = timeout(HELLO_MAX, reading.first()).await else {
+            return Ok(Err(Unwelcome::Mute));
         };
         let hello = first.and_then(|frame| frame.map(Hello::from_frame).transpose());
         let (who, admitted) = match hello {
-            Ok(None) => return Ok(()),
+            Ok(None) => return Ok(Err(Unwelcome::Mute)),
             Ok(Some(hello)) => (server_of(&hello), self.identity.admit(&hello)),
             Err(error) => (None, Err(framed::refusal_of(&error))),
         };
-        let admitted = admitted.and_then(|admitted| {
-            let slots = match admitted {
-                Admitted::Client => &self.slots.clients,
-                Admitted::Server(_) => &self.slots.servers,
-            };
-            let slot = slots.try_acquire();
-            slot.map_err(|_| full(admitted, self.slots.are_lowered)).map(|slot| (admitted, slot))
-        });
+        let admitted = match admitted {
+            Ok(admitted) => self.find_place(admitted).await,
+            Err(refusal) => Err(refusal),
+        };
         match admitted {
             Err(refusal) => {
                 framed::send(&mut writer, &refusal).await?;
                 drop(writer);
                 framed::drain(reading.into_socket()).await;
-                drop(stranger);
-                self.complain(who, &refusal).await;
+                Ok(Err(Unwelcome::Refused { who, refusal }))
             }
-            Ok((admitted, _slot)) => {
-                drop(stranger);
-                framed::send(&mut writer, &self.identity.welcome()).await?;
+            Ok((admitted, slot)) => {
+                let cluster_id = self.shared.act(|hub, _| hub.cluster_id);
+                framed::send(&mut writer, &self.identity.welcome(cluster_id)).await?;
                 reading.lift_limit();
-                match admitted {
-                    Admitted::Client => self.serve_client(reading, writer).await,
-                    // The writing half is kept: closing it would tell the peer that this server is
-                    // gone.
-                    Admitted::Server(peer) => self.listen_to(peer, reading).await?,
-                }
+                Ok(Ok(Guest { reading, writer, admitted, _slot: slot }))
             }
         }
-        Ok(())
+    }
+
+    async fn find_place(
+        &self,
+        admitted: Admitted,
+    ) -> Result<(Admitted, SemaphorePermit<'_>), Refusal> {
+        let slots = match admitted {
+            Admitted::Client => &self.slots.clients,
+            Admitted::Server(_) => &self.slots.servers,
+        };
+        let slot = slots.try_acquire().map_err(|_| full(admitted, self.slots.are_lowered))?;
+        if let Admitted::Server(peer) = admitted
+            && self.still_hears(peer).await
+        {
+            return Err(self.identity.twice(peer));
+        }
+        Ok((admitted, slot))
+    }
+
+    /// Whether a peer that has connected once more goes on sending on the connection that it had:
+    /// then they are two. One that has lost its old connection is silent there.
+    async fn still_hears(&self, peer: NodeId) -> bool {
+        let Some(inbound) = self.shared.act(|hub, _| hub.peers.inbound(peer)) else {
+            return false;
+        };
+        // What it had sent before is read by then.
+        let since = Instant::now() + Liveness::PEERS.interval / 2;
+        if timeout(Liveness::PEERS.interval * 2, inbound.gone.notified()).await.is_ok() {
+            return false;
+        }
+        inbound.heard.get() > since
     }
 
     /// Says that somebody was refused, unless that has been said lately: a server that is refused
@@ -182,22 +235,51 @@ where
         let connection = Connection::new(writer, CLIENT_PATIENCE);
         let session =
             self.shared.act(|hub, _| hub.connected(number, Rc::clone(&connection), in_flight_max));
-        session::serve(&self.shared, session, reading, &connection).await;
+        session::serve(&self.shared, session, reading, &connection, &self.frame_bytes).await;
     }
 
     /// Hands on what a peer sends, until it goes.
-    async fn listen_to(&self, peer: NodeId, mut reading: Reading) -> Result<(), FrameError> {
+    async fn listen_to(
+        &self,
+        peer: NodeId,
+        mut reading: Reading,
+        writer: OwnedWriteHalf,
+    ) -> Result<(), FrameError> {
+        let inbound = Inbound::new(Connection::new(writer, CLIENT_PATIENCE));
+        self.shared.act(|hub, now| hub.on_dialled(now, peer, Rc::clone(&inbound)));
         if let Some(doorbell) = self.doorbells.get(&peer) {
             doorbell.notify_one();
         }
+        let ended = self.hand_on(peer, &mut reading, &inbound).await;
+        self.shared.act(|hub, now| hub.on_hung_up(now, peer, &inbound));
+        ended
+    }
+
+    async fn hand_on(
+        &self,
+        peer: NodeId,
+        reading: &mut Reading,
+        inbound: &Inbound,
+    ) -> Result<(), FrameError> {
+        let mut pulse = Pulse::new(Liveness::PEERS);
         loop {
-            let taken = self.shared.act(|hub, now| take_frames(hub, now, peer, &mut reading));
+            let taken = self.shared.act(|hub, now| take_frames(hub, now, peer, reading));
             taken.inspect_err(|error| {
                 tracing::warn!(%peer, %error, "closing a server's connection");
             })?;
+            inbound.heard.set(reading.last_read());
+            pulse.beat(Instant::now(), &inbound.connection);
             let goes_on = tokio::select! {
                 biased;
                 read = reading.read() => read?,
+                () = pulse.due() => {
+                    let overdue = pulse.overdue(reading);
+                    if overdue.is_some() {
+                        tracing::info!(%peer, "closing a connection on which nothing comes");
+                    }
+                    overdue.is_none()
+                }
+                () = inbound.connection.closed() => false,
                 () = self.shared.ended() => false,
             };
             if !goes_on {

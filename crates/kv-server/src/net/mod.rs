@@ -8,5 +8,7 @@ pub(crate) mod framed;
 pub(crate) mod held_back;
 pub(crate) mod link;
 pub(crate) mod listener;
+pub(crate) mod pulse;
 pub(crate) mod reading;
 pub(crate) mod session;
+pub(crate) mod strangers;

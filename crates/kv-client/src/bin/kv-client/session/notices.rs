@@ -116,6 +116,7 @@ mod tests {
             incarnation: Incarnation::UNKNOWN,
             engine: "eventual".to_owned(),
             config: config.unwrap(),
+            cluster_id: None,
             in_flight_max: 1,
         };
         Event::Connected {

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use bytes::BytesMut;
 use kv_core::{GroupId, Operation, Outcome, RequestOptions, SnapshotPart, Status};
 use kv_proto::{
-    CLUSTER_NAME_LEN_MAX, Frame, FrameDecoder, Hello, HelloReply, Request, RequestBody, Response,
-    ResponseBody, Role, ServerToClient, Welcome, put_message,
+    CLUSTER_NAME_LEN_MAX, Frame, FrameDecoder, Hello, HelloReply, Liveness, Request, RequestBody,
+    Response, ResponseBody, Role, ServerToClient, Welcome, put_alive, put_message,
 };
 
 /// A connection to a server.
@@ -21,6 +21,8 @@ pub(crate) struct Remote {
     received: BytesMut,
     welcome: Welcome,
     last_id: u64,
+    /// When this program last showed that it lives.
+    shown: Instant,
 }
 
 impl Remote {
@@ -51,7 +53,8 @@ impl Remote {
             HelloReply::Refusal(refusal) => bail!("{address} refuses: {refusal}"),
         };
         decoder.lift_limit();
-        Ok(Self { address: address.to_owned(), stream, decoder, received, welcome, last_id: 0 })
+        let (address, shown) = (address.to_owned(), Instant::now());
+        Ok(Self { address, stream, decoder, received, welcome, last_id: 0, shown })
     }
 
     pub(crate) fn address(&self) -> &str {
@@ -128,6 +131,12 @@ impl Remote {
     }
 
     fn answer(&mut self) -> anyhow::Result<Response> {
+        if self.shown.elapsed() >= Liveness::OF_CLIENT.interval {
+            let mut wire = BytesMut::new();
+            put_alive(GROUP, &mut wire);
+            self.stream.write_all(&wire)?;
+            self.shown = Instant::now();
+        }
         let received = receive(&self.stream, &self.decoder, &mut self.received);
         let frame = received.with_context(|| format!("the connection to {} is lost", self.address));
         let answer = ServerToClient::from_frame(frame?)
