@@ -24,6 +24,10 @@ use crate::table::{Answered, Submission};
 /// reads, and requests that had not been sent, go to the next server by themselves within their
 /// time. A write that had been sent is never repeated: it ends with [`ClientError::Lost`].
 ///
+/// A request that a server cannot serve yet ([`NotDone::is_transient`](kv_core::NotDone::is_transient))
+/// has had no effect. It waits and is sent again within its time, there or at the next server, and
+/// ends with what the server said if it is not served until then.
+///
 /// A method's future may be dropped at any time; the server is then told that nobody waits, but a
 /// write may still take effect.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kv_core::{ClusterId, NodeId};
-use kv_proto::Welcome;
+use kv_proto::{ResponseBody, Welcome};
 use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -15,7 +15,8 @@ use crate::connection::error::{DialError, DialFailure, LostReason};
 use crate::connection::route::Route;
 use crate::error::ClientError;
 use crate::event::Event;
-use crate::table::{Submission, Table};
+use crate::service::{Search, Service};
+use crate::table::{Submission, Table, reason_for_now};
 
 /// Owns the connection and the requests in hand; ends when the last client is dropped.
 #[derive(Debug)]
@@ -30,6 +31,7 @@ pub(crate) struct Driver {
     told_none_answers: bool,
     /// The store that the session is with, as its first server told.
     store: Option<StoreIdentity>,
+    search: Search,
 }
 
 /// What tells a store from others that are served at the same addresses.
@@ -64,6 +66,7 @@ impl Driver {
             route: Route::new(config.servers.clone(), config.first),
             told_none_answers: false,
             store: None,
+            search: Search::default(),
             config,
             inbox,
             abandoned,
@@ -115,7 +118,10 @@ impl Driver {
                     self.told_none_answers = false;
                     self.link.send_replace(Link { server: Some(server), ..Link::default() });
                     let welcome = Box::new(welcome);
-                    self.tell(Event::Connected { server, welcome, skipped });
+                    let connected = Event::Connected { server, welcome, skipped };
+                    if let Some(connected) = self.search.on_connected(connected) {
+                        self.tell(connected);
+                    }
                     return Some(connection);
                 }
                 Err(failure) => self.on_dial_failure(failure),
@@ -176,13 +182,20 @@ impl Driver {
     /// dropped.
     async fn serve(&mut self, mut connection: Connection) -> Option<()> {
         let mut answered = false;
+        let mut service = Service::default();
         let why = loop {
-            match self.take_responses(&mut connection) {
+            match self.take_responses(&mut connection, &mut service) {
                 Ok(some) => answered |= some,
                 Err(why) => break why,
             }
-            self.table.send_waiting(&mut connection);
+            match service.reason_to_leave(Instant::now()).filter(|_| self.route.has_choice()) {
+                // Those that it has may still be answered.
+                Some(_) if self.table.in_flight() > 0 => {}
+                Some(reason) => break LostReason::NotServing { reason: reason.clone() },
+                None => self.table.send_waiting(&mut connection),
+            }
             let watch_at = connection.watch_at();
+            let leave_at = service.leave_at().filter(|at| *at > Instant::now());
             // What has come counts before any time that is up: this program may have been suspended.
             tokio::select! {
                 biased;
@@ -205,6 +218,8 @@ impl Driver {
                         break why;
                     }
                 }
+                () = until(self.table.next_release()) => self.table.release(Instant::now()),
+                () = until(leave_at) => {}
                 () = sleep_until(watch_at) => {
                     if let Err(why) = connection.watch(Instant::now()) {
                         break why;
@@ -212,22 +227,46 @@ impl Driver {
                 }
             }
         };
-        self.route.on_lost(answered);
+        self.on_lost(&connection, why, answered);
+        Some(())
+    }
+
+    fn on_lost(&mut self, connection: &Connection, why: LostReason, answered: bool) {
+        let server = connection.server();
+        let event = Event::Lost { server, why: why.clone() };
+        let is_told = if matches!(why, LostReason::NotServing { .. }) {
+            self.route.on_not_serving();
+            self.search.on_left(server, &event)
+        } else {
+            self.route.on_lost(answered);
+            self.search.on_lost();
+            true
+        };
         self.link.send_replace(Link {
             server: None,
             error: Some(self.route.error()),
             hopeless: false,
         });
         // Told before the requests end, so that whoever reads of one can have read of the other.
-        let server = connection.server();
-        self.tell(Event::Lost { server, why: why.clone() });
-        self.table.on_lost(&connection, &why);
-        Some(())
+        if is_told {
+            self.tell(event);
+        }
+        self.table.on_lost(connection, &why);
     }
 
-    fn take_responses(&mut self, connection: &mut Connection) -> Result<bool, LostReason> {
+    fn take_responses(
+        &mut self,
+        connection: &mut Connection,
+        service: &mut Service,
+    ) -> Result<bool, LostReason> {
         let mut some = false;
         while let Some(response) = connection.next_response()? {
+            if let Some(reason) = reason_for_now(&response.body) {
+                service.on_refused(Instant::now(), reason);
+            } else if !matches!(response.body, ResponseBody::Status(_)) {
+                service.on_served();
+                self.search.on_served().into_iter().flatten().for_each(|event| self.tell(event));
+            }
             self.table.on_response(connection.server(), response)?;
             some = true;
         }

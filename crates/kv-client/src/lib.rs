@@ -40,6 +40,7 @@ mod error;
 mod event;
 mod pages;
 mod send_state;
+mod service;
 mod table;
 
 pub use answer::{DumpEntries, Read, Written};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use kv_core::{NodeId, RequestOptions};
+use kv_core::{NodeId, NotDone, Outcome, RequestOptions};
 use kv_proto::{MessageTooLarge, Request, RequestBody, Response, ResponseBody};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
@@ -35,12 +35,28 @@ pub(crate) struct Answered {
     pub(crate) body: ResponseBody,
 }
 
+/// The reason why a server could not do something yet, if that is all that it said: it may be done in
+/// a moment, there or elsewhere.
+pub(crate) fn reason_for_now(body: &ResponseBody) -> Option<&NotDone> {
+    match body {
+        ResponseBody::Outcome(Outcome::NotDone(reason)) => {
+            Some(reason).filter(|reason| reason.is_transient())
+        }
+        ResponseBody::Outcome(Outcome::Done(_) | Outcome::Unknown(_))
+        | ResponseBody::Status(_)
+        | ResponseBody::Malformed(_)
+        | ResponseBody::Snapshot(_) => None,
+    }
+}
+
 /// The requests in hand, at most as many as there are permits.
 #[derive(Debug)]
 pub(crate) struct Table {
     grace: Duration,
     pending: BTreeMap<u64, Pending>,
     unsent: BTreeSet<u64>,
+    /// Those that a server could not serve yet, and when each is sent again.
+    held: BTreeSet<(Instant, u64)>,
     deadlines: BTreeSet<(Instant, u64)>,
 }
 
@@ -50,6 +66,11 @@ struct Pending {
     deadline: Instant,
     /// Where its frame ends on the connection, and when it was put there; `None` if it was not.
     sent: Option<(u64, Instant)>,
+    /// What a server said that could not serve it yet.
+    refusal: Option<Answered>,
+    /// When it is sent again after that, and how long it waits the next time.
+    held: Option<Instant>,
+    pause: Duration,
 }
 
 impl Table {
@@ -58,6 +79,7 @@ impl Table {
             grace,
             pending: BTreeMap::new(),
             unsent: BTreeSet::new(),
+            held: BTreeSet::new(),
             deadlines: BTreeSet::new(),
         }
     }
@@ -67,10 +89,38 @@ impl Table {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
+    /// When the next request is sent again that was refused for now.
+    pub(crate) fn next_release(&self) -> Option<Instant> {
+        self.held.first().map(|(at, _)| *at)
+    }
+
+    /// Lets requests be sent again that were refused for now and have waited.
+    pub(crate) fn release(&mut self, now: Instant) {
+        while let Some((_, id)) = self.held.first().copied().filter(|(at, _)| *at <= now) {
+            self.held.pop_first();
+            if let Some(pending) = self.pending.get_mut(&id) {
+                pending.held = None;
+                self.unsent.insert(id);
+            }
+        }
+    }
+
+    /// How many requests wait for a server's answer.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.pending.len() - self.unsent.len() - self.held.len()
+    }
+
     pub(crate) fn add(&mut self, submission: Submission) {
         let id = submission.id;
         let deadline = submission.since + submission.timeout;
-        let pending = Pending { submission, deadline, sent: None };
+        let pending = Pending {
+            submission,
+            deadline,
+            sent: None,
+            refusal: None,
+            held: None,
+            pause: PAUSE_MIN,
+        };
         self.pending.insert(id, pending);
         self.unsent.insert(id);
         self.deadlines.insert((deadline, id));
@@ -78,8 +128,7 @@ impl Table {
 
     /// Puts as many waiting requests into the next write as it and the server take.
     pub(crate) fn send_waiting(&mut self, connection: &mut Connection) {
-        while connection.has_room() && self.pending.len() - self.unsent.len() < connection.window()
-        {
+        while connection.has_room() && self.in_flight() < connection.window() {
             let Some(id) = self.unsent.pop_first() else {
                 return;
             };
@@ -112,15 +161,45 @@ impl Table {
         if !fits || pending.sent.is_none() {
             return Err(LostReason::OutOfPlace);
         }
-        let body = response.body;
-        self.finish(response.id, Ok(Answered { server, body }));
+        let answered = Answered { server, body: response.body };
+        if reason_for_now(&answered.body).is_some() {
+            self.hold(response.id, answered);
+        } else {
+            self.finish(response.id, Ok(answered));
+        }
         Ok(())
+    }
+
+    /// The server cannot serve a request yet, which has had no effect: it waits and is sent again,
+    /// within its time.
+    fn hold(&mut self, id: u64, refusal: Answered) {
+        let Some(pending) = self.pending.get_mut(&id) else {
+            return;
+        };
+        pending.submission.send_state.fail();
+        pending.refusal = Some(refusal);
+        pending.sent = None;
+        let at = Instant::now() + pending.pause;
+        pending.pause = (pending.pause * 2).min(PAUSE_MAX);
+        pending.held = Some(at);
+        self.held.insert((at, id));
+        self.renew_deadline(id);
+    }
+
+    /// A request that is not sent has its own time, without the grace for an answer.
+    fn renew_deadline(&mut self, id: u64) {
+        if let Some(pending) = self.pending.get_mut(&id) {
+            let deadline = pending.submission.since + pending.submission.timeout;
+            self.deadlines.remove(&(pending.deadline, id));
+            self.deadlines.insert((deadline, id));
+            pending.deadline = deadline;
+        }
     }
 
     /// Ends the writes that a lost connection may have brought to the server; all other requests
     /// wait to be sent again.
     pub(crate) fn on_lost(&mut self, connection: &Connection, why: &LostReason) {
-        let mut unknown = Vec::new();
+        let (mut unknown, mut again) = (Vec::new(), Vec::new());
         for (&id, pending) in &mut self.pending {
             let Some((frame_end, _)) = pending.sent else {
                 continue;
@@ -129,15 +208,19 @@ impl Table {
                 if !connection.has_written(frame_end) {
                     pending.submission.send_state.fail();
                 }
-                let deadline = pending.submission.since + pending.submission.timeout;
-                self.deadlines.remove(&(pending.deadline, id));
-                self.deadlines.insert((deadline, id));
-                pending.deadline = deadline;
                 pending.sent = None;
-                self.unsent.insert(id);
+                again.push(id);
             } else {
                 unknown.push(id);
             }
+        }
+        for id in again {
+            self.unsent.insert(id);
+            self.renew_deadline(id);
+        }
+        // Another server may serve what this one could not.
+        while let Some((at, _)) = self.held.first().copied() {
+            self.release(at);
         }
         let server = connection.server();
         for id in unknown {
@@ -159,8 +242,15 @@ impl Table {
     /// Ends the requests that wait to be sent and whose time is up.
     pub(crate) fn expire_unsent(&mut self, now: Instant, error: impl Fn() -> ClientError) {
         for id in self.due(now) {
-            self.finish(id, Err(error()));
+            self.give_up(id, error());
         }
+    }
+
+    /// Ends a request that is not sent; what a server said of it is worth more than what the client
+    /// knows.
+    fn give_up(&mut self, id: u64, error: ClientError) {
+        let refusal = self.pending.get_mut(&id).and_then(|pending| pending.refusal.take());
+        self.finish(id, refusal.ok_or(error));
     }
 
     /// Ends the requests whose time is up while there is a connection.
@@ -183,7 +273,7 @@ impl Table {
             let read_only = pending.is_read_only();
             let Some((frame_end, since)) = pending.sent else {
                 let limit = u32::try_from(connection.window()).unwrap_or(u32::MAX);
-                self.finish(id, Err(ClientError::Busy { limit }));
+                self.give_up(id, ClientError::Busy { limit });
                 continue;
             };
             if connection.is_silent(since, frame_end, self.grace) {
@@ -203,7 +293,7 @@ impl Table {
     /// Ends all requests that wait to be sent.
     pub(crate) fn fail_unsent(&mut self, error: impl Fn() -> ClientError) {
         while let Some(id) = self.unsent.pop_first() {
-            self.finish(id, Err(error()));
+            self.give_up(id, error());
         }
     }
 
@@ -255,6 +345,9 @@ impl Table {
     fn remove(&mut self, id: u64) -> Option<Pending> {
         let pending = self.pending.remove(&id)?;
         self.unsent.remove(&id);
+        if let Some(at) = pending.held {
+            self.held.remove(&(at, id));
+        }
         self.deadlines.remove(&(pending.deadline, id));
         Some(pending)
     }
@@ -284,6 +377,11 @@ impl Pending {
         Request { id, body }
     }
 }
+
+/// How long a request that was refused for now waits before it is sent again; doubled each time.
+const PAUSE_MIN: Duration = Duration::from_millis(25);
+
+const PAUSE_MAX: Duration = Duration::from_millis(200);
 
 /// Tells the server that nobody waits any more.
 fn cancel(id: u64, connection: &mut Connection) {

@@ -22,13 +22,13 @@ fn an_eventual_client_goes_on_to_server_1_where_r_decides_what_it_can_read() {
 
     second.kill();
     let killed = Instant::now();
-    client.type_line("get x");
+    client.type_line("get x --timeout 400ms");
     let news = client.wait_for_error("server 2 is lost");
     assert!(news.ends_with("connected to server 1"), "{news}");
     client.wait_for_error("unavailable: 1 of 2");
     client.type_line("get x --r 1");
     client.wait_for("1");
-    client.type_line("put x 2");
+    client.type_line("put x 2 --timeout 400ms");
     client.wait_for_error("unavailable: 1 of 2");
     client.type_line("get x --r 1");
     client.wait_for("1");
@@ -78,7 +78,7 @@ fn without_the_sequencer_clients_are_told_so_and_nothing_hangs() {
     }
     let began = Instant::now();
     for command in ["2 get x", "3 put x 2", "2 incr n"] {
-        let mut client = site.client(command);
+        let mut client = site.client(&format!("{command} --timeout 400ms"));
         client.wait_for_error("unavailable: waiting for server 1");
         assert_eq!(client.exit_code(), Some(4), "{}", client.report());
     }

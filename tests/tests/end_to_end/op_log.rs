@@ -81,11 +81,13 @@ fn what_was_not_done_or_is_not_known_does_not_end_with_resp() {
     client.wait_for_error("unknown: 1 of 2 servers acknowledged");
     drop(second);
     first.wait_for("waiting for 1 more server");
-    let mut client = site.client("1 put x 3");
+    let mut client = site.client("1 put x 3 --timeout 400ms");
     client.wait_for_error("unavailable: 1 of 2");
     stop(&mut [first]);
+    let log = gists(&site.op_log(1));
+    let (once, again) = log.split_at(6);
     assert_eq!(
-        gists(&site.op_log(1)),
+        once,
         [
             "0,put,x,req,1",
             "0,put,x,resp,1",
@@ -95,6 +97,8 @@ fn what_was_not_done_or_is_not_known_does_not_end_with_resp() {
             "2,put,x,fail,3",
         ]
     );
+    // The client tries again within its time, and each attempt is a call of its own.
+    assert!(again.chunks(2).all(|call| call == ["2,put,x,req,3", "2,put,x,fail,3"]), "{again:?}");
 }
 
 #[test]

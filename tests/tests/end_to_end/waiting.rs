@@ -1,6 +1,6 @@
 //! Servers that wait for others say for whom.
 
-use kv_tests::Site;
+use kv_tests::{Process, Site};
 
 #[test]
 fn an_eventual_server_names_how_many_servers_are_missing() {
@@ -38,19 +38,44 @@ fn a_linearizable_server_waits_for_the_sequencer_and_the_sequencer_for_others() 
 }
 
 #[test]
-fn a_client_is_told_at_once_what_its_server_waits_for() {
+fn a_request_waits_for_the_servers_that_it_needs_and_the_client_says_so() {
     for (model, reason) in [
         ("eventual", "unavailable: 1 of 2 servers reachable; start or reconnect 1 more"),
         ("linearizability", "unavailable: waiting for server 1"),
     ] {
         let site = Site::of(3);
-        let mut server = site.server(&format!("2 {model} 2 2"));
-        server.wait_for("waiting for");
-        // A timeout beyond the test's patience: the answer must not wait for it.
-        for command in ["get x", "put x 1"] {
-            let mut client = site.client(&format!("2 {command} --timeout 10m"));
-            client.wait_for_error(reason);
-            assert_eq!(client.exit_code(), Some(4), "{}", client.report());
+        let mut second = site.server(&format!("2 {model} 2 2"));
+        second.wait_for("waiting for");
+        // A timeout beyond the test's patience: what is said must not wait for it.
+        let commands = ["get x", "put y 1"];
+        let mut clients = commands.map(|line| site.client(&format!("2 {line} --timeout 10m")));
+        for client in &mut clients {
+            client.wait_for_error(&format!("server 2 does not serve ({reason}"));
+        }
+        let _first = site.server(&format!("1 {model} 2 2"));
+        let codes = clients.each_mut().map(Process::exit_code);
+        assert_eq!(codes, [Some(3), Some(0)], "{}", clients[0].report());
+    }
+}
+
+#[test]
+fn a_request_made_right_after_the_start_of_the_servers_is_served() {
+    for model in ["eventual", "linearizability"] {
+        let site = Site::of(3);
+        let _servers = [1, 2, 3].map(|id| site.server(&format!("{id} {model} 2 2")));
+        let clients = [1, 2, 3].map(|id| site.client(&format!("{id} put k{id} v")));
+        for mut client in clients {
+            assert_eq!(client.exit_code(), Some(0), "{}", client.report());
         }
     }
+}
+
+#[test]
+fn without_servers_enough_a_request_ends_with_the_reason_once_its_time_is_up() {
+    let site = Site::of(3);
+    let mut server = site.server("2 eventual 2 2");
+    server.wait_for("waiting for");
+    let mut client = site.client("2 put x 1 --timeout 700ms");
+    client.wait_for_error("unavailable: 1 of 2 servers reachable; start or reconnect 1 more");
+    assert_eq!(client.exit_code(), Some(4), "{}", client.report());
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use kv_core::{ClusterId, NodeId};
+use kv_core::{ClusterId, NodeId, NotDone};
 use kv_proto::{FrameError, Refusal};
 
 /// Why a server gave no connection.
@@ -106,6 +106,12 @@ pub enum LostReason {
     /// The server ended it with a reason.
     #[error("{0}")]
     Refused(Refusal),
+    /// The client left a server that could not serve for some time.
+    #[error("it does not serve: {reason}")]
+    NotServing {
+        /// What the server said.
+        reason: NotDone,
+    },
 }
 
 impl From<io::Error> for LostReason {

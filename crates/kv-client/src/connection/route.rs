@@ -74,6 +74,16 @@ impl Route {
         }
     }
 
+    /// Notes that the client leaves a server that answers and does not serve.
+    pub(crate) fn on_not_serving(&mut self) {
+        self.next = self.servers.next_after(self.next).unwrap_or(self.next);
+    }
+
+    /// Whether there are several servers.
+    pub(crate) fn has_choice(&self) -> bool {
+        self.servers.count() > 1
+    }
+
     /// The last failure of each server, in the order of the attempts.
     pub(crate) fn failures(&self) -> &[DialFailure] {
         &self.failures

@@ -41,9 +41,13 @@ pub struct FakeServer {
 
 impl FakeServer {
     pub async fn start(id: u16) -> Self {
+        Self::start_at(id, "127.0.0.1:0").await
+    }
+
+    pub async fn start_at(id: u16, address: &str) -> Self {
         Self {
             node: node(id),
-            listener: TcpListener::bind("127.0.0.1:0").await.unwrap(),
+            listener: TcpListener::bind(address).await.unwrap(),
             in_flight_max: 100,
         }
     }

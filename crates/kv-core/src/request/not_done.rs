@@ -75,6 +75,26 @@ pub enum NotDone {
     },
 }
 
+impl NotDone {
+    /// Whether the same request may be served in a moment, at this server or at another one: while
+    /// servers start, connect or change over.
+    #[must_use]
+    pub const fn is_transient(&self) -> bool {
+        match self {
+            Self::Unavailable { .. } => true,
+            Self::Waiting(waiting) => waiting.is_transient(),
+            Self::TimedOut { .. }
+            | Self::NotSupported(_)
+            | Self::Quorum(_)
+            | Self::ConditionFailed { .. }
+            | Self::NotANumber { .. }
+            | Self::ValueTooLarge { .. }
+            | Self::Overloaded { .. }
+            | Self::ClockSkew { .. } => false,
+        }
+    }
+}
+
 wire_enum!(NotDone, "reason", {
     0 => Unavailable { reachable, needed },
     1 => Waiting(waiting),
@@ -218,6 +238,22 @@ pub enum Waiting {
     /// The server has been told to stop.
     #[error("this server is stopping; use another one")]
     Stopping,
+}
+
+impl Waiting {
+    /// Whether it ends by itself once servers are there and connected. Of the others a person has to
+    /// know.
+    #[must_use]
+    pub const fn is_transient(&self) -> bool {
+        matches!(
+            self,
+            Self::Servers { .. }
+                | Self::Sequencer { .. }
+                | Self::Joining
+                | Self::OwnDisk
+                | Self::Stopping
+        )
+    }
 }
 
 wire_enum!(Waiting, "waiting reason", {

@@ -78,7 +78,15 @@ pub(crate) fn json(event: &Event) -> String {
 }
 
 fn lost_text((server, why): &(NodeId, LostReason)) -> String {
-    format!("server {server} is lost ({why})")
+    match why {
+        LostReason::NotServing { reason } => format!("server {server} does not serve ({reason})"),
+        LostReason::Closed
+        | LostReason::Failed { .. }
+        | LostReason::Garbage { .. }
+        | LostReason::Silent { .. }
+        | LostReason::OutOfPlace
+        | LostReason::Refused(_) => format!("server {server} is lost ({why})"),
+    }
 }
 
 fn silent(skipped: &[DialFailure]) -> String {

@@ -1,0 +1,143 @@
+//! Whether the server that a client is connected to serves it.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use kv_core::{NodeId, NotDone, Waiting};
+use tokio::time::Instant;
+
+use crate::event::Event;
+
+/// What the server of the present connection has done for the client so far.
+#[derive(Debug, Default)]
+pub(crate) struct Service {
+    /// Since when it has said no more than that it cannot serve yet, and why.
+    refuses: Option<(Instant, NotDone)>,
+}
+
+impl Service {
+    pub(crate) fn on_served(&mut self) {
+        self.refuses = None;
+    }
+
+    pub(crate) fn on_refused(&mut self, now: Instant, reason: &NotDone) {
+        let since = self.refuses.as_ref().map_or(now, |(since, _)| *since);
+        self.refuses = Some((since, reason.clone()));
+    }
+
+    /// When the client goes on to another server, if this one serves nothing until then.
+    pub(crate) fn leave_at(&self) -> Option<Instant> {
+        let (since, reason) = self.refuses.as_ref()?;
+        let is_stopping = *reason == NotDone::Waiting(Waiting::Stopping);
+        Some(*since + if is_stopping { STAY_MIN } else { STAY_MAX })
+    }
+
+    /// Why the client goes on to another server, once it is time for that.
+    pub(crate) fn reason_to_leave(&self, now: Instant) -> Option<&NotDone> {
+        self.leave_at().filter(|at| *at <= now)?;
+        self.refuses.as_ref().map(|(_, reason)| reason)
+    }
+}
+
+/// What is told of servers that do not serve: of each once, until one serves, however often the
+/// client goes round.
+#[derive(Debug, Default)]
+pub(crate) struct Search {
+    told: BTreeSet<NodeId>,
+    /// The last server that was told to be left, and its event.
+    left: Option<Event>,
+    is_quiet: bool,
+    /// The connection that nothing was told of yet.
+    untold: Option<Event>,
+}
+
+impl Search {
+    /// Whether to tell that a server is left because it does not serve.
+    pub(crate) fn on_left(&mut self, server: NodeId, event: &Event) -> bool {
+        self.untold = None;
+        self.is_quiet = !self.told.insert(server);
+        if !self.is_quiet {
+            self.left = Some(event.clone());
+        }
+        !self.is_quiet
+    }
+
+    /// A connection was lost in another way.
+    pub(crate) fn on_lost(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Gives the event of a new connection back if it is to be told now.
+    pub(crate) fn on_connected(&mut self, event: Event) -> Option<Event> {
+        if self.is_quiet {
+            self.untold = Some(event);
+            None
+        } else {
+            Some(event)
+        }
+    }
+
+    /// A server serves: what was not told of how the client came there.
+    pub(crate) fn on_served(&mut self) -> Option<[Event; 2]> {
+        if self.told.is_empty() {
+            return None;
+        }
+        let search = std::mem::take(self);
+        Some([search.left?, search.untold?])
+    }
+}
+
+/// How long a client stays with a server that cannot serve yet: while servers start, longer than they
+/// take to connect to each other.
+const STAY_MAX: Duration = Duration::from_millis(500);
+
+/// How long it stays with one that stops.
+const STAY_MIN: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::error::LostReason;
+
+    #[test]
+    fn a_server_is_left_once_it_has_only_refused_for_a_while() {
+        let mut service = Service::default();
+        let start = Instant::now();
+        let reason = NotDone::Unavailable { reachable: 1, needed: 2 };
+        service.on_refused(start, &reason);
+        assert_eq!(service.reason_to_leave(start), None);
+        let later = start + STAY_MAX;
+        service.on_refused(later, &reason);
+        assert_eq!(service.reason_to_leave(later), Some(&reason));
+        service.on_served();
+        assert_eq!(service.reason_to_leave(later), None, "it serves others");
+        service.on_refused(start, &NotDone::Waiting(Waiting::Stopping));
+        assert!(service.reason_to_leave(start + STAY_MIN).is_some());
+    }
+
+    #[test]
+    fn a_search_that_goes_round_is_told_once() {
+        let left = |number| {
+            let server = NodeId::new(number).unwrap();
+            let reason = NotDone::Waiting(Waiting::Joining);
+            (server, Event::Lost { server, why: LostReason::NotServing { reason } })
+        };
+        // Any event will do in place of that of a connection.
+        let connected = |number| left(number).1;
+        let mut search = Search::default();
+        for (number, next) in [(1, 2), (2, 1)] {
+            let (server, event) = left(number);
+            assert!(search.on_left(server, &event));
+            assert!(search.on_connected(connected(next)).is_some());
+        }
+        for (number, next) in [(1, 2), (2, 1)] {
+            let (server, event) = left(number);
+            assert!(!search.on_left(server, &event));
+            assert!(search.on_connected(connected(next)).is_none());
+        }
+        assert!(search.on_served().is_some());
+        assert!(search.on_served().is_none());
+        let (server, event) = left(1);
+        assert!(search.on_left(server, &event), "a new search");
+    }
+}
