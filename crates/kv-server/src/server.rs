@@ -41,7 +41,10 @@ use crate::net::listener::{Door, Listener};
 use crate::net::reading::FrameBytes;
 use crate::op_log::OpLog;
 
-/// A server under way, in this process, on a thread of its own. Dropping it stops it at once.
+/// A server under way, in this process, on a thread of its own.
+///
+/// Dropping it stops it at once, but its thread may hold the address and the data directory for a
+/// moment longer; [`Server::kill`] waits for that.
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
@@ -231,6 +234,17 @@ impl Server {
     /// [`ServerError`] if the server had stopped by itself.
     pub async fn stop(self) -> Result<(), ServerError> {
         self.run_until(std::future::ready(())).await
+    }
+
+    /// Stops it at once: nothing that is in flight is answered. When this completes, the address and
+    /// the data directory are free. What it had taken is on its disk, as far as the disk takes it.
+    ///
+    /// # Errors
+    /// [`ServerError`] if the server had stopped by itself, or its disk failed at the end.
+    pub async fn kill(mut self) -> Result<(), ServerError> {
+        // It may have ended meanwhile; then there is nobody to tell.
+        let _ = self.ending.send(Ending::AtOnce);
+        (&mut self.ended).await.unwrap_or(Err(ServerError::Driver))
     }
 }
 

@@ -9,9 +9,13 @@
 
 mod in_process;
 
+use std::time::{Duration, Instant};
+
 use in_process::{config, execute, get, put, ready, sockets, start, value};
-use kv_core::{NotDone, Outcome, Waiting};
-use kv_server::{Consistency, Server, StartError};
+use kv_core::{NotDone, Outcome, RequestOptions, Waiting};
+use kv_server::{Consistency, DataConfig, Server, ServerConfig, StartError};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 
 #[tokio::test]
 async fn what_one_server_takes_another_gives() {
@@ -83,4 +87,39 @@ async fn a_stopped_server_frees_its_address_and_its_clients_are_told() {
     let again = Server::start(config).await.unwrap();
     ready(&again).await;
     assert_eq!(value(execute(&again, get("x")).await), None);
+}
+
+#[tokio::test]
+async fn a_killed_server_is_free_at_once_under_load_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut listening, list) = sockets(1).await;
+    let config = ServerConfig {
+        data: Some(DataConfig::new(folder.path())),
+        ..config(1, Consistency::Linearizable, 1, &list)
+    };
+    let mut socket = listening.pop().unwrap();
+    let address = socket.local_addr().unwrap();
+    for _ in 0..5 {
+        let server = Server::start_on(socket, config.clone()).await.unwrap();
+        ready(&server).await;
+        let mut load = JoinSet::new();
+        for caller in 0..200 {
+            let client = server.client();
+            load.spawn(async move {
+                let options = RequestOptions::default();
+                while client.execute(put(&format!("k{caller}"), "v"), options.clone()).await.is_ok()
+                {
+                }
+            });
+        }
+        // The load is there once one of its writes is.
+        while value(execute(&server, get("k7")).await).is_none() {}
+        let began = Instant::now();
+        server.kill().await.unwrap();
+        let elapsed = began.elapsed();
+        // It starts anew on the same address and the same data, without a second attempt.
+        socket = TcpListener::bind(address).await.unwrap();
+        assert!(elapsed < Duration::from_millis(500), "{elapsed:?}");
+        load.shutdown().await;
+    }
 }

@@ -14,6 +14,7 @@ pub(crate) mod hub;
 pub(crate) mod peers;
 
 use std::cell::RefCell;
+use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -82,6 +83,10 @@ where
         // What an engine has recovered may be all that it needs.
         self.act(|hub, now| hub.show_readiness(now));
         loop {
+            // While there is always more to do, what is waited for below never gets its turn.
+            if ending.has_changed().unwrap_or(true) && self.obey(&mut ending).is_break() {
+                break;
+            }
             let (due, clock) = {
                 let mut hub = self.hub.borrow_mut();
                 let due =
@@ -103,14 +108,7 @@ where
                     () = self.wake.notified() => {}
                     () = &mut sleep => {}
                     changed = ending.changed() => {
-                        // Whoever could say more has gone.
-                        let how = if changed.is_ok() { *ending.borrow() } else { Ending::AtOnce };
-                        self.act(|hub, now| match how {
-                            Ending::Not => {}
-                            Ending::Drained => hub.core.stop(now),
-                            Ending::AtOnce => hub.end(Ok(())),
-                        });
-                        if how == Ending::AtOnce {
+                        if changed.is_err() || self.obey(&mut ending).is_break() {
                             break;
                         }
                     }
@@ -127,6 +125,21 @@ where
         self.ended.send_replace(true);
         let ended = self.hub.borrow_mut().ended.take();
         ended.unwrap_or(Ok(()))
+    }
+
+    /// Does as the server's owner has told it; breaks if that is to end at once.
+    fn obey(&self, ending: &mut watch::Receiver<Ending>) -> ControlFlow<()> {
+        let is_owned = ending.has_changed().is_ok();
+        let told = *ending.borrow_and_update();
+        match told {
+            Ending::Not if is_owned => ControlFlow::Continue(()),
+            Ending::Drained if is_owned => {
+                self.act(|hub, now| hub.core.stop(now));
+                ControlFlow::Continue(())
+            }
+            // Whoever could say more has gone.
+            Ending::Not | Ending::Drained | Ending::AtOnce => ControlFlow::Break(()),
+        }
     }
 
     /// Lets the last answers out, for a short time, and closes all connections.
