@@ -139,6 +139,15 @@ mod tests {
     }
 
     #[test]
+    fn every_variable_is_among_those_that_are_known() {
+        for command in [Args::command(), BenchArgs::command()] {
+            for (_, variable) in options_of(&command) {
+                assert!(kv_cli::environment::NAMES.contains(&&*variable), "{variable} is not");
+            }
+        }
+    }
+
+    #[test]
     fn the_parser_is_consistent() {
         Args::command().debug_assert();
         program().debug_assert();
