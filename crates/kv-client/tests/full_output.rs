@@ -34,6 +34,12 @@ async fn output_that_is_lost_is_reported_once_and_is_code_1_for_every_command() 
     run(&at, &["2", "put", "x", "1"], Stdio::null()).await;
     let bench = "bench --connections 1 --duration 20ms --warm-up 0s --keys 5";
     let lines = [
+        "exists x",
+        "get x y",
+        "append a b",
+        "delete --prefix q",
+        "scan --count",
+        "scan --keys-only --null",
         "get x",
         "get x --raw",
         "put x 1",

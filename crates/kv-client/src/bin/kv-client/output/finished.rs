@@ -11,6 +11,8 @@ use super::exit::ExitStatus;
 pub(crate) struct Finished {
     pub(crate) command: &'static str,
     pub(crate) key: Option<Key>,
+    /// Whether it is one of several, so that people must be told which.
+    pub(crate) names_key: bool,
     /// Where it stands in the input, from 1, if that is a pipe.
     pub(crate) line: Option<u64>,
     /// The server that the client is connected to, or that answered.
@@ -22,6 +24,12 @@ pub(crate) struct Finished {
 /// What a command brought.
 pub(crate) enum Success {
     Done(Done),
+    /// Whether there is the key. The answer has no results.
+    Existence(bool, Done),
+    /// So many keys there are.
+    Counted(u64),
+    /// So many keys were removed.
+    Removed(u64),
     /// What a scan or a dump brought has been printed.
     Listed,
     Status(Box<Status>),
@@ -58,6 +66,7 @@ impl Finished {
     pub(crate) fn status(&self) -> ExitStatus {
         match &self.result {
             Ok(Success::Done(done)) if is_missing(&done.answer) => ExitStatus::NotFound,
+            Ok(Success::Existence(false, _)) => ExitStatus::NotFound,
             Ok(_) => ExitStatus::Done,
             Err(Failure::Error(error)) => ExitStatus::of_error(error),
             Err(Failure::Interrupted(_)) => ExitStatus::Unclear,
@@ -72,8 +81,8 @@ impl Finished {
     pub(crate) fn known_key(&self) -> Option<&Key> {
         match &self.result {
             Ok(Success::Done(done)) if !is_missing(&done.answer) => self.key.as_ref(),
-            Ok(Success::Done(_) | Success::Listed | Success::Status(_) | Success::Paused)
-            | Err(_) => None,
+            Ok(Success::Existence(true, _)) => self.key.as_ref(),
+            Ok(_) | Err(_) => None,
         }
     }
 }

@@ -10,6 +10,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::finished::{Effect, Failure, Finished, Interrupted, Success};
 use super::text::error_text;
+use crate::commands::command::Part;
 use crate::commands::help::{COMMANDS, CommandHelp};
 
 type Object = Map<String, Json>;
@@ -53,9 +54,9 @@ pub(crate) fn help(topic: Option<&CommandHelp>, line: Option<u64>) -> String {
             "name": help.name,
             "aliases": help.aliases,
             "usage": help.usage,
-            "options": help.all_options().collect::<Vec<_>>(),
+            "options": help.all_options().map(|option| option.name).collect::<Vec<_>>(),
             "summary": help.summary,
-            "details": help.details,
+            "details": help.description(),
         })
     };
     let commands: Vec<Json> = match topic {
@@ -66,17 +67,29 @@ pub(crate) fn help(topic: Option<&CommandHelp>, line: Option<u64>) -> String {
     Json::Object(object).to_string()
 }
 
-/// A key with what it holds.
-pub(crate) fn entry(key: &Key, found: &Versioned) -> String {
+/// A key with what it holds, or the part of that which is asked for.
+pub(crate) fn entry(key: &Key, found: &Versioned, part: Part) -> String {
     let mut entry = Object::new();
-    put_bytes(&mut entry, "key", key.as_bytes());
-    put_versioned(&mut entry, found);
+    if part != Part::Values {
+        put_bytes(&mut entry, "key", key.as_bytes());
+    }
+    match part {
+        Part::Entries => put_versioned(&mut entry, found),
+        Part::Values => put_bytes(&mut entry, "value", found.value.as_bytes()),
+        Part::Keys | Part::Count => {}
+    }
     Json::Object(entry).to_string()
 }
 
 fn put_success(object: &mut Object, success: Success) {
     match success {
         Success::Done(done) => put_done(object, done),
+        Success::Existence(is_found, done) => {
+            put_done(object, done);
+            put(object, "found", is_found);
+        }
+        Success::Counted(count) => put(object, "count", count),
+        Success::Removed(count) => put(object, "removed", count),
         Success::Status(status) => put(object, "status", status_object(&status)),
         Success::Listed | Success::Paused => {}
     }
@@ -245,6 +258,7 @@ mod tests {
         let text = finished(Finished {
             command: "get",
             key: Some(Key::new("x").unwrap()),
+            names_key: false,
             line: None,
             server: Some(NodeId::FIRST),
             elapsed: Duration::from_micros(1500),
