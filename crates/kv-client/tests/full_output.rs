@@ -50,6 +50,8 @@ async fn output_that_is_lost_is_reported_once_and_is_code_1_for_every_command() 
         "dump",
         "dump --raw",
         "status",
+        "status --all",
+        "health",
         "help",
         "help get",
         "get --help",

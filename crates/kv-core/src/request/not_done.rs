@@ -220,6 +220,24 @@ pub enum Waiting {
     Stopping,
 }
 
+impl Waiting {
+    /// Whether the server refuses writes alone and answers reads.
+    #[must_use]
+    pub const fn serves_reads(&self) -> bool {
+        match self {
+            Self::DiskFull { .. } | Self::TooManyOpenFiles { .. } | Self::OwnDisk => true,
+            Self::Servers { .. }
+            | Self::Sequencer { .. }
+            | Self::Joining
+            | Self::LostMemory { .. }
+            | Self::OtherCluster { .. }
+            | Self::RestartsUsedUp { .. }
+            | Self::OtherConfiguration { .. }
+            | Self::Stopping => false,
+        }
+    }
+}
+
 wire_enum!(Waiting, "waiting reason", {
     0 => Servers { more },
     1 => Sequencer { node },

@@ -14,7 +14,7 @@ use std::io::{self, ErrorKind, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use kv_client::{Client, ClientConfig};
+use kv_client::Client;
 use tokio::runtime::Handle;
 
 use args::start::{Defaults, Start, Task};
@@ -24,6 +24,7 @@ use output::exit::ExitStatus;
 use output::pager::Pager;
 use output::screen::{Screen, Style};
 use session::Session;
+use session::health::Targets;
 use shell::editor::Editor;
 use shell::history;
 use shell::input::Input;
@@ -89,9 +90,10 @@ async fn run(start: Start) -> ExitStatus {
     if start.plain {
         screen = screen.without_colours();
     }
-    let (config, defaults) = (start.config, start.defaults);
+    let (targets, defaults) =
+        (Targets { config: start.config, named: start.named }, start.defaults);
     let result = match start.task {
-        Task::Line(line) => session(config, defaults, screen).0.run_one(*line).await,
+        Task::Line(line) => session(targets, defaults, screen).0.run_one(*line).await,
         Task::Bench(bench) => bench.run(&mut screen).await,
         Task::Completions(shell) => {
             screen.exactly(&manual::completions(shell)).map(|()| ExitStatus::Done)
@@ -100,14 +102,14 @@ async fn run(start: Start) -> ExitStatus {
             manual::page().and_then(|page| screen.exactly(&page)).map(|()| ExitStatus::Done)
         }
         Task::Session if on_terminal && std::io::stdin().is_terminal() => {
-            let (session, lookup) = session(config, defaults, screen);
+            let (session, lookup) = session(targets, defaults, screen);
             if start.plain || !is_able_terminal() {
                 session.run_plain(Input::stdin()).await
             } else {
                 run_shell(session, lookup, history::file(start.history.as_deref())).await
             }
         }
-        Task::Session => session(config, defaults, screen).0.run_pipe(Input::stdin()).await,
+        Task::Session => session(targets, defaults, screen).0.run_pipe(Input::stdin()).await,
     };
     result.unwrap_or_else(|error| status_of(&error))
 }
@@ -145,10 +147,10 @@ async fn run_shell(
     }
 }
 
-fn session(config: ClientConfig, defaults: Defaults, screen: Screen) -> (Session, KeyLookup) {
-    let (client, events) = Client::start(config);
+fn session(targets: Targets, defaults: Defaults, screen: Screen) -> (Session, KeyLookup) {
+    let (client, events) = Client::start(targets.config.clone());
     let lookup = KeyLookup::at(client.clone(), Handle::current());
-    (Session::new(client, events, screen, defaults), lookup)
+    (Session::new(client, events, targets, screen, defaults), lookup)
 }
 
 /// Names the variables that look like settings and are none.

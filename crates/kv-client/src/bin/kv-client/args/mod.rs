@@ -139,7 +139,7 @@ impl Args {
         }
         let defaults = Defaults { json: self.json, raw: self.raw, timeout: self.timeout };
         let (plain, history, pager) = (self.plain, self.history, Pager::of(self.pager));
-        Ok(Start { config, defaults, task, plain, history, pager })
+        Ok(Start { config, named: first, defaults, task, plain, history, pager })
     }
 }
 

@@ -40,7 +40,15 @@ pub(crate) enum Command {
     /// Removes the keys that begin with these bytes.
     DeletePrefix(Vec<u8>, RequestOptions),
     List(Listing, Shape),
-    Status,
+    Status {
+        all: bool,
+        wait: bool,
+    },
+    Health {
+        /// Serving reads is enough.
+        reads: bool,
+        wait: bool,
+    },
     Delay(Duration),
     Help(Option<&'static CommandHelp>),
     Exit,
@@ -175,7 +183,10 @@ impl Command {
                 Self::List(Listing::Scan(prefix), Shape::of(words)?)
             }
             "dump" => Self::List(Listing::Dump, Shape::of(words)?),
-            "status" => Self::Status,
+            "status" => Self::Status { all: words.is_set("--all"), wait: words.is_set("--wait") },
+            "health" => {
+                Self::Health { reads: words.is_set("--reads"), wait: words.is_set("--wait") }
+            }
             "help" => Self::Help(match words.words.next() {
                 Some(topic) => Some(find_command(&text(&topic.bytes).to_lowercase())?),
                 None => None,
@@ -320,7 +331,10 @@ mod tests {
         assert_eq!(parse("exit").command, Command::Exit);
         assert_eq!(parse("quit").command, Command::Exit);
         assert_eq!(parse("dump").command, Command::List(Listing::Dump, Shape::default()));
-        assert_eq!(parse("status").command, Command::Status);
+        let status = |all, wait| Command::Status { all, wait };
+        assert_eq!(parse("status").command, status(false, false));
+        assert_eq!(parse("status --wait --all").command, status(true, true));
+        assert_eq!(parse("health --reads").command, Command::Health { reads: true, wait: false });
         let seconds = |n| Command::Delay(Duration::from_secs(n));
         assert_eq!(parse("delay 10000").command, seconds(10));
         assert_eq!(parse("delay 2s").command, seconds(2));

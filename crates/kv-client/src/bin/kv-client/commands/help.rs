@@ -61,6 +61,10 @@ const VALUES_ONLY: OptionHelp = switch("--values-only", "values alone, one on a 
 const COUNT: OptionHelp = switch("--count", "how many keys there are, alone");
 const NULL: OptionHelp = switch("--null", "like --raw, with a NUL after each key and each value");
 
+const ALL: OptionHelp = switch("--all", "with every counter");
+const READS: OptionHelp = switch("--reads", "a server that serves reads alone counts as serving");
+const WAIT: OptionHelp = switch("--wait", "wait until it serves, for --timeout at most");
+
 const LISTING: &str = "Without options a line is `KEY = VALUE (version V)`, with quotes where they \
                        are needed. With --raw it is the key, a tab and the value, as they are; where \
                        a value may hold a tab or a line's end, use --null or --json.";
@@ -183,9 +187,20 @@ pub(crate) const COMMANDS: &[CommandHelp] = &[
         aliases: &[],
         usage: "status",
         keys: KeyWords::None,
-        options: &[],
+        options: &[ALL, WAIT],
         summary: "show how the server is",
-        details: "",
+        details: "Exit codes: 0 it serves reads and writes, 1 it serves reads alone, 4 it does not \
+                  serve or does not answer.",
+    },
+    CommandHelp {
+        name: "health",
+        aliases: &[],
+        usage: "health",
+        keys: KeyWords::None,
+        options: &[READS, WAIT],
+        summary: "ask each server whether it serves",
+        details: "Asks all of --servers, or the one whose id stands before the command. Exit codes: \
+                  0 all of them serve reads and writes, 1 some do, 4 none does.",
     },
     CommandHelp {
         name: "help",

@@ -6,6 +6,7 @@ use kv_client::ClientError;
 use kv_core::{Answer, CommandResult, Done, Key, NodeId, Status};
 
 use super::exit::ExitStatus;
+use super::status::{Health, Service};
 
 /// How a command ended, to be printed.
 pub(crate) struct Finished {
@@ -32,7 +33,12 @@ pub(crate) enum Success {
     Removed(u64),
     /// What a scan or a dump brought has been printed.
     Listed,
-    Status(Box<Status>),
+    Status {
+        status: Box<Status>,
+        /// With every counter.
+        all: bool,
+    },
+    Health(Health),
     Paused,
 }
 
@@ -67,6 +73,8 @@ impl Finished {
         match &self.result {
             Ok(Success::Done(done)) if is_missing(&done.answer) => ExitStatus::NotFound,
             Ok(Success::Existence(false, _)) => ExitStatus::NotFound,
+            Ok(Success::Status { status, .. }) => Service::of(status).exit_status(),
+            Ok(Success::Health(health)) => health.exit_status(),
             Ok(_) => ExitStatus::Done,
             Err(Failure::Error(error)) => ExitStatus::of_error(error),
             Err(Failure::Interrupted(_)) => ExitStatus::Unclear,

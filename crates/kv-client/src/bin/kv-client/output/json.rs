@@ -9,6 +9,7 @@ use kv_core::{CommandResult, Done, Key, NotDone, PeerLag, Served, Status, Versio
 use serde_json::{Map, Value as Json, json};
 
 use super::finished::{Effect, Failure, Finished, Interrupted, Success};
+use super::status::{Health, ServerHealth, Service};
 use super::text::error_text;
 use crate::commands::command::Part;
 use crate::commands::help::{COMMANDS, CommandHelp};
@@ -90,7 +91,8 @@ fn put_success(object: &mut Object, success: Success) {
         }
         Success::Counted(count) => put(object, "count", count),
         Success::Removed(count) => put(object, "removed", count),
-        Success::Status(status) => put(object, "status", status_object(&status)),
+        Success::Status { status, .. } => put(object, "status", status_object(&status)),
+        Success::Health(health) => put_health(object, &health),
         Success::Listed | Success::Paused => {}
     }
 }
@@ -207,11 +209,8 @@ fn status_object(status: &Status) -> Json {
     };
     let lag = |lag: &PeerLag| json!({ "server": lag.peer.number(), "entries": lag.entries });
     let figures = status.figures().map(|(name, value)| (name.to_owned(), Json::from(value)));
-    let mut counters: Object = figures.collect();
-    // Programs that read numbers as floating point round this one: the text beside it is exact.
-    if let Some(cluster) = status.cluster_id {
-        put(&mut counters, "cluster_id", cluster.0);
-    }
+    let counters: Object = figures.collect();
+    let service = Service::of(status);
     json!({
         "engine": status.engine,
         "server": status.node.number(),
@@ -223,10 +222,28 @@ fn status_object(status: &Status) -> Json {
         "read_quorum": status.cluster.read_quorum(),
         "configuration": status.cluster.version(),
         "connected": ids(&status.connected),
+        "serves_reads": service.has_reads(),
+        "serves_writes": service.has_writes(),
         "waiting": status.waiting.map(|waiting| waiting.to_string()),
         "lags": status.lags.iter().map(lag).collect::<Vec<_>>(),
         "counters": counters,
     })
+}
+
+fn put_health(object: &mut Object, health: &Health) {
+    let server = |one: &ServerHealth| {
+        let service = one.service();
+        json!({
+            "server": one.server.number(),
+            "address": one.address,
+            "serves_reads": service.has_reads(),
+            "serves_writes": service.has_writes(),
+            "message": one.remark(),
+        })
+    };
+    put(object, "serving", health.serving());
+    put(object, "servers", health.servers.iter().map(server).collect::<Vec<_>>());
+    put(object, "message", health.verdict());
 }
 
 fn put_versioned(object: &mut Object, found: &Versioned) {

@@ -1,17 +1,14 @@
 //! Results in words.
 
-use std::fmt::Write;
 use std::io;
 use std::time::Duration;
 
 use kv_client::{Certainty, ClientError};
-use kv_core::{
-    Answer, CommandResult, Done, Key, NotDone, PeerLag, Served, Status, Version, Versioned,
-};
-use kv_proto::id_ranges;
+use kv_core::{Answer, CommandResult, Done, Key, NotDone, Served, Version, Versioned};
 
 use super::finished::{Failure, Finished, Success};
 use super::screen::{Screen, Style, at_line};
+use super::status::status_text;
 use crate::commands::command::Part;
 use crate::commands::words::{as_line, as_word, in_quotes};
 
@@ -45,7 +42,8 @@ pub(crate) fn print(
             Style::Terminal => format!("{} removed", keys(count)),
             Style::Pipe | Style::Raw | Style::Exact => count.to_string(),
         }),
-        Ok(Success::Status(status)) => screen.line(status_text(&status)),
+        Ok(Success::Status { status, all }) => screen.line(status_text(&status, all)),
+        Ok(Success::Health(health)) => screen.line(health.text()),
         Ok(Success::Counted(count)) => screen.line(count.to_string()),
         Ok(Success::Listed | Success::Paused) => Ok(()),
         Err(Failure::Interrupted(interrupted)) => {
@@ -212,42 +210,6 @@ pub(crate) enum ListForm {
     Raw(Part),
     /// As they are, with a NUL behind each.
     Null(Part),
-}
-
-fn status_text(status: &Status) -> String {
-    let cluster = &status.cluster;
-    let id = status.cluster_id.map_or_else(String::new, |id| format!(", id {:016x}", id.0));
-    let mut text = format!(
-        "server {}: {}, {}, incarnation {}\n\
-         cluster: servers {}, W={} R={}, configuration {}{id}\n\
-         connected to: {}",
-        status.node,
-        as_line(status.engine.as_bytes()),
-        status.role,
-        status.incarnation,
-        id_ranges(cluster.voters()),
-        cluster.write_quorum(),
-        cluster.read_quorum(),
-        cluster.version(),
-        match status.connected.as_slice() {
-            [] => "no other server".to_owned(),
-            peers => id_ranges(peers),
-        },
-    );
-    // Writing to a string does not fail.
-    let _ = match &status.waiting {
-        None => write!(text, "\nserving"),
-        Some(waiting) => write!(text, "\nnot serving: {waiting}"),
-    };
-    let lag = |PeerLag { peer, entries }: &PeerLag| format!("server {peer} by {entries}");
-    let lags: Vec<String> = status.lags.iter().map(lag).collect();
-    if !lags.is_empty() {
-        let _ = write!(text, "\nbehind in the log: {}", lags.join(", "));
-    }
-    for (name, value) in status.figures() {
-        let _ = write!(text, "\n{name}: {value}");
-    }
-    text
 }
 
 // What stands in place of a result. A value that reads like one of these is printed in quotes.

@@ -1,5 +1,6 @@
 //! Runs commands one after the other and prints what they bring.
 
+pub(crate) mod health;
 mod interrupts;
 mod listing;
 mod notices;
@@ -30,6 +31,7 @@ use crate::shell::editor::Typed;
 use crate::shell::input::{Input, InputLine, LINE_BYTES_MAX};
 use crate::shell::known_keys::KnownKeys;
 use crate::shell::prompt::{Prompt, full_text, short_text};
+use health::Targets;
 use interrupts::Interrupts;
 use notices::Notices;
 use source::Source;
@@ -39,6 +41,7 @@ use wait::WaitMode;
 pub(crate) struct Session {
     client: Client,
     events: broadcast::Receiver<Event>,
+    targets: Targets,
     notices: Notices,
     screen: Screen,
     defaults: Defaults,
@@ -88,12 +91,14 @@ impl Session {
     pub(crate) fn new(
         client: Client,
         events: broadcast::Receiver<Event>,
+        targets: Targets,
         screen: Screen,
         defaults: Defaults,
     ) -> Self {
         Self {
             client,
             events,
+            targets,
             notices: Notices::default(),
             screen,
             defaults,
@@ -264,7 +269,6 @@ impl Session {
 
     async fn work(&mut self, command: Command, defaults: Defaults) -> io::Result<Work> {
         let timeout = defaults.timeout;
-        let client = self.client.clone();
         let (command, result) = match command {
             Command::Exit => return Ok(Work::Exit),
             Command::Help(topic) => {
@@ -290,11 +294,8 @@ impl Session {
                 });
             }
             Command::List(listing, shape) => return self.list(listing, shape, defaults).await,
-            Command::Status => {
-                let status = async { client.status_within(timeout).await };
-                let status = async { status.await.map(|status| Success::Status(Box::new(status))) };
-                ("status", self.wait_for(WaitMode::Request, status).await)
-            }
+            Command::Status { all, wait } => return Ok(self.status(all, wait, timeout).await),
+            Command::Health { reads, wait } => return Ok(self.health(reads, wait, timeout).await),
             Command::Delay(pause) => {
                 ("delay", self.pause(pause).await.map(|()| Ok(Success::Paused)))
             }

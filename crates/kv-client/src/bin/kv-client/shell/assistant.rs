@@ -300,7 +300,7 @@ mod tests {
             completions("scan --limit 3 ap"),
             ["scan --limit 3 apple ", "scan --limit 3 apricot "]
         );
-        assert_eq!(completions("status --w"), [""; 0]);
+        assert_eq!(completions("status --w"), ["status --wait "]);
     }
 
     #[test]
