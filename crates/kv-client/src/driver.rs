@@ -115,6 +115,8 @@ impl Driver {
             | DialError::Silent { .. }
             | DialError::Lost(_)
             | DialError::ClusterNameTooLong
+            | DialError::Failed { .. }
+            | DialError::NameNotFound { .. }
             | DialError::OtherServer { .. } => None,
         };
         let is_news = self.route.on_failure(failure);

@@ -168,6 +168,18 @@ async fn unavailable_and_unknown_are_code_4() {
 }
 
 #[tokio::test]
+async fn a_name_that_cannot_be_found_is_named() {
+    let at = (fake::node(2), "no-such-host.invalid:4962".to_owned());
+    let nobody = run_one(&at, &["get", "x", "--timeout", "300ms"]).await;
+    assert_eq!(nobody.code, Some(4));
+    let why = "server 2: the name of no-such-host.invalid:4962 cannot be found: ";
+    assert!(nobody.stderr.contains(why), "{nobody:?}");
+    assert!(!nobody.stderr.contains("uncategorized"), "{nobody:?}");
+    let health = run_one(&at, &["health"]).await;
+    assert!(health.stdout.contains("the name of no-such-host.invalid:4962 cannot"), "{health:?}");
+}
+
+#[tokio::test]
 async fn a_refusal_is_shown() {
     let server = FakeServer::start(2).await;
     let at = server.entry();

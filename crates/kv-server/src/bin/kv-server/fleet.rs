@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing_subscriber::filter::Targets;
 
+use crate::names;
 use crate::screen::{self, hints};
 
 /// The servers to run in this process, and how.
@@ -91,6 +92,9 @@ impl Fleet {
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), ServerError> {
         let mut announcements = JoinSet::new();
+        if let Some(first) = self.members.first() {
+            announcements.spawn(names::watch(first.config.clone()));
+        }
         if let [only] = self.members.as_slice() {
             announcements.spawn(announce(only.watched(), false));
         } else {

@@ -6,6 +6,7 @@ mod descriptors;
 mod dev;
 mod fleet;
 mod manual;
+mod names;
 #[cfg(test)]
 mod page;
 mod screen;
