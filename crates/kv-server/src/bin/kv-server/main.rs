@@ -13,7 +13,6 @@ mod screen;
 mod settings;
 mod tools;
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use kv_server::StartError;
@@ -65,9 +64,8 @@ fn serve(plan: &Plan) -> ExitCode {
             Some(StartError::Data(error @ DataDirectoryError::OtherConfiguration { .. }))
                 if plan.is_dev =>
             {
-                let folder = plan.servers.iter().find_map(|config| config.data.as_ref());
-                let folder = folder.map_or(Path::new(""), |data| &data.folder);
-                screen::complain(format_args!("{}", hints::other_cluster(error, folder)));
+                let text = plan.servers.first().map(|config| hints::other_cluster(error, config));
+                screen::complain(format_args!("{}", text.unwrap_or_default()));
                 ExitCode::FAILURE
             }
             Some(_) | None => {
