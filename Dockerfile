@@ -14,6 +14,7 @@ EXPOSE 4961
 # server's address in the list, which is how the others and the clients reach it.
 ENV KV_ID=1 KV_SERVERS=1 KV_LISTEN=0.0.0.0:4961 KV_OP_LOG=off KV_DATA_DIR=/var/lib/kv
 VOLUME /var/lib/kv
+# Healthy is a server that serves reads and writes.
 HEALTHCHECK --interval=5s --timeout=3s --start-period=5s \
-    CMD kv-client "$KV_ID" --servers "$KV_ID=127.0.0.1:4961" --timeout 2s status
+    CMD kv-client "$KV_ID" --servers "$KV_ID=127.0.0.1:4961" --timeout 2s health
 CMD ["kv-server"]

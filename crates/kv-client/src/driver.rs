@@ -158,6 +158,8 @@ impl Driver {
             | DialError::Silent { .. }
             | DialError::Lost(_)
             | DialError::ClusterNameTooLong
+            | DialError::Failed { .. }
+            | DialError::NameNotFound { .. }
             | DialError::OtherServer { .. }
             | DialError::OtherEngine { .. }
             | DialError::OtherCluster { .. } => None,

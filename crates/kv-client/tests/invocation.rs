@@ -18,7 +18,7 @@ async fn every_form_is_understood() {
     let short = "bench --connections 2 --duration 20ms --warm-up 0s --keys 5";
     let after_id = short.replace("bench", "2 bench");
     let measured = "2 connections (1 to server 1, 1 to server 2)";
-    let get = "get KEY [--r N|majority|all]: read a key";
+    let get = "get KEY... [--r N|majority|all]: read a key, or several";
     for (args, code, expected) in [
         ("", 0, ""),
         ("2", 0, ""),
@@ -47,7 +47,7 @@ async fn every_form_is_understood() {
         (&after_id, 0, "2 connections (2 to server 2)"),
         ("bench --frobnicate", 2, "unexpected argument '--frobnicate' found (see kv-client bench"),
         ("2 --frobnicate", 2, "unexpected argument '--frobnicate' found (see kv-client --help"),
-        ("2 get --frobnicate", 2, "unknown option --frobnicate; usage: get KEY"),
+        ("2 get --frobnicate", 2, "unknown option --frobnicate; usage: get KEY..."),
     ] {
         let words: Vec<&str> = args.split_whitespace().collect();
         let run = finish(program(at.clone(), &words).spawn().unwrap()).await;

@@ -54,7 +54,8 @@ async fn bash_completes_commands_and_their_options() {
     for (words, expected) in [
         (vec!["sta"], "status"),
         (vec!["2", "sta"], "status"),
-        (vec!["get", "--r"], "--r --raw"),
+        (vec!["get", "--ra"], "--raw"),
+        (vec!["put", "--if-v"], "--if-version --if-value"),
         (vec!["2", "get", "x", "--j"], "--json"),
         (vec!["bench", "--co"], "--connections"),
         (vec!["completions", "z"], "zsh"),

@@ -9,7 +9,7 @@ use fake::program::{Run, finish, program, run_one};
 use fake::{DeadServer, FakeServer, get, key, put, store};
 use kv_core::{NotDone, Operation, Outcome, Quorum, Unknown, Value};
 use kv_proto::{Refusal, RefusalCode};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
 fn run(code: i32, stdout: &str, stderr: &str) -> Run {
     Run { code: Some(code), stdout: stdout.to_owned(), stderr: stderr.to_owned() }
@@ -111,7 +111,7 @@ async fn a_value_too_large_is_named_and_nothing_is_sent() {
         refused,
         run(
             2,
-            "",
+            "(wrong usage)\n(wrong usage)\n",
             "line 1: value of 16777217 bytes is too large: at most 16777216 are allowed\n\
              line 2: key of 65537 bytes is too large: at most 65536 are allowed\n"
         )
@@ -167,6 +167,18 @@ async fn unavailable_and_unknown_are_code_4() {
         );
     };
     tokio::join!(script, runs);
+}
+
+#[tokio::test]
+async fn a_name_that_cannot_be_found_is_named() {
+    let at = (fake::node(2), "no-such-host.invalid:4962".to_owned());
+    let nobody = run_one(&at, &["get", "x", "--timeout", "300ms"]).await;
+    assert_eq!(nobody.code, Some(4));
+    let why = "server 2: the name of no-such-host.invalid:4962 cannot be found: ";
+    assert!(nobody.stderr.contains(why), "{nobody:?}");
+    assert!(!nobody.stderr.contains("uncategorized"), "{nobody:?}");
+    let health = run_one(&at, &["health"]).await;
+    assert!(health.stdout.contains("the name of no-such-host.invalid:4962 cannot"), "{health:?}");
 }
 
 #[tokio::test]
@@ -248,11 +260,15 @@ async fn dump_and_status_are_readable() {
                     c = \"\\x1b[31m\" (version 3)\n";
     assert_eq!(dump, run(0, expected, ""));
     let status = run_one(&at, &["status"]).await;
-    let expected = "server 2: fake, sequencer, incarnation 1-000000ab\n\
-                    cluster: servers 1-3, W=2 R=2, configuration 1, id 00000000000000c1\n\
-                    connected to: 1\nserving\nbehind in the log: server 1 by 1\n\
-                    keys: 3\nresends: 4\n";
-    assert_eq!(status, run(0, expected, ""));
+    let expected = "server 2 serves reads and writes; server 3 is not connected to it\n  \
+                    fake engine, W=2 R=2, configuration 1, cluster 00000000000000c1\n  3 keys\n  \
+                    server  state\n  1       connected, 1 log entry behind\n  \
+                    2       this server: sequencer, incarnation 1-000000ab\n  \
+                    3       not connected\n";
+    let hint = "`status --all` shows the counters\n";
+    assert_eq!(status, run(0, &format!("{expected}{hint}"), ""));
+    let all = run_one(&at, &["status", "--all"]).await;
+    assert_eq!(all, run(0, &format!("{expected}keys: 3\nresends: 4\n"), ""));
 }
 
 #[tokio::test]
@@ -280,7 +296,7 @@ async fn json_holds_results_and_errors() {
     let dump = parse(&run_one(&at, &["--json", "dump"]).await);
     assert_eq!(dump["entries"][0]["key"], "x");
     let status = parse(&run_one(&at, &["--json", "status"]).await);
-    let counters = serde_json::json!({ "keys": 3, "resends": 4, "cluster_id": 0xc1 });
+    let counters = serde_json::json!({ "keys": 3, "resends": 4 });
     assert_eq!(status["status"]["counters"], counters);
     assert_eq!(status["status"]["role"], "sequencer");
     assert_eq!(status["status"]["cluster_id"], "00000000000000c1");
@@ -328,7 +344,7 @@ async fn a_value_may_come_from_the_standard_input_and_go_out_as_it_came() {
     let at = server.entry();
     store::serve(server);
     let bytes = b"\x00\xff\n two\n lines \x1b[2J";
-    let mut put = program([at.clone()], &["2", "put", "x", "-"]);
+    let mut put = program([at.clone()], &["2", "put", "x", "--stdin"]);
     let mut put = put.stdin(Stdio::piped()).spawn().unwrap();
     put.stdin.take().unwrap().write_all(bytes).await.unwrap();
     assert_eq!(finish(put).await, run(0, "ok\n", ""));
@@ -336,8 +352,116 @@ async fn a_value_may_come_from_the_standard_input_and_go_out_as_it_came() {
     assert_eq!((got.status.code(), got.stdout.as_slice()), (Some(0), &bytes[..]));
     let got = run_one(&at, &["get", "x", "--json"]).await;
     assert!(got.stdout.contains(r#""value_base64":"AP8KIHR3bwogbGluZXMgG1sySg==""#), "{got:?}");
-    assert_eq!(run_one(&at, &["put", "x", "--", "-"]).await, run(0, "ok\n", ""));
+    assert_eq!(run_one(&at, &["put", "x", "-"]).await, run(0, "ok\n", ""));
     assert_eq!(run_one(&at, &["get", "x", "--raw"]).await, run(0, "-", ""));
+}
+
+#[tokio::test]
+async fn a_write_may_have_a_condition() {
+    let server = FakeServer::start(2).await;
+    let at = server.entry();
+    store::serve(server);
+    let done = run(0, "ok\n", "");
+    assert_eq!(run_one(&at, &["put", "x", "1", "--if-absent"]).await, done);
+    let held = "not done: the value is \"1\" (version 1)\n";
+    assert_eq!(run_one(&at, &["put", "x", "2", "--if-absent"]).await, run(1, "", held));
+    assert_eq!(run_one(&at, &["put", "x", "2", "--if-version", "9"]).await, run(1, "", held));
+    assert_eq!(run_one(&at, &["put", "x", "2", "--if-version", "1"]).await, done);
+    assert_eq!(run_one(&at, &["put", "x", "3", "--if-value", "2"]).await, done);
+    let missing = run(1, "", "not done: the key is missing\n");
+    assert_eq!(run_one(&at, &["put", "y", "1", "--if-present"]).await, missing);
+    assert_eq!(run_one(&at, &["delete", "y", "--if-present"]).await, missing);
+    assert_eq!(run_one(&at, &["delete", "x", "--if-value", "3"]).await, done);
+    assert_eq!(run_one(&at, &["get", "x"]).await.code, Some(3));
+}
+
+#[tokio::test]
+async fn several_keys_are_read_at_once_and_the_first_failure_is_the_code() {
+    let server = FakeServer::start(2).await;
+    let at = server.entry();
+    store::serve(server);
+    run_one(&at, &["put", "x", "1"]).await;
+    run_one(&at, &["put", "y", "a\tb"]).await;
+    assert_eq!(run_one(&at, &["get", "x", "y"]).await, run(0, "1\na\tb\n", ""));
+    let one_missing = run_one(&at, &["get", "y", "z", "x"]).await;
+    assert_eq!(one_missing, run(3, "a\tb\n1\n", "(not found)\n"));
+    let json = run_one(&at, &["get", "x", "z", "--json"]).await.stdout;
+    let keys =
+        json.lines().map(|line| -> serde_json::Value { serde_json::from_str(line).unwrap() });
+    let keys: Vec<_> =
+        keys.map(|object| (object["key"].clone(), object["found"].clone())).collect();
+    assert_eq!(keys, [("x".into(), true.into()), ("z".into(), false.into())]);
+    assert_eq!(run_one(&at, &["exists", "x"]).await, run(0, "true\n", ""));
+    assert_eq!(run_one(&at, &["exists", "z"]).await, run(3, "false\n", ""));
+    let json = run_one(&at, &["exists", "x", "--json"]).await.stdout;
+    assert!(json.contains("\"found\":true") && !json.contains("value"), "{json}");
+    assert_eq!(run_one(&at, &["append", "x", "23"]).await, run(0, "3\n", ""));
+    assert_eq!(run_one(&at, &["get", "x"]).await.stdout, "123\n");
+}
+
+#[tokio::test]
+async fn all_keys_that_begin_so_are_deleted() {
+    let server = FakeServer::start(2).await;
+    let at = server.entry();
+    store::serve(server);
+    for key in ["a", "b1", "b2", "c"] {
+        run_one(&at, &["put", key, "v"]).await;
+    }
+    assert_eq!(run_one(&at, &["delete", "--prefix", "b"]).await, run(0, "2\n", ""));
+    assert_eq!(run_one(&at, &["delete", "--prefix", "b"]).await, run(0, "0\n", ""));
+    assert_eq!(run_one(&at, &["scan", "--keys-only"]).await.stdout, "a\nc\n");
+    let empty = run_one(&at, &["delete", "--prefix", ""]).await;
+    assert_eq!(empty.code, Some(2), "{empty:?}");
+    assert_eq!(run_one(&at, &["scan", "--count"]).await.stdout, "2\n");
+}
+
+#[tokio::test]
+async fn a_command_is_repeated() {
+    let server = FakeServer::start(2).await;
+    let at = server.entry();
+    store::serve(server);
+    let begin = std::time::Instant::now();
+    let ran = run_one(&at, &["incr", "n", "--repeat", "3", "--every", "20ms"]).await;
+    assert_eq!(ran, run(0, "1\n2\n3\n", ""));
+    assert!(begin.elapsed().as_millis() >= 40, "it did not wait");
+    assert_eq!(run_one(&at, &["get", "z", "--repeat", "2"]).await.code, Some(3));
+    let mut endless = program([at], &["2", "incr", "n", "--every", "1ms"]).spawn().unwrap();
+    let mut lines = BufReader::new(endless.stdout.take().unwrap()).lines();
+    for number in 4..9 {
+        assert_eq!(lines.next_line().await.unwrap().unwrap(), number.to_string());
+    }
+}
+
+#[tokio::test]
+async fn lists_have_forms_for_programs() {
+    let server = FakeServer::start(2).await;
+    let at = server.entry();
+    store::serve(server);
+    for (key, value) in [("p 1", "a\nb"), ("p2", ""), ("q", "\tz")] {
+        run_one(&at, &["put", "--", key, value]).await;
+    }
+    for (args, expected) in [
+        (&["scan", "p", "--raw"][..], "p 1\ta\nb\np2\t\n"),
+        (&["dump", "--raw"], "p 1\ta\nb\np2\t\nq\t\tz\n"),
+        (&["scan", "p", "--null"], "p 1\0a\nb\0p2\0\0"),
+        (&["scan", "p", "--keys-only"], "\"p 1\"\np2\n"),
+        (&["scan", "p", "--keys-only", "--raw"], "p 1\np2\n"),
+        (&["dump", "--keys-only", "--null"], "p 1\0p2\0q\0"),
+        (&["scan", "p", "--values-only"], "\"a\\nb\"\n\n"),
+        (&["scan", "p", "--values-only", "--raw"], "a\nb\n\n"),
+        (&["dump", "--values-only", "--null"], "a\nb\0\0\tz\0"),
+        (&["scan", "--count"], "3\n"),
+        (&["scan", "--count", "--limit", "2"], "2\n"),
+        (&["dump", "--limit", "1", "--keys-only", "--raw"], "p 1\n"),
+        (&["dump", "--limit", "0"], ""),
+    ] {
+        assert_eq!(run_one(&at, args).await, run(0, expected, ""), "{args:?}");
+    }
+    let json = run_one(&at, &["scan", "p", "--json", "--keys-only"]).await.stdout;
+    assert!(json.starts_with(r#"{"entries":[{"key":"p 1"},{"key":"p2"}],"#), "{json}");
+    let json = run_one(&at, &["dump", "--json", "--count"]).await.stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&json["count"], &json["command"]), (&3.into(), &"dump".into()));
 }
 
 #[tokio::test]

@@ -35,9 +35,10 @@ async fn comments_are_skipped_and_counted_as_lines() {
     let log = store::serve(server);
     let lines = b"# it's a comment\nput x '#1'\n  #get x\nfoo\nget x # y\n";
     let expected = "line 4: unknown command foo; `help` lists all\n\
-                    line 5: # is too much; put what holds spaces in quotes; usage: get KEY [--r \
-                    N|majority|all]\n";
-    assert_eq!(run_lines(&at, &[], lines).await, run(2, "ok\n", expected));
+                    line 5: a comment stands on a line of its own; write \"#\" in quotes for the \
+                    key\n";
+    let printed = "ok\n(wrong usage)\n(wrong usage)\n";
+    assert_eq!(run_lines(&at, &[], lines).await, run(2, printed, expected));
     assert_eq!(asked(&log), [put("x", "#1")]);
 }
 
@@ -47,13 +48,29 @@ async fn a_mistake_does_not_end_it_and_the_first_failure_is_the_code() {
     let at = server.entry();
     store::serve(server);
     let lines = b"get nothing\nput x 1\nfoo\ncas x 5 6\nget x\n";
-    let expected = "(not found)\nline 3: unknown command foo; `help` lists all\n\
+    let printed = "(not found)\nok\n(wrong usage)\n(not done)\n1\n";
+    let expected = "line 3: unknown command foo; `help` lists all\n\
                     line 4: not done: the value is \"1\" (version 1)\n";
-    assert_eq!(run_lines(&at, &[], lines).await, run(2, "ok\n1\n", expected));
+    assert_eq!(run_lines(&at, &[], lines).await, run(2, printed, expected));
     let lines = b"put x 1\ncas x 5 6\nfoo\n";
     assert_eq!(run_lines(&at, &[], lines).await.code, Some(1));
     let lines = b"get nothing\n";
     assert_eq!(run_lines(&at, &[], lines).await.code, Some(0));
+}
+
+#[tokio::test]
+async fn each_command_prints_one_line_that_cannot_be_mistaken() {
+    let server = FakeServer::start(2).await;
+    let at = server.entry();
+    store::serve(server);
+    let lines = b"get a\nput b \"(not found)\"\nget b\nget a b\nexists a b\nincr b\nget a\n";
+    let printed = "(not found)\nok\n\"(not found)\"\n(not found)\n\"(not found)\"\nfalse\ntrue\n\
+                   (not done)\n(not found)\n";
+    let ran = run_lines(&at, &[], lines).await;
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), printed));
+    assert_eq!(ran.stderr.lines().count(), 1, "{ran:?}");
+    let raw = run_lines(&at, &["--raw"], b"get a\nget b\n").await;
+    assert_eq!(raw, run(0, "(not found)\n(not found)\n", ""));
 }
 
 #[tokio::test]

@@ -51,4 +51,6 @@ pub use liveness::Liveness;
 pub use message::{HelloReply, PeerToPeer, ServerToClient, put_peer_frame};
 pub use quoting::{as_line, as_word, in_quotes, is_printable};
 pub use request::{MalformedRequest, Request, RequestBody, Response, ResponseBody};
-pub use servers::{ServerList, ServerListError, id_ranges, parse_server_id};
+pub use servers::{
+    AddressError, ServerList, ServerListError, check_address, id_ranges, parse_server_id,
+};

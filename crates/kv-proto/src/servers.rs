@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::str::FromStr;
 
 use kv_core::{ClusterConfig, IdError, NodeId};
@@ -77,12 +78,16 @@ impl FromStr for ServerList {
     fn from_str(text: &str) -> Result<Self, ServerListError> {
         let mut servers = Vec::new();
         for item in text.split(',').map(str::trim) {
-            if let Some((id, address)) = item.split_once('=') {
-                let (host, port) = address.rsplit_once(':').ok_or(ServerListError::Address)?;
-                if host.is_empty() || port.parse::<u16>().is_err() {
-                    return Err(ServerListError::Address);
-                }
-                servers.push((parse_server_id(id)?, address.to_owned()));
+            if item.is_empty() && !text.trim().is_empty() {
+                return Err(ServerListError::EmptyItem);
+            } else if item.contains(';') {
+                return Err(ServerListError::Separator);
+            } else if let Some((id, address)) = item.split_once('=') {
+                let (id, address) = (parse_server_id(id)?, address.trim());
+                check_address(address)?;
+                servers.push((id, address.to_owned()));
+            } else if item.is_empty() {
+                return Err(ServerListError::Empty);
             } else {
                 let (first, last) = item.split_once('-').unwrap_or((item, item));
                 let (first, last) = (parse_server_id(first)?, parse_server_id(last)?);
@@ -110,7 +115,7 @@ impl fmt::Display for ServerList {
 }
 
 /// Why a text is no list of servers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ServerListError {
     /// There is no server in it.
     #[error("the list of servers is empty: write for example 1-3")]
@@ -146,9 +151,77 @@ pub enum ServerListError {
         /// Its last id.
         last: NodeId,
     },
-    /// An address is not `host:port`.
-    #[error("an address is host:port, for example 2=127.0.0.1:4962")]
-    Address,
+    /// Nothing stands before or behind a comma.
+    #[error(
+        "the list of servers has a comma too many: write for example 1-3, without one at the end"
+    )]
+    EmptyItem,
+    /// Something other than a comma parts two servers.
+    #[error("the list of servers has a semicolon: put commas between servers")]
+    Separator,
+    /// An address is none.
+    #[error("{0}")]
+    Address(#[from] AddressError),
+}
+
+/// Why a text is no address.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AddressError {
+    /// It is not `host:port`.
+    #[error("`{address}` is no address: write host:port, for example 127.0.0.1:4962")]
+    NoPort {
+        /// The text.
+        address: String,
+    },
+    /// It is a URL.
+    #[error("`{address}` is no address: leave out what ends with //, and all behind the port")]
+    Url {
+        /// The text.
+        address: String,
+    },
+    /// It is an IPv6 address without brackets.
+    #[error("`{address}` is no address: put an IPv6 address in brackets, for example [::1]:4962")]
+    Brackets {
+        /// The text.
+        address: String,
+    },
+    /// Its host has a character that no name of a host has.
+    #[error("`{address}` is no address: its host has the character `{character}`")]
+    Host {
+        /// The text.
+        address: String,
+        /// The first such character.
+        character: char,
+    },
+}
+
+/// Whether a text has the form `host:port`, where the host is a name, an IPv4 address, or an IPv6
+/// address in brackets. A name is not looked up.
+///
+/// # Errors
+/// [`AddressError`], which says what is wrong with it.
+pub fn check_address(address: &str) -> Result<(), AddressError> {
+    let text = || address.to_owned();
+    if address.contains("//") {
+        return Err(AddressError::Url { address: text() });
+    }
+    let (host, port) =
+        address.rsplit_once(':').ok_or_else(|| AddressError::NoPort { address: text() })?;
+    if host.is_empty() || port.parse::<u16>().is_err() {
+        return Err(AddressError::NoPort { address: text() });
+    }
+    let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    if inner.is_some_and(|inner| inner.parse::<Ipv6Addr>().is_ok() || inner.contains('%')) {
+        return Ok(());
+    }
+    if host.contains(':') {
+        return Err(AddressError::Brackets { address: text() });
+    }
+    let is_of_host = |character: char| character.is_alphanumeric() || "-._".contains(character);
+    match host.chars().find(|character| !is_of_host(*character)) {
+        Some(character) => Err(AddressError::Host { address: text(), character }),
+        None => Ok(()),
+    }
 }
 
 /// Reads a server's id from 1 to [`ClusterConfig::VOTERS_MAX`].
@@ -214,9 +287,33 @@ mod tests {
         );
         assert_eq!(list("11"), "server 11 does not exist: ids go from 1 to 10");
         assert_eq!(list("1-70000"), ServerListError::Id(IdError::NotANumber).to_string());
-        for address in ["1=host", "1=:80", "1=host:", "1=host:99999"] {
-            assert_eq!(list(address), ServerListError::Address.to_string());
+        for address in ["host", ":80", "host:", "host:99999", "host:80/", ""] {
+            let expected =
+                format!("`{address}` is no address: write host:port, for example 127.0.0.1:4962");
+            assert_eq!(list(&format!("1={address}")), expected);
         }
+    }
+
+    #[test]
+    fn what_is_almost_a_list_is_refused_with_what_is_wrong() {
+        assert_eq!(list("1 = a.example:1 , 2 = b_2:2"), "1=a.example:1,2=b_2:2");
+        for (text, expected) in [
+            ("", "the list of servers is empty"),
+            (" ", "the list of servers is empty"),
+            ("1=a:1,", "the list of servers has a comma too many"),
+            (",1", "the list of servers has a comma too many"),
+            ("1,,2", "the list of servers has a comma too many"),
+            ("1=a:1;2=b:2", "the list of servers has a semicolon: put commas"),
+            ("1=http://127.0.0.1:15961", "`http://127.0.0.1:15961` is no address: leave out"),
+            ("1=::1:80", "`::1:80` is no address: put an IPv6 address in brackets"),
+            ("1=a:1:2", "`a:1:2` is no address: put an IPv6"),
+            ("1=a b:1", "`a b:1` is no address: its host has the character ` `"),
+            ("1=a=b:1", "`a=b:1` is no address: its host has the character `=`"),
+            ("1=[x]:1", "`[x]:1` is no address: its host has the character `[`"),
+        ] {
+            assert!(list(text).starts_with(expected), "{text}: {}", list(text));
+        }
+        assert_eq!(list("1=[fe80::1%eth0]:80"), "1=[fe80::1%eth0]:80");
     }
 
     #[test]

@@ -96,3 +96,44 @@ fn a_quorum_that_cannot_be_had_is_reported_where_it_is_asked_for() {
     assert_eq!(code, Some(2));
     assert!(error.starts_with(&format!("kv-server: KV_R: {reason}")), "{error}");
 }
+
+#[test]
+fn an_empty_variable_counts_as_not_set() {
+    let mut command = kv_server("config");
+    for name in kv_cli::environment::NAMES {
+        command.env(name, "");
+    }
+    let (code, printed, error) = output(command);
+    assert_eq!((code, error.as_str()), (Some(0), ""));
+    let set = printed.lines().filter(|line| line.contains("# KV_"));
+    assert_eq!(set.count(), 0, "{printed}");
+    assert_eq!(line(&printed, "# listen"), "# listen = # not set");
+}
+
+#[test]
+fn an_unknown_variable_is_named_with_the_nearest_one() {
+    let mut command = kv_server("config");
+    command.env("KV_SERVER", "1-3").env("KV_WW", "2").env("KV_TIMEOUT", "5s");
+    command.env("KV_PORT", "tcp://10.0.0.1:4961").env("KV_SERVICE_PORT_CLIENTS", "4961");
+    let (code, _, error) = output(command);
+    let says = |name, nearest| {
+        format!(
+            "kv-server: {name} is set but is no known setting, and is ignored; did you mean \
+             {nearest}?\n"
+        )
+    };
+    assert_eq!((code, error), (Some(0), says("KV_SERVER", "KV_SERVERS") + &says("KV_WW", "KV_W")));
+}
+
+#[test]
+fn options_may_stand_before_a_subcommand() {
+    let file = file("w = 2\nservers = \"1-3\"\n");
+    let path = file.path().display();
+    let (code, printed, error) = output(kv_server(&format!("--config {path} --r 2 config")));
+    assert_eq!((code, error.lines().count()), (Some(2), 1), "--r is an argument: {error}");
+    assert_eq!(printed, "");
+    let (code, printed, error) = output(kv_server(&format!("--config {path} config 2")));
+    assert_eq!((code, error.as_str()), (Some(0), ""));
+    assert_eq!(line(&printed, "w ="), format!("w = 2 # {path}:1"));
+    assert_eq!(line(&printed, "id ="), "id = 2 # argument ID");
+}

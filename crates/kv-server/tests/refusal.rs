@@ -92,3 +92,12 @@ fn a_sequencer_that_is_lost_while_all_serve_is_not_to_be_started_alone() {
     assert!(line.contains(expected), "{line}");
     assert!(!line.contains("start it with"), "{line}");
 }
+
+#[test]
+fn a_name_that_cannot_be_found_is_said_on_the_screen() {
+    let own = free_servers(1);
+    let words = format!("1 eventual 2 2 --op-log off --servers {own},2=no-such-host.invalid:4962");
+    let mut server = Running::start(kv_server(&words));
+    let line = server.read_until("no-such-host.invalid of server 2 cannot be found");
+    assert!(line.trim_end().ends_with("correct it in --servers, or in the name service"), "{line}");
+}

@@ -166,6 +166,42 @@ fn what_was_deleted_stays_deleted_and_large_values_come_back() {
     }
 }
 
+/// A sequencer's disk is lost while one follower lacks what was acknowledged last.
+#[test]
+fn of_the_directories_that_are_left_the_one_that_is_ahead_is_backed_up() {
+    let site = Site::of(3);
+    let words = [1, 2, 3].map(|id| format!("{id} linearizability 2 2"));
+    let [first, second, mut third] = site.ready_servers(words.each_ref().map(String::as_str));
+    let put = |range: std::ops::Range<u32>| {
+        let lines: String = range.map(|number| format!("put k{number} v\n")).collect();
+        assert_eq!(site.client_reading("1", lines.as_bytes()).exit_code(), Some(0));
+    };
+    put(0..30);
+    third.kill();
+    put(30..40);
+    drop([first, second]);
+    fs::remove_dir_all(site.folder().join("kv-data/1-linearizable")).unwrap();
+    let (two, three) = ("kv-data/2-linearizable", "kv-data/3-linearizable");
+    for (place, directories) in [[three, two], [two, three]].into_iter().enumerate() {
+        let file = format!("backup{place}");
+        let said = succeed(&site, &["backup", directories[0], directories[1], &file]);
+        assert!(said.contains("server 2 is ahead, so its log is the backup"), "{said}");
+        assert!(said.contains(&format!("wrote {file}: 40 keys")), "{said}");
+    }
+    // Of one that may be behind it is said that it may.
+    let said = succeed(&site, &["backup", three, "behind"]);
+    assert!(said.contains("name the data directories of all servers that are left"), "{said}");
+
+    // The sequencer that is started without its data says where it looked, and advises to look.
+    let mut first = site.server(&words[0]);
+    let _others = [site.server(&words[1]), site.server(&words[2])];
+    let line = first.wait_for("server 1, the sequencer, has no data and others have its log");
+    let folder = site.folder().join("kv-data");
+    let looked = format!("this server looked for it in {}, which --data-dir", folder.display());
+    assert!(line.contains("is it started on the right data directory? Look there first"), "{line}");
+    assert!(line.contains(&looked), "{line}");
+}
+
 #[test]
 fn a_bad_file_is_refused_before_anything_is_written_and_a_good_one_is_not_replaced() {
     let site = Site::of(1);

@@ -79,7 +79,7 @@ fn a_client_with_impossible_words_says_so_before_it_connects() {
         ("4", "server 4 is not among --servers 1-3"),
         ("2 gte x", "did you mean `get`?"),
         ("2 get", "usage: get"),
-        ("2 get x y", "usage: get"),
+        ("2 delete x y", "usage: delete"),
         ("2 put x", "usage: put"),
         ("2 put x two words", "quotes"),
         ("2 get x --r 0", "use 1 or more"),

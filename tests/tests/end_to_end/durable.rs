@@ -413,7 +413,8 @@ fn a_folder_that_cannot_be_made_is_named_in_one_line_that_says_what_to_do() {
     let site = Site::of(1);
     fs::write(site.folder().join("kv-data"), "a file").unwrap();
     let (line, code) = complaint(site.server("1"));
-    assert!(line.starts_with("kv-server: cannot make kv-data/1-eventual: "), "{line}");
+    let folder = site.folder().join("kv-data/1-eventual");
+    assert!(line.starts_with(&format!("kv-server: cannot make {}: ", folder.display())), "{line}");
     assert!(line.ends_with(ELSEWHERE), "{line}");
     assert_eq!(code, Some(1));
     let mut server = site.server("1 --memory");
@@ -433,7 +434,9 @@ fn a_disk_that_cannot_be_written_is_named_in_one_line_that_says_what_to_do() {
     command.current_dir(&disk.0);
     let server = Process::start("kv-server 1".to_owned(), command, std::process::Stdio::null());
     let (line, code) = complaint(server);
-    assert!(line.starts_with("kv-server: cannot make kv-data/1-eventual: Read-only"), "{line}");
+    let folder = disk.0.join("kv-data/1-eventual");
+    let expected = format!("kv-server: cannot make {}: Read-only", folder.display());
+    assert!(line.starts_with(&expected), "{line}");
     assert!(line.ends_with(ELSEWHERE), "{line}");
     assert_eq!(code, Some(1));
 }
@@ -441,14 +444,15 @@ fn a_disk_that_cannot_be_written_is_named_in_one_line_that_says_what_to_do() {
 #[test]
 fn data_is_kept_with_no_options_at_all_and_the_screen_says_what_was_found() {
     let site = Site::of(1);
+    let folder = site.folder().join("kv-data").display().to_string();
     let mut server = site.server("");
-    server.wait_for("data         kv-data/1-eventual (new)");
+    server.wait_for(&format!("data         {folder}/1-eventual (new)"));
     server.wait_for("ready");
     assert_eq!(site.run("put x 1"), "ok");
     assert_eq!(site.run("put y 2"), "ok");
     server.kill();
     let mut server = site.server("");
-    let line = server.wait_for("data         kv-data/1-eventual: found 2 keys; ");
+    let line = server.wait_for(&format!("data         {folder}/1-eventual: found 2 keys; "));
     assert!(line.contains(" records since the last checkpoint; read in "), "{line}");
     server.wait_for("ready");
     assert_eq!(site.run("get x"), "1");
@@ -475,21 +479,27 @@ fn memory_and_a_folder_for_data_contradict_each_other() {
 #[test]
 fn a_cluster_of_dev_goes_on_with_its_data_and_says_how_to_begin_anew() {
     let site = Site::of(3);
+    let folder = site.folder().join("kv-data").display().to_string();
     let mut dev = site.dev("");
-    dev.wait_for("data         kv-data/dev (new); started again, the servers go on with it");
-    dev.wait_for("to begin anew: rm -r kv-data/dev");
+    dev.wait_for(&format!(
+        "data         {folder}/dev (new); started again, the servers go on with it"
+    ));
+    dev.wait_for(&format!("to begin anew: rm -r {folder}/dev/*-linearizable"));
     dev.wait_for("ready in");
     assert_eq!(site.run("2 put x 1"), "ok");
     dev.kill();
     let mut dev = site.dev("");
-    dev.wait_for("data         kv-data/dev: found ");
+    dev.wait_for(&format!("data         {folder}/dev: found "));
     dev.wait_for("ready in");
     assert_eq!(site.run("3 get x"), "1");
     dev.kill();
     // Another cluster needs another folder.
     let (line, code) = complaint(site.dev("--w 3"));
     assert!(line.contains("was written with N=3 W=2 R=2"), "{line}");
-    assert!(line.ends_with("; to begin anew: rm -r kv-data/dev"), "{line}");
+    assert!(
+        line.ends_with(&format!("; to begin anew: rm -r {folder}/dev/*-linearizable")),
+        "{line}"
+    );
     assert_eq!(code, Some(1));
     let mut dev = site.dev("--memory --w 3");
     dev.wait_for("data         in memory");

@@ -48,7 +48,7 @@ fn server_with_data(site: &Site, model: &str, directory: &str) -> Process {
     let mut client = site.client_reading("1", lines.as_bytes());
     assert_eq!(client.exit_code(), Some(0), "{}", client.report());
     let covers = || {
-        let status = site.run("1 status");
+        let status = site.run("1 status --all");
         let line = status.lines().find(|line| line.contains("checkpoint_covers")).unwrap();
         !line.ends_with(" 0")
     };

@@ -32,7 +32,7 @@ fn each_operation_has_a_line_when_it_begins_and_one_when_it_ends() {
             one.wait_for("ok");
         }
         other.type_line("get x");
-        other.wait_for_error("(not found)");
+        other.wait_for("(not found)");
         other.type_line("get y");
         other.wait_for("");
         other.type_line(r#"put "a,b\n" "\"c\"""#);

@@ -37,8 +37,8 @@ fn a_linearizable_follower_refills_and_serves() {
 
 #[test]
 fn a_sequencer_that_lost_its_memory_refuses_until_all_are_restarted() {
-    const LOST: &str = "server 1 lost its data; stop the others, back up what one of them has on \
-                        disk, then restart all servers empty and restore the backup";
+    const LOST: &str = "server 1, the sequencer, has no data and others have its log: is it \
+                        started on the right data directory? Look there first and remove nothing";
     let site = Site::of(3);
     let [mut first, mut second, mut third] = three(&site, "linearizability");
     assert_eq!(site.run("2 put x 1"), "ok");
@@ -47,8 +47,7 @@ fn a_sequencer_that_lost_its_memory_refuses_until_all_are_restarted() {
 
     let mut first = site.server("1 linearizability 2 2 --memory");
     for server in [&mut first, &mut second, &mut third] {
-        server
-            .wait_for(&format!("{LOST}; `kv-server backup DATA_DIRECTORY FILE` makes the backup"));
+        server.wait_for(LOST);
     }
     for command in ["1 get x", "2 get x", "3 put x 2"] {
         let mut client = site.client(command);
@@ -72,7 +71,7 @@ fn a_restarted_sequencer_refuses_even_if_it_and_a_new_follower_would_be_enough()
     third.kill();
     let mut first = site.server("1 linearizability 2 2 --memory");
     let third = site.server("3 linearizability 2 2 --memory");
-    first.wait_for("server 1 lost its data; stop the others, back up");
+    first.wait_for("server 1, the sequencer, has no data and others have its log");
     second.kill();
     // Nobody holds the old log any more, but the write was acknowledged: to found a new cluster
     // without being told would lose it silently.

@@ -1,12 +1,13 @@
 //! How a client gets a connection: connect, then the handshake.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use kv_core::NodeId;
 use kv_proto::{CLUSTER_NAME_LEN_MAX, FrameDecoder, Hello, HelloReply, Role, Welcome, put_message};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 
 use super::error::{DialError, DialFailure, LostReason};
 use super::{Connection, GROUP};
@@ -31,7 +32,7 @@ impl Target {
     }
 
     async fn shake_hands(self) -> Result<(Connection, Welcome), DialError> {
-        let mut stream = TcpStream::connect(&self.address).await?;
+        let mut stream = connect(&self.address).await?;
         stream.set_nodelay(true)?;
         let mut decoder = FrameDecoder::new(GROUP);
         let mut buffer = BytesMut::new();
@@ -60,6 +61,18 @@ impl Target {
             }
         }
     }
+}
+
+/// Connects to the first address of a host that accepts.
+async fn connect(address: &str) -> Result<TcpStream, DialError> {
+    let found: Vec<SocketAddr> = match lookup_host(address).await {
+        Ok(found) => found.collect(),
+        Err(error) => {
+            let (address, why) = (address.to_owned(), error.to_string());
+            return Err(DialError::NameNotFound { address, why });
+        }
+    };
+    Ok(TcpStream::connect(found.as_slice()).await?)
 }
 
 fn accepted(server: NodeId, reply: HelloReply) -> Result<Welcome, DialError> {

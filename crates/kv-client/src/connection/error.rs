@@ -16,6 +16,20 @@ pub enum DialError {
         /// How the attempt failed.
         kind: io::ErrorKind,
     },
+    /// It cannot be reached, for a reason that has no name among the kinds.
+    #[error("{why}")]
+    Failed {
+        /// The system's words.
+        why: String,
+    },
+    /// The name of its host is not known.
+    #[error("the name of {address} cannot be found: {why}")]
+    NameNotFound {
+        /// What was looked up.
+        address: String,
+        /// The system's words.
+        why: String,
+    },
     /// It did not accept the connection or answer the handshake in time.
     #[error("no answer within {after:?}")]
     Silent {
@@ -88,6 +102,12 @@ pub enum LostReason {
         /// How.
         kind: io::ErrorKind,
     },
+    /// It failed, for a reason that has no name among the kinds.
+    #[error("{why}")]
+    System {
+        /// The system's words.
+        why: String,
+    },
     /// What came is not the protocol.
     #[error("it sent what is not the protocol: {why}")]
     Garbage {
@@ -116,7 +136,10 @@ pub enum LostReason {
 
 impl From<io::Error> for LostReason {
     fn from(error: io::Error) -> Self {
-        Self::Failed { kind: error.kind() }
+        match error.kind() {
+            kind if has_name(kind) => Self::Failed { kind },
+            _ => Self::System { why: error.to_string() },
+        }
     }
 }
 
@@ -136,8 +159,16 @@ impl From<FrameError> for LostReason {
 
 impl From<io::Error> for DialError {
     fn from(error: io::Error) -> Self {
-        Self::Unreachable { kind: error.kind() }
+        match error.kind() {
+            kind if has_name(kind) => Self::Unreachable { kind },
+            _ => Self::Failed { why: error.to_string() },
+        }
     }
+}
+
+/// Whether the kind says anything; the standard library has one for all that it does not know.
+fn has_name(kind: io::ErrorKind) -> bool {
+    !matches!(kind.to_string().as_str(), "uncategorized error" | "other error")
 }
 
 /// ` (server 2: connection refused)`, or nothing where nothing is known.

@@ -14,13 +14,15 @@ pub mod store;
 #[cfg(feature = "cli")]
 pub mod tmux;
 
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use kv_client::{ClientConfig, Event};
 use kv_core::{
     Answer, ClusterConfig, Command, CommandResult, Done, GroupId, Incarnation, Key, NodeId,
-    Operation, Outcome, Quorum, Served, Value, Version, Versioned,
+    Operation, Outcome, Quorum, Served, Status, Value, Version, Versioned,
 };
 use kv_proto::{
     Frame, FrameCodec, FrameMessage, Hello, Refusal, Request, RequestBody, Response, ResponseBody,
@@ -87,6 +89,26 @@ impl FakeServer {
         connection
     }
 
+    /// Answers questions for its status, one after the other as a list has them, then with the last
+    /// one for ever.
+    pub fn serve_statuses(self, statuses: Vec<Status>) {
+        let statuses = Arc::new(Mutex::new(VecDeque::from(statuses)));
+        tokio::spawn(async move {
+            loop {
+                let mut connection = self.accept().await;
+                let statuses = Arc::clone(&statuses);
+                tokio::spawn(async move {
+                    while let Some(request) = connection.next_request().await {
+                        assert_eq!(request.body, RequestBody::Status);
+                        let status = next_or_last(&mut statuses.lock().unwrap());
+                        let body = ResponseBody::Status(Box::new(status));
+                        connection.respond(request.id, body).await;
+                    }
+                });
+            }
+        });
+    }
+
     /// Refuses a client.
     pub async fn refuse(&self, refusal: Refusal) {
         let (mut connection, _) = self.accept_hello().await;
@@ -102,6 +124,13 @@ impl FakeServer {
             cluster_id: None,
             in_flight_max: self.in_flight_max,
         }
+    }
+}
+
+fn next_or_last(statuses: &mut VecDeque<Status>) -> Status {
+    match statuses.len() {
+        1 => statuses.front().unwrap().clone(),
+        _ => statuses.pop_front().unwrap(),
     }
 }
 

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use kv_core::{
-    Answer, Check, ClusterId, Command, CommandResult, Counter, Done, Feature, Incarnation, Key,
-    NotDone, Operation, Outcome, Page, PeerLag, Positions, RequestOptions, Role, Scan, Served,
-    Status, Value, Version, Versioned,
+    Answer, Check, ClusterId, Command, CommandResult, Counter, Done, Incarnation, Key, NotDone,
+    Operation, Outcome, Page, PeerLag, Positions, RequestOptions, Role, Scan, Served, Status,
+    Value, Version, Versioned,
 };
 use kv_proto::{RequestBody, ResponseBody};
 
@@ -55,8 +55,7 @@ impl Store {
             Operation::Batch(batch) => {
                 for condition in batch.conditions() {
                     let found = self.map.get(&condition.key).cloned();
-                    let value = found.clone().map(|found| Check::ValueIs(found.value));
-                    if value.as_ref() != Some(&condition.check) {
+                    if !holds(&condition.check, found.as_ref()) {
                         return Outcome::NotDone(NotDone::ConditionFailed { index: 0, found });
                     }
                 }
@@ -102,11 +101,18 @@ impl Store {
                 self.apply(&Command::Put { key, value, time_to_live: None })?;
                 Ok(CommandResult::Number(number))
             }
-            Command::Append { .. } => Err(NotDone::NotSupported(Feature::Append)),
+            Command::Append { key, suffix } => {
+                let old = self.map.get(key).map_or(&b""[..], |found| found.value.as_bytes());
+                let value = Value::new([old, suffix.as_bytes()].concat()).unwrap();
+                let length = u64::try_from(value.as_bytes().len()).unwrap();
+                let key = key.clone();
+                self.apply(&Command::Put { key, value, time_to_live: None })?;
+                Ok(CommandResult::Length(length))
+            }
         }
     }
 
-    /// One page of all.
+    /// One page of all that is asked for.
     fn scan(&self, scan: &Scan) -> Page {
         let rest = self.map.iter().filter(|(key, _)| {
             let key = key.as_bytes();
@@ -124,6 +130,15 @@ impl Store {
         entries.truncate(2);
         let next = entries.last().filter(|_| has_more).map(|(key, _)| key.clone());
         Page { entries, next }
+    }
+}
+
+fn holds(check: &Check, found: Option<&Versioned>) -> bool {
+    match (check, found) {
+        (Check::Absent, found) => found.is_none(),
+        (Check::Present, found) => found.is_some(),
+        (Check::ValueIs(value), found) => found.is_some_and(|found| found.value == *value),
+        (Check::VersionIs(version), found) => found.is_some_and(|found| found.version == *version),
     }
 }
 

@@ -169,8 +169,9 @@ pub enum Waiting {
     Joining,
     /// The sequencer restarted empty while another server still holds its log.
     #[error(
-        "server {node} lost its data; stop the others, back up what one of them has on disk, \
-         then restart all servers empty and restore the backup"
+        "server {node}, the sequencer, has no data and others have its log: is it started on the \
+         right data directory? Look there first and remove nothing; docs/backup.md says how to save \
+         what the others have"
     )]
     LostMemory {
         /// The sequencer.
@@ -178,8 +179,8 @@ pub enum Waiting {
     },
     /// The sequencer founded another cluster than the one that this server's log is from.
     #[error(
-        "this server holds cluster {:016x} but server {node} is of cluster {:016x}; restart this \
-         server, it then starts empty",
+        "this server holds cluster {:016x} but server {node} is of cluster {:016x}: are both started \
+         on the right data directories? To join that cluster, start this server on a new one",
         ours.0,
         theirs.0
     )]
@@ -194,8 +195,8 @@ pub enum Waiting {
     /// The sequencer has restarted 65,535 times, and there is no further number for its epoch.
     /// Going on in an old one could give one place in the log to two operations.
     #[error(
-        "server {node} has used up its 65535 restarts; copy out what a dump shows, then start all \
-         servers empty"
+        "server {node} has used up its 65535 restarts: back up the data directories of all servers, \
+         and restore the backup into a new cluster"
     )]
     RestartsUsedUp {
         /// The sequencer.
@@ -254,6 +255,22 @@ impl Waiting {
                 | Self::Stopping
         )
     }
+
+    /// Whether the server refuses writes alone and answers reads.
+    #[must_use]
+    pub const fn serves_reads(&self) -> bool {
+        match self {
+            Self::DiskFull { .. } | Self::TooManyOpenFiles { .. } | Self::OwnDisk => true,
+            Self::Servers { .. }
+            | Self::Sequencer { .. }
+            | Self::Joining
+            | Self::LostMemory { .. }
+            | Self::OtherCluster { .. }
+            | Self::RestartsUsedUp { .. }
+            | Self::OtherConfiguration { .. }
+            | Self::Stopping => false,
+        }
+    }
 }
 
 wire_enum!(Waiting, "waiting reason", {
@@ -307,8 +324,9 @@ mod tests {
         );
         assert_eq!(
             Waiting::LostMemory { node: NodeId::FIRST }.to_string(),
-            "server 1 lost its data; stop the others, back up what one of them has on disk, \
-             then restart all servers empty and restore the backup"
+            "server 1, the sequencer, has no data and others have its log: is it started on the \
+             right data directory? Look there first and remove nothing; docs/backup.md says how to \
+             save what the others have"
         );
         assert_eq!(
             NotDone::NotSupported(Feature::Append).to_string(),

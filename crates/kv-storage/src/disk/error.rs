@@ -126,7 +126,7 @@ pub(crate) const MAKE_ROOM: &str = "make room on this disk";
 /// data is all there is.
 pub(crate) const RESTORE_OR_JOIN: &str = "restore a backup, or move the data directory away and \
     let the server join again (not server 1, the sequencer, in the linearizable engine: save what \
-    another server holds with `kv-server backup DATA_DIRECTORY FILE`)";
+    the others hold with `kv-server backup DATA_DIRECTORY... FILE`, naming those of all of them)";
 
 /// What to do about too many open files.
 pub(crate) const RAISE_LIMIT: &str = "raise the limit of open files (`ulimit -n`)";

@@ -10,11 +10,11 @@ mod output;
 mod session;
 mod shell;
 
-use std::io::IsTerminal;
+use std::io::{self, ErrorKind, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use kv_client::{Client, ClientConfig};
+use kv_client::Client;
 use tokio::runtime::Handle;
 
 use args::start::{Defaults, Start, Task};
@@ -24,6 +24,7 @@ use output::exit::ExitStatus;
 use output::pager::Pager;
 use output::screen::{Screen, Style};
 use session::Session;
+use session::health::Targets;
 use shell::editor::Editor;
 use shell::history;
 use shell::input::Input;
@@ -36,18 +37,24 @@ use shell::terminal_mode::TerminalMode;
 ///
 /// The exit code is 0 if all was done, 1 if something was definitely not done, 2 for wrong usage, 3
 /// for a missing key (a single `get` only), 4 if the cluster is unavailable or the outcome is
-/// unknown. Of several commands from a pipe the first failure counts; a session at a terminal ends
+/// unknown. Output that could not be written is 1, whatever else was done. Of several commands from a pipe the first failure counts; a session at a terminal ends
 /// with 0.
 fn main() -> ExitCode {
+    kv_cli::output::exit_code(start())
+}
+
+fn start() -> ExitCode {
     let args = match Args::of(std::env::args_os()) {
         Ok(args) => args,
         Err(error) => return answer("kv-client", &error, asks_for_json()),
     };
-    let json = args.json;
+    // A command that is not understood may ask for it, too.
+    let json = args.json || asks_for_json();
+    warn_of_the_environment(json);
     let start = match args.start() {
         Ok(start) => start,
         Err(ArgsError::Parser(command, error)) => {
-            return answer(command, &error, json || asks_for_json());
+            return answer(command, &error, json);
         }
         Err(error) => {
             standard_screen().error(&error, None, json);
@@ -83,9 +90,10 @@ async fn run(start: Start) -> ExitStatus {
     if start.plain {
         screen = screen.without_colours();
     }
-    let (config, defaults) = (start.config, start.defaults);
+    let (targets, defaults) =
+        (Targets { config: start.config, named: start.named }, start.defaults);
     let result = match start.task {
-        Task::Line(line) => session(config, defaults, screen).0.run_one(*line).await,
+        Task::Line(line) => session(targets, defaults, screen).0.run_one(*line).await,
         Task::Bench(bench) => bench.run(&mut screen).await,
         Task::Completions(shell) => {
             screen.exactly(&manual::completions(shell)).map(|()| ExitStatus::Done)
@@ -94,24 +102,35 @@ async fn run(start: Start) -> ExitStatus {
             manual::page().and_then(|page| screen.exactly(&page)).map(|()| ExitStatus::Done)
         }
         Task::Session if on_terminal && std::io::stdin().is_terminal() => {
-            let (session, lookup) = session(config, defaults, screen);
+            let (session, lookup) = session(targets, defaults, screen);
             if start.plain || !is_able_terminal() {
                 session.run_plain(Input::stdin()).await
             } else {
                 run_shell(session, lookup, history::file(start.history.as_deref())).await
             }
         }
-        Task::Session => session(config, defaults, screen).0.run_pipe(Input::stdin()).await,
+        Task::Session => session(targets, defaults, screen).0.run_pipe(Input::stdin()).await,
     };
+    result.unwrap_or_else(|error| status_of(&error))
+}
+
+/// How the program ends that cannot go on printing.
+fn status_of(error: &io::Error) -> ExitStatus {
     // Nobody reads the output any more; that is how pipes end.
-    result.unwrap_or(ExitStatus::Done)
+    if error.kind() == ErrorKind::BrokenPipe {
+        return ExitStatus::Done;
+    }
+    if !kv_cli::output::has_failed() {
+        standard_screen().complain(&error.to_string());
+    }
+    ExitStatus::NotDone
 }
 
 async fn run_shell(
     session: Session,
     lookup: KeyLookup,
     history: Option<PathBuf>,
-) -> std::io::Result<ExitStatus> {
+) -> io::Result<ExitStatus> {
     let console = Console::default();
     let (mode, _restoration) = TerminalMode::hold();
     #[cfg(unix)]
@@ -128,18 +147,26 @@ async fn run_shell(
     }
 }
 
-fn session(config: ClientConfig, defaults: Defaults, screen: Screen) -> (Session, KeyLookup) {
-    let (client, events) = Client::start(config);
+fn session(targets: Targets, defaults: Defaults, screen: Screen) -> (Session, KeyLookup) {
+    let (client, events) = Client::start(targets.config.clone());
     let lookup = KeyLookup::at(client.clone(), Handle::current());
-    (Session::new(client, events, screen, defaults), lookup)
+    (Session::new(client, events, targets, screen, defaults), lookup)
+}
+
+/// Names the variables that look like settings and are none.
+fn warn_of_the_environment(json: bool) {
+    for line in kv_cli::environment::warnings() {
+        let object = || serde_json::json!({ "event": "warning", "message": line }).to_string();
+        standard_screen().event(&if json { object() } else { line.clone() });
+    }
 }
 
 /// Prints what the parser of the arguments says instead of a start: help, the version, or in one
 /// line what is wrong.
 fn answer(command: &str, error: &clap::Error, json: bool) -> ExitCode {
     if !error.use_stderr() {
-        // Nobody reads the help that was asked for; that is no failure.
-        let _ = error.print();
+        // A failure has been reported, and shows in the exit code.
+        let _ = kv_cli::output::write_help(error);
         return ExitStatus::Done.into();
     }
     let text = error.to_string();

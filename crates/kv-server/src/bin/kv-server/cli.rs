@@ -1,5 +1,6 @@
 //! The command line of `kv-server`.
 
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -90,7 +91,9 @@ pub(crate) enum Invocation {
 impl Invocation {
     /// Reads the command line, the environment, and the file that they name.
     pub(crate) fn parse() -> Result<Self, Answer> {
-        let layers = Layers::read(CommandLine::command(), std::env::args_os().collect())?;
+        let command = kv_cli::environment::without_empty(CommandLine::command());
+        let words = subcommand_first(std::env::args_os().collect(), &command);
+        let layers = Layers::read(command, words)?;
         let matches = &layers.matches;
         match matches.subcommand() {
             Some(("dev", of_dev)) => {
@@ -127,6 +130,32 @@ impl Invocation {
     }
 }
 
+/// The words with the subcommand before the options that stand in front of it, because the parser
+/// takes a subcommand behind an option for the server's id.
+fn subcommand_first(mut words: Vec<OsString>, command: &clap::Command) -> Vec<OsString> {
+    let takes_next = |word: &str| {
+        command.get_arguments().any(|arg| {
+            arg.get_action().takes_values()
+                && word.strip_prefix("--").is_some_and(|name| arg.get_long() == Some(name))
+        })
+    };
+    let mut place = 1;
+    while let Some(word) = words.get(place).map(|word| word.to_string_lossy()) {
+        if word == "--" {
+            break;
+        }
+        if !word.starts_with('-') {
+            if command.find_subcommand(&*word).is_some() {
+                let name = words.remove(place);
+                words.insert(1, name);
+            }
+            break;
+        }
+        place += if takes_next(&word) { 2 } else { 1 };
+    }
+    words
+}
+
 fn read<T: FromArgMatches>(matches: &ArgMatches) -> Result<T, Answer> {
     T::from_arg_matches(matches).map_err(|error| Answer(LayersError::CommandLine(error)))
 }
@@ -144,8 +173,8 @@ impl Answer {
     pub(crate) fn give(self) -> ExitCode {
         match self.0 {
             LayersError::CommandLine(error) if !error.use_stderr() => {
-                // Nobody reads the help that was asked for; that is no failure of the server.
-                let _ = error.print();
+                // A failure has been reported, and shows in the exit code.
+                let _ = kv_cli::output::write_help(&error);
                 ExitCode::SUCCESS
             }
             LayersError::CommandLine(error) => {
@@ -193,6 +222,37 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn every_variable_is_among_those_that_are_known() {
+        let command = CommandLine::command();
+        let all = command.get_subcommands().flat_map(clap::Command::get_arguments);
+        for name in command.get_arguments().chain(all).filter_map(clap::Arg::get_env) {
+            let name = name.to_string_lossy();
+            assert!(kv_cli::environment::NAMES.contains(&&*name), "{name} is not");
+        }
+    }
+
+    #[test]
+    fn options_may_stand_before_a_subcommand() {
+        for (words, expected) in [
+            ("--config kv.toml config", "config --config kv.toml"),
+            ("--config=kv.toml --memory config 2", "config --config=kv.toml --memory 2"),
+            ("--json inspect d", "inspect --json d"),
+            ("config --config config", "config --config config"),
+            ("--config config 2", "--config config 2"),
+            ("2 eventual", "2 eventual"),
+            ("-- config", "-- config"),
+            ("--config", "--config"),
+            ("", ""),
+        ] {
+            let split = |text: &str| -> Vec<OsString> {
+                format!("kv-server {text}").split_whitespace().map(OsString::from).collect()
+            };
+            let ordered = subcommand_first(split(words), &CommandLine::command());
+            assert_eq!(ordered, split(expected), "{words}");
+        }
     }
 
     #[test]

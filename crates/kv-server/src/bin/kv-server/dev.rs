@@ -53,9 +53,10 @@ pub(crate) struct DevSettings {
     #[arg(long, env = "KV_MEMORY", value_parser = FalseyValueParser::new())]
     memory: bool,
 
-    /// The folder of the logs of operations, `output_log<ID>.txt`; `off` for none
-    #[arg(long, env = "KV_OP_LOG", value_name = "FOLDER", default_value = ".")]
-    op_log: String,
+    /// The folder of the logs of operations, `output_log<ID>.txt`; `off` for none [default: that of
+    /// the data, or the present one with --memory]
+    #[arg(long, env = "KV_OP_LOG", value_name = "FOLDER")]
+    op_log: Option<String>,
 
     /// At this size a log of operations is renamed to `output_log<ID>.txt.1` and begun anew
     #[arg(long, env = "KV_OP_LOG_MIB", value_name = "MIB", default_value = "256")]
@@ -86,7 +87,12 @@ impl DevSettings {
         config.cluster_name.clone_from(&self.cluster);
         config.data = (!self.memory).then(|| DataConfig::new(&self.data_dir));
         config.on_recovery = Some(RecoveryHook(Arc::new(screen::show_recovery)));
-        config.op_log = op_log(&self.op_log, self.op_log_mib);
+        config.op_log = match (&self.op_log, self.memory) {
+            (Some(folder), _) => op_log(folder, self.op_log_mib),
+            (None, true) => op_log(".", self.op_log_mib),
+            // Servers that run by themselves may have theirs in the present folder.
+            (None, false) => op_log(&self.data_dir.to_string_lossy(), self.op_log_mib),
+        };
         config.delay = self.delay;
         let show = move |page: &Page| screen::show_dump_page_of(node, page);
         config.on_dump = Some(DumpHook(Arc::new(show)));
@@ -140,6 +146,11 @@ mod tests {
         assert_eq!(folder(""), Some(PathBuf::from("kv-data/dev")));
         assert_eq!(folder("--data-dir d"), Some(PathBuf::from("d")));
         assert_eq!(folder("--memory"), None);
+        let log = |words| plan(words).servers.remove(0).op_log.map(|log| log.folder);
+        assert_eq!(log(""), Some(PathBuf::from("kv-data/dev")), "not that of other servers");
+        assert_eq!(log("--data-dir d"), Some(PathBuf::from("d")));
+        assert_eq!(log("--memory"), Some(PathBuf::from(".")));
+        assert_eq!(log("--op-log off"), None);
         let server = plan("--servers 2=127.0.0.1:9").servers.remove(0);
         assert_eq!(server.servers.to_string(), "2=127.0.0.1:9");
     }

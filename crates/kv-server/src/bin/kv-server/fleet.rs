@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use kv_core::NodeId;
@@ -11,6 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing_subscriber::filter::Targets;
 
+use crate::names;
 use crate::screen::{self, hints};
 
 /// The servers to run in this process, and how.
@@ -24,6 +26,16 @@ pub(crate) struct Plan {
     pub(crate) log: Targets,
     /// Whether they are those of `kv-server dev`.
     pub(crate) is_dev: bool,
+}
+
+impl Plan {
+    /// The folder of the logs of operations, where that is the one of the data, which is not there
+    /// before the first start.
+    fn log_folder(&self) -> Option<&Path> {
+        let first = self.servers.first()?;
+        let folder = first.op_log.as_ref().map(|op_log| &*op_log.folder)?;
+        first.data.as_ref().filter(|data| data.folder == folder).map(|_| folder)
+    }
 }
 
 /// Servers under way. Dropping it stops them at once.
@@ -48,11 +60,15 @@ impl Fleet {
         open_files_max: Option<u64>,
     ) -> Result<Self, StartError> {
         let started = Instant::now();
+        if let Some(folder) = plan.log_folder() {
+            // If it cannot be made, opening the log in it says so.
+            let _ = std::fs::create_dir_all(folder);
+        }
         let mut members = Vec::new();
         let share = u64::try_from(plan.servers.len()).unwrap_or(u64::MAX).max(1);
         let open_files_max = open_files_max.map(|max| max / share);
         for config in &plan.servers {
-            let config = ServerConfig { open_files_max, ..config.clone() };
+            let config = ServerConfig { open_files_max, ..with_absolute_paths(config) };
             let server = match &plan.listen {
                 None => Server::start(config.clone()).await?,
                 Some(address) => Server::start_at(address, config.clone()).await?,
@@ -91,6 +107,9 @@ impl Fleet {
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), ServerError> {
         let mut announcements = JoinSet::new();
+        if let Some(first) = self.members.first() {
+            announcements.spawn(names::watch(first.config.clone()));
+        }
         if let [only] = self.members.as_slice() {
             announcements.spawn(announce(only.watched(), false));
         } else {
@@ -132,6 +151,19 @@ impl Member {
             refused_by: self.server.refused_by(),
         }
     }
+}
+
+/// The same server with paths from the root: whoever reads one on the screen or in an error knows
+/// which folder is meant.
+fn with_absolute_paths(config: &ServerConfig) -> ServerConfig {
+    let mut config = config.clone();
+    if let Some(data) = &mut config.data {
+        data.folder = hints::absolute(&data.folder);
+    }
+    if let Some(op_log) = &mut config.op_log {
+        op_log.folder = hints::absolute(&op_log.folder);
+    }
+    config
 }
 
 /// What is to be known of a server to say how it is.

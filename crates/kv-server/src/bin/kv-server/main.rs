@@ -6,13 +6,13 @@ mod descriptors;
 mod dev;
 mod fleet;
 mod manual;
+mod names;
 #[cfg(test)]
 mod page;
 mod screen;
 mod settings;
 mod tools;
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use kv_server::StartError;
@@ -23,22 +23,36 @@ use crate::fleet::{Fleet, Plan};
 use crate::screen::hints;
 
 fn main() -> ExitCode {
-    let plan = match Invocation::parse() {
-        Ok(Invocation::Run(plan)) => plan,
+    for line in kv_cli::environment::warnings() {
+        screen::complain(format_args!("{line}"));
+    }
+    let invocation = Invocation::parse();
+    // A server serves although its screen cannot be written; a tool has then failed.
+    let is_server = matches!(invocation, Ok(Invocation::Run(_)));
+    let code = carry_out(invocation);
+    if is_server { code } else { kv_cli::output::exit_code(code) }
+}
+
+fn carry_out(invocation: Result<Invocation, cli::Answer>) -> ExitCode {
+    match invocation {
+        Ok(Invocation::Run(plan)) => serve(&plan),
         Ok(Invocation::ShowSettings(toml, problem)) => {
             screen::say(format_args!("{}", toml.trim_end()));
-            return problem.map_or(ExitCode::SUCCESS, cli::Answer::give);
+            problem.map_or(ExitCode::SUCCESS, cli::Answer::give)
         }
         Ok(Invocation::Print(text)) => {
             screen::print(&text);
-            return ExitCode::SUCCESS;
+            ExitCode::SUCCESS
         }
-        Ok(Invocation::Inspect(settings)) => return settings.run(),
-        Ok(Invocation::Backup(settings)) => return settings.run(),
-        Ok(Invocation::Restore(settings)) => return settings.run(),
-        Err(answer) => return answer.give(),
-    };
-    match run(&plan) {
+        Ok(Invocation::Inspect(settings)) => settings.run(),
+        Ok(Invocation::Backup(settings)) => settings.run(),
+        Ok(Invocation::Restore(settings)) => settings.run(),
+        Err(answer) => answer.give(),
+    }
+}
+
+fn serve(plan: &Plan) -> ExitCode {
+    match run(plan) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => match error.downcast_ref::<StartError>() {
             Some(StartError::Config(problem)) => cli::refuse(problem),
@@ -50,9 +64,8 @@ fn main() -> ExitCode {
             Some(StartError::Data(error @ DataDirectoryError::OtherConfiguration { .. }))
                 if plan.is_dev =>
             {
-                let folder = plan.servers.iter().find_map(|config| config.data.as_ref());
-                let folder = folder.map_or(Path::new(""), |data| &data.folder);
-                screen::complain(format_args!("{}", hints::other_cluster(error, folder)));
+                let text = plan.servers.first().map(|config| hints::other_cluster(error, config));
+                screen::complain(format_args!("{}", text.unwrap_or_default()));
                 ExitCode::FAILURE
             }
             Some(_) | None => {

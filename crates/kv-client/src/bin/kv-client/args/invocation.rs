@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use clap::CommandFactory;
 
 use crate::bench::{BENCH, BenchArgs};
-use crate::commands::help::{COMMON_OPTIONS, named};
+use crate::commands::help::{COMMON_OPTIONS, OptionHelp, named};
 
 /// The program's words in an order in which its parser can tell them apart: its own options with the
 /// server's id, two dashes, the command with the command's options.
@@ -87,9 +87,9 @@ impl Options {
         if name == BENCH {
             return Self::of(&BenchArgs::command());
         }
-        let own = named(&name.to_lowercase()).map_or(&[][..], |help| help.options);
+        let own: &[OptionHelp] = named(&name.to_lowercase()).map_or(&[], |help| help.options);
         let names = COMMON_OPTIONS.iter().chain(own);
-        Self(names.map(|name| ((*name).to_owned(), false)).collect())
+        Self(names.map(|option| (option.name.to_owned(), option.value.is_some())).collect())
     }
 
     fn without(self, others: &Self) -> Self {

@@ -51,8 +51,12 @@ pub(crate) fn page() -> io::Result<Vec<u8>> {
 fn commands_section() -> Roff {
     let mut section = heading("COMMANDS");
     for help in COMMANDS {
-        let details = format!("{}. {}", help.summary, help.details);
+        let details = format!("{}. {}", help.summary, help.description());
         section.control("TP", []).text([bold(help.usage)]).text([roman(details)]);
+        for option in help.options {
+            let meaning = format!(": {}", option.meaning);
+            section.control("br", []).text([bold(option.usage()), roman(meaning)]);
+        }
     }
     section.control("PP", []).text([roman(WORDS)]);
     section
@@ -74,19 +78,17 @@ fn program() -> Command {
 }
 
 fn command(help: &'static CommandHelp) -> Command {
-    let about = format!("{}: {}\n\n{}", help.usage, help.summary, help.details);
+    let about = format!("{}: {}\n\n{}", help.usage, help.summary, help.description());
     let mut command = Command::new(help.name).about(help.summary).long_about(about);
     command = command.disable_help_flag(true).aliases(help.aliases.iter().copied());
-    for option in help.all_options().filter_map(|option| option.strip_prefix("--")) {
-        let argument = Arg::new(option).long(option);
-        command = command.arg(match option {
-            "r" | "w" => {
-                argument.value_name("N|majority|all").help("W or R for this request alone")
-            }
-            "timeout" => argument.value_name("TIME").help("How long it may take"),
-            "json" => argument.action(ArgAction::SetTrue).help("Print a JSON object"),
-            "raw" => argument.action(ArgAction::SetTrue).help("Print values as they are"),
-            _ => argument.action(ArgAction::SetTrue).help("Explain the command"),
+    for option in help.all_options() {
+        let Some(name) = option.name.strip_prefix("--") else {
+            continue;
+        };
+        let argument = Arg::new(name).long(name).help(option.meaning);
+        command = command.arg(match option.value {
+            Some(value) => argument.value_name(value),
+            None => argument.action(ArgAction::SetTrue),
         });
     }
     if help.name == "help" {
@@ -135,6 +137,15 @@ mod tests {
         assert_eq!(options_in(bench), options_of(&BenchArgs::command()));
         for command in ["completions", "man"] {
             assert!(section.contains(&format!("kv-client {command}")), "{command} is missing");
+        }
+    }
+
+    #[test]
+    fn every_variable_is_among_those_that_are_known() {
+        for command in [Args::command(), BenchArgs::command()] {
+            for (_, variable) in options_of(&command) {
+                assert!(kv_cli::environment::NAMES.contains(&&*variable), "{variable} is not");
+            }
         }
     }
 

@@ -8,8 +8,9 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::builder::FalseyValueParser;
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, FromArgMatches, Parser};
 use clap_complete::Shell;
+use kv_cli::environment::without_empty;
 use kv_client::ClientConfig;
 use kv_core::{IdError, NodeId};
 use kv_proto::{ServerList, ServerListError, parse_server_id};
@@ -96,7 +97,9 @@ impl Args {
     /// # Errors
     /// What the parser says, which may be the help that was asked for.
     pub(crate) fn of(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        Self::try_parse_from(in_order(words, &Self::command()))
+        let command = without_empty(Self::command());
+        let words = in_order(words, &command);
+        Self::from_arg_matches(&command.try_get_matches_from(words)?)
     }
 
     /// Tells the server's id from the command's first word, and reads the command.
@@ -136,7 +139,7 @@ impl Args {
         }
         let defaults = Defaults { json: self.json, raw: self.raw, timeout: self.timeout };
         let (plain, history, pager) = (self.plain, self.history, Pager::of(self.pager));
-        Ok(Start { config, defaults, task, plain, history, pager })
+        Ok(Start { config, named: first, defaults, task, plain, history, pager })
     }
 }
 
@@ -180,7 +183,10 @@ fn id_error(error: ServerListError) -> ArgsError {
 }
 
 fn parse<T: Parser>(command: &'static str, words: Vec<OsString>) -> Result<T, ArgsError> {
-    T::try_parse_from(words).map_err(|error| ArgsError::Parser(command, error))
+    let parser = without_empty(T::command());
+    let read = parser.try_get_matches_from(words);
+    let read = read.and_then(|matches| T::from_arg_matches(&matches));
+    read.map_err(|error| ArgsError::Parser(command, error))
 }
 
 const COMPLETIONS: &str = "completions";

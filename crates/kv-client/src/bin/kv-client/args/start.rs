@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap_complete::Shell;
 use kv_client::ClientConfig;
+use kv_core::NodeId;
 
 use crate::bench::Bench;
 use crate::commands::command::{Line, LineOptions};
@@ -13,6 +14,8 @@ use crate::output::pager::Pager;
 #[derive(Debug)]
 pub(crate) struct Start {
     pub(crate) config: ClientConfig,
+    /// The server whose id stands among the arguments.
+    pub(crate) named: Option<NodeId>,
     pub(crate) defaults: Defaults,
     pub(crate) task: Task,
     /// Whether a terminal is to get no more than the plain prompt.

@@ -1,11 +1,13 @@
 //! The words after a command's name.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kv_core::{Key, Quorum, RequestOptions, Value};
+use kv_core::{Check, Key, Quorum, RequestOptions, Value, Version};
 use kv_proto::parse_duration;
 
-use super::help::{COMMON_OPTIONS, CommandHelp};
+use super::command::LineOptions;
+use super::help::CommandHelp;
 use super::timeout::parse_timeout;
 use super::usage::UsageError;
 use super::words::Word;
@@ -15,12 +17,9 @@ pub(crate) struct Arguments {
     pub(crate) help: &'static CommandHelp,
     /// Quoted counts for all that cannot be mistaken.
     pub(crate) words: std::vec::IntoIter<Word>,
-    pub(crate) json: bool,
-    pub(crate) raw: bool,
-    pub(crate) help_asked: bool,
-    pub(crate) timeout: Option<Duration>,
-    pub(crate) read_quorum: Option<Quorum>,
-    pub(crate) write_quorum: Option<Quorum>,
+    switches: Vec<&'static str>,
+    /// Of an option that is given twice the later value counts.
+    values: BTreeMap<&'static str, Vec<u8>>,
 }
 
 impl Arguments {
@@ -28,16 +27,9 @@ impl Arguments {
         words: impl Iterator<Item = Word>,
         help: &'static CommandHelp,
     ) -> Result<Self, UsageError> {
-        let mut sorted = Self {
-            help,
-            words: Vec::new().into_iter(),
-            json: false,
-            raw: false,
-            help_asked: false,
-            timeout: None,
-            read_quorum: None,
-            write_quorum: None,
-        };
+        let words_of_none = Vec::new().into_iter();
+        let (switches, values) = (Vec::new(), BTreeMap::new());
+        let mut sorted = Self { help, words: words_of_none, switches, values };
         let mut others = Vec::new();
         let mut options_ended = false;
         let mut words = words;
@@ -60,54 +52,97 @@ impl Arguments {
         words: &mut impl Iterator<Item = Word>,
     ) -> Result<(), UsageError> {
         let usage = self.help.usage;
-        let word = String::from_utf8_lossy(word);
-        let (name, joined) = match word.split_once('=') {
-            Some((name, value)) => (name, Some(value.to_owned())),
-            None => (&*word, None),
+        let (name, joined) = match word.iter().position(|byte| *byte == b'=') {
+            Some(at) => (word.get(..at), word.get(at + 1..)),
+            None => (Some(word), None),
         };
-        let known = COMMON_OPTIONS.iter().chain(self.help.options);
-        let Some(&option) = known.into_iter().find(|option| **option == name) else {
-            let option = name.to_owned();
-            return Err(UsageError::UnknownOption { option, usage });
+        let name = text(name.unwrap_or_default());
+        let unknown = |option| Err(UsageError::UnknownOption { option, usage });
+        let Some(option) = self.help.option(&name) else {
+            return unknown(name);
         };
-        let switch = match option {
-            JSON => Some(&mut self.json),
-            RAW => Some(&mut self.raw),
-            HELP => Some(&mut self.help_asked),
-            _ => None,
-        };
-        if let Some(switch) = switch
-            && joined.is_none()
-        {
-            *switch = true;
-            return Ok(());
-        }
-        let next = || words.next().map(|word| text(&word.bytes));
-        let value = joined.or_else(next);
-        let value = value.ok_or(UsageError::OptionWithoutValue { option, usage })?;
-        let quorum = || {
-            let parsed = value.parse();
-            parsed.map_err(|error| UsageError::Quorum { option, error })
-        };
-        match option {
-            READ => self.read_quorum = Some(quorum()?),
-            WRITE => self.write_quorum = Some(quorum()?),
-            TIMEOUT => self.timeout = Some(parse_timeout(&value)?),
-            _ => {
-                let option = word.into_owned();
-                return Err(UsageError::UnknownOption { option, usage });
-            }
+        if option.value.is_some() {
+            let next = || words.next().map(|word| word.bytes);
+            let value = joined.map(<[u8]>::to_vec).or_else(next);
+            let option = option.name;
+            let value = value.ok_or(UsageError::OptionWithoutValue { option, usage })?;
+            self.values.insert(option, value);
+        } else if joined.is_some() {
+            return unknown(text(word));
+        } else {
+            self.switches.push(option.name);
         }
         Ok(())
     }
 
+    /// Whether a switch was given.
+    pub(crate) fn is_set(&self, name: &str) -> bool {
+        self.switches.contains(&name)
+    }
+
+    /// The value that an option was given.
+    pub(crate) fn value_of(&self, name: &str) -> Option<&[u8]> {
+        self.values.get(name).map(Vec::as_slice)
+    }
+
+    /// The whole number that an option was given.
+    pub(crate) fn count_of(&self, option: &'static str) -> Result<Option<u64>, UsageError> {
+        let value = self.value_of(option).map(text);
+        let count = value.map(|value| value.parse().map_err(|_| value)).transpose();
+        count.map_err(|word| UsageError::Count { option, word })
+    }
+
+    /// The options that every command takes.
+    pub(crate) fn line_options(&self) -> Result<LineOptions, UsageError> {
+        let time = |option| {
+            let value = self.value_of(option).map(text);
+            let time = value.map(|value| parse_timeout(&value)).transpose();
+            time.map_err(|error| UsageError::Time { option, error })
+        };
+        let every = time("--every")?;
+        let repeat = match self.count_of("--repeat")? {
+            None => every.map_or(1, |_| u64::MAX),
+            Some(count) => count,
+        };
+        Ok(LineOptions {
+            json: self.is_set("--json"),
+            raw: self.is_set("--raw"),
+            timeout: time("--timeout")?,
+            repeat,
+            every: every.unwrap_or_default(),
+        })
+    }
+
     /// The options of the request that the command makes.
-    pub(crate) fn options(&self) -> RequestOptions {
-        RequestOptions {
-            read_quorum: self.read_quorum,
-            write_quorum: self.write_quorum,
+    pub(crate) fn options(&self) -> Result<RequestOptions, UsageError> {
+        let quorum = |option| {
+            let value = self.value_of(option).map(text);
+            let quorum = value.map(|value| value.parse::<Quorum>()).transpose();
+            quorum.map_err(|error| UsageError::Quorum { option, error })
+        };
+        Ok(RequestOptions {
+            read_quorum: quorum("--r")?,
+            write_quorum: quorum("--w")?,
             ..RequestOptions::default()
+        })
+    }
+
+    /// What must hold for a write; of several conditions none can be chosen.
+    pub(crate) fn check(&self) -> Result<Option<Check>, UsageError> {
+        let version = self.count_of("--if-version")?;
+        let value = self.value_of("--if-value").map(<[u8]>::to_vec).map(Value::new).transpose()?;
+        let checks = [
+            self.is_set("--if-absent").then_some(Check::Absent),
+            self.is_set("--if-present").then_some(Check::Present),
+            version.map(|index| Check::VersionIs(Version::Log(index))),
+            value.map(Check::ValueIs),
+        ];
+        let mut checks = checks.into_iter().flatten();
+        let check = checks.next();
+        if checks.next().is_some() {
+            return Err(UsageError::Together { options: "the --if options" });
         }
+        Ok(check)
     }
 
     pub(crate) fn key(&mut self) -> Result<Key, UsageError> {
@@ -161,10 +196,3 @@ pub(crate) fn text(bytes: &[u8]) -> String {
 
 /// A year.
 const PAUSE_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-
-const JSON: &str = "--json";
-const RAW: &str = "--raw";
-const HELP: &str = "--help";
-const TIMEOUT: &str = "--timeout";
-const READ: &str = "--r";
-const WRITE: &str = "--w";

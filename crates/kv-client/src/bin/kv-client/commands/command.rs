@@ -18,23 +18,37 @@ pub(crate) struct Line {
 }
 
 /// The options that every command takes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LineOptions {
     pub(crate) json: bool,
     pub(crate) raw: bool,
     pub(crate) timeout: Option<Duration>,
+    /// How often it is run.
+    pub(crate) repeat: u64,
+    /// From the beginning of a run to that of the next one, at least.
+    pub(crate) every: Duration,
 }
 
 /// What can be typed.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Command {
     Execute(Request),
+    /// At the same time, each with a result of its own.
+    Each(Vec<Request>),
     /// A put whose value is the standard input.
     PutInput(PutInput),
-    /// The bytes that the keys begin with.
-    Scan(Vec<u8>),
-    Dump,
-    Status,
+    /// Removes the keys that begin with these bytes.
+    DeletePrefix(Vec<u8>, RequestOptions),
+    List(Listing, Shape),
+    Status {
+        all: bool,
+        wait: bool,
+    },
+    Health {
+        /// Serving reads is enough.
+        reads: bool,
+        wait: bool,
+    },
     Delay(Duration),
     Help(Option<&'static CommandHelp>),
     Exit,
@@ -47,21 +61,70 @@ pub(crate) struct Request {
     pub(crate) key: Key,
     pub(crate) operation: Operation,
     pub(crate) options: RequestOptions,
+    /// Whether no more is asked than whether there is the key.
+    pub(crate) asks_existence: bool,
 }
 
 /// A put that has no value yet.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct PutInput {
     key: Key,
+    check: Option<Check>,
     options: RequestOptions,
+}
+
+/// What is listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Listing {
+    /// The keys that begin with these bytes.
+    Scan(Vec<u8>),
+    /// All of one server.
+    Dump,
+}
+
+/// What is shown of a list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Shape {
+    pub(crate) part: Part,
+    /// How many keys at most.
+    pub(crate) limit: Option<u64>,
+    /// As they are, each with a NUL behind it.
+    pub(crate) null: bool,
+}
+
+/// What is shown of each key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Part {
+    #[default]
+    Entries,
+    Keys,
+    Values,
+    /// Nothing: how many there are.
+    Count,
 }
 
 impl PutInput {
     /// The put of a value.
     pub(crate) fn with(self, value: Vec<u8>) -> Result<Request, UsageError> {
-        let Self { key, options } = self;
-        let operation = Operation::put(key.clone(), Value::new(value)?);
-        Ok(Request { name: "put", key, operation, options })
+        let Self { key, check, options } = self;
+        let put = Step::Put { key: key.clone(), value: Value::new(value)?, time_to_live: None };
+        Request::write("put", key, check, put, options)
+    }
+}
+
+impl Request {
+    /// A write that takes effect only if `check` holds.
+    fn write(
+        name: &'static str,
+        key: Key,
+        check: Option<Check>,
+        step: Step,
+        options: RequestOptions,
+    ) -> Result<Self, UsageError> {
+        let conditions = check.map(|check| Condition { key: key.clone(), check });
+        let batch = Batch::new(conditions.into_iter().collect(), vec![step])?;
+        let operation = Operation::Batch(batch);
+        Ok(Self { name, key, operation, options, asks_existence: false })
     }
 }
 
@@ -86,37 +149,44 @@ impl Line {
         let mut arguments = Arguments::of(words, help)?;
         let command = Command::of(&mut arguments);
         let command = command.and_then(|command| arguments.end().map(|()| command));
-        let command = match arguments.help_asked {
+        let command = match arguments.is_set("--help") {
             true => Command::Help(Some(help)),
             false => command?,
         };
-        let (json, raw, timeout) = (arguments.json, arguments.raw, arguments.timeout);
-        Ok(Self { command, options: LineOptions { json, raw, timeout } })
+        Ok(Self { command, options: arguments.line_options()? })
     }
 }
 
 impl Command {
     fn of(words: &mut Arguments) -> Result<Self, UsageError> {
         Ok(match words.help.name {
-            "get" => {
-                let key = words.key()?;
-                Self::request(words, key.clone(), Operation::get(key))
-            }
+            "get" => Self::reads(words, false)?,
+            "exists" => Self::reads(words, true)?,
             "put" => Self::put(words)?,
-            "delete" => {
-                let key = words.key()?;
-                Self::request(words, key.clone(), Operation::delete(key))
+            "delete" => Self::delete(words)?,
+            "cas" => {
+                let (key, old, value) = (words.key()?, words.value("OLD")?, words.value("NEW")?);
+                let put = Step::Put { key: key.clone(), value, time_to_live: None };
+                Self::write(words, key, Some(Check::ValueIs(old)), put)?
             }
-            "cas" => Self::compare_and_set(words)?,
             "incr" => {
                 let (key, by) = (words.key()?, words.number()?.unwrap_or(1));
-                let step = Step::Increment { key: key.clone(), by };
-                Self::request(words, key, Operation::of(step))
+                Self::write(words, key.clone(), None, Step::Increment { key, by })?
+            }
+            "append" => {
+                let (key, suffix) = (words.key()?, words.value("VALUE")?);
+                Self::write(words, key.clone(), None, Step::Append { key, suffix })?
             }
             "delay" => Self::Delay(words.pause()?),
-            "scan" => Self::Scan(words.words.next().map(|word| word.bytes).unwrap_or_default()),
-            "dump" => Self::Dump,
-            "status" => Self::Status,
+            "scan" => {
+                let prefix = words.words.next().map(|word| word.bytes).unwrap_or_default();
+                Self::List(Listing::Scan(prefix), Shape::of(words)?)
+            }
+            "dump" => Self::List(Listing::Dump, Shape::of(words)?),
+            "status" => Self::Status { all: words.is_set("--all"), wait: words.is_set("--wait") },
+            "health" => {
+                Self::Health { reads: words.is_set("--reads"), wait: words.is_set("--wait") }
+            }
             "help" => Self::Help(match words.words.next() {
                 Some(topic) => Some(find_command(&text(&topic.bytes).to_lowercase())?),
                 None => None,
@@ -125,26 +195,79 @@ impl Command {
         })
     }
 
-    fn request(words: &Arguments, key: Key, operation: Operation) -> Self {
-        let options = words.options();
-        Self::Execute(Request { name: words.help.name, key, operation, options })
+    /// One read, or several.
+    fn reads(words: &mut Arguments, asks_existence: bool) -> Result<Self, UsageError> {
+        let (name, options) = (words.help.name, words.options()?);
+        let read = |key: Key| {
+            let (operation, options) = (Operation::get(key.clone()), options.clone());
+            Request { name, key, operation, options, asks_existence }
+        };
+        let first = read(words.key()?);
+        if words.words.len() == 0 {
+            return Ok(Self::Execute(first));
+        }
+        let mut requests = vec![first];
+        while words.words.len() > 0 {
+            let word = words.word("KEY")?;
+            if word == Word::bare(COMMENT_MARK.to_vec()) {
+                // What follows is meant for a comment more likely than for keys.
+                return Err(UsageError::CommentBehind);
+            }
+            requests.push(read(Key::new(word.bytes)?));
+        }
+        Ok(Self::Each(requests))
+    }
+
+    fn write(
+        words: &Arguments,
+        key: Key,
+        check: Option<Check>,
+        step: Step,
+    ) -> Result<Self, UsageError> {
+        let options = words.options()?;
+        Ok(Self::Execute(Request::write(words.help.name, key, check, step, options)?))
     }
 
     fn put(words: &mut Arguments) -> Result<Self, UsageError> {
-        let (key, word) = (words.key()?, words.word("VALUE")?);
-        if word == Word::bare(b"-".to_vec()) {
-            return Ok(Self::PutInput(PutInput { key, options: words.options() }));
+        let (key, check) = (words.key()?, words.check()?);
+        if words.is_set("--stdin") {
+            let options = words.options()?;
+            return Ok(Self::PutInput(PutInput { key, check, options }));
         }
-        let value = Value::new(word.bytes)?;
-        Ok(Self::request(words, key.clone(), Operation::put(key, value)))
+        let value = words.value("VALUE")?;
+        let put = Step::Put { key: key.clone(), value, time_to_live: None };
+        Self::write(words, key, check, put)
     }
 
-    fn compare_and_set(words: &mut Arguments) -> Result<Self, UsageError> {
-        let (key, old, value) = (words.key()?, words.value("OLD")?, words.value("NEW")?);
-        let condition = Condition { key: key.clone(), check: Check::ValueIs(old) };
-        let put = Step::Put { key: key.clone(), value, time_to_live: None };
-        let batch = Batch::new(vec![condition], vec![put])?;
-        Ok(Self::request(words, key, Operation::Batch(batch)))
+    fn delete(words: &mut Arguments) -> Result<Self, UsageError> {
+        let check = words.check()?;
+        match (words.value_of("--prefix"), &check) {
+            (Some(b""), _) => Err(UsageError::EmptyPrefix),
+            (Some(_), Some(_)) => {
+                Err(UsageError::Together { options: "--prefix and the --if options" })
+            }
+            (Some(prefix), None) => Ok(Self::DeletePrefix(prefix.to_vec(), words.options()?)),
+            (None, _) => {
+                let key = words.key()?;
+                Self::write(words, key.clone(), check, Step::Delete { key })
+            }
+        }
+    }
+}
+
+impl Shape {
+    fn of(words: &Arguments) -> Result<Self, UsageError> {
+        let parts = [
+            words.is_set("--keys-only").then_some(Part::Keys),
+            words.is_set("--values-only").then_some(Part::Values),
+            words.is_set("--count").then_some(Part::Count),
+        ];
+        let mut parts = parts.into_iter().flatten();
+        let part = parts.next().unwrap_or_default();
+        if parts.next().is_some() {
+            return Err(UsageError::Together { options: "--keys-only, --values-only and --count" });
+        }
+        Ok(Self { part, limit: words.count_of("--limit")?, null: words.is_set("--null") })
     }
 }
 
@@ -160,7 +283,7 @@ const COMMENT_MARK: &[u8] = b"#";
 
 #[cfg(test)]
 mod tests {
-    use kv_core::Quorum;
+    use kv_core::{Quorum, Version};
 
     use super::*;
 
@@ -207,8 +330,11 @@ mod tests {
     fn other_commands_and_aliases() {
         assert_eq!(parse("exit").command, Command::Exit);
         assert_eq!(parse("quit").command, Command::Exit);
-        assert_eq!(parse("dump").command, Command::Dump);
-        assert_eq!(parse("status").command, Command::Status);
+        assert_eq!(parse("dump").command, Command::List(Listing::Dump, Shape::default()));
+        let status = |all, wait| Command::Status { all, wait };
+        assert_eq!(parse("status").command, status(false, false));
+        assert_eq!(parse("status --wait --all").command, status(true, true));
+        assert_eq!(parse("health --reads").command, Command::Health { reads: true, wait: false });
         let seconds = |n| Command::Delay(Duration::from_secs(n));
         assert_eq!(parse("delay 10000").command, seconds(10));
         assert_eq!(parse("delay 2s").command, seconds(2));
@@ -220,11 +346,77 @@ mod tests {
     }
 
     #[test]
-    fn a_bare_dash_is_the_standard_input() {
-        assert!(matches!(parse("put x -").command, Command::PutInput(put) if put.key == key("x")));
+    fn the_standard_input_is_named_by_what_no_value_can_be() {
+        for line in ["put x --stdin", "put --stdin x"] {
+            assert!(matches!(parse(line).command, Command::PutInput(put) if put.key == key("x")));
+        }
         let dash = Operation::put(key("x"), value("-"));
-        assert_eq!(request("put x \"-\"").operation, dash);
-        assert_eq!(request("put x -- -").operation, dash);
+        assert_eq!(request("put x -").operation, dash);
+        let word = Operation::put(key("x"), value("--stdin"));
+        assert_eq!(request("put x -- --stdin").operation, word);
+        assert_eq!(request("put x \"--stdin\"").operation, word);
+        assert!(error("put x 1 --stdin").starts_with("1 is too much"));
+    }
+
+    #[test]
+    fn a_write_may_have_a_condition() {
+        let check = |line: &str| {
+            let Operation::Batch(batch) = request(line).operation else {
+                panic!("{line} is no batch");
+            };
+            assert_eq!(batch.commands().len(), 1, "{line}");
+            batch.conditions().first().map(|condition| condition.check.clone())
+        };
+        assert_eq!(check("put x 1"), None);
+        assert_eq!(check("put x 1 --if-absent"), Some(Check::Absent));
+        assert_eq!(check("put --if-version 7 x 1"), Some(Check::VersionIs(Version::Log(7))));
+        assert_eq!(check("put x 1 --if-value=a=b"), Some(Check::ValueIs(value("a=b"))));
+        assert_eq!(check("put x 1 --if-value \"\""), Some(Check::ValueIs(value(""))));
+        assert_eq!(check("delete x --if-present"), Some(Check::Present));
+        assert_eq!(check("delete x --if-version 7"), Some(Check::VersionIs(Version::Log(7))));
+        assert_eq!(
+            error("put x 1 --if-absent --if-version 7"),
+            "the --if options cannot stand together: leave out all but one"
+        );
+        assert_eq!(error("put x 1 --if-version new"), "--if-version takes a whole number, not new");
+        assert!(error("delete x --if-absent").starts_with("unknown option --if-absent"));
+    }
+
+    #[test]
+    fn several_keys_are_read_and_a_prefix_is_deleted() {
+        let Command::Each(gets) = parse("get x y --r all").command else {
+            panic!("not several");
+        };
+        let operations: Vec<_> = gets.iter().map(|get| get.operation.clone()).collect();
+        assert_eq!(operations, [Operation::get(key("x")), Operation::get(key("y"))]);
+        assert!(gets.iter().all(|get| get.options.read_quorum == Some(Quorum::All)));
+        assert!(request("exists x").asks_existence);
+        assert!(matches!(parse("delete --prefix a").command,
+            Command::DeletePrefix(prefix, _) if prefix == b"a"));
+        assert!(error("delete --prefix \"\"").contains("would remove every key"));
+        assert!(error("delete --prefix a b").starts_with("b is too much"));
+        assert!(error("delete --prefix a --if-present").contains("cannot stand together"));
+    }
+
+    #[test]
+    fn lists_have_shapes_and_commands_are_repeated() {
+        let shape = |line: &str| {
+            let Command::List(_, shape) = parse(line).command else {
+                panic!("{line} is no list");
+            };
+            shape
+        };
+        assert_eq!(shape("scan p --limit 3").limit, Some(3));
+        let keys = Shape { part: Part::Keys, limit: None, null: true };
+        assert_eq!(shape("dump --keys-only --null"), keys);
+        assert_eq!(shape("scan --count").part, Part::Count);
+        assert!(error("scan --count --keys-only").contains("cannot stand together"));
+        assert_eq!(error("scan --limit -1"), "--limit takes a whole number, not -1");
+        let options = |line: &str| parse(line).options;
+        assert_eq!(options("get x --repeat 3").repeat, 3);
+        let every = options("get x --every 2s");
+        assert_eq!((every.repeat, every.every), (u64::MAX, Duration::from_secs(2)));
+        assert_eq!(options("get x").repeat, 1);
     }
 
     #[test]
@@ -248,7 +440,13 @@ mod tests {
         let options = parse("status --json --timeout 1s").options;
         assert_eq!(
             options,
-            LineOptions { json: true, raw: false, timeout: Some(Duration::from_secs(1)) }
+            LineOptions {
+                json: true,
+                raw: false,
+                timeout: Some(Duration::from_secs(1)),
+                repeat: 1,
+                every: Duration::ZERO,
+            }
         );
     }
 
@@ -257,15 +455,15 @@ mod tests {
         let cases = [
             ("gte x", "unknown command gte: did you mean `get`?; `help` lists all"),
             ("frobnicate", "unknown command frobnicate; `help` lists all"),
-            ("get", "KEY is missing; usage: get KEY [--r N|majority|all]"),
+            ("get", "KEY is missing; usage: get KEY... [--r N|majority|all]"),
             (
                 "put x hello world",
                 "world is too much; put what holds spaces in quotes; usage: put KEY VALUE [--w \
                  N|majority|all]",
             ),
-            ("get x --w 2", "unknown option --w; usage: get KEY [--r N|majority|all]"),
-            ("get x --json=1", "unknown option --json=1; usage: get KEY [--r N|majority|all]"),
-            ("get x --r", "--r needs a value; usage: get KEY [--r N|majority|all]"),
+            ("get x --w 2", "unknown option --w; usage: get KEY... [--r N|majority|all]"),
+            ("get x --json=1", "unknown option --json=1; usage: get KEY... [--r N|majority|all]"),
+            ("get x --r", "--r needs a value; usage: get KEY... [--r N|majority|all]"),
             ("get x --r most", "--r: a quorum is a whole number, `majority` or `all`"),
             ("incr x 1.5", "1.5 is no whole number of 64 bits; usage: incr KEY [N]"),
             ("get \"\"", "a key has at least 1 byte"),

@@ -8,69 +8,159 @@ pub(crate) struct CommandHelp {
     pub(crate) name: &'static str,
     pub(crate) aliases: &'static [&'static str],
     pub(crate) usage: &'static str,
-    /// Whether its first word is a key.
-    pub(crate) has_key: bool,
+    /// Which of its words are keys.
+    pub(crate) keys: KeyWords,
     /// The options of this command alone.
-    pub(crate) options: &'static [&'static str],
+    pub(crate) options: &'static [OptionHelp],
     pub(crate) summary: &'static str,
     pub(crate) details: &'static str,
 }
+
+/// Which words of a command are keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KeyWords {
+    None,
+    First,
+    All,
+}
+
+/// An option for people.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct OptionHelp {
+    /// With its dashes.
+    pub(crate) name: &'static str,
+    /// What its value is called; `None` for a switch.
+    pub(crate) value: Option<&'static str>,
+    pub(crate) meaning: &'static str,
+}
+
+const fn option(name: &'static str, value: &'static str, meaning: &'static str) -> OptionHelp {
+    OptionHelp { name, value: Some(value), meaning }
+}
+
+const fn switch(name: &'static str, meaning: &'static str) -> OptionHelp {
+    OptionHelp { name, value: None, meaning }
+}
+
+const QUORUM: &str = "N|majority|all";
+const R: OptionHelp =
+    option("--r", QUORUM, "how many servers must answer, for this read alone (eventual engine)");
+const W: OptionHelp =
+    option("--w", QUORUM, "how many servers must hold it, for this write alone (eventual engine)");
+const IF_ABSENT: OptionHelp =
+    switch("--if-absent", "only if the key is missing (linearizable engine)");
+const IF_PRESENT: OptionHelp =
+    switch("--if-present", "only if there is the key (linearizable engine)");
+const IF_VERSION: OptionHelp =
+    option("--if-version", "N", "only if the value is from write N (linearizable engine)");
+const IF_VALUE: OptionHelp =
+    option("--if-value", "VALUE", "only if the key has this value (linearizable engine)");
+const LIMIT: OptionHelp = option("--limit", "N", "the first N keys alone");
+const KEYS_ONLY: OptionHelp = switch("--keys-only", "keys alone, one on a line");
+const VALUES_ONLY: OptionHelp = switch("--values-only", "values alone, one on a line");
+const COUNT: OptionHelp = switch("--count", "how many keys there are, alone");
+const NULL: OptionHelp = switch("--null", "like --raw, with a NUL after each key and each value");
+
+const ALL: OptionHelp = switch("--all", "with every counter");
+const READS: OptionHelp = switch("--reads", "a server that serves reads alone counts as serving");
+const WAIT: OptionHelp = switch("--wait", "wait until it serves, for --timeout at most");
+
+const LISTING: &str = "Without options a line is `KEY = VALUE (version V)`, with quotes where they \
+                       are needed. With --raw it is the key, a tab and the value, as they are; where \
+                       a value may hold a tab or a line's end, use --null or --json.";
 
 /// All commands, in the order in which `help` lists them.
 pub(crate) const COMMANDS: &[CommandHelp] = &[
     CommandHelp {
         name: "get",
         aliases: &[],
-        usage: "get KEY [--r N|majority|all]",
-        has_key: true,
-        options: &["--r"],
-        summary: "read a key",
-        details: "--r sets R, how many servers must answer, for this read alone (eventual engine).",
+        usage: "get KEY... [--r N|majority|all]",
+        keys: KeyWords::All,
+        options: &[R],
+        summary: "read a key, or several",
+        details: "Several keys are read at the same time, each as by a get of its own, and printed \
+                  in their order.",
     },
     CommandHelp {
         name: "put",
         aliases: &["set"],
         usage: "put KEY VALUE [--w N|majority|all]",
-        has_key: true,
-        options: &["--w"],
+        keys: KeyWords::First,
+        options: &[
+            switch("--stdin", "the value is the standard input, in place of VALUE"),
+            W,
+            IF_ABSENT,
+            IF_PRESENT,
+            IF_VERSION,
+            IF_VALUE,
+        ],
         summary: "write a key",
-        details: "--w sets W, how many servers must hold it, for this write alone (eventual \
-                  engine).\nAs one command of the program, `put KEY -` takes the value from the \
-                  standard input.",
+        details: "With an --if option it is written only if that is so at that moment, else not done.",
     },
     CommandHelp {
         name: "delete",
         aliases: &["del", "rm"],
         usage: "delete KEY [--w N|majority|all]",
-        has_key: true,
-        options: &["--w"],
+        keys: KeyWords::First,
+        options: &[
+            W,
+            IF_PRESENT,
+            IF_VERSION,
+            IF_VALUE,
+            option(
+                "--prefix",
+                "PREFIX",
+                "all keys that begin so, in place of KEY (linearizable \
+                engine)",
+            ),
+        ],
         summary: "remove a key",
-        details: "A missing key is no error. --w sets W for this delete alone (eventual engine).",
+        details: "A missing key is no error, unless with --if-present. With --prefix the keys are \
+                  looked up and removed one after the other, and their number is printed.",
+    },
+    CommandHelp {
+        name: "exists",
+        aliases: &[],
+        usage: "exists KEY... [--r N|majority|all]",
+        keys: KeyWords::All,
+        options: &[R],
+        summary: "say whether there is a key: true or false",
+        details: "",
     },
     CommandHelp {
         name: "cas",
         aliases: &[],
         usage: "cas KEY OLD NEW",
-        has_key: true,
+        keys: KeyWords::First,
         options: &[],
         summary: "write a key if it has the value OLD",
-        details: "Linearizable engine only.",
+        details: "The same as `put KEY NEW --if-value OLD`. Linearizable engine only.",
     },
     CommandHelp {
         name: "incr",
         aliases: &[],
         usage: "incr KEY [N]",
-        has_key: true,
+        keys: KeyWords::First,
         options: &[],
         summary: "add N, or 1, to the number that a key holds",
         details: "A missing key counts as 0. Linearizable engine only.",
     },
     CommandHelp {
+        name: "append",
+        aliases: &[],
+        usage: "append KEY VALUE",
+        keys: KeyWords::First,
+        options: &[],
+        summary: "add VALUE to the end of a key's value",
+        details: "A missing key counts as empty. Prints how many bytes the value then has. \
+                  Linearizable engine only.",
+    },
+    CommandHelp {
         name: "scan",
         aliases: &[],
         usage: "scan [PREFIX]",
-        has_key: true,
-        options: &[],
+        keys: KeyWords::First,
+        options: &[LIMIT, KEYS_ONLY, VALUES_ONLY, COUNT, NULL],
         summary: "show the keys that begin with PREFIX, or all",
         details: "Page by page, so that a key may change between pages. Linearizable engine only.",
     },
@@ -78,7 +168,7 @@ pub(crate) const COMMANDS: &[CommandHelp] = &[
         name: "delay",
         aliases: &["sleep"],
         usage: "delay MS",
-        has_key: false,
+        keys: KeyWords::None,
         options: &[],
         summary: "pause; lines typed meanwhile run afterwards, in order",
         details: "Up to 1024 lines wait; further ones are read when the pause is over.",
@@ -87,8 +177,8 @@ pub(crate) const COMMANDS: &[CommandHelp] = &[
         name: "dump",
         aliases: &[],
         usage: "dump",
-        has_key: false,
-        options: &[],
+        keys: KeyWords::None,
+        options: &[LIMIT, KEYS_ONLY, VALUES_ONLY, COUNT, NULL],
         summary: "show all that the server holds",
         details: "The server prints it as well. It is not a consistent read.",
     },
@@ -96,16 +186,27 @@ pub(crate) const COMMANDS: &[CommandHelp] = &[
         name: "status",
         aliases: &[],
         usage: "status",
-        has_key: false,
-        options: &[],
+        keys: KeyWords::None,
+        options: &[ALL, WAIT],
         summary: "show how the server is",
-        details: "",
+        details: "Exit codes: 0 it serves reads and writes, 1 it serves reads alone, 4 it does not \
+                  serve or does not answer.",
+    },
+    CommandHelp {
+        name: "health",
+        aliases: &[],
+        usage: "health",
+        keys: KeyWords::None,
+        options: &[READS, WAIT],
+        summary: "ask each server whether it serves",
+        details: "Asks all of --servers, or the one whose id stands before the command. Exit codes: \
+                  0 all of them serve reads and writes, 1 some do, 4 none does.",
     },
     CommandHelp {
         name: "help",
         aliases: &["?"],
         usage: "help [COMMAND]",
-        has_key: false,
+        keys: KeyWords::None,
         options: &[],
         summary: "show this, or more about one command",
         details: "",
@@ -114,7 +215,7 @@ pub(crate) const COMMANDS: &[CommandHelp] = &[
         name: "exit",
         aliases: &["quit"],
         usage: "exit",
-        has_key: false,
+        keys: KeyWords::None,
         options: &[],
         summary: "leave; so does the end of the input",
         details: "",
@@ -123,8 +224,28 @@ pub(crate) const COMMANDS: &[CommandHelp] = &[
 
 impl CommandHelp {
     /// The options that the command takes.
-    pub(crate) fn all_options(&self) -> impl Iterator<Item = &'static str> {
-        self.options.iter().chain(COMMON_OPTIONS).copied()
+    pub(crate) fn all_options(&self) -> impl Iterator<Item = &'static OptionHelp> + use<> {
+        self.options.iter().chain(COMMON_OPTIONS)
+    }
+
+    /// The option of this name.
+    pub(crate) fn option(&self, name: &str) -> Option<&'static OptionHelp> {
+        self.all_options().find(|option| option.name == name)
+    }
+
+    /// What it does, in full.
+    pub(crate) fn description(&self) -> String {
+        let lists = self.options.contains(&NULL);
+        let parts = [self.details, if lists { LISTING } else { "" }];
+        parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n")
+    }
+}
+
+impl OptionHelp {
+    /// `--r N|majority|all`
+    pub(crate) fn usage(&self) -> String {
+        let value = self.value.map_or_else(String::new, |value| format!(" {value}"));
+        format!("{}{value}", self.name)
     }
 }
 
@@ -141,8 +262,12 @@ pub(crate) fn help_text(topic: Option<&CommandHelp>) -> String {
         return lines.collect::<String>() + WORDS;
     };
     let mut text = format!("{}: {}", help.usage, help.summary);
-    if !help.details.is_empty() {
-        text = format!("{text}\n{}", help.details);
+    let description = help.description();
+    if !description.is_empty() {
+        text = format!("{text}\n{description}");
+    }
+    for option in help.options {
+        text = format!("{text}\n  {:<22}{}", option.usage(), option.meaning);
     }
     if let [first, ..] = help.aliases {
         let others = help.aliases.iter().skip(1);
@@ -154,11 +279,22 @@ pub(crate) fn help_text(topic: Option<&CommandHelp>) -> String {
 }
 
 /// The options that every command takes.
-pub(crate) const COMMON_OPTIONS: &[&str] = &["--raw", "--json", "--timeout", "--help"];
+pub(crate) const COMMON_OPTIONS: &[OptionHelp] = &[
+    switch("--raw", "values as they are"),
+    switch("--json", "a JSON object"),
+    option("--timeout", "TIME", "how long it may take"),
+    option("--repeat", "N", "run the command N times"),
+    option("--every", "TIME", "repeat it at this interval, for ever without --repeat"),
+    switch("--help", "explain the command"),
+];
 
 /// How words are written.
 pub(crate) const WORDS: &str = "\
-Every command takes --timeout D (such as 500ms), --json, --raw (values as they are) and --help.
+Every command takes --timeout TIME (such as 500ms), --json, --raw (values as they are), --help,
+and --repeat N and --every TIME to run it again and again.
+In a pipe each get, put or the like prints one line, in order: `(not found)` for a missing key,
+`(not done)`, `(unknown)` or `(wrong usage)` where it failed. A value that looks like one of these
+is in quotes. Lists print a line for each key, delay and exit print none.
 A word in 'single quotes' is taken as it is; one in \"double quotes\" may hold the escapes
 \\n \\r \\t \\0 \\\\ \\\" \\xNN.
 A word that begins with -- is an option unless it is in quotes or comes after a lone --.

@@ -27,8 +27,16 @@ pub(crate) enum UsageError {
     Quorum { option: &'static str, error: QuorumError },
     #[error("delay: {0}")]
     Delay(DurationError),
-    #[error("--timeout: {0}")]
-    Timeout(#[from] TimeoutError),
+    #[error("{option}: {error}")]
+    Time { option: &'static str, error: TimeoutError },
+    #[error("{option} takes a whole number, not {}", as_word(word.as_bytes()))]
+    Count { option: &'static str, word: String },
+    #[error("{options} cannot stand together: leave out all but one")]
+    Together { options: &'static str },
+    #[error("a comment stands on a line of its own; write \"#\" in quotes for the key")]
+    CommentBehind,
+    #[error("an empty --prefix would remove every key: name how the keys begin")]
+    EmptyPrefix,
     #[error("{} is no whole number of 64 bits; usage: {usage}", as_word(word.as_bytes()))]
     Number { word: String, usage: &'static str },
     #[error("{0}")]
@@ -37,10 +45,7 @@ pub(crate) enum UsageError {
     Batch(#[from] BatchError),
     #[error("{0}")]
     Split(#[from] SplitError),
-    #[error(
-        "- stands for the standard input, which brings the commands here: write \"-\" for the \
-         character"
-    )]
+    #[error("--stdin cannot be used here: the standard input brings the commands")]
     InputTaken,
     #[error("the standard input cannot be read: {0}")]
     InputUnreadable(io::ErrorKind),

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use kv_cli::output;
 use rustyline::ExternalPrinter;
 
 /// Writes to the terminal. While a line is being typed the text goes above it, whole lines at a
@@ -87,7 +88,7 @@ impl Console {
             let text = end.to_owned() + &std::mem::take(&mut state.gathered);
             let begun = std::mem::take(&mut state.begun);
             // A terminal that is gone shows at the next result.
-            let _ = write_now(text.as_bytes()).and_then(|()| write_now(&begun));
+            let _ = output::write(text.as_bytes()).and_then(|()| output::write(&begun));
         }
         self.shared.taken.notify_all();
     }
@@ -103,7 +104,7 @@ impl Write for Console {
             state = self.shared.taken.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         if !state.is_open {
-            write_now(bytes)?;
+            output::write(bytes)?;
         } else if state.gather(bytes) {
             state.has_rung = true;
             self.shared.rung.notify_one();
@@ -141,12 +142,6 @@ impl State {
         self.gathered.push_str(&String::from_utf8_lossy(&lines));
         true
     }
-}
-
-fn write_now(bytes: &[u8]) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    out.write_all(bytes)?;
-    out.flush()
 }
 
 /// What makes the editor show its prompt again, on the line where it is: up, and down again.

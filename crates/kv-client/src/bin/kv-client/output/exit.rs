@@ -17,6 +17,12 @@ pub(crate) enum ExitStatus {
 }
 
 impl ExitStatus {
+    /// Of several commands the first failure counts.
+    #[must_use]
+    pub(crate) fn or_later(self, later: Self) -> Self {
+        if self == Self::Done { later } else { self }
+    }
+
     pub(crate) fn of_error(error: &ClientError) -> Self {
         match error {
             ClientError::NotDone(reason) => Self::of_reason(reason),

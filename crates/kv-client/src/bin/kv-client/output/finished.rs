@@ -6,11 +6,14 @@ use kv_client::ClientError;
 use kv_core::{Answer, CommandResult, Done, Key, NodeId, Status};
 
 use super::exit::ExitStatus;
+use super::status::{Health, Service};
 
 /// How a command ended, to be printed.
 pub(crate) struct Finished {
     pub(crate) command: &'static str,
     pub(crate) key: Option<Key>,
+    /// Whether it is one of several, so that people must be told which.
+    pub(crate) names_key: bool,
     /// Where it stands in the input, from 1, if that is a pipe.
     pub(crate) line: Option<u64>,
     /// The server that the client is connected to, or that answered.
@@ -22,9 +25,20 @@ pub(crate) struct Finished {
 /// What a command brought.
 pub(crate) enum Success {
     Done(Done),
+    /// Whether there is the key. The answer has no results.
+    Existence(bool, Done),
+    /// So many keys there are.
+    Counted(u64),
+    /// So many keys were removed.
+    Removed(u64),
     /// What a scan or a dump brought has been printed.
     Listed,
-    Status(Box<Status>),
+    Status {
+        status: Box<Status>,
+        /// With every counter.
+        all: bool,
+    },
+    Health(Health),
     Paused,
 }
 
@@ -58,6 +72,9 @@ impl Finished {
     pub(crate) fn status(&self) -> ExitStatus {
         match &self.result {
             Ok(Success::Done(done)) if is_missing(&done.answer) => ExitStatus::NotFound,
+            Ok(Success::Existence(false, _)) => ExitStatus::NotFound,
+            Ok(Success::Status { status, .. }) => Service::of(status).exit_status(),
+            Ok(Success::Health(health)) => health.exit_status(),
             Ok(_) => ExitStatus::Done,
             Err(Failure::Error(error)) => ExitStatus::of_error(error),
             Err(Failure::Interrupted(_)) => ExitStatus::Unclear,
@@ -72,8 +89,8 @@ impl Finished {
     pub(crate) fn known_key(&self) -> Option<&Key> {
         match &self.result {
             Ok(Success::Done(done)) if !is_missing(&done.answer) => self.key.as_ref(),
-            Ok(Success::Done(_) | Success::Listed | Success::Status(_) | Success::Paused)
-            | Err(_) => None,
+            Ok(Success::Existence(true, _)) => self.key.as_ref(),
+            Ok(_) | Err(_) => None,
         }
     }
 }

@@ -9,7 +9,9 @@ use kv_core::{CommandResult, Done, Key, NotDone, PeerLag, Served, Status, Versio
 use serde_json::{Map, Value as Json, json};
 
 use super::finished::{Effect, Failure, Finished, Interrupted, Success};
+use super::status::{Health, ServerHealth, Service};
 use super::text::error_text;
+use crate::commands::command::Part;
 use crate::commands::help::{COMMANDS, CommandHelp};
 
 type Object = Map<String, Json>;
@@ -53,9 +55,9 @@ pub(crate) fn help(topic: Option<&CommandHelp>, line: Option<u64>) -> String {
             "name": help.name,
             "aliases": help.aliases,
             "usage": help.usage,
-            "options": help.all_options().collect::<Vec<_>>(),
+            "options": help.all_options().map(|option| option.name).collect::<Vec<_>>(),
             "summary": help.summary,
-            "details": help.details,
+            "details": help.description(),
         })
     };
     let commands: Vec<Json> = match topic {
@@ -66,18 +68,31 @@ pub(crate) fn help(topic: Option<&CommandHelp>, line: Option<u64>) -> String {
     Json::Object(object).to_string()
 }
 
-/// A key with what it holds.
-pub(crate) fn entry(key: &Key, found: &Versioned) -> String {
+/// A key with what it holds, or the part of that which is asked for.
+pub(crate) fn entry(key: &Key, found: &Versioned, part: Part) -> String {
     let mut entry = Object::new();
-    put_bytes(&mut entry, "key", key.as_bytes());
-    put_versioned(&mut entry, found);
+    if part != Part::Values {
+        put_bytes(&mut entry, "key", key.as_bytes());
+    }
+    match part {
+        Part::Entries => put_versioned(&mut entry, found),
+        Part::Values => put_bytes(&mut entry, "value", found.value.as_bytes()),
+        Part::Keys | Part::Count => {}
+    }
     Json::Object(entry).to_string()
 }
 
 fn put_success(object: &mut Object, success: Success) {
     match success {
         Success::Done(done) => put_done(object, done),
-        Success::Status(status) => put(object, "status", status_object(&status)),
+        Success::Existence(is_found, done) => {
+            put_done(object, done);
+            put(object, "found", is_found);
+        }
+        Success::Counted(count) => put(object, "count", count),
+        Success::Removed(count) => put(object, "removed", count),
+        Success::Status { status, .. } => put(object, "status", status_object(&status)),
+        Success::Health(health) => put_health(object, &health),
         Success::Listed | Success::Paused => {}
     }
 }
@@ -194,11 +209,8 @@ fn status_object(status: &Status) -> Json {
     };
     let lag = |lag: &PeerLag| json!({ "server": lag.peer.number(), "entries": lag.entries });
     let figures = status.figures().map(|(name, value)| (name.to_owned(), Json::from(value)));
-    let mut counters: Object = figures.collect();
-    // Programs that read numbers as floating point round this one: the text beside it is exact.
-    if let Some(cluster) = status.cluster_id {
-        put(&mut counters, "cluster_id", cluster.0);
-    }
+    let counters: Object = figures.collect();
+    let service = Service::of(status);
     json!({
         "engine": status.engine,
         "server": status.node.number(),
@@ -210,10 +222,28 @@ fn status_object(status: &Status) -> Json {
         "read_quorum": status.cluster.read_quorum(),
         "configuration": status.cluster.version(),
         "connected": ids(&status.connected),
+        "serves_reads": service.has_reads(),
+        "serves_writes": service.has_writes(),
         "waiting": status.waiting.map(|waiting| waiting.to_string()),
         "lags": status.lags.iter().map(lag).collect::<Vec<_>>(),
         "counters": counters,
     })
+}
+
+fn put_health(object: &mut Object, health: &Health) {
+    let server = |one: &ServerHealth| {
+        let service = one.service();
+        json!({
+            "server": one.server.number(),
+            "address": one.address,
+            "serves_reads": service.has_reads(),
+            "serves_writes": service.has_writes(),
+            "message": one.remark(),
+        })
+    };
+    put(object, "serving", health.serving());
+    put(object, "servers", health.servers.iter().map(server).collect::<Vec<_>>());
+    put(object, "message", health.verdict());
 }
 
 fn put_versioned(object: &mut Object, found: &Versioned) {
@@ -245,6 +275,7 @@ mod tests {
         let text = finished(Finished {
             command: "get",
             key: Some(Key::new("x").unwrap()),
+            names_key: false,
             line: None,
             server: Some(NodeId::FIRST),
             elapsed: Duration::from_micros(1500),

@@ -8,4 +8,5 @@ pub(crate) mod paged_output;
 pub(crate) mod pager;
 pub(crate) mod paint;
 pub(crate) mod screen;
+pub(crate) mod status;
 pub(crate) mod text;

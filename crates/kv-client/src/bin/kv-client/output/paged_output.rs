@@ -40,13 +40,13 @@ impl PagedOutput {
     /// Like [`Screen::line`].
     pub(crate) fn take(
         &mut self,
-        more: &str,
+        more: &[u8],
         screen: &mut Screen,
         lend: impl FnOnce(),
     ) -> io::Result<bool> {
         if let Self::Few { text, lines, rows, pager } = self {
-            text.extend_from_slice(more.as_bytes());
-            *lines += more.lines().count();
+            text.extend_from_slice(more);
+            *lines += more.iter().filter(|byte| **byte == b'\n').count();
             if *lines < *rows {
                 return Ok(false);
             }
@@ -58,7 +58,7 @@ impl PagedOutput {
             };
             return self.show(&text, screen);
         }
-        self.show(more.as_bytes(), screen)
+        self.show(more, screen)
     }
 
     /// Prints what is left and waits for the pager to be left.

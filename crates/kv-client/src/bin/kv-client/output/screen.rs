@@ -1,8 +1,9 @@
 //! Where results and messages go.
 
 use std::fmt::Display;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 
+use kv_cli::output::Stdout;
 use serde_json::json;
 
 use super::console::Console;
@@ -35,9 +36,9 @@ pub(crate) enum Style {
 
 impl Screen {
     pub(crate) fn standard(style: Style, pager: Pager) -> Self {
-        let (out, err) = (io::stdout(), io::stderr());
-        let (paint, err_paint) = (Paint::on(&out), Paint::on(&err));
-        Self { out: Box::new(out), err: Box::new(err), style, pager, paint, err_paint }
+        let (paint, err_paint) = (Paint::on(&io::stdout()), Paint::on(&io::stderr()));
+        let (out, err) = (Box::new(BufWriter::new(Stdout)), Box::new(io::stderr()));
+        Self { out, err, style, pager, paint, err_paint }
     }
 
     /// Prints nothing in colour.
@@ -61,7 +62,7 @@ impl Screen {
     /// Prints a result as a line.
     ///
     /// # Errors
-    /// If nobody reads it any more; the program then ends.
+    /// If it cannot be written, or nobody reads it any more; the program then ends.
     pub(crate) fn line(&mut self, line: impl AsRef<[u8]>) -> io::Result<()> {
         self.out.write_all(line.as_ref())?;
         self.out.write_all(b"\n")?;
@@ -125,7 +126,7 @@ impl Screen {
                 "message": error.to_string(),
                 "line": line,
             });
-            // A closed output shows at the next result.
+            // That it cannot be written shows at the next result and in the exit code.
             let _ = self.line(object.to_string());
         } else {
             self.complain(&at_line(line, error));

@@ -1,22 +1,50 @@
 //! Results in words.
 
-use std::fmt::Write;
 use std::io;
 use std::time::Duration;
 
-use kv_client::ClientError;
-use kv_core::{CommandResult, Done, Key, NotDone, PeerLag, Served, Status, Version, Versioned};
-use kv_proto::id_ranges;
+use kv_client::{Certainty, ClientError};
+use kv_core::{Answer, CommandResult, Done, Key, NotDone, Served, Version, Versioned};
 
 use super::finished::{Failure, Finished, Success};
 use super::screen::{Screen, Style, at_line};
+use super::status::status_text;
+use crate::commands::command::Part;
 use crate::commands::words::{as_line, as_word, in_quotes};
 
-/// Prints how a command ended.
-pub(crate) fn print(finished: Finished, style: Style, screen: &mut Screen) -> io::Result<()> {
+/// Prints how a command ended. With `one_line_each` a command that brought nothing prints a line as
+/// well, so that lines of output can be told apart by their number.
+pub(crate) fn print(
+    finished: Finished,
+    style: Style,
+    one_line_each: bool,
+    screen: &mut Screen,
+) -> io::Result<()> {
+    let key = finished.key.filter(|_| finished.names_key && style == Style::Terminal);
+    let name = key.map_or_else(String::new, |key| format!("{} = ", as_word(key.as_bytes())));
+    let elapsed = finished.elapsed;
     match finished.result {
-        Ok(Success::Done(done)) => print_done(done, finished.elapsed, style, screen),
-        Ok(Success::Status(status)) => screen.line(status_text(&status)),
+        Ok(Success::Done(done)) if is_not_found(&done) => match style {
+            Style::Terminal => {
+                print_line(format!("{name}{NOT_FOUND}"), &done, None, elapsed, style, screen)
+            }
+            Style::Pipe | Style::Raw | Style::Exact if one_line_each => screen.line(NOT_FOUND),
+            Style::Pipe | Style::Raw | Style::Exact => {
+                screen.note(NOT_FOUND);
+                Ok(())
+            }
+        },
+        Ok(Success::Done(done)) => print_done(name, done, elapsed, style, screen),
+        Ok(Success::Existence(is_found, done)) => {
+            print_line(format!("{name}{is_found}"), &done, None, elapsed, style, screen)
+        }
+        Ok(Success::Removed(count)) => screen.line(match style {
+            Style::Terminal => format!("{} removed", keys(count)),
+            Style::Pipe | Style::Raw | Style::Exact => count.to_string(),
+        }),
+        Ok(Success::Status { status, all }) => screen.line(status_text(&status, all)),
+        Ok(Success::Health(health)) => screen.line(health.text()),
+        Ok(Success::Counted(count)) => screen.line(count.to_string()),
         Ok(Success::Listed | Success::Paused) => Ok(()),
         Err(Failure::Interrupted(interrupted)) => {
             screen.note(&interrupted.to_string());
@@ -25,8 +53,27 @@ pub(crate) fn print(finished: Finished, style: Style, screen: &mut Screen) -> io
         Err(Failure::Error(error)) => {
             let message = error_text(&error);
             screen.complain(&at_line(finished.line, &message));
-            Ok(())
+            match one_line_each {
+                true => screen.line(no_result(&error)),
+                false => Ok(()),
+            }
         }
+    }
+}
+
+/// What stands for the result of a command that failed.
+pub(crate) fn no_result(error: &ClientError) -> &'static str {
+    match error.certainty() {
+        Certainty::NotDone => NOT_DONE,
+        Certainty::Unknown => UNKNOWN,
+    }
+}
+
+/// `1 key`, `3 keys`
+pub(crate) fn keys(count: u64) -> String {
+    match count {
+        1 => "1 key".to_owned(),
+        _ => format!("{count} keys"),
     }
 }
 
@@ -61,37 +108,62 @@ pub(crate) fn error_text(error: &ClientError) -> String {
     }
 }
 
-fn print_done(done: Done, elapsed: Duration, style: Style, screen: &mut Screen) -> io::Result<()> {
-    let (version, served) = (done.version, done.served);
-    let (result, version) = match done.answer.single() {
+fn is_not_found(done: &Done) -> bool {
+    matches!(&done.answer, Answer::Results(results)
+        if matches!(results.as_slice(), [CommandResult::Value(None)]))
+}
+
+/// `name` goes before what people see.
+fn print_done(
+    name: String,
+    done: Done,
+    elapsed: Duration,
+    style: Style,
+    screen: &mut Screen,
+) -> io::Result<()> {
+    let (result, version) = match done.answer.clone().single() {
         Some(CommandResult::Value(Some(found))) => {
             let Versioned { value, version } = found;
             match style {
-                Style::Terminal => (in_quotes(value.as_bytes()), Some(version)),
-                Style::Pipe => (as_line(value.as_bytes()), Some(version)),
+                Style::Terminal => (name + &in_quotes(value.as_bytes()), Some(version)),
+                Style::Pipe => (as_pipe_line(value.as_bytes()), Some(version)),
                 Style::Raw => return screen.line(value.as_bytes()),
                 Style::Exact => return screen.exactly(value.as_bytes()),
             }
         }
-        Some(CommandResult::Value(None)) => {
-            if style != Style::Terminal {
-                screen.note(NOT_FOUND);
-                return Ok(());
-            }
-            (NOT_FOUND.to_owned(), None)
-        }
-        Some(CommandResult::Written) => ("ok".to_owned(), version),
-        Some(CommandResult::Number(number)) => (number.to_string(), version),
-        Some(CommandResult::Length(length)) => (length.to_string(), version),
-        None => ("done".to_owned(), version),
+        Some(CommandResult::Value(None)) => (NOT_FOUND.to_owned(), None),
+        Some(CommandResult::Written) => ("ok".to_owned(), done.version),
+        Some(CommandResult::Number(number)) => (number.to_string(), done.version),
+        Some(CommandResult::Length(length)) => (length.to_string(), done.version),
+        None => ("done".to_owned(), done.version),
     };
+    print_line(result, &done, version, elapsed, style, screen)
+}
+
+fn print_line(
+    result: String,
+    done: &Done,
+    version: Option<Version>,
+    elapsed: Duration,
+    style: Style,
+    screen: &mut Screen,
+) -> io::Result<()> {
     match style {
         Style::Terminal => {
-            let suffix = screen.paint().dim(suffix(version, served, elapsed));
+            let suffix = screen.paint().dim(suffix(version, done.served, elapsed));
             screen.line(format!("{result}  {suffix}"))
         }
         Style::Pipe | Style::Raw | Style::Exact => screen.line(result),
     }
+}
+
+/// A value on its line, in quotes where it could be taken for what stands in place of a value.
+fn as_pipe_line(value: &[u8]) -> String {
+    let is_like = |stand_in: &&str| stand_in.as_bytes() == value;
+    if [NOT_FOUND, NOT_DONE, UNKNOWN, WRONG_USAGE].iter().any(is_like) {
+        return in_quotes(value);
+    }
+    as_line(value)
 }
 
 fn suffix(version: Option<Version>, served: Served, elapsed: Duration) -> String {
@@ -100,49 +172,48 @@ fn suffix(version: Option<Version>, served: Served, elapsed: Duration) -> String
     format!("({version}{served}, {millis:.1} ms)")
 }
 
-/// A key with what it holds, as a line with its end.
-pub(crate) fn entry_line(key: &Key, found: &Versioned, style: Style) -> String {
-    let value = match style {
-        Style::Terminal => in_quotes(found.value.as_bytes()),
-        Style::Pipe | Style::Raw | Style::Exact => as_word(found.value.as_bytes()),
-    };
-    format!("{} = {value} (version {})\n", as_word(key.as_bytes()), found.version)
+/// What is shown of a key, with the end that belongs to it.
+pub(crate) fn entry_bytes(key: &Key, found: &Versioned, style: Style, form: &ListForm) -> Vec<u8> {
+    let (key, value) = (key.as_bytes(), found.value.as_bytes());
+    let joined = |parts: &[&[u8]]| parts.concat();
+    match form {
+        ListForm::Null(Part::Keys) => joined(&[key, b"\0"]),
+        ListForm::Null(Part::Values) => joined(&[value, b"\0"]),
+        ListForm::Null(Part::Entries | Part::Count) => joined(&[key, b"\0", value, b"\0"]),
+        ListForm::Raw(Part::Keys) => joined(&[key, b"\n"]),
+        ListForm::Raw(Part::Values) => joined(&[value, b"\n"]),
+        ListForm::Raw(Part::Entries | Part::Count) => joined(&[key, b"\t", value, b"\n"]),
+        ListForm::Quoted(part) => {
+            let shown = match style {
+                Style::Terminal => in_quotes(value),
+                Style::Pipe | Style::Raw | Style::Exact if *part == Part::Values => as_line(value),
+                Style::Pipe | Style::Raw | Style::Exact => as_word(value),
+            };
+            let line = match part {
+                Part::Keys => as_word(key),
+                Part::Values => shown,
+                Part::Entries | Part::Count => {
+                    format!("{} = {shown} (version {})", as_word(key), found.version)
+                }
+            };
+            (line + "\n").into_bytes()
+        }
+    }
 }
 
-fn status_text(status: &Status) -> String {
-    let cluster = &status.cluster;
-    let id = status.cluster_id.map_or_else(String::new, |id| format!(", id {:016x}", id.0));
-    let mut text = format!(
-        "server {}: {}, {}, incarnation {}\n\
-         cluster: servers {}, W={} R={}, configuration {}{id}\n\
-         connected to: {}",
-        status.node,
-        as_line(status.engine.as_bytes()),
-        status.role,
-        status.incarnation,
-        id_ranges(cluster.voters()),
-        cluster.write_quorum(),
-        cluster.read_quorum(),
-        cluster.version(),
-        match status.connected.as_slice() {
-            [] => "no other server".to_owned(),
-            peers => id_ranges(peers),
-        },
-    );
-    // Writing to a string does not fail.
-    let _ = match &status.waiting {
-        None => write!(text, "\nserving"),
-        Some(waiting) => write!(text, "\nnot serving: {waiting}"),
-    };
-    let lag = |PeerLag { peer, entries }: &PeerLag| format!("server {peer} by {entries}");
-    let lags: Vec<String> = status.lags.iter().map(lag).collect();
-    if !lags.is_empty() {
-        let _ = write!(text, "\nbehind in the log: {}", lags.join(", "));
-    }
-    for (name, value) in status.figures() {
-        let _ = write!(text, "\n{name}: {value}");
-    }
-    text
+/// How the keys of a list are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ListForm {
+    /// A line each, with quotes and escapes where they are needed.
+    Quoted(Part),
+    /// As they are, a tab between key and value, and a line each.
+    Raw(Part),
+    /// As they are, with a NUL behind each.
+    Null(Part),
 }
 
+// What stands in place of a result. A value that reads like one of these is printed in quotes.
 const NOT_FOUND: &str = "(not found)";
+const NOT_DONE: &str = "(not done)";
+const UNKNOWN: &str = "(unknown)";
+pub(crate) const WRONG_USAGE: &str = "(wrong usage)";

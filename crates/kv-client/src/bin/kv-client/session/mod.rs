@@ -1,44 +1,47 @@
 //! Runs commands one after the other and prints what they bring.
 
+pub(crate) mod health;
 mod interrupts;
 mod listing;
 mod notices;
+mod requests;
 mod source;
 mod terminal;
 mod wait;
 
 use std::collections::VecDeque;
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use kv_client::{Client, ClientError, Event, SendState};
-use kv_core::{Key, Outcome, RequestOptions};
+use kv_client::{Client, Event};
+use kv_core::Key;
 use kv_proto::Welcome;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::args::start::Defaults;
-use crate::commands::command::{Command, Line, PutInput, Request};
+use crate::commands::command::{Command, Line, LineOptions};
 use crate::commands::help::help_text;
 use crate::commands::usage::UsageError;
 use crate::output::exit::ExitStatus;
-use crate::output::finished::{Effect, Failure, Finished, Interrupted, Success};
+use crate::output::finished::{Effect, Failure, Finished, Success};
 use crate::output::screen::{Screen, Style};
 use crate::output::{json, text};
 use crate::shell::editor::Typed;
-use crate::shell::input::{self, Input, InputLine, LINE_BYTES_MAX};
+use crate::shell::input::{Input, InputLine, LINE_BYTES_MAX};
 use crate::shell::known_keys::KnownKeys;
 use crate::shell::prompt::{Prompt, full_text, short_text};
+use health::Targets;
 use interrupts::Interrupts;
-use listing::Listing;
 use notices::Notices;
 use source::Source;
-use wait::{LinesDropped, WaitMode};
+use wait::WaitMode;
 
 /// Commands in order, with one client.
 pub(crate) struct Session {
     client: Client,
     events: broadcast::Receiver<Event>,
+    targets: Targets,
     notices: Notices,
     screen: Screen,
     defaults: Defaults,
@@ -48,6 +51,8 @@ pub(crate) struct Session {
     waiting: VecDeque<InputLine>,
     interrupts: Interrupts,
     line: Option<u64>,
+    /// Whether Ctrl-C was pressed since the last line began.
+    was_interrupted: bool,
     /// What the server said of itself that the client was connected to last.
     welcome: Option<Box<Welcome>>,
     prompt: Prompt,
@@ -86,12 +91,14 @@ impl Session {
     pub(crate) fn new(
         client: Client,
         events: broadcast::Receiver<Event>,
+        targets: Targets,
         screen: Screen,
         defaults: Defaults,
     ) -> Self {
         Self {
             client,
             events,
+            targets,
             notices: Notices::default(),
             screen,
             defaults,
@@ -100,6 +107,7 @@ impl Session {
             waiting: VecDeque::new(),
             interrupts: Interrupts::ignored(),
             line: None,
+            was_interrupted: false,
             welcome: None,
             prompt: Prompt::default(),
             known: KnownKeys::default(),
@@ -120,18 +128,16 @@ impl Session {
     pub(crate) async fn run_pipe(mut self, input: Input) -> io::Result<ExitStatus> {
         self.mode = Mode::Pipe;
         self.source = Source::Plain(input);
-        let mut first_failure = None;
+        let mut status = ExitStatus::Done;
         while let Some(line) = self.next_line().await {
             self.line = Some(self.line.unwrap_or(0) + 1);
             match self.run_line(line).await? {
                 Flow::Exit => break,
-                Flow::Next(ExitStatus::Done | ExitStatus::NotFound) => {}
-                Flow::Next(failure) => {
-                    first_failure.get_or_insert(failure);
-                }
+                Flow::Next(ExitStatus::NotFound) => {}
+                Flow::Next(next) => status = status.or_later(next),
             }
         }
-        Ok(first_failure.unwrap_or(ExitStatus::Done))
+        Ok(status)
     }
 
     async fn next_line(&mut self) -> Option<InputLine> {
@@ -157,29 +163,81 @@ impl Session {
             Ok(Some(line)) => self.run(line).await,
             Ok(None) => Ok(Flow::Next(ExitStatus::Done)),
             Err(error) => {
-                self.screen.error(&error, self.line, self.defaults.json);
+                self.refuse(&error, self.defaults.json)?;
                 Ok(Flow::Next(ExitStatus::Usage))
             }
         }
     }
 
+    /// Prints a mistake of the user.
+    fn refuse(&mut self, error: &UsageError, json: bool) -> io::Result<()> {
+        self.screen.error(error, self.line, json);
+        match self.mode == Mode::Pipe && !json {
+            true => self.screen.line(text::WRONG_USAGE),
+            false => Ok(()),
+        }
+    }
+
+    /// Runs a line, as often as it asks for; the first failure is the status.
     async fn run(&mut self, line: Line) -> io::Result<Flow> {
         self.interrupts.forget();
+        self.was_interrupted = false;
+        let LineOptions { repeat, every, .. } = line.options;
+        let mut status = ExitStatus::Done;
+        let mut due = Instant::now();
+        for turn in 0..repeat {
+            if turn > 0 {
+                due = (due + every).max(Instant::now());
+                let pause = tokio::time::sleep_until(due.into());
+                // An interruption shows below.
+                let _ = self.wait_for(WaitMode::Request, pause).await;
+            }
+            if self.was_interrupted {
+                break;
+            }
+            match self.run_once(line.clone()).await? {
+                Flow::Exit => return Ok(Flow::Exit),
+                Flow::Next(next) => status = status.or_later(next),
+            }
+        }
+        Ok(Flow::Next(status))
+    }
+
+    async fn run_once(&mut self, line: Line) -> io::Result<Flow> {
         let defaults = self.defaults.with(line.options);
         let begin = Instant::now();
-        let (command, key, result) = match self.work(line.command, defaults).await? {
-            Work::Exit => return Ok(Flow::Exit),
-            Work::Told(status) => return Ok(Flow::Next(status)),
-            Work::Ended(command, key, result) => (command, key, result),
-        };
-        let finished = Finished {
+        match self.work(line.command, defaults).await? {
+            Work::Exit => Ok(Flow::Exit),
+            Work::Told(status) => Ok(Flow::Next(status)),
+            Work::Ended(command, key, result) => {
+                let names_key = false;
+                let ended = self.ended(command, key, names_key, begin, result);
+                self.print(ended, defaults).map(Flow::Next)
+            }
+        }
+    }
+
+    fn ended(
+        &self,
+        command: &'static str,
+        key: Option<Key>,
+        names_key: bool,
+        begin: Instant,
+        result: Result<Success, Failure>,
+    ) -> Finished {
+        Finished {
             command,
             key,
+            names_key,
             line: self.line,
             server: self.client.server(),
             elapsed: begin.elapsed(),
             result,
-        };
+        }
+    }
+
+    /// Prints how a command ended.
+    fn print(&mut self, finished: Finished, defaults: Defaults) -> io::Result<ExitStatus> {
         let status = finished.status();
         finished.known_key().into_iter().for_each(|key| self.known.add(key));
         if finished.is_interrupted() {
@@ -188,9 +246,10 @@ impl Session {
         if defaults.json {
             self.screen.line(json::finished(finished))?;
         } else {
-            text::print(finished, self.style(defaults), &mut self.screen)?;
+            let one_line_each = self.mode == Mode::Pipe;
+            text::print(finished, self.style(defaults), one_line_each, &mut self.screen)?;
         }
-        Ok(Flow::Next(status))
+        Ok(status)
     }
 
     /// A plain terminal has shown `^C`.
@@ -210,7 +269,6 @@ impl Session {
 
     async fn work(&mut self, command: Command, defaults: Defaults) -> io::Result<Work> {
         let timeout = defaults.timeout;
-        let client = self.client.clone();
         let (command, result) = match command {
             Command::Exit => return Ok(Work::Exit),
             Command::Help(topic) => {
@@ -222,53 +280,28 @@ impl Session {
                 return Ok(Work::Told(ExitStatus::Done));
             }
             Command::Execute(request) => return Ok(self.request(request, timeout).await),
+            Command::Each(requests) => return self.each(requests, defaults).await,
+            Command::DeletePrefix(prefix, options) => {
+                return Ok(self.delete_prefix(&prefix, options, timeout).await);
+            }
             Command::PutInput(put) => {
                 return Ok(match self.value_from_input(put).await {
                     Ok(request) => self.request(request, timeout).await,
                     Err(error) => {
-                        self.screen.error(&error, self.line, defaults.json);
+                        self.refuse(&error, defaults.json)?;
                         Work::Told(ExitStatus::Usage)
                     }
                 });
             }
-            Command::Scan(prefix) => return self.list(Listing::Scan(prefix), defaults).await,
-            Command::Dump => return self.list(Listing::Dump, defaults).await,
-            Command::Status => {
-                let status = async { client.status_within(timeout).await };
-                let status = async { status.await.map(|status| Success::Status(Box::new(status))) };
-                ("status", self.wait_for(WaitMode::Request, status).await)
-            }
+            Command::List(listing, shape) => return self.list(listing, shape, defaults).await,
+            Command::Status { all, wait } => return Ok(self.status(all, wait, timeout).await),
+            Command::Health { reads, wait } => return Ok(self.health(reads, wait, timeout).await),
             Command::Delay(pause) => {
                 ("delay", self.pause(pause).await.map(|()| Ok(Success::Paused)))
             }
         };
         let effect = Effect::None;
-        Ok(Work::Ended(command, None, ended(result, || effect)))
-    }
-
-    async fn request(&mut self, request: Request, timeout: Duration) -> Work {
-        let client = self.client.clone();
-        let (name, key) = (request.name, request.key.clone());
-        let is_read_only = request.operation.is_read_only();
-        let send_state = SendState::default();
-        let work = execute(&client, request, timeout, send_state.clone());
-        let result = self.wait_for(WaitMode::Request, work).await;
-        let effect = || match send_state.revoke() {
-            true => Effect::NotSent,
-            false if is_read_only => Effect::None,
-            false => Effect::Possible,
-        };
-        Work::Ended(name, Some(key), ended(result, effect))
-    }
-
-    async fn value_from_input(&self, put: PutInput) -> Result<Request, UsageError> {
-        if self.mode != Mode::One {
-            return Err(UsageError::InputTaken);
-        }
-        let read = tokio::task::spawn_blocking(input::whole_value).await;
-        let stopped = |_| io::Error::from(io::ErrorKind::Interrupted);
-        let value = read.map_err(stopped).and_then(|value| value);
-        put.with(value.map_err(|error| UsageError::InputUnreadable(error.kind()))?)
+        Ok(Work::Ended(command, None, requests::ended(result, || effect)))
     }
 
     fn tell(&mut self, event: Event) {
@@ -295,32 +328,5 @@ impl Session {
             Mode::Shell => full_text(self.client.server(), self.welcome.as_deref()),
             Mode::One | Mode::Pipe | Mode::Plain => short_text(self.client.server()),
         }
-    }
-}
-
-/// How a command ended that Ctrl-C may have interrupted.
-fn ended(
-    result: Result<Result<Success, ClientError>, LinesDropped>,
-    effect: impl FnOnce() -> Effect,
-) -> Result<Success, Failure> {
-    match result {
-        Ok(result) => result.map_err(Failure::Error),
-        Err(LinesDropped(lines_dropped)) => {
-            Err(Failure::Interrupted(Interrupted { effect: effect(), lines_dropped }))
-        }
-    }
-}
-
-async fn execute(
-    client: &Client,
-    request: Request,
-    timeout: Duration,
-    send_state: SendState,
-) -> Result<Success, ClientError> {
-    let options = RequestOptions { timeout, ..request.options };
-    match client.execute_revocable(request.operation, options, send_state).await? {
-        Outcome::Done(done) => Ok(Success::Done(done)),
-        Outcome::NotDone(reason) => Err(ClientError::NotDone(reason)),
-        Outcome::Unknown(unknown) => Err(ClientError::Unknown(unknown)),
     }
 }

@@ -82,6 +82,7 @@ fn lost_text((server, why): &(NodeId, LostReason)) -> String {
         LostReason::NotServing { reason } => format!("server {server} does not serve ({reason})"),
         LostReason::Closed
         | LostReason::Failed { .. }
+        | LostReason::System { .. }
         | LostReason::Garbage { .. }
         | LostReason::Silent { .. }
         | LostReason::OutOfPlace

@@ -70,6 +70,7 @@ impl Session {
             }
         };
         self.tell_rest();
+        self.was_interrupted |= result.is_err();
         result
     }
 
@@ -79,7 +80,8 @@ impl Session {
     /// [`LinesDropped`] after Ctrl-C.
     pub(super) async fn pause(&mut self, pause: Duration) -> Result<(), LinesDropped> {
         if matches!(self.mode, Mode::Plain | Mode::Shell) {
-            let text = format!("pausing for {pause:?}; lines typed meanwhile run afterwards");
+            let pause = if pause.is_zero() { "0 ms".to_owned() } else { format!("{pause:?}") };
+            let text = format!("pausing for {pause}; lines typed meanwhile run afterwards");
             self.screen.note(&text);
         }
         self.wait_for(WaitMode::Pause, sleep(pause)).await

@@ -12,7 +12,7 @@ use rustyline::{Context, Helper};
 use super::key_lookup::KeyLookup;
 use super::known_keys::KnownKeys;
 use super::prompt::Prompt;
-use crate::commands::help::{COMMANDS, CommandHelp, named};
+use crate::commands::help::{COMMANDS, CommandHelp, KeyWords, named};
 use crate::commands::words::{as_word, in_quotes, in_single_quotes};
 use crate::output::console::Console;
 use crate::output::paint::Paint;
@@ -43,7 +43,7 @@ impl Completer for Assistant {
         let typed = Typed::of(line.get(..position).unwrap_or_default());
         let words = match typed.what() {
             What::Command => COMMANDS.iter().map(|help| help.name.to_owned()).collect(),
-            What::Option(help) => help.all_options().map(str::to_owned).collect(),
+            What::Option(help) => help.all_options().map(|option| option.name.to_owned()).collect(),
             What::Quorum => ["majority", "all"].map(str::to_owned).into(),
             What::Key => self.keys(typed.partial),
             What::Nothing => Vec::new(),
@@ -198,27 +198,33 @@ impl<'a> Typed<'a> {
         };
         match self.words.last() {
             Some(&("--r" | "--w")) => What::Quorum,
-            Some(&"--timeout") => What::Nothing,
+            Some(option) if takes_value(help, option) => What::Nothing,
             _ if self.partial.starts_with("--") => What::Option(help),
             _ if help.name == "help" && self.words.len() == 1 => What::Command,
-            _ if help.has_key && self.arguments() == 0 => What::Key,
+            _ if help.keys == KeyWords::All => What::Key,
+            _ if help.keys == KeyWords::First && self.arguments(help) == 0 => What::Key,
             Some(_) | None => What::Nothing,
         }
     }
 
     /// How many whole words are neither the command nor options.
-    fn arguments(&self) -> usize {
+    fn arguments(&self, help: &CommandHelp) -> usize {
         let mut count = 0;
         let mut words = self.words.iter().skip(1);
         while let Some(word) = words.next() {
             match *word {
-                "--r" | "--w" | "--timeout" => drop(words.next()),
+                option if takes_value(help, option) => drop(words.next()),
                 word if word.starts_with("--") => {}
                 _ => count += 1,
             }
         }
         count
     }
+}
+
+/// Whether the word behind this one is the value of an option.
+fn takes_value(help: &CommandHelp, word: &str) -> bool {
+    help.option(word).is_some_and(|option| option.value.is_some())
 }
 
 /// How many keys are offered at once.
@@ -286,10 +292,15 @@ mod tests {
 
     #[test]
     fn options_and_their_values_are_completed() {
-        assert_eq!(completions("get x --r"), ["get x --r ", "get x --raw "]);
+        assert_eq!(completions("get x --ra"), ["get x --raw "]);
         assert_eq!(completions("get x --r m"), ["get x --r majority "]);
         assert_eq!(completions("delete x --t"), ["delete x --timeout "]);
-        assert_eq!(completions("status --w"), [""; 0]);
+        assert_eq!(completions("get apple ap"), ["get apple apple ", "get apple apricot "]);
+        assert_eq!(
+            completions("scan --limit 3 ap"),
+            ["scan --limit 3 apple ", "scan --limit 3 apricot "]
+        );
+        assert_eq!(completions("status --w"), ["status --wait "]);
     }
 
     #[test]

@@ -159,11 +159,9 @@ impl Restoration {
 
 impl Drop for Restoration {
     fn drop(&mut self) {
-        use std::io::Write;
-
         self.mode.give_back();
-        let mut out = std::io::stdout().lock();
-        let _ = out.write_all(BRACKETED_PASTE_OFF).and_then(|()| out.flush());
+        // Where the terminal is gone there is nobody left to tell.
+        let _ = kv_cli::output::write(BRACKETED_PASTE_OFF);
     }
 }
 

@@ -55,7 +55,7 @@ pub(super) fn cluster_data_text(first: &ServerConfig, found: &[&FoundData]) -> S
         return IN_MEMORY.to_owned();
     };
     let folder = data.folder.display();
-    let anew = hints::to_begin_anew(&data.folder);
+    let anew = hints::to_begin_anew(&data.folder, first.consistency);
     if found.iter().all(|found| found.is_new) {
         return format!("{folder} (new); started again, the servers go on with it{NEXT_ROW}{anew}");
     }

@@ -1,9 +1,9 @@
 //! What to type next.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use kv_core::{NodeId, Waiting};
-use kv_proto::{ServerList, id_ranges};
+use kv_proto::{ServerList, as_word, id_ranges};
 use kv_server::{Consistency, DataConfig, ServerConfig};
 use kv_storage::DataDirectoryError;
 
@@ -29,7 +29,7 @@ pub(crate) fn who_is_missing(
     let needed = match waiting {
         Waiting::Sequencer { node } => Some(node),
         Waiting::Servers { .. } => None,
-        Waiting::LostMemory { .. } => return BACKUP_HINT.to_owned(),
+        Waiting::LostMemory { node } => return where_data_is(config, node),
         Waiting::TooManyOpenFiles { .. } => return " (`ulimit -n`)".to_owned(),
         Waiting::Joining
         | Waiting::OtherCluster { .. }
@@ -83,9 +83,17 @@ pub(crate) fn who_was_lost(
     }
 }
 
-/// The commands by which a cluster that lost its sequencer's data is brought back.
-const BACKUP_HINT: &str = "; `kv-server backup DATA_DIRECTORY FILE` makes the backup, `kv-server \
-                           restore FILE` brings it back";
+/// Where the sequencer looked for its data in vain; elsewhere, how to save what is left.
+fn where_data_is(config: &ServerConfig, sequencer: NodeId) -> String {
+    match (&config.data, config.node == sequencer) {
+        (Some(data), true) => {
+            let folder = data.folder.display();
+            format!("; this server looked for it in {folder}, which --data-dir names")
+        }
+        (None, true) => "; this server keeps its data in memory alone (--memory)".to_owned(),
+        (_, false) => String::new(),
+    }
+}
 
 /// The command that starts another server of the same cluster.
 fn server_command(config: &ServerConfig, node: NodeId) -> String {
@@ -102,8 +110,11 @@ fn server_command(config: &ServerConfig, node: NodeId) -> String {
         command.push_str(&format!(" --cluster {}", config.cluster_name));
     }
     match &config.data {
-        Some(data) if data.folder == Path::new(DataConfig::FOLDER) => {}
-        Some(data) => command.push_str(&format!(" --data-dir {}", data.folder.display())),
+        Some(data) if data.folder == absolute(Path::new(DataConfig::FOLDER)) => {}
+        Some(data) => command.push_str(&format!(
+            " --data-dir {}",
+            as_word(data.folder.as_os_str().as_encoded_bytes())
+        )),
         None => command.push_str(" --memory"),
     }
     command
@@ -164,14 +175,21 @@ pub(crate) fn address_in_use(address: &str, servers: &[ServerConfig]) -> String 
     )
 }
 
-/// How to begin anew, for data that is in `folder`.
-pub(crate) fn to_begin_anew(folder: &Path) -> String {
-    format!("to begin anew: rm -r {}", folder.display())
+/// A path from the root, as nobody can mistake it.
+pub(crate) fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// How to begin anew, for data of an engine that is in `folder`: what else is there stays.
+pub(crate) fn to_begin_anew(folder: &Path, consistency: Consistency) -> String {
+    let folder = as_word(folder.as_os_str().as_encoded_bytes());
+    format!("to begin anew: rm -r {folder}/*-{consistency}")
 }
 
 /// Says that the data is of another cluster than the one that was asked for, and what to do.
-pub(crate) fn other_cluster(error: &DataDirectoryError, folder: &Path) -> String {
-    format!("{error}; {}", to_begin_anew(folder))
+pub(crate) fn other_cluster(error: &DataDirectoryError, config: &ServerConfig) -> String {
+    let folder = config.data.as_ref().map_or(Path::new(""), |data| &data.folder);
+    format!("{error}; {}", to_begin_anew(&absolute(folder), config.consistency))
 }
 
 /// Ports from here on, by id, are proposed where the usual ones are taken.
@@ -191,7 +209,7 @@ mod tests {
         let two = Quorum::Count(2);
         let mut config = ServerConfig::new(node(1), consistency, two, Quorum::Majority);
         config.servers = servers.parse().unwrap();
-        config.data = Some(DataConfig::new(DataConfig::FOLDER));
+        config.data = Some(DataConfig::new(absolute(Path::new(DataConfig::FOLDER))));
         config
     }
 
@@ -240,5 +258,20 @@ mod tests {
         let present = who_is_missing(&config, Waiting::Sequencer { node: node(1) }, &[node(1)]);
         assert_eq!(present, "");
         assert_eq!(who_is_missing(&config, Waiting::Joining, &[]), "");
+    }
+
+    #[test]
+    fn a_sequencer_without_data_says_where_it_looked() {
+        let mut config = config(Consistency::Linearizable, "1-3");
+        config.data = Some(DataConfig::new("/srv/kv"));
+        let lost = Waiting::LostMemory { node: node(1) };
+        let at_sequencer = who_is_missing(&config, lost, &[]);
+        assert_eq!(at_sequencer, "; this server looked for it in /srv/kv, which --data-dir names");
+        config.node = node(2);
+        assert_eq!(who_is_missing(&config, lost, &[]), "", "it says nothing of another's folder");
+        assert_eq!(
+            to_begin_anew(Path::new("/srv/my kv"), Consistency::Linearizable),
+            "to begin anew: rm -r \"/srv/my kv\"/*-linearizable"
+        );
     }
 }

@@ -97,17 +97,15 @@ pub(crate) fn show_status(status: &Status) {
     say(format_args!("{text}"));
 }
 
-/// Prints a line on standard output. A server whose output nobody reads goes on.
+/// Prints a line on standard output. A server whose output cannot be written goes on.
 pub(crate) fn say(text: fmt::Arguments<'_>) {
-    let mut out = io::stdout().lock();
-    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+    print(format!("{text}\n").as_bytes());
 }
 
 /// Prints bytes as they are on standard output.
 pub(crate) fn print(bytes: &[u8]) {
-    let mut out = io::stdout().lock();
-    // Nobody reads the rest any more; that is how pipes end.
-    let _ = out.write_all(bytes).and_then(|()| out.flush());
+    // A failure has been reported, and shows in the exit code of a tool.
+    let _ = kv_cli::output::write(bytes);
 }
 
 /// Prints what went wrong on standard error.

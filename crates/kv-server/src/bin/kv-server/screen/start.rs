@@ -108,9 +108,9 @@ fn fsync_text(sync: SyncPolicy, consistency: Consistency) -> String {
     };
     let sequencer = match consistency {
         Consistency::Eventual => String::new(),
-        Consistency::Linearizable => format!(
-            ".{NEXT_ROW}A sequencer that starts empty serves nothing: all servers have to begin anew"
-        ),
+        Consistency::Linearizable => {
+            format!(".{NEXT_ROW}A sequencer that starts empty serves nothing: see docs/backup.md")
+        }
     };
     format!(
         "{when}: after a loss of power this server starts empty, without all its data.{NEXT_ROW}W-1 \

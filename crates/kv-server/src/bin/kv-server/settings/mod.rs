@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::builder::FalseyValueParser;
 use clap::{Args, value_parser};
 use kv_core::{IdError, NodeId, Quorum};
-use kv_proto::{ServerList, ServerListError, parse_server_id};
+use kv_proto::{AddressError, ServerList, ServerListError, check_address, parse_server_id};
 use kv_server::{
     Consistency, DEFAULT_CLUSTER, DataConfig, Delay, DumpHook, OpLogConfig, RecoveryHook,
     ServerConfig, SyncPolicy,
@@ -51,7 +51,7 @@ pub(crate) struct Settings {
     servers: ServerList,
 
     /// Listen here instead of on this server's address in the list, for example 0.0.0.0:4961
-    #[arg(long, env = "KV_LISTEN", value_name = "HOST:PORT")]
+    #[arg(long, env = "KV_LISTEN", value_name = "HOST:PORT", value_parser = parse_listen)]
     listen: Option<String>,
 
     /// The cluster's name; servers and clients of another name are refused
@@ -191,7 +191,11 @@ fn parse_own_id(text: &str) -> Result<NodeId, OwnIdError> {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+fn parse_listen(text: &str) -> Result<String, AddressError> {
+    check_address(text).map(|()| text.to_owned())
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 enum OwnIdError {
     #[error(
         "an id is a whole number from 1 to 10; the commands are `dev`, `config`, `inspect`, \

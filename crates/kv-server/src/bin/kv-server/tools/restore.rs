@@ -53,8 +53,8 @@ impl RestoreSettings {
         let mut target = self.empty_target()?;
         let half = || {
             format!(
-                "the cluster has a part of {file} only: stop its servers, remove their data \
-                 directories, and restore again"
+                "the cluster has a part of {file} only: start a new one on other data directories \
+                 (--data-dir), and restore into that"
             )
         };
         write_all(&mut target, &self.file).with_context(half)?;
@@ -84,8 +84,7 @@ impl RestoreSettings {
             if holds_something(&mut remote)? {
                 bail!(
                     "server {} at {address} holds keys already, and nothing was restored: restore \
-                     into a new cluster; if a restore into this one was cut short, stop its \
-                     servers, remove their data directories and start them again",
+                     into a new cluster, on other data directories (--data-dir)",
                     remote.welcome().node
                 );
             }

@@ -1,14 +1,14 @@
 //! A backup is put together from what servers hold, running or not.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::fs;
 use std::iter::Peekable;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use kv_core::{
-    CheckpointItem, ClusterConfig, ConsistencyEngine, DecodeError, Incarnation, Key, NodeId,
-    Operation, Outcome, Waiting,
+    CheckpointItem, ClusterConfig, ClusterId, ConsistencyEngine, DecodeError, Incarnation, Key,
+    NodeId, Operation, Outcome, Status, Waiting,
 };
 use kv_eventual::EventualEngine;
 use kv_linear::LinearEngine;
@@ -33,6 +33,7 @@ impl Draft<'_> {
     /// Backs up what servers that do not run have in their data directories.
     pub(crate) fn write_resting(&self, directories: &[String]) -> anyhow::Result<u64> {
         let mut states: Vec<Entries> = Vec::new();
+        let mut logs: Vec<(Log, LinearEngine)> = Vec::new();
         let mut may_lack = Vec::new();
         let mut first: Option<(String, ClusterConfig)> = None;
         for directory in directories {
@@ -54,13 +55,12 @@ impl Draft<'_> {
                     decoded(whole(&mut engine)?, read_eventual)
                 }
                 LinearEngine::NAME => {
-                    if directories.len() > 1 {
-                        bail!("one data directory is enough here: name that of the sequencer");
-                    }
-                    say_whose_log(identity.node, &config);
                     let mut engine: LinearEngine = server.engine(&journal, covers)?;
                     engine.apply_whole_log();
-                    decoded(whole(&mut engine)?, read_linear)
+                    let log = Log::of(directory, identity.node, &engine.status());
+                    screen::say(format_args!("server {}: read {directory}: {log}", identity.node));
+                    logs.push((log, engine));
+                    continue;
                 }
                 other => bail!("{directory} is of the {other} engine, which is not known here"),
             };
@@ -68,6 +68,10 @@ impl Draft<'_> {
             states.push(entries);
         }
         let (engine, config) = first.context("there is a data directory")?;
+        if let Some((log, mut newest)) = newest_of(logs)? {
+            say_whose_log(&log, directories.len(), &config);
+            states.push(decoded(whole(&mut newest)?, read_linear));
+        }
         if engine == EventualEngine::NAME {
             say_what_is_certain(states.len(), &config);
         }
@@ -258,12 +262,77 @@ fn whole<E: ConsistencyEngine>(
     Ok(view.context("what the directory holds can be read")?.into_checkpoint().items)
 }
 
-fn say_whose_log(node: NodeId, config: &ClusterConfig) {
+/// How far the log in a data directory goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Log {
+    directory: String,
+    node: NodeId,
+    cluster: Option<ClusterId>,
+    /// The greatest one is ahead: the round and the generation of its epoch, and its last entry.
+    end: (u64, u64, u64),
+}
+
+impl Log {
+    fn of(directory: &str, node: NodeId, status: &Status) -> Self {
+        let known = |position: Option<u64>| position.unwrap_or_default();
+        let positions = &status.positions;
+        let end = (positions.epoch_round, positions.epoch_generation, positions.last);
+        let end = (known(end.0), known(end.1), known(end.2));
+        Self { directory: directory.to_owned(), node, cluster: status.cluster_id, end }
+    }
+}
+
+impl Display for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.end {
+            (_, _, 0) => write!(f, "its log is empty"),
+            (round, generation, last) => {
+                write!(f, "its log ends at entry {last} of epoch {round}.{generation}")
+            }
+        }
+    }
+}
+
+/// The log that is ahead of the others, with its engine; `None` if there is none at all.
+fn newest_of<E>(logs: Vec<(Log, E)>) -> anyhow::Result<Option<(Log, E)>> {
+    let mut newest: Option<(Log, E)> = None;
+    for (log, engine) in logs {
+        let Some((best, _)) = &newest else {
+            newest = Some((log, engine));
+            continue;
+        };
+        if let (Some(one), Some(other)) = (best.cluster, log.cluster)
+            && one != other
+        {
+            bail!(
+                "{} holds cluster {:016x} and {} cluster {:016x}: name the directories of one \
+                 cluster",
+                best.directory,
+                one.0,
+                log.directory,
+                other.0
+            );
+        }
+        if log.end > best.end {
+            newest = Some((log, engine));
+        }
+    }
+    Ok(newest)
+}
+
+fn say_whose_log(log: &Log, named: usize, config: &ClusterConfig) {
+    if named > 1 {
+        screen::say(format_args!("server {} is ahead, so its log is the backup", log.node));
+    }
     let sequencer = config.voters().first();
-    if let Some(sequencer) = sequencer.filter(|sequencer| **sequencer != node) {
+    let missing = usize::from(config.nodes()).saturating_sub(named);
+    if let Some(sequencer) = sequencer.filter(|sequencer| **sequencer != log.node)
+        && missing > 0
+    {
         screen::say(format_args!(
-            "server {node} may have been behind when it stopped: what is acknowledged is certain \
-             to be with server {sequencer} alone, the sequencer"
+            "what is acknowledged is certain to be with server {sequencer}, the sequencer; without \
+             it, with the one that is ahead of all others, if W is 2 or more: name the data \
+             directories of all servers that are left"
         ));
     }
 }
@@ -314,6 +383,31 @@ mod tests {
         });
         let entries: Entries = Box::new(entries.collect::<Vec<_>>().into_iter());
         entries.peekable()
+    }
+
+    #[test]
+    fn the_log_that_is_ahead_is_chosen_by_its_epoch_and_then_by_its_end() {
+        let log = |directory: &str, cluster: Option<u64>, end| Log {
+            directory: directory.to_owned(),
+            node: NodeId::FIRST,
+            cluster: cluster.map(ClusterId),
+            end,
+        };
+        let chosen = |logs: &[Log]| {
+            let logs = logs.iter().map(|log| (log.clone(), ())).collect();
+            newest_of(logs).map(|newest| newest.map(|(log, ())| log.directory))
+        };
+        let (short, long) = (log("a", Some(7), (0, 1, 30)), log("b", Some(7), (0, 1, 40)));
+        let later = log("c", Some(7), (0, 2, 35));
+        let new = log("d", None, (0, 0, 0));
+        assert_eq!(chosen(&[short.clone(), long.clone()]).unwrap().as_deref(), Some("b"));
+        assert_eq!(chosen(&[long.clone(), short.clone()]).unwrap().as_deref(), Some("b"));
+        assert_eq!(chosen(&[later, long.clone()]).unwrap().as_deref(), Some("c"));
+        assert_eq!(chosen(&[new.clone(), short.clone()]).unwrap().as_deref(), Some("a"));
+        assert_eq!(chosen(&[]).unwrap(), None);
+        let other = log("e", Some(8), (9, 9, 9));
+        let error = chosen(&[short, new, other]).unwrap_err().to_string();
+        assert!(error.starts_with("a holds cluster 0000000000000007 and e cluster"), "{error}");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::bail;
 use clap::Args;
-use kv_proto::ServerList;
+use kv_proto::{ServerList, check_address};
 use kv_server::DEFAULT_CLUSTER;
 
 use crate::screen::{self, counted};
@@ -119,7 +119,7 @@ pub(crate) fn addresses(words: &[String]) -> anyhow::Result<Vec<String>> {
                 let of_list = list.ids().filter_map(|id| list.address(id));
                 all.extend(of_list.map(ToOwned::to_owned));
             }
-            Err(_) if !word.contains('=') && word.contains(':') => all.push(word.clone()),
+            Err(_) if !word.contains('=') && check_address(word).is_ok() => all.push(word.clone()),
             Err(error) => bail!(
                 "`{word}` is no data directory and names no servers ({error}): write `1-3`, \
                  `1=host:4961,2=host:4961`, `host:4961`, or a folder such as kv-data/1-eventual"
