@@ -289,6 +289,7 @@ fn damage_names_file_place_record_and_remedy() {
         "journal-000000000001.segment is damaged at byte 176: record 2 was on disk and is not \
          readable; do not start this server on it: restore a backup, or move the data directory \
          away and let the server join again (not server 1, the sequencer, in the linearizable \
-         engine: save what another server holds with `kv-server backup DATA_DIRECTORY FILE`)"
+         engine: save what the others hold with `kv-server backup DATA_DIRECTORY... FILE`, \
+         naming those of all of them)"
     );
 }

@@ -29,7 +29,10 @@ fn set_back(starts: u32) {
     let [mut sequencer, _second, _third] = site.ready_servers(WORDS);
     assert_eq!(site.run("2 put x old"), "ok");
     let (data, older) = (site.folder().join("1"), site.folder().join("older"));
+    // As a snapshot of a disk does, so that no file is renamed while it is copied.
+    sequencer.freeze();
     copy(&data, &older);
+    sequencer.thaw();
     for _ in 0..starts {
         kill_and_start(&site, &mut sequencer);
     }

@@ -91,7 +91,7 @@ pub enum DataDirectoryError {
     /// It was written under another configuration of the cluster.
     #[error(
         "the data directory {} was written with {found} and this server was told {wanted}: start \
-         it with the old numbers, or on another data directory with --data-dir",
+         it with the old numbers, or on another data directory",
         directory.display()
     )]
     OtherConfiguration {

@@ -269,8 +269,8 @@ mod tests {
         assert_eq!(
             open(&disk, &DataOwner { shared_quorums: true, ..other }).unwrap_err(),
             "the data directory  was written with N=3 W=2 R=2, servers 1 2 3 and this server was \
-             told N=3 W=1 R=3, servers 1 2 3: start it with the old numbers, or with an empty \
-             data directory"
+             told N=3 W=1 R=3, servers 1 2 3: start it with the old numbers, or on another data \
+             directory"
         );
         let cluster = ClusterConfig::new([1, 2].map(node), one, all).unwrap();
         assert!(open(&disk, &DataOwner { cluster, ..owner() }).is_err());
