@@ -24,7 +24,7 @@ pub fn write(bytes: &[u8]) -> io::Result<()> {
 /// terminal, where help and version go to the standard output.
 ///
 /// # Errors
-/// Like [`write`].
+/// Like [`write()`].
 pub fn write_help(error: &clap::Error) -> io::Result<()> {
     let text = error.render();
     if wants_colours() {
