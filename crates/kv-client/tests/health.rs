@@ -98,6 +98,18 @@ async fn health_asks_every_server_and_counts_those_that_serve() {
 }
 
 #[tokio::test]
+async fn a_server_of_the_list_that_is_not_of_the_cluster_does_not_count() {
+    let dead = DeadServer::new(4);
+    let at = [server(1, vec![status()]).await, server(2, vec![status()]).await, dead.entry()];
+    let ran = finish(program(at.clone(), &["health"]).spawn().unwrap()).await;
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.stdout.starts_with("2 of 2 servers serve reads and writes\n"), "{ran:?}");
+    let named = finish(program(at, &["4", "health"]).spawn().unwrap()).await;
+    assert_eq!(named.code, Some(4), "{named:?}");
+    drop(dead);
+}
+
+#[tokio::test]
 async fn health_waits_until_all_serve() {
     let at = [server(1, vec![status()]).await, server(2, vec![joining(), status()]).await];
     let ran = finish(program(at, &["health", "--wait"]).spawn().unwrap()).await;

@@ -81,13 +81,16 @@ fn run(plan: &Plan) -> anyhow::Result<()> {
     let open_files_max = descriptors::raise_limit();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| anyhow::anyhow!("cannot start the server: {error}"))?;
-    runtime.block_on(async {
+    let outcome = runtime.block_on(async {
         let fleet = Fleet::start(plan, open_files_max).await?;
         let exit = console::start(fleet.clients());
         let outcome = fleet.run_until(until_stopped(exit)).await;
         screen::say(format_args!("stopped"));
         Ok(outcome?)
-    })
+    });
+    // A name that is still being looked up is not waited for.
+    runtime.shutdown_background();
+    outcome
 }
 
 /// Completes on SIGINT, on SIGTERM, or when `exit` is typed.

@@ -199,8 +199,9 @@ pub(crate) const COMMANDS: &[CommandHelp] = &[
         keys: KeyWords::None,
         options: &[READS, WAIT],
         summary: "ask each server whether it serves",
-        details: "Asks all of --servers, or the one whose id stands before the command. Exit codes: \
-                  0 all of them serve reads and writes, 1 some do, 4 none does.",
+        details: "Asks all of --servers that are of the cluster, or the one whose id stands before \
+                  the command. Exit codes: 0 all of them serve reads and writes, 1 some do, 4 none \
+                  does.",
     },
     CommandHelp {
         name: "help",

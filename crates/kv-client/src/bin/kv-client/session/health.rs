@@ -1,5 +1,6 @@
 //! How the server of a session is, and how all servers are.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use kv_client::{Client, ClientConfig, ClientError, Event};
@@ -88,7 +89,21 @@ impl Targets {
         }
         let mut all = asking.join_all().await;
         all.sort_by_key(|one| one.server);
+        if self.named.is_none() {
+            leave_out_strangers(&mut all);
+        }
         all
+    }
+}
+
+/// Leaves out those that no server of the cluster counts among its own: the usual list has ten
+/// servers, and most clusters fewer.
+fn leave_out_strangers(all: &mut Vec<ServerHealth>) {
+    let answers = all.iter().filter_map(|one| one.answer.as_ref().ok());
+    let voters = answers.flat_map(|status| status.cluster.voters().iter().copied());
+    let voters: BTreeSet<NodeId> = voters.collect();
+    if !voters.is_empty() {
+        all.retain(|one| voters.contains(&one.server));
     }
 }
 
