@@ -101,8 +101,11 @@ async fn execute_from(server: &Server, op: Operation) -> Outcome {
     let mut connection = client_of(server).await;
     connection.codec_mut().lift_limit();
     let body = RequestBody::Execute { op, options: RequestOptions::default() };
-    connection.send(Request { id: 1, body }).await.unwrap();
-    let answer = tokio::time::timeout(WAIT_MAX, connection.next()).await.expect("an answer");
+    let answer = async {
+        connection.send(Request { id: 1, body }).await.unwrap();
+        connection.next().await
+    };
+    let answer = tokio::time::timeout(WAIT_MAX, answer).await.expect("an answer");
     match ServerToClient::from_frame(answer.unwrap().unwrap()).unwrap() {
         ServerToClient::Response(Response { body: ResponseBody::Outcome(outcome), .. }) => outcome,
         other @ (ServerToClient::Response(_) | ServerToClient::Refusal(_)) => panic!("{other:?}"),

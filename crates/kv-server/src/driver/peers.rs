@@ -197,3 +197,43 @@ fn encode<M: Wire>(frame: &PeerFrame<M>, wire: &mut BytesMut) -> Result<(), Mess
 /// A connection on which more waits takes nothing further: what is sent meanwhile is dropped, and
 /// the engine sends it again.
 const WAITING_BYTES_MAX: usize = 64 << 20;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::Delay;
+
+    async fn connection() -> Rc<Connection> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        Connection::new(stream.into_split().1, Duration::from_secs(1))
+    }
+
+    #[tokio::test]
+    async fn a_peer_is_up_while_connections_stand_in_both_directions() {
+        let (peer, incarnation) = (NodeId::FIRST, Incarnation(7));
+        let mut peers = Peers::default();
+        peers.add(peer, Delayed::new(HeldBack::new(Delay::default(), 0)));
+        let first = Inbound::new(connection().await);
+        assert!(peers.dialled(peer, Rc::clone(&first)).is_none());
+        assert_eq!(peers.incarnation_if_up(peer), None, "nothing can be sent to it");
+        peers.connected(peer, connection().await, incarnation);
+        assert_eq!(peers.incarnation_if_up(peer), Some(incarnation));
+        // Another one in its place: that the first ends is of no interest then.
+        let second = Inbound::new(connection().await);
+        assert!(
+            peers.dialled(peer, Rc::clone(&second)).is_some_and(|was| Rc::ptr_eq(&was, &first))
+        );
+        assert!(!peers.hung_up(peer, &first));
+        assert_eq!(peers.incarnation_if_up(peer), Some(incarnation));
+        assert!(peers.hung_up(peer, &second));
+        assert_eq!(peers.incarnation_if_up(peer), None, "nothing comes from it");
+        peers.dialled(peer, second);
+        peers.lost(peer);
+        assert_eq!(peers.incarnation_if_up(peer), None);
+    }
+}
