@@ -13,7 +13,7 @@ use kv_proto::{FrameError, Hello, Liveness, PeerToPeer, Refusal, RefusalCode, Ro
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, SemaphorePermit, watch};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::client_number::ClientNumber;
 use crate::driver::Loop;
@@ -189,10 +189,19 @@ where
         };
         // What it had sent before is read by then.
         let since = Instant::now() + Liveness::PEERS.interval / 2;
-        if timeout(Liveness::PEERS.interval * 2, inbound.gone.notified()).await.is_ok() {
-            return false;
+        let gone = inbound.gone.notified();
+        let heard = async {
+            while inbound.heard.get() <= since {
+                sleep(Liveness::PEERS.interval / 2).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = gone => false,
+            () = heard => true,
+            // By then a silent one has been closed.
+            () = sleep(Liveness::PEERS.silence_max * 2) => false,
         }
-        inbound.heard.get() > since
     }
 
     /// Says that somebody was refused, unless that has been said lately: a server that is refused
