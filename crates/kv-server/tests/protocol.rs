@@ -11,16 +11,16 @@ mod in_process;
 
 use bytes::{BufMut, BytesMut};
 use futures_util::{SinkExt, StreamExt};
-use in_process::{WAIT_MAX, address, execute, get, node, put, start, value};
+use in_process::{WAIT_MAX, address, config, execute, get, node, put, sockets, start, value};
 use kv_core::{ClusterConfig, GroupId, Incarnation, Key, Outcome, Quorum, RequestOptions, Wire};
 use kv_proto::{
-    Frame, FrameCodec, Hello, HelloReply, PROTOCOL_VERSION, Refusal, RefusalCode, Request,
-    RequestBody, Response, ResponseBody, Role, ServerToClient, put_message,
+    Frame, FrameCodec, Hello, HelloReply, Liveness, PROTOCOL_VERSION, Refusal, RefusalCode,
+    Request, RequestBody, Response, ResponseBody, Role, ServerToClient, put_alive, put_message,
 };
 use kv_server::{Consistency, Server};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::codec::Framed;
 
 type Connection = Framed<TcpStream, FrameCodec>;
@@ -206,6 +206,25 @@ async fn a_second_server_with_the_id_of_one_that_is_connected_is_refused_by_name
     connection.send(hello_of_server_2(Quorum::Count(1))).await.unwrap();
     let reply = HelloReply::from_frame(next(&mut connection).await.unwrap()).unwrap();
     assert!(matches!(reply, HelloReply::Welcome(_)), "{reply:?}");
+}
+
+/// A peer shows that it lives up to two intervals after its last frame.
+#[tokio::test]
+async fn a_server_that_is_silent_for_two_signs_of_life_and_goes_on_is_still_connected() {
+    let (mut sockets, list) = sockets(2).await;
+    let config = config(1, Consistency::Linearizable, 1, &list);
+    let server = Server::start_on(sockets.remove(0), config).await.unwrap();
+    let mut first = dial(&server).await;
+    first.send(hello_of_server_2(Quorum::Count(1))).await.unwrap();
+    let reply = HelloReply::from_frame(next(&mut first).await.unwrap()).unwrap();
+    assert!(matches!(reply, HelloReply::Welcome(_)), "{reply:?}");
+    let mut second = dial(&server).await;
+    second.send(hello_of_server_2(Quorum::Count(1))).await.unwrap();
+    sleep(Liveness::PEERS.interval * 3).await;
+    let mut sign = BytesMut::new();
+    put_alive(GroupId(0), &mut sign);
+    first.get_mut().write_all(&sign).await.unwrap();
+    assert_eq!(refusal(&mut second).await.code, RefusalCode::Node);
 }
 
 /// The hello of the second linearizable server of two.
