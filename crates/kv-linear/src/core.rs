@@ -2,22 +2,24 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use kv_core::{
     Effects, EngineConfig, HaltReason, Incarnation, NodeId, NotDone, Outcome, PersistSeq,
     RequestId, SeedStream, Shortage, Unknown, Waiting,
 };
 
-use crate::durable::journal::{Durable, Journal};
+use crate::durable::journal::{Durable, Journal, LogOnDisk};
 use crate::durable::record::Record;
 use crate::durable::tail::TailOnDisk;
 use crate::durable::view::LogView;
-use crate::identity::Identity;
+use crate::identity::{Identity, Known};
 use crate::links::Links;
-use crate::log::entry::Entry;
+use crate::log::entry::{Entry, EntryHeader, Origin};
 use crate::log::epoch::{Epoch, LogIndex};
 use crate::message::{Body, Message};
 use crate::mutation::{Broken, Mutation};
-use crate::replica::Replica;
+use crate::quorums::Quorums;
+use crate::replica::{Applying, Delivered, Replica};
 use crate::requests::forward::{Forwarder, Pending};
 use crate::state_machine::page::PageBounds;
 
@@ -28,10 +30,22 @@ pub(crate) type Out = Effects<Message, Record>;
 pub(crate) struct Core {
     pub(crate) config: EngineConfig,
     pub(crate) configuration_hash: u64,
+    pub(crate) quorums: Quorums,
+    /// The time of day at this step.
+    pub(crate) wall: Duration,
     pub(crate) seed: SeedStream,
     pub(crate) identity: Option<Identity>,
     /// The same as the disk has it.
     pub(crate) identity_on_disk: Option<Identity>,
+    /// The name of an empty server, as its disk has it.
+    pub(crate) named: Option<u64>,
+    /// The peer that has shown that this disk is older than it was, where that cannot be mended.
+    pub(crate) refuted: Option<NodeId>,
+    /// Nothing of an earlier epoch is taken any more.
+    promised: Epoch,
+    promised_on_disk: Epoch,
+    /// The peers' incarnations.
+    pub(crate) known: Known,
     pub(crate) journal: Journal,
     /// The record before the first of those that stage what is not switched to yet. A checkpoint
     /// of this server covers none of them: the switch needs them.
@@ -68,8 +82,8 @@ pub(crate) struct Counters {
     pub(crate) resends: u64,
     pub(crate) checkpoints_sent: u64,
     pub(crate) checkpoints_installed: u64,
-    pub(crate) starts_sent: u64,
-    pub(crate) epochs_started: u64,
+    pub(crate) elections: u64,
+    pub(crate) epochs_opened: u64,
 }
 
 impl Core {
@@ -78,12 +92,20 @@ impl Core {
         for wait in [&mut timing.resend_min, &mut timing.resend_max, &mut timing.heartbeat] {
             *wait = (*wait).max(WAIT_MIN);
         }
+        timing.election = timing.election.max(timing.heartbeat.saturating_mul(2));
         Self {
             configuration_hash: config.cluster.hash(),
+            quorums: Quorums::of(&config.cluster),
+            wall: Duration::ZERO,
             seed: SeedStream::new(config.seed),
             config,
             identity: None,
             identity_on_disk: None,
+            named: None,
+            refuted: None,
+            promised: Epoch::default(),
+            promised_on_disk: Epoch::default(),
+            known: Known::default(),
             journal: Journal::following(recovered),
             staged_after: None,
             replica: Replica::empty(),
@@ -104,16 +126,58 @@ impl Core {
         self.config.node
     }
 
-    /// The server that assigns log positions: the lowest of the voters.
-    pub(crate) fn sequencer(&self) -> NodeId {
+    /// The server that founds clusters and is the first sequencer: the lowest of the voters.
+    pub(crate) fn founder(&self) -> NodeId {
         let lowest = self.config.cluster.voters().first();
         lowest.copied().unwrap_or(self.config.node)
     }
 
-    /// The epoch that this server is in.
-    pub(crate) fn epoch(&self) -> Epoch {
-        let first = Epoch::first(self.sequencer());
-        self.identity.map_or(first, |identity| identity.epoch)
+    /// This server's incarnation; unknown while it is empty.
+    pub(crate) fn incarnation(&self) -> Incarnation {
+        self.identity.map_or(Incarnation::UNKNOWN, |identity| identity.incarnation)
+    }
+
+    /// Whether this server counts for nothing, since it lost what its disk held.
+    pub(crate) fn is_recovering(&self) -> bool {
+        self.identity.is_none_or(|identity| identity.recovering)
+    }
+
+    /// The epoch that this server has promised. Nothing of an earlier one is taken any more.
+    pub(crate) const fn promised(&self) -> Epoch {
+        self.promised
+    }
+
+    /// The promise that the disk has.
+    pub(crate) const fn promised_on_disk(&self) -> Epoch {
+        self.promised_on_disk
+    }
+
+    /// Whether the promise outlives this process.
+    pub(crate) fn is_promise_durable(&self) -> bool {
+        self.promised == self.promised_on_disk
+    }
+
+    /// Promises an epoch together with what is written next.
+    pub(crate) fn raise_promise(&mut self, epoch: Epoch) {
+        assert!(epoch >= self.promised);
+        self.promised = epoch;
+    }
+
+    /// Promises an epoch, and has that written by itself.
+    pub(crate) fn promise(&mut self, epoch: Epoch, out: &mut Out) {
+        self.raise_promise(epoch);
+        self.persist(Record::Promised { epoch }, Durable::Promised(epoch), out);
+    }
+
+    /// Notes that a promise is on disk.
+    pub(crate) fn note_promised_on_disk(&mut self, epoch: Epoch) {
+        self.promised_on_disk = self.promised_on_disk.max(epoch);
+    }
+
+    /// Takes over the promise that the disk held.
+    pub(crate) fn recover_promise(&mut self, epoch: Epoch) {
+        self.promised = self.promised.max(epoch);
+        self.promised_on_disk = self.promised;
     }
 
     /// The random half of a further incarnation.
@@ -125,12 +189,16 @@ impl Core {
         self.config.cluster.peers_of(self.config.node).collect()
     }
 
+    /// Sends a message, unless the disk does not have yet who this server is: after a crash another
+    /// process would take the same number, and count as an impostor.
     pub(crate) fn send(&self, to: NodeId, body: Body, out: &mut Out) {
-        let identity = self.identity.as_ref();
+        if self.identity != self.identity_on_disk {
+            return;
+        }
         let message = Message {
-            cluster: identity.map(|identity| identity.cluster),
+            cluster: self.identity.map(|identity| identity.cluster),
             configuration: self.configuration_hash,
-            incarnation: identity.map_or(Incarnation::UNKNOWN, |identity| identity.incarnation),
+            incarnation: self.incarnation(),
             body,
         };
         out.send(to, message);
@@ -141,35 +209,100 @@ impl Core {
     }
 
     /// Writes a part of something that takes effect only by a later record.
-    pub(crate) fn stage(&mut self, record: Record, out: &mut Out) {
+    pub(crate) fn stage(&mut self, record: Record, durable: Durable, out: &mut Out) {
         self.staged_after.get_or_insert(self.journal.asked());
-        self.persist(record, Durable::Staged, out);
+        self.persist(record, durable, out);
     }
 
-    /// Writes entries that were appended to the log, in records of about the size of a message.
-    pub(crate) fn persist_entries(&mut self, entries: Vec<Entry>, out: &mut Out) {
+    /// Writes entries that were appended to the log after `previous`, in records of about the size
+    /// of a message.
+    pub(crate) fn persist_entries(
+        &mut self,
+        mut previous: LogIndex,
+        entries: Vec<Entry>,
+        out: &mut Out,
+    ) {
+        let bytes_max = self.config.limits.message_bytes_max;
         let whole_bytes: usize = entries.iter().map(Entry::size_bytes).sum();
-        if whole_bytes <= self.config.limits.message_bytes_max {
-            return self.persist_part(entries, out);
+        if whole_bytes <= bytes_max {
+            return self.persist_part(previous, entries, out);
         }
         let mut part = Vec::new();
         let mut size_bytes = 0;
         for entry in entries {
             size_bytes += entry.size_bytes();
-            if size_bytes > self.config.limits.message_bytes_max && !part.is_empty() {
-                self.persist_part(std::mem::take(&mut part), out);
+            if size_bytes > bytes_max && !part.is_empty() {
                 size_bytes = entry.size_bytes();
+                self.persist_part(previous, std::mem::take(&mut part), out);
+                previous = entry.index().previous();
             }
             part.push(entry);
         }
-        self.persist_part(part, out);
+        self.persist_part(previous, part, out);
     }
 
-    fn persist_part(&mut self, entries: Vec<Entry>, out: &mut Out) {
+    fn persist_part(&mut self, previous: LogIndex, entries: Vec<Entry>, out: &mut Out) {
         if let Some(last) = entries.last().map(Entry::index) {
-            let commit = self.replica.commit();
-            self.persist(Record::Entries { commit, entries }, Durable::Log { last }, out);
+            let (promised, commit) = (self.promised, self.replica.commit());
+            let log = LogOnDisk { last, ..self.replica.asked() };
+            let record = Record::Entries { promised, commit, previous, entries };
+            self.persist(record, Durable::Log { promised, log }, out);
         }
+    }
+
+    /// The entries from `first` up to `last` that fit into a message; at least one, if there is one.
+    pub(crate) fn entries_from(&self, first: LogIndex, last: LogIndex) -> Vec<Entry> {
+        let bytes_max = self.config.limits.message_bytes_max;
+        let mut entries = Vec::new();
+        let mut size_bytes = 0;
+        for entry in self.replica.log().from(first).take_while(|entry| entry.index() <= last) {
+            size_bytes += entry.size_bytes();
+            if size_bytes > bytes_max && !entries.is_empty() {
+                break;
+            }
+            entries.push(entry.clone());
+        }
+        entries
+    }
+
+    /// Tells a founding member that it is one.
+    pub(crate) fn welcome(&self, member: NodeId, nonce: u64, out: &mut Out) {
+        let own = (self.node(), self.incarnation());
+        let members = self.known.on_disk().into_iter().chain([own]).collect();
+        self.send(member, Body::Welcome { nonce, members }, out);
+    }
+
+    /// Makes the entry that follows the last one, in this server's epoch.
+    pub(crate) fn next_entry(&self, operations: &[(Origin, Bytes)]) -> Entry {
+        let last = self.replica.log().last();
+        let wall_ms = u64::try_from(self.wall.as_millis()).unwrap_or(u64::MAX);
+        let header = EntryHeader {
+            index: last.index.next(),
+            epoch: self.promised,
+            log_time_ms: last.log_time_ms.max(wall_ms),
+            operations_before: last.operations,
+            operations: 0,
+            previous_hash: last.hash,
+        };
+        Entry::new(header, operations)
+    }
+
+    /// Opens an epoch of this server with its first entry, which is written in one record with the
+    /// promise of the epoch and the incarnation.
+    pub(crate) fn open(&mut self, epoch: Epoch, out: &mut Out) {
+        self.raise_promise(epoch);
+        if let Some(identity) = &mut self.identity {
+            identity.incarnation = epoch.incarnation;
+        }
+        let Some(identity) = self.identity else {
+            return;
+        };
+        let entry = self.next_entry(&[]);
+        self.replica.append(entry.clone());
+        let log = self.replica.asked();
+        self.persist(Record::Opened { entry }, Durable::Opened { identity, epoch, log }, out);
+        self.counters.epochs_opened += 1;
+        tracing::info!(%epoch, "opening an epoch");
     }
 
     /// Lets go of a part of a state that was replaced.
@@ -200,17 +333,18 @@ impl Core {
         let node = self.config.node;
         let own = self.identity.map(|identity| (node, identity.incarnation));
         let bounds = PageBounds::of(&self.config.limits);
-        while let Some(delivered) = self.replica.deliver_next(own, bounds, self.broken) {
-            if own != Some((delivered.origin.server, delivered.origin.incarnation)) {
-                continue;
-            }
-            let Some(outcome) = delivered.outcome else {
-                continue;
-            };
-            if let Some(pending) = self.forwarder.settle(delivered.origin.number) {
+        let applying = Applying { own, bounds, broken: self.broken };
+        let forwarder = &mut self.forwarder;
+        let mut answer = |delivered: Delivered| {
+            let origin = delivered.origin;
+            if own == Some((origin.server, origin.incarnation))
+                && let Some(outcome) = delivered.outcome
+                && let Some(pending) = forwarder.settle(origin.number)
+            {
                 out.reply(pending.id, outcome);
             }
-        }
+        };
+        while self.replica.deliver_next(applying, &mut answer) {}
         let limits = &self.config.limits;
         self.replica.trim(limits.log_bytes_max, limits.log_entries_max);
     }
@@ -244,28 +378,44 @@ impl Core {
         out.halt(reason);
     }
 
-    /// Takes the switch to the starting log of an epoch, which is on disk.
-    pub(crate) fn enter(&mut self, epoch: Epoch) {
-        for identity in [&mut self.identity, &mut self.identity_on_disk].into_iter().flatten() {
-            identity.epoch = epoch;
-        }
-        self.staged_after = None;
-    }
-
     /// Whether all that says who this server is has come to the disk.
     pub(crate) fn is_durable(&self) -> bool {
         self.identity.is_some() && self.identity == self.identity_on_disk
     }
 
-    /// Begins another incarnation with the log that this server has.
-    pub(crate) fn renew(&mut self, highest: Incarnation, out: &mut Out) {
+    /// An incarnation after the highest one that is known of this server.
+    pub(crate) fn following(&mut self, highest: Incarnation) -> Incarnation {
         let nonce = self.draw_nonce();
+        Incarnation::following(highest.max(self.incarnation()), nonce)
+    }
+
+    /// Begins another incarnation with the log that this server has; one that recovers counts for
+    /// nothing.
+    pub(crate) fn renew(&mut self, highest: Incarnation, recovering: bool, out: &mut Out) {
+        let incarnation = self.following(highest);
         let Some(identity) = &mut self.identity else {
             return;
         };
-        let incarnation = Incarnation::following(highest.max(identity.incarnation), nonce);
-        identity.incarnation = incarnation;
-        self.persist(Record::Renewed { incarnation }, Durable::Incarnation { incarnation }, out);
+        *identity = Identity { incarnation, recovering, ..*identity };
+        let identity = *identity;
+        let record = Record::Renewed { incarnation, recovering };
+        self.persist(record, Durable::Identity(identity), out);
+    }
+
+    /// Takes part again, since this server has all that it may have acknowledged before.
+    pub(crate) fn end_recovery(&mut self, out: &mut Out) {
+        if let Some(identity) = &mut self.identity {
+            identity.recovering = false;
+            let identity = *identity;
+            self.persist(Record::Recovered, Durable::Identity(identity), out);
+        }
+    }
+
+    /// Notes a newer incarnation of a peer, so that nothing of an earlier one counts again.
+    pub(crate) fn note_known(&mut self, peer: NodeId, incarnation: Incarnation, out: &mut Out) {
+        self.known.note(peer, incarnation);
+        let durable = Durable::Known { peer, incarnation };
+        self.persist(Record::Known { peer, incarnation }, durable, out);
     }
 }
 

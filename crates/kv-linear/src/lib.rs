@@ -14,8 +14,9 @@
 //! among them, hold it on disk; each server applies the committed entries in order, and answers its
 //! own clients as it comes to theirs. Reads are entries too.
 //!
-//! A sequencer that restarts with its disk opens a new generation of its [`Epoch`] and brings each
-//! follower into it: [`NeedStart`] says what the follower holds, [`StartEpoch`] what it lacks.
+//! When the sequencer is lost, another server asks the rest to take nothing of its [`Epoch`] any
+//! more ([`Promise`]). With enough promises ([`Quorums::promises`]) it takes over the best log among
+//! theirs and goes on in an epoch of its own.
 //!
 //! # Example
 //! ```
@@ -41,6 +42,7 @@
 mod backoff;
 mod core;
 mod durable;
+mod election;
 mod engine;
 mod follower;
 mod founding;
@@ -49,6 +51,7 @@ mod links;
 mod log;
 mod message;
 mod mutation;
+mod quorums;
 mod recovery;
 mod replica;
 mod requests;
@@ -59,6 +62,8 @@ pub use durable::record::Record;
 pub use engine::LinearEngine;
 pub use log::entry::{Entry, EntryHeader, Origin};
 pub use log::epoch::{Epoch, LogIndex};
-pub use message::{Body, Forward, Message, NeedStart, Prepare, StartEpoch};
+pub use log::tail::{Run, Tail};
+pub use message::{Ack, Body, Forward, Message, Prepare, Promise, RecoverOk};
 #[cfg(feature = "mutations")]
 pub use mutation::Mutation;
+pub use quorums::Quorums;

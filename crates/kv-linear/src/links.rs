@@ -17,9 +17,15 @@ impl Links {
         self.connected.insert(peer);
     }
 
-    pub(crate) fn down(&mut self, peer: NodeId) {
-        self.connected.remove(&peer);
+    /// True if the peer was connected.
+    pub(crate) fn down(&mut self, peer: NodeId) -> bool {
         self.warned.remove(&peer);
+        self.connected.remove(&peer)
+    }
+
+    /// Whether a peer is connected and of the same cluster.
+    pub(crate) fn is_reachable(&self, peer: NodeId) -> bool {
+        self.connected.contains(&peer) && !self.mismatched.contains(&peer)
     }
 
     pub(crate) fn is_connected(&self, peer: NodeId) -> bool {

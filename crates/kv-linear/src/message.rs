@@ -1,10 +1,11 @@
 //! What servers say to each other.
 
 use bytes::Bytes;
-use kv_core::{ClusterId, Incarnation, NotDone, Waiting, wire_enum, wire_struct};
+use kv_core::{ClusterId, Incarnation, NodeId, NotDone, wire_enum, wire_struct};
 
 use crate::log::entry::Entry;
 use crate::log::epoch::{Epoch, LogIndex};
+use crate::log::tail::Tail;
 
 /// A message with its sender's cluster and incarnation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,43 +25,103 @@ wire_struct!(Message { cluster, configuration, incarnation, body });
 /// What a message says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {
-    /// An empty sequencer asks what the receiver holds.
+    /// The empty server that founds clusters asks what the receiver holds.
     Hello {
-        /// Names the sequencer's incarnation.
+        /// Names the sender's process.
         nonce: u64,
     },
-    /// The answer of a server that holds a cluster's log, which the message's head names.
-    Holding,
     /// An empty server asks to be taken in.
     Join {
-        /// Names the server's incarnation.
+        /// Names the sender.
         nonce: u64,
         /// The nonce of the Hello that this answers; 0 if none was received.
         asked: u64,
     },
-    /// The sequencer takes an empty server in.
+    /// An empty server is a member of the cluster from its founding on.
     Welcome {
         /// The nonce of the Join that this answers.
         nonce: u64,
-        /// The highest incarnation that is known of the receiver; it takes the one after.
+        /// All founding members with their incarnations, the receiver's among them.
+        members: Vec<(NodeId, Incarnation)>,
+    },
+    /// An empty server meets a cluster that was founded without it, or in which it has lost its
+    /// data.
+    Holding {
+        /// The nonce of the Hello or Join that this answers.
+        nonce: u64,
+        /// The highest incarnation that is known of the receiver.
+        highest: Incarnation,
+    },
+    /// A server that lost its data asks to take part again.
+    Recover,
+    /// The sender's disk has the incarnation of the asking server, and it listens to no earlier
+    /// one any more.
+    RecoverOk(RecoverOk),
+    /// The receiver's incarnation, or a later one, was another process: its disk is older than it
+    /// was, or it lost its data.
+    Outdated {
+        /// The highest one that is known.
         highest: Incarnation,
     },
     /// The sequencer's new entries and its commit.
     Prepare(Prepare),
-    /// A follower holds the log up to here on its disk, in the incarnation that the message's head
-    /// names.
-    Ack {
-        /// The sequencer's epoch.
-        epoch: Epoch,
-        /// The last entry on disk.
-        durable: LogIndex,
-    },
-    /// A follower lacks entries.
+    /// What a follower's disk holds of the sequencer's log.
+    Ack(Ack),
+    /// A follower lacks what comes before the entries that it was sent.
     Nack {
         /// The sequencer's epoch.
         epoch: Epoch,
-        /// The last entry that it has without a gap.
-        last: LogIndex,
+        /// What it holds.
+        tail: Tail,
+    },
+    /// The sender has promised a later epoch than the one it was spoken to in.
+    Reject {
+        /// That epoch.
+        promised: Epoch,
+    },
+    /// Asks whether the receiver misses the sequencer too.
+    PreVote {
+        /// The epoch that the sender would ask promises for.
+        epoch: Epoch,
+    },
+    /// The receiver misses the sequencer.
+    PreVoteOk {
+        /// The epoch that was asked about.
+        epoch: Epoch,
+        /// Whether the sender would promise it; a server that recovers cannot.
+        may_promise: bool,
+    },
+    /// Asks for the promise to take nothing of earlier epochs any more.
+    EpochRequest {
+        /// The sender's epoch.
+        epoch: Epoch,
+    },
+    /// The promise, with what the sender's disk holds.
+    Promise(Promise),
+    /// The owner of an epoch asks for what it lacks of the log of one that promised it.
+    Fetch {
+        /// The epoch that was promised.
+        epoch: Epoch,
+        /// Up to here the logs agree.
+        previous: LogIndex,
+        /// The hash of the log up to there.
+        previous_hash: u64,
+    },
+    /// What was asked for, or the first part of it.
+    Fetched {
+        /// The epoch that was promised.
+        epoch: Epoch,
+        /// The position before the first entry.
+        previous: LogIndex,
+        /// The hash of the log up to there.
+        previous_hash: u64,
+        /// The entries.
+        entries: Vec<Entry>,
+    },
+    /// The sequencer hands over: the receiver should ask for promises at once.
+    Lead {
+        /// The sequencer's epoch.
+        epoch: Epoch,
     },
     /// Requests for the sequencer.
     Forward(Forward),
@@ -73,15 +134,6 @@ pub enum Body {
         /// Each request's number and why it was refused.
         requests: Vec<(u64, NotDone)>,
     },
-    /// The sequencer serves nobody, for this reason.
-    NotServing {
-        /// Why.
-        waiting: Waiting,
-    },
-    /// A follower lacks an epoch's starting log.
-    NeedStart(NeedStart),
-    /// An epoch's starting log, or a part of it.
-    StartEpoch(StartEpoch),
     /// A message was refused: the servers are of different clusters or configurations, as the
     /// head shows.
     Refused,
@@ -89,18 +141,26 @@ pub enum Body {
 
 wire_enum!(Body, "message of the linearizable engine", {
     0 => Hello { nonce },
-    1 => Holding,
-    2 => Join { nonce, asked },
-    3 => Welcome { nonce, highest },
-    4 => Prepare(prepare),
-    5 => Ack { epoch, durable },
-    6 => Nack { epoch, last },
-    7 => Forward(forward),
-    8 => Refuse { epoch, receiver, requests },
-    9 => NotServing { waiting },
-    10 => Refused,
-    11 => NeedStart(need),
-    12 => StartEpoch(part),
+    1 => Join { nonce, asked },
+    2 => Welcome { nonce, members },
+    3 => Holding { nonce, highest },
+    4 => Recover,
+    5 => RecoverOk(answer),
+    6 => Outdated { highest },
+    7 => Prepare(prepare),
+    8 => Ack(ack),
+    9 => Nack { epoch, tail },
+    10 => Reject { promised },
+    11 => PreVote { epoch },
+    12 => PreVoteOk { epoch, may_promise },
+    13 => EpochRequest { epoch },
+    14 => Promise(promise),
+    15 => Fetch { epoch, previous, previous_hash },
+    16 => Fetched { epoch, previous, previous_hash, entries },
+    17 => Lead { epoch },
+    18 => Forward(forward),
+    19 => Refuse { epoch, receiver, requests },
+    20 => Refused,
 });
 
 /// Entries from the sequencer, in order; none in a heartbeat.
@@ -108,8 +168,8 @@ wire_enum!(Body, "message of the linearizable engine", {
 pub struct Prepare {
     /// The sequencer's epoch.
     pub epoch: Epoch,
-    /// The incarnation of the receiver whose acknowledgements the sequencer counts; unknown until
-    /// it has heard any.
+    /// The incarnation of the receiver from which the sequencer has heard in this epoch; unknown
+    /// until it has heard any.
     pub receiver: Incarnation,
     /// The position before the first entry.
     pub previous: LogIndex,
@@ -121,50 +181,53 @@ pub struct Prepare {
     pub commit: LogIndex,
     /// The last entry that was sent to the receiver, so that it notices a lost one while idle.
     pub last: LogIndex,
+    /// The sequencer hears too few servers to work: this only asks for an answer, and nobody
+    /// should wait for it.
+    pub probe: bool,
 }
 
-wire_struct!(Prepare { epoch, receiver, previous, previous_hash, entries, commit, last });
+wire_struct!(Prepare { epoch, receiver, previous, previous_hash, entries, commit, last, probe });
 
-/// What a follower holds that does not hold the whole starting log of its sequencer's epoch.
+/// How far a follower is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NeedStart {
-    /// The epoch that is to be started.
+pub struct Ack {
+    /// The sequencer's epoch.
     pub epoch: Epoch,
-    /// The latest epoch whose whole starting log the follower's disk holds.
-    pub log_epoch: Epoch,
-    /// The last place of its log, on disk or being written.
-    pub last: LogIndex,
-    /// Entries up to here are committed, as far as it knows.
-    pub commit: LogIndex,
-    /// How far it has the new starting log without a gap, beside its own log; zero if it has no
-    /// part of it.
-    pub staged: LogIndex,
+    /// Up to here its disk holds the sequencer's log.
+    pub durable: LogIndex,
+    /// Whether it recovers: then it counts for nothing.
+    pub recovering: bool,
 }
 
-wire_struct!(NeedStart { epoch, log_epoch, last, commit, staged });
+wire_struct!(Ack { epoch, durable, recovering });
 
-/// A part of an epoch's starting log: all that its sequencer's disk held when it opened it.
+/// What a server says to one that recovers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecoverOk {
+    /// The incarnation that asked.
+    pub receiver: Incarnation,
+    /// The sender's promise.
+    pub promised: Epoch,
+    /// Whether the sender recovers itself.
+    pub recovering: bool,
+    /// The last entry of its log, if it is the sequencer of that epoch and has committed in it.
+    pub sequenced: Option<LogIndex>,
+}
+
+wire_struct!(RecoverOk { receiver, promised, recovering, sequenced });
+
+/// A promise to take nothing of an epoch before this one any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StartEpoch {
+pub struct Promise {
     /// The epoch.
     pub epoch: Epoch,
-    /// The incarnation of the receiver that asked for it.
-    pub receiver: Incarnation,
-    /// Up to here the receiver's log is the epoch's starting log; the rest of it is replaced.
-    pub base: LogIndex,
-    /// The hash of the log up to there.
-    pub base_hash: u64,
-    /// The position before the first entry.
-    pub previous: LogIndex,
-    /// The entries, in order; none if the starting log ends with the base.
-    pub entries: Vec<Entry>,
-    /// The last position of the starting log.
-    pub start: LogIndex,
-    /// Entries up to here are committed.
-    pub commit: LogIndex,
+    /// The highest incarnations that the sender's disk has of others.
+    pub known: Vec<(NodeId, Incarnation)>,
+    /// What the sender's disk holds.
+    pub tail: Tail,
 }
 
-wire_struct!(StartEpoch { epoch, receiver, base, base_hash, previous, entries, start, commit });
+wire_struct!(Promise { epoch, known, tail });
 
 /// Requests of one server's clients.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -34,15 +34,23 @@ pub enum Mutation {
     EpochResumed,
     /// The sequencer counts acknowledgements of earlier epochs.
     OldEpochAcksCounted,
-    /// The sequencer counts what a follower holds of an earlier epoch.
-    CommitAcrossEpochs,
-    /// A follower takes the sequencer's commit for its log of an earlier epoch.
-    CommitBeforeStart,
-    /// A follower acknowledges an epoch's starting log before the switch to it is on disk.
-    StartAckedBeforeSwitch,
-    /// A follower keeps what its log has beyond an epoch's starting log.
-    StartWithoutTruncation,
-    /// A sequencer that restarts refuses requests that its starting log holds.
+    /// The sequencer commits entries of earlier epochs by themselves.
+    InheritedCommitted,
+    /// A follower acknowledges entries that were not compared with the sequencer's.
+    WholeTailAcknowledged,
+    /// A follower keeps entries that differ from the sequencer's.
+    DifferingTailKept,
+    /// An epoch is opened with one promise fewer than it takes.
+    OpensWithOneFewer,
+    /// Of the logs that were promised the longest is taken, whatever its epoch.
+    LongestLogTaken,
+    /// A server promises before that is on its disk.
+    PromisedBeforePersisted,
+    /// A server that lost its data promises.
+    RecoveringServerVotes,
+    /// A server that lost its data is counted for what it has.
+    RecoveringServerCounted,
+    /// A sequencer refuses requests that its log holds already.
     PlacedForwardRefused,
     /// A write whose time is up is called not done, whatever became of it.
     UnknownToldAsNotDone,
@@ -72,7 +80,7 @@ pub(crate) type Broken = kv_core::Broken<Mutation>;
 #[cfg(feature = "mutations")]
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 32] = [
         Self::AckBeforePersisted,
         Self::OwnDiskNotCounted,
         Self::CommitsWithOneFewer,
@@ -86,10 +94,14 @@ impl Mutation {
         Self::FoundsBesideHolders,
         Self::EpochResumed,
         Self::OldEpochAcksCounted,
-        Self::CommitAcrossEpochs,
-        Self::CommitBeforeStart,
-        Self::StartAckedBeforeSwitch,
-        Self::StartWithoutTruncation,
+        Self::InheritedCommitted,
+        Self::WholeTailAcknowledged,
+        Self::DifferingTailKept,
+        Self::OpensWithOneFewer,
+        Self::LongestLogTaken,
+        Self::PromisedBeforePersisted,
+        Self::RecoveringServerVotes,
+        Self::RecoveringServerCounted,
         Self::PlacedForwardRefused,
         Self::UnknownToldAsNotDone,
         Self::CheckpointWithoutDedup,

@@ -1,9 +1,8 @@
 //! The log joined with the state that it makes: what is on disk, committed and applied.
 
-use std::collections::VecDeque;
+use kv_core::{Incarnation, NodeId, Operation, Outcome, Wire};
 
-use kv_core::{Incarnation, NodeId, Operation, Outcome};
-
+use crate::durable::journal::LogOnDisk;
 use crate::log::entry::{Entry, Origin};
 use crate::log::epoch::LogIndex;
 use crate::log::{Log, Position};
@@ -20,17 +19,20 @@ use crate::state_machine::page::PageBounds;
 #[derive(Clone, Debug)]
 pub(crate) struct Replica {
     log: Log,
-    undelivered: VecDeque<Operation>,
+    /// The bytes of entries that are not applied.
     undelivered_bytes: usize,
     machine: StateMachine,
     dedup: Dedup,
     durable: LogIndex,
+    /// How often entries were cut off the log's end.
+    cuts: u64,
     commit: LogIndex,
     applied: Position,
     duplicates: u64,
+    unreadable: u64,
 }
 
-/// An entry that was applied.
+/// An operation that was applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Delivered {
     pub(crate) origin: Origin,
@@ -38,19 +40,29 @@ pub(crate) struct Delivered {
     pub(crate) outcome: Option<Outcome>,
 }
 
+/// What operations are applied with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Applying {
+    /// This server's incarnation, whose reads alone are carried out.
+    pub(crate) own: Option<(NodeId, Incarnation)>,
+    pub(crate) bounds: PageBounds,
+    pub(crate) broken: Broken,
+}
+
 impl Replica {
     /// The state at a position of the log, and nothing after it.
     pub(crate) const fn at(position: Position, machine: StateMachine, dedup: Dedup) -> Self {
         Self {
             log: Log::starting_after(position),
-            undelivered: VecDeque::new(),
             undelivered_bytes: 0,
             machine,
             dedup,
             durable: position.index,
+            cuts: 0,
             commit: position.index,
             applied: position,
             duplicates: 0,
+            unreadable: 0,
         }
     }
 
@@ -87,9 +99,14 @@ impl Replica {
         self.applied
     }
 
-    /// How many entries had no effect since their request was applied before.
+    /// How many operations had no effect since their request was applied before.
     pub(crate) const fn duplicates(&self) -> u64 {
         self.duplicates
+    }
+
+    /// How many operations had no effect since they could not be read.
+    pub(crate) const fn unreadable(&self) -> u64 {
+        self.unreadable
     }
 
     /// The bytes of entries that are not applied.
@@ -101,25 +118,40 @@ impl Replica {
     pub(crate) fn placed(&self, server: NodeId, incarnation: Incarnation) -> NumberSet {
         let mut placed = self.dedup.numbers_of(server, incarnation);
         for entry in self.log.from(self.applied.index.next()) {
-            let origin = entry.header().origin;
-            if (origin.server, origin.incarnation) == (server, incarnation) {
-                placed.insert(origin.number);
+            for (origin, _) in entry.operations() {
+                if (origin.server, origin.incarnation) == (server, incarnation) {
+                    placed.insert(origin.number);
+                }
             }
         }
         placed
     }
 
-    /// Appends the entry that follows the last one; `operation` is what it holds.
-    pub(crate) fn append(&mut self, entry: Entry, operation: Operation) {
+    /// Appends the entry that follows the last one.
+    pub(crate) fn append(&mut self, entry: Entry) {
         self.undelivered_bytes += entry.size_bytes();
-        self.undelivered.push_back(operation);
         self.log.append(entry);
     }
 
-    /// Notes that the log up to `last` is on disk.
-    pub(crate) fn note_durable(&mut self, last: LogIndex) {
-        assert!(last <= self.log.last().index);
-        self.durable = self.durable.max(last);
+    /// Drops what comes after `index`, which is not committed.
+    pub(crate) fn truncate(&mut self, index: LogIndex) {
+        assert!(index >= self.commit);
+        self.undelivered_bytes -= self.log.truncate(index);
+        self.durable = self.durable.min(index);
+        self.cuts += 1;
+    }
+
+    /// How far the disk has the log once the records that were asked for are there.
+    pub(crate) fn asked(&self) -> LogOnDisk {
+        LogOnDisk { last: self.log.last().index, cuts: self.cuts }
+    }
+
+    /// Notes that the log is on disk as far as a record had it.
+    pub(crate) fn note_durable(&mut self, on_disk: LogOnDisk) {
+        if on_disk.cuts == self.cuts {
+            assert!(on_disk.last <= self.log.last().index);
+            self.durable = self.durable.max(on_disk.last);
+        }
     }
 
     /// Notes that the log up to `commit` is committed.
@@ -128,37 +160,59 @@ impl Replica {
         self.commit = self.commit.max(commit);
     }
 
-    /// Applies the next entry that is committed and on disk. `own` is this server's incarnation,
-    /// whose reads alone are carried out.
+    /// Applies the next entry that is committed and on disk, and gives what became of each of its
+    /// operations; false if there is none.
     pub(crate) fn deliver_next(
         &mut self,
-        own: Option<(NodeId, Incarnation)>,
-        bounds: PageBounds,
-        broken: Broken,
-    ) -> Option<Delivered> {
+        applying: Applying,
+        mut each: impl FnMut(Delivered),
+    ) -> bool {
+        let broken = applying.broken;
         let index = self.applied.index.next();
         if !self.may_apply(index, broken) {
-            return None;
+            return false;
         }
-        let entry = self.log.entry(index)?;
-        let operation = self.undelivered.pop_front()?;
-        let origin = entry.header().origin;
+        let Some(entry) = self.log.entry(index) else {
+            return false;
+        };
+        let operations = entry.operations();
+        let (whole, before) = (entry.header().operations, entry.header().operations_before);
         self.undelivered_bytes -= entry.size_bytes();
         self.applied = Position::of(entry);
         if broken.is(Mutation::EntrySkipped) && self.may_apply(index.next(), broken) {
-            return Some(Delivered { origin, outcome: None });
+            return true;
         }
+        let mut number = before;
+        for (origin, bytes) in operations {
+            number = number.saturating_add(1);
+            let outcome = self.apply(number, origin, bytes, applying);
+            each(Delivered { origin, outcome });
+        }
+        // What cannot be read is without effect everywhere.
+        self.unreadable += u64::from(whole) - (number - before);
+        true
+    }
+
+    /// Applies an operation, unless it is a duplicate or another server's read.
+    fn apply(
+        &mut self,
+        number: u64,
+        origin: Origin,
+        bytes: bytes::Bytes,
+        applying: Applying,
+    ) -> Option<Outcome> {
+        let Applying { own, bounds, broken } = applying;
         if !self.dedup.note(&origin) && !broken.is(Mutation::ForwardAppliedTwice) {
             self.duplicates += 1;
-            return Some(Delivered { origin, outcome: None });
+            return None;
         }
-        let own = own == Some((origin.server, origin.incarnation));
-        let outcome = if own || !operation.is_read_only() {
-            Some(self.machine.apply(&operation, index, bounds, broken))
-        } else {
-            None
+        let Ok(operation) = Operation::from_bytes(bytes) else {
+            self.unreadable += 1;
+            return None;
         };
-        Some(Delivered { origin, outcome })
+        let own = own == Some((origin.server, origin.incarnation));
+        (own || !operation.is_read_only())
+            .then(|| self.machine.apply(&operation, number, bounds, broken))
     }
 
     fn may_apply(&self, index: LogIndex, broken: Broken) -> bool {
@@ -167,39 +221,30 @@ impl Replica {
         committed && durable
     }
 
-    /// Replaces what comes after `base` by other entries, which are on disk.
-    ///
-    /// What is committed stays.
-    pub(crate) fn replace_after(&mut self, base: LogIndex, entries: Vec<(Entry, Operation)>) {
-        assert!(base >= self.commit);
-        assert!(base <= self.log.last().index);
-        while self.log.last().index > base {
-            let dropped = self.log.drop_last().map_or(0, |entry| entry.size_bytes());
-            self.undelivered_bytes -= dropped;
-            self.undelivered.pop_back();
-        }
-        for (entry, operation) in entries {
-            self.append(entry, operation);
-        }
-        self.durable = self.log.last().index;
-    }
-
-    /// Goes on with a copy that came from elsewhere.
+    /// Goes on with a copy that came from elsewhere and is on disk.
     pub(crate) fn replace(&mut self, next: Self, broken: Broken) {
         let mut machine = std::mem::take(&mut self.machine);
         machine.replace(next.machine, broken);
-        *self = Self { machine, ..next };
+        let cuts = self.cuts + 1;
+        *self = Self { machine, cuts, ..next };
+        self.durable = self.log.last().index;
     }
 
     /// Forgets applied entries beyond so many bytes or entries, the oldest first.
     pub(crate) fn trim(&mut self, bytes_max: usize, entries_max: usize) {
         while self.log.size_bytes() - self.undelivered_bytes > bytes_max
-            || self.log.len() - self.undelivered.len() > entries_max
+            || self.log.len() - self.undelivered() > entries_max
         {
             if self.log.trim_first().is_none() {
                 return;
             }
         }
+    }
+
+    /// How many entries are not applied.
+    fn undelivered(&self) -> usize {
+        let count = self.log.last().index.distance_from(self.applied.index);
+        usize::try_from(count).unwrap_or(usize::MAX)
     }
 
     /// Checks what must hold between steps.
@@ -211,15 +256,13 @@ impl Replica {
         assert!(self.commit <= last);
         assert!(self.durable <= last);
         assert_eq!(self.log.hash_at(self.applied.index), Some(self.applied.hash));
-        let undelivered = last.distance_from(self.applied.index);
-        assert_eq!(u64::try_from(self.undelivered.len()), Ok(undelivered));
         assert!(self.undelivered_bytes <= self.log.size_bytes());
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use kv_core::{Key, Value, Wire};
+    use kv_core::{Key, Value};
 
     use super::*;
     use crate::log::entry::EntryHeader;
@@ -231,18 +274,19 @@ mod tests {
         let last = replica.log().last();
         let header = EntryHeader {
             index: last.index.next(),
-            epoch: Epoch::first(NodeId::FIRST),
+            epoch: Epoch::default(),
             log_time_ms: last.log_time_ms,
-            origin: Origin {
-                server: NodeId::FIRST,
-                incarnation: Incarnation(1),
-                number,
-                settled_below: 1,
-            },
+            operations_before: last.operations,
+            operations: 1,
             previous_hash: last.hash,
         };
-        let entry = Entry::new(header, &operation.to_bytes());
-        replica.append(entry, operation.clone());
+        let origin =
+            Origin { server: NodeId::FIRST, incarnation: Incarnation(1), number, settled_below: 1 };
+        replica.append(Entry::new(header, &[(origin, operation.to_bytes())]));
+    }
+
+    fn persist(replica: &mut Replica) {
+        replica.note_durable(replica.asked());
     }
 
     fn put() -> Operation {
@@ -251,20 +295,24 @@ mod tests {
 
     fn deliver(replica: &mut Replica) -> Vec<Delivered> {
         let own = Some((NodeId::FIRST, Incarnation(1)));
-        std::iter::from_fn(|| replica.deliver_next(own, BOUNDS, Broken::default())).collect()
+        let applying = Applying { own, bounds: BOUNDS, broken: Broken::default() };
+        let mut all = Vec::new();
+        while replica.deliver_next(applying, |delivered| all.push(delivered)) {}
+        all
     }
 
     #[test]
     fn an_entry_is_applied_once_it_is_committed_and_on_disk() {
         let mut replica = Replica::empty();
         append(&mut replica, 1, &put());
+        let first = replica.asked();
         append(&mut replica, 2, &put());
         assert_eq!(deliver(&mut replica), []);
         replica.note_commit(LogIndex(2));
         assert_eq!(deliver(&mut replica), []);
-        replica.note_durable(LogIndex(1));
+        replica.note_durable(first);
         assert_eq!(deliver(&mut replica).len(), 1);
-        replica.note_durable(LogIndex(2));
+        persist(&mut replica);
         assert_eq!(deliver(&mut replica).len(), 1);
         assert_eq!(replica.undelivered_bytes(), 0);
         replica.check_invariants();
@@ -278,7 +326,7 @@ mod tests {
         append(&mut replica, 1, &increment);
         append(&mut replica, 1, &increment);
         replica.note_commit(LogIndex(2));
-        replica.note_durable(LogIndex(2));
+        persist(&mut replica);
         let delivered = deliver(&mut replica);
         assert!(matches!(delivered[0].outcome, Some(Outcome::Done(_))));
         assert_eq!(delivered[1].outcome, None);
@@ -291,28 +339,70 @@ mod tests {
         for number in 1..=4 {
             append(&mut replica, number, &put());
         }
-        replica.note_durable(LogIndex(4));
+        persist(&mut replica);
         replica.note_commit(LogIndex(2));
         deliver(&mut replica);
-        let mut other = replica.clone();
-        other.replace_after(LogIndex(2), Vec::new());
-        append(&mut other, 9, &put());
-        let entry = other.log().entry(LogIndex(3)).cloned().unwrap();
-        replica.replace_after(LogIndex(2), vec![(entry.clone(), put())]);
-        assert_eq!((replica.log().last().hash, replica.durable()), (entry.hash(), LogIndex(3)));
-        assert_eq!(replica.undelivered_bytes(), entry.size_bytes());
+        replica.truncate(LogIndex(2));
+        assert_eq!((replica.durable(), replica.undelivered_bytes()), (LogIndex(2), 0));
+        append(&mut replica, 9, &put());
         replica.check_invariants();
         replica.note_commit(LogIndex(3));
+        assert_eq!(deliver(&mut replica), []);
+        persist(&mut replica);
         assert_eq!(deliver(&mut replica).first().map(|given| given.origin.number), Some(9));
     }
 
     #[test]
-    #[should_panic(expected = "base >= self.commit")]
+    fn a_record_from_before_a_cut_says_nothing_of_what_came_after() {
+        let mut replica = Replica::empty();
+        append(&mut replica, 1, &put());
+        append(&mut replica, 2, &put());
+        let before = replica.asked();
+        replica.truncate(LogIndex(0));
+        append(&mut replica, 1, &put());
+        append(&mut replica, 2, &put());
+        replica.note_durable(before);
+        assert_eq!(replica.durable(), LogIndex(0));
+        persist(&mut replica);
+        assert_eq!(replica.durable(), LogIndex(2));
+    }
+
+    #[test]
+    #[should_panic(expected = "index >= self.commit")]
     fn what_is_committed_is_not_replaced() {
         let mut replica = Replica::empty();
         append(&mut replica, 1, &put());
         replica.note_commit(LogIndex(1));
-        replica.replace_after(LogIndex(0), Vec::new());
+        replica.truncate(LogIndex(0));
+    }
+
+    #[test]
+    fn an_operation_that_cannot_be_read_has_a_number_and_no_effect() {
+        let mut replica = Replica::empty();
+        append(&mut replica, 1, &put());
+        let last = replica.log().last();
+        let header = EntryHeader {
+            index: last.index.next(),
+            epoch: last.epoch,
+            log_time_ms: last.log_time_ms,
+            operations_before: last.operations,
+            operations: 1,
+            previous_hash: last.hash,
+        };
+        let origin = Origin {
+            server: NodeId::FIRST,
+            incarnation: Incarnation(1),
+            number: 2,
+            settled_below: 1,
+        };
+        replica.append(Entry::new(header, &[(origin, bytes::Bytes::from_static(b"?"))]));
+        append(&mut replica, 3, &put());
+        replica.note_commit(LogIndex(3));
+        persist(&mut replica);
+        let outcomes: Vec<bool> =
+            deliver(&mut replica).iter().map(|given| given.outcome.is_some()).collect();
+        assert_eq!(outcomes, [true, false, true]);
+        assert_eq!((replica.unreadable(), replica.applied().operations), (1, 3));
     }
 
     #[test]
@@ -322,7 +412,7 @@ mod tests {
             append(&mut replica, number, &put());
         }
         replica.note_commit(LogIndex(3));
-        replica.note_durable(LogIndex(4));
+        persist(&mut replica);
         deliver(&mut replica);
         let each = replica.log().size_bytes() / 4;
         replica.trim(2 * each, 9);

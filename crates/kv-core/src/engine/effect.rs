@@ -73,16 +73,6 @@ pub enum HaltReason {
         /// The server that holds it.
         peer: NodeId,
     },
-    /// A peer received messages of this server in an epoch that it does not know, and no data is
-    /// missing. Its next start takes a later epoch.
-    #[error(
-        "server {peer} has met another copy of this server's data directory; if this one is the \
-         newest, start it again, and it goes on with an epoch that is new to all"
-    )]
-    EpochUsed {
-        /// The peer.
-        peer: NodeId,
-    },
 }
 
 /// Effects in the order in which they were asked for. The driver owns the queue, hands it to each

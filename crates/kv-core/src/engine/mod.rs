@@ -249,6 +249,9 @@ pub struct Timing {
     pub resend_max: Duration,
     /// How often an idle sequencer sends a heartbeat.
     pub heartbeat: Duration,
+    /// How long nothing may be heard of a sequencer before another one is chosen; up to twice as
+    /// long. At least two heartbeats.
+    pub election: Duration,
     /// How long a server that starts empty waits for all its peers.
     pub join_wait: Duration,
 }
@@ -259,6 +262,7 @@ impl Default for Timing {
             resend_min: Duration::from_millis(100),
             resend_max: Duration::from_secs(2),
             heartbeat: Duration::from_millis(100),
+            election: Duration::from_secs(1),
             join_wait: Duration::from_secs(1),
         }
     }

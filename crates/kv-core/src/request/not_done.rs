@@ -192,16 +192,6 @@ pub enum Waiting {
         /// The sequencer's cluster.
         theirs: ClusterId,
     },
-    /// The sequencer has restarted 65,535 times, and there is no further number for its epoch.
-    /// Going on in an old one could give one place in the log to two operations.
-    #[error(
-        "server {node} has used up its 65535 restarts: back up the data directories of all servers, \
-         and restore the backup into a new cluster"
-    )]
-    RestartsUsedUp {
-        /// The sequencer.
-        node: NodeId,
-    },
     /// The sequencer works under another server list, W or R than this server.
     #[error(
         "server {node} has another server list, W or R than this server; restart this server with \
@@ -266,7 +256,6 @@ impl Waiting {
             | Self::Joining
             | Self::LostMemory { .. }
             | Self::OtherCluster { .. }
-            | Self::RestartsUsedUp { .. }
             | Self::OtherConfiguration { .. }
             | Self::Stopping => false,
         }
@@ -280,7 +269,6 @@ wire_enum!(Waiting, "waiting reason", {
     3 => LostMemory { node },
     4 => OtherCluster { node, ours, theirs },
     5 => Stopping,
-    6 => RestartsUsedUp { node },
     7 => OtherConfiguration { node },
     8 => DiskFull { node },
     9 => TooManyOpenFiles { node },
@@ -345,7 +333,6 @@ mod tests {
                 ours: ClusterId(1),
                 theirs: ClusterId(2),
             }),
-            NotDone::Waiting(Waiting::RestartsUsedUp { node: NodeId::FIRST }),
             NotDone::Waiting(Waiting::OtherConfiguration { node: NodeId::FIRST }),
             NotDone::Waiting(Waiting::DiskFull { node: NodeId::FIRST }),
             NotDone::Waiting(Waiting::OwnDisk),

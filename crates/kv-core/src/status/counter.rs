@@ -102,12 +102,12 @@ counters! {
     14 => RefusedRequests, "refused_requests", Count;
     /// Checkpoints that were begun to be sent to a follower.
     15 => CheckpointsSent, "checkpoints_sent", Count;
-    /// Checkpoints of the sequencer that were put in place of this server's state.
+    /// Checkpoints of a peer that were put in place of this server's state.
     16 => CheckpointsInstalled, "checkpoints_installed", Count;
-    /// Messages that bring a follower into the sequencer's epoch.
-    17 => StartsSent, "starts_sent", Count;
-    /// Epochs that this follower entered.
-    18 => EpochsStarted, "epochs_started", Count;
+    /// Times that this server asked the others to promise it an epoch.
+    17 => Elections, "elections", Count;
+    /// Epochs that this server opened.
+    18 => EpochsOpened, "epochs_opened", Count;
 
     // Of the eventual engine.
     /// Writes that wait for their quorum at present.

@@ -111,8 +111,6 @@ pub enum Role {
     Follower,
     /// It coordinates the requests of its own clients, as every server of a leaderless engine does.
     Coordinator,
-    /// It was the sequencer and may not continue.
-    Retired,
 }
 
 wire_enum!(Role, "role", {
@@ -121,7 +119,6 @@ wire_enum!(Role, "role", {
     2 => Sequencer,
     3 => Follower,
     4 => Coordinator,
-    5 => Retired,
 });
 
 impl Role {
@@ -134,7 +131,6 @@ impl Role {
             Self::Sequencer => "sequencer",
             Self::Follower => "follower",
             Self::Coordinator => "coordinator",
-            Self::Retired => "retired",
         }
     }
 }

@@ -52,10 +52,10 @@ positions! {
     5 => committed, "commit";
     /// The log position up to which entries are applied to the keys.
     6 => applied, "applied";
-    /// The round of the log's epoch: how many times the sequencer has changed.
+    /// The round of the log's last epoch: it grows whenever a sequencer is chosen.
     7 => epoch_round, "epoch_round";
-    /// The generation of the log's epoch: how many times its sequencer has restarted.
-    8 => epoch_generation, "epoch_generation";
+    /// The id of the server that was the sequencer of the log's last epoch.
+    8 => epoch_owner, "epoch_owner";
     /// How many writes this incarnation has numbered; `None` while its number is not settled.
     9 => last_write_seq, "last_write_seq";
     /// The latest reading of the hybrid logical clock, in milliseconds since the Unix epoch.
@@ -64,6 +64,8 @@ positions! {
     11 => journal_persisted, "journal_persisted";
     /// The last record that the checkpoint on disk covers, from 1 for the first.
     12 => checkpoint_covers, "checkpoint_covers";
+    /// The incarnation of the sequencer of the log's last epoch.
+    13 => epoch_incarnation, "epoch_incarnation";
 }
 
 /// A list of tags and values. Tags that this program does not know are skipped.

@@ -12,22 +12,32 @@ use crate::message::Message;
 /// What becomes true when a record is on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Durable {
-    /// The server is in a cluster.
+    /// Who the server is.
     Identity(Identity),
-    /// The server's incarnation.
-    Incarnation { incarnation: Incarnation },
-    /// The sequencer's epoch.
-    Opened { epoch: Epoch },
     /// A peer's incarnation.
-    PeerIncarnation { peer: NodeId, incarnation: Incarnation },
-    /// The log up to here.
-    Log { last: LogIndex },
-    /// A part of a checkpoint, or of an epoch's starting log.
+    Known { peer: NodeId, incarnation: Incarnation },
+    /// The server's promise.
+    Promised(Epoch),
+    /// The entry that opens an epoch of this server, which it promised with it.
+    Opened { identity: Identity, epoch: Epoch, log: LogOnDisk },
+    /// Entries, and the promise of the epoch that they came in.
+    Log { promised: Epoch, log: LogOnDisk },
+    /// A part of a checkpoint.
     Staged,
-    /// A whole checkpoint, with the epoch that it is of.
-    Installed { epoch: Epoch },
-    /// The whole starting log of an epoch.
-    Started { epoch: Epoch },
+    /// A whole checkpoint, and the promise of the epoch that it came in.
+    Installed { promised: Epoch },
+    /// The name of an empty server.
+    Named,
+    /// That the disk is not to be started on again.
+    Refuted,
+}
+
+/// How far the disk has a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LogOnDisk {
+    pub(crate) last: LogIndex,
+    /// How often the log had been cut by then: a later cut is in a later record.
+    pub(crate) cuts: u64,
 }
 
 /// The records that were asked to be written and are not known to be on disk.
@@ -85,17 +95,19 @@ impl Journal {
 mod tests {
     use super::*;
 
+    fn promised(round: u32) -> Durable {
+        Durable::Promised(Epoch { round, ..Epoch::default() })
+    }
+
     #[test]
     fn promises_come_true_in_order_and_once() {
         let mut journal = Journal::following(PersistSeq(4));
         let mut out = Effects::new();
         for index in 1..=3 {
-            let record = Record::Renewed { incarnation: Incarnation(index) };
-            let last = LogIndex(index);
-            journal.persist(record, Durable::Log { last }, &mut out);
+            journal.persist(Record::Recovered, promised(index), &mut out);
         }
         assert_eq!(out.len(), 3);
-        let log = |index| Durable::Log { last: LogIndex(index) };
+        let log = promised;
         assert_eq!(journal.pop_durable(PersistSeq(8)), None);
         assert_eq!(journal.pop_durable(PersistSeq(6)), Some(log(1)));
         assert_eq!(journal.pop_durable(PersistSeq(6)), Some(log(2)));

@@ -9,18 +9,23 @@ use crate::log::epoch::{Epoch, LogIndex};
 /// A change of a server's durable state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
-    /// The sequencer founds a cluster.
+    /// An empty server has a name, under which it may become a founding member.
+    Named {
+        /// The name.
+        nonce: u64,
+    },
+    /// A server founds a cluster.
     Founded {
         /// The cluster's name.
         cluster: ClusterId,
         /// The configuration that all its servers share.
         configuration: ClusterConfig,
-        /// The sequencer's incarnation.
+        /// The server's incarnation.
         incarnation: Incarnation,
         /// The other founding members with their incarnations.
         members: Vec<(NodeId, Incarnation)>,
     },
-    /// An empty server joins a cluster.
+    /// An empty server is in a cluster.
     Joined {
         /// The cluster's name.
         cluster: ClusterId,
@@ -28,34 +33,50 @@ pub enum Record {
         configuration: ClusterConfig,
         /// The server's incarnation.
         incarnation: Incarnation,
-        /// The sequencer's incarnation.
-        sequencer: Incarnation,
+        /// The incarnations of others that it was told of.
+        known: Vec<(NodeId, Incarnation)>,
+        /// Whether it counts for nothing before it has caught up; founding members do not recover.
+        recovering: bool,
     },
     /// A server that keeps its log begins another incarnation.
     Renewed {
         /// That incarnation.
         incarnation: Incarnation,
+        /// Whether it counts for nothing before it has caught up.
+        recovering: bool,
     },
-    /// The sequencer learns of a peer's incarnation.
-    PeerIncarnation {
+    /// A server that recovered takes part again.
+    Recovered,
+    /// A peer's incarnation is known.
+    Known {
         /// Which peer.
         peer: NodeId,
-        /// Its incarnation; acknowledgements of older ones are not counted from here on.
+        /// Its incarnation; nothing of older ones counts from here on.
         incarnation: Incarnation,
     },
-    /// The sequencer begins an epoch.
-    Opened {
-        /// Which one.
+    /// The server takes nothing of an earlier epoch any more.
+    Promised {
+        /// The epoch.
         epoch: Epoch,
     },
-    /// New entries of the log, in order.
+    /// The server opens an epoch, which it has promised with that, in the incarnation that the
+    /// epoch names.
+    Opened {
+        /// The entry that opens it.
+        entry: Entry,
+    },
+    /// Entries of the log, in order. What the log has after `previous` is replaced by them.
     Entries {
+        /// The epoch in which they were sent, which is promised with that.
+        promised: Epoch,
         /// What was known to be committed when they were written.
         commit: LogIndex,
-        /// The entries; those that the log holds already are skipped.
+        /// The position before the first of them.
+        previous: LogIndex,
+        /// The entries.
         entries: Vec<Entry>,
     },
-    /// A part of a state that came from the sequencer; nothing is changed by it alone.
+    /// A part of a state that came from a peer; nothing is changed by it alone.
     Staged {
         /// The part's position, from 0; the first part drops what was staged before.
         part: u32,
@@ -64,42 +85,32 @@ pub enum Record {
     },
     /// The switch to the staged state.
     Installed {
+        /// The epoch in which it was sent, which is promised with that.
+        promised: Epoch,
         /// How many parts were staged.
         parts: u32,
         /// The checkpoint's metadata.
         metadata: Bytes,
     },
-    /// A part of what an epoch's starting log has beyond this server's log; nothing is changed by
-    /// it alone.
-    StagedLog {
-        /// The part's position, from 0; the first part drops what was staged before.
-        part: u32,
-        /// Entries, in order.
-        entries: Vec<Entry>,
-    },
-    /// The switch to an epoch's starting log: this server's log up to `base`, then what was
-    /// staged.
-    Started {
-        /// Which epoch.
-        epoch: Epoch,
-        /// The last position that stays.
-        base: LogIndex,
-        /// The hash of the log up to there.
-        base_hash: u64,
-        /// How many parts were staged.
-        parts: u32,
+    /// A peer has shown that this disk is older than it was, and no other server can bring it up
+    /// to date: it is not started on again.
+    Refuted {
+        /// The peer.
+        peer: NodeId,
     },
 }
 
 wire_enum!(Record, "record of the linearizable engine", {
-    0 => Founded { cluster, configuration, incarnation, members },
-    1 => Joined { cluster, configuration, incarnation, sequencer },
-    2 => Renewed { incarnation },
-    3 => PeerIncarnation { peer, incarnation },
-    4 => Opened { epoch },
-    5 => Entries { commit, entries },
-    6 => Staged { part, items },
-    7 => Installed { parts, metadata },
-    8 => StagedLog { part, entries },
-    9 => Started { epoch, base, base_hash, parts },
+    0 => Named { nonce },
+    1 => Founded { cluster, configuration, incarnation, members },
+    2 => Joined { cluster, configuration, incarnation, known, recovering },
+    3 => Renewed { incarnation, recovering },
+    4 => Recovered,
+    5 => Known { peer, incarnation },
+    6 => Promised { epoch },
+    7 => Opened { entry },
+    8 => Entries { promised, commit, previous, entries },
+    9 => Staged { part, items },
+    10 => Installed { promised, parts, metadata },
+    11 => Refuted { peer },
 });

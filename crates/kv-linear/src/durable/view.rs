@@ -3,9 +3,7 @@
 use std::collections::VecDeque;
 use std::ops::{ControlFlow, Range};
 
-use kv_core::{
-    CheckpointChange, Incarnation, NodeId, OpenView, ViewChunk, ViewId, ViewRead, ViewScope, Wire,
-};
+use kv_core::{CheckpointChange, OpenView, ViewChunk, ViewId, ViewRead, ViewScope, Wire};
 
 use crate::core::Core;
 use crate::log::entry::Entry;
@@ -24,17 +22,11 @@ pub(crate) struct LogView {
     forgets_a_change: bool,
 }
 
-/// Opens a view. `incarnations` are those of the peers.
-///
-/// What changed may hold more than the records that it covers say; these change nothing when they
+/// Opens a view. What changed may hold more than the records that it covers say; these change nothing when they
 /// are replayed on it.
-pub(crate) fn open(
-    core: &mut Core,
-    incarnations: Vec<(NodeId, Incarnation)>,
-    scope: ViewScope,
-) -> Option<OpenView> {
+pub(crate) fn open(core: &mut Core, scope: ViewScope) -> Option<OpenView> {
     let (covers, tail) = (covers(core), tail(core));
-    let metadata = metadata_of(core, incarnations).to_bytes();
+    let metadata = metadata_of(core).to_bytes();
     let store = core.replica.machine_mut().store_mut();
     let (id, keys) = match scope {
         ViewScope::Changes => store.open_changes(covers)?,

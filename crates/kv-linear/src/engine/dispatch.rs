@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
-use kv_core::{NodeId, Waiting};
+use kv_core::{HaltReason, Incarnation, NodeId, Waiting};
 
-use crate::core::{Core, Out};
+use crate::core::Out;
+use crate::durable::journal::Durable;
+use crate::durable::record::Record;
+use crate::election::Part;
 use crate::engine::{LinearEngine, Role};
 use crate::follower::Follower;
-use crate::founding::joining::Joining;
-use crate::founding::{Founding, first_incarnation};
+use crate::founding::{first_incarnation, joining};
+use crate::identity::Standing;
+use crate::log::epoch::Epoch;
 use crate::message::{Body, Message};
 use crate::mutation::Mutation;
 use crate::sequencer::Sequencer;
@@ -27,37 +31,15 @@ impl LinearEngine {
         }
         if let Some(waiting) = self.mismatch(from, &message) {
             self.on_mismatch((from, &message), waiting, out);
-            self.try_to_found(now, out);
             return;
         }
         self.core.links.matches(from);
-        let core = &mut self.core;
-        let from_sequencer = from == core.sequencer();
-        match &mut self.role {
-            Role::Founding(founding) => on_founding((founding, core), (from, &message), out),
-            Role::Joining(joining) if from_sequencer => {
-                if on_joining((joining, core), now, message, out) {
-                    let follower = Follower::new(core.epoch());
-                    self.role = Role::Follower(Box::new(follower));
-                }
-            }
-            Role::Sequencer(sequencer) => {
-                on_sequencer((sequencer, core), now, (from, message), out);
-            }
-            Role::Follower(follower) if from_sequencer => {
-                on_follower((follower, core), now, (from, message), out);
-            }
-            Role::Retired(waiting) => {
-                let waiting = *waiting;
-                if !matches!(message.body, Body::NotServing { .. } | Body::Refused) {
-                    core.send(from, Body::NotServing { waiting }, out);
-                }
-            }
-            Role::Joining(_) | Role::Follower(_) | Role::Unstarted => {
-                core.counters.stray_messages += 1;
-            }
+        match (message.cluster, self.core.identity) {
+            (None, None) => self.on_empty_to_empty(from, &message.body, out),
+            (None, Some(_)) => self.on_empty(from, &message.body, out),
+            (Some(_), None) => self.on_holder(now, from, message, out),
+            (Some(_), Some(_)) => self.on_member(now, from, message, out),
         }
-        self.try_to_found(now, out);
     }
 
     /// How the sender's cluster or configuration differs from this server's, if it does.
@@ -84,114 +66,266 @@ impl LinearEngine {
         if !matches!(message.body, Body::Refused) {
             core.send(from, Body::Refused, out);
         }
-        match &mut self.role {
-            Role::Founding(founding) => founding.on_peer_away(from),
-            Role::Follower(follower) if from == core.sequencer() => {
-                follower.on_not_serving(waiting)
+        if let Role::Founding(founding) = &mut self.role {
+            founding.on_peer_away(from);
+        }
+    }
+
+    /// Neither has a cluster.
+    fn on_empty_to_empty(&mut self, from: NodeId, body: &Body, out: &mut Out) {
+        let core = &mut self.core;
+        match (&mut self.role, body) {
+            (Role::Founding(founding), Body::Join { nonce, asked }) => {
+                founding.on_join(core, from, (*nonce, *asked), out);
             }
-            Role::Follower(_)
-            | Role::Joining(_)
-            | Role::Sequencer(_)
-            | Role::Retired(_)
-            | Role::Unstarted => {}
+            (Role::Joining(joining), Body::Hello { nonce }) if from == core.founder() => {
+                joining.on_hello(core, (from, *nonce), out);
+            }
+            _ => core.counters.stray_messages += 1,
         }
     }
-}
 
-/// Takes what a peer says to a sequencer without a cluster: whether it holds one's log.
-fn on_founding(
-    (founding, core): (&mut Founding, &Core),
-    (from, message): (NodeId, &Message),
-    out: &mut Out,
-) {
-    match (message.cluster, &message.body) {
-        (None, Body::Join { nonce, asked }) => founding.on_join(core, from, (*nonce, *asked), out),
-        (Some(_), Body::Holding) => founding.on_holder(from),
-        (Some(_), _) => {
-            founding.on_holder(from);
-            founding.ask(core, from, out);
+    /// An empty server speaks to one that has a cluster.
+    fn on_empty(&mut self, from: NodeId, body: &Body, out: &mut Out) {
+        let core = &mut self.core;
+        let highest = core.known.highest(from);
+        match body {
+            // One that recovers may not know who the founding members were.
+            Body::Join { .. } if core.is_recovering() => {}
+            Body::Join { nonce, .. } if first_incarnation(*nonce) == highest => {
+                if core.known.is_on_disk(from, highest) {
+                    core.welcome(from, *nonce, out);
+                }
+            }
+            Body::Join { nonce, .. } | Body::Hello { nonce } => {
+                core.send(from, Body::Holding { nonce: *nonce, highest }, out);
+            }
+            _ => core.counters.stray_messages += 1,
         }
-        (None, _) => {}
     }
-}
 
-/// Takes a message of the sequencer; true if this server is taken into its cluster with it.
-fn on_joining(
-    (joining, core): (&mut Joining, &mut Core),
-    now: Duration,
-    message: Message,
-    out: &mut Out,
-) -> bool {
-    match (message.cluster, &message.body) {
-        (None, Body::Hello { nonce }) => joining.on_hello(core, *nonce, out),
-        (Some(_), Body::Welcome { nonce, highest }) => {
-            return joining.on_welcome(core, &message, (*nonce, *highest), out);
+    /// A server that has a cluster speaks to an empty one.
+    fn on_holder(&mut self, now: Duration, from: NodeId, message: Message, out: &mut Out) {
+        let core = &mut self.core;
+        let Some(cluster) = message.cluster else {
+            return;
+        };
+        let has_joined = match (&mut self.role, message.body) {
+            (Role::Founding(founding), Body::Holding { nonce, highest }) => {
+                founding.on_holder(from);
+                let is_for_this =
+                    founding.asked(nonce) && !core.broken.is(Mutation::FoundsBesideHolders);
+                if is_for_this {
+                    joining::join_recovering(core, cluster, highest, out);
+                }
+                is_for_this
+            }
+            (Role::Founding(founding), _) => {
+                founding.on_holder(from);
+                founding.ask(core, from, out);
+                false
+            }
+            (Role::Joining(joining), Body::Welcome { nonce, members }) => {
+                joining.on_welcome(core, cluster, (nonce, members), out)
+            }
+            (Role::Joining(joining), Body::Holding { nonce, highest }) => {
+                joining.on_holding(core, cluster, (nonce, highest), out)
+            }
+            (Role::Joining(joining), _) => {
+                joining.ask(core, from, out);
+                false
+            }
+            _ => false,
+        };
+        if has_joined {
+            self.role = Role::Follower(Box::new(Follower::new(&mut self.core, now)));
         }
-        (Some(_), _) => joining.on_sequencer_active(now, core, out),
-        (None, _) => core.counters.stray_messages += 1,
     }
-    false
-}
 
-/// Takes a message of a follower, or of a server that wants to be one.
-fn on_sequencer(
-    (sequencer, core): (&mut Sequencer, &mut Core),
-    now: Duration,
-    (from, message): (NodeId, Message),
-    out: &mut Out,
-) {
-    let epoch = core.epoch();
-    let forgotten = sequencer.forgotten(core, from, &message.body);
-    if let Some(forgotten) = forgotten.filter(|_| message.cluster.is_some()) {
-        forgotten.halt(core, from, out);
-        return;
+    /// Both are in the cluster.
+    fn on_member(&mut self, now: Duration, from: NodeId, message: Message, out: &mut Out) {
+        let core = &mut self.core;
+        match core.known.standing(from, message.incarnation) {
+            Standing::New => core.note_known(from, message.incarnation, out),
+            Standing::Present => {}
+            Standing::Over if core.broken.is(Mutation::FormerIncarnationCounted) => {}
+            Standing::Over => {
+                core.counters.stray_messages += 1;
+                let highest = core.known.highest(from);
+                core.send(from, Body::Outdated { highest }, out);
+                return;
+            }
+        }
+        if let Role::Sequencer(sequencer) = &mut self.role {
+            sequencer.on_heard(core, now, from);
+        }
+        let sender = (from, message.incarnation);
+        match message.body {
+            Body::Outdated { highest } => self.on_outdated(now, from, highest, out),
+            Body::Recover => {
+                let sequenced = match &self.role {
+                    Role::Sequencer(sequencer) => sequencer.sequenced(core),
+                    Role::Follower(_) | Role::Founding(_) | Role::Joining(_) | Role::Unstarted => {
+                        None
+                    }
+                };
+                core.on_recover(from, sequenced, out);
+            }
+            Body::Fetch { epoch, previous, previous_hash } => {
+                Follower::on_fetch(core, (from, epoch), (previous, previous_hash), out);
+            }
+            body => self.on_role_message(now, sender, body, out),
+        }
     }
-    let sender = (from, message.incarnation);
-    match (message.cluster, message.body) {
-        (None, Body::Join { nonce, .. }) => sequencer.on_join(core, from, nonce, out),
-        (Some(_), Body::Ack { epoch: of, durable })
-            if of == epoch || (of < epoch && core.broken.is(Mutation::OldEpochAcksCounted)) =>
+
+    fn on_role_message(
+        &mut self,
+        now: Duration,
+        (from, incarnation): (NodeId, Incarnation),
+        body: Body,
+        out: &mut Out,
+    ) {
+        if let Some(epoch) = later_epoch(&body)
+            && epoch > self.core.promised()
+            && self.core.may_ask(from, epoch)
         {
-            sequencer.on_ack(core, now, sender, durable, out);
+            self.step_down(now);
         }
-        (Some(_), Body::Nack { epoch: of, last }) if of == epoch => {
-            sequencer.on_nack(core, now, sender, last);
+        let core = &mut self.core;
+        match &mut self.role {
+            Role::Sequencer(sequencer) => {
+                let sender = (from, incarnation);
+                if let Some(promised) = on_sequencer((sequencer, core), now, sender, body, out) {
+                    self.stand_again(now, promised, out);
+                }
+            }
+            Role::Follower(follower) => {
+                on_follower((follower, core), now, (from, incarnation), body, out);
+            }
+            Role::Unstarted | Role::Founding(_) | Role::Joining(_) => {
+                core.counters.stray_messages += 1;
+            }
         }
-        (Some(_), Body::Forward(forward)) if forward.epoch == epoch => {
-            sequencer.on_forward(core, now, sender, forward, out);
+    }
+
+    /// A server has promised a later epoch than that of this sequencer. If its owner is at work,
+    /// this server follows it; if it is not, this one goes on in an epoch after that.
+    fn stand_again(&mut self, now: Duration, promised: Epoch, out: &mut Out) {
+        self.step_down(now);
+        if let Role::Follower(follower) = &mut self.role {
+            follower.on_reject(&mut self.core, now, promised, out);
+            follower.timer.hasten(now);
         }
-        (Some(_), Body::NeedStart(need)) if need.epoch == epoch => {
-            sequencer.on_need_start(core, now, sender, need, out);
+    }
+
+    /// Another process has had this server's incarnation, or a later one: its disk is older than it
+    /// was. What it acknowledged since is lost, so that it counts for nothing until it has it back.
+    fn on_outdated(&mut self, now: Duration, from: NodeId, highest: Incarnation, out: &mut Out) {
+        let core = &mut self.core;
+        let own = core.incarnation();
+        if highest.counter() < own.counter() || highest == own {
+            core.counters.stray_messages += 1;
+            return;
         }
-        // An old Hello was answered, or a message of a former cluster was refused.
-        (Some(_), Body::Holding | Body::Refused) => {}
-        (None | Some(_), _) => core.counters.stray_messages += 1,
+        let is_sequencer = matches!(self.role, Role::Sequencer(_));
+        if is_sequencer && !core.quorums.survive_the_sequencer() {
+            core.refuted = Some(from);
+            core.persist(Record::Refuted { peer: from }, Durable::Refuted, out);
+            core.halt_for(HaltReason::SetBack { peer: from }, out);
+            return;
+        }
+        tracing::warn!(peer = %from, "this server's disk is older than it was; it catches up first");
+        core.renew(highest, true, out);
+        self.step_down(now);
+        if let Role::Follower(follower) = &mut self.role {
+            follower.recover_anew(&self.core, now);
+        }
     }
 }
 
-/// Takes a message of the sequencer.
-fn on_follower(
-    (follower, core): (&mut Follower, &mut Core),
+/// The epoch that a server may promise upon a message.
+const fn later_epoch(body: &Body) -> Option<Epoch> {
+    match body {
+        Body::Prepare(prepare) => Some(prepare.epoch),
+        Body::EpochRequest { epoch } => Some(*epoch),
+        _ => None,
+    }
+}
+
+/// Takes what comes to the sequencer; gives the later epoch if a server has promised one.
+fn on_sequencer(
+    (sequencer, core): (&mut Sequencer, &mut crate::core::Core),
     now: Duration,
-    (from, message): (NodeId, Message),
+    (from, incarnation): (NodeId, Incarnation),
+    body: Body,
+    out: &mut Out,
+) -> Option<Epoch> {
+    let epoch = sequencer.epoch;
+    match body {
+        Body::Ack(ack)
+            if ack.epoch == epoch
+                || (ack.epoch < epoch && core.broken.is(Mutation::OldEpochAcksCounted)) =>
+        {
+            sequencer.on_ack(core, now, (from, incarnation, ack), out);
+        }
+        Body::Nack { epoch: of, tail } if of == epoch => {
+            sequencer.on_nack(core, now, (from, incarnation, tail), out);
+        }
+        Body::Forward(forward) if forward.epoch == epoch => {
+            sequencer.on_forward(core, now, (from, incarnation), forward, out);
+        }
+        Body::Reject { promised } if promised > core.promised() => return Some(promised),
+        Body::PreVote { epoch: asked } if asked <= core.promised() => core.reject(from, out),
+        Body::PreVote { epoch: asked } if core.may_ask(from, asked) => {
+            if sequencer.is_quiet(core, now) {
+                core.grant_pre_vote(from, asked, out);
+            }
+        }
+        Body::Prepare(prepare) if prepare.epoch < epoch => core.reject(from, out),
+        Body::EpochRequest { epoch: asked } if asked < epoch => core.reject(from, out),
+        _ => core.counters.stray_messages += 1,
+    }
+    None
+}
+
+/// Takes what comes to a follower.
+fn on_follower(
+    (follower, core): (&mut Follower, &mut crate::core::Core),
+    now: Duration,
+    (from, incarnation): (NodeId, Incarnation),
+    body: Body,
     out: &mut Out,
 ) {
-    match (message.cluster, message.body) {
-        (None, Body::Hello { nonce }) => {
-            let founder = core.identity.map(|identity| identity.sequencer);
-            if founder != Some(first_incarnation(nonce)) {
-                follower.on_not_serving(Waiting::LostMemory { node: from });
+    match body {
+        Body::Prepare(prepare) => {
+            if core.may_ask(from, prepare.epoch) {
+                follower.on_prepare(core, now, (from, prepare), out);
+            } else {
+                core.counters.malformed += 1;
             }
-            core.send(from, Body::Holding, out);
         }
-        (Some(_), Body::Prepare(prepare)) => follower.on_prepare(core, now, from, prepare, out),
-        (Some(_), Body::Refuse { epoch, receiver, requests }) => {
-            follower.on_refuse(core, (epoch, receiver), requests, out)
+        Body::Refuse { epoch, receiver, requests } => {
+            Follower::on_refuse(core, (epoch, receiver), requests, out);
         }
-        (Some(_), Body::StartEpoch(part)) => follower.on_start_epoch(core, now, (from, part), out),
-        (Some(_), Body::NotServing { waiting }) => follower.on_not_serving(waiting),
-        // The sequencer knows a former incarnation of this server; it is sent the present one.
-        (Some(_), Body::Refused) => follower.report(core, out),
-        (None | Some(_), _) => core.counters.stray_messages += 1,
+        Body::PreVote { epoch } => follower.on_pre_vote(core, now, (from, epoch), out),
+        Body::PreVoteOk { epoch, may_promise } => {
+            follower.on_pre_vote_ok(core, now, (from, epoch, may_promise), out);
+        }
+        Body::EpochRequest { epoch } => {
+            follower.on_epoch_request(core, now, (from, epoch), out);
+        }
+        Body::Promise(promise) => {
+            follower.on_promise(core, now, (from, incarnation, promise), out);
+        }
+        Body::Reject { promised } => follower.on_reject(core, now, promised, out),
+        Body::Fetched { epoch, previous, previous_hash, entries } => {
+            let part = Part { epoch, previous, previous_hash, entries };
+            follower.on_fetched(core, now, (from, part), out);
+        }
+        Body::Lead { epoch } => follower.on_lead(core, now, (from, epoch), out),
+        Body::RecoverOk(answer) => follower.on_recover_ok(core, now, (from, answer), out),
+        // The answer to a former question, or a message of a former cluster was refused.
+        Body::Holding { .. } | Body::Welcome { .. } | Body::Refused => {}
+        _ => core.counters.stray_messages += 1,
     }
 }

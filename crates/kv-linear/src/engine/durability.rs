@@ -7,89 +7,89 @@ use kv_core::PersistSeq;
 use crate::core::Out;
 use crate::durable::journal::Durable;
 use crate::engine::{LinearEngine, Role};
-use crate::follower::Follower;
+use crate::identity::Identity;
 
 impl LinearEngine {
     pub(crate) fn on_persisted(&mut self, now: Duration, up_to: PersistSeq, out: &mut Out) {
-        let before = (self.core.epoch(), self.core.replica.durable());
+        let before = (self.core.replica.durable(), self.core.promised_on_disk());
+        let mut is_other = false;
         while let Some(durable) = self.core.journal.pop_durable(up_to) {
-            self.on_durable(now, durable, out);
+            is_other |= self.on_durable(now, durable, out);
         }
         let core = &mut self.core;
-        if core.epoch() > before.0 || core.replica.durable() > before.1 {
-            match &mut self.role {
-                Role::Sequencer(sequencer) => sequencer.advance_commit(core, now, out),
-                Role::Follower(follower) if core.epoch() > before.0 => follower.report(core, out),
-                Role::Follower(follower) => follower.acknowledge(core, out),
-                Role::Founding(_) | Role::Joining(_) | Role::Retired(_) | Role::Unstarted => {}
+        let has_promise = core.promised_on_disk() > before.1;
+        if has_promise {
+            core.send_promise(out);
+        }
+        if !is_other && !has_promise && core.replica.durable() == before.0 {
+            return;
+        }
+        match &mut self.role {
+            Role::Sequencer(sequencer) => {
+                sequencer.advance_commit(core, now, out);
+                // What waited for the opening entry may go on.
+                core.flush_soon(now);
             }
+            Role::Follower(follower) => {
+                follower.on_durable(core, now, out);
+                follower.count_promises(core, now, out);
+            }
+            Role::Founding(_) | Role::Joining(_) | Role::Unstarted => {}
         }
     }
 
-    fn on_durable(&mut self, now: Duration, durable: Durable, out: &mut Out) {
-        self.note_durable(durable);
+    /// True if it is of anything but the log.
+    fn on_durable(&mut self, now: Duration, durable: Durable, out: &mut Out) -> bool {
         let core = &mut self.core;
-        match (&mut self.role, durable) {
-            (
-                Role::Sequencer(sequencer),
-                Durable::Identity(_) | Durable::Incarnation { .. } | Durable::Opened { .. },
-            ) if core.is_durable() => {
-                sequencer.on_identity_durable(core, now, out);
-                sequencer.advance_commit(core, now, out);
+        match durable {
+            Durable::Identity(identity) => self.on_identity_durable(now, identity, out),
+            Durable::Known { peer, incarnation } => core.known.note_on_disk(peer, incarnation),
+            Durable::Promised(epoch) => core.note_promised_on_disk(epoch),
+            Durable::Opened { identity, epoch, log } => {
+                core.note_promised_on_disk(epoch);
+                core.replica.note_durable(log);
+                self.on_identity_durable(now, identity, out);
             }
-            (Role::Sequencer(sequencer), Durable::PeerIncarnation { peer, incarnation }) => {
-                sequencer.on_incarnation_durable(core, now, peer, incarnation);
-                sequencer.advance_commit(core, now, out);
+            Durable::Log { promised, log } => {
+                core.note_promised_on_disk(promised);
+                core.replica.note_durable(log);
+                return false;
             }
-            (Role::Sequencer(_), Durable::Log { last }) => core.replica.note_durable(last),
-            (Role::Follower(follower), Durable::Identity(_) | Durable::Incarnation { .. }) => {
-                follower.report(core, out);
+            Durable::Staged | Durable::Refuted => {}
+            Durable::Installed { promised } => {
+                core.note_promised_on_disk(promised);
+                if let Role::Follower(follower) = &mut self.role {
+                    follower.on_installed(core, now, out);
+                }
             }
-            (Role::Follower(_), Durable::Log { last }) => Follower::on_log_durable(core, last, out),
-            (Role::Follower(follower), Durable::Installed { .. }) => {
-                follower.on_installed(core, out);
+            Durable::Named => {
+                if let Role::Joining(joining) = &self.role {
+                    joining.on_named(core, out);
+                }
             }
-            (Role::Follower(follower), Durable::Started { epoch }) => {
-                follower.on_started(core, epoch, out);
-            }
-            (
-                Role::Unstarted
-                | Role::Founding(_)
-                | Role::Joining(_)
-                | Role::Sequencer(_)
-                | Role::Follower(_)
-                | Role::Retired(_),
-                Durable::Identity(_)
-                | Durable::Incarnation { .. }
-                | Durable::Opened { .. }
-                | Durable::PeerIncarnation { .. }
-                | Durable::Log { .. }
-                | Durable::Staged
-                | Durable::Installed { .. }
-                | Durable::Started { .. },
-            ) => {}
         }
+        true
     }
 
-    /// Takes over what the disk has of who this server and its peers are.
-    fn note_durable(&mut self, durable: Durable) {
-        let on_disk = &mut self.core.identity_on_disk;
-        match (durable, on_disk.as_mut()) {
-            (Durable::Identity(identity), _) => *on_disk = Some(identity),
-            (Durable::Incarnation { incarnation }, Some(known)) => known.incarnation = incarnation,
-            (Durable::Opened { epoch }, Some(known)) => known.epoch = epoch,
-            (Durable::PeerIncarnation { peer, incarnation }, _) => {
-                self.incarnations.insert(peer, incarnation);
+    /// The disk has who this server is, so that it may speak.
+    fn on_identity_durable(&mut self, now: Duration, identity: Identity, out: &mut Out) {
+        let core = &mut self.core;
+        if core.identity_on_disk.is_none() {
+            // The name was staged until it came to this.
+            core.staged_after = None;
+            core.known.note_all_on_disk();
+        }
+        core.identity_on_disk = Some(identity);
+        if !core.is_durable() {
+            return;
+        }
+        match &mut self.role {
+            Role::Sequencer(sequencer) => {
+                sequencer.welcome(core, out);
+                core.flush_soon(now);
             }
-            (
-                Durable::Incarnation { .. }
-                | Durable::Opened { .. }
-                | Durable::Log { .. }
-                | Durable::Staged
-                | Durable::Installed { .. }
-                | Durable::Started { .. },
-                _,
-            ) => {}
+            Role::Follower(follower) => follower.on_identity_durable(core, now, out),
+            Role::Founding(_) | Role::Joining(_) | Role::Unstarted => {}
         }
     }
 }

@@ -5,23 +5,23 @@ mod durability;
 mod report;
 mod request;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kv_core::{
-    Checkpoint, CheckpointItem, ConsistencyEngine, DecodeError, Effects, EngineConfig, Incarnation,
+    Checkpoint, CheckpointItem, ConsistencyEngine, DecodeError, Effects, EngineConfig, HaltReason,
     Input, Key, NodeId, Now, OpenView, PersistSeq, RecoverError, Shortage, SnapshotPart, Status,
     Versioned, ViewChunk, ViewId, ViewScope, Waiting,
 };
 
+use crate::backoff::Backoff;
 use crate::core::{Core, Out};
-use crate::durable::journal::Durable;
 use crate::durable::record::Record;
 use crate::durable::view;
 use crate::follower::Follower;
-use crate::founding::Founding;
 use crate::founding::joining::Joining;
-use crate::message::{Body, Message};
+use crate::founding::{Founding, Member};
+use crate::log::epoch::Epoch;
+use crate::message::Message;
 use crate::mutation::{Broken, Mutation};
 use crate::recovery::Recovery;
 use crate::recovery::checkpoint;
@@ -29,17 +29,15 @@ use crate::sequencer::Sequencer;
 
 /// One server of a linearizable cluster.
 ///
-/// The lowest of the voters is the sequencer. It founds the cluster when it starts empty and
-/// enough of its peers are empty too; the others join it. When it restarts with its disk, it
-/// continues in a new generation of its epoch. No other server takes its place for now: while it
-/// is away, the cluster serves nothing, and if it lost its memory, nothing until all servers
-/// restart empty.
+/// The lowest of the voters founds the cluster, when it starts empty and enough of its peers are
+/// empty too, and is its first sequencer. When the sequencer is lost, another server takes its
+/// place, if enough of them are left ([`Quorums`](crate::Quorums)). A sequencer that restarts with
+/// its disk before that goes on in an epoch of its own; a server that lost its data, or whose disk
+/// is older than it was, counts again once it has caught up.
 #[derive(Clone, Debug)]
 pub struct LinearEngine {
     pub(crate) core: Core,
     pub(crate) role: Role,
-    /// The peers' incarnations as the disk has them.
-    pub(crate) incarnations: BTreeMap<NodeId, Incarnation>,
 }
 
 /// What a server does in its cluster.
@@ -51,8 +49,6 @@ pub(crate) enum Role {
     Joining(Joining),
     Sequencer(Box<Sequencer>),
     Follower(Box<Follower>),
-    /// A sequencer that may not continue.
-    Retired(Waiting),
 }
 
 impl ConsistencyEngine for LinearEngine {
@@ -73,6 +69,8 @@ impl ConsistencyEngine for LinearEngine {
         if self.core.halted {
             return;
         }
+        self.core.wall = now.wall;
+        let is_timeout = matches!(input, Input::Timeout);
         self.start(now.mono, out);
         match input {
             Input::Request { id, op, options } => {
@@ -89,8 +87,12 @@ impl ConsistencyEngine for LinearEngine {
                 self.on_snapshot_part(now.mono, from, part, out);
             }
             Input::DiskShort { shortage } => self.on_disk_short(shortage, out),
-            Input::DiskRoom => self.core.shortage = None,
-            Input::Timeout => self.on_timeout(now, out),
+            Input::DiskRoom => self.on_disk_room(),
+            Input::Timeout => self.on_timeout(now.mono, out),
+        }
+        if !is_timeout {
+            self.try_to_found(now.mono, out);
+            self.try_to_lead(now.mono, out);
         }
         // An engine that is broken on purpose is for the checkers to catch.
         if cfg!(debug_assertions) && self.core.broken.is_none() {
@@ -107,7 +109,7 @@ impl ConsistencyEngine for LinearEngine {
             Role::Founding(founding) => founding.next_deadline(),
             Role::Joining(joining) => Some(joining.next_deadline()),
             Role::Sequencer(sequencer) => sequencer.next_deadline(),
-            Role::Follower(_) | Role::Retired(_) => None,
+            Role::Follower(follower) => Some(follower.next_deadline()),
         };
         let gathered = self.core.flush_at;
         let requests = self.core.forwarder.next_alarm();
@@ -116,8 +118,7 @@ impl ConsistencyEngine for LinearEngine {
     }
 
     fn open_view(&mut self, scope: ViewScope) -> Option<OpenView> {
-        let incarnations = self.known_incarnations();
-        view::open(&mut self.core, incarnations, scope)
+        view::open(&mut self.core, scope)
     }
 
     fn read_view(&mut self, view: ViewId, bytes_max: usize) -> Option<ViewChunk> {
@@ -143,7 +144,6 @@ impl LinearEngine {
     /// once it met the others again.
     pub fn apply_whole_log(&mut self) {
         let last = self.core.replica.log().last().index;
-        self.core.replica.note_durable(last);
         self.core.replica.note_commit(last);
         self.core.deliver(&mut Effects::new());
     }
@@ -182,8 +182,7 @@ impl LinearEngine {
         for (seq, record) in records {
             recovery.replay(seq, record)?;
         }
-        let (core, incarnations) = recovery.finish();
-        Ok(Self { core, role: Role::Unstarted, incarnations })
+        Ok(Self { core: recovery.finish(), role: Role::Unstarted })
     }
 
     /// Takes up a role, at the first step of this process.
@@ -191,51 +190,89 @@ impl LinearEngine {
         if !matches!(self.role, Role::Unstarted) {
             return;
         }
+        if self.may_reopen() {
+            return self.reopen(now, out);
+        }
         let core = &mut self.core;
-        let is_sequencer = core.node() == core.sequencer();
+        if let Some(peer) = core.refuted {
+            return core.halt_for(HaltReason::SetBack { peer }, out);
+        }
+        let is_founder = core.node() == core.founder();
         self.role = match core.identity {
-            None if is_sequencer => Role::Founding(Founding::start(core, now)),
-            None => Role::Joining(Joining::start(core, now)),
-            Some(_) if is_sequencer => return self.restart_sequencer(now, out),
+            None if is_founder => Role::Founding(Founding::start(core, now)),
+            None => Role::Joining(Joining::start(core, now, out)),
             Some(identity) => {
-                core.renew(identity.incarnation, out);
-                Role::Follower(Box::new(Follower::new(identity.epoch)))
+                core.renew(identity.incarnation, identity.recovering, out);
+                Role::Follower(Box::new(Follower::new(core, now)))
             }
         };
-        self.try_to_found(now, out);
     }
 
-    /// A sequencer restarts with its disk. It must not continue in its epoch, since its peers may
-    /// hold entries of it that never came to its disk; a new generation, which starts with what
-    /// it has, lacks nothing that was committed.
-    fn restart_sequencer(&mut self, now: Duration, out: &mut Out) {
+    /// Whether this server was the sequencer of the epoch that it promised, so that all that was
+    /// committed in it is on its disk: an entry of it is there, if only the one that opened it.
+    fn may_reopen(&self) -> bool {
+        let core = &self.core;
+        let (promised, last) = (core.promised(), core.replica.log().last());
+        promised.owner == core.node()
+            && last.epoch.is_round_of(promised)
+            && !core.is_recovering()
+            && core.refuted.is_none()
+    }
+
+    /// Goes on as the sequencer, in an epoch of this process. It must not go on in its epoch, since
+    /// its peers may hold entries of it that never came to its disk.
+    fn reopen(&mut self, now: Duration, out: &mut Out) {
         let core = &mut self.core;
-        if !core.broken.is(Mutation::EpochResumed) {
-            let (Some(epoch), Some(identity)) =
-                (core.epoch().next_generation(), core.identity.as_mut())
-            else {
-                self.role = Role::Retired(Waiting::RestartsUsedUp { node: core.node() });
-                return;
-            };
-            identity.epoch = epoch;
-            core.persist(Record::Opened { epoch }, Durable::Opened { epoch }, out);
-            core.renew(Incarnation::UNKNOWN, out);
-            tracing::info!(%epoch, "opening an epoch");
+        let promised = core.promised();
+        if core.broken.is(Mutation::EpochResumed) {
+            let sequencer = Sequencer::start(core, now, Vec::new());
+            self.role = Role::Sequencer(Box::new(sequencer));
+            return;
         }
-        let sequencer = Sequencer::start(core, now, &self.incarnations, Vec::new());
+        let incarnation = core.following(promised.incarnation);
+        self.lead(now, Epoch { incarnation, ..promised }, out);
+    }
+
+    /// Opens an epoch and becomes its sequencer.
+    fn lead(&mut self, now: Duration, epoch: Epoch, out: &mut Out) {
+        self.core.open(epoch, out);
+        let sequencer = Sequencer::start(&mut self.core, now, Vec::new());
         self.role = Role::Sequencer(Box::new(sequencer));
     }
 
-    pub(crate) fn try_to_found(&mut self, now: Duration, out: &mut Out) {
+    /// Becomes the sequencer once an election is won and the best log is on disk.
+    fn try_to_lead(&mut self, now: Duration, out: &mut Out) {
+        if let Role::Follower(follower) = &self.role
+            && let Some(epoch) = follower.won(&self.core)
+        {
+            self.lead(now, epoch, out);
+        }
+    }
+
+    /// Stops being the sequencer. Its clients' requests go to the next one; those of others come
+    /// there by themselves.
+    pub(crate) fn step_down(&mut self, now: Duration) {
+        if matches!(self.role, Role::Sequencer(_)) {
+            let core = &mut self.core;
+            tracing::info!(epoch = %core.promised(), "not the sequencer any more");
+            let timing = core.config.timing;
+            let backoff = Backoff { wait: timing.resend_min, wait_max: timing.resend_max };
+            core.forwarder.forward_all(now, backoff);
+            self.role = Role::Follower(Box::new(Follower::new(core, now)));
+        }
+    }
+
+    fn try_to_found(&mut self, now: Duration, out: &mut Out) {
         let Role::Founding(founding) = &self.role else {
             return;
         };
-        let Some(members) = founding.found(&mut self.core, out) else {
-            return;
-        };
-        let incarnations = members.iter().map(|member| (member.node, member.incarnation));
-        self.incarnations = incarnations.collect();
-        let sequencer = Sequencer::start(&self.core, now, &self.incarnations, members);
+        if let Some(members) = founding.found(&mut self.core, out) {
+            self.begin_founded(now, members);
+        }
+    }
+
+    fn begin_founded(&mut self, now: Duration, members: Vec<Member>) {
+        let sequencer = Sequencer::start(&mut self.core, now, members);
         self.role = Role::Sequencer(Box::new(sequencer));
     }
 
@@ -247,18 +284,10 @@ impl LinearEngine {
         core.links.up(peer);
         match &mut self.role {
             Role::Founding(founding) => founding.on_peer_up(core, peer, out),
-            Role::Joining(joining) => joining.on_peer_up(core, peer, out),
+            Role::Joining(joining) => joining.ask(core, peer, out),
             Role::Sequencer(sequencer) => sequencer.on_peer_up(core, now, peer),
-            Role::Follower(follower) if peer == core.sequencer() => {
-                follower.report(core, out);
-                core.forwarder.send_all_again(now);
-                core.flush_soon(now);
-            }
-            Role::Retired(waiting) => {
-                let waiting = *waiting;
-                core.send(peer, Body::NotServing { waiting }, out);
-            }
-            Role::Follower(_) | Role::Unstarted => {}
+            Role::Follower(follower) => follower.on_peer_up(core, now, peer, out),
+            Role::Unstarted => {}
         }
     }
 
@@ -266,7 +295,7 @@ impl LinearEngine {
         if !self.is_peer(peer) {
             return;
         }
-        self.core.links.down(peer);
+        let was_connected = self.core.links.down(peer);
         match &mut self.role {
             Role::Founding(founding) => founding.on_peer_away(peer),
             Role::Sequencer(sequencer) => {
@@ -274,12 +303,10 @@ impl LinearEngine {
                 self.core.flush_soon(now);
             }
             Role::Follower(follower) => {
-                follower.abandon_transfer(&mut self.core, peer);
-                follower.forward(&mut self.core, out);
+                follower.on_peer_down(&mut self.core, now, (peer, was_connected), out);
             }
-            Role::Joining(_) | Role::Retired(_) | Role::Unstarted => {}
+            Role::Joining(_) | Role::Unstarted => {}
         }
-        self.try_to_found(now, out);
     }
 
     fn on_snapshot_part(&mut self, now: Duration, from: NodeId, part: SnapshotPart, out: &mut Out) {
@@ -287,11 +314,7 @@ impl LinearEngine {
             Role::Follower(follower) => {
                 follower.on_snapshot_part(&mut self.core, now, (from, part), out);
             }
-            Role::Unstarted
-            | Role::Founding(_)
-            | Role::Joining(_)
-            | Role::Sequencer(_)
-            | Role::Retired(_) => {
+            Role::Unstarted | Role::Founding(_) | Role::Joining(_) | Role::Sequencer(_) => {
                 self.core.counters.stray_messages += 1;
                 out.end_snapshot(from);
             }
@@ -304,27 +327,37 @@ impl LinearEngine {
         self.core.shortage = Some(shortage);
         if let Role::Sequencer(sequencer) = &mut self.role {
             sequencer.refuse_queued_writes(&mut self.core, out);
+            sequencer.hand_over(&self.core, out);
         }
     }
 
-    fn on_timeout(&mut self, now: Now, out: &mut Out) {
-        self.expire(now.mono, out);
-        let core = &mut self.core;
-        core.tidy(now.mono);
-        match &mut self.role {
-            Role::Founding(founding) => founding.on_timeout(core, now.mono, out),
-            Role::Joining(joining) => joining.on_timeout(core, now.mono, out),
-            Role::Sequencer(sequencer) => {
-                sequencer.sequence(core, now.wall, out);
-                sequencer.on_timeout(core, now.mono, out);
-                sequencer.replicate(core, now.mono, out);
-            }
-            Role::Follower(follower) => follower.forward(core, out),
-            Role::Retired(_) | Role::Unstarted => {}
+    const fn on_disk_room(&mut self) {
+        self.core.shortage = None;
+        if let Role::Sequencer(sequencer) = &mut self.role {
+            sequencer.take_back();
         }
-        self.try_to_found(now.mono, out);
+    }
+
+    fn on_timeout(&mut self, now: Duration, out: &mut Out) {
+        self.expire(now, out);
+        let core = &mut self.core;
+        core.tidy(now);
+        match &mut self.role {
+            Role::Founding(founding) => founding.on_timeout(core, now, out),
+            Role::Joining(joining) => joining.on_timeout(core, now, out),
+            Role::Follower(follower) => follower.on_timeout(core, now, out),
+            Role::Sequencer(_) | Role::Unstarted => {}
+        }
+        self.try_to_found(now, out);
+        self.try_to_lead(now, out);
+        let core = &mut self.core;
+        if let Role::Sequencer(sequencer) = &mut self.role {
+            sequencer.sequence(core, out);
+            sequencer.on_timeout(core, now, out);
+            sequencer.replicate(core, now, out);
+        }
         // All that had gathered is sent, as far as it may be.
-        self.core.flush_at = None;
+        core.flush_at = None;
     }
 
     /// Answers the requests whose time is up.
@@ -336,15 +369,7 @@ impl LinearEngine {
                 (Role::Sequencer(sequencer), Some(position)) => {
                     sequencer.holders(&self.core, position)
                 }
-                (
-                    Role::Unstarted
-                    | Role::Founding(_)
-                    | Role::Joining(_)
-                    | Role::Sequencer(_)
-                    | Role::Follower(_)
-                    | Role::Retired(_),
-                    None | Some(_),
-                ) => 0,
+                _ => 0,
             };
             self.core.reply_expired(&pending, acks, out);
         }
@@ -355,20 +380,14 @@ impl LinearEngine {
         match &self.role {
             Role::Unstarted => Some(Waiting::Joining),
             Role::Founding(founding) => Some(founding.waiting(&self.core)),
-            Role::Joining(joining) => Some(joining.waiting(&self.core)),
+            Role::Joining(_) => Some(Joining::waiting(&self.core)),
             // Until its founding is on disk, requests wait in its queue.
             Role::Sequencer(_) => None,
             Role::Follower(follower) => follower.waiting(&self.core),
-            Role::Retired(waiting) => Some(*waiting),
         }
     }
 
     pub(crate) fn is_peer(&self, node: NodeId) -> bool {
         node != self.core.node() && self.core.config.cluster.contains(node)
-    }
-
-    /// The peers' incarnations as the disk has them, ascending.
-    fn known_incarnations(&self) -> Vec<(NodeId, Incarnation)> {
-        self.incarnations.iter().map(|(peer, incarnation)| (*peer, *incarnation)).collect()
     }
 }

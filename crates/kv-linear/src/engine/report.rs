@@ -6,6 +6,7 @@ use kv_core::{
     Version, Waiting, Wire, digest,
 };
 
+use crate::election::Campaign;
 use crate::engine::{LinearEngine, Role};
 use crate::log::epoch::{Epoch, LogIndex};
 use crate::sequencer::progress::Progress;
@@ -37,13 +38,17 @@ impl LinearEngine {
         self.core.replica.machine().store().get(key).map(|held| held.version)
     }
 
-    /// Whether this server has the entry that `other` has at a position, or had it: what is trimmed
-    /// was committed, and logs are equal up to there.
+    /// Whether this server has the operation that `other` has under a number, or had it: what is
+    /// applied was committed, and logs are equal up to there.
     #[must_use]
-    pub fn has_entry_of(&self, other: &Self, index: LogIndex) -> bool {
-        let trimmed = self.core.replica.applied().index >= index;
-        let own = self.log_hash(index);
-        trimmed || (own.is_some() && other.log_hash(index).is_none_or(|hash| own == Some(hash)))
+    pub fn has_operation_of(&self, other: &Self, number: u64) -> bool {
+        let place = |engine: &Self| {
+            let log = engine.core.replica.log();
+            log.entry_with(number).map(|entry| (entry.index(), entry.hash()))
+        };
+        let own = place(self);
+        self.core.replica.applied().operations >= number
+            || (own.is_some() && place(other).is_none_or(|theirs| own == Some(theirs)))
     }
 
     /// The hash of the log up to and with a position; `None` for one that this server does not
@@ -56,7 +61,7 @@ impl LinearEngine {
     /// The epoch in which a position was assigned; `None` where [`LinearEngine::log_hash`] is.
     #[must_use]
     pub fn log_epoch(&self, index: LogIndex) -> Option<Epoch> {
-        self.core.replica.log().position_at(index).map(|position| position.epoch)
+        self.core.replica.log().epoch_at(index)
     }
 
     /// A hash of the log, and with it of all that it will bring about.
@@ -76,9 +81,7 @@ impl LinearEngine {
         Status {
             engine: Self::NAME.to_owned(),
             node: core.node(),
-            incarnation: core
-                .identity
-                .map_or(Incarnation::UNKNOWN, |identity| identity.incarnation),
+            incarnation: core.incarnation(),
             cluster_id: core.identity_on_disk.map(|identity| identity.cluster),
             cluster: core.config.cluster.clone(),
             role: self.reported_role(),
@@ -96,7 +99,6 @@ impl LinearEngine {
             Role::Founding(_) => kv_core::Role::Founding,
             Role::Sequencer(_) => kv_core::Role::Sequencer,
             Role::Follower(_) => kv_core::Role::Follower,
-            Role::Retired(_) => kv_core::Role::Retired,
         }
     }
 
@@ -114,7 +116,7 @@ impl LinearEngine {
 
     fn positions(&self) -> Positions {
         let replica = &self.core.replica;
-        let Epoch { round, generation, .. } = self.core.epoch();
+        let Epoch { round, owner, incarnation } = replica.log().last().epoch;
         Positions {
             keys: Some(count(replica.machine().store().len())),
             last: Some(replica.log().last().index.0),
@@ -122,7 +124,8 @@ impl LinearEngine {
             committed: Some(replica.commit().0),
             applied: Some(replica.applied().index.0),
             epoch_round: Some(u64::from(round)),
-            epoch_generation: Some(u64::from(generation)),
+            epoch_owner: Some(u64::from(owner.number())),
+            epoch_incarnation: Some(incarnation.0),
             ..Positions::default()
         }
     }
@@ -133,8 +136,9 @@ impl LinearEngine {
         };
         let last = self.core.replica.log().last().index;
         let lag = |(peer, progress): (&NodeId, &Progress)| {
-            let entries = last.0.saturating_sub(progress.acked?.0);
-            Some(PeerLag { peer: *peer, entries })
+            let entries = last.distance_from(progress.acked);
+            let is_located = progress.counted_incarnation() != Incarnation::UNKNOWN;
+            is_located.then_some(PeerLag { peer: *peer, entries })
         };
         sequencer.peers.iter().filter_map(lag).collect()
     }
@@ -145,7 +149,7 @@ impl LinearEngine {
         let (queued, held) = match &self.role {
             Role::Sequencer(sequencer) => (sequencer.queue.len(), 0),
             Role::Follower(follower) => (0, follower.held.len()),
-            Role::Unstarted | Role::Founding(_) | Role::Joining(_) | Role::Retired(_) => (0, 0),
+            Role::Unstarted | Role::Founding(_) | Role::Joining(_) => (0, 0),
         };
         [
             (Counter::LogEntries, count(replica.log().len())),
@@ -158,14 +162,14 @@ impl LinearEngine {
             (Counter::Nacks, core.counters.nacks),
             (Counter::Resends, core.counters.resends),
             (Counter::Dropped, core.counters.dropped),
-            (Counter::Malformed, core.counters.malformed),
+            (Counter::Malformed, core.counters.malformed + replica.unreadable()),
             (Counter::StrayMessages, core.counters.stray_messages),
             (Counter::RefusedMessages, core.counters.refused_messages),
             (Counter::RefusedRequests, core.counters.refused_requests),
             (Counter::CheckpointsSent, core.counters.checkpoints_sent),
             (Counter::CheckpointsInstalled, core.counters.checkpoints_installed),
-            (Counter::StartsSent, core.counters.starts_sent),
-            (Counter::EpochsStarted, core.counters.epochs_started),
+            (Counter::Elections, core.counters.elections),
+            (Counter::EpochsOpened, core.counters.epochs_opened),
         ]
     }
 
@@ -175,15 +179,16 @@ impl LinearEngine {
         core.replica.check_invariants();
         match &self.role {
             Role::Sequencer(sequencer) => {
+                let last = core.replica.log().last();
                 assert!(core.replica.commit() <= core.replica.durable());
-                assert_eq!(core.epoch().owner, core.node());
-                let last = core.replica.log().last().index;
-                assert!(sequencer.start <= core.replica.durable());
+                assert_eq!((core.promised(), last.epoch), (sequencer.epoch, sequencer.epoch));
+                assert_eq!(sequencer.epoch.owner, core.node());
+                assert_eq!(sequencer.epoch.incarnation, core.incarnation());
+                assert!(!core.is_recovering());
                 for progress in sequencer.peers.values() {
-                    assert!(progress.acked.is_none() || progress.start.is_none());
-                    assert!(progress.acked() <= last);
-                    assert!(progress.next <= last.next());
-                    assert!(progress.acked() < progress.next);
+                    assert!(progress.acked <= last.index);
+                    assert!(progress.next <= last.index.next());
+                    assert!(progress.acked < progress.next);
                 }
                 assert!(sequencer.queue.len() <= core.config.limits.requests_max);
             }
@@ -193,11 +198,12 @@ impl LinearEngine {
                 assert_eq!(core.forwarder.len(), 0);
             }
             Role::Follower(follower) => {
-                assert_eq!(core.epoch().owner, core.sequencer());
-                assert!(core.epoch() <= follower.sequencer_epoch);
+                assert!(core.replica.log().last().epoch <= core.promised());
                 assert!(follower.held.len() <= core.config.limits.hold_back_entries_max);
+                let stands = follower.campaign.as_ref().is_some_and(Campaign::is_promised);
+                assert!(!stands || !core.is_recovering());
             }
-            Role::Retired(_) | Role::Unstarted => {}
+            Role::Unstarted => {}
         }
         assert!(core.forwarder.len() <= core.config.limits.requests_max);
         assert!(core.is_durable() || core.identity.is_none() || core.journal.outstanding() > 0);

@@ -38,9 +38,10 @@ impl LinearEngine {
         }
         let core = &mut self.core;
         if operation.is_read_only() && core.broken.is(Mutation::ReadsLocally) {
-            let (mut state, index) = (core.replica.machine().clone(), core.replica.applied().index);
+            let (mut state, number) =
+                (core.replica.machine().clone(), core.replica.applied().operations);
             let bounds = PageBounds::of(&core.config.limits);
-            out.reply(id, state.apply(&operation, index, bounds, core.broken));
+            out.reply(id, state.apply(&operation, number, bounds, core.broken));
             return;
         }
         let encoded = operation.to_bytes();
@@ -52,14 +53,15 @@ impl LinearEngine {
             backoff: None,
         };
         if let Role::Sequencer(sequencer) = &mut self.role {
+            let read_only = submission.read_only;
             let number = core.forwarder.submit(now, submission);
             let origin = Origin {
                 server: core.node(),
-                incarnation: core.identity.map_or(kv_core::Incarnation::UNKNOWN, |i| i.incarnation),
+                incarnation: core.incarnation(),
                 number,
                 settled_below: core.forwarder.settled_below(),
             };
-            sequencer.enqueue(Queued { origin, operation, encoded });
+            sequencer.enqueue(Queued { origin, read_only, encoded });
         } else {
             submission.backoff = Some(Backoff {
                 wait: core.config.timing.resend_min,
@@ -101,7 +103,7 @@ fn dump_page(core: &Core, dump: &Dump) -> Outcome {
     let page = page::of_dump(store, dump, PageBounds::of(&core.config.limits));
     Outcome::Done(Done {
         answer: Answer::Page(page),
-        version: Some(Version::Log(core.replica.applied().index.0)),
+        version: Some(Version::Log(core.replica.applied().operations)),
         served: Served::Local,
     })
 }

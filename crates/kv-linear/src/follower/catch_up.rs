@@ -1,89 +1,19 @@
-//! How a follower takes over what it lacks: the starting log of an epoch, or a snapshot.
+//! How a follower takes over a snapshot in place of a log that is not kept any more.
 
 use std::time::Duration;
 
-use kv_core::{Incarnation, NodeId, SnapshotPart};
+use kv_core::{NodeId, SnapshotPart};
 
 use crate::core::{Core, Out};
 use crate::follower::Follower;
-use crate::follower::starting::Starting;
 use crate::follower::transfer::{Malformed, Transfer};
-use crate::log::Position;
-use crate::log::epoch::{Epoch, LogIndex};
-use crate::message::StartEpoch;
-use crate::mutation::Mutation;
+use crate::log::epoch::LogIndex;
 use crate::recovery::checkpoint;
 
 impl Follower {
-    /// A part of the starting log came.
-    pub(crate) fn on_start_epoch(
-        &mut self,
-        core: &mut Core,
-        now: Duration,
-        (from, part): (NodeId, StartEpoch),
-        out: &mut Out,
-    ) {
-        let own = core.identity.map_or(Incarnation::UNKNOWN, |identity| identity.incarnation);
-        if part.receiver != own {
-            core.counters.stray_messages += 1;
-            return;
-        }
-        if !self.note_epoch(core, now, part.epoch) {
-            return;
-        }
-        self.clear_not_serving();
-        if part.epoch == core.epoch() {
-            self.acknowledge(core, out);
-            return;
-        }
-        if self.is_switching() || part.start < part.base {
-            core.counters.dropped += 1;
-            return;
-        }
-        let Some(base) = core.replica.log().position_at(part.base) else {
-            self.need_start(core, out);
-            return;
-        };
-        // This incarnation asked for it with the log that it has, and with all that it knows to be
-        // committed: the sequencer's log cannot be another one up to there.
-        if base.index < core.replica.commit() {
-            core.halt(from, base.index.next(), out);
-        } else if base.hash != part.base_hash {
-            core.halt(from, base.index, out);
-        } else {
-            self.take_part(core, base, part, out);
-        }
-    }
-
-    fn take_part(&mut self, core: &mut Core, base: Position, part: StartEpoch, out: &mut Out) {
-        let epoch = part.epoch;
-        let known = self.starting.take().filter(|known| known.spans(base, part.start));
-        let mut starting = known.unwrap_or_else(|| Starting::after(base, &part));
-        starting.take_part(core, part, out);
-        let switching = starting.is_switching();
-        self.starting = Some(starting);
-        if !switching {
-            self.need_start(core, out);
-        } else if core.broken.is(Mutation::StartAckedBeforeSwitch) {
-            self.on_started(core, epoch, out);
-            self.acknowledge(core, out);
-        }
-    }
-
-    /// The starting log is on disk, and the switch to it.
-    pub(crate) fn on_started(&mut self, core: &mut Core, epoch: Epoch, out: &mut Out) {
-        let is_done = |known: &mut Starting| known.epoch() == epoch && known.is_switching();
-        if let Some(starting) = self.starting.take_if(is_done) {
-            starting.switch(core, out);
-        }
-    }
-
-    /// A part of a snapshot came. It is taken if the snapshot is the sequencer's and ahead of this
-    /// server's log, or, if it is of a later epoch, of what is known to be committed; one that is
-    /// not ahead is answered with what this server has.
-    ///
-    /// It holds its epoch's whole starting log: the sequencer had all of that on disk before it
-    /// opened the epoch.
+    /// A part of a snapshot came. It is taken if the snapshot is that of the sequencer, or of the
+    /// server whose log this one fetches, and ahead of what this server has; one that is not ahead
+    /// is answered with what this server has.
     pub(crate) fn on_snapshot_part(
         &mut self,
         core: &mut Core,
@@ -100,29 +30,43 @@ impl Follower {
             out.end_snapshot(from);
             return;
         };
-        match self.take_snapshot_part(core, transfer, part, out) {
-            Ok(Some(transfer)) => self.transfer = Some(transfer),
+        match self.take_snapshot_part(core, now, (transfer, part), out) {
+            Ok(Some(transfer)) => {
+                self.timer.on_heard(core, now);
+                self.transfer = Some(transfer);
+            }
             ended => {
                 core.counters.malformed += u64::from(ended.is_err());
-                self.forget_staged(core);
+                core.staged_after = None;
                 out.end_snapshot(from);
             }
         }
     }
 
-    /// The peer that a snapshot comes from is not connected any more.
-    pub(crate) fn abandon_transfer(&mut self, core: &mut Core, from: NodeId) {
-        let is_its_own = |known: &mut Transfer| known.from() == from && !known.is_switching();
-        if self.transfer.take_if(is_its_own).is_some() {
-            self.forget_staged(core);
+    /// A snapshot that is on its way is of no use any more, unless it is about to be switched to.
+    pub(crate) fn abandon_transfer(&mut self, core: &mut Core) {
+        if self.transfer.take_if(|known| !known.is_switching()).is_some() {
+            core.staged_after = None;
+        }
+    }
+
+    /// The peer that a snapshot may come from is not connected any more.
+    pub(crate) fn abandon_transfer_from(&mut self, core: &mut Core, from: NodeId) {
+        if self.transfer.as_ref().is_some_and(|known| known.from() == from) {
+            self.abandon_transfer(core);
         }
     }
 
     /// The snapshot is on disk: the follower switches to it.
-    pub(crate) fn on_installed(&mut self, core: &mut Core, out: &mut Out) {
-        if let Some(transfer) = self.transfer.take_if(|known| known.is_switching()) {
-            transfer.switch(core, out);
-        }
+    pub(crate) fn on_installed(&mut self, core: &mut Core, now: Duration, out: &mut Out) {
+        let Some(transfer) = self.transfer.take_if(|known| known.is_switching()) else {
+            return;
+        };
+        let from = transfer.from();
+        transfer.switch(core, out);
+        // What it has beyond its commit is not compared with the sequencer's log yet.
+        self.verified = self.verified.max(core.replica.applied().index);
+        self.on_installed_from(core, now, from, out);
     }
 
     /// Whether a snapshot that begins is of use.
@@ -133,7 +77,6 @@ impl Follower {
         (from, part): (NodeId, &SnapshotPart),
         out: &mut Out,
     ) -> bool {
-        let own = core.identity;
         let metadata = match checkpoint::metadata(&part.metadata) {
             Ok(Some(metadata)) => metadata,
             Ok(None) | Err(_) => {
@@ -141,24 +84,35 @@ impl Follower {
                 return false;
             }
         };
-        let usable = from == core.sequencer()
-            && own.is_some_and(|own| own.cluster == metadata.cluster)
+        let usable = core.identity.is_some_and(|own| own.cluster == metadata.cluster)
             && metadata.configuration == core.configuration_hash
+            && metadata.promised == core.promised()
+            && self.takes_from(core, from)
             && !self.is_switching();
         if !usable {
             core.counters.stray_messages += 1;
             return false;
         }
-        if !self.note_epoch(core, now, metadata.epoch) {
-            return false;
-        }
-        if metadata.applied.index <= behind(core, metadata.epoch) {
+        if metadata.applied.index <= self.ahead_of(core) {
             // What this server said of an earlier copy was lost.
-            self.report(core, out);
+            self.nack(core, now, out);
             return false;
         }
+        self.abandon_transfer(core);
         self.transfer = Some(Transfer::new(from, part, metadata));
         true
+    }
+
+    /// Whether a server's log is the one to be had in this epoch.
+    fn takes_from(&mut self, core: &Core, from: NodeId) -> bool {
+        let epoch = core.promised();
+        self.sequencer(core) == Some(from) || self.fetching(from, epoch).is_some()
+    }
+
+    /// What a snapshot must be ahead of: all that is committed or may have been acknowledged in
+    /// this epoch.
+    fn ahead_of(&self, core: &Core) -> LogIndex {
+        core.replica.commit().max(self.verified)
     }
 
     /// Stages a part, and makes the switch with the last one; `None` if the snapshot is of no use
@@ -166,38 +120,22 @@ impl Follower {
     fn take_snapshot_part(
         &mut self,
         core: &mut Core,
-        mut transfer: Transfer,
-        part: SnapshotPart,
+        now: Duration,
+        (mut transfer, part): (Transfer, SnapshotPart),
         out: &mut Out,
     ) -> Result<Option<Transfer>, Malformed> {
-        if transfer.epoch() < self.sequencer_epoch {
-            return Ok(None);
-        }
         let is_last = part.is_last;
         transfer.stage(core, part, out)?;
         if !is_last {
             return Ok(Some(transfer));
         }
-        if transfer.applied() <= behind(core, transfer.epoch()) {
+        if transfer.applied() <= self.ahead_of(core) {
             // The log has caught up meanwhile.
-            self.report(core, out);
+            self.nack(core, now, out);
             return Ok(None);
         }
         transfer.finish(core, out)?;
         self.held.clear();
-        self.starting = None;
         Ok(Some(transfer))
     }
-
-    /// What was staged will not be switched to, so that checkpoints may cover it.
-    const fn forget_staged(&self, core: &mut Core) {
-        if self.starting.is_none() {
-            core.staged_after = None;
-        }
-    }
-}
-
-/// What a checkpoint of an epoch must be ahead of.
-fn behind(core: &Core, epoch: Epoch) -> LogIndex {
-    if epoch > core.epoch() { core.replica.commit() } else { core.replica.log().last().index }
 }

@@ -2,177 +2,198 @@
 
 use std::time::Duration;
 
-use kv_core::{Incarnation, NodeId, Operation, Wire};
+use kv_core::NodeId;
 
 use crate::core::{Core, Out};
 use crate::follower::Follower;
 use crate::log::entry::Entry;
-use crate::message::{Body, Prepare};
+use crate::log::epoch::{Epoch, LogIndex};
+use crate::message::{Ack, Body, Prepare};
 use crate::mutation::Mutation;
 
-/// What became of an entry.
-enum Taken {
-    Appended,
-    /// The log has it already.
-    Repeated,
-    /// It is not next.
-    Early,
-    Malformed,
-    /// The log has another entry in this position.
-    Differs,
-}
+/// The logs differ where they must not; this server has halted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Differs;
 
 impl Follower {
+    /// Entries or a heartbeat came from the owner of an epoch, in the process that opened it.
     pub(crate) fn on_prepare(
         &mut self,
         core: &mut Core,
         now: Duration,
-        from: NodeId,
-        prepare: Prepare,
+        (from, prepare): (NodeId, Prepare),
         out: &mut Out,
     ) {
-        if !self.note_epoch(core, now, prepare.epoch) {
-            // A sequencer whose disk was set back does not know its later epochs.
-            if self.may_report(core, now) {
-                self.report(core, out);
-            }
+        let epoch = prepare.epoch;
+        if epoch < core.promised() {
+            core.reject(from, out);
             return;
         }
-        self.clear_not_serving();
+        let is_new = epoch > core.promised();
+        if is_new {
+            core.raise_promise(epoch);
+            self.enter(core, now);
+        }
+        if !self.has_sequencer {
+            self.has_sequencer = true;
+            core.forwarder.send_all_again(now);
+            core.flush_soon(now);
+        }
+        if !prepare.probe {
+            self.campaign = None;
+            self.timer.on_heard(core, now);
+        }
+        let asked = core.journal.asked();
         if self.is_switching() {
             core.counters.dropped += 1;
+        } else if self.take_prepare(core, now, (from, prepare), out).is_err() {
             return;
         }
-        let own = core.identity.map_or(Incarnation::UNKNOWN, |identity| identity.incarnation);
-        if prepare.receiver > own {
-            // The sequencer counts an incarnation that is over or never was; only a later one can
-            // follow.
-            core.renew(prepare.receiver, out);
+        // A heartbeat takes nothing with which the promise could be written.
+        if is_new && core.journal.asked() == asked {
+            core.promise(epoch, out);
         }
-        if prepare.epoch > core.epoch() {
-            if core.broken.is(Mutation::CommitBeforeStart) {
-                let log_last = core.replica.log().last().index;
-                core.replica.note_commit(prepare.commit.min(log_last));
-                core.deliver(out);
+    }
+
+    fn take_prepare(
+        &mut self,
+        core: &mut Core,
+        now: Duration,
+        (from, prepare): (NodeId, Prepare),
+        out: &mut Out,
+    ) -> Result<(), Differs> {
+        let Prepare { epoch, receiver, previous, previous_hash, entries, commit, last, .. } =
+            prepare;
+        let is_heartbeat = entries.is_empty();
+        let (taken, is_known) = match core.replica.log().hash_at(previous) {
+            Some(hash) if hash == previous_hash => {
+                self.verified = self.verified.max(previous);
+                let taken = self.take_over(core, (from, epoch), previous, entries, out)?;
+                (taken, true)
             }
-            if self.may_report(core, now) {
-                self.need_start(core, out);
+            // What is not kept any more was committed, and is in the log of every later epoch.
+            None if previous < core.replica.log().base().index => {
+                let base = core.replica.log().base().index;
+                let rest = entries.into_iter().skip_while(|entry| entry.index() <= base);
+                let rest: Vec<Entry> = rest.collect();
+                let taken = self.take_over(core, (from, epoch), base, rest, out)?;
+                (taken, true)
             }
-            return;
-        }
-        let known = core.replica.log().hash_at(prepare.previous);
-        if known.is_some_and(|hash| hash != prepare.previous_hash) {
-            core.halt(from, prepare.previous, out);
-            return;
-        }
-        let (commit, last) = (prepare.commit, prepare.last);
-        let Some(repeated) = self.take_entries(core, from, prepare.entries, out) else {
-            return;
+            Some(_) if previous <= core.replica.commit() => {
+                core.halt(from, previous, out);
+                return Err(Differs);
+            }
+            Some(_) | None => {
+                self.hold(core, entries, out);
+                (self.verified, false)
+            }
         };
+        self.verified = self.verified.max(taken);
+        self.take_held(core, (from, epoch), out)?;
         let log_last = core.replica.log().last().index;
-        core.replica.note_commit(commit.min(log_last));
-        core.deliver(out);
+        self.heard_commit = self.heard_commit.max(commit.min(self.verified));
+        self.take_commit(core, out);
+        let is_repeated = !is_heartbeat && core.replica.durable() >= self.verified;
         let early = core.broken.is(Mutation::AckBeforePersisted);
-        if repeated || prepare.receiver < own || early {
+        if is_heartbeat || is_repeated || receiver != core.incarnation() || early {
             self.acknowledge(core, out);
         }
-        if (last > log_last || self.held.len() > 0) && self.may_report(core, now) {
-            Self::nack(core, out);
+        if !is_known || last > log_last || self.held.len() > 0 {
+            self.nack(core, now, out);
         }
+        self.check_recovery(core, now, out);
+        Ok(())
     }
 
-    /// Takes what comes next into the log and keeps what comes later; says whether something came
-    /// a second time, and `None` if the logs differ.
-    fn take_entries(
+    /// Puts entries of the sequencer after a position where the logs agree. What differs gives way
+    /// to them, unless it is known to be committed. Gives how far the logs agree after that.
+    pub(crate) fn take_over(
         &mut self,
         core: &mut Core,
-        from: NodeId,
+        (from, epoch): (NodeId, Epoch),
+        previous: LogIndex,
         entries: Vec<Entry>,
         out: &mut Out,
-    ) -> Option<bool> {
-        let mut repeated = false;
-        let mut appended = Vec::new();
+    ) -> Result<LogIndex, Differs> {
+        let mut agreed = previous;
+        let mut taken = Vec::new();
         for entry in entries {
             let index = entry.index();
-            match self.take(core, entry, &mut appended, out) {
-                Taken::Appended | Taken::Early => {}
-                Taken::Repeated => repeated = true,
-                Taken::Malformed => core.counters.malformed += 1,
-                Taken::Differs => {
-                    core.halt(from, index, out);
-                    return None;
-                }
+            if index != agreed.next() || entry.header().epoch > epoch {
+                core.counters.malformed += 1;
+                break;
             }
-        }
-        while let Some((entry, operation)) = self.held.take(core.replica.log().last().index.next())
-        {
-            let index = entry.index();
-            match append(core, entry, operation, &mut appended) {
-                Taken::Appended | Taken::Early | Taken::Repeated => {}
-                Taken::Malformed => core.counters.malformed += 1,
-                Taken::Differs => {
-                    core.halt(from, index, out);
-                    return None;
+            match core.replica.log().hash_at(index) {
+                Some(hash) if hash == entry.hash() => {
+                    agreed = index;
+                    continue;
                 }
+                Some(_) if core.broken.is(Mutation::DifferingTailKept) => {
+                    agreed = index;
+                    continue;
+                }
+                Some(_) if index <= core.replica.commit() => {
+                    core.halt(from, index, out);
+                    return Err(Differs);
+                }
+                Some(_) if core.replica.log().epoch_at(index) == Some(entry.header().epoch) => {
+                    core.halt(from, index, out);
+                    return Err(Differs);
+                }
+                Some(_) => core.replica.truncate(index.previous()),
+                None => {}
             }
+            if !core.replica.log().is_next(&entry) {
+                core.counters.malformed += 1;
+                break;
+            }
+            agreed = index;
+            core.replica.append(entry.clone());
+            taken.push(entry);
         }
-        core.persist_entries(appended, out);
-        Some(repeated)
+        if let Some(first) = taken.first().map(Entry::index) {
+            core.persist_entries(first.previous(), taken, out);
+        }
+        Ok(agreed)
     }
 
-    fn take(
+    /// Keeps what comes after a gap for later.
+    fn hold(&mut self, core: &mut Core, entries: Vec<Entry>, out: &mut Out) {
+        let last = core.replica.log().last().index;
+        for entry in entries {
+            if core.broken.is(Mutation::GapAcknowledged) {
+                let (epoch, durable) = (core.promised(), entry.index());
+                core.send(epoch.owner, Body::Ack(Ack { epoch, durable, recovering: false }), out);
+            }
+            if entry.index() <= last || entry.header().epoch > core.promised() {
+                continue;
+            }
+            core.counters.held_back += 1;
+            if !self.held.hold(entry, &core.config.limits) {
+                core.counters.dropped += 1;
+            }
+        }
+    }
+
+    /// Takes what was held back and follows now.
+    fn take_held(
         &mut self,
         core: &mut Core,
-        entry: Entry,
-        appended: &mut Vec<Entry>,
+        from: (NodeId, Epoch),
         out: &mut Out,
-    ) -> Taken {
-        let (index, last) = (entry.index(), core.replica.log().last().index);
-        if index <= last {
-            let known = core.replica.log().hash_at(index);
-            return match known {
-                Some(hash) if hash != entry.hash() => Taken::Differs,
-                Some(_) | None => Taken::Repeated,
-            };
+    ) -> Result<(), Differs> {
+        if self.held.len() == 0 || self.verified != core.replica.log().last().index {
+            return Ok(());
         }
-        let Ok(operation) = Operation::from_bytes(entry.operation()) else {
-            return Taken::Malformed;
-        };
-        if entry.header().epoch > core.epoch() {
-            return Taken::Malformed;
+        let mut next = self.verified.next();
+        let mut entries = Vec::new();
+        while let Some(entry) = self.held.take(next) {
+            next = next.next();
+            entries.push(entry);
         }
-        if index == last.next() {
-            return append(core, entry, operation, appended);
+        if !entries.is_empty() {
+            self.verified = self.take_over(core, from, self.verified, entries, out)?;
         }
-        if core.broken.is(Mutation::GapAcknowledged) {
-            let body = Body::Ack { epoch: core.epoch(), durable: index };
-            core.send(core.sequencer(), body, out);
-        }
-        core.counters.held_back += 1;
-        if !self.held.hold(entry, operation, &core.config.limits) {
-            core.counters.dropped += 1;
-        }
-        Taken::Early
+        Ok(())
     }
-
-    fn nack(core: &mut Core, out: &mut Out) {
-        if core.is_durable() {
-            core.counters.nacks += 1;
-            let body = Body::Nack { epoch: core.epoch(), last: core.replica.log().last().index };
-            core.send(core.sequencer(), body, out);
-        }
-    }
-}
-
-fn append(core: &mut Core, entry: Entry, operation: Operation, appended: &mut Vec<Entry>) -> Taken {
-    let last = core.replica.log().last();
-    if entry.header().previous_hash != last.hash {
-        return Taken::Differs;
-    }
-    if entry.header().log_time_ms < last.log_time_ms {
-        return Taken::Malformed;
-    }
-    appended.push(entry.clone());
-    core.replica.append(entry, operation);
-    Taken::Appended
 }

@@ -2,143 +2,200 @@
 
 mod catch_up;
 mod entries;
+mod recovering;
 mod requests;
-mod starting;
 mod transfer;
 
 use std::time::Duration;
 
-use kv_core::Waiting;
+use kv_core::{NodeId, Waiting};
 
 use crate::core::{Core, Out};
-use crate::follower::starting::Starting;
+use crate::election::{Campaign, ElectionTimer};
+use crate::follower::recovering::Recovering;
 use crate::follower::transfer::Transfer;
-use crate::log::epoch::{Epoch, LogIndex};
+use crate::log::epoch::LogIndex;
 use crate::log::hold_back::HoldBack;
-use crate::message::{Body, NeedStart};
+use crate::log::tail::Tail;
+use crate::message::{Ack, Body};
 use crate::mutation::Mutation;
 
-/// A server that holds a copy of the sequencer's log.
+/// A server that holds a copy of the sequencer's log, or would if there were a sequencer.
 #[derive(Clone, Debug)]
 pub(crate) struct Follower {
-    /// The latest epoch of the sequencer's messages, or that of this server's log. What it
-    /// said in an earlier one does not count.
-    pub(crate) sequencer_epoch: Epoch,
+    /// Whether the owner of the epoch that is promised has spoken in it as its sequencer.
+    has_sequencer: bool,
+    /// Up to here the log is known to be the sequencer's.
+    verified: LogIndex,
+    /// The commit that was heard in this epoch, as far as the log is the sequencer's. It is taken
+    /// over once the promise of the epoch is on disk.
+    heard_commit: LogIndex,
     pub(crate) held: HoldBack,
-    pub(crate) report_not_before: Duration,
-    /// Why the sequencer does not serve this server, as far as it has said.
-    not_serving: Option<Waiting>,
+    report_not_before: Duration,
     /// A snapshot on its way to the disk.
-    pub(crate) transfer: Option<Transfer>,
-    /// The starting log of the sequencer's epoch, being written to disk.
-    pub(crate) starting: Option<Starting>,
+    transfer: Option<Transfer>,
+    pub(crate) timer: ElectionTimer,
+    /// The attempt to become the sequencer.
+    pub(crate) campaign: Option<Campaign>,
+    /// What it takes to count again after data was lost.
+    recovering: Option<Recovering>,
 }
 
 impl Follower {
-    /// A follower whose log is of `epoch`.
-    pub(crate) fn new(epoch: Epoch) -> Self {
+    /// A server that has heard of no sequencer yet.
+    pub(crate) fn new(core: &mut Core, now: Duration) -> Self {
         Self {
-            sequencer_epoch: epoch,
+            has_sequencer: false,
+            verified: LogIndex::ZERO,
+            heard_commit: LogIndex::ZERO,
             held: HoldBack::default(),
             report_not_before: Duration::ZERO,
-            not_serving: None,
             transfer: None,
-            starting: None,
+            timer: ElectionTimer::start(core, now),
+            campaign: None,
+            recovering: Recovering::start(core, now),
         }
     }
 
-    /// Why this server cannot forward a request now, if it cannot.
+    /// The sequencer, if it was heard in the epoch that is promised and is connected.
+    pub(crate) fn sequencer(&self, core: &Core) -> Option<NodeId> {
+        let owner = core.promised().owner;
+        (self.has_sequencer && core.links.is_connected(owner)).then_some(owner)
+    }
+
+    /// Why this server cannot take a request now, if it cannot. While a sequencer may be chosen
+    /// soon, requests wait for it.
     pub(crate) fn waiting(&self, core: &Core) -> Option<Waiting> {
-        let node = core.sequencer();
-        if !core.links.is_connected(node) {
-            return Some(Waiting::Sequencer { node });
+        if !core.is_durable() || (core.is_recovering() && self.sequencer(core).is_none()) {
+            return Some(self.waiting_to_recover(core));
         }
-        if self.not_serving.is_some() {
-            return self.not_serving;
+        if self.sequencer(core).is_some() {
+            return None;
         }
-        (!core.is_durable()).then_some(Waiting::Joining)
+        let owner = core.promised().owner;
+        if core.links.is_mismatched(owner) {
+            return Some(Waiting::OtherConfiguration { node: owner });
+        }
+        let needed = core.quorums.pre_votes;
+        match core.links.reachable().saturating_add(1) {
+            reachable if reachable >= needed => None,
+            _ if !core.quorums.survive_the_sequencer() => Some(Waiting::Sequencer { node: owner }),
+            reachable => Some(Waiting::Servers { more: needed.saturating_sub(reachable) }),
+        }
     }
 
-    pub(crate) const fn on_not_serving(&mut self, waiting: Waiting) {
-        self.not_serving = Some(waiting);
-    }
-
-    pub(crate) const fn clear_not_serving(&mut self) {
-        self.not_serving = None;
-    }
-
-    /// Notes the epoch that the sequencer speaks in; false if nothing in it counts any more.
-    ///
-    /// Requests of a former epoch may have got no position, so they go out again in the new one.
-    pub(crate) fn note_epoch(&mut self, core: &mut Core, now: Duration, epoch: Epoch) -> bool {
-        if epoch < self.sequencer_epoch || epoch.owner != core.sequencer() {
-            core.counters.stray_messages += 1;
-            return false;
-        }
-        if epoch > self.sequencer_epoch {
-            self.sequencer_epoch = epoch;
-            self.held.clear();
-            self.starting = self.starting.take().filter(|starting| starting.is_switching());
-            self.report_not_before = Duration::ZERO;
-            core.forwarder.send_all_again(now);
-            core.flush_soon(now);
-        }
-        true
+    /// Begins with an epoch that was just promised. What was said in an earlier one is over, and
+    /// requests of it may have got no position: they go out again.
+    pub(crate) fn enter(&mut self, core: &mut Core, now: Duration) {
+        self.has_sequencer = false;
+        self.verified = LogIndex::ZERO;
+        self.heard_commit = LogIndex::ZERO;
+        self.held.clear();
+        self.report_not_before = Duration::ZERO;
+        self.campaign = None;
+        self.abandon_transfer(core);
+        core.forwarder.send_all_again(now);
+        core.flush_soon(now);
     }
 
     /// Whether the log is about to be replaced, so that nothing can be appended.
     pub(crate) fn is_switching(&self) -> bool {
         self.transfer.as_ref().is_some_and(Transfer::is_switching)
-            || self.starting.as_ref().is_some_and(|s| s.is_switching())
     }
 
-    /// Asks for the starting log of the sequencer's epoch.
-    pub(crate) fn need_start(&self, core: &Core, out: &mut Out) {
-        if core.is_durable() && !self.is_switching() {
-            let staged = self.starting.as_ref().map(|starting| starting.staged());
-            let need = NeedStart {
-                epoch: self.sequencer_epoch,
-                log_epoch: core.epoch(),
-                last: core.replica.log().last().index,
-                commit: core.replica.commit(),
-                staged: staged.unwrap_or(LogIndex::ZERO),
-            };
-            core.send(core.sequencer(), Body::NeedStart(need), out);
+    /// Tells the owner of the epoch that is promised what this server's disk holds of its log.
+    pub(crate) fn acknowledge(&self, core: &Core, out: &mut Out) {
+        let epoch = core.promised();
+        if !core.is_promise_durable() || epoch.owner == core.node() {
+            return;
         }
+        let replica = &core.replica;
+        let whole = core.broken.is(Mutation::WholeTailAcknowledged);
+        let early = core.broken.is(Mutation::AckBeforePersisted);
+        let held = if early { replica.log().last().index } else { replica.durable() };
+        let durable = if whole { held } else { held.min(self.verified) };
+        let recovering = core.is_recovering() && !core.broken.is(Mutation::RecoveringServerCounted);
+        core.send(epoch.owner, Body::Ack(Ack { epoch, durable, recovering }), out);
     }
 
-    /// Tells the sequencer what this server has.
-    pub(crate) fn report(&self, core: &Core, out: &mut Out) {
-        if self.sequencer_epoch > core.epoch() {
-            self.need_start(core, out);
-        } else {
+    /// Tells the sequencer that something is missing: not at each of its messages.
+    fn nack(&mut self, core: &mut Core, now: Duration, out: &mut Out) {
+        if now < self.report_not_before {
+            return;
+        }
+        self.report_not_before = now.saturating_add(core.config.timing.resend_min / 2);
+        core.counters.nacks += 1;
+        let epoch = core.promised();
+        let tail = Tail::of(core.replica.log(), core.replica.commit());
+        core.send(epoch.owner, Body::Nack { epoch, tail }, out);
+    }
+
+    /// Something of the log or a promise came to the disk.
+    pub(crate) fn on_durable(&mut self, core: &mut Core, now: Duration, out: &mut Out) {
+        self.take_commit(core, out);
+        if self.has_sequencer {
             self.acknowledge(core, out);
         }
+        self.check_recovery(core, now, out);
     }
 
-    /// Tells the sequencer what this server's disk holds of its epoch, and in which incarnation.
-    pub(crate) fn acknowledge(&self, core: &Core, out: &mut Out) {
-        if core.is_durable() && self.sequencer_epoch == core.epoch() {
-            let replica = &core.replica;
-            let early = core.broken.is(Mutation::AckBeforePersisted);
-            let durable = if early { replica.log().last().index } else { replica.durable() };
-            let body = Body::Ack { epoch: core.epoch(), durable };
-            core.send(core.sequencer(), body, out);
+    /// Takes over the commit that was heard. A commit that is known from an epoch must not outlive
+    /// the promise of it: a server that forgot only the promise would drop what is committed.
+    fn take_commit(&self, core: &mut Core, out: &mut Out) {
+        if core.is_promise_durable() {
+            let last = core.replica.log().last().index;
+            core.replica.note_commit(self.heard_commit.min(last));
         }
-    }
-
-    /// Whether to report to the sequencer that something is missing: not at each of its messages.
-    pub(crate) fn may_report(&mut self, core: &Core, now: Duration) -> bool {
-        let may = now >= self.report_not_before && core.is_durable();
-        if may {
-            self.report_not_before = now.saturating_add(core.config.timing.resend_min / 2);
-        }
-        may
-    }
-
-    /// The log up to `last` is on this server's disk.
-    pub(crate) fn on_log_durable(core: &mut Core, last: LogIndex, out: &mut Out) {
-        core.replica.note_durable(last);
         core.deliver(out);
+    }
+
+    pub(crate) fn next_deadline(&self) -> Duration {
+        let campaign = self.campaign.as_ref().map(|campaign| campaign.resend_at);
+        let recovering = self.recovering.as_ref().map(Recovering::next_deadline);
+        campaign.into_iter().chain(recovering).fold(self.timer.ask_at(), Duration::min)
+    }
+
+    pub(crate) fn on_timeout(&mut self, core: &mut Core, now: Duration, out: &mut Out) {
+        self.campaign_on_timeout(core, now, out);
+        self.recover_on_timeout(core, now, out);
+        self.forward(core, out);
+    }
+
+    /// The disk has who this server is.
+    pub(crate) fn on_identity_durable(&mut self, core: &mut Core, now: Duration, out: &mut Out) {
+        for peer in core.links.connected().collect::<Vec<_>>() {
+            self.on_peer_up(core, now, peer, out);
+        }
+    }
+
+    pub(crate) fn on_peer_up(
+        &mut self,
+        core: &mut Core,
+        now: Duration,
+        peer: NodeId,
+        out: &mut Out,
+    ) {
+        self.recover_from(core, peer, out);
+        if peer == core.promised().owner && self.has_sequencer {
+            self.acknowledge(core, out);
+            core.forwarder.send_all_again(now);
+            core.flush_soon(now);
+        }
+    }
+
+    pub(crate) fn on_peer_down(
+        &mut self,
+        core: &mut Core,
+        now: Duration,
+        (peer, was_connected): (NodeId, bool),
+        out: &mut Out,
+    ) {
+        self.abandon_transfer_from(core, peer);
+        let is_campaigning =
+            self.campaign.as_ref().is_some_and(crate::election::Campaign::is_promised);
+        if peer == core.promised().owner && was_connected && !is_campaigning {
+            self.timer.on_closed(core, now, peer);
+        }
+        self.forward(core, out);
     }
 }

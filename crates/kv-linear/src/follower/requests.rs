@@ -10,15 +10,13 @@ use crate::message::{Body, Forward};
 impl Follower {
     /// Requests that the sequencer never assigns a position.
     pub(crate) fn on_refuse(
-        &self,
         core: &mut Core,
         (epoch, receiver): (Epoch, Incarnation),
         requests: Vec<(u64, NotDone)>,
         out: &mut Out,
     ) {
-        let own = core.identity.map(|identity| identity.incarnation);
         // One of an earlier epoch says nothing of the copy that was sent in this one.
-        if epoch != self.sequencer_epoch || own != Some(receiver) {
+        if epoch != core.promised() || receiver != core.incarnation() {
             core.counters.stray_messages += 1;
             return;
         }
@@ -29,8 +27,8 @@ impl Follower {
         }
     }
 
-    /// Sends the requests that wait, or refuses those that were never sent if the sequencer does
-    /// not serve.
+    /// Sends the requests that wait, or refuses those that were never sent if there will be no
+    /// sequencer soon.
     pub(crate) fn forward(&self, core: &mut Core, out: &mut Out) {
         if !core.forwarder.has_unsent() {
             return;
@@ -41,6 +39,9 @@ impl Follower {
             }
             return;
         }
+        let Some(sequencer) = self.sequencer(core).filter(|_| core.is_durable()) else {
+            return;
+        };
         let message_bytes_max = core.config.limits.message_bytes_max;
         while let Some(first) = core.forwarder.pop_unsent(usize::MAX) {
             let mut room = message_bytes_max.saturating_sub(first.1.len());
@@ -50,11 +51,11 @@ impl Follower {
                 requests.push(next);
             }
             let forward = Forward {
-                epoch: self.sequencer_epoch,
+                epoch: core.promised(),
                 settled_below: core.forwarder.settled_below(),
                 requests,
             };
-            core.send(core.sequencer(), Body::Forward(forward), out);
+            core.send(sequencer, Body::Forward(forward), out);
         }
     }
 }

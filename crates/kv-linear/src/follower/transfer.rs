@@ -8,11 +8,11 @@ use kv_core::{NodeId, Outcome, SnapshotPart, Unknown};
 use crate::core::{Core, Out};
 use crate::durable::journal::Durable;
 use crate::durable::record::Record;
-use crate::log::epoch::{Epoch, LogIndex};
+use crate::log::epoch::LogIndex;
 use crate::recovery::checkpoint::{Metadata, ReplicaDraft};
 use crate::replica::Replica;
 
-/// A state that comes from the sequencer, part by part, and goes to the disk as it comes. Once all
+/// A state that comes from a peer, part by part, and goes to the disk as it comes. Once all
 /// of it is there the follower switches to it; it takes no entries while the last record, which
 /// makes the switch, is on its way.
 #[derive(Clone, Debug)]
@@ -52,10 +52,6 @@ impl Transfer {
         self.from
     }
 
-    pub(crate) const fn epoch(&self) -> Epoch {
-        self.metadata.epoch
-    }
-
     /// The last entry that it reflects.
     pub(crate) const fn applied(&self) -> LogIndex {
         self.metadata.applied.index
@@ -84,7 +80,8 @@ impl Transfer {
         }
         self.next_number += 1;
         if !part.items.is_empty() {
-            core.stage(Record::Staged { part: self.staged, items: part.items }, out);
+            let record = Record::Staged { part: self.staged, items: part.items };
+            core.stage(record, Durable::Staged, out);
             self.staged += 1;
         }
         Ok(())
@@ -95,26 +92,23 @@ impl Transfer {
         let draft = std::mem::take(&mut self.draft);
         self.switch = Some(draft.finish(self.metadata.clone()).map_err(|_| Malformed)?);
         let (parts, metadata) = (self.staged, self.metadata_bytes.clone());
-        let epoch = self.metadata.epoch;
-        core.persist(Record::Installed { parts, metadata }, Durable::Installed { epoch }, out);
+        let promised = core.promised();
+        let record = Record::Installed { promised, parts, metadata };
+        core.persist(record, Durable::Installed { promised }, out);
         Ok(())
     }
 
     /// Switches to the state, which is on disk.
     pub(crate) fn switch(self, core: &mut Core, out: &mut Out) {
-        let epoch = self.metadata.epoch;
-        let Some(mut replica) = self.switch else {
+        let Some(replica) = self.switch else {
             return;
         };
-        replica.note_durable(replica.log().last().index);
         core.replica.replace(replica, core.broken);
+        core.staged_after = None;
         core.tidy_at = Some(Duration::ZERO);
-        core.enter(epoch);
         core.counters.checkpoints_installed += 1;
         let acks = core.config.cluster.write_quorum();
-        let Some(own) = core.identity.map(|identity| identity.incarnation) else {
-            return;
-        };
+        let own = core.incarnation();
         let (node, dedup) = (core.node(), core.replica.dedup());
         // These took effect, but what they brought is not to be known here.
         let skipped = core.forwarder.settle_if(|number| dedup.contains(node, own, number));

@@ -1,82 +1,84 @@
-//! An empty server that is not the sequencer: it asks to be taken in.
+//! An empty server that founds nothing: it asks to be taken in.
 
 use std::time::Duration;
 
-use kv_core::{Incarnation, NodeId, Waiting};
+use kv_core::{ClusterId, Incarnation, NodeId, Waiting};
 
 use crate::backoff::Backoff;
 use crate::core::{Core, Out};
 use crate::durable::journal::Durable;
 use crate::durable::record::Record;
-use crate::founding::incarnation_after;
+use crate::founding::first_incarnation;
 use crate::identity::Identity;
-use crate::log::epoch::Epoch;
-use crate::message::{Body, Message};
+use crate::message::Body;
 
-/// An empty server that asks the sequencer to take it into its cluster.
+/// An empty server that asks the others to take it into their cluster, or to found one with it.
 #[derive(Clone, Debug)]
 pub(crate) struct Joining {
     nonce: u64,
     /// The last Hello that was received.
     asked: u64,
-    /// Whether the sequencer is known to have a cluster.
-    founded: bool,
     ask_at: Duration,
     backoff: Backoff,
 }
 
 impl Joining {
-    pub(crate) fn start(core: &mut Core, now: Duration) -> Self {
+    /// Begins under the name that the disk has, or gives this server one. It is a member of a
+    /// cluster by that name before it knows, so the name must not be lost: then one server too few
+    /// might be left to take it in.
+    pub(crate) fn start(core: &mut Core, now: Duration, out: &mut Out) -> Self {
         let timing = core.config.timing;
+        let nonce = core.named.unwrap_or_else(|| core.seed.next_u64().max(1));
+        if core.named.is_none() {
+            core.stage(Record::Named { nonce }, Durable::Named, out);
+        }
         Self {
-            nonce: core.seed.next_u64(),
+            nonce,
             asked: 0,
-            founded: false,
             ask_at: now.saturating_add(timing.resend_min),
             backoff: Backoff { wait: timing.resend_min, wait_max: timing.resend_max },
         }
     }
 
-    pub(crate) fn waiting(&self, core: &Core) -> Waiting {
-        let node = core.sequencer();
+    /// The name is on disk.
+    pub(crate) fn on_named(&self, core: &mut Core, out: &mut Out) {
+        core.named = Some(self.nonce);
+        self.ask_all(core, out);
+    }
+
+    pub(crate) fn waiting(core: &Core) -> Waiting {
+        let node = core.founder();
         if core.links.is_mismatched(node) {
             Waiting::OtherConfiguration { node }
-        } else if self.founded && core.links.is_connected(node) {
+        } else if core.links.is_connected(node) {
             Waiting::Joining
         } else {
             Waiting::Sequencer { node }
         }
     }
 
-    pub(crate) fn ask(&self, core: &Core, out: &mut Out) {
-        let body = Body::Join { nonce: self.nonce, asked: self.asked };
-        core.send(core.sequencer(), body, out);
-    }
-
-    pub(crate) fn on_hello(&mut self, core: &Core, nonce: u64, out: &mut Out) {
-        self.asked = nonce;
-        self.founded = false;
-        self.ask(core, out);
-    }
-
-    /// The sequencer has a cluster: there is somebody to take this server in.
-    pub(crate) fn on_sequencer_active(&mut self, now: Duration, core: &Core, out: &mut Out) {
-        if !self.founded {
-            self.founded = true;
-            self.backoff.wait = core.config.timing.resend_min;
-            self.ask_at = now.saturating_add(self.backoff.wait);
-            self.ask(core, out);
+    pub(crate) fn ask(&self, core: &Core, peer: NodeId, out: &mut Out) {
+        if core.named == Some(self.nonce) {
+            core.send(peer, Body::Join { nonce: self.nonce, asked: self.asked }, out);
         }
+    }
+
+    fn ask_all(&self, core: &Core, out: &mut Out) {
+        for peer in core.links.connected() {
+            self.ask(core, peer, out);
+        }
+    }
+
+    pub(crate) fn on_hello(&mut self, core: &Core, (from, nonce): (NodeId, u64), out: &mut Out) {
+        self.asked = nonce;
+        self.ask(core, from, out);
     }
 
     pub(crate) fn on_timeout(&mut self, core: &Core, now: Duration, out: &mut Out) {
-        if now < self.ask_at {
-            return;
-        }
-        self.backoff.double();
-        self.ask_at = now.saturating_add(self.backoff.wait);
-        if core.links.is_connected(core.sequencer()) {
-            self.ask(core, out);
+        if now >= self.ask_at {
+            self.backoff.double();
+            self.ask_at = now.saturating_add(self.backoff.wait);
+            self.ask_all(core, out);
         }
     }
 
@@ -84,45 +86,68 @@ impl Joining {
         self.ask_at
     }
 
-    /// Takes the incarnation that the sequencer offers; false if the offer is to another
-    /// incarnation.
+    /// Takes its place as a founding member; false if the word is for another process.
     pub(crate) fn on_welcome(
         &self,
         core: &mut Core,
-        message: &Message,
-        (nonce, highest): (u64, Incarnation),
+        cluster: ClusterId,
+        (nonce, members): (u64, Vec<(NodeId, Incarnation)>),
         out: &mut Out,
     ) -> bool {
-        let Some(cluster) = message.cluster.filter(|_| nonce == self.nonce) else {
+        let incarnation = first_incarnation(nonce);
+        let is_member = members.contains(&(core.node(), incarnation));
+        if nonce != self.nonce || !is_member {
             core.counters.stray_messages += 1;
             return false;
-        };
-        let incarnation = incarnation_after(highest, nonce);
-        let identity = Identity {
-            cluster,
-            incarnation,
-            epoch: Epoch::first(core.sequencer()),
-            sequencer: message.incarnation,
-        };
-        core.identity = Some(identity);
-        let record = Record::Joined {
-            cluster,
-            configuration: core.config.cluster.clone(),
-            incarnation,
-            sequencer: message.incarnation,
-        };
-        core.persist(record, Durable::Identity(identity), out);
-        tracing::info!(
-            cluster = %format_args!("{:016x}", cluster.0),
-            %incarnation,
-            "joining a cluster"
-        );
+        }
+        let others = members.into_iter().filter(|(node, _)| *node != core.node());
+        let known: Vec<_> =
+            others.filter(|(node, _)| core.config.cluster.contains(*node)).collect();
+        join(core, Identity { cluster, incarnation, recovering: false }, known, out);
         true
     }
 
-    pub(crate) fn on_peer_up(&mut self, core: &Core, peer: NodeId, out: &mut Out) {
-        if peer == core.sequencer() {
-            self.ask(core, out);
+    /// Meets a cluster that was founded without it; false if the word is for another process.
+    pub(crate) fn on_holding(
+        &self,
+        core: &mut Core,
+        cluster: ClusterId,
+        (nonce, highest): (u64, Incarnation),
+        out: &mut Out,
+    ) -> bool {
+        if nonce != self.nonce {
+            core.counters.stray_messages += 1;
+            return false;
         }
+        join_recovering(core, cluster, highest, out);
+        true
     }
+}
+
+/// Joins a cluster in which this server may have been before and lost its data.
+pub(crate) fn join_recovering(
+    core: &mut Core,
+    cluster: ClusterId,
+    highest: Incarnation,
+    out: &mut Out,
+) {
+    let incarnation = core.following(highest);
+    join(core, Identity { cluster, incarnation, recovering: true }, Vec::new(), out);
+}
+
+fn join(core: &mut Core, identity: Identity, known: Vec<(NodeId, Incarnation)>, out: &mut Out) {
+    let Identity { cluster, incarnation, recovering } = identity;
+    core.identity = Some(identity);
+    for (peer, incarnation) in &known {
+        core.known.note(*peer, *incarnation);
+    }
+    let configuration = core.config.cluster.clone();
+    let record = Record::Joined { cluster, configuration, incarnation, known, recovering };
+    core.persist(record, Durable::Identity(identity), out);
+    tracing::info!(
+        cluster = %format_args!("{:016x}", cluster.0),
+        %incarnation,
+        recovering,
+        "joining a cluster"
+    );
 }

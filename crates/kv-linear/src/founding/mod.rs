@@ -1,4 +1,5 @@
-//! An empty sequencer: it finds out what its peers hold, and founds a cluster if that is nothing.
+//! An empty server that may found a cluster: it finds out what its peers hold, and founds one if
+//! that is nothing.
 
 pub(crate) mod joining;
 
@@ -33,10 +34,10 @@ enum Peer {
     Unresolved,
     /// It is not connected, or it has another configuration.
     Away,
-    /// It answered this incarnation of the sequencer that it is empty.
+    /// It answered this process that it is empty.
     Empty { nonce: u64 },
-    /// It holds the log of a cluster that this server has forgotten. Only its own word that it is
-    /// empty ends this, not a lost connection.
+    /// It is in a cluster that this server has forgotten. Only its own word that it is empty ends
+    /// this, not a lost connection.
     Holding,
 }
 
@@ -65,6 +66,11 @@ impl Founding {
         }
     }
 
+    /// Whether an answer is to this process.
+    pub(crate) const fn asked(&self, nonce: u64) -> bool {
+        self.nonce == nonce
+    }
+
     pub(crate) fn ask(&self, core: &Core, peer: NodeId, out: &mut Out) {
         core.send(peer, Body::Hello { nonce: self.nonce }, out);
     }
@@ -84,7 +90,7 @@ impl Founding {
         });
     }
 
-    /// A peer says that it is empty. Unless it says so to this incarnation, it is asked.
+    /// A peer says that it is empty. Unless it says so to this process, it is asked.
     pub(crate) fn on_join(
         &mut self,
         core: &Core,
@@ -99,7 +105,7 @@ impl Founding {
         }
     }
 
-    /// A peer holds a cluster's log.
+    /// A peer is in a cluster.
     pub(crate) fn on_holder(&mut self, from: NodeId) {
         self.change(from, |_| Peer::Holding);
     }
@@ -133,27 +139,28 @@ impl Founding {
             return None;
         }
         let empty = self.peers.iter().filter_map(|(peer, known)| match known {
-            Peer::Empty { nonce } => Some(Member::first_incarnation(*peer, *nonce)),
+            Peer::Empty { nonce } => Some(Member::new(*peer, *nonce)),
             Peer::Unresolved | Peer::Away | Peer::Holding => None,
         });
         let members: Vec<Member> = empty.collect();
         let cluster = ClusterId(core.seed.next_u64());
         let incarnation = first_incarnation(self.nonce);
-        let identity = Identity {
-            cluster,
-            incarnation,
-            epoch: Epoch::first(core.node()),
-            sequencer: incarnation,
-        };
+        let identity = Identity { cluster, incarnation, recovering: false };
         core.identity = Some(identity);
+        let incarnations: Vec<_> =
+            members.iter().map(|member| (member.node, member.incarnation)).collect();
+        for (peer, incarnation) in &incarnations {
+            core.known.note(*peer, *incarnation);
+        }
         let record = Record::Founded {
             cluster,
             configuration: core.config.cluster.clone(),
             incarnation,
-            members: members.iter().map(|member| (member.node, member.incarnation)).collect(),
+            members: incarnations,
         };
         core.persist(record, Durable::Identity(identity), out);
         tracing::info!(cluster = %format_args!("{:016x}", cluster.0), "founding a cluster");
+        core.open(Epoch::first(core.node(), incarnation), out);
         Some(members)
     }
 
@@ -169,7 +176,7 @@ impl Founding {
     }
 }
 
-/// A founding member: the incarnation that it takes follows from its nonce.
+/// A founding member: its incarnation follows from its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Member {
     pub(crate) node: NodeId,
@@ -179,24 +186,18 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    const fn first_incarnation(node: NodeId, nonce: u64) -> Self {
+    const fn new(node: NodeId, nonce: u64) -> Self {
         Self { node, incarnation: first_incarnation(nonce), nonce }
     }
 }
 
-/// The first incarnation of a server that drew `nonce` when it started.
+/// The first incarnation of a server of this name.
 pub(crate) const fn first_incarnation(nonce: u64) -> Incarnation {
-    incarnation_after(Incarnation::UNKNOWN, nonce)
-}
-
-/// The incarnation that a server takes which drew `nonce` when it started.
-pub(crate) const fn incarnation_after(highest: Incarnation, nonce: u64) -> Incarnation {
     #[expect(clippy::as_conversions, reason = "the low half is meant, and TryFrom is not const")]
-    Incarnation::following(highest, nonce as u32)
+    Incarnation::following(Incarnation::UNKNOWN, nonce as u32)
 }
 
 /// How many peers must be empty to found a cluster.
 fn needed(core: &Core) -> u16 {
-    let cluster = &core.config.cluster;
-    cluster.write_quorum().max(cluster.read_quorum()).saturating_sub(1)
+    core.quorums.write.max(core.quorums.read).saturating_sub(1)
 }

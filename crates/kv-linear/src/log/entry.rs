@@ -1,4 +1,4 @@
-//! One operation with its position in the log.
+//! An entry of the log: some operations with their position, or the beginning of an epoch.
 
 use bytes::{Bytes, BytesMut};
 use kv_core::{DecodeError, Incarnation, NodeId, Wire, digest, wire_struct};
@@ -15,7 +15,7 @@ pub struct Entry {
     bytes: Bytes,
 }
 
-/// What a sequencer adds to an operation.
+/// What a sequencer adds to the operations of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EntryHeader {
     /// The entry's position.
@@ -25,15 +25,25 @@ pub struct EntryHeader {
     /// Milliseconds since the Unix epoch at the sequencer, but never less than in the entry
     /// before.
     pub log_time_ms: u64,
-    /// Whose request it is.
-    pub origin: Origin,
+    /// How many operations are in the log before it. Operations are numbered from 1 through the
+    /// whole log; that number is the version that a client sees.
+    pub operations_before: u64,
+    /// How many operations it has; 0 for the one that opens an epoch.
+    pub operations: u32,
     /// The hash of the entry before; 0 for the first.
     pub previous_hash: u64,
 }
 
-wire_struct!(EntryHeader { index, epoch, log_time_ms, origin, previous_hash });
+wire_struct!(EntryHeader {
+    index,
+    epoch,
+    log_time_ms,
+    operations_before,
+    operations,
+    previous_hash
+});
 
-/// The request that an entry carries out, named so that it takes effect at most once.
+/// The request that an operation carries out, named so that it takes effect at most once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin {
     /// The server that a client asked.
@@ -49,17 +59,25 @@ pub struct Origin {
 wire_struct!(Origin { server, incarnation, number, settled_below });
 
 impl Entry {
-    /// Makes an entry of an operation in its byte form.
+    /// Makes an entry of operations in their byte form.
     #[must_use]
-    pub fn new(header: EntryHeader, operation: &Bytes) -> Self {
-        let mut bytes = BytesMut::with_capacity(EntryHeader::LEN + operation.len());
+    pub fn new(header: EntryHeader, operations: &[(Origin, Bytes)]) -> Self {
+        let header = EntryHeader {
+            operations: u32::try_from(operations.len()).unwrap_or(u32::MAX),
+            ..header
+        };
+        let size: usize = operations.iter().map(|(_, bytes)| ORIGIN_LEN + 4 + bytes.len()).sum();
+        let mut bytes = BytesMut::with_capacity(HEADER_LEN + size);
         header.encode(&mut bytes);
-        bytes.extend_from_slice(operation);
+        for (origin, operation) in operations {
+            origin.encode(&mut bytes);
+            operation.encode(&mut bytes);
+        }
         let bytes = bytes.freeze();
         Self { header, hash: digest(&bytes), bytes }
     }
 
-    /// What the sequencer added to the operation.
+    /// What the sequencer added to the operations.
     #[must_use]
     pub const fn header(&self) -> &EntryHeader {
         &self.header
@@ -71,10 +89,13 @@ impl Entry {
         self.header.index
     }
 
-    /// The byte form of the operation.
-    #[must_use]
-    pub fn operation(&self) -> Bytes {
-        self.bytes.slice(EntryHeader::LEN.min(self.bytes.len())..)
+    /// The operations in their byte form, in order, as far as the entry can be read.
+    pub fn operations(&self) -> impl Iterator<Item = (Origin, Bytes)> + use<> {
+        let mut rest = self.bytes.slice(HEADER_LEN.min(self.bytes.len())..);
+        (0..self.header.operations).map_while(move |_| {
+            let origin = Origin::decode(&mut rest).ok()?;
+            Some((origin, Bytes::decode(&mut rest).ok()?))
+        })
     }
 
     /// The hash of the log up to and with this entry.
@@ -90,10 +111,14 @@ impl Entry {
     }
 }
 
-impl EntryHeader {
-    /// The length of the byte form, in bytes.
-    const LEN: usize = 58;
-}
+/// The length of a header's byte form, in bytes.
+const HEADER_LEN: usize = 50;
+
+/// What one operation takes in an entry, beside its own bytes.
+pub(crate) const OPERATION_OVERHEAD: usize = ORIGIN_LEN + 4;
+
+/// The length of an origin's byte form, in bytes.
+const ORIGIN_LEN: usize = 26;
 
 impl Wire for Entry {
     fn encode(&self, out: &mut BytesMut) {
@@ -111,40 +136,61 @@ impl Wire for Entry {
 mod tests {
     use super::*;
 
-    fn entry() -> Entry {
-        let header = EntryHeader {
+    fn origin(number: u64) -> Origin {
+        let server = NodeId::FIRST;
+        Origin { server, incarnation: Incarnation(3), number, settled_below: 4 }
+    }
+
+    fn header() -> EntryHeader {
+        EntryHeader {
             index: LogIndex(7),
-            epoch: Epoch::first(NodeId::FIRST),
+            epoch: Epoch::first(NodeId::FIRST, Incarnation(2)),
             log_time_ms: 9,
-            origin: Origin {
-                server: NodeId::FIRST,
-                incarnation: Incarnation(3),
-                number: 5,
-                settled_below: 4,
-            },
+            operations_before: 8,
+            operations: 0,
             previous_hash: 6,
-        };
-        Entry::new(header, &Bytes::from_static(b"op"))
+        }
+    }
+
+    fn entry() -> Entry {
+        Entry::new(header(), &[(origin(5), Bytes::from_static(b"op"))])
     }
 
     #[test]
     fn golden_bytes() {
-        let mut expected = vec![60, 0, 0, 0];
+        let mut expected = vec![82, 0, 0, 0];
         expected.extend([7, 0, 0, 0, 0, 0, 0, 0]);
-        expected.extend([0, 0, 0, 0, 1, 0, 0, 0]);
+        expected.extend([0, 0, 0, 0, 1, 0, 2, 0, 0, 0, 0, 0, 0, 0]);
         expected.extend([9, 0, 0, 0, 0, 0, 0, 0]);
+        expected.extend([8, 0, 0, 0, 0, 0, 0, 0]);
+        expected.extend([1, 0, 0, 0]);
+        expected.extend([6, 0, 0, 0, 0, 0, 0, 0]);
         expected.extend([1, 0, 3, 0, 0, 0, 0, 0, 0, 0]);
         expected.extend([5, 0, 0, 0, 0, 0, 0, 0]);
         expected.extend([4, 0, 0, 0, 0, 0, 0, 0]);
-        expected.extend([6, 0, 0, 0, 0, 0, 0, 0]);
+        expected.extend([2, 0, 0, 0]);
         expected.extend(b"op");
         assert_eq!(entry().to_bytes(), expected);
     }
 
     #[test]
-    fn a_decoded_entry_has_the_same_parts_and_hash() {
-        assert_eq!(Entry::from_bytes(entry().to_bytes()), Ok(entry()));
-        assert_eq!(entry().operation().as_ref(), b"op");
+    fn a_decoded_entry_has_the_same_operations_and_hash() {
+        let batch = [(origin(5), Bytes::from_static(b"op")), (origin(6), Bytes::new())];
+        let entry = Entry::new(header(), &batch);
+        assert_eq!(entry.header().operations, 2);
+        assert_eq!(Entry::from_bytes(entry.to_bytes()), Ok(entry.clone()));
+        assert_eq!(entry.operations().collect::<Vec<_>>(), batch);
+        assert_eq!(Entry::new(header(), &[]).operations().count(), 0);
+    }
+
+    #[test]
+    fn an_entry_that_ends_early_has_the_operations_before_its_end() {
+        let batch = [(origin(5), Bytes::from_static(b"op")), (origin(6), Bytes::new())];
+        let whole = Entry::new(header(), &batch).to_bytes();
+        let mut cut = BytesMut::new();
+        whole.slice(4..whole.len() - 1).encode(&mut cut);
+        let cut = Entry::from_bytes(cut.freeze()).unwrap();
+        assert_eq!(cut.operations().collect::<Vec<_>>(), batch[..1]);
     }
 
     #[test]
@@ -152,8 +198,10 @@ mod tests {
         let bytes = entry().to_bytes();
         for position in 4..bytes.len() {
             let mut changed = bytes.to_vec();
-            changed[position] ^= 0x80;
-            let decoded = Entry::from_bytes(changed.into()).unwrap();
+            changed[position] ^= 0x01;
+            let Ok(decoded) = Entry::from_bytes(changed.into()) else {
+                continue;
+            };
             assert_ne!(decoded.hash(), entry().hash(), "byte {position}");
         }
     }

@@ -2,50 +2,74 @@
 
 use std::fmt;
 
-use kv_core::{DecodeError, NodeId, Wire, wire_struct};
+use bytes::{Bytes, BytesMut};
+use kv_core::{DecodeError, Incarnation, NodeId, Wire};
 
-/// The right of one sequencer to assign positions in the log, compared in the order of its fields.
+/// The right of one process to assign positions in the log, compared in the order of its fields.
 ///
-/// The first epoch of a cluster is (0, sequencer, 0). Only its owner may open a round with
-/// generation 0; only the sequencer of a generation may make the next one, when it restarts.
+/// Every start of a server is another incarnation, so that no two processes ever share an epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch {
-    /// Grows whenever another server takes over.
+    /// Grows whenever the sequencer is chosen anew; at most [`Epoch::ROUND_MAX`].
     pub round: u32,
     /// The sequencer.
     pub owner: NodeId,
-    /// Which restart of that sequencer.
-    pub generation: u16,
+    /// The process of that server which is meant.
+    pub incarnation: Incarnation,
 }
 
-wire_struct!(Epoch { round, owner, generation });
-
 impl Epoch {
+    /// The last round. One beyond it is refused where it is read: a damaged number could use up
+    /// all that follow.
+    pub const ROUND_MAX: u32 = u32::MAX / 2;
+
     /// The epoch in which a cluster is founded.
     #[must_use]
-    pub const fn first(owner: NodeId) -> Self {
-        Self { round: 0, owner, generation: 0 }
+    pub const fn first(owner: NodeId, incarnation: Incarnation) -> Self {
+        Self { round: 0, owner, incarnation }
     }
 
-    /// The epoch of the same sequencer after a restart; `None` after 65,535 of them.
+    /// An epoch after this one, whatever its owner; `None` after the last round.
     #[must_use]
-    pub fn next_generation(self) -> Option<Self> {
-        let generation = self.generation.checked_add(1)?;
-        Some(Self { generation, ..self })
+    pub fn next(self, owner: NodeId, incarnation: Incarnation) -> Option<Self> {
+        let round = self.round.checked_add(1).filter(|round| *round <= Self::ROUND_MAX)?;
+        Some(Self { round, owner, incarnation })
+    }
+
+    /// Whether both are of one round and owner, in whichever process.
+    #[must_use]
+    pub fn is_round_of(self, other: Self) -> bool {
+        (self.round, self.owner) == (other.round, other.owner)
     }
 }
 
 /// The lowest of all epochs, which is before the first entry of every log.
 impl Default for Epoch {
     fn default() -> Self {
-        Self::first(NodeId::FIRST)
+        Self::first(NodeId::FIRST, Incarnation::UNKNOWN)
     }
 }
 
-/// `0.1.0`
+/// `0.1.3`: round, owner and the owner's how manieth start.
 impl fmt::Display for Epoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}.{}", self.round, self.owner, self.generation)
+        write!(f, "{}.{}.{}", self.round, self.owner, self.incarnation.counter())
+    }
+}
+
+impl Wire for Epoch {
+    fn encode(&self, out: &mut BytesMut) {
+        self.round.encode(out);
+        self.owner.encode(out);
+        self.incarnation.encode(out);
+    }
+
+    fn decode(input: &mut Bytes) -> Result<Self, DecodeError> {
+        let round = u32::decode(input)?;
+        if round > Self::ROUND_MAX {
+            return Err(DecodeError::Invalid { what: "round of an epoch" });
+        }
+        Ok(Self { round, owner: Wire::decode(input)?, incarnation: Wire::decode(input)? })
     }
 }
 
@@ -83,11 +107,11 @@ impl fmt::Display for LogIndex {
 }
 
 impl Wire for LogIndex {
-    fn encode(&self, out: &mut bytes::BytesMut) {
+    fn encode(&self, out: &mut BytesMut) {
         self.0.encode(out);
     }
 
-    fn decode(input: &mut bytes::Bytes) -> Result<Self, DecodeError> {
+    fn decode(input: &mut Bytes) -> Result<Self, DecodeError> {
         u64::decode(input).map(Self)
     }
 }
@@ -96,18 +120,31 @@ impl Wire for LogIndex {
 mod tests {
     use super::*;
 
+    fn epoch(round: u32, owner: u16, incarnation: u64) -> Epoch {
+        let owner = NodeId::new(owner).unwrap();
+        Epoch { round, owner, incarnation: Incarnation(incarnation) }
+    }
+
     #[test]
-    fn epochs_compare_by_round_then_owner_then_generation() {
-        let epoch = |round, owner, generation| Epoch {
-            round,
-            owner: NodeId::new(owner).unwrap(),
-            generation,
-        };
+    fn epochs_compare_by_round_then_owner_then_incarnation() {
         assert!(epoch(0, 9, 9) < epoch(1, 1, 0));
         assert!(epoch(1, 1, 9) < epoch(1, 2, 0));
         assert!(epoch(1, 1, 0) < epoch(1, 1, 1));
-        assert_eq!(Epoch::first(NodeId::FIRST), epoch(0, 1, 0));
-        assert_eq!(epoch(0, 1, 0).next_generation(), Some(epoch(0, 1, 1)));
-        assert_eq!(epoch(0, 1, u16::MAX).next_generation(), None);
+        assert!(Epoch::default() < Epoch::first(NodeId::FIRST, Incarnation(1)));
+    }
+
+    #[test]
+    fn the_next_epoch_is_above_every_owner_and_incarnation_of_this_one() {
+        let next = epoch(4, 9, u64::MAX).next(NodeId::FIRST, Incarnation(1));
+        assert_eq!(next, Some(epoch(5, 1, 1)));
+        assert_eq!(epoch(Epoch::ROUND_MAX, 1, 1).next(NodeId::FIRST, Incarnation(1)), None);
+    }
+
+    #[test]
+    fn a_round_that_nobody_can_have_reached_is_not_read() {
+        let last = epoch(Epoch::ROUND_MAX, 1, 1);
+        assert_eq!(Epoch::from_bytes(last.to_bytes()), Ok(last));
+        let beyond = epoch(Epoch::ROUND_MAX + 1, 1, 1);
+        assert!(Epoch::from_bytes(beyond.to_bytes()).is_err());
     }
 }

@@ -3,7 +3,7 @@
 pub(crate) mod entry;
 pub(crate) mod epoch;
 pub(crate) mod hold_back;
-pub(crate) mod suffix;
+pub(crate) mod tail;
 
 use std::collections::VecDeque;
 
@@ -29,9 +29,11 @@ pub(crate) struct Position {
     /// The epoch in which the entry was assigned this position.
     pub(crate) epoch: Epoch,
     pub(crate) log_time_ms: u64,
+    /// How many operations the log has up to here.
+    pub(crate) operations: u64,
 }
 
-wire_struct!(Position { index, hash, epoch, log_time_ms });
+wire_struct!(Position { index, hash, epoch, log_time_ms, operations });
 
 impl Log {
     pub(crate) const fn starting_after(base: Position) -> Self {
@@ -56,12 +58,19 @@ impl Log {
         self.entries.len()
     }
 
+    /// Whether an entry can come next, by all that its header says.
+    pub(crate) fn is_next(&self, entry: &Entry) -> bool {
+        let (header, last) = (entry.header(), self.last());
+        header.index == last.index.next()
+            && header.previous_hash == last.hash
+            && header.epoch >= last.epoch
+            && header.log_time_ms >= last.log_time_ms
+            && header.operations_before == last.operations
+    }
+
     /// Appends the entry that follows the last one.
     pub(crate) fn append(&mut self, entry: Entry) {
-        let last = self.last();
-        assert_eq!(entry.index(), last.index.next());
-        assert_eq!(entry.header().previous_hash, last.hash);
-        assert!(entry.header().log_time_ms >= last.log_time_ms);
+        assert!(self.is_next(&entry));
         self.size_bytes += entry.size_bytes();
         self.entries.push_back(entry);
     }
@@ -83,14 +92,27 @@ impl Log {
         self.entry(index).map(Position::of)
     }
 
-    /// The last position that was assigned in `epoch` or before; `None` if that is before the base.
-    pub(crate) fn last_through(&self, epoch: Epoch) -> Option<LogIndex> {
-        if self.base.epoch > epoch {
-            return None;
-        }
-        let count = self.entries.partition_point(|entry| entry.header().epoch <= epoch);
-        let last = count.checked_sub(1).and_then(|place| self.entries.get(place));
-        Some(last.map_or(self.base.index, Entry::index))
+    /// The epoch in which a position was assigned; `None` where [`Log::hash_at`] is.
+    pub(crate) fn epoch_at(&self, index: LogIndex) -> Option<Epoch> {
+        self.position_at(index).map(|position| position.epoch)
+    }
+
+    /// The first entry that is kept and of `epoch` or a later one; the next one if there is none.
+    pub(crate) fn first_of(&self, epoch: Epoch) -> LogIndex {
+        self.place_at(self.entries.partition_point(|entry| entry.header().epoch < epoch))
+    }
+
+    /// The last position of `epoch` or an earlier one, as far as the log is kept.
+    pub(crate) fn last_of(&self, epoch: Epoch) -> LogIndex {
+        let after = self.entries.partition_point(|entry| entry.header().epoch <= epoch);
+        self.place_at(after).previous()
+    }
+
+    /// The entry that has the operation with a number, if it is kept.
+    pub(crate) fn entry_with(&self, number: u64) -> Option<&Entry> {
+        let ends_before = |entry: &Entry| Position::of(entry).operations < number;
+        let entry = self.entries.get(self.entries.partition_point(ends_before))?;
+        (entry.header().operations_before < number).then_some(entry)
     }
 
     /// The entries from `index` on, which must not be before the base.
@@ -99,11 +121,16 @@ impl Log {
         self.entries.range(offset.min(self.entries.len())..)
     }
 
-    /// Drops the last entry.
-    pub(crate) fn drop_last(&mut self) -> Option<Entry> {
-        let entry = self.entries.pop_back()?;
-        self.size_bytes -= entry.size_bytes();
-        Some(entry)
+    /// Drops what comes after `index`; gives its size in bytes.
+    pub(crate) fn truncate(&mut self, index: LogIndex) -> usize {
+        let kept = index.distance_from(self.base.index);
+        let before = self.size_bytes;
+        while u64::try_from(self.entries.len()).unwrap_or(u64::MAX) > kept {
+            if let Some(entry) = self.entries.pop_back() {
+                self.size_bytes -= entry.size_bytes();
+            }
+        }
+        before - self.size_bytes
     }
 
     /// Forgets the oldest entry and makes it the base.
@@ -114,6 +141,11 @@ impl Log {
         Some(entry)
     }
 
+    fn place_at(&self, offset: usize) -> LogIndex {
+        let offset = u64::try_from(offset).unwrap_or(u64::MAX);
+        LogIndex(self.base.index.0.saturating_add(offset)).next()
+    }
+
     fn offset(&self, index: LogIndex) -> Option<usize> {
         let offset = index.0.checked_sub(self.base.index.0)?.checked_sub(1)?;
         usize::try_from(offset).ok()
@@ -121,12 +153,14 @@ impl Log {
 }
 
 impl Position {
-    pub(crate) const fn of(entry: &Entry) -> Self {
+    pub(crate) fn of(entry: &Entry) -> Self {
+        let header = entry.header();
         Self {
-            index: entry.index(),
+            index: header.index,
             hash: entry.hash(),
-            epoch: entry.header().epoch,
-            log_time_ms: entry.header().log_time_ms,
+            epoch: header.epoch,
+            log_time_ms: header.log_time_ms,
+            operations: header.operations_before.saturating_add(u64::from(header.operations)),
         }
     }
 }
@@ -143,21 +177,27 @@ mod tests {
         following_in(log, Epoch::default())
     }
 
+    fn round(round: u32) -> Epoch {
+        Epoch { round, ..Epoch::default() }
+    }
+
     fn following_in(log: &Log, epoch: Epoch) -> Entry {
         let last = log.last();
         let header = EntryHeader {
             index: last.index.next(),
             epoch,
             log_time_ms: last.log_time_ms,
-            origin: Origin {
-                server: NodeId::FIRST,
-                incarnation: Incarnation(1),
-                number: last.index.0 + 1,
-                settled_below: 1,
-            },
+            operations_before: last.operations,
+            operations: 1,
             previous_hash: last.hash,
         };
-        Entry::new(header, &Bytes::from_static(b"x"))
+        let origin = Origin {
+            server: NodeId::FIRST,
+            incarnation: Incarnation(1),
+            number: last.index.0 + 1,
+            settled_below: 1,
+        };
+        Entry::new(header, &[(origin, Bytes::from_static(b"x"))])
     }
 
     fn log_of(count: u64) -> Log {
@@ -186,32 +226,36 @@ mod tests {
     }
 
     #[test]
-    fn the_last_place_of_an_epoch_is_known_as_far_as_the_log_is_kept() {
-        let generation = |generation| Epoch { generation, ..Epoch::default() };
+    fn the_places_of_an_epoch_are_known_as_far_as_the_log_is_kept() {
         let mut log = Log::starting_after(Position::default());
         for of in [0, 0, 2, 2, 5] {
-            log.append(following_in(&log, generation(of)));
+            log.append(following_in(&log, round(of)));
         }
-        let last = |log: &Log, of| log.last_through(generation(of)).map(|index| index.0);
-        let places = [0, 1, 2, 3, 5, 6].map(|of| last(&log, of));
-        assert_eq!(places, [Some(2), Some(2), Some(4), Some(4), Some(5), Some(5)]);
+        let ends = |log: &Log, of| (log.first_of(round(of)).0, log.last_of(round(of)).0);
+        assert_eq!(
+            [0, 1, 2, 5, 6].map(|of| ends(&log, of)),
+            [(1, 2), (3, 2), (3, 4), (5, 5), (6, 5)]
+        );
         (0..3).for_each(|_| drop(log.trim_first()));
-        let places = [0, 1, 2, 4, 5].map(|of| last(&log, of));
-        assert_eq!(places, [None, None, Some(4), Some(4), Some(5)]);
+        assert_eq!([0, 2, 5].map(|of| ends(&log, of)), [(4, 3), (4, 4), (5, 5)]);
+        let epochs = [2, 3, 4, 5, 6].map(|index| log.epoch_at(LogIndex(index)));
+        assert_eq!(epochs, [None, Some(round(2)), Some(round(2)), Some(round(5)), None]);
     }
 
     #[test]
     fn what_is_dropped_from_the_end_can_be_given_anew() {
         let mut log = log_of(3);
         let whole = log.clone();
-        assert_eq!(log.drop_last().map(|entry| entry.index()), Some(LogIndex(3)));
-        assert_eq!(log.last().index, LogIndex(2));
+        assert_eq!(log.truncate(LogIndex(1)), whole.size_bytes() / 3 * 2);
+        assert_eq!(log.last().index, LogIndex(1));
+        log.append(following(&log));
         log.append(following(&log));
         assert_eq!((log.last(), log.size_bytes()), (whole.last(), whole.size_bytes()));
+        assert_eq!(log.truncate(LogIndex(9)), 0);
     }
 
     #[test]
-    #[should_panic(expected = "left == right")]
+    #[should_panic(expected = "self.is_next(&entry)")]
     fn an_entry_from_elsewhere_is_not_appended() {
         let mut log = log_of(2);
         log.append(following(&log_of(1)));

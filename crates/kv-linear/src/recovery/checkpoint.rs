@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use kv_core::{
-    CheckpointItem, ClusterId, DecodeError, Incarnation, Key, NodeId, Operation, PersistSeq, Store,
-    Versioned, Wire, wire_struct,
+    CheckpointItem, ClusterId, DecodeError, Incarnation, Key, NodeId, PersistSeq, Store, Versioned,
+    Wire, wire_struct,
 };
 
 use crate::core::Core;
@@ -27,12 +27,12 @@ pub(crate) struct Metadata {
     pub(crate) cluster: ClusterId,
     /// [`kv_core::ClusterConfig::hash`]
     pub(crate) configuration: u64,
-    pub(crate) epoch: Epoch,
     pub(crate) incarnation: Incarnation,
-    /// The sequencer's incarnation as the server knows it.
-    pub(crate) sequencer: Incarnation,
+    pub(crate) recovering: bool,
+    pub(crate) promised: Epoch,
+    pub(crate) refuted: Option<NodeId>,
     /// The peers' incarnations as the server's disk has them.
-    pub(crate) incarnations: Vec<(NodeId, Incarnation)>,
+    pub(crate) known: Vec<(NodeId, Incarnation)>,
     pub(crate) applied: Position,
     pub(crate) dedup: Vec<DedupLine>,
 }
@@ -40,10 +40,11 @@ pub(crate) struct Metadata {
 wire_struct!(Metadata {
     cluster,
     configuration,
-    epoch,
     incarnation,
-    sequencer,
-    incarnations,
+    recovering,
+    promised,
+    refuted,
+    known,
     applied,
     dedup
 });
@@ -65,19 +66,17 @@ pub(crate) fn covers(core: &Core) -> PersistSeq {
     core.staged_after.map_or(persisted, |staged| staged.min(persisted))
 }
 
-pub(crate) fn metadata_of(
-    core: &Core,
-    incarnations: Vec<(NodeId, Incarnation)>,
-) -> Option<Metadata> {
+pub(crate) fn metadata_of(core: &Core) -> Option<Metadata> {
     let identity = core.identity_on_disk?;
     let forgets = core.broken.is(Mutation::CheckpointWithoutDedup);
     Some(Metadata {
         cluster: identity.cluster,
         configuration: core.configuration_hash,
-        epoch: identity.epoch,
         incarnation: identity.incarnation,
-        sequencer: identity.sequencer,
-        incarnations,
+        recovering: identity.recovering,
+        promised: core.promised_on_disk(),
+        refuted: core.refuted,
+        known: core.known.on_disk(),
         applied: core.replica.applied(),
         dedup: if forgets { Vec::new() } else { core.replica.dedup().into() },
     })
@@ -112,16 +111,16 @@ pub(crate) fn replica(
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ReplicaDraft {
     store: Store<Versioned>,
-    tail: Vec<(Entry, Operation)>,
+    tail: Vec<Entry>,
 }
 
 impl ReplicaDraft {
     pub(crate) fn add(&mut self, (key, held): CheckpointItem) -> Result<(), DecodeError> {
         match read_item(&key, held)? {
-            Item::Entry(..) if key != entry_key(self.tail.len()) => {
+            Item::Entry(_) if key != entry_key(self.tail.len()) => {
                 return Err(DecodeError::Invalid { what: "place of an entry in a checkpoint" });
             }
-            Item::Entry(entry, operation) => self.tail.push((entry, operation)),
+            Item::Entry(entry) => self.tail.push(entry),
             Item::State(key, held) => self.store.insert(key, held),
         }
         Ok(())
@@ -130,16 +129,11 @@ impl ReplicaDraft {
     pub(crate) fn finish(self, metadata: Metadata) -> Result<Replica, DecodeError> {
         let dedup = Dedup::from(metadata.dedup);
         let mut replica = Replica::at(metadata.applied, StateMachine::new(self.store), dedup);
-        for (entry, operation) in self.tail {
-            let last = replica.log().last();
-            let header = entry.header();
-            let follows = header.index == last.index.next()
-                && header.previous_hash == last.hash
-                && header.log_time_ms >= last.log_time_ms;
-            if !follows {
+        for entry in self.tail {
+            if !replica.log().is_next(&entry) {
                 return Err(DecodeError::Invalid { what: "log in a checkpoint" });
             }
-            replica.append(entry, operation);
+            replica.append(entry);
         }
         Ok(replica)
     }
@@ -150,13 +144,13 @@ pub(crate) fn read_key(
     (key, held): CheckpointItem,
 ) -> Result<Option<(Key, Versioned)>, DecodeError> {
     match read_item(&key, held)? {
-        Item::Entry(..) => Ok(None),
+        Item::Entry(_) => Ok(None),
         Item::State(key, held) => Ok(Some((key, held))),
     }
 }
 
 enum Item {
-    Entry(Entry, Operation),
+    Entry(Entry),
     State(Key, Versioned),
 }
 
@@ -180,11 +174,7 @@ pub(crate) fn state_key(key: &Key) -> Bytes {
 fn read_item(key: &Bytes, held: Bytes) -> Result<Item, DecodeError> {
     let mut key = key.clone();
     match u8::decode(&mut key)? {
-        ENTRY_TAG => {
-            let entry = Entry::from_bytes(held)?;
-            let operation = Operation::from_bytes(entry.operation())?;
-            Ok(Item::Entry(entry, operation))
-        }
+        ENTRY_TAG => Ok(Item::Entry(Entry::from_bytes(held)?)),
         STATE_TAG => {
             let held = Versioned::from_bytes(held)?;
             let held = Versioned { value: held.value.detached(), version: held.version };

@@ -2,12 +2,10 @@
 
 pub(crate) mod checkpoint;
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use kv_core::{
-    Checkpoint, CheckpointItem, ClusterConfig, Effects, EngineConfig, Incarnation, NodeId,
-    Operation, PersistSeq, RecoverError, Wire,
+    Checkpoint, CheckpointItem, ClusterConfig, ClusterId, Effects, EngineConfig, Incarnation,
+    PersistSeq, RecoverError,
 };
 
 use crate::core::Core;
@@ -15,8 +13,7 @@ use crate::durable::journal::Journal;
 use crate::durable::record::Record;
 use crate::identity::Identity;
 use crate::log::entry::Entry;
-use crate::log::epoch::{Epoch, LogIndex};
-use crate::log::suffix::Suffix;
+use crate::log::epoch::LogIndex;
 use crate::mutation::Broken;
 use crate::replica::Replica;
 
@@ -24,9 +21,7 @@ use crate::replica::Replica;
 #[derive(Debug)]
 pub(crate) struct Recovery {
     core: Core,
-    incarnations: BTreeMap<NodeId, Incarnation>,
     staged: Vec<Vec<CheckpointItem>>,
-    staged_log: Vec<Vec<Entry>>,
     last: PersistSeq,
 }
 
@@ -41,9 +36,7 @@ impl Recovery {
         }
         let mut recovery = Self {
             core: Core::new(config, PersistSeq(0), broken),
-            incarnations: BTreeMap::new(),
             staged: Vec::new(),
-            staged_log: Vec::new(),
             last: PersistSeq(0),
         };
         if let Some(checkpoint) = checkpoint {
@@ -52,11 +45,11 @@ impl Recovery {
         Ok(recovery)
     }
 
-    /// The state, and the incarnations of the peers that the sequencer knew.
-    pub(crate) fn finish(mut self) -> (Core, BTreeMap<NodeId, Incarnation>) {
+    /// The state of the server.
+    pub(crate) fn finish(mut self) -> Core {
         self.core.journal = Journal::following(self.last);
         self.core.identity_on_disk = self.core.identity;
-        (self.core, self.incarnations)
+        self.core
     }
 
     /// Replays a record.
@@ -66,42 +59,43 @@ impl Recovery {
             return Err(wrong);
         }
         self.last = seq;
+        let core = &mut self.core;
         match record {
+            Record::Named { nonce } => core.named = Some(nonce),
             Record::Founded { cluster, configuration, incarnation, members } => {
                 self.check_configuration(&configuration)?;
-                self.incarnations.extend(members);
-                let epoch = Epoch::first(self.core.node());
-                self.identify(cluster, incarnation, incarnation, epoch);
+                self.core.known.recover(members);
+                self.identify(cluster, incarnation, false);
             }
-            Record::Joined { cluster, configuration, incarnation, sequencer } => {
+            Record::Joined { cluster, configuration, incarnation, known, recovering } => {
                 self.check_configuration(&configuration)?;
-                let epoch = Epoch::first(self.core.sequencer());
-                self.identify(cluster, incarnation, sequencer, epoch);
+                self.core.known.recover(known);
+                self.identify(cluster, incarnation, recovering);
             }
-            Record::Renewed { incarnation } => {
-                self.core.identity.as_mut().ok_or(wrong)?.incarnation = incarnation;
+            Record::Renewed { incarnation, recovering } => {
+                let identity = core.identity.as_mut().ok_or(wrong)?;
+                *identity = Identity { incarnation, recovering, ..*identity };
             }
-            Record::PeerIncarnation { peer, incarnation } => {
-                self.incarnations.insert(peer, incarnation);
+            Record::Recovered => core.identity.as_mut().ok_or(wrong)?.recovering = false,
+            Record::Known { peer, incarnation } => core.known.recover([(peer, incarnation)]),
+            Record::Promised { epoch } => core.recover_promise(epoch),
+            Record::Opened { entry } => {
+                let epoch = entry.header().epoch;
+                core.identity.as_mut().ok_or(wrong)?.incarnation = epoch.incarnation;
+                core.recover_promise(epoch);
+                let previous = entry.index().previous();
+                self.append(previous, vec![entry], LogIndex::ZERO).ok_or(wrong)?;
             }
-            Record::Opened { epoch } => {
-                self.core.identity.as_mut().ok_or(wrong)?.epoch = epoch;
+            Record::Entries { promised, commit, previous, entries } => {
+                core.recover_promise(promised);
+                self.append(previous, entries, commit).ok_or(wrong)?;
             }
-            Record::Entries { commit, entries } => {
-                self.append(entries, commit).ok_or(wrong)?;
-            }
-            Record::Staged { part, items } => {
-                stage(&mut self.staged, part, items);
-            }
-            Record::Installed { parts, metadata } => {
+            Record::Staged { part, items } => self.stage(part, items),
+            Record::Installed { promised, parts, metadata } => {
                 self.install(parts, &metadata).ok_or(wrong)?;
+                self.core.recover_promise(promised);
             }
-            Record::StagedLog { part, entries } => {
-                stage(&mut self.staged_log, part, entries);
-            }
-            Record::Started { epoch, base, base_hash, parts } => {
-                self.begin_epoch(epoch, (base, base_hash), parts).ok_or(wrong)?;
-            }
+            Record::Refuted { peer } => core.refuted = Some(peer),
         }
         Ok(())
     }
@@ -115,8 +109,10 @@ impl Recovery {
         if metadata.configuration != self.core.configuration_hash {
             return Err(RecoverError::OtherConfiguration);
         }
-        self.incarnations.extend(metadata.incarnations.iter().copied());
-        self.identify(metadata.cluster, metadata.incarnation, metadata.sequencer, metadata.epoch);
+        self.core.known.recover(metadata.known.iter().copied());
+        self.core.recover_promise(metadata.promised);
+        self.core.refuted = metadata.refuted;
+        self.identify(metadata.cluster, metadata.incarnation, metadata.recovering);
         let replica = checkpoint::replica(metadata, checkpoint.items);
         self.switch_to(replica.map_err(RecoverError::Checkpoint)?);
         checkpoint::note_recovered(&mut self.core);
@@ -124,29 +120,24 @@ impl Recovery {
     }
 
     fn install(&mut self, parts: u32, metadata: &Bytes) -> Option<()> {
-        let items = take_staged(&mut self.staged, parts)?;
+        let parts = usize::try_from(parts).ok().filter(|parts| *parts <= self.staged.len())?;
+        let staged = std::mem::take(&mut self.staged).into_iter().take(parts).flatten();
         let metadata = checkpoint::metadata(metadata).ok()??;
-        self.core.identity.as_mut()?.epoch = metadata.epoch;
-        self.switch_to(checkpoint::replica(metadata, items).ok()?);
+        self.core.identity?;
+        self.switch_to(checkpoint::replica(metadata, staged).ok()?);
         Some(())
     }
 
-    fn begin_epoch(
-        &mut self,
-        epoch: Epoch,
-        (base, base_hash): (LogIndex, u64),
-        parts: u32,
-    ) -> Option<()> {
-        let staged = take_staged(&mut self.staged_log, parts)?;
-        let replica = &mut self.core.replica;
-        let known = replica.log().position_at(base).filter(|known| known.hash == base_hash);
-        let mut suffix = Suffix::after(known.filter(|_| base >= replica.commit())?);
-        for entry in staged {
-            suffix.append(entry, epoch)?;
+    /// Keeps a part; the first one drops what was staged before. One that does not follow is what a
+    /// checkpoint left of a state that was never switched to.
+    fn stage(&mut self, part: u32, items: Vec<CheckpointItem>) {
+        match usize::try_from(part).ok().filter(|part| *part <= self.staged.len()) {
+            Some(part) => {
+                self.staged.truncate(part);
+                self.staged.push(items);
+            }
+            None => self.staged.clear(),
         }
-        replica.replace_after(base, suffix.into_entries());
-        self.core.identity.as_mut()?.epoch = epoch;
-        Some(())
     }
 
     fn check_configuration(&self, configuration: &ClusterConfig) -> Result<(), RecoverError> {
@@ -157,65 +148,45 @@ impl Recovery {
         }
     }
 
-    fn identify(
-        &mut self,
-        cluster: kv_core::ClusterId,
-        incarnation: Incarnation,
-        sequencer: Incarnation,
-        epoch: Epoch,
-    ) {
-        self.core.identity = Some(Identity { cluster, incarnation, epoch, sequencer });
+    fn identify(&mut self, cluster: ClusterId, incarnation: Incarnation, recovering: bool) {
+        self.core.identity = Some(Identity { cluster, incarnation, recovering });
     }
 
-    fn switch_to(&mut self, mut replica: Replica) {
-        replica.note_durable(replica.log().last().index);
+    fn switch_to(&mut self, replica: Replica) {
         self.core.replica.replace(replica, self.core.broken);
     }
 
-    /// Appends what the log does not have; `None` if something does not follow.
-    fn append(&mut self, entries: Vec<Entry>, commit: LogIndex) -> Option<()> {
+    /// Puts entries after a position, in place of what is there unless it is the same; `None` if
+    /// something does not follow.
+    fn append(&mut self, previous: LogIndex, entries: Vec<Entry>, commit: LogIndex) -> Option<()> {
         let replica = &mut self.core.replica;
         for entry in entries {
-            let last = replica.log().last();
-            if entry.index() <= last.index {
-                let known = replica.log().hash_at(entry.index());
-                if known.is_some_and(|hash| hash != entry.hash()) {
-                    return None;
-                }
+            let index = entry.index();
+            if index <= replica.applied().index {
+                // A checkpoint that was taken later has it.
                 continue;
             }
-            let header = entry.header();
-            let follows = header.index == last.index.next()
-                && header.previous_hash == last.hash
-                && header.log_time_ms >= last.log_time_ms;
-            let operation = Operation::from_bytes(entry.operation()).ok();
-            replica.append(entry, operation.filter(|_| follows)?);
+            if index <= replica.log().last().index {
+                if replica.log().hash_at(index) == Some(entry.hash()) {
+                    continue;
+                }
+                if index <= replica.commit() {
+                    return None;
+                }
+                replica.truncate(index.previous());
+            }
+            if !replica.log().is_next(&entry) {
+                return None;
+            }
+            replica.append(entry);
         }
-        let last = replica.log().last().index;
-        replica.note_durable(last);
-        replica.note_commit(commit.min(last));
+        if previous > replica.log().last().index {
+            return None;
+        }
+        replica.note_durable(replica.asked());
+        replica.note_commit(commit.min(replica.log().last().index));
         // No client waits for what happened before a restart.
         self.core.deliver(&mut Effects::new());
         Some(())
     }
-}
-
-/// Keeps a part; the first one drops what was staged before. One that does not follow is what a
-/// checkpoint left of a state that was never switched to.
-fn stage<T>(staged: &mut Vec<Vec<T>>, part: u32, items: Vec<T>) {
-    match usize::try_from(part).ok().filter(|part| *part <= staged.len()) {
-        Some(part) => {
-            staged.truncate(part);
-            staged.push(items);
-        }
-        None => staged.clear(),
-    }
-}
-
-fn take_staged<T>(
-    staged: &mut Vec<Vec<T>>,
-    parts: u32,
-) -> Option<impl Iterator<Item = T> + use<T>> {
-    let parts = usize::try_from(parts).ok().filter(|parts| *parts <= staged.len())?;
-    Some(std::mem::take(staged).into_iter().take(parts).flatten())
 }

@@ -177,6 +177,34 @@ impl Forwarder {
         None
     }
 
+    /// Keeps everything pending here, since this server assigns positions now; gives each request
+    /// with its number, whether it only reads, and its operation.
+    pub(crate) fn keep_all(&mut self) -> Vec<(u64, bool, Bytes)> {
+        self.unsent.clear();
+        self.in_flight_bytes = 0;
+        let mut kept = Vec::new();
+        for (number, pending) in self.pending.iter_mut() {
+            self.alarms.remove(&(pending.alarm, number));
+            pending.backoff = None;
+            pending.queued = false;
+            pending.alarm = pending.deadline;
+            self.alarms.insert((pending.alarm, number));
+            kept.push((number, pending.read_only, pending.operation.clone()));
+        }
+        kept
+    }
+
+    /// Has everything pending sent to another server from now on, with these waits.
+    pub(crate) fn forward_all(&mut self, now: Duration, backoff: Backoff) {
+        for (_, pending) in self.pending.iter_mut() {
+            if pending.backoff.replace(backoff).is_none() {
+                self.in_flight_bytes += pending.operation.len();
+            }
+            pending.position = None;
+        }
+        self.send_all_again(now);
+    }
+
     /// Queues everything pending to be sent again, since its receiver was away.
     /// Nothing sent before is in flight any more.
     pub(crate) fn send_all_again(&mut self, now: Duration) {

@@ -12,13 +12,18 @@ use crate::message::{Body, Forward};
 use crate::mutation::Mutation;
 use crate::requests::unsupported::unsupported;
 use crate::sequencer::intake::Offer;
+use crate::sequencer::progress::Progress;
 use crate::sequencer::{Queued, Sequencer};
 
 impl Sequencer {
     /// Whether a request can be assigned a position now.
     pub(crate) fn check_reachable(&self, core: &Core) -> Result<(), NotDone> {
-        let needed = core.config.cluster.write_quorum();
-        match core.links.reachable().saturating_add(1) {
+        let needed = core.quorums.write;
+        let counts = |(peer, progress): &(&NodeId, &Progress)| {
+            core.links.is_reachable(**peer) && !progress.recovering
+        };
+        let others = self.peers.iter().filter(counts).count();
+        match u16::try_from(others).unwrap_or(u16::MAX).saturating_add(1) {
             reachable if reachable < needed => Err(NotDone::Unavailable { reachable, needed }),
             _ => Ok(()),
         }
@@ -54,7 +59,9 @@ impl Sequencer {
     ) {
         let known = self.peers.get_mut(&from);
         let present = known.filter(|progress| progress.incarnation == incarnation);
-        let Some(progress) = present.filter(|_| core.is_durable()) else {
+        let Some(progress) =
+            present.filter(|_| core.is_durable() && core.known.is_on_disk(from, incarnation))
+        else {
             core.counters.stray_messages += 1;
             return;
         };
@@ -80,18 +87,25 @@ impl Sequencer {
             return Ok(());
         };
         let check = self.check_reachable(core).and_then(|()| self.check_room(core));
-        let is_write = !operation.is_read_only();
-        let check = check.and_then(|()| if is_write { core.check_disk() } else { Ok(()) });
+        let read_only = operation.is_read_only();
+        let check = check.and_then(|()| if read_only { Ok(()) } else { core.check_disk() });
+        let is_settled = self.is_settled(core);
         let Some(progress) = self.peers.get_mut(&origin.server) else {
             return Ok(());
         };
+        if check.is_err() && !is_settled {
+            // The request may be in a log that this one has not replaced yet, so it is not refused
+            // for good. It comes again.
+            core.counters.dropped += 1;
+            return Ok(());
+        }
         if let (Err(reason), true) = (&check, core.broken.is(Mutation::RefusedForwardTakenLater)) {
             return Err(reason.clone());
         }
         match progress.intake.offer(origin.number) {
             Offer::Refused(reason) => Err(reason),
             Offer::Seen if core.broken.is(Mutation::ForwardAppliedTwice) => {
-                self.enqueue(Queued { origin, operation, encoded });
+                self.enqueue(Queued { origin, read_only, encoded });
                 Ok(())
             }
             Offer::Seen => Ok(()),
@@ -101,7 +115,7 @@ impl Sequencer {
             }
             Offer::New => match check {
                 Ok(()) => {
-                    self.enqueue(Queued { origin, operation, encoded });
+                    self.enqueue(Queued { origin, read_only, encoded });
                     Ok(())
                 }
                 Err(reason) => {
@@ -114,6 +128,9 @@ impl Sequencer {
 
     /// Too few servers can be reached: nothing in the queue gets a log position.
     pub(crate) fn refuse_queue(&mut self, core: &mut Core, reason: &NotDone, out: &mut Out) {
+        if !self.is_settled(core) {
+            return;
+        }
         let queue = std::mem::take(&mut self.queue);
         self.queue_bytes = 0;
         self.refuse_all(core, queue, reason, out);
@@ -121,12 +138,14 @@ impl Sequencer {
 
     /// The disk is short: no write in the queue gets a log position.
     pub(crate) fn refuse_queued_writes(&mut self, core: &mut Core, out: &mut Out) {
+        if !self.is_settled(core) {
+            return;
+        }
         let Err(reason) = core.check_disk() else {
             return;
         };
-        let (reads, writes) = std::mem::take(&mut self.queue)
-            .into_iter()
-            .partition(|queued| queued.operation.is_read_only());
+        let (reads, writes) =
+            std::mem::take(&mut self.queue).into_iter().partition(|queued| queued.read_only);
         self.queue = reads;
         self.queue_bytes = self.queue.iter().map(|queued| queued.encoded.len()).sum();
         self.refuse_all(core, writes, &reason, out);
@@ -169,6 +188,6 @@ fn refuse(
     out: &mut Out,
 ) {
     core.counters.refused_requests += u64::try_from(requests.len()).unwrap_or(u64::MAX);
-    let body = Body::Refuse { epoch: core.epoch(), receiver, requests };
+    let body = Body::Refuse { epoch: core.promised(), receiver, requests };
     core.send(server, body, out);
 }

@@ -2,177 +2,175 @@
 
 mod admission;
 mod intake;
-mod opening;
 mod outgoing;
 pub(crate) mod progress;
 mod replication;
-mod set_back;
-mod start;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use kv_core::{Incarnation, NodeId, Operation};
+use kv_core::{HaltReason, Incarnation, NodeId};
 
 use crate::core::{Core, Out};
 use crate::founding::Member;
-use crate::log::entry::{Entry, EntryHeader, Origin};
-use crate::log::epoch::LogIndex;
-use crate::message::Body;
+use crate::log::entry::{OPERATION_OVERHEAD, Origin};
+use crate::log::epoch::{Epoch, LogIndex};
+use crate::log::tail::{Tail, agreement};
+use crate::message::{Ack, Body};
 use crate::mutation::Mutation;
 use crate::sequencer::intake::Intake;
-use crate::sequencer::outgoing::refute_incarnation;
-use crate::sequencer::progress::{Claim, Progress};
+use crate::sequencer::progress::Progress;
 
 /// The one server that assigns log positions.
 #[derive(Clone, Debug)]
 pub(crate) struct Sequencer {
+    pub(crate) epoch: Epoch,
+    /// The entry that opened the epoch.
+    pub(crate) opening: LogIndex,
     pub(crate) peers: BTreeMap<NodeId, Progress>,
     pub(crate) queue: VecDeque<Queued>,
     pub(crate) queue_bytes: usize,
     pub(crate) heartbeat_at: Duration,
-    /// The last position of the epoch's starting log: all that this server's disk held when it
-    /// opened the epoch.
-    pub(crate) start: LogIndex,
     /// Founding members that have not been welcomed, since the founding is not on disk.
     welcomes: Vec<Member>,
+    /// Another server has been asked to take over.
+    handed_over: bool,
 }
 
 /// A request that has no position yet.
 #[derive(Clone, Debug)]
 pub(crate) struct Queued {
     pub(crate) origin: Origin,
-    pub(crate) operation: Operation,
+    pub(crate) read_only: bool,
     pub(crate) encoded: Bytes,
 }
 
 impl Sequencer {
-    /// Begins with the incarnations of the peers that are known.
-    pub(crate) fn start(
-        core: &Core,
-        now: Duration,
-        incarnations: &BTreeMap<NodeId, Incarnation>,
-        welcomes: Vec<Member>,
-    ) -> Self {
+    /// Begins with an epoch whose opening entry is the last one of the log.
+    pub(crate) fn start(core: &mut Core, now: Duration, welcomes: Vec<Member>) -> Self {
         let timing = core.config.timing;
+        let opening = core.replica.log().last().index;
         let progress = |peer| {
-            let incarnation = incarnations.get(&peer).copied().unwrap_or(Incarnation::UNKNOWN);
-            let mut progress = Progress::new(&timing, incarnation);
+            let incarnation = core.known.highest(peer);
+            let mut progress = Progress::new(&timing, incarnation, opening);
+            progress.heard_at = Some(now);
             if !core.broken.is(Mutation::PlacedForwardRefused) {
                 progress.intake = Intake::holding(core.replica.placed(peer, incarnation));
             }
             (peer, progress)
         };
-        Self {
+        let mut sequencer = Self {
+            epoch: core.promised(),
+            opening,
             peers: core.peers().into_iter().map(progress).collect(),
             queue: VecDeque::new(),
             queue_bytes: 0,
-            heartbeat_at: now.saturating_add(timing.heartbeat),
-            start: core.replica.log().last().index,
+            heartbeat_at: now,
             welcomes,
-        }
-    }
-
-    /// The founding or the epoch is on disk: the other servers may take part.
-    pub(crate) fn on_identity_durable(&mut self, core: &mut Core, now: Duration, out: &mut Out) {
-        for member in std::mem::take(&mut self.welcomes) {
-            let body = Body::Welcome { nonce: member.nonce, highest: Incarnation::UNKNOWN };
-            core.send(member.node, body, out);
-        }
-        self.heartbeat_at = now;
+            handed_over: false,
+        };
+        sequencer.take_pending(core);
         core.flush_soon(now);
+        sequencer
     }
 
-    /// An empty server asks to be taken in; it learns which incarnations of it are over.
-    pub(crate) fn on_join(&self, core: &Core, from: NodeId, nonce: u64, out: &mut Out) {
-        if let Some(progress) = self.peers.get(&from).filter(|_| core.is_durable()) {
-            let noting = progress.noting.map(|(incarnation, _)| incarnation);
-            let highest = progress.incarnation.max(noting.unwrap_or(Incarnation::UNKNOWN));
-            core.send(from, Body::Welcome { nonce, highest }, out);
+    /// Takes the requests that this server's clients wait for into the queue, but for those that
+    /// are in the log.
+    fn take_pending(&mut self, core: &mut Core) {
+        let (server, incarnation) = (core.node(), core.incarnation());
+        let placed = core.replica.placed(server, incarnation);
+        let settled_below = core.forwarder.settled_below();
+        for (number, read_only, encoded) in core.forwarder.keep_all() {
+            if !placed.contains(number) {
+                let origin = Origin { server, incarnation, number, settled_below };
+                self.enqueue(Queued { origin, read_only, encoded });
+            }
         }
     }
 
-    /// A follower's disk holds the log up to `durable`.
+    /// Whether this epoch's opening entry is committed. Until then an entry that this log lacks
+    /// may still turn up in a later epoch.
+    pub(crate) fn is_settled(&self, core: &Core) -> bool {
+        core.replica.commit() >= self.opening
+    }
+
+    /// The last entry of the log, once this epoch has committed something.
+    pub(crate) fn sequenced(&self, core: &Core) -> Option<LogIndex> {
+        self.is_settled(core).then(|| core.replica.log().last().index)
+    }
+
+    /// The founding is on disk: the members may take part.
+    pub(crate) fn welcome(&mut self, core: &Core, out: &mut Out) {
+        for member in std::mem::take(&mut self.welcomes) {
+            core.welcome(member.node, member.nonce, out);
+        }
+    }
+
+    /// A follower's disk holds the log up to here.
     pub(crate) fn on_ack(
         &mut self,
         core: &mut Core,
         now: Duration,
-        (from, incarnation): (NodeId, Incarnation),
-        durable: LogIndex,
+        (from, incarnation, ack): (NodeId, Incarnation, Ack),
+        out: &mut Out,
+    ) {
+        let last = core.replica.log().last().index;
+        let Some(progress) = self.peers.get_mut(&from) else {
+            return;
+        };
+        let counted = incarnation == progress.incarnation
+            || core.broken.is(Mutation::FormerIncarnationCounted);
+        if !counted {
+            core.counters.stray_messages += 1;
+            return;
+        }
+        if ack.durable > last {
+            // Another process has opened this epoch, on another copy of this disk.
+            core.halt_for(HaltReason::SetBack { peer: from }, out);
+            return;
+        }
+        progress.recovering = ack.recovering;
+        let progressed = progress.acknowledge(&core.config.timing, now, ack.durable);
+        self.advance_commit(core, now, out);
+        if progressed {
+            core.flush_soon(now);
+        }
+    }
+
+    /// A follower's log differs from this one, or has a gap.
+    pub(crate) fn on_nack(
+        &mut self,
+        core: &mut Core,
+        now: Duration,
+        (from, incarnation, tail): (NodeId, Incarnation, Tail),
         out: &mut Out,
     ) {
         let Some(progress) = self.peers.get_mut(&from) else {
             return;
         };
-        let former = incarnation < progress.incarnation;
-        let counted = former && core.broken.is(Mutation::FormerIncarnationCounted);
-        if former && !counted {
-            refute_incarnation(core, now, (from, progress), out);
+        if incarnation != progress.incarnation {
+            core.counters.stray_messages += 1;
             return;
         }
-        if incarnation == progress.incarnation || counted {
-            if progress.acknowledge(&core.config.timing, now, durable) {
-                self.advance_commit(core, now, out);
-                core.flush_soon(now);
-            }
+        let log = core.replica.log();
+        let lacks_committed = tail.commit > log.last().index
+            || log.hash_at(tail.commit).is_some_and(|hash| hash != tail.commit_hash);
+        if lacks_committed {
+            core.halt_for(HaltReason::SetBack { peer: from }, out);
             return;
         }
-        progress.note_incarnation(core, from, (incarnation, Claim::Holds(durable)), out);
-    }
-
-    /// A peer's incarnation is on disk: what it acknowledged counts from here on.
-    pub(crate) fn on_incarnation_durable(
-        &mut self,
-        core: &mut Core,
-        now: Duration,
-        peer: NodeId,
-        incarnation: Incarnation,
-    ) {
-        let Some(progress) = self.peers.get_mut(&peer) else {
-            return;
-        };
-        if let Some((noting, claim)) = progress.noting
-            && noting == incarnation
-        {
-            match claim {
-                Claim::Holds(acked) => progress.begin_incarnation(incarnation, Some(acked)),
-                Claim::Needs(need) => {
-                    progress.begin_incarnation(incarnation, None);
-                    progress.take_need(core, now, self.start, need);
-                }
-            }
-            core.flush_soon(now);
-        }
-    }
-
-    /// A follower lacks what comes after `last`.
-    pub(crate) fn on_nack(
-        &mut self,
-        core: &mut Core,
-        now: Duration,
-        (from, incarnation): (NodeId, Incarnation),
-        last: LogIndex,
-    ) {
-        let log_last = core.replica.log().last().index;
-        match self.peers.get_mut(&from) {
-            Some(progress)
-                if incarnation == progress.incarnation
-                    && progress.acked.is_some_and(|acked| last >= acked)
-                    && last <= log_last =>
-            {
-                core.counters.resends += 1;
-                progress.rewind(last);
-                core.flush_soon(now);
-            }
-            Some(_) | None => core.counters.stray_messages += 1,
-        }
+        let agreed = agreement(log, core.replica.commit(), &tail).max(progress.acked);
+        core.counters.resends += 1;
+        progress.locate(agreed);
+        core.flush_soon(now);
     }
 
     pub(crate) fn on_peer_up(&mut self, core: &mut Core, now: Duration, peer: NodeId) {
         if let Some(progress) = self.peers.get_mut(&peer) {
             progress.resume(&core.config.timing);
             self.heartbeat_at = now;
+            core.flush_soon(now);
         }
     }
 
@@ -182,14 +180,27 @@ impl Sequencer {
         }
     }
 
+    /// A message of a peer came: it is alive, and in the incarnation that is known.
+    pub(crate) fn on_heard(&mut self, core: &Core, now: Duration, peer: NodeId) {
+        let present = core.known.highest(peer);
+        if let Some(progress) = self.peers.get_mut(&peer) {
+            progress.heard_at = Some(now);
+            if present != progress.incarnation {
+                progress.begin_incarnation(present);
+            }
+        }
+    }
+
     /// Commits what this server's disk and those of W - 1 others hold.
     ///
-    /// Acknowledgements are of this epoch, and count for the entries of earlier ones too: a
-    /// server that gives one holds the whole starting log.
+    /// Entries of earlier epochs are committed with the one that opened this one, never by
+    /// themselves: a server that promised a later epoch with a longer log of an earlier one might
+    /// replace them (Ongaro, section 3.6.2).
     pub(crate) fn advance_commit(&mut self, core: &mut Core, now: Duration, out: &mut Out) {
-        let commit = self.held_by_quorum(core);
-        if commit > core.replica.commit() {
-            core.replica.note_commit(commit);
+        let held = self.held_by_quorum(core);
+        let inherited = core.broken.is(Mutation::InheritedCommitted);
+        if held > core.replica.commit() && (held >= self.opening || inherited) {
+            core.replica.note_commit(held);
             core.flush_soon(now);
         }
         core.deliver(out);
@@ -201,18 +212,17 @@ impl Sequencer {
         let early = core.broken.is(Mutation::AppliedBeforePersisted);
         let own = if early { log_last } else { core.replica.durable() };
         let fewer = u16::from(core.broken.is(Mutation::CommitsWithOneFewer));
-        let others = core.config.cluster.write_quorum().saturating_sub(1 + fewer);
-        let ignored = core.broken.is(Mutation::WriteQuorumIgnored)
-            && core.config.cluster.write_quorum() < core.config.cluster.nodes();
+        let others = core.quorums.write.saturating_sub(1 + fewer);
+        let ignored =
+            core.broken.is(Mutation::WriteQuorumIgnored) && core.quorums.write < core.quorums.nodes;
         let Some(nth) = usize::from(others).checked_sub(1).filter(|_| !ignored) else {
             return own;
         };
-        let earlier = core.broken.is(Mutation::CommitAcrossEpochs);
-        let acked = |progress: &Progress| match &progress.start {
-            Some(start) if earlier => start.need.last.min(log_last),
-            Some(_) | None => progress.acked(),
+        let counted = |(peer, progress): (&NodeId, &Progress)| {
+            let counts = core.known.is_on_disk(*peer, progress.incarnation) && !progress.recovering;
+            if counts { progress.acked } else { LogIndex::ZERO }
         };
-        let mut acked: Vec<LogIndex> = self.peers.values().map(acked).collect();
+        let mut acked: Vec<LogIndex> = self.peers.iter().map(counted).collect();
         acked.sort_unstable_by(|a, b| b.cmp(a));
         let held = acked.get(nth).copied().unwrap_or(LogIndex::ZERO);
         if core.broken.is(Mutation::OwnDiskNotCounted) { held } else { held.min(own) }
@@ -221,24 +231,45 @@ impl Sequencer {
     /// How many servers are known to hold the log up to `position` on disk.
     pub(crate) fn holders(&self, core: &Core, position: LogIndex) -> u16 {
         let own = usize::from(core.replica.durable() >= position);
-        let others = self.peers.values().filter(|progress| progress.acked() >= position).count();
+        let others = self.peers.values().filter(|progress| progress.acked >= position).count();
         u16::try_from(own + others).unwrap_or(u16::MAX)
     }
 
-    /// Assigns positions to the requests in the queue while the window has room.
-    pub(crate) fn sequence(&mut self, core: &mut Core, wall: Duration, out: &mut Out) {
-        if !core.is_durable() || self.queue.is_empty() {
+    /// Puts what waits in the queue into entries, while the window has room: one entry, unless that
+    /// were larger than a message.
+    pub(crate) fn sequence(&mut self, core: &mut Core, out: &mut Out) {
+        if self.queue.is_empty() || core.replica.durable() < self.opening {
             return;
         }
         if let Err(reason) = self.check_reachable(core) {
             self.refuse_queue(core, &reason, out);
             return;
         }
-        if !self.has_window(core) {
-            return;
+        let previous = core.replica.log().last().index;
+        let mut sequenced = Vec::new();
+        while has_window(core) {
+            let batch = self.take_batch(core);
+            if batch.is_empty() {
+                break;
+            }
+            let entry = core.next_entry(&batch);
+            sequenced.push(entry.clone());
+            core.replica.append(entry);
         }
-        let mut sequenced = Vec::with_capacity(self.queue.len().min(SEQUENCED_USUALLY));
-        while self.has_window(core) {
+        core.persist_entries(previous, sequenced, out);
+    }
+
+    /// Takes as many requests from the queue as an entry may have.
+    fn take_batch(&mut self, core: &mut Core) -> Vec<(Origin, Bytes)> {
+        let bytes_max = core.config.limits.message_bytes_max;
+        let position = core.replica.log().last().index.next();
+        let mut batch = Vec::with_capacity(self.queue.len());
+        let mut size_bytes = 0;
+        while let Some(queued) = self.queue.front() {
+            size_bytes += queued.encoded.len() + OPERATION_OVERHEAD;
+            if size_bytes > bytes_max && !batch.is_empty() {
+                break;
+            }
             let Some(queued) = self.queue.pop_front() else {
                 break;
             };
@@ -247,38 +278,35 @@ impl Sequencer {
                 if core.forwarder.pending(queued.origin.number).is_none() {
                     continue;
                 }
-                let position = core.replica.log().last().index.next();
                 core.forwarder.mark_placed(queued.origin.number, position);
             }
-            let entry = next_entry(core, wall, &queued);
-            sequenced.push(entry.clone());
-            core.replica.append(entry, queued.operation);
+            batch.push((queued.origin, queued.encoded));
         }
-        core.persist_entries(sequenced, out);
+        batch
     }
 
-    fn has_window(&self, core: &Core) -> bool {
-        let replica = &core.replica;
-        let limits = &core.config.limits;
-        let open = replica.log().last().index.distance_from(replica.commit());
-        open < u64::try_from(limits.window_entries_max).unwrap_or(u64::MAX)
-            && replica.undelivered_bytes() < limits.window_bytes_max
+    /// Asks the follower that is the furthest to take over, since this server's disk is full.
+    pub(crate) fn hand_over(&mut self, core: &Core, out: &mut Out) {
+        let ready = |(peer, progress): &(&NodeId, &Progress)| {
+            core.links.is_connected(**peer) && !progress.recovering
+        };
+        let furthest = self.peers.iter().filter(ready).max_by_key(|(_, progress)| progress.acked);
+        if let Some((peer, _)) = furthest.filter(|_| !self.handed_over) {
+            self.handed_over = true;
+            core.send(*peer, Body::Lead { epoch: self.epoch }, out);
+        }
+    }
+
+    /// The disk has room again.
+    pub(crate) const fn take_back(&mut self) {
+        self.handed_over = false;
     }
 }
 
-/// Makes the entry that follows the last one.
-fn next_entry(core: &Core, wall: Duration, queued: &Queued) -> Entry {
-    let last = core.replica.log().last();
-    let wall_ms = u64::try_from(wall.as_millis()).unwrap_or(u64::MAX);
-    let header = EntryHeader {
-        index: last.index.next(),
-        epoch: core.epoch(),
-        log_time_ms: last.log_time_ms.max(wall_ms),
-        origin: queued.origin,
-        previous_hash: last.hash,
-    };
-    Entry::new(header, &queued.encoded)
+fn has_window(core: &Core) -> bool {
+    let replica = &core.replica;
+    let limits = &core.config.limits;
+    let open = replica.log().last().index.distance_from(replica.commit());
+    open < u64::try_from(limits.window_entries_max).unwrap_or(u64::MAX)
+        && replica.undelivered_bytes() < limits.window_bytes_max
 }
-
-/// A batch of so many entries is made room for at once.
-const SEQUENCED_USUALLY: usize = 256;

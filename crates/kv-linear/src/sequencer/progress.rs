@@ -3,31 +3,29 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use kv_core::{Incarnation, NodeId, Timing};
+use kv_core::{Incarnation, Timing};
 
 use crate::backoff::Backoff;
-use crate::core::{Core, Out};
-use crate::durable::journal::Durable;
-use crate::durable::record::Record;
 use crate::log::epoch::LogIndex;
-use crate::message::NeedStart;
 use crate::sequencer::intake::Intake;
-use crate::sequencer::start::Start;
 
 /// The sequencer's account of one follower.
 #[derive(Clone, Debug)]
 pub(crate) struct Progress {
-    /// The follower's incarnation as this server's disk has it; acknowledgements of older ones do
-    /// not count.
+    /// The follower's incarnation; nothing of an earlier one counts.
     pub(crate) incarnation: Incarnation,
-    /// A newer incarnation being written to disk, with what it says that it has.
-    pub(crate) noting: Option<(Incarnation, Claim)>,
-    /// What the present incarnation has acknowledged in this epoch; `None` until it is in it.
-    pub(crate) acked: Option<LogIndex>,
-    /// What brings the present incarnation into this epoch, once it has said what it needs.
-    pub(crate) start: Option<Start>,
+    /// Whether this incarnation has said how far it is.
+    is_located: bool,
+    /// What its disk holds of this epoch's log.
+    pub(crate) acked: LogIndex,
+    /// Whether it counts for nothing, since it lost its data.
+    pub(crate) recovering: bool,
+    /// When anything was last heard of it.
+    pub(crate) heard_at: Option<Duration>,
     /// The next entry to send.
     pub(crate) next: LogIndex,
+    /// The position after which it was sent entries since that was last found out.
+    sent_after: LogIndex,
     /// The messages in flight: the last entry of each, and its bytes.
     in_flight: VecDeque<(LogIndex, usize)>,
     in_flight_bytes: usize,
@@ -45,27 +43,19 @@ pub(crate) struct Progress {
     pub(crate) checkpoint_backoff: Backoff,
     /// The requests that it forwarded.
     pub(crate) intake: Intake,
-    /// Whether this process has sent it anything of its epoch's starting log, or a checkpoint.
-    pub(crate) was_sent_start: bool,
-}
-
-/// What a follower says that it has.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Claim {
-    /// The log of this epoch up to here, on disk.
-    Holds(LogIndex),
-    /// The log of an earlier epoch.
-    Needs(NeedStart),
 }
 
 impl Progress {
-    pub(crate) const fn new(timing: &Timing, incarnation: Incarnation) -> Self {
+    /// A follower of which nothing is known but that most hold all that is before `next`.
+    pub(crate) const fn new(timing: &Timing, incarnation: Incarnation, next: LogIndex) -> Self {
         Self {
             incarnation,
-            noting: None,
-            acked: None,
-            start: None,
-            next: LogIndex(1),
+            is_located: false,
+            acked: LogIndex::ZERO,
+            recovering: false,
+            heard_at: None,
+            next,
+            sent_after: next.previous(),
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
             stale_bytes: 0,
@@ -76,59 +66,25 @@ impl Progress {
             checkpoint_not_before: Duration::ZERO,
             checkpoint_backoff: checkpoint_backoff(timing),
             intake: Intake::new(),
-            was_sent_start: false,
         }
     }
 
-    /// What the present incarnation has acknowledged.
-    pub(crate) fn acked(&self) -> LogIndex {
-        self.acked.unwrap_or(LogIndex::ZERO)
-    }
-
-    /// The last position that the present incarnation is known to have, in its log or staged for
-    /// it.
-    fn known(&self) -> LogIndex {
-        self.start.as_ref().map_or_else(|| self.acked(), |start| start.staged)
-    }
-
-    /// The follower's incarnation if it has sent a message; it reports until it has.
+    /// The follower's incarnation if it has said how far it is; it says so until it is known to be
+    /// heard.
     pub(crate) const fn counted_incarnation(&self) -> Incarnation {
-        match (self.acked, &self.start) {
-            (None, None) => Incarnation::UNKNOWN,
-            (Some(_), _) | (None, Some(_)) => self.incarnation,
-        }
+        if self.is_located { self.incarnation } else { Incarnation::UNKNOWN }
     }
 
-    /// Has a newer incarnation of the follower written down; nothing that it says counts before.
-    pub(crate) fn note_incarnation(
-        &mut self,
-        core: &mut Core,
-        peer: NodeId,
-        (incarnation, claim): (Incarnation, Claim),
-        out: &mut Out,
-    ) {
-        match &mut self.noting {
-            Some((noting, known)) if *noting == incarnation => *known = known.updated(claim),
-            Some((noting, _)) if *noting > incarnation => core.counters.stray_messages += 1,
-            Some(_) | None => {
-                self.noting = Some((incarnation, claim));
-                let record = Record::PeerIncarnation { peer, incarnation };
-                core.persist(record, Durable::PeerIncarnation { peer, incarnation }, out);
-            }
-        }
-    }
-
-    /// Goes over to another incarnation of the follower, whose disk holds the log up to `acked`, or
-    /// no log of this epoch.
-    pub(crate) fn begin_incarnation(&mut self, incarnation: Incarnation, acked: Option<LogIndex>) {
-        assert!(incarnation > self.incarnation);
+    /// Goes over to another incarnation of the follower.
+    pub(crate) fn begin_incarnation(&mut self, incarnation: Incarnation) {
         self.incarnation = incarnation;
-        self.noting = None;
-        self.acked = acked;
-        self.start = None;
+        self.is_located = false;
+        self.acked = LogIndex::ZERO;
+        self.recovering = false;
         self.intake = Intake::new();
         self.checkpoint_not_before = Duration::ZERO;
-        self.rewind(self.acked());
+        self.sent_after = self.next.previous();
+        self.rewind(self.sent_after);
     }
 
     /// Takes an acknowledgement of the present incarnation; true if it is the first or brings
@@ -139,21 +95,25 @@ impl Progress {
         now: Duration,
         durable: LogIndex,
     ) -> bool {
-        let first = self.acked.is_none();
-        if !first && durable <= self.acked() {
+        let first = !self.is_located;
+        if !first && durable <= self.acked {
             return false;
         }
-        self.acked = Some(durable);
-        self.start = None;
-        if first {
-            self.rewind(durable);
-        }
+        self.is_located = true;
+        self.acked = self.acked.max(durable);
         self.note_arrived(timing, now, durable);
         // What it lacks from here on is another matter than what the last checkpoints were for.
         self.checkpoint_backoff = checkpoint_backoff(timing);
         let soon = now.saturating_add(self.checkpoint_backoff.wait);
         self.checkpoint_not_before = self.checkpoint_not_before.min(soon);
         true
+    }
+
+    /// The follower's log is this one up to `agreed`.
+    pub(crate) fn locate(&mut self, agreed: LogIndex) {
+        self.is_located = true;
+        self.sent_after = agreed;
+        self.rewind(agreed);
     }
 
     /// Everything up to `durable` has come.
@@ -179,23 +139,6 @@ impl Progress {
         self.in_flight_bytes = 0;
         self.stale_bytes = 0;
         self.waits_since = None;
-        if let Some(start) = &mut self.start {
-            start.is_sent = false;
-        }
-    }
-
-    /// Notes a part of the starting log up to `last`; the last one if `whole`.
-    pub(crate) fn note_start_sent(
-        &mut self,
-        now: Duration,
-        (last, bytes): (LogIndex, usize),
-        whole: bool,
-    ) {
-        self.was_sent_start = true;
-        self.note_sent(now, last, bytes);
-        if let Some(start) = &mut self.start {
-            start.is_sent = whole;
-        }
     }
 
     /// Notes a message with entries up to `last`.
@@ -211,13 +154,20 @@ impl Progress {
         self.in_flight_bytes
     }
 
+    /// After which entry to send again what may be lost: what is acknowledged, or, where nothing is,
+    /// the first that was sent.
+    fn resend_after(&self) -> LogIndex {
+        let sent = self.next.previous();
+        if self.acked > LogIndex::ZERO { self.acked } else { self.sent_after.min(sent) }
+    }
+
     /// Goes back to the first entry that is not acknowledged if its time has come.
     pub(crate) fn rewind_if_due(&mut self, now: Duration) -> bool {
         let due = self.resend_at().is_some_and(|at| at <= now);
         if due {
             self.backoff.double();
             let stale_bytes = self.stale_bytes.saturating_add(self.in_flight_bytes);
-            self.rewind(self.known());
+            self.rewind(self.resend_after());
             self.stale_bytes = stale_bytes;
         }
         due
@@ -225,7 +175,7 @@ impl Progress {
 
     /// The follower cannot be reached: nothing is in flight, and there is nothing to wait for.
     pub(crate) fn pause(&mut self) {
-        self.rewind(self.known());
+        self.rewind(self.resend_after());
     }
 
     /// The follower can be reached again.
@@ -233,24 +183,13 @@ impl Progress {
         self.backoff.wait = timing.resend_min;
         self.commit_sent = LogIndex::ZERO;
         self.sent_at = None;
-        self.rewind(self.known());
+        self.rewind(self.resend_after());
     }
 
     /// When to go back unless there is progress; later, the more is in flight.
     pub(crate) fn resend_at(&self) -> Option<Duration> {
         let bytes = self.in_flight_bytes.saturating_add(self.stale_bytes);
         self.waits_since.map(|since| since.saturating_add(self.backoff.wait_for(bytes)))
-    }
-}
-
-impl Claim {
-    /// With what the same incarnation said next; messages overtake each other.
-    fn updated(self, next: Self) -> Self {
-        match (self, next) {
-            (Self::Holds(known), Self::Holds(next)) => Self::Holds(known.max(next)),
-            (Self::Holds(known), Self::Needs(_)) => Self::Holds(known),
-            (Self::Needs(_), next) => next,
-        }
     }
 }
 

@@ -4,28 +4,49 @@ use std::time::Duration;
 
 use crate::core::{Core, Out};
 use crate::sequencer::Sequencer;
-use crate::sequencer::outgoing::{send_entries, send_heartbeat, send_start};
+use crate::sequencer::outgoing::{Voice, send_entries, send_heartbeat};
 use crate::sequencer::progress::Progress;
 
 impl Sequencer {
     /// Sends each follower what it lacks, as far as messages in flight leave room, and what is
     /// committed.
+    ///
+    /// New entries go out while this server's own disk takes them: a restart makes another epoch.
+    /// The entry that opens the epoch waits for what lies below it, and for the promise.
     pub(crate) fn replicate(&mut self, core: &mut Core, now: Duration, out: &mut Out) {
-        if !core.is_durable() {
+        if !self.may_speak(core) {
             return;
         }
+        let voice = self.voice(core, now);
         for (&peer, progress) in &mut self.peers {
-            let open = core.links.is_connected(peer) && !core.links.is_mismatched(peer);
-            if open && progress.start.is_some() {
-                send_start(core, now, (peer, progress), self.start, out);
-            } else if open && progress.acked.is_some() {
-                send_entries(core, now, (peer, progress), out);
-                if progress.commit_sent < core.replica.commit() {
-                    let receiver = progress.counted_incarnation();
-                    send_heartbeat(core, now, (peer, progress), receiver, out);
-                }
+            if !core.links.is_connected(peer) || core.links.is_mismatched(peer) {
+                continue;
+            }
+            send_entries(core, now, voice, (peer, progress), out);
+            if progress.commit_sent < core.replica.commit() {
+                send_heartbeat(core, now, voice, (peer, progress), out);
             }
         }
+    }
+
+    /// Whether the disk has what this epoch begins with.
+    fn may_speak(&self, core: &Core) -> bool {
+        let below = self.opening.previous();
+        core.is_durable() && core.is_promise_durable() && core.replica.durable() >= below
+    }
+
+    fn voice(&self, core: &Core, now: Duration) -> Voice {
+        Voice { epoch: self.epoch, quiet: self.is_quiet(core, now) }
+    }
+
+    /// Whether this server hears too few others to work, so that nobody should wait for it.
+    pub(crate) fn is_quiet(&self, core: &Core, now: Duration) -> bool {
+        let timeout = core.config.timing.election;
+        let is_heard = |progress: &&Progress| {
+            progress.heard_at.is_some_and(|heard| heard.saturating_add(timeout) > now)
+        };
+        let heard = self.peers.values().filter(is_heard).count();
+        heard + 1 < usize::from(core.quorums.write)
     }
 
     /// Sends again what was not acknowledged in time, and shows that this server is alive.
@@ -40,11 +61,15 @@ impl Sequencer {
         }
         let heartbeat = core.config.timing.heartbeat;
         self.heartbeat_at = now.saturating_add(heartbeat);
+        if !self.may_speak(core) {
+            return;
+        }
+        let voice = self.voice(core, now);
         for (&peer, progress) in &mut self.peers {
-            let quiet = progress.sent_at.is_none_or(|at| at.saturating_add(heartbeat) <= now);
-            if core.is_durable() && core.links.is_connected(peer) && quiet {
-                let receiver = progress.counted_incarnation();
-                send_heartbeat(core, now, (peer, progress), receiver, out);
+            let silent = progress.sent_at.is_none_or(|at| at.saturating_add(heartbeat) <= now);
+            let unheard = progress.heard_at.is_none_or(|at| at.saturating_add(heartbeat) <= now);
+            if core.links.is_connected(peer) && (silent || unheard) {
+                send_heartbeat(core, now, voice, (peer, progress), out);
             }
         }
     }

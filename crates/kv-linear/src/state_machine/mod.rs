@@ -10,7 +10,6 @@ use kv_core::{
     Served, Store, Value, Version, Versioned,
 };
 
-use crate::log::epoch::LogIndex;
 use crate::mutation::{Broken, Mutation};
 use crate::state_machine::draft::Draft;
 use crate::state_machine::page::PageBounds;
@@ -44,17 +43,17 @@ impl StateMachine {
         &mut self.store
     }
 
-    /// Carries out the operation at a place of the log. `bounds` limit a page that is read; they
+    /// Carries out the operation with a number. `bounds` limit a page that is read; they
     /// have no part in what is written.
     pub(crate) fn apply(
         &mut self,
         operation: &Operation,
-        index: LogIndex,
+        number: u64,
         bounds: PageBounds,
         broken: Broken,
     ) -> Outcome {
         let answer = match operation {
-            Operation::Batch(batch) => self.apply_batch(batch, index, broken),
+            Operation::Batch(batch) => self.apply_batch(batch, number, broken),
             Operation::Scan(scan) if broken.is(Mutation::ScanIgnoresEnd) => {
                 let endless = Scan { until: None, ..scan.clone() };
                 Ok(Answer::Page(page::of_scan(&self.store, &endless, bounds)))
@@ -65,7 +64,7 @@ impl StateMachine {
         match answer {
             Ok(answer) => Outcome::Done(Done {
                 answer,
-                version: Some(Version::Log(index.0)),
+                version: Some(Version::Log(number)),
                 served: Served::Linearizable,
             }),
             Err(reason) => Outcome::NotDone(reason),
@@ -75,12 +74,12 @@ impl StateMachine {
     fn apply_batch(
         &mut self,
         batch: &Batch,
-        index: LogIndex,
+        number: u64,
         broken: Broken,
     ) -> Result<Answer, NotDone> {
         match batch.single() {
             Some(Command::Put { key, value, .. }) => {
-                self.write(key.detached(), Some(value.detached()), index);
+                self.write(key.detached(), Some(value.detached()), number);
                 Ok(Answer::Results(vec![CommandResult::Written]))
             }
             Some(Command::Get { key }) => {
@@ -88,7 +87,7 @@ impl StateMachine {
                 Ok(Answer::Results(vec![CommandResult::Value(found)]))
             }
             Some(Command::Delete { .. } | Command::Increment { .. } | Command::Append { .. })
-            | None => self.apply_together(batch, index, broken),
+            | None => self.apply_together(batch, number, broken),
         }
     }
 
@@ -96,7 +95,7 @@ impl StateMachine {
     fn apply_together(
         &mut self,
         batch: &Batch,
-        index: LogIndex,
+        number: u64,
         broken: Broken,
     ) -> Result<Answer, NotDone> {
         let looked_at = if broken.is(Mutation::FirstConditionOnly) { 1 } else { usize::MAX };
@@ -106,7 +105,7 @@ impl StateMachine {
                 return Err(NotDone::ConditionFailed { index: place, found: found.cloned() });
             }
         }
-        let mut draft = Draft::new(&self.store, Version::Log(index.0));
+        let mut draft = Draft::new(&self.store, Version::Log(number));
         let mut results = Vec::with_capacity(batch.commands().len());
         let mut failed = None;
         for (place, command) in (0u16..).zip(batch.commands()) {
@@ -120,13 +119,13 @@ impl StateMachine {
             }
         }
         for (key, value) in draft.into_writes() {
-            self.write(key, value, index);
+            self.write(key, value, number);
         }
         failed.map_or(Ok(Answer::Results(results)), Err)
     }
 
-    fn write(&mut self, key: Key, value: Option<Value>, index: LogIndex) {
-        let version = Version::Log(index.0);
+    fn write(&mut self, key: Key, value: Option<Value>, number: u64) {
+        let version = Version::Log(number);
         match value {
             Some(value) => self.store.insert(key, Versioned { value, version }),
             None => self.store.remove(&key),
@@ -186,12 +185,7 @@ mod tests {
             let conditions = conditions.into_iter().map(condition).collect();
             let batch = Batch::new(conditions, commands).unwrap();
             self.1 += 1;
-            match self.0.apply(
-                &Operation::Batch(batch),
-                LogIndex(self.1),
-                BOUNDS,
-                Broken::default(),
-            ) {
+            match self.0.apply(&Operation::Batch(batch), self.1, BOUNDS, Broken::default()) {
                 Outcome::Done(Done { answer: Answer::Results(results), version, served }) => {
                     assert_eq!(version, Some(Version::Log(self.1)));
                     assert_eq!(served, Served::Linearizable);
@@ -310,8 +304,7 @@ mod tests {
     fn a_scan_is_a_page_at_its_place() {
         let mut machine = Machine::with(vec![put("a", "1"), put("b", "2")]);
         let scan = Operation::Scan(Scan { from: "b".into(), until: None, after: None, limit: 9 });
-        let Outcome::Done(done) = machine.0.apply(&scan, LogIndex(2), BOUNDS, Broken::default())
-        else {
+        let Outcome::Done(done) = machine.0.apply(&scan, 2, BOUNDS, Broken::default()) else {
             panic!("a scan has no reason to fail")
         };
         let Answer::Page(page) = done.answer else { panic!("a scan gives a page") };

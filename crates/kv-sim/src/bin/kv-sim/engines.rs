@@ -3,7 +3,7 @@
 use kv_check::evidence::KeptWrite;
 use kv_core::{ConsistencyEngine, Key, NodeId, Version, Wire, digest};
 use kv_eventual::{Entry, EventualEngine, Record, Write};
-use kv_linear::{LinearEngine, LogIndex};
+use kv_linear::LinearEngine;
 use kv_sim::{Declaration, OperationKind, Oracle, Probe};
 
 /// The linearizable engine, whose sequencer has no successor: server 1 may crash and restart, but
@@ -54,7 +54,7 @@ pub(crate) trait Holder: ConsistencyEngine {
 impl Holder for LinearEngine {
     fn holds(&self, answered: &Self, _key: &Key, version: Version) -> bool {
         match version {
-            Version::Log(index) => self.has_entry_of(answered, LogIndex(index)),
+            Version::Log(number) => self.has_operation_of(answered, number),
             Version::Stamp { .. } => false,
         }
     }

@@ -33,7 +33,6 @@ pub(crate) fn who_is_missing(
         Waiting::TooManyOpenFiles { .. } => return " (`ulimit -n`)".to_owned(),
         Waiting::Joining
         | Waiting::OtherCluster { .. }
-        | Waiting::RestartsUsedUp { .. }
         | Waiting::OtherConfiguration { .. }
         | Waiting::DiskFull { .. }
         | Waiting::OwnDisk
@@ -74,7 +73,6 @@ pub(crate) fn who_was_lost(
         | Waiting::Joining
         | Waiting::LostMemory { .. }
         | Waiting::OtherCluster { .. }
-        | Waiting::RestartsUsedUp { .. }
         | Waiting::OtherConfiguration { .. }
         | Waiting::DiskFull { .. }
         | Waiting::TooManyOpenFiles { .. }

@@ -56,10 +56,15 @@ pub(super) const fn of_linear(mutation: kv_linear::Mutation) -> Checker {
         M::FormerIncarnationCounted => Checker::Oracle(Late, Promise::Convergence),
         M::FoundsBesideHolders => Checker::Linearizability(Sequencer),
         M::EpochResumed => Checker::NoHalt(Sequencer),
-        M::OldEpochAcksCounted | M::CommitAcrossEpochs | M::StartAckedBeforeSwitch => {
+        M::OldEpochAcksCounted | M::WholeTailAcknowledged | M::PromisedBeforePersisted => {
             Checker::Held(Generations)
         }
-        M::CommitBeforeStart | M::StartWithoutTruncation => Checker::NoHalt(Generations),
+        M::InheritedCommitted
+        | M::DifferingTailKept
+        | M::OpensWithOneFewer
+        | M::LongestLogTaken
+        | M::RecoveringServerVotes
+        | M::RecoveringServerCounted => Checker::NoHalt(Generations),
         M::PlacedForwardRefused => Checker::Linearizability(Generations),
         M::CheckpointWithoutDedup => Checker::EqualStates(Followers),
         M::GapAcknowledged => Checker::Oracle(Followers, Promise::Convergence),

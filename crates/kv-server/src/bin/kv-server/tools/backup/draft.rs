@@ -268,16 +268,29 @@ struct Log {
     directory: String,
     node: NodeId,
     cluster: Option<ClusterId>,
-    /// The greatest one is ahead: the round and the generation of its epoch, and its last entry.
-    end: (u64, u64, u64),
+    /// The greatest one is ahead.
+    end: LogEnd,
+}
+
+/// Where a log ends: the epoch of its last entry, and that entry's position.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct LogEnd {
+    round: u64,
+    owner: u64,
+    incarnation: u64,
+    last: u64,
 }
 
 impl Log {
     fn of(directory: &str, node: NodeId, status: &Status) -> Self {
         let known = |position: Option<u64>| position.unwrap_or_default();
         let positions = &status.positions;
-        let end = (positions.epoch_round, positions.epoch_generation, positions.last);
-        let end = (known(end.0), known(end.1), known(end.2));
+        let end = LogEnd {
+            round: known(positions.epoch_round),
+            owner: known(positions.epoch_owner),
+            incarnation: known(positions.epoch_incarnation),
+            last: known(positions.last),
+        };
         Self { directory: directory.to_owned(), node, cluster: status.cluster_id, end }
     }
 }
@@ -285,9 +298,9 @@ impl Log {
 impl Display for Log {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.end {
-            (_, _, 0) => write!(f, "its log is empty"),
-            (round, generation, last) => {
-                write!(f, "its log ends at entry {last} of epoch {round}.{generation}")
+            LogEnd { last: 0, .. } => write!(f, "its log is empty"),
+            LogEnd { round, owner, last, .. } => {
+                write!(f, "its log ends at entry {last} of epoch {round} of server {owner}")
             }
         }
     }
