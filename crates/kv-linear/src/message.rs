@@ -210,7 +210,7 @@ pub struct RecoverOk {
     pub promised: Epoch,
     /// Whether the sender recovers itself.
     pub recovering: bool,
-    /// The last entry of its log, if it is the sequencer of that epoch and has committed in it.
+    /// The last entry of its log, if it is the sequencer of that epoch.
     pub sequenced: Option<LogIndex>,
 }
 

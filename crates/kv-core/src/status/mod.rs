@@ -101,7 +101,8 @@ impl Wire for Status {
 /// What a server does in its cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// It has no data yet and asks its peers for what they hold or know of it.
+    /// It has no data yet, or lost what it had, and asks its peers for what they hold and know of
+    /// it. It is in no quorum.
     Joining,
     /// It is the sequencer of a cluster that does not exist yet, and asks its peers for that.
     Founding,

@@ -93,12 +93,14 @@ impl LinearEngine {
         }
     }
 
-    const fn reported_role(&self) -> kv_core::Role {
+    fn reported_role(&self) -> kv_core::Role {
+        let counts = self.core.identity_on_disk.is_some_and(|identity| !identity.recovering);
         match self.role {
             Role::Unstarted | Role::Joining(_) => kv_core::Role::Joining,
             Role::Founding(_) => kv_core::Role::Founding,
             Role::Sequencer(_) => kv_core::Role::Sequencer,
-            Role::Follower(_) => kv_core::Role::Follower,
+            Role::Follower(_) if counts => kv_core::Role::Follower,
+            Role::Follower(_) => kv_core::Role::Joining,
         }
     }
 

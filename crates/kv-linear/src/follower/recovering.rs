@@ -137,7 +137,7 @@ impl Follower {
 
 impl Core {
     /// Answers a server that recovers. `sequenced` is the last entry of the log, if this server is
-    /// the sequencer and has committed in its epoch.
+    /// the sequencer.
     pub(crate) fn on_recover(&self, from: NodeId, sequenced: Option<LogIndex>, out: &mut Out) {
         let receiver = self.known.highest(from);
         if self.known.is_on_disk(from, receiver) && self.is_promise_durable() {

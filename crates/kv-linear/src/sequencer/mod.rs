@@ -95,9 +95,9 @@ impl Sequencer {
         core.replica.commit() >= self.opening
     }
 
-    /// The last entry of the log, once this epoch has committed something.
+    /// The last entry of the log, once the disk has the one that opened this epoch.
     pub(crate) fn sequenced(&self, core: &Core) -> Option<LogIndex> {
-        self.is_settled(core).then(|| core.replica.log().last().index)
+        (core.replica.durable() >= self.opening).then(|| core.replica.log().last().index)
     }
 
     /// The founding is on disk: the members may take part.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use kv_core::{ClusterConfig, ConsistencyEngine, NodeId, Quorum, SeedStream};
+use kv_core::{ClusterConfig, ConsistencyEngine, NodeId, Quorum, Role, SeedStream};
 
 use super::declaration::Declaration;
 use super::plan::Plan;
@@ -26,6 +26,9 @@ pub(super) struct Chaos {
     keeps_disks: BTreeSet<NodeId>,
     may_wipe: bool,
     keeps_a_disk: bool,
+    keeps_quorum: bool,
+    /// The servers that have data and count for it; kept only where a quorum of them is.
+    sound: BTreeSet<NodeId>,
     under_way: Vec<(Duration, Ending)>,
     /// The servers whose disks were lost, and when.
     pub(super) wipes: Vec<(Duration, NodeId)>,
@@ -67,6 +70,8 @@ impl Chaos {
             keeps_disks: declaration.keeps_disks.clone(),
             may_wipe: plan.faults.contains(&Fault::WipedDisk),
             keeps_a_disk: declaration.keeps_a_disk,
+            keeps_quorum: declaration.keeps_quorum,
+            sound: BTreeSet::new(),
             under_way: Vec::new(),
             wipes: Vec::new(),
         }
@@ -276,7 +281,8 @@ impl Chaos {
             return Ok(Some(Ending::RollOn(first, left)));
         } else if fault == Fault::MixedConfiguration {
             // A disk first used under another configuration would be given up in the end.
-            if self.keeps_disks.contains(&node) && !cluster.has_used_disk(node) {
+            let must_last = self.keeps_quorum || self.keeps_disks.contains(&node);
+            if must_last && !cluster.has_used_disk(node) {
                 return Ok(None);
             }
             self.misconfigure(cluster, node)?;
@@ -377,8 +383,11 @@ impl Chaos {
         Ok(())
     }
 
-    /// Whether the engine bears that this server loses its disk.
-    fn may_lose_disk<E: ConsistencyEngine>(&self, cluster: &Cluster<E>, node: NodeId) -> bool {
+    /// Whether the engine bears that this server loses its disk; then it is about to.
+    fn may_lose_disk<E: ConsistencyEngine>(&mut self, cluster: &Cluster<E>, node: NodeId) -> bool {
+        if self.keeps_quorum && !self.leaves_quorum(cluster, node) {
+            return false;
+        }
         let lost = |other: &NodeId| {
             let has_lost = self.wipes.iter().any(|(_, wiped)| wiped == other);
             let will_lose = self.under_way.iter().any(|(_, ending)| {
@@ -387,7 +396,26 @@ impl Chaos {
             *other == node || has_lost || will_lose || cluster.has_damaged_disk(*other)
         };
         let may = !self.keeps_disks.contains(&node);
-        may && (!self.keeps_a_disk || !cluster.nodes().all(|other| lost(&other)))
+        let may = may && (!self.keeps_a_disk || !cluster.nodes().all(|other| lost(&other)));
+        if may {
+            self.sound.remove(&node);
+        }
+        may
+    }
+
+    /// Whether a quorum of servers that have their data is left without this one.
+    fn leaves_quorum<E: ConsistencyEngine>(&mut self, cluster: &Cluster<E>, node: NodeId) -> bool {
+        let counts = |node: &NodeId| {
+            let role = cluster.engine(*node).map(|engine| engine.status().role);
+            matches!(role, Some(Role::Sequencer | Role::Follower))
+        };
+        self.sound.extend(cluster.nodes().filter(counts));
+        let config = &cluster.config().cluster;
+        let (write, read) = (config.write_quorum(), config.read_quorum());
+        let promises = config.nodes() + 1 - write.min(read);
+        let needed = write.max(read).max(promises);
+        let is_left = |other: &&NodeId| **other != node && !cluster.has_damaged_disk(**other);
+        self.sound.iter().filter(is_left).count() >= usize::from(needed)
     }
 
     fn is_busy(&self, node: NodeId) -> bool {

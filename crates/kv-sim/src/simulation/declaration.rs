@@ -22,6 +22,9 @@ pub struct Declaration {
     pub keeps_disks: BTreeSet<NodeId>,
     /// Whether at least one server must keep its disk through the whole run.
     pub keeps_a_disk: bool,
+    /// Whether so many servers must hold their data at all times that a sequencer can be chosen
+    /// among them and work: N + 1 - min(W, R), W and R.
+    pub keeps_quorum: bool,
     /// What clients may ask of it.
     pub operations: Vec<OperationKind>,
     /// Whether a request may bring its own W and R.
@@ -58,6 +61,7 @@ impl Declaration {
             spares: BTreeSet::new(),
             keeps_disks: BTreeSet::new(),
             keeps_a_disk: false,
+            keeps_quorum: false,
             operations: operations.to_vec(),
             request_quorums: false,
             quorum_max: u16::MAX,
@@ -91,9 +95,19 @@ impl Declaration {
         self
     }
 
+    /// The same with so many servers that hold their data that a sequencer can be chosen.
+    #[must_use]
+    pub const fn keeping_quorum(mut self) -> Self {
+        self.keeps_quorum = true;
+        self
+    }
+
     /// Whether one server alone, which must keep its disk, cannot be asked to lose one.
     pub(super) fn has_no_disk_to_lose(&self, nodes: u16) -> bool {
-        let kept = self.keeps_a_disk || !self.keeps_disks.is_empty() || !self.spares.is_empty();
+        let kept = self.keeps_a_disk
+            || self.keeps_quorum
+            || !self.keeps_disks.is_empty()
+            || !self.spares.is_empty();
         nodes == 1 && kept
     }
 
@@ -117,6 +131,9 @@ impl fmt::Display for Declaration {
         }
         for node in &self.keeps_disks {
             write!(f, "; server {node} keeps its disk")?;
+        }
+        if self.keeps_quorum {
+            write!(f, "; as many servers keep their data as it takes to choose a sequencer")?;
         }
         if self.keeps_a_disk {
             write!(f, "; at least one server keeps its disk")?;
