@@ -26,6 +26,7 @@ pub(crate) struct Replica {
     durable: LogIndex,
     /// How often entries were cut off the log's end.
     cuts: u64,
+    cuts_on_disk: u64,
     commit: LogIndex,
     applied: Position,
     duplicates: u64,
@@ -59,6 +60,7 @@ impl Replica {
             dedup,
             durable: position.index,
             cuts: 0,
+            cuts_on_disk: 0,
             commit: position.index,
             applied: position,
             duplicates: 0,
@@ -146,11 +148,18 @@ impl Replica {
         LogOnDisk { last: self.log.last().index, cuts: self.cuts }
     }
 
+    /// Whether the disk has every cut. Until then it has entries that are gone here, and records on
+    /// their way to it may follow on these.
+    pub(crate) const fn is_cut_on_disk(&self) -> bool {
+        self.cuts == self.cuts_on_disk
+    }
+
     /// Notes that the log is on disk as far as a record had it.
     pub(crate) fn note_durable(&mut self, on_disk: LogOnDisk) {
         if on_disk.cuts == self.cuts {
             assert!(on_disk.last <= self.log.last().index);
             self.durable = self.durable.max(on_disk.last);
+            self.cuts_on_disk = self.cuts;
         }
     }
 
@@ -226,7 +235,7 @@ impl Replica {
         let mut machine = std::mem::take(&mut self.machine);
         machine.replace(next.machine, broken);
         let cuts = self.cuts + 1;
-        *self = Self { machine, cuts, ..next };
+        *self = Self { machine, cuts, cuts_on_disk: cuts, ..next };
         self.durable = self.log.last().index;
     }
 

@@ -87,19 +87,27 @@ impl<E: ConsistencyEngine> DriverCore<E> {
 
     /// Begins a snapshot to a peer, unless one is under way or the peer is not there.
     pub(super) fn begin_snapshot(&mut self, now: Now, to: NodeId) {
-        let Some(peer) = self.peers.get_mut(&to).filter(|peer| peer.is_up()) else {
-            return;
-        };
-        if peer.outgoing.is_some() {
+        let is_due = |peer: &Peer| peer.is_up() && peer.outgoing.is_none();
+        if !self.peers.get(&to).is_some_and(is_due) {
             return;
         }
         if let Some(view) = self.engine.open_view(ViewScope::Whole) {
-            self.last_snapshot += 1;
+            let name = self.name_snapshot();
+            let Some(peer) = self.peers.get_mut(&to) else {
+                return;
+            };
             self.counters.snapshots_begun += 1;
-            let mut outgoing = Outgoing::new(now.mono, view.id, self.last_snapshot);
+            let mut outgoing = Outgoing::new(now.mono, view.id, name);
             outgoing.metadata = view.metadata;
             peer.outgoing = Some(outgoing);
         }
+    }
+
+    /// A name that no other process of this server gives a snapshot: a peer's word on one that a
+    /// former process sent may still be on its way.
+    fn name_snapshot(&mut self) -> u64 {
+        self.last_snapshot += 1;
+        self.engine.status().incarnation.0.wrapping_add(self.last_snapshot)
     }
 
     /// Sends each peer that is owed a snapshot its next part.

@@ -23,8 +23,11 @@ pub(crate) struct LogView {
 }
 
 /// Opens a view. What changed may hold more than the records that it covers say; these change nothing when they
-/// are replayed on it.
+/// are replayed on it. `None` while entries are gone here that the disk still has.
 pub(crate) fn open(core: &mut Core, scope: ViewScope) -> Option<OpenView> {
+    if scope == ViewScope::Changes && !core.replica.is_cut_on_disk() {
+        return None;
+    }
     let (covers, tail) = (covers(core), tail(core));
     let metadata = metadata_of(core).to_bytes();
     let store = core.replica.machine_mut().store_mut();

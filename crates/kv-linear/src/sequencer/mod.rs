@@ -285,13 +285,16 @@ impl Sequencer {
         batch
     }
 
-    /// Asks the follower that is the furthest to take over, since this server's disk is full.
+    /// Asks the follower that is the furthest to take over, since this server's disk is full. The
+    /// others must be enough to choose it: this one can write no promise.
     pub(crate) fn hand_over(&mut self, core: &Core, out: &mut Out) {
         let ready = |(peer, progress): &(&NodeId, &Progress)| {
-            core.links.is_connected(**peer) && !progress.recovering
+            core.links.is_reachable(**peer) && !progress.recovering
         };
-        let furthest = self.peers.iter().filter(ready).max_by_key(|(_, progress)| progress.acked);
-        if let Some((peer, _)) = furthest.filter(|_| !self.handed_over) {
+        let others = || self.peers.iter().filter(ready);
+        let suffice = others().count() >= usize::from(core.quorums.pre_votes);
+        let furthest = others().max_by_key(|(_, progress)| progress.acked);
+        if let Some((peer, _)) = furthest.filter(|_| suffice && !self.handed_over) {
             self.handed_over = true;
             core.send(*peer, Body::Lead { epoch: self.epoch }, out);
         }
