@@ -97,6 +97,13 @@ impl LinearEngine {
         }
     }
 
+    /// Whether a request that was forwarded by an incarnation of a server under a number has its
+    /// position in the log.
+    #[must_use]
+    pub fn has_placed(&self, server: NodeId, incarnation: Incarnation, number: u64) -> bool {
+        self.core.replica.placed(server, incarnation).contains(number)
+    }
+
     /// A hash of the log, and with it of all that it will bring about.
     ///
     /// How much of it is committed and applied stays out: a server learns that anew after a

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kv_check::Process;
-use kv_core::{Command, Key, NodeId, Operation, Outcome, RequestId, RequestOptions, SeedStream, Value};
+use kv_core::{
+    Command, Key, NodeId, Operation, Outcome, RequestId, RequestOptions, SeedStream, Value,
+};
 use kv_sim::Cluster;
 
 use super::scenario::{index, one_of};

@@ -79,8 +79,7 @@ impl Logs {
         let lacks = |(index, (hash, epoch)): &(&LogIndex, &(u64, Epoch))| {
             // What it does not keep any more it has applied.
             let is_trimmed = || **index <= engine.committed_index();
-            *epoch < latest
-                && engine.log_hash(**index).map_or(!is_trimmed(), |own| own != *hash)
+            *epoch < latest && engine.log_hash(**index).map_or(!is_trimmed(), |own| own != *hash)
         };
         let lacking = self.committed.range(first..).find(lacks).map(|(index, _)| *index);
         if let Some(index) = lacking {

@@ -221,4 +221,4 @@ pub(crate) fn linearizable(run: &Run) -> Opinion {
 }
 
 /// How many seeds a checker may need to notice its mutation.
-pub(crate) const SEEDS_MAX: u64 = 200;
+pub(crate) const SEEDS_MAX: u64 = 2_000;

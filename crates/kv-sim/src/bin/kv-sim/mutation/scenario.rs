@@ -13,7 +13,7 @@ use kv_sim::{Cluster, DiskConfig, Fate, NetworkConfig, SimConfig, Violation};
 use super::clients::Clients;
 use super::subject::Subject;
 use super::trouble::{Trouble, revive};
-use super::watch::{Found, Watch};
+use super::watch::{Found, Sent, Watch};
 
 /// What a cluster is made of, and what happens to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,12 +28,14 @@ pub(crate) enum Scenario {
     Late,
     /// Three servers of which the first restarts, and loses its disk together with the second.
     Sequencer,
-    /// Three servers of which any may crash and keeps its disk, the sequencer most often; copies of
-    /// messages come again long after. In some runs all three must hold what is committed, and
-    /// messages take up to half a second.
+    /// Three servers with W = R = 2 of which any may crash and keeps its disk, the sequencer most
+    /// often; messages may take long, and copies come again long after.
     Failover,
-    /// As `Failover` with W = R = 2, and one server after the other loses its disk.
+    /// As `Failover`, and one server after the other loses its disk.
     Losses,
+    /// Three servers with W = 3, R = 1 and slow messages, of which the first restarts and the last
+    /// crashes, so that the sequencer refuses requests, some of which it had before.
+    Refusals,
     /// Three servers with W = R = 2 that crash, keep their disks, and have wrong clocks.
     Quorums,
     /// Three servers with W = 1, R = 3, of which the first one's disk hangs; it restarts with its
@@ -67,9 +69,9 @@ impl Scenario {
         let mut thinly_held = None;
         let mut copied = SeedStream::new(seed);
         let (repeats, sent) = (self.repeats(), Rc::clone(&watching.sent));
-        cluster.intercept(move |from, _, message| {
+        cluster.intercept(move |from, to, message| {
             if E::Watch::wants(message) {
-                sent.borrow_mut().push((from, message.clone()));
+                sent.borrow_mut().push((from, to, message.clone()));
             }
             if repeats && copied.chance(200) { Fate::Copy } else { Fate::Pass }
         });
@@ -123,12 +125,11 @@ impl Scenario {
     }
 
     const fn steps(self) -> usize {
-        if self.changes_sequencer() { 140 } else { 70 }
+        if self.changes_sequencer() || matches!(self, Self::Refusals) { 140 } else { 70 }
     }
 
     fn config(self, seed: u64) -> SimConfig {
         let (nodes, write, read) = match self {
-            Self::Failover if is_slow(seed) => (3, 3, 1),
             Self::Alone => (1, 1, 1),
             Self::Followers
             | Self::Late
@@ -136,7 +137,7 @@ impl Scenario {
             | Self::Failover
             | Self::Losses
             | Self::Quorums => (3, 2, 2),
-            Self::Slow => (3, 3, 1),
+            Self::Slow | Self::Refusals => (3, 3, 1),
             Self::CutOff => (3, 1, 3),
         };
         let config = match SimConfig::new(nodes, write, read, seed) {
@@ -170,11 +171,14 @@ impl Scenario {
         };
         match self {
             Self::Alone | Self::Sequencer | Self::CutOff => NetworkConfig::default(),
-            Self::Failover if is_slow(seed) => slow(500),
-            Self::Losses if is_slow(seed) => slow(150),
+            Self::Failover | Self::Losses if is_slow(seed) => slow(150),
             Self::Failover | Self::Losses => slow(15),
             Self::Followers | Self::Late | Self::Quorums => NetworkConfig::lossy(),
             Self::Slow => slow(500),
+            Self::Refusals => NetworkConfig {
+                delay: Duration::from_micros(100)..=Duration::from_millis(200),
+                ..NetworkConfig::default()
+            },
         }
     }
 }
@@ -188,7 +192,7 @@ const fn is_slow(seed: u64) -> bool {
 struct Watching<E: Subject> {
     watch: E::Watch,
     /// What the last step sent.
-    sent: Rc<RefCell<Vec<(NodeId, E::Message)>>>,
+    sent: Rc<RefCell<Vec<Sent<E::Message>>>>,
 }
 
 impl<E: Subject> Default for Watching<E> {

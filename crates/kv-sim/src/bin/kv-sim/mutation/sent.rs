@@ -1,4 +1,4 @@
-//! Whether what a server of the linearizable engine says is borne out by its disk.
+//! Whether what a server of the linearizable engine says is borne out by its disk and its log.
 
 use kv_core::NodeId;
 use kv_linear::{Ack, Body, LinearEngine, Message, Promise};
@@ -14,9 +14,15 @@ use super::subject::Linear;
 /// the disk is also looked at without its last records.
 pub(super) fn unfounded(
     cluster: &Cluster<Linear>,
-    from: NodeId,
-    message: &Message,
+    (from, to, message): &(NodeId, NodeId, Message),
 ) -> Option<String> {
+    let from = *from;
+    if let Body::Refuse { receiver, requests, .. } = &message.body {
+        let engine = cluster.engine(from).map(Linear::engine)?;
+        let is_placed = |(number, _): &&(u64, _)| engine.has_placed(*to, *receiver, *number);
+        let (number, _) = requests.iter().find(is_placed)?;
+        return Some(format!("server {from} refuses request {number} of {to}, which its log has"));
+    }
     let (_, records) = cluster.disk(from).ok()?;
     let finding = of(cluster, &on_disk(cluster, from, records.len())?, message)?;
     let shortest = records.len().saturating_sub(RECORDS_AT_ONCE_MAX);
@@ -38,7 +44,7 @@ fn of(cluster: &Cluster<Linear>, disk: &LinearEngine, message: &Message) -> Opti
 
 /// Whether a message is of those that are looked at.
 pub(super) const fn is_looked_at(message: &Message) -> bool {
-    matches!(message.body, Body::Promise(_) | Body::Ack(_) | Body::Prepare(_))
+    matches!(message.body, Body::Promise(_) | Body::Ack(_) | Body::Prepare(_) | Body::Refuse { .. })
 }
 
 fn of_promise(disk: &LinearEngine, Promise { epoch, tail, .. }: &Promise) -> Option<String> {

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use super::logs::Logs;
 use super::table::{self, Row};
-use super::watch::{Found, NotWatched, Watch};
+use super::watch::{Found, NotWatched, Sent, Watch};
 use super::{Checker, holders, sent};
 use crate::engines::{self, Holder};
 use kv_check::evidence::KeptWrite;
 use kv_core::{
-    Checkpoint, ConsistencyEngine, Effects, EngineConfig, Input, Key, NodeId, Now, OpenView, PersistSeq,
+    Checkpoint, ConsistencyEngine, Effects, EngineConfig, Input, Key, Now, OpenView, PersistSeq,
     RecoverError, Status, Version, ViewChunk, ViewId, ViewScope,
 };
 use kv_eventual::EventualEngine;
@@ -213,10 +213,10 @@ impl Watch<Linear> for LinearWatch {
         sent::is_looked_at(message)
     }
 
-    fn look(&mut self, cluster: &Cluster<Linear>, sent: &[(NodeId, Message)]) {
+    fn look(&mut self, cluster: &Cluster<Linear>, sent: &[Sent<Message>]) {
         self.logs.look(cluster);
-        for (from, message) in sent {
-            let finding = || sent::unfounded(cluster, *from, message);
+        for message in sent {
+            let finding = || sent::unfounded(cluster, message);
             self.unfounded = self.unfounded.take().or_else(finding);
         }
     }

@@ -1,7 +1,7 @@
 //! Which checker must notice which broken rule.
 
 use super::scenario::Scenario::{
-    Alone, CutOff, Failover, Followers, Late, Losses, Quorums, Sequencer, Slow,
+    Alone, CutOff, Failover, Followers, Late, Losses, Quorums, Refusals, Sequencer, Slow,
 };
 use super::{Checker, Clause, Law};
 use kv_check::oracle::Promise;
@@ -57,13 +57,13 @@ pub(super) const fn of_linear(mutation: kv_linear::Mutation) -> Checker {
         M::FoundsBesideHolders => Checker::Linearizability(Sequencer),
         M::EpochResumed => Checker::NoHalt(Sequencer),
         M::WholeTailAcknowledged | M::PromisedBeforePersisted => Checker::Founded(Failover),
+        M::PlacedForwardRefused => Checker::Founded(Refusals),
         M::RecoveringServerVotes | M::RecoveringServerCounted => Checker::Founded(Losses),
         M::OldEpochAcksCounted => Checker::Held(Failover),
         M::InheritedCommitted
         | M::DifferingTailKept
         | M::OpensWithOneFewer
         | M::LongestLogTaken => Checker::Logs(Failover),
-        M::PlacedForwardRefused => Checker::Linearizability(Failover),
         M::CheckpointWithoutDedup => Checker::EqualStates(Followers),
         M::GapAcknowledged => Checker::Oracle(Followers, Promise::Convergence),
         M::CheckpointForgetsAChange

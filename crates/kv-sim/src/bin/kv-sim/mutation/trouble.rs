@@ -25,7 +25,7 @@ impl Trouble {
 
     pub(super) fn make<E: Subject>(&mut self, cluster: &mut Cluster<E>) -> Result<(), Violation> {
         use Scenario::{
-            Alone, CutOff, Failover, Followers, Late, Losses, Quorums, Sequencer, Slow,
+            Alone, CutOff, Failover, Followers, Late, Losses, Quorums, Refusals, Sequencer, Slow,
         };
         let nodes: Vec<NodeId> = cluster.nodes().collect();
         let first = NodeId::FIRST;
@@ -52,6 +52,8 @@ impl Trouble {
             // no holder answers, a new cluster may be founded.
             (Sequencer, 3 | 4) => cluster.hold_disk(second),
             (Sequencer, _) => cluster.heal(),
+            (Refusals, 0..=2) => cluster.restart(first, Restart::Intact)?,
+            (Refusals, 3 | 4) => cluster.crash(nodes.last().copied().unwrap_or(first)),
             (_, 0) => cluster.partition(&[victim]),
             (Quorums, 1 | 2) => {
                 let ahead = Duration::from_millis(self.stream.below(3_000));
@@ -89,6 +91,7 @@ impl Trouble {
             | Scenario::Sequencer
             | Scenario::Failover
             | Scenario::Losses
+            | Scenario::Refusals
             | Scenario::Quorums
             | Scenario::CutOff => one_of(&mut self.stream, Some(nodes)),
         }

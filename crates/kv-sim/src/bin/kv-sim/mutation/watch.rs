@@ -5,14 +5,17 @@ use kv_sim::Cluster;
 
 use super::Subject;
 
+/// A message with its sender and receiver.
+pub(crate) type Sent<M> = (NodeId, NodeId, M);
+
 /// Looks at a cluster of an engine after each of its steps.
 pub(crate) trait Watch<E: Subject>: Default {
     /// Whether it wants to see a message that is sent.
     fn wants(message: &E::Message) -> bool;
 
     /// Looks once more; `sent` is what the last step sent of what it wants to see, each message
-    /// with its sender.
-    fn look(&mut self, cluster: &Cluster<E>, sent: &[(NodeId, E::Message)]);
+    /// with its sender and receiver.
+    fn look(&mut self, cluster: &Cluster<E>, sent: &[Sent<E::Message>]);
 
     /// What it found.
     fn found(self) -> Found;
@@ -36,7 +39,7 @@ impl<E: Subject> Watch<E> for NotWatched {
         false
     }
 
-    fn look(&mut self, _cluster: &Cluster<E>, _sent: &[(NodeId, E::Message)]) {}
+    fn look(&mut self, _cluster: &Cluster<E>, _sent: &[Sent<E::Message>]) {}
 
     fn found(self) -> Found {
         Found::default()
