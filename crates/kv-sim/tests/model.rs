@@ -56,9 +56,8 @@ impl Checked for LinearEngine {
         if let Some((_, End::Written { version: Version::Log(number), .. })) = call.end {
             // Whoever answers has applied it.
             let answered = &state.servers[place].engine;
-            let holds = |server: &&Arc<Server<Self>>| {
-                on_disk(server).has_operation_of(answered, number)
-            };
+            let holds =
+                |server: &&Arc<Server<Self>>| on_disk(server).has_operation_of(answered, number);
             let holders = state.servers.iter().filter(holds).count();
             if holders < usize::from(config.write_quorum()) {
                 return Some(format!("operation {number} is done, and {holders} disks hold it"));
@@ -197,7 +196,8 @@ fn look<E: Checked>(search: impl Checker<ClusterModel<E>>, bound: usize, bounds:
     }
     let complete = checker.state_count() < bound;
     let ends = checker.discovery(ALL_DONE).is_some();
-    let Bounds { nodes, write, read, calls, timeouts, losses, copies, crashes, outages, cuts } = bounds;
+    let Bounds { nodes, write, read, calls, timeouts, losses, copies, crashes, outages, cuts } =
+        bounds;
     let mib = peak_memory_mib();
     println!(
         "{:<13}N={nodes} W={write} R={read}, {} calls, {timeouts} timeouts, {losses} losses, \
@@ -242,13 +242,13 @@ fn recover<E: Checked>(config: EngineConfig, records: Vec<(PersistSeq, E::Record
 /// Walks through a model at random and prints how far that came.
 fn walk_through(bounds: Bounds, walks: u64) {
     let walks = if cfg!(debug_assertions) { walks / 100 } else { walks };
-    let (began, Bounds { nodes, write, read, .. }) = (Instant::now(), bounds);
+    let (began, Bounds { nodes, write, read, .. }) = (Instant::now(), bounds.clone());
     let model = ClusterModel::<LinearEngine>::new(bounds, recover);
     match walk(&model, 1..=walks, STEPS_MAX) {
         Ok(Walked { walks, steps, ended, changed, round_max }) => {
             println!(
                 "{:<13}N={nodes} W={write} R={read}, at random: {walks} walks, {steps} steps, all \
-                 calls done in {ended}, another sequencer in {changed}, up to round {round_max}, \
+                 calls done in {ended}, another epoch in {changed}, up to round {round_max}, \
                  {:.1} s",
                 LinearEngine::NAME,
                 began.elapsed().as_secs_f64()
@@ -349,7 +349,18 @@ fn a_model_of_a_broken_engine_is_seen_to_be_wrong() {
 
 fn bounds(nodes: u16, write: u16, read: u16, calls: &[(u16, Operation)]) -> Bounds {
     let calls = calls.to_vec();
-    Bounds { nodes, write, read, calls, timeouts: 0, losses: 0, copies: 0, crashes: Vec::new(), outages: Vec::new(), cuts: 0 }
+    Bounds {
+        nodes,
+        write,
+        read,
+        calls,
+        timeouts: 0,
+        losses: 0,
+        copies: 0,
+        crashes: Vec::new(),
+        outages: Vec::new(),
+        cuts: 0,
+    }
 }
 
 fn put(text: &str) -> Operation {
@@ -409,7 +420,7 @@ fn three_eventual_servers() {
 
 /// How long a walk is at most, and how many there are.
 const STEPS_MAX: usize = 400;
-const WALKS: u64 = 4_000;
+const WALKS: u64 = 20_000;
 const BROKEN_WALKS: u64 = if cfg!(debug_assertions) { 20 } else { 20_000 };
 
 /// How much memory the test may take.

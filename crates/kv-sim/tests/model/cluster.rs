@@ -10,7 +10,8 @@ use kv_check::Process;
 use kv_check::evidence::{Action, Call, End, Shown};
 use kv_core::{
     Answer, ClusterConfig, CommandResult, ConsistencyEngine, Effect, Effects, EngineConfig,
-    Incarnation, Input, NodeId, Now, Outcome, PersistSeq, Quorum, RequestId, RequestOptions,
+    Incarnation, Input, NodeId, Now, Operation, Outcome, PersistSeq, Quorum, RequestId,
+    RequestOptions,
 };
 use stateright::{Model, Property};
 
@@ -276,12 +277,7 @@ impl<E: Checked> ClusterModel<E> {
         state.wrong = state.wrong.take().or_else(|| E::judge_servers(state));
     }
 
-    fn answer(
-        &self,
-        state: &mut State<E>,
-        place: usize,
-        (id, outcome): (RequestId, Outcome),
-    ) {
+    fn answer(&self, state: &mut State<E>, place: usize, (id, outcome): (RequestId, Outcome)) {
         let moment = state.tick();
         let Some(call) = state.calls.iter().position(|call| call.id == id) else {
             state.wrong = Some(format!("{id} was never asked"));

@@ -13,11 +13,11 @@ use kv_core::{ClusterConfig, ConsistencyEngine, NodeId, Operation, Wire, digest}
 pub trait Checked:
     ConsistencyEngine<Message: Send + Sync, Record: Send + Sync> + Clone + Debug + Send + Sync + 'static
 {
-    /// What is wrong after a server has answered a call, if something is.
+    /// What is wrong after a server has answered a call, both given, if something is.
     fn judge_answer(
         state: &State<Self>,
         config: &ClusterConfig,
-        (place, call): (usize, &Call),
+        answer: (usize, &Call),
     ) -> Option<String>;
 
     /// What is wrong between any two steps, if something is.
@@ -154,7 +154,7 @@ impl<E: ConsistencyEngine> State<E> {
     }
 }
 
-impl<E: ConsistencyEngine> Hash for State<E> {
+impl<E: ConsistencyEngine + Debug> Hash for State<E> {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
         for server in &self.servers {
             (server.is_up, server.hash.get_or_init(|| server.digest())).hash(hasher);
@@ -169,7 +169,7 @@ impl<E: ConsistencyEngine> Hash for State<E> {
     }
 }
 
-impl<E: ConsistencyEngine> PartialEq for State<E> {
+impl<E: ConsistencyEngine + Debug> PartialEq for State<E> {
     fn eq(&self, other: &Self) -> bool {
         let hash = |state: &Self| {
             let mut hasher = std::hash::DefaultHasher::new();
@@ -182,12 +182,11 @@ impl<E: ConsistencyEngine> PartialEq for State<E> {
 
 pub fn state_send<M: Wire>(
     flying: &mut BTreeMap<u64, Flying<M>>,
-    pub from: NodeId,
-    pub to: NodeId,
+    from: NodeId,
+    to: NodeId,
     message: M,
 ) {
     let hash = digest(&(from, to, message.to_bytes()).to_bytes());
     let message = Arc::new(message);
     flying.entry(hash).or_insert(Flying { from, to, message, copies: 0 }).copies += 1;
 }
-

@@ -13,7 +13,7 @@ pub struct Walked {
     pub steps: u64,
     /// Walks in which all calls were done.
     pub ended: u64,
-    /// Walks in which a sequencer was chosen anew.
+    /// Walks in which another epoch was opened.
     pub changed: u64,
     /// The latest round of an epoch.
     pub round_max: u64,
@@ -35,6 +35,8 @@ pub fn walk<E: Checked>(
     steps_max: usize,
 ) -> Result<Walked, Box<Wrong>> {
     let begin = model.init_states().remove(0);
+    let founder = begin.servers[0].engine.status().positions;
+    let founded = (founder.epoch_round, founder.epoch_owner, founder.epoch_incarnation);
     let mut walked = Walked::default();
     for seed in seeds {
         let mut stream = SeedStream::new(seed);
@@ -51,11 +53,11 @@ pub fn walk<E: Checked>(
         walked.walks += 1;
         walked.steps += u64::try_from(taken.len()).unwrap();
         walked.ended += u64::from(state.is_all_done());
-        let statuses = state.servers.iter().map(|server| server.engine.status());
-        let round = statuses.filter_map(|status| status.positions.epoch_round).max();
-        let round = round.unwrap_or_default();
-        walked.changed += u64::from(round > 0);
-        walked.round_max = walked.round_max.max(round);
+        let statuses = state.servers.iter().map(|server| server.engine.status().positions);
+        let epochs = statuses.map(|it| (it.epoch_round, it.epoch_owner, it.epoch_incarnation));
+        let epoch = epochs.max().unwrap_or_default();
+        walked.changed += u64::from(epoch > founded);
+        walked.round_max = walked.round_max.max(epoch.0.unwrap_or_default());
     }
     Ok(walked)
 }
@@ -67,9 +69,9 @@ fn choose<E: Checked>(
 ) -> Option<Step> {
     let mut steps = Vec::new();
     model.actions(state, &mut steps);
-    let (usual, other): (Vec<_>, Vec<_>) = steps.into_iter().partition(|step| {
-        matches!(step, Step::Call(_) | Step::Arrive(_) | Step::Persist(_))
-    });
+    let (usual, other): (Vec<_>, Vec<_>) = steps
+        .into_iter()
+        .partition(|step| matches!(step, Step::Call(_) | Step::Arrive(_) | Step::Persist(_)));
     let wants_other = !other.is_empty() && (usual.is_empty() || stream.chance(200));
     let steps = if wants_other { other } else { usual };
     let below = u64::try_from(steps.len()).unwrap();
