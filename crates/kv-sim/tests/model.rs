@@ -420,7 +420,7 @@ fn three_eventual_servers() {
 
 /// How long a walk is at most, and how many there are.
 const STEPS_MAX: usize = 400;
-const WALKS: u64 = 20_000;
+const WALKS: u64 = 12_000;
 const BROKEN_WALKS: u64 = if cfg!(debug_assertions) { 20 } else { 20_000 };
 
 /// How much memory the test may take.
