@@ -32,6 +32,7 @@ pub(super) fn unfounded(
     (!is_borne_out).then(|| format!("server {from} {finding}"))
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the other messages say nothing of the disk")]
 fn of(cluster: &Cluster<Linear>, disk: &LinearEngine, message: &Message) -> Option<String> {
     match &message.body {
         Body::Promise(promise) => of_promise(disk, promise),
