@@ -100,12 +100,15 @@ impl Cluster {
         self.network.heal(id);
     }
 
+    /// Whether a server carries out a write that it is asked for itself.
+    pub(crate) fn serves(&self, id: u16) -> bool {
+        self.runtime.block_on(self.probe(id)).is_ok()
+    }
+
     /// Waits until each server carries out a write that it is asked for itself.
     pub(crate) fn wait_until_all_serve(&self) {
         for id in SERVERS {
-            wait_until(&format!("server {id} serves writes"), || {
-                self.runtime.block_on(self.probe(id)).is_ok()
-            });
+            wait_until(&format!("server {id} serves writes"), || self.serves(id));
         }
     }
 

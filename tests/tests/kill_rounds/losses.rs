@@ -62,11 +62,17 @@ impl Losses {
         }
         let resumed = begun.elapsed();
         self.traffic.wait_for_more(WRITES_BETWEEN);
+        assert!(!self.cluster.serves(id), "{what}: it serves while it is lost");
         std::thread::sleep(fault.lasts().saturating_sub(begun.elapsed()));
+        let repaired = Instant::now();
         self.repair(id, fault);
         self.cluster.wait_until_all_serve();
+        let returned = repaired.elapsed();
         let pause = self.traffic.service().take_longest_pause();
-        println!("{what}: served after {resumed:.2?}, longest time without one write {pause:.2?}");
+        println!(
+            "{what}: writes without it after {resumed:.2?}, it serves again {returned:.2?} after \
+             the fault's end; longest time without an acknowledgement {pause:.2?}"
+        );
     }
 
     fn inflict(&mut self, id: u16, fault: Fault) {
@@ -100,7 +106,9 @@ impl Losses {
         self.traffic.wait_for_more(WRITES_BETWEEN);
         let events = self.traffic.stop(&self.cluster);
         self.cluster.wait_until_all_serve();
+        let began = Instant::now();
         let held = self.cluster.held_by_all();
+        println!("{}: all servers hold the same after {:.1?}", self.title, began.elapsed());
         let (title, calls) = (self.title, events.len() / 2);
         let began = Instant::now();
         let ends = judge(events, &held).unwrap_or_else(|fault| panic!("{title}: {fault}"));
