@@ -46,12 +46,15 @@ impl Losses {
         Self { title, cluster, traffic, _turn: turn }
     }
 
-    /// Loses a server, waits until the others serve without it, and gives it back.
-    fn lose(&mut self, id: u16, fault: Fault) {
+    /// Loses the server that `victim` chooses with the sequencer's id given, waits until the others serve without it, and gives
+    /// it back.
+    fn lose(&mut self, victim: impl FnOnce(u16) -> u16, fault: Fault) -> u16 {
         self.traffic.begin_phase();
         self.traffic.wait_for_more(WRITES_BETWEEN);
         let _ = self.traffic.service().take_longest_pause();
-        let role = if self.cluster.sequencer() == id { "the sequencer" } else { "a follower" };
+        let sequencer = self.cluster.sequencer();
+        let id = victim(sequencer);
+        let role = if sequencer == id { "the sequencer" } else { "a follower" };
         let what = format!("{}: {fault:?} of server {id}, {role}", self.title);
         let begun = Instant::now();
         self.inflict(id, fault);
@@ -73,6 +76,7 @@ impl Losses {
             "{what}: writes without it after {resumed:.2?}, it serves again {returned:.2?} after \
              the fault's end; longest time without an acknowledgement {pause:.2?}"
         );
+        id
     }
 
     fn inflict(&mut self, id: u16, fault: Fault) {
@@ -97,9 +101,7 @@ impl Losses {
     }
 
     fn lose_sequencer(&mut self, fault: Fault) -> u16 {
-        let sequencer = self.cluster.sequencer();
-        self.lose(sequencer, fault);
-        sequencer
+        self.lose(|sequencer| sequencer, fault)
     }
 
     fn end(self) {
@@ -135,16 +137,13 @@ fn other_than(ids: &[u16]) -> u16 {
 #[test]
 fn a_cluster_survives_the_loss_of_followers() {
     let mut losses = Losses::begin("followers lost");
-    let cuts = [Cut::BothWays, Cut::Outgoing, Cut::Incoming].map(Fault::CutOff);
+    let cuts = [Cut::BothWays, Cut::Outgoing, Cut::Incoming, Cut::Refused].map(Fault::CutOff);
     for fault in [Fault::Kill, Fault::Stop, Fault::Freeze].into_iter().chain(cuts) {
-        let sequencer = losses.cluster.sequencer();
-        losses.lose(other_than(&[sequencer]), fault);
+        losses.lose(|sequencer| other_than(&[sequencer]), fault);
     }
-    // The one that was wiped then has to hold every write, with the sequencer.
-    let sequencer = losses.cluster.sequencer();
-    let wiped = other_than(&[sequencer]);
-    losses.lose(wiped, Fault::KillAndWipe);
-    losses.lose(other_than(&[losses.cluster.sequencer(), wiped]), Fault::Kill);
+    // The server that was wiped then has to hold every write, with the sequencer.
+    let wiped = losses.lose(|sequencer| other_than(&[sequencer]), Fault::KillAndWipe);
+    losses.lose(|sequencer| other_than(&[sequencer, wiped]), Fault::Kill);
     losses.end();
 }
 
@@ -186,6 +185,13 @@ fn a_sequencer_that_receives_no_messages_is_succeeded() {
 }
 
 #[test]
+fn a_sequencer_whose_connections_are_closed_and_refused_is_succeeded() {
+    let mut losses = Losses::begin("sequencer refused");
+    losses.lose_sequencer(Fault::CutOff(Cut::Refused));
+    losses.end();
+}
+
+#[test]
 fn a_sequencer_that_is_told_to_stop_is_succeeded() {
     let mut losses = Losses::begin("sequencer stopped");
     losses.lose_sequencer(Fault::Stop);
@@ -196,10 +202,9 @@ fn a_sequencer_that_is_told_to_stop_is_succeeded() {
 fn a_sequencer_that_lost_its_data_recovers_through_the_others() {
     let mut losses = Losses::begin("sequencer wiped");
     let wiped = losses.lose_sequencer(Fault::KillAndWipe);
-    // The one that was wiped then has to hold every write, with the one that is left.
-    let sequencer = losses.cluster.sequencer();
-    let third = if sequencer == wiped { other_than(&[wiped]) } else { sequencer };
-    losses.lose(third, Fault::Kill);
+    // The server that was wiped then has to hold every write, with the one that is left.
+    let other = |sequencer| if sequencer == wiped { other_than(&[wiped]) } else { sequencer };
+    losses.lose(other, Fault::Kill);
     losses.end();
 }
 

@@ -17,11 +17,14 @@ pub(crate) struct Network {
 /// Which messages between a server and all others are cut off.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Cut {
+    /// All, while connections stand until a server gives them up, as with packets that are dropped.
     BothWays,
     /// Those that it sends.
     Outgoing,
     /// Those that it is to receive.
     Incoming,
+    /// All, and at once: connections are closed, and new ones too.
+    Refused,
 }
 
 impl Network {
@@ -50,6 +53,7 @@ impl Network {
             Cut::BothWays => (Mood::Cut, Mood::Cut),
             Cut::Outgoing => (Mood::CutForth, Mood::CutBack),
             Cut::Incoming => (Mood::CutBack, Mood::CutForth),
+            Cut::Refused => (Mood::Close, Mood::Close),
         };
         self.set(id, dialled, accepted);
     }
