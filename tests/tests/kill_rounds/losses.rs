@@ -46,8 +46,8 @@ impl Losses {
         Self { title, cluster, traffic, _turn: turn }
     }
 
-    /// Loses the server that `victim` chooses with the sequencer's id given, waits until the others serve without it, and gives
-    /// it back.
+    /// Loses the server that `victim` chooses, given the sequencer's id; waits until the others
+    /// serve without it, and ends the fault.
     fn lose(&mut self, victim: impl FnOnce(u16) -> u16, fault: Fault) -> u16 {
         self.traffic.begin_phase();
         self.traffic.wait_for_more(WRITES_BETWEEN);
