@@ -75,13 +75,13 @@ impl Progress {
         if self.is_located { self.incarnation } else { Incarnation::UNKNOWN }
     }
 
-    /// Goes over to another incarnation of the follower.
-    pub(crate) fn begin_incarnation(&mut self, incarnation: Incarnation) {
+    /// Goes over to another incarnation of the follower, with the requests of it that are known.
+    pub(crate) fn begin_incarnation(&mut self, incarnation: Incarnation, intake: Intake) {
         self.incarnation = incarnation;
         self.is_located = false;
         self.acked = LogIndex::ZERO;
         self.recovering = false;
-        self.intake = Intake::new();
+        self.intake = intake;
         self.checkpoint_not_before = Duration::ZERO;
         self.sent_after = self.next.previous();
         self.rewind(self.sent_after);
@@ -278,7 +278,7 @@ mod tests {
         let mut progress = progress();
         progress.note_sent(MS, LogIndex(9), 9);
         progress.acknowledge(&timing(), MS, LogIndex(9));
-        progress.begin_incarnation(Incarnation(2), Some(LogIndex(0)));
+        progress.begin_incarnation(Incarnation(2), Intake::new());
         assert_eq!((progress.acked(), progress.next), (LogIndex(0), LogIndex(1)));
     }
 }
