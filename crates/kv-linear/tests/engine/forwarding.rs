@@ -1,11 +1,4 @@
 //! Requests that are sent twice, too late, or to nobody.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::wildcard_enum_match_arm,
-    reason = "a test says what went wrong by panicking"
-)]
 
 use std::time::Duration;
 

@@ -1,5 +1,4 @@
 //! Whole clusters in one process, without loss: what clients see.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what went wrong by panicking")]
 
 use std::time::Duration;
 

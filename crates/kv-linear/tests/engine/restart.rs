@@ -1,10 +1,4 @@
 //! Servers that are killed and restart with their disks, the sequencer among them.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::wildcard_enum_match_arm,
-    reason = "a test says what went wrong by panicking"
-)]
 
 use std::time::Duration;
 

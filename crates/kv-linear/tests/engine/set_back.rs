@@ -1,5 +1,4 @@
 //! A sequencer that starts on an older copy of its disk, and what followers tell it.
-#![allow(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
 use kv_core::{ConsistencyEngine, Counter, Effect, HaltReason, PersistSeq};
 use kv_linear::{Body, Epoch, Forward, LogIndex, Message, NeedStart, Record};

@@ -1,11 +1,5 @@
 //! Clusters under loss, duplication, reordering, partitions and crashes; followers may lose their
 //! disks too.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test says what went wrong by panicking"
-)]
 
 use std::time::Duration;
 

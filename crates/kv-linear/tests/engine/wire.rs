@@ -1,10 +1,4 @@
 //! The byte forms of messages and records.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::wildcard_enum_match_arm,
-    reason = "a test says what went wrong by panicking"
-)]
 
 use bytes::Bytes;
 use kv_core::{

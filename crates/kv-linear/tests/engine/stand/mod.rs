@@ -1,12 +1,4 @@
 //! One server whose effects are looked at one step at a time.
-#![allow(
-    dead_code,
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::wildcard_enum_match_arm,
-    unreachable_pub,
-    reason = "each test uses a part of this, and says what went wrong by panicking"
-)]
 
 pub mod log;
 
@@ -16,7 +8,7 @@ use std::time::Duration;
 use kv_core::{
     Checkpoint, ClusterConfig, ClusterId, ConsistencyEngine, Counter, Effect, Effects,
     EngineConfig, HaltReason, Incarnation, Input, Limits, NodeId, Now, Operation, Outcome,
-    PersistSeq, Positions, Quorum, RequestId, RequestOptions, SnapshotPart,
+    PersistSeq, Positions, Quorum, RequestId, RequestOptions, Role, SnapshotPart,
 };
 use kv_linear::{Ack, Body, Entry, Epoch, LinearEngine, LogIndex, Message, Prepare, Record};
 
@@ -317,6 +309,10 @@ impl Server {
 
     pub fn positions(&self) -> Positions {
         self.engine.status().positions
+    }
+
+    pub fn role(&self) -> Role {
+        self.engine.status().role
     }
 
     /// The last position, and how far the log is on disk, committed and applied.
