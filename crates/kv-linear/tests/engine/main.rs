@@ -12,9 +12,15 @@
 mod stand;
 mod witness;
 
+mod commit;
 mod conformance;
 mod elections;
+mod entries;
 mod fetching;
+mod founding;
 mod local_cluster;
 mod promises;
+mod recovering;
+mod restart;
+mod set_back;
 mod status;

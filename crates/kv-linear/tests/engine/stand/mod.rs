@@ -254,9 +254,24 @@ impl Server {
         self.message(from, message)
     }
 
+    /// The sequencer of an epoch, which knows this server's incarnation, sends it the entries after
+    /// the first `from`.
+    pub fn fed(&mut self, epoch: Epoch, log: &[Entry], from: usize, commit: u64) -> Vec<Given> {
+        let Body::Prepare(shown) = prepare(epoch, log, from, commit) else { panic!() };
+        let receiver = self.incarnation;
+        self.hears(epoch.owner.number(), Body::Prepare(Prepare { receiver, ..shown }))
+    }
+
     /// A message of server 1.
     pub fn told(&mut self, body: Body) -> Vec<Given> {
         self.hears(1, body)
+    }
+
+    /// A message of a server that has a cluster to one that may have none.
+    pub fn hears_of_cluster(&mut self, from: u16, body: Body) -> Vec<Given> {
+        let (cluster, configuration) = (Some(CLUSTER), self.config.hash());
+        let incarnation = first(from);
+        self.message(from, Message { cluster, configuration, incarnation, body })
     }
 
     /// A message of an empty server.
