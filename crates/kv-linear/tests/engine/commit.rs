@@ -5,8 +5,8 @@ use kv_linear::{Ack, Body, Entry, Epoch, LogIndex, Promise, Record};
 
 use super::stand::log::{done, extend, log, put, record, tail};
 use super::stand::{
-    MS, Send, Server, TIMEOUT, Write, ack, cluster, disk, epoch, heartbeat,
-    incarnation, node, sent_to, written,
+    MS, Send, Server, TIMEOUT, Write, ack, cluster, disk, epoch, heartbeat, incarnation, node,
+    sent_to, written,
 };
 
 fn base() -> Vec<Entry> {
@@ -192,9 +192,9 @@ fn an_entry_is_written_and_sent_at_once() {
     sequencer.request(1, put("c"));
     let effects = sequencer.timeout();
     let is_sent = |peer| {
-        sent_to(&effects, peer).iter().any(
-            |body| matches!(body, Body::Prepare(p) if p.entries.len() == 1 && p.last.0 == 5),
-        )
+        sent_to(&effects, peer)
+            .iter()
+            .any(|body| matches!(body, Body::Prepare(p) if p.entries.len() == 1 && p.last.0 == 5))
     };
     assert_eq!(written(&effects).len(), 1);
     assert!(is_sent(2) && is_sent(3));
@@ -226,7 +226,8 @@ fn nothing_is_sequenced_before_the_opening_entry_is_on_disk() {
 #[test]
 fn no_more_than_the_window_is_open() {
     let config = cluster(3, 2, 2);
-    let limits = kv_core::Limits { window_entries_max: 2, message_bytes_max: 1, ..Default::default() };
+    let limits =
+        kv_core::Limits { window_entries_max: 2, message_bytes_max: 1, ..Default::default() };
     let records = disk(1, &config, epoch(0, 1), &base());
     let mut sequencer = Server::recover_with(1, &config, limits, records);
     sequencer.peer_up(2);
@@ -251,7 +252,10 @@ fn a_follower_commits_what_it_is_told_of() {
     let mut follower = Server::follower(&base()[..1]);
     let longer = extend(&base()[..1], &[(epoch(0, 1), "a")]);
     let Body::Prepare(shown) = heartbeat(epoch(0, 1), &longer, 2) else { panic!() };
-    assert_eq!(follower.fed(epoch(0, 1), &longer, 1, 1), [Write(record(epoch(0, 1), 0, &longer, 1))]);
+    assert_eq!(
+        follower.fed(epoch(0, 1), &longer, 1, 1),
+        [Write(record(epoch(0, 1), 0, &longer, 1))]
+    );
     assert_eq!(follower.persist_all(), [Send(1, ack(epoch(0, 1), longer.len()))]);
     assert_eq!(follower.log(), [2, 2, 1, 1]);
     follower.told(Body::Prepare(shown));

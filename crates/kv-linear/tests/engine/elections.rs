@@ -5,8 +5,8 @@ use kv_linear::{Body, Epoch, Promise, Record};
 
 use super::stand::log::{extend, get, known, log, put, tail};
 use super::stand::{
-    Given, Halt, MS, Send, Server, TIMEOUT, Write, ack, cluster, epoch, heartbeat,
-    incarnation, node, sent_to, written,
+    Given, Halt, MS, Send, Server, TIMEOUT, Write, ack, cluster, epoch, heartbeat, incarnation,
+    node, sent_to, written,
 };
 
 /// The epoch that a server asks for.

@@ -117,8 +117,7 @@ fn an_entry_beyond_a_gap_is_held_back_and_the_gap_reported_once_in_a_while() {
     assert_eq!(follower.counter(Counter::HeldBack), 2);
     assert_eq!(follower.log()[0], 1);
     // The gap closes: all that was held back follows at once.
-    let expected =
-        [Write(record(OLD, 0, &log[..2], 1)), Write(record(OLD, 0, &log, 2))];
+    let expected = [Write(record(OLD, 0, &log[..2], 1)), Write(record(OLD, 0, &log, 2))];
     assert_eq!(follower.fed(OLD, &log[..2], 1, 0), expected);
     assert_eq!(follower.persist_all(), [Send(1, ack(OLD, 4))]);
 }
@@ -153,8 +152,7 @@ fn no_more_is_held_back_than_there_is_room_for() {
     let log = old(&["", "a", "b", "c", "d"]);
     let config = cluster(3, 2, 2);
     let limits = Limits { hold_back_entries_max: 2, ..Limits::default() };
-    let mut follower =
-        Server::recover_with(2, &config, limits, disk(2, &config, OLD, &log[..1]));
+    let mut follower = Server::recover_with(2, &config, limits, disk(2, &config, OLD, &log[..1]));
     follower.peer_up(1);
     follower.persist_all();
     follower.fed(OLD, &log, 2, 0);
@@ -243,9 +241,7 @@ fn entries_that_do_not_follow_each_other_or_are_of_a_later_epoch_are_not_taken()
     let log = old(&["", "a", "b", "c"]);
     let mut follower = Server::follower(&log[..1]);
     let Body::Prepare(shown) = prepare(OLD, &log, 1, 0) else { panic!() };
-    let with = |entries: Vec<Entry>| {
-        Body::Prepare(kv_linear::Prepare { entries, ..shown.clone() })
-    };
+    let with = |entries: Vec<Entry>| Body::Prepare(kv_linear::Prepare { entries, ..shown.clone() });
     let later = extend(&log[..1], &[(epoch(1, 3), "")]);
     let other = old(&["", "x", "y"]);
     follower.told(with(vec![later[1].clone()]));
@@ -262,8 +258,7 @@ fn what_is_not_kept_any_more_need_not_be_compared() {
     let log = old(&["", "a", "b", "c", "d"]);
     let config = cluster(3, 2, 2);
     let limits = Limits { log_entries_max: 1, ..Limits::default() };
-    let mut follower =
-        Server::recover_with(2, &config, limits, disk(2, &config, OLD, &log[..4]));
+    let mut follower = Server::recover_with(2, &config, limits, disk(2, &config, OLD, &log[..4]));
     follower.peer_up(1);
     follower.persist_all();
     follower.fed(OLD, &log[..4], 4, 4);

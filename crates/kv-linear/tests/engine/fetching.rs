@@ -211,9 +211,8 @@ fn a_snapshot_of_another_server_or_epoch_or_without_anything_new_is_ended() {
     let (mut server, epoch, _) = promised(&base(), &theirs, 5);
     let mut holder = trimmed_holder(&theirs, epoch, server.incarnation);
     let part = holder.snapshot();
-    let mut take = |from, part: SnapshotPart| {
-        server.step(Input::SnapshotPart { from: node(from), part })
-    };
+    let mut take =
+        |from, part: SnapshotPart| server.step(Input::SnapshotPart { from: node(from), part });
     assert_eq!(take(1, part.clone()), [Given::EndSnapshot(1)]);
     let late = SnapshotPart { number: 1, ..part.clone() };
     assert_eq!(take(3, late), [Given::EndSnapshot(3)]);

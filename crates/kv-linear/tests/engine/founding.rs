@@ -40,8 +40,10 @@ fn a_cluster_is_founded_once_all_that_are_connected_say_that_they_are_empty() {
     assert_eq!(joins(asked, NAMES[0], &mut server), []);
     assert_eq!(waiting(&server), Some(Waiting::Joining));
     let effects = joins(asked, NAMES[1], &mut server);
-    let [Write(Record::Founded { cluster, incarnation, members, .. }), Write(Record::Opened { entry })] =
-        effects.as_slice()
+    let [
+        Write(Record::Founded { cluster, incarnation, members, .. }),
+        Write(Record::Opened { entry }),
+    ] = effects.as_slice()
     else {
         panic!("{effects:?}")
     };

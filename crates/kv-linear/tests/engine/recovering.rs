@@ -9,11 +9,8 @@ use super::stand::{
     incarnation, node, sent_to, written,
 };
 
-const E: Epoch = Epoch {
-    round: 0,
-    owner: NodeId::FIRST,
-    incarnation: kv_core::Incarnation((1 << 32) | 11),
-};
+const E: Epoch =
+    Epoch { round: 0, owner: NodeId::FIRST, incarnation: kv_core::Incarnation((1 << 32) | 11) };
 
 fn base() -> Vec<Entry> {
     log(&[(E, ""), (E, "a")])
@@ -65,8 +62,7 @@ fn a_server_without_data_asks_to_be_taken_in_and_then_to_recover() {
     assert_eq!(server.persist_all(), [Send(1, join.clone()), Send(3, join)]);
     let other = Body::Holding { nonce: nonce ^ 1, highest: incarnation(2, 3) };
     assert_eq!(server.hears_of_cluster(1, other), []);
-    let effects =
-        server.hears_of_cluster(1, Body::Holding { nonce, highest: incarnation(2, 3) });
+    let effects = server.hears_of_cluster(1, Body::Holding { nonce, highest: incarnation(2, 3) });
     let [Write(Record::Joined { cluster, incarnation, known, recovering: true, .. })] =
         effects.as_slice()
     else {
@@ -190,8 +186,7 @@ fn a_server_answers_once_the_new_incarnation_is_on_its_disk() {
     assert_eq!(follower.hears_in(3, wiped, Body::Recover), noted);
     assert_eq!(follower.hears_in(3, wiped, Body::Recover), []);
     follower.persist_all();
-    let answer =
-        RecoverOk { receiver: wiped, promised: E, recovering: false, sequenced: None };
+    let answer = RecoverOk { receiver: wiped, promised: E, recovering: false, sequenced: None };
     let sent = [Send(3, Body::RecoverOk(answer))];
     assert_eq!(follower.hears_in(3, wiped, Body::Recover), sent);
     // Nor before its own promise is.

@@ -1,6 +1,8 @@
 //! Servers that start on an older copy of their disk, and how that comes out.
 
-use kv_core::{ConsistencyEngine, Counter, EngineConfig, HaltReason, Incarnation, PersistSeq, Role};
+use kv_core::{
+    ConsistencyEngine, Counter, EngineConfig, HaltReason, Incarnation, PersistSeq, Role,
+};
 use kv_linear::{Body, Entry, Epoch, LinearEngine, Record};
 
 use super::stand::log::{extend, log, tail};

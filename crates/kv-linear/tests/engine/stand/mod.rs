@@ -57,12 +57,7 @@ pub fn epoch(round: u32, owner: u16) -> Epoch {
 }
 
 /// What a founding member has on disk: its identity, a promise and a log.
-pub fn disk(
-    number: u16,
-    cluster: &ClusterConfig,
-    promised: Epoch,
-    log: &[Entry],
-) -> Vec<Record> {
+pub fn disk(number: u16, cluster: &ClusterConfig, promised: Epoch, log: &[Entry]) -> Vec<Record> {
     let others = cluster.peers_of(node(number)).map(|peer| (peer, first(peer.number())));
     let others: Vec<_> = others.collect();
     let (incarnation, configuration) = (first(number), cluster.clone());
@@ -140,12 +135,7 @@ impl Server {
     }
 
     /// A server of a cluster, connected to all others, which has heard of no sequencer yet.
-    pub fn member_of(
-        config: &ClusterConfig,
-        number: u16,
-        promised: Epoch,
-        log: &[Entry],
-    ) -> Self {
+    pub fn member_of(config: &ClusterConfig, number: u16, promised: Epoch, log: &[Entry]) -> Self {
         let mut server = Self::recover(number, config, disk(number, config, promised, log));
         let peers: Vec<u16> = config.peers_of(node(number)).map(NodeId::number).collect();
         for peer in peers {
