@@ -26,3 +26,4 @@ mod requests;
 mod restart;
 mod set_back;
 mod status;
+mod wire;
