@@ -14,6 +14,7 @@ mod witness;
 
 mod commit;
 mod conformance;
+mod crashes;
 mod elections;
 mod entries;
 mod fetching;
@@ -25,5 +26,6 @@ mod recovering;
 mod requests;
 mod restart;
 mod set_back;
+mod simulation;
 mod status;
 mod wire;
