@@ -200,7 +200,7 @@ impl LinearEngine {
         let is_founder = core.node() == core.founder();
         self.role = match core.identity {
             None if is_founder => Role::Founding(Founding::start(core, now)),
-            None => Role::Joining(Joining::start(core, now, out)),
+            None => Role::Joining(Joining::start(core, now)),
             Some(identity) => {
                 core.renew(identity.incarnation, identity.recovering, out);
                 Role::Follower(Box::new(Follower::new(core, now)))

@@ -75,13 +75,13 @@ impl Progress {
         if self.is_located { self.incarnation } else { Incarnation::UNKNOWN }
     }
 
-    /// Goes over to another incarnation of the follower.
-    pub(crate) fn begin_incarnation(&mut self, incarnation: Incarnation) {
+    /// Goes over to another incarnation of the follower, with the requests of it that are known.
+    pub(crate) fn begin_incarnation(&mut self, incarnation: Incarnation, intake: Intake) {
         self.incarnation = incarnation;
         self.is_located = false;
         self.acked = LogIndex::ZERO;
         self.recovering = false;
-        self.intake = Intake::new();
+        self.intake = intake;
         self.checkpoint_not_before = Duration::ZERO;
         self.sent_after = self.next.previous();
         self.rewind(self.sent_after);
@@ -281,7 +281,7 @@ mod tests {
         progress.note_sent(MS, LogIndex(10), 9);
         progress.recovering = true;
         assert_eq!(progress.counted_incarnation(), Incarnation(1));
-        progress.begin_incarnation(Incarnation(2));
+        progress.begin_incarnation(Incarnation(2), Intake::new());
         assert_eq!(progress.counted_incarnation(), Incarnation::UNKNOWN);
         assert_eq!((progress.acked, progress.recovering), (LogIndex(0), false));
         assert_eq!((progress.in_flight_bytes(), progress.resend_at()), (0, None));
