@@ -206,6 +206,8 @@ impl LinearEngine {
                 Role::Follower(Box::new(Follower::new(core, now)))
             }
         };
+        // A server without peers has nobody to wait for, and serves its first request.
+        self.try_to_found(now, out);
     }
 
     /// Whether this server was the sequencer of the epoch that it promised, so that all that was
