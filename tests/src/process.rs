@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 use crate::transcript::{Stream, Transcript};
 
@@ -124,13 +124,17 @@ impl Process {
         self.signal(Signal::INT);
     }
 
-    /// Stops it where it is: its connections stand, but it does nothing any more. It can still be
-    /// killed.
+    /// Stops it where it is, and waits until it stands still: its connections stand, but it does
+    /// nothing any more. It can still be killed.
     ///
     /// # Panics
     /// If it is dead already.
     pub fn freeze(&self) {
         self.signal(Signal::STOP);
+        // Its end stays to be waited for, should it end instead.
+        let stopped = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        waitid(WaitId::Pid(Pid::from_child(&self.child)), stopped)
+            .unwrap_or_else(|error| panic!("{error}; {}", self.report()));
     }
 
     /// Lets it go on after [`Process::freeze`].

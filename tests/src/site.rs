@@ -72,6 +72,15 @@ impl Site {
         Process::start(format!("kv-server {words}"), command, Stdio::null())
     }
 
+    /// Like [`Site::server`], with another list of servers: it may name addresses at which something
+    /// stands between them.
+    #[must_use]
+    pub fn server_among(&self, servers: &ServerList, words: &str) -> Process {
+        let mut command = self.command_elsewhere(Program::Server, words.split_whitespace());
+        command.arg("--servers").arg(servers.to_string());
+        Process::start(format!("kv-server {words}"), command, Stdio::null())
+    }
+
     /// Starts `kv-server dev` with these words; does not wait until it serves.
     #[must_use]
     pub fn dev(&self, words: &str) -> Process {
@@ -172,7 +181,7 @@ impl Site {
     /// If it does not connect.
     pub async fn connect(&self, id: u16) -> Client {
         let config = ClientConfig {
-            servers: self.servers.clone().unwrap_or_default(),
+            servers: self.servers(),
             first: NodeId::new(id).expect("ids start at 1"),
             timeout: crate::PATIENCE,
             // On a busy machine a server may be slow to answer, and the next one is not this one.
@@ -188,6 +197,12 @@ impl Site {
     #[must_use]
     pub fn address(&self, id: u16) -> SocketAddrV4 {
         self.loopback.address(id)
+    }
+
+    /// The servers with their addresses.
+    #[must_use]
+    pub fn servers(&self) -> ServerList {
+        self.servers.clone().unwrap_or_default()
     }
 
     /// The working folder of the processes.

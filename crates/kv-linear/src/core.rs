@@ -366,6 +366,20 @@ impl Core {
         out.reply(pending.id, outcome);
     }
 
+    /// Answers all requests, since this server begins another incarnation: what was sent in this one
+    /// may take effect, and must not be sent again under another name.
+    pub(crate) fn give_up_pending(&mut self, out: &mut Out) {
+        let needed = self.config.cluster.write_quorum();
+        for pending in self.forwarder.settle_if(|_| true) {
+            if pending.sent && !pending.read_only {
+                let unknown = Unknown { version: None, acks: 0, needed };
+                out.reply(pending.id, Outcome::Unknown(unknown));
+            } else {
+                self.refuse(pending.id, NotDone::Waiting(Waiting::Joining), out);
+            }
+        }
+    }
+
     /// Stops this server: a peer's log and its own differ where they must not.
     pub(crate) fn halt(&mut self, peer: NodeId, index: LogIndex, out: &mut Out) {
         self.halt_for(HaltReason::LogsDiffer { peer, index: index.0 }, out);

@@ -136,27 +136,35 @@ pub(crate) enum Told {
     Unknown(Option<Version>),
 }
 
-fn put(key: String, value: impl Into<Vec<u8>>) -> Command {
+pub(crate) fn put(key: String, value: impl Into<Vec<u8>>) -> Command {
     let value = Value::new(value.into()).unwrap();
     Command::Put { key: Key::new(key).unwrap(), value, time_to_live: None }
 }
 
-fn get(key: String) -> Command {
+pub(crate) fn get(key: String) -> Command {
     Command::Get { key: Key::new(key).unwrap() }
 }
 
-fn seen(result: CommandResult) -> Seen {
+pub(crate) fn seen(result: CommandResult) -> Seen {
     match result {
         CommandResult::Value(found) => Seen::Value(found.map(|found| found.value)),
         CommandResult::Written => Seen::Written,
-        CommandResult::Number(_) | CommandResult::Length(_) => panic!("not asked for"),
+        CommandResult::Number(number) => Seen::Number(number),
+        CommandResult::Length(_) => panic!("not asked for"),
     }
 }
 
 async fn execute(connection: &Client, command: Command) -> Told {
     // A server may have gone: then nobody waits for long.
-    let options =
-        RequestOptions { timeout: Duration::from_millis(500), ..RequestOptions::default() };
+    execute_within(Duration::from_millis(500), connection, command).await
+}
+
+pub(crate) async fn execute_within(
+    timeout: Duration,
+    connection: &Client,
+    command: Command,
+) -> Told {
+    let options = RequestOptions { timeout, ..RequestOptions::default() };
     match connection.execute(Operation::of(command), options).await {
         Ok(Outcome::Done(done)) => match done.answer {
             Answer::Results(results) => {

@@ -5,6 +5,9 @@
 //! Both models have a test, which mostly waits, for servers that start and for disks, so that the two
 //! run beside each other. `KV_KILL_ROUNDS=100` asks for that many rounds, half of them of each model,
 //! instead of a quarter of a minute; `KV_TEST_SEED` draws the lots of another run again.
+//!
+//! `losses` has the ways in which a linearizable cluster loses one server, its sequencer above all,
+//! and continues without it.
 
 #![allow(
     clippy::unwrap_used,
@@ -13,11 +16,17 @@
     reason = "a test fails by panicking, and tells its seed and its rounds"
 )]
 
+mod cluster;
+mod judgement;
 mod load;
+mod losses;
+mod network;
 mod rising;
 mod rounds;
+mod service;
 mod tally;
 mod told_of_key;
+mod traffic;
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -27,10 +36,15 @@ fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap())
 }
 
+/// What draws the lots of a test.
+fn seed() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    setting("KV_TEST_SEED").unwrap_or(now.subsec_nanos().into())
+}
+
 /// Kills servers of a model again and again, for a while or for half of the rounds asked for.
 fn kill_again_and_again(model: &str) {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let seed = setting("KV_TEST_SEED").unwrap_or(now.subsec_nanos().into());
+    let seed = seed();
     println!("{model}: the lots were drawn by KV_TEST_SEED={seed}");
     let rounds_max = setting("KV_KILL_ROUNDS");
     let mut rounds = Rounds::begin(model, seed);

@@ -174,9 +174,17 @@ impl<E: ConsistencyEngine> DriverCore<E> {
             return;
         };
         let incoming = peer.incoming.get_or_insert_default();
+        // It follows parts that were received, and were dropped since for those of another
+        // snapshot.
+        let is_of_dropped =
+            part.snapshot != incoming.snapshot() && part.number >= self.config.parts_in_flight_max;
         match incoming.take(&part) {
             Taken::Next => self.step(now, Input::SnapshotPart { from, part }),
             Taken::Repeated => self.acknowledge(from),
+            Taken::Early if is_of_dropped => {
+                let refused = SnapshotFrame::Refused { snapshot: part.snapshot };
+                self.send(from, PeerFrame::Snapshot(refused));
+            }
             Taken::Early => {}
         }
     }

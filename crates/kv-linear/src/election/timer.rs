@@ -93,3 +93,103 @@ fn servers_between(core: &Core, sequencer: NodeId) -> u32 {
     let between = after.take(voters.len()).take_while(|voter| **voter != core.node()).count();
     u32::try_from(between).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use kv_core::{ClusterConfig, EngineConfig, Incarnation, PersistSeq, Quorum};
+
+    use super::*;
+    use crate::log::epoch::Epoch;
+    use crate::mutation::Broken;
+
+    const MS: Duration = Duration::from_millis(1);
+    const NOW: Duration = Duration::from_secs(9);
+
+    fn node(number: u16) -> NodeId {
+        NodeId::new(number).unwrap()
+    }
+
+    /// A server of three that has promised an epoch of `owner`.
+    fn core(number: u16, owner: u16) -> Core {
+        let voters = [1, 2, 3].map(node);
+        let cluster = ClusterConfig::new(voters, Quorum::Majority, Quorum::Majority).unwrap();
+        let config = EngineConfig::new(node(number), cluster, 5);
+        let mut core = Core::new(config, PersistSeq(0), Broken::default());
+        core.recover_promise(Epoch {
+            round: 1,
+            owner: node(owner),
+            incarnation: Incarnation(1 << 32),
+        });
+        core
+    }
+
+    #[test]
+    fn a_server_asks_after_one_to_two_election_timeouts_of_silence() {
+        let mut core = core(2, 1);
+        core.links.up(node(1));
+        let mut waits = Vec::new();
+        for _ in 0..50 {
+            let timer = ElectionTimer::start(&mut core, NOW);
+            assert!(timer.is_silent(&core, NOW));
+            waits.push(timer.ask_at() - NOW);
+            let mut timer = timer;
+            timer.on_heard(&mut core, NOW + MS);
+            waits.push(timer.ask_at() - NOW - MS);
+            timer.wait_again(&mut core, NOW + MS * 2);
+            waits.push(timer.ask_at() - NOW - MS * 2);
+        }
+        assert!(waits.iter().all(|wait| (MS * 1000..MS * 2000).contains(wait)), "{waits:?}");
+        waits.sort_unstable();
+        waits.dedup();
+        assert!(waits.len() > 140, "only {} different waits", waits.len());
+    }
+
+    #[test]
+    fn a_sequencer_is_missed_when_it_was_not_heard_for_the_election_timeout() {
+        let mut core = core(2, 1);
+        let mut timer = ElectionTimer::start(&mut core, NOW);
+        timer.on_heard(&mut core, NOW);
+        assert!(!timer.is_silent(&core, NOW + MS * 999));
+        assert!(timer.is_silent(&core, NOW + MS * 1000));
+        timer.on_heard(&mut core, NOW);
+        timer.hasten(NOW);
+        assert!(timer.is_silent(&core, NOW));
+        assert_eq!(timer.ask_at(), NOW);
+    }
+
+    #[test]
+    fn the_next_higher_id_after_a_lost_sequencer_asks_first() {
+        let wait = |number, sequencer| {
+            let mut core = core(number, sequencer);
+            let mut timer = ElectionTimer::start(&mut core, NOW);
+            timer.on_closed(&core, NOW, node(sequencer));
+            timer.ask_at() - NOW
+        };
+        assert_eq!([wait(2, 1), wait(3, 1)], [MS * 0, MS * 25]);
+        assert_eq!([wait(3, 2), wait(1, 2)], [MS * 0, MS * 25]);
+        assert_eq!([wait(1, 3), wait(2, 3)], [MS * 0, MS * 25]);
+    }
+
+    #[test]
+    fn a_closed_connection_does_not_put_off_what_is_due_sooner() {
+        let mut core = core(3, 1);
+        let mut timer = ElectionTimer::start(&mut core, NOW);
+        timer.hasten(NOW);
+        timer.on_closed(&core, NOW, node(1));
+        assert_eq!(timer.ask_at(), NOW);
+    }
+
+    #[test]
+    fn while_the_connection_is_closed_questions_begin_soon_and_come_less_and_less_often() {
+        let mut core = core(2, 1);
+        let mut timer = ElectionTimer::start(&mut core, NOW);
+        for shortest in [25, 50, 100, 200, 400, 800, 1000, 1000] {
+            timer.wait_again(&mut core, NOW);
+            let wait = timer.ask_at() - NOW;
+            assert!((MS * shortest..=MS * 2 * shortest).contains(&wait), "{wait:?}");
+        }
+        timer.on_heard(&mut core, NOW);
+        timer.wait_again(&mut core, NOW);
+        assert!(timer.ask_at() - NOW <= MS * 50);
+    }
+}

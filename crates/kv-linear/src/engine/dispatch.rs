@@ -235,6 +235,7 @@ impl LinearEngine {
             return;
         }
         tracing::warn!(peer = %from, "this server's disk is older than it was; it catches up first");
+        core.give_up_pending(out);
         core.renew(highest, true, out);
         self.step_down(now);
         if let Role::Follower(follower) = &mut self.role {

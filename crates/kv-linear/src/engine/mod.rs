@@ -200,12 +200,14 @@ impl LinearEngine {
         let is_founder = core.node() == core.founder();
         self.role = match core.identity {
             None if is_founder => Role::Founding(Founding::start(core, now)),
-            None => Role::Joining(Joining::start(core, now, out)),
+            None => Role::Joining(Joining::start(core, now)),
             Some(identity) => {
                 core.renew(identity.incarnation, identity.recovering, out);
                 Role::Follower(Box::new(Follower::new(core, now)))
             }
         };
+        // A server without peers has nobody to wait for, and serves its first request.
+        self.try_to_found(now, out);
     }
 
     /// Whether this server was the sequencer of the epoch that it promised, so that all that was

@@ -88,6 +88,7 @@ impl Follower {
             && metadata.configuration == core.configuration_hash
             && metadata.promised == core.promised()
             && self.takes_from(core, from)
+            && core.is_durable()
             && !self.is_switching();
         if !usable {
             core.counters.stray_messages += 1;

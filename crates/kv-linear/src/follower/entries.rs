@@ -95,7 +95,9 @@ impl Follower {
         self.take_commit(core, out);
         let is_repeated = !is_heartbeat && core.replica.durable() >= self.verified;
         let early = core.broken.is(Mutation::AckBeforePersisted);
-        if is_heartbeat || is_repeated || receiver != core.incarnation() || early {
+        let is_due = is_heartbeat && self.owes_sign_of_life(core, now);
+        if is_due || is_repeated || receiver != core.incarnation() || early {
+            self.acked_at = Some(now);
             self.acknowledge(core, out);
         }
         if !is_known || last > log_last || self.held.len() > 0 {

@@ -32,6 +32,8 @@ pub(crate) struct Follower {
     heard_commit: LogIndex,
     pub(crate) held: HoldBack,
     report_not_before: Duration,
+    /// When the sequencer was last told how far this server is.
+    acked_at: Option<Duration>,
     /// A snapshot on its way to the disk.
     transfer: Option<Transfer>,
     pub(crate) timer: ElectionTimer,
@@ -50,6 +52,7 @@ impl Follower {
             heard_commit: LogIndex::ZERO,
             held: HoldBack::default(),
             report_not_before: Duration::ZERO,
+            acked_at: None,
             transfer: None,
             timer: ElectionTimer::start(core, now),
             campaign: None,
@@ -92,6 +95,7 @@ impl Follower {
         self.heard_commit = LogIndex::ZERO;
         self.held.clear();
         self.report_not_before = Duration::ZERO;
+        self.acked_at = None;
         self.campaign = None;
         self.abandon_transfer(core);
         core.forwarder.send_all_again(now);
@@ -118,6 +122,12 @@ impl Follower {
         core.send(epoch.owner, Body::Ack(Ack { epoch, durable, recovering }), out);
     }
 
+    /// Whether the sequencer waits for a sign of life: it hears this server by what it acknowledges.
+    fn owes_sign_of_life(&self, core: &Core, now: Duration) -> bool {
+        let every = core.config.timing.heartbeat / 2;
+        self.acked_at.is_none_or(|at| at.saturating_add(every) <= now)
+    }
+
     /// Tells the sequencer that something is missing: not at each of its messages.
     fn nack(&mut self, core: &mut Core, now: Duration, out: &mut Out) {
         if now < self.report_not_before {
@@ -134,6 +144,7 @@ impl Follower {
     pub(crate) fn on_durable(&mut self, core: &mut Core, now: Duration, out: &mut Out) {
         self.take_commit(core, out);
         if self.has_sequencer {
+            self.acked_at = Some(now);
             self.acknowledge(core, out);
         }
         self.check_recovery(core, now, out);

@@ -16,6 +16,8 @@ use crate::message::Body;
 #[derive(Clone, Debug)]
 pub(crate) struct Joining {
     nonce: u64,
+    /// Whether its name is on disk or on its way there.
+    is_naming: bool,
     /// The last Hello that was received.
     asked: u64,
     ask_at: Duration,
@@ -23,17 +25,12 @@ pub(crate) struct Joining {
 }
 
 impl Joining {
-    /// Begins under the name that the disk has, or gives this server one. It is a member of a
-    /// cluster by that name before it knows, so the name must not be lost: then one server too few
-    /// might be left to take it in.
-    pub(crate) fn start(core: &mut Core, now: Duration, out: &mut Out) -> Self {
+    /// Begins under the name that the disk has, or gives this server one.
+    pub(crate) fn start(core: &mut Core, now: Duration) -> Self {
         let timing = core.config.timing;
-        let nonce = core.named.unwrap_or_else(|| core.seed.next_u64().max(1));
-        if core.named.is_none() {
-            core.stage(Record::Named { nonce }, Durable::Named, out);
-        }
         Self {
-            nonce,
+            nonce: core.named.unwrap_or_else(|| core.seed.next_u64().max(1)),
+            is_naming: core.named.is_some(),
             asked: 0,
             ask_at: now.saturating_add(timing.resend_min),
             backoff: Backoff { wait: timing.resend_min, wait_max: timing.resend_max },
@@ -58,9 +55,9 @@ impl Joining {
     }
 
     pub(crate) fn ask(&self, core: &Core, peer: NodeId, out: &mut Out) {
-        if core.named == Some(self.nonce) {
-            core.send(peer, Body::Join { nonce: self.nonce, asked: self.asked }, out);
-        }
+        // Whoever answers a Hello may be a founding member.
+        let asked = if core.named == Some(self.nonce) { self.asked } else { 0 };
+        core.send(peer, Body::Join { nonce: self.nonce, asked }, out);
     }
 
     fn ask_all(&self, core: &Core, out: &mut Out) {
@@ -69,9 +66,21 @@ impl Joining {
         }
     }
 
-    pub(crate) fn on_hello(&mut self, core: &Core, (from, nonce): (NodeId, u64), out: &mut Out) {
+    /// The founder asks. By its answer this server is a member of a cluster before it knows, so its
+    /// name must not be lost: then one server too few might be left to take it in.
+    pub(crate) fn on_hello(
+        &mut self,
+        core: &mut Core,
+        (from, nonce): (NodeId, u64),
+        out: &mut Out,
+    ) {
         self.asked = nonce;
-        self.ask(core, from, out);
+        if self.is_naming {
+            self.ask(core, from, out);
+        } else {
+            self.is_naming = true;
+            core.stage(Record::Named { nonce: self.nonce }, Durable::Named, out);
+        }
     }
 
     pub(crate) fn on_timeout(&mut self, core: &Core, now: Duration, out: &mut Out) {

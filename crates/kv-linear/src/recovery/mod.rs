@@ -190,3 +190,125 @@ impl Recovery {
         Some(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use kv_core::{NodeId, Quorum};
+
+    use super::*;
+    use crate::log::Position;
+    use crate::log::entry::EntryHeader;
+    use crate::log::epoch::Epoch;
+
+    fn config() -> EngineConfig {
+        let voters = [1, 2, 3].map(|number| NodeId::new(number).unwrap());
+        let cluster = ClusterConfig::new(voters, Quorum::Majority, Quorum::Majority).unwrap();
+        EngineConfig::new(NodeId::FIRST, cluster, 5)
+    }
+
+    fn epoch(round: u32) -> Epoch {
+        Epoch { round, ..Epoch::first(NodeId::FIRST, Incarnation(1 << 32)) }
+    }
+
+    /// A log with one entry of each round.
+    fn log(rounds: &[u32]) -> Vec<Entry> {
+        let mut last = Position::default();
+        let next = |round: &u32| {
+            let header = EntryHeader {
+                index: last.index.next(),
+                epoch: epoch(*round),
+                log_time_ms: 0,
+                operations_before: 0,
+                operations: 0,
+                previous_hash: last.hash,
+            };
+            let entry = Entry::new(header, &[]);
+            last = Position::of(&entry);
+            entry
+        };
+        rounds.iter().map(next).collect()
+    }
+
+    fn entries(commit: u64, log: &[Entry], from: usize) -> Record {
+        Record::Entries {
+            promised: log.last().unwrap().header().epoch,
+            commit: LogIndex(commit),
+            previous: LogIndex(u64::try_from(from).unwrap()),
+            entries: log[from..].to_vec(),
+        }
+    }
+
+    fn replay(records: Vec<Record>) -> Result<Core, RecoverError> {
+        let mut recovery = Recovery::new(config(), None, Broken::default())?;
+        let founded = Record::Founded {
+            cluster: ClusterId(1),
+            configuration: config().cluster,
+            incarnation: Incarnation(1 << 32),
+            members: Vec::new(),
+        };
+        for (seq, record) in (1..).map(PersistSeq).zip([founded].into_iter().chain(records)) {
+            recovery.replay(seq, record)?;
+        }
+        Ok(recovery.finish())
+    }
+
+    fn assert_log(core: &Core, log: &[Entry]) {
+        let found: Vec<Entry> = core.replica.log().from(LogIndex(1)).cloned().collect();
+        assert_eq!(found, log);
+        assert_eq!(core.replica.durable(), core.replica.log().last().index);
+        core.replica.check_invariants();
+    }
+
+    #[test]
+    fn entries_that_differ_replace_what_was_written_before_after_their_place() {
+        let (old, new) = (log(&[0, 0, 0, 0]), log(&[0, 2, 2]));
+        let core = replay(vec![entries(1, &old, 0), entries(1, &new, 1)]).unwrap();
+        assert_log(&core, &new);
+        assert_eq!(core.promised(), epoch(2));
+        assert_eq!(core.promised_on_disk(), epoch(2));
+    }
+
+    #[test]
+    fn entries_that_are_there_already_cut_nothing_off() {
+        let whole = log(&[0, 0, 1]);
+        let core = replay(vec![entries(0, &whole, 0), entries(0, &whole[..2], 0)]).unwrap();
+        assert_log(&core, &whole);
+    }
+
+    #[test]
+    fn what_was_applied_is_never_replaced() {
+        let (old, new) = (log(&[0, 0, 0]), log(&[0, 2, 2]));
+        // A checkpoint may have more than a record that is replayed on it.
+        let core = replay(vec![entries(2, &old, 0), entries(0, &new[..2], 1)]).unwrap();
+        assert_log(&core, &old);
+        let replayed = replay(vec![entries(2, &old, 0), entries(0, &new, 1)]);
+        assert_eq!(replayed.map(drop), Err(RecoverError::Record { seq: PersistSeq(3) }));
+    }
+
+    #[test]
+    fn entries_beyond_a_gap_or_of_another_log_are_refused() {
+        let (first, other) = (log(&[0, 0]), log(&[1, 1, 1, 1]));
+        for (log, from) in [(&other, 2), (&other, 3)] {
+            let replayed = replay(vec![entries(0, &first, 0), entries(0, log, from)]);
+            assert_eq!(replayed.map(drop), Err(RecoverError::Record { seq: PersistSeq(3) }));
+        }
+        let beyond = Record::Entries {
+            promised: epoch(0),
+            commit: LogIndex(0),
+            previous: LogIndex(3),
+            entries: Vec::new(),
+        };
+        let replayed = replay(vec![entries(0, &first, 0), beyond]);
+        assert_eq!(replayed.map(drop), Err(RecoverError::Record { seq: PersistSeq(3) }));
+    }
+
+    #[test]
+    fn an_opening_entry_brings_its_promise_and_its_incarnation() {
+        let log = log(&[0, 3]);
+        let opened = Record::Opened { entry: log[1].clone() };
+        let core = replay(vec![entries(0, &log[..1], 0), opened]).unwrap();
+        assert_log(&core, &log);
+        assert_eq!(core.promised_on_disk(), epoch(3));
+        assert_eq!(core.incarnation(), epoch(3).incarnation);
+    }
+}

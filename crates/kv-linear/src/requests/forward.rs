@@ -395,4 +395,63 @@ mod tests {
         forwarder.settle(1);
         assert!(!forwarder.is_stretched());
     }
+
+    fn place(id: u64) -> Submission {
+        Submission { backoff: None, ..submission(id, 1000, 10) }
+    }
+
+    #[test]
+    fn a_server_that_becomes_the_sequencer_keeps_what_is_pending_and_sends_it_no_more() {
+        let mut forwarder = Forwarder::new();
+        for id in 1..=3 {
+            forwarder.submit(MS, submission(id, 1000, 10));
+        }
+        assert!(forwarder.pop_unsent(99).is_some());
+        forwarder.settle(2);
+        let operation = Bytes::from_static(b"operation");
+        let kept = [(1, false, operation.clone()), (3, false, operation)];
+        assert_eq!(forwarder.keep_all(), kept);
+        assert!(!forwarder.has_unsent());
+        assert_eq!(forwarder.next_alarm(), Some(MS * 1000));
+        assert_eq!(forwarder.pop_expired(MS * 999), None);
+        assert!(!forwarder.has_unsent());
+        // Nobody may say of the first one that it is not done.
+        assert!(forwarder.pending(1).unwrap().sent && !forwarder.pending(3).unwrap().sent);
+    }
+
+    #[test]
+    fn a_server_that_is_not_the_sequencer_any_more_sends_all_that_is_pending() {
+        let mut forwarder = Forwarder::new();
+        forwarder.submit(MS, place(1));
+        forwarder.submit(MS, place(2));
+        forwarder.mark_placed(1, LogIndex(7));
+        assert!(!forwarder.has_unsent());
+        let backoff = Backoff { wait: MS * 10, wait_max: MS * 40 };
+        forwarder.forward_all(MS * 2, backoff);
+        assert_eq!(forwarder.pending(1).unwrap().position, None);
+        assert_eq!(forwarder.next_alarm(), Some(MS * 12));
+        // The one with a position may be in the log; the other one was never out of this server.
+        let unsent = forwarder.clone().settle_unsent();
+        assert_eq!(unsent.iter().map(|pending| pending.id).collect::<Vec<_>>(), [RequestId(2)]);
+        assert_eq!(take_unsent(&mut forwarder), [1, 2]);
+    }
+
+    #[test]
+    fn the_bytes_in_flight_are_counted_once_however_often_the_role_changes() {
+        let mut forwarder = Forwarder::new();
+        let backoff = Backoff { wait: MS * 10, wait_max: MS * 40 };
+        forwarder.submit(MS, submission(1, 1000, 10));
+        forwarder.submit(MS, place(2));
+        for _ in 0..3 {
+            forwarder.forward_all(MS, backoff);
+            forwarder.forward_all(MS, backoff);
+            assert_eq!(forwarder.in_flight_bytes, 18);
+            forwarder.keep_all();
+            assert_eq!(forwarder.in_flight_bytes, 0);
+        }
+        forwarder.forward_all(MS, backoff);
+        forwarder.settle(1);
+        forwarder.settle(2);
+        assert_eq!((forwarder.in_flight_bytes, forwarder.next_alarm()), (0, None));
+    }
 }

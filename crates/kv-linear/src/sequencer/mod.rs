@@ -186,7 +186,9 @@ impl Sequencer {
         if let Some(progress) = self.peers.get_mut(&peer) {
             progress.heard_at = Some(now);
             if present != progress.incarnation {
-                progress.begin_incarnation(present);
+                // Its requests may be in this log already, by an earlier sequencer.
+                let placed = core.replica.placed(peer, present);
+                progress.begin_incarnation(present, Intake::holding(placed));
             }
         }
     }

@@ -75,13 +75,13 @@ impl Progress {
         if self.is_located { self.incarnation } else { Incarnation::UNKNOWN }
     }
 
-    /// Goes over to another incarnation of the follower.
-    pub(crate) fn begin_incarnation(&mut self, incarnation: Incarnation) {
+    /// Goes over to another incarnation of the follower, with the requests of it that are known.
+    pub(crate) fn begin_incarnation(&mut self, incarnation: Incarnation, intake: Intake) {
         self.incarnation = incarnation;
         self.is_located = false;
         self.acked = LogIndex::ZERO;
         self.recovering = false;
-        self.intake = Intake::new();
+        self.intake = intake;
         self.checkpoint_not_before = Duration::ZERO;
         self.sent_after = self.next.previous();
         self.rewind(self.sent_after);
@@ -208,7 +208,7 @@ mod tests {
     }
 
     fn progress() -> Progress {
-        let mut progress = Progress::new(&timing(), Incarnation(1));
+        let mut progress = Progress::new(&timing(), Incarnation(1), LogIndex(1));
         progress.acknowledge(&timing(), MS, LogIndex(0));
         progress
     }
@@ -274,11 +274,49 @@ mod tests {
     }
 
     #[test]
-    fn a_new_incarnation_is_sent_what_it_lacks() {
+    fn a_new_incarnation_has_acknowledged_nothing_and_has_to_say_what_it_lacks() {
         let mut progress = progress();
         progress.note_sent(MS, LogIndex(9), 9);
         progress.acknowledge(&timing(), MS, LogIndex(9));
-        progress.begin_incarnation(Incarnation(2), Some(LogIndex(0)));
-        assert_eq!((progress.acked(), progress.next), (LogIndex(0), LogIndex(1)));
+        progress.note_sent(MS, LogIndex(10), 9);
+        progress.recovering = true;
+        assert_eq!(progress.counted_incarnation(), Incarnation(1));
+        progress.begin_incarnation(Incarnation(2), Intake::new());
+        assert_eq!(progress.counted_incarnation(), Incarnation::UNKNOWN);
+        assert_eq!((progress.acked, progress.recovering), (LogIndex(0), false));
+        assert_eq!((progress.in_flight_bytes(), progress.resend_at()), (0, None));
+        assert_eq!(progress.next, LogIndex(11));
+        progress.locate(LogIndex(4));
+        assert_eq!(progress.counted_incarnation(), Incarnation(2));
+        assert_eq!((progress.acked, progress.next), (LogIndex(0), LogIndex(5)));
+    }
+
+    #[test]
+    fn a_follower_of_which_nothing_is_known_is_sent_the_opening_entry() {
+        let progress = Progress::new(&timing(), Incarnation(1), LogIndex(7));
+        assert_eq!(progress.next, LogIndex(7));
+        assert_eq!((progress.acked, progress.resend_at()), (LogIndex(0), None));
+    }
+
+    #[test]
+    fn a_follower_that_was_located_is_sent_again_what_follows_until_it_acknowledges_some_of_it() {
+        let mut progress = Progress::new(&timing(), Incarnation(1), LogIndex(7));
+        progress.note_sent(MS, LogIndex(9), 9);
+        progress.locate(LogIndex(3));
+        assert_eq!((progress.next, progress.in_flight_bytes()), (LogIndex(4), 0));
+        progress.note_sent(MS, LogIndex(9), 9);
+        assert!(progress.rewind_if_due(MS * 11));
+        assert_eq!(progress.next, LogIndex(4));
+        progress.note_sent(MS * 11, LogIndex(9), 9);
+        assert!(progress.acknowledge(&timing(), MS * 12, LogIndex(5)));
+        progress.pause();
+        assert_eq!(progress.next, LogIndex(6));
+    }
+
+    #[test]
+    fn an_acknowledgement_beyond_what_was_sent_goes_on_behind_it() {
+        let mut progress = Progress::new(&timing(), Incarnation(1), LogIndex(7));
+        assert!(progress.acknowledge(&timing(), MS, LogIndex(8)));
+        assert_eq!((progress.acked, progress.next), (LogIndex(8), LogIndex(9)));
     }
 }

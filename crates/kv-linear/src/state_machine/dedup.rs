@@ -10,55 +10,54 @@ use crate::state_machine::numbers::{NumberRanges, NumberSet};
 /// The requests that have been applied, by the server that forwarded them. Replicated state: it
 /// is a function of the log.
 ///
-/// One incarnation of a server is remembered. A sequencer takes requests only of a server's present
-/// incarnation, and incarnations only grow, so an entry of an older one can only be a duplicate.
+/// Of each server the incarnations with the highest number are remembered. A sequencer takes
+/// requests only of a server's present incarnation, and their numbers only grow, so an entry of one
+/// with a lower number can only be a duplicate. Two processes can have the same number, if the
+/// first lost its disk before others knew of it; they differ in their random part.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Dedup {
-    servers: BTreeMap<NodeId, Applied>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Applied {
-    incarnation: Incarnation,
-    numbers: NumberSet,
+    servers: BTreeMap<NodeId, BTreeMap<Incarnation, NumberSet>>,
 }
 
 impl Dedup {
     /// Notes that an entry is applied; false if its request was before, or may have been.
     pub(crate) fn note(&mut self, origin: &Origin) -> bool {
-        let applied = self
-            .servers
-            .entry(origin.server)
-            .or_insert(Applied { incarnation: origin.incarnation, numbers: NumberSet::new() });
-        if origin.incarnation < applied.incarnation {
+        let applied = self.servers.entry(origin.server).or_default();
+        let present = highest(applied);
+        if origin.incarnation.counter() < present {
             return false;
         }
-        if origin.incarnation > applied.incarnation {
-            applied.incarnation = origin.incarnation;
-            applied.numbers = NumberSet::new();
+        if origin.incarnation.counter() > present {
+            applied.clear();
         }
-        applied.numbers.insert_below(origin.settled_below);
-        if applied.numbers.contains(origin.number) {
+        let numbers = applied.entry(origin.incarnation).or_insert_with(NumberSet::new);
+        numbers.insert_below(origin.settled_below);
+        if numbers.contains(origin.number) {
             return false;
         }
-        applied.numbers.insert(origin.number);
+        numbers.insert(origin.number);
         true
     }
 
     /// Whether a request has been applied, or is settled in some other way.
     pub(crate) fn contains(&self, server: NodeId, incarnation: Incarnation, number: u64) -> bool {
         self.servers.get(&server).is_some_and(|applied| {
-            incarnation < applied.incarnation
-                || incarnation == applied.incarnation && applied.numbers.contains(number)
+            incarnation.counter() < highest(applied)
+                || applied.get(&incarnation).is_some_and(|numbers| numbers.contains(number))
         })
     }
 
     /// The requests of a server's incarnation that have been applied, or are settled in some other
     /// way.
     pub(crate) fn numbers_of(&self, server: NodeId, incarnation: Incarnation) -> NumberSet {
-        let applied = self.servers.get(&server).filter(|of| of.incarnation == incarnation);
-        applied.map_or(NumberSet::new(), |applied| applied.numbers.clone())
+        let applied = self.servers.get(&server).and_then(|applied| applied.get(&incarnation));
+        applied.map_or(NumberSet::new(), NumberSet::clone)
     }
+}
+
+/// The number that all of these have; 0 if there is none.
+fn highest(applied: &BTreeMap<Incarnation, NumberSet>) -> u64 {
+    applied.keys().next_back().map_or(0, |incarnation| incarnation.counter())
 }
 
 /// One server's line in a checkpoint.
@@ -73,23 +72,25 @@ wire_struct!(DedupLine { server, incarnation, numbers });
 
 impl From<&Dedup> for Vec<DedupLine> {
     fn from(dedup: &Dedup) -> Self {
-        let line = |(server, applied): (&NodeId, &Applied)| DedupLine {
-            server: *server,
-            incarnation: applied.incarnation,
-            numbers: (&applied.numbers).into(),
-        };
-        dedup.servers.iter().map(line).collect()
+        let mut lines = Self::new();
+        for (server, applied) in &dedup.servers {
+            lines.extend(applied.iter().map(|(incarnation, numbers)| DedupLine {
+                server: *server,
+                incarnation: *incarnation,
+                numbers: numbers.into(),
+            }));
+        }
+        lines
     }
 }
 
 impl From<Vec<DedupLine>> for Dedup {
     fn from(lines: Vec<DedupLine>) -> Self {
-        let applied = |line: DedupLine| Applied {
-            incarnation: line.incarnation,
-            numbers: line.numbers.into(),
-        };
-        let servers = lines.into_iter().map(|line| (line.server, applied(line)));
-        Self { servers: servers.collect() }
+        let mut dedup = Self::default();
+        for DedupLine { server, incarnation, numbers } in lines {
+            dedup.servers.entry(server).or_default().insert(incarnation, numbers.into());
+        }
+        dedup
     }
 }
 
@@ -100,7 +101,7 @@ mod tests {
     fn origin(incarnation: u64, number: u64, settled_below: u64) -> Origin {
         Origin {
             server: NodeId::FIRST,
-            incarnation: Incarnation(incarnation),
+            incarnation: Incarnation(incarnation << 32),
             number,
             settled_below,
         }
@@ -129,6 +130,19 @@ mod tests {
         assert!(dedup.note(&origin(2, 1, 1)));
         assert!(!dedup.note(&origin(1, 2, 1)));
         assert!(!dedup.note(&origin(2, 1, 1)));
+    }
+
+    #[test]
+    fn two_processes_with_one_number_are_apart() {
+        let mut dedup = Dedup::default();
+        let second = Origin { incarnation: Incarnation((1 << 32) | 7), ..origin(1, 1, 1) };
+        assert!(dedup.note(&second));
+        assert!(dedup.note(&origin(1, 1, 1)));
+        assert!(!dedup.note(&second) && !dedup.note(&origin(1, 1, 1)));
+        assert_eq!(Dedup::from(Vec::<DedupLine>::from(&dedup)), dedup);
+        assert!(
+            dedup.note(&origin(2, 1, 1)) && dedup.contains(NodeId::FIRST, second.incarnation, 9)
+        );
     }
 
     #[test]

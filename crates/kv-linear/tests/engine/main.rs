@@ -1,18 +1,31 @@
 //! The linearizable engine, one file per behaviour. One program, so that what it makes of the
 //! simulator is compiled once.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    unreachable_pub,
+    reason = "a test says what went wrong by panicking"
+)]
 
 mod stand;
 mod witness;
 
+mod commit;
 mod conformance;
+mod crashes;
+mod elections;
+mod entries;
+mod fetching;
 mod forwarding;
+mod founding;
 mod local_cluster;
-mod membership;
-mod need_start;
+mod promises;
+mod recovering;
+mod requests;
 mod restart;
 mod set_back;
 mod simulation;
-mod start_epoch;
 mod status;
-mod steps;
 mod wire;

@@ -1,10 +1,4 @@
 //! How a cluster is founded, and who is taken into it after a restart.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::wildcard_enum_match_arm,
-    reason = "a test says what went wrong by panicking"
-)]
 
 use std::time::Duration;
 

@@ -1,150 +1,159 @@
-//! A sequencer that starts on an older copy of its disk, and what followers tell it.
-#![allow(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
+//! Servers that start on an older copy of their disk, and how that comes out.
 
-use kv_core::{ConsistencyEngine, Counter, Effect, HaltReason, PersistSeq};
-use kv_linear::{Body, Epoch, Forward, LogIndex, Message, NeedStart, Record};
+use kv_core::{
+    ConsistencyEngine, Counter, EngineConfig, HaltReason, Incarnation, PersistSeq, Role,
+};
+use kv_linear::{Body, Entry, Epoch, LinearEngine, Record};
 
+use super::stand::log::{extend, log, tail};
 use super::stand::{
-    CLUSTER, Given, MS, Server, extended, first_incarnation, founded, generation, heartbeat, log,
-    node, peer_up, put,
+    Given, Halt, Send, Server, Write, ack, cluster, disk, epoch, first, heartbeat, incarnation,
+    node,
 };
 
-fn told(sequencer: &mut Server, body: Body) -> Vec<Given> {
-    let message = sequencer.of(first_incarnation(21), body);
-    sequencer.message(2, message)
+fn base() -> Vec<Entry> {
+    log(&[(epoch(0, 1), ""), (epoch(0, 1), "a")])
 }
 
-fn ack(epoch: Epoch, durable: u64) -> Body {
-    Body::Ack { epoch, durable: LogIndex(durable) }
+fn outdated(highest: Incarnation) -> Body {
+    Body::Outdated { highest }
 }
 
-fn nack(epoch: Epoch, last: u64) -> Body {
-    Body::Nack { epoch, last: LogIndex(last) }
+fn set_back() -> [Given; 1] {
+    [Halt(HaltReason::SetBack { peer: node(2) })]
 }
 
-fn forward(epoch: Epoch) -> Body {
-    Body::Forward(Forward { epoch, settled_below: 0, requests: Vec::new() })
-}
-
-fn need(epoch: Epoch, commit: u64) -> NeedStart {
-    NeedStart {
-        epoch,
-        log_epoch: generation(0),
-        last: LogIndex(3),
-        commit: LogIndex(commit),
-        staged: LogIndex::ZERO,
+/// The incarnation in which a server recovers from now on.
+fn recovers_in(effects: &[Given]) -> Incarnation {
+    match effects {
+        [Write(Record::Renewed { incarnation, recovering: true })] => *incarnation,
+        other => panic!("{other:?}"),
     }
 }
 
-fn is_halted(effects: &[Given]) -> bool {
-    matches!(effects, [Effect::Halt { reason: HaltReason::SetBack { peer } }] if *peer == node(2))
+/// A sequencer that no other server can replace: W = 1 makes V = N.
+fn irreplaceable() -> Server {
+    Server::sequencer_of(&cluster(3, 1, 3), &base())
 }
 
 #[test]
-fn it_stops_as_soon_as_a_follower_is_in_an_epoch_that_it_has_forgotten() {
-    let later = generation(2);
-    let in_it = NeedStart { log_epoch: later, ..need(generation(3), 0) };
-    for body in [ack(later, 0), nack(later, 0), Body::NeedStart(in_it)] {
-        let mut sequencer = Server::restarted(log(&[put("a")]));
-        assert!(is_halted(&told(&mut sequencer, body)));
-        assert_eq!(sequencer.timeout(), []);
-        assert_eq!(sequencer.engine.next_deadline(), None);
+fn a_process_whose_number_another_one_had_is_told_so_and_counts_for_nothing() {
+    let mut sequencer = Server::sequencer(&base());
+    let present = incarnation(2, 5);
+    sequencer.hears_in(2, present, Body::Recover);
+    sequencer.persist_all();
+    let older = incarnation(2, 4);
+    // One of the same number that was met later is as much another process.
+    let twin = Incarnation(present.0 + 1);
+    for body in [ack(sequencer.epoch(), 3), Body::PreVote { epoch: epoch(1, 2) }, Body::Recover] {
+        for other in [older, twin] {
+            let told = [Send(2, outdated(present))];
+            assert_eq!(sequencer.hears_in(2, other, body.clone()), told);
+        }
     }
+    assert_eq!(sequencer.log()[2], 0);
+    assert_eq!(sequencer.counter(Counter::StrayMessages), 6);
+    let mut follower = Server::follower(&base());
+    let told = [Send(3, outdated(first(3)))];
+    let older = incarnation(3, 0);
+    assert_eq!(follower.hears_in(3, older, heartbeat(epoch(0, 1), &base(), 0)), told);
 }
 
-/// As the newest directory where an older copy has run meanwhile.
 #[test]
-fn where_an_epoch_was_only_heard_it_goes_on_behind_it_at_its_next_start() {
-    let entries = log(&[put("a"), put("b"), put("c")]);
-    let mut sequencer = Server::restarted(entries.clone());
-    let heard = Body::NeedStart(need(generation(7), 3));
-    let noted =
-        Effect::Persist { seq: PersistSeq(5), record: Record::Opened { epoch: generation(7) } };
-    let halt = Effect::Halt { reason: HaltReason::EpochUsed { peer: node(2) } };
-    assert_eq!(told(&mut sequencer, heard), [noted, halt]);
-    let mut records = founded(&entries);
-    records.push(Record::Opened { epoch: generation(7) });
-    let mut sequencer = Server::recover(1, records);
-    let opened = sequencer.step(peer_up(2));
-    assert!(matches!(
-        opened.first(),
-        Some(Effect::Persist { record: Record::Opened { epoch }, .. }) if *epoch == generation(8)
-    ));
-}
-
-/// The restart after the copy was made had the same generation.
-#[test]
-fn it_stops_as_soon_as_a_follower_is_in_its_epoch_that_it_did_not_bring_into_it() {
-    let epoch = generation(1);
-    for body in [ack(epoch, 1), ack(epoch, 0), nack(epoch, 1)] {
-        let mut sequencer = Server::restarted(log(&[put("a")]));
-        // It may hold as much, but of other entries.
-        sequencer.request(1, put("b"));
-        sequencer.timeout();
-        assert!(is_halted(&told(&mut sequencer, body)));
+fn a_follower_on_an_older_disk_recovers_behind_the_highest_incarnation() {
+    let mut follower = Server::follower(&base());
+    let highest = incarnation(2, 9);
+    let renewed = recovers_in(&follower.told(outdated(highest)));
+    assert_eq!(renewed.counter(), 10);
+    assert_eq!(follower.told(heartbeat(epoch(0, 1), &base(), 0)), []);
+    let effects = follower.persist_all();
+    for peer in [1, 3] {
+        assert!(effects.contains(&Send(peer, Body::Recover)), "{effects:?}");
     }
-    let mut sequencer = Server::restarted(log(&[put("a")]));
-    sequencer.brings_into_its_epoch(2, &log(&[put("a")]));
-    assert_eq!(told(&mut sequencer, ack(epoch, 1)), []);
-    assert!(is_halted(&told(&mut sequencer, ack(epoch, 2))), "it never placed a second entry");
+    assert_eq!(follower.role(), Role::Joining);
+    assert_eq!(follower.hears(3, Body::EpochRequest { epoch: epoch(1, 3) }), []);
 }
 
-/// The copy is of the generation that ran last, so that the next one is new to all.
 #[test]
-fn it_stops_as_soon_as_it_lacks_what_a_follower_knows_to_be_committed() {
-    for (commit, halts) in [(0, false), (2, false), (3, true)] {
-        let mut sequencer = Server::restarted(log(&[put("a"), put("b")]));
-        let effects = told(&mut sequencer, Body::NeedStart(need(generation(1), commit)));
-        assert_eq!(is_halted(&effects), halts, "{commit}: {effects:?}");
+fn a_follower_on_an_older_disk_recovers_even_where_nobody_could_replace_the_sequencer() {
+    let mut follower = Server::member_of(&cluster(3, 1, 3), 2, epoch(0, 1), &base());
+    recovers_in(&follower.told(outdated(incarnation(2, 9))));
+}
+
+#[test]
+fn what_was_said_of_a_former_process_is_late() {
+    let mut follower = Server::follower(&base());
+    let own = follower.incarnation;
+    for highest in [own, first(2), incarnation(2, 0)] {
+        assert_eq!(follower.told(outdated(highest)), []);
     }
-    // Its own log is longer, by another entry in the third position.
-    let longer = extended(&log(&[put("a"), put("b")]), generation(1), &put("c"));
-    let mut sequencer = Server::recover(1, founded(&longer));
-    sequencer.cluster = Some(CLUSTER);
-    sequencer.step(peer_up(2));
-    sequencer.persisted(5);
-    for epoch in [generation(2), generation(9)] {
-        let mut sequencer = sequencer.clone();
-        assert!(is_halted(&told(&mut sequencer, Body::NeedStart(need(epoch, 3)))));
+    let twin = Incarnation(own.0 ^ 1);
+    assert!(recovers_in(&follower.told(outdated(twin))).counter() > own.counter());
+}
+
+#[test]
+fn a_sequencer_on_an_older_disk_recovers_where_the_others_can_choose_another() {
+    let mut sequencer = Server::sequencer(&base());
+    let renewed = recovers_in(&sequencer.hears(2, outdated(incarnation(1, 9))));
+    assert_eq!(renewed.counter(), 10);
+    sequencer.persist_all();
+    assert_eq!(sequencer.role(), Role::Joining);
+    // It does not open its round anew either, also not after a restart.
+    let mut sequencer = sequencer.restart();
+    recovers_in(&sequencer.peer_up(2));
+    assert_eq!(sequencer.role(), Role::Joining);
+}
+
+#[test]
+fn a_sequencer_on_an_older_disk_stops_for_good_where_nobody_can_replace_it() {
+    let mut sequencer = irreplaceable();
+    let effects = sequencer.hears(2, outdated(incarnation(1, 9)));
+    let refuted = Write(Record::Refuted { peer: node(2) });
+    assert_eq!(effects, [[refuted].as_slice(), &set_back()].concat());
+    assert!(sequencer.is_halted());
+    // The disk came to have it: the driver writes what was asked for before it ends.
+    sequencer.persisted = sequencer.records.len();
+    for _ in 0..2 {
+        let mut again = sequencer.restart();
+        assert_eq!(again.peer_up(2), set_back());
+        assert!(again.is_halted());
     }
+    let checkpoint = sequencer.restart().checkpoint();
+    assert_eq!(checkpoint.covers, PersistSeq(u64::try_from(sequencer.persisted).unwrap()));
+    let config = EngineConfig::new(node(1), cluster(3, 1, 3), 9);
+    let engine = LinearEngine::recover(config, Some(checkpoint), []).unwrap();
+    let mut again = Server { engine, ..sequencer.restart() };
+    assert_eq!(again.peer_up(2), set_back());
+}
+
+/// Another process has opened the same epoch on another copy of the disk.
+#[test]
+fn a_sequencer_stops_if_a_follower_holds_more_of_its_epoch_than_it_has_sequenced() {
+    let mut sequencer = Server::sequencer(&base());
+    let epoch = sequencer.epoch();
+    assert_eq!(sequencer.hears(2, ack(epoch, 3)), []);
+    assert_eq!(sequencer.hears(2, ack(epoch, 4)), set_back());
+    assert!(sequencer.is_halted());
 }
 
 #[test]
-fn what_is_said_without_a_cluster_does_not_stop_it() {
-    let mut sequencer = Server::restarted(log(&[put("a")]));
-    let message =
-        Message { cluster: None, ..sequencer.of(first_incarnation(21), ack(generation(2), 0)) };
-    assert_eq!(sequencer.message(2, message), []);
-}
-
-#[test]
-fn an_epoch_that_another_server_opened_is_none_that_it_has_forgotten() {
-    let another = Epoch { round: 1, owner: node(3), generation: 0 };
-    let mut sequencer = Server::restarted(log(&[put("a")]));
-    for body in
-        [ack(another, 2), nack(another, 2), Body::NeedStart(need(another, 3)), forward(another)]
-    {
-        assert_eq!(told(&mut sequencer, body), []);
+fn a_sequencer_stops_if_it_lacks_what_a_follower_knows_to_be_committed() {
+    let longer = extend(&base(), &[(epoch(0, 1), "b"), (epoch(0, 1), "c")]);
+    let other = log(&[(epoch(0, 1), ""), (epoch(0, 1), "x")]);
+    let nack = |epoch: Epoch, log: &[Entry], commit| Body::Nack { epoch, tail: tail(log, commit) };
+    let cases = [
+        (&longer, 2, false),
+        // It has an entry of its own there.
+        (&longer, 3, true),
+        (&longer, 4, true),
+        (&other, 1, false),
+        (&other, 2, true),
+    ];
+    for (theirs, commit, halts) in cases {
+        let mut sequencer = Server::sequencer(&base());
+        let effects = sequencer.hears(2, nack(sequencer.epoch(), theirs, commit));
+        assert_eq!(effects == set_back(), halts, "{commit}: {effects:?}");
     }
-    assert_eq!(sequencer.counter(Counter::StrayMessages), 4);
-}
-
-#[test]
-fn a_follower_shows_a_sequencer_that_is_behind_the_later_epoch_and_not_at_each_message() {
-    let mut follower = Server::follower(log(&[put("a")]));
-    follower.told(heartbeat(generation(2), follower.incarnation));
-    follower.now.mono += MS * 1000;
-    let behind = heartbeat(generation(1), follower.incarnation);
-    let need = NeedStart {
-        epoch: generation(2),
-        log_epoch: generation(0),
-        last: LogIndex(1),
-        commit: LogIndex::ZERO,
-        staged: LogIndex::ZERO,
-    };
-    let shown = [follower.send(1, Body::NeedStart(need))];
-    assert_eq!(follower.told(behind.clone()), shown);
-    assert_eq!(follower.told(behind.clone()), []);
-    follower.now.mono += MS * 1000;
-    assert_eq!(follower.told(behind), shown);
+    let mut sequencer = Server::sequencer(&base());
+    assert_eq!(sequencer.hears(2, nack(epoch(0, 1), &longer, 4)), []);
 }

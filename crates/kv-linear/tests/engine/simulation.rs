@@ -1,126 +1,59 @@
-//! Clusters under loss, duplication, reordering, partitions and crashes; followers may lose their
-//! disks too.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test says what went wrong by panicking"
-)]
+//! Whole runs of the simulator: loss, duplication, partitions, crashes, lost and full disks; the
+//! history must be linearizable.
+
+use kv_linear::LinearEngine;
+use kv_sim::{Declaration, NetworkConfig, OperationKind, Oracle, SimConfig, Simulation};
 
 use std::time::Duration;
 
-use kv_core::{Answer, CommandResult, NodeId, Outcome, RequestOptions, SeedStream};
-use kv_sim::{DiskConfig, NetworkConfig, Restart, SimConfig};
+use kv_core::RequestOptions;
 
-use super::witness::{
-    Sim, assert_counted_once, assert_linearizable, assert_same_logs, get, increment, key, node,
-    put, settle,
-};
+use super::witness::{Sim, assert_linearizable, get, increment, node, put};
 
-fn number(outcome: &Outcome) -> i64 {
-    let Outcome::Done(done) = outcome else { panic!("{outcome:?}") };
-    let Answer::Results(results) = &done.answer else { panic!("{outcome:?}") };
-    match results.as_slice() {
-        [CommandResult::Value(found)] => found.as_ref().map_or(0, |found| {
-            std::str::from_utf8(found.value.as_bytes()).unwrap().parse().unwrap()
-        }),
-        other => panic!("{other:?}"),
-    }
+/// What this engine bears: a server that lost its disk counts again once it has caught up; until
+/// then enough others must have theirs.
+fn declaration() -> Declaration {
+    let operations = [
+        OperationKind::Put,
+        OperationKind::Get,
+        OperationKind::Delete,
+        OperationKind::Increment,
+        OperationKind::Append,
+        OperationKind::ConditionalPut,
+        OperationKind::Transaction,
+        OperationKind::Scan,
+        OperationKind::Dump,
+    ];
+    Declaration::all(Oracle::Linearizability, &operations).keeping_quorum()
 }
 
-fn pick(stream: &mut SeedStream, servers: &[NodeId]) -> NodeId {
-    let count = u64::try_from(servers.len()).unwrap();
-    servers[usize::try_from(stream.below(count)).unwrap()]
-}
-
-fn disturb(sim: &mut Sim, stream: &mut SeedStream, servers: &[NodeId]) {
-    let victim = pick(stream, &servers[1..]);
-    let any = pick(stream, servers);
-    match stream.below(12) {
-        0 => sim.restart(any, Restart::Intact).unwrap(),
-        1 => sim.restart(victim, Restart::Wiped).unwrap(),
-        2 => sim.crash_after_effects(any, stream.below(30)),
-        3 => sim.partition(&[victim]),
-        4 => sim.block(node(1), victim),
-        5 => sim.block(victim, node(1)),
-        6 => sim.hold_disk(node(1)),
-        7 => sim.hold_disk(victim),
-        8 => sim.pause(victim),
-        _ => {
-            sim.heal();
-            for &server in servers {
-                if !sim.is_running(server) {
-                    sim.restart(server, Restart::Intact).unwrap();
-                }
-            }
-        }
-    }
-}
-
-fn run(nodes: u16, write: u16, read: u16, seed: u64) -> usize {
-    let disk =
-        DiskConfig { checkpoint_every: seed.is_multiple_of(2).then_some(7), ..DiskConfig::slow() };
-    let mut config = SimConfig::new(nodes, write, read, seed)
-        .unwrap()
-        .with_network(NetworkConfig::lossy())
-        .with_disk(disk);
-    if seed.is_multiple_of(3) {
-        config.limits.log_bytes_max = 600;
-        config.limits.message_bytes_max = 300;
-        config.limits.window_entries_max = 5;
-        config.limits.hold_back_entries_max = 4;
-    }
-    let mut sim = Sim::new(config).unwrap();
-    let mut stream = SeedStream::new(seed);
-    let servers: Vec<NodeId> = sim.nodes().collect();
-    sim.run_for(Duration::from_secs(2)).unwrap();
-    for step in 0..150 {
-        let server = pick(&mut stream, &servers);
-        let name = format!("k{}", stream.below(3));
-        let op = match stream.below(4) {
-            0 => get(&name),
-            1 => increment("n"),
-            _ => put(&name, &format!("v{step}")),
-        };
-        let timeout = Duration::from_millis(200 + stream.below(3000));
-        let options = RequestOptions { timeout, ..RequestOptions::default() };
-        let id = sim.submit(server, op, options);
-        if stream.chance(30) {
-            sim.cancel(id);
-        }
-        if stream.chance(80) {
-            disturb(&mut sim, &mut stream, &servers);
-        }
-        sim.run_for(Duration::from_millis(stream.below(80))).unwrap();
-    }
-    sim.heal();
-    for &server in &servers {
-        if !sim.is_running(server) {
-            let wiped = server != node(1);
-            let disk = if wiped { Restart::Wiped } else { Restart::Intact };
-            sim.restart(server, disk).unwrap();
-        }
-    }
-    assert_eq!(sim.halted().count(), 0);
-    sim.heal_network(NetworkConfig::default());
-    sim.run_for(Duration::from_secs(8)).unwrap();
-    let count = number(&sim.execute(*servers.last().unwrap(), get("n")).unwrap().unwrap());
-    settle(&mut sim);
-    assert_counted_once(&sim, "n", count);
-    assert_same_logs(&sim);
-    assert_linearizable(&sim)
+/// Runs a seed; gives the last round that a server has an entry of.
+fn last_round(seed: u64) -> u64 {
+    let declaration = declaration();
+    let run = Simulation::<LinearEngine>::new(seed, &declaration).and_then(|mut simulation| {
+        simulation.run()?;
+        let cluster = simulation.cluster();
+        let rounds = cluster.nodes().filter_map(|node| cluster.status(node)?.positions.epoch_round);
+        Ok(rounds.max().unwrap_or_default())
+    });
+    run.unwrap_or_else(|failure| panic!("seed {seed}: {failure}"))
 }
 
 #[test]
-fn every_history_is_explained_by_one_log() {
-    let mut placed = 0;
-    for seed in 0..60 {
-        let (nodes, write, read) = [(3, 2, 2), (3, 3, 1), (3, 1, 3), (5, 3, 3), (2, 2, 2)]
-            [usize::try_from(seed % 5).unwrap()];
-        placed += std::panic::catch_unwind(|| run(nodes, write, read, seed))
-            .unwrap_or_else(|_| panic!("seed {seed}: N={nodes} W={write} R={read}"));
+fn every_history_is_linearizable_and_in_many_runs_another_sequencer_is_chosen() {
+    let seeds = 1..=SEEDS;
+    let changed = seeds.filter(|seed| last_round(*seed) > 0).count();
+    let changed = u64::try_from(changed).unwrap();
+    assert!(changed * 10 >= SEEDS * 3, "another sequencer in {changed} of {SEEDS} runs only");
+}
+
+const SEEDS: u64 = 20;
+
+#[test]
+fn the_seeds_that_once_showed_a_fault_pass() {
+    for seed in [122, 166, 1753, 1762, 4838, 5463, 7508, 7545, 7619, 8135] {
+        last_round(seed);
     }
-    assert!(placed > 60 * 50, "only {placed} requests were done");
 }
 
 #[test]
@@ -132,6 +65,8 @@ fn equal_seeds_give_equal_histories() {
             sim.submit(node(step % 3 + 1), increment("n"), RequestOptions::default());
             sim.run_for(Duration::from_millis(40)).unwrap();
         }
+        sim.crash(node(1));
+        sim.run_for(Duration::from_secs(3)).unwrap();
         sim.trace_hash()
     };
     assert_eq!(trace(5), trace(5));
@@ -139,12 +74,11 @@ fn equal_seeds_give_equal_histories() {
 }
 
 #[test]
-fn a_key_is_what_it_says() {
-    // Guards the helpers: a witness that compares nothing would pass everything.
+fn the_witness_compares_what_clients_saw() {
+    // A witness that compares nothing would pass everything.
     let mut sim = Sim::new(SimConfig::new(3, 2, 2, 1).unwrap()).unwrap();
     sim.run_for(Duration::from_secs(2)).unwrap();
     sim.execute(node(2), put("k", "v")).unwrap();
     sim.execute(node(3), get("k")).unwrap();
     assert_eq!(assert_linearizable(&sim), 2);
-    assert_eq!(key("k").as_bytes(), b"k");
 }

@@ -159,8 +159,11 @@ impl<E: ConsistencyEngine> Simulation<E> {
             let enough = self.clients.acknowledged() >= self.plan.acknowledged_min
                 && self.cluster.faults().kinds().len() >= KINDS_MIN
                 && moment > MOMENTS_MIN;
-            if enough || self.cluster.now() > self.plan.disturbed_max {
+            if enough {
                 return Ok(());
+            }
+            if self.cluster.now() > self.plan.disturbed_max {
+                return self.calm_down();
             }
             if self.cluster.now() >= eases_at {
                 eases_at += EASES_EVERY;
@@ -173,6 +176,19 @@ impl<E: ConsistencyEngine> Simulation<E> {
             if let Some((node, reason)) = self.cluster.halted().next() {
                 return Err(SimulationFailure::Halted { node, reason });
             }
+        }
+        Ok(())
+    }
+
+    /// Some seeds draw faults between which hardly anything is ever done. Their clients go on for a
+    /// while without them.
+    fn calm_down(&mut self) -> Result<(), SimulationFailure> {
+        self.chaos.end_all(&mut self.cluster)?;
+        let give_up = self.cluster.now() + CALM_MAX;
+        while self.clients.acknowledged() < ACKNOWLEDGED_MIN && self.cluster.now() < give_up {
+            self.clients.act(&mut self.cluster, false);
+            let time = Duration::from_micros(self.stream.below(MOMENT_MICROS_MAX));
+            self.cluster.run_for(time)?;
         }
         Ok(())
     }
@@ -348,6 +364,9 @@ const HEALED_WITHIN: Duration = Duration::from_secs(60);
 /// Some seeds draw so many faults that hardly anything is ever done: each time so much virtual time
 /// has gone by in the first phase, faults begin half as often.
 const EASES_EVERY: Duration = Duration::from_secs(300);
+
+/// For how long clients go on without faults where there was too little between them.
+const CALM_MAX: Duration = Duration::from_secs(300);
 
 /// The first phase has more moments than this.
 const MOMENTS_MIN: u64 = 300;

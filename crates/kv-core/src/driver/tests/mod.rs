@@ -32,6 +32,7 @@ struct Scripted {
     /// What a view covers.
     covers: PersistSeq,
     opens_no_views: bool,
+    incarnation: u64,
     /// The open views, with how many items were read of each.
     views: BTreeMap<ViewId, usize>,
     last_view: u64,
@@ -98,7 +99,7 @@ impl ConsistencyEngine for Scripted {
         Status {
             engine: Self::NAME.to_owned(),
             node: NodeId::FIRST,
-            incarnation: Incarnation(1),
+            incarnation: Incarnation(self.incarnation),
             cluster_id: None,
             cluster: ClusterConfig::new([NodeId::FIRST], Quorum::All, Quorum::All).unwrap(),
             role: crate::Role::Coordinator,

@@ -224,3 +224,32 @@ fn a_snapshot_that_the_engine_has_no_use_for_is_refused() {
     let outputs = step(&mut core, at(1), [Effect::EndSnapshot { peer: peer(2) }]);
     assert_eq!(outputs, [], "none is under way");
 }
+
+#[test]
+fn a_peers_word_on_the_snapshot_of_a_former_process_is_not_taken_for_this_one() {
+    let mut core = with_items(4);
+    core.engine_mut().incarnation = 7 << 32;
+    let first = (7 << 32) + 1;
+    let outputs = step(&mut core, at(0), [begin(2)]);
+    assert_eq!(outputs, parts(2, [part(first, 0, false), part(first, 1, false)]));
+    assert_eq!(take(&mut core, at(1), 2, received(1, 2)), []);
+    let outputs = take(&mut core, at(2), 2, received(first, 1));
+    assert_eq!(outputs, parts(2, [part(first, 2, false)]));
+}
+
+#[test]
+fn the_rest_of_a_snapshot_that_was_dropped_for_another_is_refused() {
+    let config = DriverConfig { parts_in_flight_max: 2, ..DriverConfig::MEMORY };
+    let mut core = core(config);
+    for number in 0..3 {
+        take(&mut core, at(0), 2, SnapshotFrame::Part(part(6, number, false)));
+    }
+    // The first part of a former process's snapshot comes late.
+    take(&mut core, at(1), 2, SnapshotFrame::Part(part(5, 0, false)));
+    let outputs = take(&mut core, at(2), 2, SnapshotFrame::Part(part(6, 3, false)));
+    assert_eq!(outputs, [frame(2, SnapshotFrame::Refused { snapshot: 6 })]);
+    let outputs = take(&mut core, at(3), 2, SnapshotFrame::Part(part(5, 1, false)));
+    assert_eq!(outputs, [frame(2, received(5, 2))]);
+    let outputs = take(&mut core, at(4), 2, SnapshotFrame::Part(part(7, 1, false)));
+    assert_eq!(outputs, [], "its first part may still come");
+}

@@ -1,12 +1,4 @@
 //! Checks a history against the log, which is the order that explains it.
-#![allow(
-    dead_code,
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::wildcard_enum_match_arm,
-    unreachable_pub,
-    reason = "each test uses a part of this, and says what went wrong by panicking"
-)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -1,0 +1,369 @@
+//! Where clients' requests go, and how they are answered.
+
+use kv_core::{
+    ConsistencyEngine, Counter, Input, NotDone, Operation, Outcome, RequestId, RequestOptions,
+    Role, Shortage, Unknown, Value, Waiting, Wire,
+};
+use kv_linear::{Body, Entry, Epoch, Forward, Promise, Record};
+
+use super::stand::log::{done, extend, get, log, next_entry, origin, put, tail};
+use super::stand::{
+    Given, MS, Reply, Send, Server, TIMEOUT, ack, cluster, epoch, first, heartbeat, node, sent_to,
+    written,
+};
+
+fn base() -> Vec<Entry> {
+    log(&[(epoch(0, 1), ""), (epoch(0, 1), "a")])
+}
+
+fn forward(epoch: Epoch, requests: &[(u64, Operation)]) -> Body {
+    let requests = requests.iter().map(|(number, op)| (*number, op.to_bytes())).collect();
+    Body::Forward(Forward { epoch, settled_below: 1, requests })
+}
+
+fn unavailable() -> NotDone {
+    NotDone::Unavailable { reachable: 1, needed: 2 }
+}
+
+fn refuse(epoch: Epoch, numbers: &[u64]) -> Given {
+    let requests = numbers.iter().map(|number| (*number, unavailable())).collect();
+    Send(2, Body::Refuse { epoch, receiver: first(2), requests })
+}
+
+/// The requests of the entries that are written.
+fn sequenced(effects: &[Given]) -> Vec<u64> {
+    let records = written(effects);
+    let entries = records.iter().flat_map(|record| match record {
+        Record::Entries { entries, .. } => entries.clone(),
+        _ => Vec::new(),
+    });
+    entries.flat_map(|entry| entry.operations()).map(|(origin, _)| origin.number).collect()
+}
+
+/// A sequencer whose followers are both out of reach.
+fn cut_off(log: &[Entry]) -> Server {
+    let mut sequencer = Server::sequencer(log);
+    sequencer.peer_down(2);
+    sequencer.peer_down(3);
+    sequencer
+}
+
+#[test]
+fn requests_are_forwarded_together_and_answered_when_they_are_applied() {
+    let mut follower = Server::follower(&base());
+    follower.timeout();
+    assert_eq!(follower.request(1, put("a")), []);
+    assert_eq!(follower.request(2, put("b")), []);
+    assert_eq!(follower.engine.next_deadline(), Some(follower.now.mono));
+    let requests = [(1, put("a")), (2, put("b"))];
+    assert_eq!(follower.timeout(), [Send(1, forward(epoch(0, 1), &requests))]);
+    let own = |number| origin(2, follower.incarnation, number);
+    let batch = [(own(1), put("a")), (own(2), put("b"))];
+    let mut longer = base();
+    longer.push(next_entry(&longer, epoch(0, 1), &batch));
+    assert_eq!(follower.fed(epoch(0, 1), &longer, 2, 3).len(), 1);
+    let answers = [done(1, 2), done(2, 3), Send(1, ack(epoch(0, 1), 3))];
+    assert_eq!(follower.persist_all(), answers);
+}
+
+#[test]
+fn a_request_is_forwarded_anew_in_a_later_epoch_under_its_number() {
+    let mut follower = Server::follower(&base());
+    follower.request(1, put("a"));
+    assert_eq!(follower.timeout(), [Send(1, forward(epoch(0, 1), &[(1, put("a"))]))]);
+    follower.hears(3, heartbeat(epoch(1, 3), &base(), 0));
+    follower.persist_all();
+    assert_eq!(follower.timeout(), [Send(3, forward(epoch(1, 3), &[(1, put("a"))]))]);
+    // A refusal of the former sequencer says nothing of that copy.
+    let reason = NotDone::Overloaded { limit: 3 };
+    let receiver = follower.incarnation;
+    let refuse = |epoch, receiver| Body::Refuse {
+        epoch,
+        receiver,
+        requests: vec![(1, NotDone::Overloaded { limit: 3 })],
+    };
+    assert_eq!(follower.told(refuse(epoch(0, 1), receiver)), []);
+    assert_eq!(follower.hears(3, refuse(epoch(1, 3), first(2))), []);
+    let refused = [Reply(1, Outcome::NotDone(reason))];
+    assert_eq!(follower.hears(3, refuse(epoch(1, 3), receiver)), refused);
+    assert_eq!(follower.hears(3, refuse(epoch(1, 3), receiver)), []);
+}
+
+#[test]
+fn requests_wait_while_a_sequencer_may_be_chosen_soon() {
+    let mut server = Server::member(2, epoch(0, 1), &base());
+    assert_eq!(server.request(1, put("a")), []);
+    assert_eq!(server.timeout(), []);
+    server.told(heartbeat(epoch(0, 1), &base(), 0));
+    assert_eq!(server.timeout(), [Send(1, forward(epoch(0, 1), &[(1, put("a"))]))]);
+}
+
+#[test]
+fn what_was_never_sent_is_refused_where_nobody_can_take_the_sequencers_place() {
+    let mut server = Server::member_of(&cluster(3, 1, 3), 2, epoch(0, 1), &base());
+    server.told(heartbeat(epoch(0, 1), &base(), 0));
+    server.timeout();
+    server.request(1, put("a"));
+    let refused = Outcome::NotDone(NotDone::Waiting(Waiting::Sequencer { node: node(1) }));
+    assert_eq!(server.peer_down(1), [Reply(1, refused.clone())]);
+    assert_eq!(server.request(2, put("a")), [Reply(2, refused)]);
+    // What was sent may be in the log.
+    server.peer_up(1);
+    server.request(3, put("a"));
+    server.timeout();
+    assert_eq!(server.peer_down(1), []);
+    assert_eq!(server.counter(Counter::Requests), 1);
+}
+
+#[test]
+fn a_request_that_is_not_applied_in_time_is_unknown_if_it_may_be_in_the_log() {
+    let mut follower = Server::follower(&base());
+    let options = || RequestOptions { timeout: MS * 500, ..RequestOptions::default() };
+    let mut ask = |id, op, server: &mut Server| {
+        server.step(Input::Request { id: RequestId(id), op, options: options() })
+    };
+    ask(1, put("a"), &mut follower);
+    ask(2, get(), &mut follower);
+    follower.timeout();
+    // Without a sequencer the third one goes nowhere.
+    follower.peer_down(1);
+    ask(3, put("b"), &mut follower);
+    let unknown = Outcome::Unknown(Unknown { version: None, acks: 0, needed: 2 });
+    let timed_out = || Outcome::NotDone(NotDone::TimedOut { answered: 0, needed: 2 });
+    follower.now.mono += MS * 499;
+    let early = follower.timeout();
+    assert!(early.iter().all(|effect| !matches!(effect, Reply(..))), "{early:?}");
+    let answers: Vec<_> = follower
+        .timeout_after(MS)
+        .into_iter()
+        .filter(|effect| matches!(effect, Reply(..)))
+        .collect();
+    assert_eq!(answers, [Reply(1, unknown), Reply(2, timed_out()), Reply(3, timed_out())]);
+}
+
+#[test]
+fn a_forward_gets_one_position_however_often_it_comes() {
+    let mut sequencer = Server::settled_sequencer(&base());
+    let epoch = sequencer.epoch();
+    let twice = forward(epoch, &[(1, put("a")), (2, put("b")), (1, put("a"))]);
+    assert_eq!(sequencer.hears(2, twice.clone()), []);
+    assert_eq!(sequencer.hears(2, twice.clone()), []);
+    assert_eq!(sequenced(&sequencer.timeout()), [1, 2]);
+    assert_eq!(sequencer.hears(2, twice), []);
+    assert_eq!(sequenced(&sequencer.timeout()), Vec::<u64>::new());
+}
+
+#[test]
+fn only_the_sequencer_that_is_meant_takes_a_forward_and_only_of_a_present_process() {
+    let mut sequencer = Server::settled_sequencer(&base());
+    let own = sequencer.epoch();
+    for other in [epoch(0, 1), Epoch { round: 1, ..own }] {
+        sequencer.hears(2, forward(other, &[(1, put("a"))]));
+    }
+    let renewed = super::stand::incarnation(2, 2);
+    sequencer.hears_in(2, renewed, forward(own, &[(1, put("a"))]));
+    assert_eq!(sequenced(&sequencer.timeout()), Vec::<u64>::new());
+    // It comes again, and the new process is on disk.
+    sequencer.persist_all();
+    sequencer.hears_in(2, renewed, forward(own, &[(1, put("a"))]));
+    assert_eq!(sequenced(&sequencer.timeout()), [1]);
+}
+
+#[test]
+fn a_request_is_refused_only_once_the_opening_entry_is_committed() {
+    let mut sequencer = cut_off(&base());
+    let epoch = sequencer.epoch();
+    assert_eq!(sequencer.hears(2, forward(epoch, &[(1, put("a"))])), []);
+    assert_eq!(sequencer.counter(Counter::Dropped), 1);
+    sequencer.hears(2, ack(epoch, 3));
+    let refused = [refuse(epoch, &[1])];
+    assert_eq!(sequencer.hears(2, forward(epoch, &[(1, put("a"))])), refused);
+    assert_eq!(sequenced(&sequencer.timeout()), Vec::<u64>::new());
+}
+
+#[test]
+fn what_waits_in_the_queue_is_refused_only_once_the_opening_entry_is_committed() {
+    let mut sequencer = Server::sequencer(&base());
+    let epoch = sequencer.epoch();
+    sequencer.hears(2, forward(epoch, &[(1, put("a"))]));
+    sequencer.peer_down(2);
+    sequencer.peer_down(3);
+    assert_eq!(written(&sequencer.timeout()), []);
+    assert_eq!(sequencer.counter(Counter::Queued), 1);
+    sequencer.hears(2, ack(epoch, 3));
+    assert_eq!(sequencer.timeout(), [refuse(epoch, &[1])]);
+    assert_eq!(sequencer.counter(Counter::Queued), 0);
+}
+
+#[test]
+fn what_was_refused_never_gets_a_position() {
+    let mut sequencer = cut_off(&base());
+    let epoch = sequencer.epoch();
+    sequencer.hears(2, ack(epoch, 3));
+    let refused = [refuse(epoch, &[1])];
+    assert_eq!(sequencer.hears(2, forward(epoch, &[(1, put("a"))])), refused);
+    sequencer.peer_up(2);
+    sequencer.peer_up(3);
+    assert_eq!(sequencer.hears(2, forward(epoch, &[(1, put("a"))])), refused);
+    assert_eq!(sequenced(&sequencer.timeout()), Vec::<u64>::new());
+}
+
+#[test]
+fn a_request_with_a_position_from_an_earlier_epoch_is_neither_refused_nor_placed_again() {
+    let mut log = base();
+    log.push(next_entry(&log, epoch(0, 1), &[(origin(2, first(2), 1), put("b"))]));
+    let mut sequencer = cut_off(&log);
+    let epoch = sequencer.epoch();
+    sequencer.hears(2, ack(epoch, 4));
+    let both = forward(epoch, &[(1, put("b")), (2, put("c"))]);
+    assert_eq!(sequencer.hears(2, both), [refuse(epoch, &[2])]);
+    sequencer.peer_up(2);
+    sequencer.hears(2, forward(epoch, &[(1, put("b")), (3, put("d"))]));
+    assert_eq!(sequenced(&sequencer.timeout()), [3]);
+}
+
+#[test]
+fn a_full_disk_refuses_the_writes_that_wait_and_leaves_the_reads() {
+    let mut sequencer = Server::settled_sequencer(&base());
+    sequencer.request(1, put("a"));
+    sequencer.request(2, get());
+    let effects = sequencer.step(Input::DiskShort { shortage: Shortage::Space });
+    let refused = Outcome::NotDone(NotDone::Waiting(Waiting::DiskFull { node: node(1) }));
+    assert_eq!(effects.first(), Some(&Reply(1, refused.clone())));
+    assert_eq!(sequencer.request(3, put("a")), [Reply(3, refused)]);
+    assert_eq!(sequenced(&sequencer.timeout()), [2]);
+}
+
+#[test]
+fn a_sequencer_that_is_replaced_forwards_what_its_clients_wait_for() {
+    let mut sequencer = Server::settled_sequencer(&base());
+    sequencer.request(1, put("a"));
+    assert_eq!(sequenced(&sequencer.timeout()), [1]);
+    sequencer.request(2, put("b"));
+    sequencer.hears(3, Body::EpochRequest { epoch: epoch(1, 3) });
+    sequencer.persist_all();
+    assert_eq!(sequencer.role(), Role::Follower);
+    let theirs = extend(&base(), &[(epoch(1, 3), "")]);
+    sequencer.hears(3, heartbeat(epoch(1, 3), &theirs[..2], 0));
+    let both = [(1, put("a")), (2, put("b"))];
+    assert_eq!(sent_to(&sequencer.timeout(), 3), [forward(epoch(1, 3), &both)]);
+}
+
+/// Server 2 as the sequencer of round 1, whose opening entry comes after this log.
+fn winner(mut server: Server, log: &[Entry]) -> (Server, Epoch) {
+    server.timeout_after(TIMEOUT * 2);
+    let own = Epoch { round: 1, owner: node(2), incarnation: server.incarnation };
+    server.hears(3, Body::PreVoteOk { epoch: own, may_promise: true });
+    server.persist_all();
+    let promise = Promise { epoch: own, known: Vec::new(), tail: tail(log, 0) };
+    server.hears(3, Body::Promise(promise));
+    assert_eq!(server.role(), Role::Sequencer);
+    server.persist_all();
+    (server, own)
+}
+
+#[test]
+fn a_winner_places_what_its_clients_wait_for_unless_the_log_has_it() {
+    let mut follower = Server::follower(&base());
+    follower.request(1, put("a"));
+    follower.timeout();
+    let mut longer = base();
+    longer.push(next_entry(
+        &longer,
+        epoch(0, 1),
+        &[(origin(2, follower.incarnation, 1), put("a"))],
+    ));
+    follower.fed(epoch(0, 1), &longer, 2, 0);
+    follower.persist_all();
+    follower.request(2, put("b"));
+    follower.timeout();
+    let (mut winner, own) = winner(follower, &longer);
+    assert_eq!(sequenced(&winner.timeout()), [2]);
+    assert_eq!(winner.hears(3, ack(own, 4)), [done(1, 2)]);
+    winner.persist_all();
+    assert_eq!(winner.hears(3, ack(own, 5)), [done(2, 3)]);
+}
+
+#[test]
+fn a_winner_does_not_place_again_what_others_had_in_the_log() {
+    let mut longer = base();
+    longer.push(next_entry(&longer, epoch(0, 1), &[(origin(3, first(3), 2), put("b"))]));
+    let (mut winner, own) = winner(Server::member(2, epoch(0, 1), &longer), &longer);
+    winner.hears(3, forward(own, &[(1, put("a")), (2, put("b")), (3, put("c"))]));
+    // Number 1 is that of the base log.
+    assert_eq!(sequenced(&winner.timeout()), [1, 3]);
+}
+
+#[test]
+fn with_too_few_servers_a_request_is_refused_before_it_has_a_position() {
+    let mut sequencer = Server::settled_sequencer(&base());
+    sequencer.request(1, put("a"));
+    sequencer.peer_down(2);
+    sequencer.peer_down(3);
+    let refused = Outcome::NotDone(unavailable());
+    assert_eq!(sequencer.request(2, put("b")), [Reply(2, refused.clone())]);
+    assert_eq!(sequencer.timeout(), [Reply(1, refused)]);
+    assert_eq!(sequencer.log()[0], 3);
+}
+
+#[test]
+fn a_server_that_recovers_is_not_among_those_that_can_be_reached() {
+    let mut sequencer = Server::settled_sequencer(&base());
+    sequencer.peer_down(3);
+    let epoch = sequencer.epoch();
+    let durable = kv_linear::LogIndex(3);
+    let acked = kv_linear::Ack { epoch, durable, recovering: true };
+    sequencer.hears(2, Body::Ack(acked));
+    let refused = Outcome::NotDone(unavailable());
+    assert_eq!(sequencer.request(1, put("a")), [Reply(1, refused)]);
+}
+
+#[test]
+fn a_cancelled_request_gets_no_position_and_no_answer() {
+    let mut sequencer = Server::settled_sequencer(&base());
+    sequencer.request(1, put("a"));
+    assert_eq!(sequencer.step(Input::Cancel { id: RequestId(1) }), []);
+    assert_eq!(written(&sequencer.timeout()), []);
+    assert_eq!(sequencer.log()[0], 3);
+}
+
+#[test]
+fn the_sequencer_counts_who_holds_a_write_whose_time_is_up() {
+    let unknown = |acks| Outcome::Unknown(Unknown { version: None, acks, needed: 2 });
+    for (own, followers, acks) in [(false, 0, 0), (true, 0, 1), (false, 1, 1), (false, 2, 2)] {
+        let mut sequencer = Server::settled_sequencer(&base());
+        let epoch = sequencer.epoch();
+        sequencer.request(1, put("a"));
+        sequencer.timeout();
+        if own {
+            assert_eq!(sequencer.persist_all(), []);
+        }
+        for peer in 2..2 + followers {
+            assert_eq!(sequencer.hears(peer, ack(epoch, 4)), []);
+        }
+        let effects = sequencer.timeout_after(MS * 60_000);
+        assert_eq!(effects.first(), Some(&Reply(1, unknown(acks))));
+    }
+    let mut sequencer = Server::settled_sequencer(&base());
+    sequencer.request(1, put("a"));
+    let timed_out = Outcome::NotDone(NotDone::TimedOut { answered: 0, needed: 2 });
+    let effects = sequencer.timeout_after(MS * 60_000);
+    assert_eq!(effects.first(), Some(&Reply(1, timed_out)));
+}
+
+#[test]
+fn a_large_request_that_is_still_arriving_is_not_sent_again() {
+    let mut follower = Server::follower(&base());
+    let large = put(&"x".repeat(Value::LEN_MAX));
+    follower.request(1, large.clone());
+    let sent = |effects: Vec<Given>| {
+        effects.iter().filter(|effect| matches!(effect, Send(_, Body::Forward(_)))).count()
+    };
+    assert_eq!(sent(follower.timeout()), 1);
+    let mut again = 0;
+    for _ in 0..30 {
+        follower.told(heartbeat(epoch(0, 1), &base(), 0));
+        again += sent(follower.timeout_after(MS * 100));
+    }
+    assert_eq!(again, 0);
+}
