@@ -1,5 +1,7 @@
 //! When a server asks to become the sequencer, who agrees, and who wins.
 
+use std::time::Duration;
+
 use kv_core::{ConsistencyEngine, Counter, HaltReason};
 use kv_linear::{Body, Epoch, Promise, Record};
 
@@ -192,7 +194,7 @@ fn the_probes_of_a_quiet_sequencer_put_off_nobody() {
 #[test]
 fn when_the_sequencers_connection_closes_the_next_higher_id_asks_at_once_and_the_others_later() {
     let base = log(&[(epoch(0, 1), "")]);
-    for (number, wait) in [(2, MS * 0), (3, MS * 25)] {
+    for (number, wait) in [(2, Duration::ZERO), (3, MS * 25)] {
         let mut server = Server::member(number, epoch(0, 1), &base);
         server.told(heartbeat(epoch(0, 1), &base, 0));
         server.timeout();
