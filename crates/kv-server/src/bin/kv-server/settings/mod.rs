@@ -62,7 +62,7 @@ pub(crate) struct Settings {
     #[arg(long, env = "KV_DATA_DIR", value_name = "FOLDER", default_value = DataConfig::FOLDER)]
     data_dir: PathBuf,
 
-    /// Keep nothing on disk: a server that stops forgets
+    /// Keep nothing on disk: data is lost when the server stops
     #[arg(long, env = "KV_MEMORY", value_parser = FalseyValueParser::new())]
     memory: bool,
 

@@ -351,8 +351,8 @@ fn say_whose_log(log: &Log, named: usize, config: &ClusterConfig) {
              directories of all servers that are left"
         )),
         None => screen::say(format_args!(
-            "all that was acknowledged is certain to be in the backup if the data directories of \
-             {needed} servers are named: name those of all servers that are left"
+            "all that was acknowledged is certain to be in a backup of {needed} servers: name the data \
+             directories of all servers that are left"
         )),
     }
 }
