@@ -67,9 +67,9 @@ impl Follower {
     }
 
     /// Why this server cannot take a request now, if it cannot. While a sequencer may be chosen
-    /// soon, requests wait for it.
+    /// soon, requests wait for it. One that recovers takes none: too few may know of it yet.
     pub(crate) fn waiting(&self, core: &Core) -> Option<Waiting> {
-        if !core.is_durable() || (core.is_recovering() && self.sequencer(core).is_none()) {
+        if !core.is_durable() || core.is_recovering() {
             return Some(self.waiting_to_recover(core));
         }
         if self.sequencer(core).is_some() {
