@@ -114,8 +114,11 @@ impl LinearEngine {
         let has_joined = match (&mut self.role, message.body) {
             (Role::Founding(founding), Body::Holding { nonce, highest }) => {
                 founding.on_holder(from);
-                let is_for_this =
-                    founding.asked(nonce) && !core.broken.is(Mutation::FoundsBesideHolders);
+                // Where nobody can take its place, it has to come back with its data, and must not
+                // make that count as older than what it is.
+                let is_for_this = founding.asked(nonce)
+                    && core.quorums.survive_the_sequencer()
+                    && !core.broken.is(Mutation::FoundsBesideHolders);
                 if is_for_this {
                     joining::join_recovering(core, cluster, highest, out);
                 }
@@ -194,11 +197,14 @@ impl LinearEngine {
             self.step_down(now);
         }
         let core = &mut self.core;
+        let own = core.incarnation();
         match &mut self.role {
             Role::Sequencer(sequencer) => {
                 let sender = (from, incarnation);
-                if let Some(promised) = on_sequencer((sequencer, core), now, sender, body, out) {
-                    self.stand_again(now, promised, out);
+                match on_sequencer((sequencer, core), now, sender, body, out) {
+                    Some(Ends::Promised(epoch)) => self.stand_again(now, epoch, out),
+                    Some(Ends::SetBack) => self.recover_older(now, from, own, out),
+                    None => {}
                 }
             }
             Role::Follower(follower) => {
@@ -229,6 +235,14 @@ impl LinearEngine {
             core.counters.stray_messages += 1;
             return;
         }
+        self.recover_older(now, from, highest, out);
+    }
+
+    /// This server's disk is older than it was. It goes on in an incarnation after `highest`, and
+    /// counts for nothing until it has caught up; a sequencer in whose place no other one can come
+    /// stops for good.
+    fn recover_older(&mut self, now: Duration, from: NodeId, highest: Incarnation, out: &mut Out) {
+        let core = &mut self.core;
         let is_sequencer = matches!(self.role, Role::Sequencer(_));
         if is_sequencer && !core.quorums.survive_the_sequencer() {
             core.refuted = Some(from);
@@ -256,7 +270,15 @@ const fn later_epoch(body: &Body) -> Option<Epoch> {
     }
 }
 
-/// Takes what comes to the sequencer; gives the later epoch if a server has promised one.
+/// Why a sequencer cannot go on in its epoch.
+enum Ends {
+    /// A server has promised a later one.
+    Promised(Epoch),
+    /// A server knows entries to be committed that it lacks: its disk is older than it was.
+    SetBack,
+}
+
+/// Takes what comes to the sequencer.
 #[expect(clippy::wildcard_enum_match_arm, reason = "all else is stray")]
 fn on_sequencer(
     (sequencer, core): (&mut Sequencer, &mut crate::core::Core),
@@ -264,7 +286,7 @@ fn on_sequencer(
     (from, incarnation): (NodeId, Incarnation),
     body: Body,
     out: &mut Out,
-) -> Option<Epoch> {
+) -> Option<Ends> {
     let epoch = sequencer.epoch;
     match body {
         Body::Ack(ack)
@@ -274,12 +296,15 @@ fn on_sequencer(
             sequencer.on_ack(core, now, (from, incarnation, ack), out);
         }
         Body::Nack { epoch: of, tail } if of == epoch => {
-            sequencer.on_nack(core, now, (from, incarnation, tail), out);
+            let has_all = sequencer.on_nack(core, now, (from, incarnation, tail));
+            return (!has_all).then_some(Ends::SetBack);
         }
         Body::Forward(forward) if forward.epoch == epoch => {
             sequencer.on_forward(core, now, (from, incarnation), forward, out);
         }
-        Body::Reject { promised } if promised > core.promised() => return Some(promised),
+        Body::Reject { promised } if promised > core.promised() => {
+            return Some(Ends::Promised(promised));
+        }
         Body::PreVote { epoch: asked } if asked <= core.promised() => core.reject(from, out),
         Body::PreVote { epoch: asked } if core.may_ask(from, asked) => {
             if sequencer.is_quiet(core, now) {

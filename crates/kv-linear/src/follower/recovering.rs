@@ -104,10 +104,10 @@ impl Follower {
         let Some((epoch, last)) = self.recovering.as_ref().and_then(|known| known.goal) else {
             return;
         };
-        let has_log = self.verified.min(core.replica.applied().index) >= last;
+        let has_log = self.verified.min(core.replica.durable()) >= last;
         if epoch == core.promised() && core.is_promise_durable() && has_log && core.is_durable() {
             let (own, node) = (core.incarnation(), core.node());
-            if let Some(latest) = core.replica.dedup().supersedes(node, own) {
+            if let Some(latest) = core.replica.superseding(node, own) {
                 // Nobody who was asked knew of that process, but its requests are in the log, where
                 // those of this one would be taken for older ones.
                 core.renew(latest, true, out);

@@ -47,11 +47,9 @@ impl Dedup {
         })
     }
 
-    /// The latest incarnation of a server that the log knows, if it is another one than this and its
-    /// number is not lower.
-    pub(crate) fn supersedes(&self, server: NodeId, own: Incarnation) -> Option<Incarnation> {
-        let latest = self.servers.get(&server)?.keys().next_back().copied()?;
-        (latest.counter() >= own.counter() && latest != own).then_some(latest)
+    /// The latest incarnation of a server of which a request was applied.
+    pub(crate) fn latest(&self, server: NodeId) -> Option<Incarnation> {
+        self.servers.get(&server)?.keys().next_back().copied()
     }
 
     /// The requests of a server's incarnation that have been applied, or are settled in some other
