@@ -67,17 +67,17 @@ impl Follower {
     }
 
     /// Why this server cannot take a request now, if it cannot. While a sequencer may be chosen
-    /// soon, requests wait for it.
+    /// soon, requests wait for it. One that recovers takes none: too few may know of it yet.
     pub(crate) fn waiting(&self, core: &Core) -> Option<Waiting> {
-        if !core.is_durable() || (core.is_recovering() && self.sequencer(core).is_none()) {
+        if !core.is_durable() || core.is_recovering() {
             return Some(self.waiting_to_recover(core));
         }
         if self.sequencer(core).is_some() {
             return None;
         }
         let owner = core.promised().owner;
-        if core.links.is_mismatched(owner) {
-            return Some(Waiting::OtherConfiguration { node: owner });
+        if let Some(waiting) = core.links.mismatch_of(owner) {
+            return Some(waiting);
         }
         let needed = core.quorums.pre_votes;
         match core.links.reachable().saturating_add(1) {

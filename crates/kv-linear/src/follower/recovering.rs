@@ -104,8 +104,16 @@ impl Follower {
         let Some((epoch, last)) = self.recovering.as_ref().and_then(|known| known.goal) else {
             return;
         };
-        let has_log = self.verified.min(core.replica.durable()) >= last;
+        let has_log = self.verified.min(core.replica.applied().index) >= last;
         if epoch == core.promised() && core.is_promise_durable() && has_log && core.is_durable() {
+            let (own, node) = (core.incarnation(), core.node());
+            if let Some(latest) = core.replica.dedup().supersedes(node, own) {
+                // Nobody who was asked knew of that process, but its requests are in the log, where
+                // those of this one would be taken for older ones.
+                core.renew(latest, true, out);
+                self.recover_anew(core, now);
+                return;
+            }
             self.recovering = None;
             core.end_recovery(out);
             self.timer.on_heard(core, now);
@@ -119,11 +127,20 @@ impl Follower {
         self.recovering = Recovering::start(core, now);
     }
 
+    /// How many of the connected peers have said that they recover themselves.
+    fn recovering_peers(&self, core: &Core) -> u16 {
+        let answers = self.recovering.iter().flat_map(|known| &known.answers);
+        let recovering = answers
+            .filter(|(peer, answer)| answer.recovering && core.links.is_reachable(**peer))
+            .count();
+        u16::try_from(recovering).unwrap_or(u16::MAX)
+    }
+
     /// What a server waits for that has to recover, or is not sure of its name yet.
     pub(crate) fn waiting_to_recover(&self, core: &Core) -> Waiting {
-        let reachable = core.links.reachable();
-        if core.is_recovering() && reachable < core.quorums.recovery {
-            return Waiting::Servers { more: core.quorums.recovery.saturating_sub(reachable) };
+        let sound = core.links.reachable().saturating_sub(self.recovering_peers(core));
+        if core.is_recovering() && sound < core.quorums.recovery {
+            return Waiting::Servers { more: core.quorums.recovery.saturating_sub(sound) };
         }
         let is_lost = core.is_recovering() && !core.quorums.survive_the_sequencer();
         let lost = self.recovering.as_ref().and_then(|known| {

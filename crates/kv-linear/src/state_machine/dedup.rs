@@ -47,6 +47,13 @@ impl Dedup {
         })
     }
 
+    /// The latest incarnation of a server that the log knows, if it is another one than this and its
+    /// number is not lower.
+    pub(crate) fn supersedes(&self, server: NodeId, own: Incarnation) -> Option<Incarnation> {
+        let latest = self.servers.get(&server)?.keys().next_back().copied()?;
+        (latest.counter() >= own.counter() && latest != own).then_some(latest)
+    }
+
     /// The requests of a server's incarnation that have been applied, or are settled in some other
     /// way.
     pub(crate) fn numbers_of(&self, server: NodeId, incarnation: Incarnation) -> NumberSet {
