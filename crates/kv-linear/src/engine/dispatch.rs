@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kv_core::{HaltReason, Incarnation, NodeId, Waiting};
 
-use crate::core::Out;
+use crate::core::{Core, Out};
 use crate::durable::journal::Durable;
 use crate::durable::record::Record;
 use crate::election::Part;
@@ -12,7 +12,8 @@ use crate::engine::{LinearEngine, Role};
 use crate::follower::Follower;
 use crate::founding::{first_incarnation, joining};
 use crate::identity::Standing;
-use crate::log::epoch::Epoch;
+use crate::log::epoch::{Epoch, LogIndex};
+use crate::log::tail::Tail;
 use crate::message::{Body, Message};
 use crate::mutation::Mutation;
 use crate::sequencer::Sequencer;
@@ -99,6 +100,9 @@ impl LinearEngine {
                 }
             }
             Body::Join { nonce, .. } | Body::Hello { nonce } => {
+                if let (Role::Follower(follower), Body::Hello { .. }) = (&mut self.role, body) {
+                    follower.on_empty_founder(core, from);
+                }
                 core.send(from, Body::Holding { nonce: *nonce, highest }, out);
             }
             _ => core.counters.stray_messages += 1,
@@ -151,6 +155,15 @@ impl LinearEngine {
     fn on_member(&mut self, now: Duration, from: NodeId, message: Message, out: &mut Out) {
         let core = &mut self.core;
         match core.known.standing(from, message.incarnation) {
+            // A process on an older copy of the sequencer's disk. What it would make known here would
+            // make the newest one count as older.
+            Standing::New if shows_older_disk(core, &message.body) => {
+                if let Body::Prepare(prepare) = message.body {
+                    let tail = Tail::of(core.replica.log(), core.replica.commit());
+                    core.send(from, Body::Nack { epoch: prepare.epoch, tail }, out);
+                }
+                return;
+            }
             Standing::New => core.note_known(from, message.incarnation, out),
             Standing::Present => {}
             Standing::Over if core.broken.is(Mutation::FormerIncarnationCounted) => {}
@@ -260,6 +273,20 @@ impl LinearEngine {
     }
 }
 
+/// Whether a sequencer that started again lacks what is known to be committed here.
+fn shows_older_disk(core: &Core, body: &Body) -> bool {
+    let Body::Prepare(prepare) = body else {
+        return false;
+    };
+    let (log, commit) = (core.replica.log(), core.replica.commit());
+    let differs = |index: LogIndex, hash: u64| {
+        index <= commit && log.hash_at(index).is_some_and(|known| known != hash)
+    };
+    prepare.epoch.is_round_of(core.promised())
+        && (differs(prepare.previous, prepare.previous_hash)
+            || prepare.entries.iter().any(|entry| differs(entry.index(), entry.hash())))
+}
+
 /// The epoch that a server may promise upon a message.
 #[expect(clippy::wildcard_enum_match_arm, reason = "no other message leads to a promise")]
 const fn later_epoch(body: &Body) -> Option<Epoch> {
@@ -281,7 +308,7 @@ enum Ends {
 /// Takes what comes to the sequencer.
 #[expect(clippy::wildcard_enum_match_arm, reason = "all else is stray")]
 fn on_sequencer(
-    (sequencer, core): (&mut Sequencer, &mut crate::core::Core),
+    (sequencer, core): (&mut Sequencer, &mut Core),
     now: Duration,
     (from, incarnation): (NodeId, Incarnation),
     body: Body,
@@ -321,7 +348,7 @@ fn on_sequencer(
 /// Takes what comes to a follower.
 #[expect(clippy::wildcard_enum_match_arm, reason = "all else is stray")]
 fn on_follower(
-    (follower, core): (&mut Follower, &mut crate::core::Core),
+    (follower, core): (&mut Follower, &mut Core),
     now: Duration,
     (from, incarnation): (NodeId, Incarnation),
     body: Body,

@@ -355,8 +355,9 @@ impl LinearEngine {
         let core = &mut self.core;
         if let Role::Sequencer(sequencer) = &mut self.role {
             sequencer.sequence(core, out);
-            sequencer.on_timeout(core, now, out);
+            sequencer.rewind_due(core, now);
             sequencer.replicate(core, now, out);
+            sequencer.show_life(core, now, out);
         }
         // All that had gathered is sent, as far as it may be.
         core.flush_at = None;

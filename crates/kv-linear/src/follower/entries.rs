@@ -39,6 +39,7 @@ impl Follower {
             core.raise_promise(epoch);
             self.enter(core, now);
         }
+        self.is_lost = false;
         if !self.has_sequencer {
             self.has_sequencer = true;
             core.forwarder.send_all_again(now);

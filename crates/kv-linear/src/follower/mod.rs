@@ -25,6 +25,8 @@ use crate::mutation::Mutation;
 pub(crate) struct Follower {
     /// Whether the owner of the epoch that is promised has spoken in it as its sequencer.
     has_sequencer: bool,
+    /// Whether it has started again without data, and nobody can take its place.
+    is_lost: bool,
     /// Whether it was not heard for so long that it will not be replaced soon either.
     is_missing: bool,
     /// Up to here the log is known to be the sequencer's.
@@ -50,6 +52,7 @@ impl Follower {
     pub(crate) fn new(core: &mut Core, now: Duration) -> Self {
         Self {
             has_sequencer: false,
+            is_lost: false,
             is_missing: false,
             verified: LogIndex::ZERO,
             heard_commit: LogIndex::ZERO,
@@ -83,6 +86,9 @@ impl Follower {
         if let Some(waiting) = core.links.mismatch_of(owner) {
             return Some(waiting);
         }
+        if self.is_lost {
+            return Some(Waiting::LostMemory { node: owner });
+        }
         let needed = core.quorums.pre_votes;
         match core.links.reachable().saturating_add(1) {
             reachable if reachable >= needed && !self.is_missing => None,
@@ -90,6 +96,14 @@ impl Follower {
             reachable if reachable >= needed => Some(Waiting::Sequencer { node: owner }),
             _ if !core.quorums.survive_the_sequencer() => Some(Waiting::Sequencer { node: owner }),
             reachable => Some(Waiting::Servers { more: needed.saturating_sub(reachable) }),
+        }
+    }
+
+    /// The server that founds clusters has no data.
+    pub(crate) fn on_empty_founder(&mut self, core: &Core, from: NodeId) {
+        if from == core.promised().owner && !core.quorums.survive_the_sequencer() {
+            self.has_sequencer = false;
+            self.is_lost = true;
         }
     }
 
@@ -213,6 +227,7 @@ impl Follower {
             self.campaign.as_ref().is_some_and(crate::election::Campaign::is_promised);
         if peer == core.promised().owner {
             self.has_sequencer = false;
+            self.is_lost = false;
         }
         if peer == core.promised().owner && was_connected && !is_campaigning {
             self.timer.on_closed(core, now, peer);
