@@ -41,7 +41,7 @@ fn entry() -> Entry {
 fn entry_bytes() -> String {
     let header = format!("{}{E}{}{}01000000{}", n(6), n(7), n(8), n(9));
     let origin = format!("0100{}{}{}", n(3), n(4), n(5));
-    let operation = "0000000000010000000001000000" .to_owned() + "6b";
+    let operation = "0000000000010000000001000000".to_owned() + "6b";
     let operation = format!("{:02x}000000{operation}", operation.len() / 2);
     let whole = header + &origin + &operation;
     format!("{:02x}000000{whole}", whole.len() / 2)
@@ -135,10 +135,7 @@ fn golden_bytes_of_the_messages_of_the_log() {
     let requests = vec![(2, NotDone::Overloaded { limit: 3 })];
     let refuse = Body::Refuse { epoch: EPOCH, receiver: Incarnation(1), requests };
     let cases = [
-        (
-            Body::Prepare(prepare),
-            format!("07{E}{positions}01000000{entry}{}{}01", n(4), n(5)),
-        ),
+        (Body::Prepare(prepare), format!("07{E}{positions}01000000{entry}{}{}01", n(4), n(5))),
         (Body::Ack(ack), format!("08{E}{}01", n(1))),
         (Body::Nack { epoch: EPOCH, tail: tail() }, format!("09{E}{}", tail_bytes())),
         (Body::Forward(forward), format!("12{E}{}01000000{}020000006f70", n(1), n(2))),

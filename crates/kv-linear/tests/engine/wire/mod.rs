@@ -27,8 +27,11 @@ fn index() -> impl Strategy<Value = LogIndex> {
 }
 
 fn epoch() -> impl Strategy<Value = Epoch> {
-    (0..=Epoch::ROUND_MAX, node(), incarnation())
-        .prop_map(|(round, owner, incarnation)| Epoch { round, owner, incarnation })
+    (0..=Epoch::ROUND_MAX, node(), incarnation()).prop_map(|(round, owner, incarnation)| Epoch {
+        round,
+        owner,
+        incarnation,
+    })
 }
 
 fn bytes() -> impl Strategy<Value = Bytes> {
@@ -132,8 +135,11 @@ fn founding_body() -> impl Strategy<Value = Body> {
 }
 
 fn log_body() -> impl Strategy<Value = Body> {
-    let ack = (epoch(), index(), any::<bool>())
-        .prop_map(|(epoch, durable, recovering)| Ack { epoch, durable, recovering });
+    let ack = (epoch(), index(), any::<bool>()).prop_map(|(epoch, durable, recovering)| Ack {
+        epoch,
+        durable,
+        recovering,
+    });
     let forward = (epoch(), any::<u64>(), vec((any::<u64>(), bytes()), 0..4))
         .prop_map(|(epoch, settled_below, requests)| Forward { epoch, settled_below, requests });
     prop_oneof![
@@ -147,8 +153,11 @@ fn log_body() -> impl Strategy<Value = Body> {
 }
 
 fn election_body() -> impl Strategy<Value = Body> {
-    let promise = (epoch(), members(), tail())
-        .prop_map(|(epoch, known, tail)| Promise { epoch, known, tail });
+    let promise = (epoch(), members(), tail()).prop_map(|(epoch, known, tail)| Promise {
+        epoch,
+        known,
+        tail,
+    });
     prop_oneof![
         epoch().prop_map(|promised| Body::Reject { promised }),
         epoch().prop_map(|epoch| Body::PreVote { epoch }),
@@ -211,8 +220,7 @@ fn identity_record() -> impl Strategy<Value = Record> {
         (incarnation(), any::<bool>())
             .prop_map(|(incarnation, recovering)| Record::Renewed { incarnation, recovering }),
         Just(Record::Recovered),
-        (node(), incarnation())
-            .prop_map(|(peer, incarnation)| Record::Known { peer, incarnation }),
+        (node(), incarnation()).prop_map(|(peer, incarnation)| Record::Known { peer, incarnation }),
         node().prop_map(|peer| Record::Refuted { peer }),
     ]
 }
@@ -227,8 +235,9 @@ fn record() -> impl Strategy<Value = Record> {
             Record::Entries { promised, commit, previous, entries }
         }),
         (any::<u32>(), items).prop_map(|(part, items)| Record::Staged { part, items }),
-        (epoch(), any::<u32>(), bytes())
-            .prop_map(|(promised, parts, metadata)| Record::Installed { promised, parts, metadata }),
+        (epoch(), any::<u32>(), bytes()).prop_map(|(promised, parts, metadata)| {
+            Record::Installed { promised, parts, metadata }
+        }),
     ]
 }
 
