@@ -22,12 +22,17 @@
 
 #[path = "model/cluster.rs"]
 mod cluster;
+#[path = "model/state.rs"]
+mod state;
+#[path = "model/walk.rs"]
+mod walk;
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use cluster::{ALL_DONE, Bounds, Checked, ClusterModel, NOTHING_WRONG, State};
+use cluster::{ALL_DONE, ClusterModel, NOTHING_WRONG};
 use kv_check::evidence::{Action, Call, End, Evidence};
 use kv_check::oracle::{Promise, judge_all};
 use kv_check::{Budget, Event, History, Refusal, Seen, Verdict, linearizability};
@@ -37,21 +42,25 @@ use kv_core::{
 };
 use kv_eventual::{EventualEngine, Record};
 use kv_linear::{LinearEngine, LogIndex};
+use state::{Bounds, Checked, Server, State};
 use stateright::{Checker, Model};
+use walk::{Walked, Wrong, walk};
 
 impl Checked for LinearEngine {
-    /// What clients saw is linearizable, and what was done is on W disks, the sequencer's among
-    /// them.
-    fn judge_answer(state: &State<Self>, config: &ClusterConfig, call: &Call) -> Option<String> {
-        if let Some((_, End::Written { version: Version::Log(index), .. })) = call.end {
+    /// What clients saw is linearizable, and what was done is on W disks.
+    fn judge_answer(
+        state: &State<Self>,
+        config: &ClusterConfig,
+        (place, call): (usize, &Call),
+    ) -> Option<String> {
+        if let Some((_, End::Written { version: Version::Log(number), .. })) = call.end {
             // Whoever answers has applied it.
-            let mut hashes =
-                state.servers.iter().filter(|s| s.engine.status().positions.applied >= Some(index));
-            let hash = hashes.find_map(|s| s.engine.log_hash(LogIndex(index))).unwrap();
-            let on_disk = |server: &&Arc<cluster::Server<Self>>| is_on_disk(server, index, hash);
-            let holders = state.servers.iter().filter(on_disk).count();
-            if holders < usize::from(config.write_quorum()) || !on_disk(&&state.servers[0]) {
-                return Some(format!("entry {index} is done, and {holders} disks hold it"));
+            let answered = &state.servers[place].engine;
+            let holds =
+                |server: &&Arc<Server<Self>>| on_disk(server).has_operation_of(answered, number);
+            let holders = state.servers.iter().filter(holds).count();
+            if holders < usize::from(config.write_quorum()) {
+                return Some(format!("operation {number} is done, and {holders} disks hold it"));
             }
         }
         match linearizability(&history(&state.calls), Budget::default()).unwrap() {
@@ -60,20 +69,31 @@ impl Checked for LinearEngine {
         }
     }
 
-    /// Logs agree wherever two servers have a place of the same epoch, and wherever both take it
-    /// to be committed.
+    /// Logs agree wherever two servers have a position of the same epoch, and wherever both take it
+    /// to be committed; and the sequencer of the latest epoch has all that was committed before.
     fn judge_servers(state: &State<Self>) -> Option<String> {
-        (1..=PLACES_MAX).find_map(|place| {
-            let index = LogIndex(place);
-            let logs = || state.servers.iter().map(|server| &server.engine);
-            let of_epochs: BTreeSet<_> = logs()
+        let up = state.servers.iter().filter(|server| server.is_up);
+        let logs: Vec<&Self> = up.map(|server| &server.engine).collect();
+        let last = logs.iter().map(|log| log.last_index().0).max().unwrap_or_default();
+        for index in (1..=last).map(LogIndex) {
+            let of_epochs: BTreeSet<_> = logs
+                .iter()
                 .filter_map(|log| Some((log.log_epoch(index)?, log.log_hash(index)?)))
                 .collect();
             let epochs: BTreeSet<_> = of_epochs.iter().map(|(epoch, _)| *epoch).collect();
-            let committed = logs().filter(|log| log.status().positions.committed >= Some(place));
+            let committed = logs.iter().filter(|log| log.committed_index() >= index);
             let committed: BTreeSet<_> = committed.filter_map(|log| log.log_hash(index)).collect();
-            (of_epochs.len() > epochs.len() || committed.len() > 1)
-                .then(|| format!("logs differ at {place}"))
+            if of_epochs.len() > epochs.len() || committed.len() > 1 {
+                return Some(format!("logs differ at {index}"));
+            }
+        }
+        let sequencers = logs.iter().filter_map(|log| Some((log.sequences()?, *log)));
+        let (latest, sequencer) = sequencers.max_by_key(|(epoch, _)| *epoch)?;
+        logs.iter().find_map(|log| {
+            let commit = log.committed_index();
+            let is_earlier = log.log_epoch(commit).is_some_and(|epoch| epoch < latest);
+            (is_earlier && sequencer.log_hash(commit) != log.log_hash(commit))
+                .then(|| format!("{latest} was opened without entry {commit}"))
         })
     }
 }
@@ -81,7 +101,11 @@ impl Checked for LinearEngine {
 impl Checked for EventualEngine {
     /// Reads show what was acknowledged, no version names two writes, and what was done is on W
     /// disks.
-    fn judge_answer(state: &State<Self>, config: &ClusterConfig, call: &Call) -> Option<String> {
+    fn judge_answer(
+        state: &State<Self>,
+        config: &ClusterConfig,
+        (_, call): (usize, &Call),
+    ) -> Option<String> {
         if let Some((_, End::Written { version, .. })) = call.end {
             let holds = |record: &Record| match record {
                 Record::Write(write) => {
@@ -108,13 +132,12 @@ impl Checked for EventualEngine {
     }
 }
 
-/// Whether a restart would find a log's first places, up to one with this hash.
-fn is_on_disk(server: &cluster::Server<LinearEngine>, index: u64, hash: u64) -> bool {
+/// The engine as a restart would find it.
+fn on_disk(server: &Server<LinearEngine>) -> LinearEngine {
     let records = (1..).map(PersistSeq).zip(server.records_on_disk().iter().cloned());
-    let node = server.engine.status().node;
-    let config = EngineConfig::new(node, server.engine.status().cluster, 1);
-    let found = LinearEngine::recover(config, None, records).unwrap();
-    found.log_hash(LogIndex(index)) == Some(hash)
+    let status = server.engine.status();
+    let config = EngineConfig::new(status.node, status.cluster, 1);
+    LinearEngine::recover(config, None, records).unwrap()
 }
 
 fn history(calls: &[Call]) -> History {
@@ -148,9 +171,14 @@ fn history(calls: &[Call]) -> History {
 /// Checks a model. What is not seen whole is looked at breadth first, for every short run, and
 /// then depth first, for runs that come to their end.
 fn check<E: Checked>(bounds: Bounds, whole: bool) {
+    check_from(|| ClusterModel::<E>::new(bounds.clone(), recover), whole);
+}
+
+/// The same from where a model begins.
+fn check_from<E: Checked>(model: impl Fn() -> ClusterModel<E>, whole: bool) {
     let whole = whole && !cfg!(debug_assertions);
     let bound = if whole { usize::MAX } else { STATES_MAX };
-    let model = || ClusterModel::<E>::new(bounds.clone(), recover);
+    let bounds = model().bounds;
     let complete = look(model().checker().target_state_count(bound).spawn_bfs(), bound, &bounds);
     if !complete {
         assert!(!whole, "all of it is to be seen");
@@ -168,14 +196,16 @@ fn look<E: Checked>(search: impl Checker<ClusterModel<E>>, bound: usize, bounds:
     }
     let complete = checker.state_count() < bound;
     let ends = checker.discovery(ALL_DONE).is_some();
-    let Bounds { nodes, write, read, calls, timeouts, losses, copies, crashes } = bounds;
+    let Bounds { nodes, write, read, calls, timeouts, losses, copies, crashes, outages, cuts } =
+        bounds;
     let mib = peak_memory_mib();
     println!(
         "{:<13}N={nodes} W={write} R={read}, {} calls, {timeouts} timeouts, {losses} losses, \
-         {copies} copies, {} crashes: {} states, depth {}, {}, {}, {:.1} s, all tests so far in {} MiB",
+         {copies} copies, {} crashes, {} outages, {cuts} cuts: {} states, depth {}, {}, {}, {:.1} s, all tests so far in {} MiB",
         E::NAME,
         calls.len(),
         crashes.len(),
+        outages.len(),
         checker.unique_state_count(),
         checker.max_depth(),
         if complete { "complete".to_owned() } else { cut_off(bound) },
@@ -209,6 +239,99 @@ fn recover<E: Checked>(config: EngineConfig, records: Vec<(PersistSeq, E::Record
     E::recover(config, None, records).unwrap()
 }
 
+/// Walks through a model at random and prints how far that came.
+fn walk_through(bounds: Bounds, walks: u64) {
+    let walks = if cfg!(debug_assertions) { walks / 100 } else { walks };
+    let (began, Bounds { nodes, write, read, .. }) = (Instant::now(), bounds.clone());
+    let model = ClusterModel::<LinearEngine>::new(bounds, recover);
+    match walk(&model, 1..=walks, STEPS_MAX) {
+        Ok(Walked { walks, steps, ended, changed, round_max }) => {
+            println!(
+                "{:<13}N={nodes} W={write} R={read}, at random: {walks} walks, {steps} steps, all \
+                 calls done in {ended}, another epoch in {changed}, up to round {round_max}, \
+                 {:.1} s",
+                LinearEngine::NAME,
+                began.elapsed().as_secs_f64()
+            );
+            assert!(ended > 0 && (changed > 0 || cfg!(debug_assertions)));
+        }
+        Err(wrong) => {
+            let Wrong { seed, wrong, steps } = *wrong;
+            panic!("walk {seed}: {wrong} after {steps:#?}");
+        }
+    }
+}
+
+/// What comes to pass in the walks: all that can, and often.
+fn troubled(write: u16, read: u16) -> Bounds {
+    let calls = [(1, put("a")), (2, put("b")), (3, get()), (2, get()), (3, put("c")), (1, get())];
+    Bounds {
+        timeouts: 40,
+        losses: 20,
+        copies: 20,
+        crashes: vec![1, 2, 3],
+        outages: vec![1, 2, 3, 1, 2],
+        cuts: 4,
+        ..bounds(3, write, read, &calls)
+    }
+}
+
+#[test]
+fn random_walks_of_three_servers() {
+    walk_through(troubled(2, 2), WALKS);
+    walk_through(troubled(1, 1), WALKS);
+    walk_through(troubled(3, 1), WALKS / 2);
+}
+
+#[test]
+fn the_sequencer_of_three_servers_is_lost() {
+    let calls = [(2, put("a")), (3, get())];
+    let lost = Bounds { timeouts: 3, ..bounds(3, 2, 2, &calls) };
+    check_from(
+        || ClusterModel::<LinearEngine>::new(lost.clone(), recover).without_the_first(),
+        false,
+    );
+    let outage = Bounds { outages: vec![1], timeouts: 2, ..bounds(3, 2, 2, &calls) };
+    check::<LinearEngine>(outage, false);
+    let cut = Bounds { cuts: 1, timeouts: 2, copies: 1, losses: 1, ..bounds(3, 2, 2, &calls) };
+    check::<LinearEngine>(cut, false);
+}
+
+/// An engine that breaks a rule for as long as a walk goes on in this thread.
+fn recover_broken(
+    config: EngineConfig,
+    records: Vec<(PersistSeq, kv_linear::Record)>,
+) -> LinearEngine {
+    LinearEngine::recover_mutated(BROKEN.get(), config, None, records).unwrap()
+}
+
+thread_local! {
+    static BROKEN: Cell<Option<kv_linear::Mutation>> = const { Cell::new(None) };
+}
+
+#[test]
+fn walks_of_a_broken_engine_are_seen_to_be_wrong() {
+    use kv_linear::Mutation as M;
+    for mutation in [M::CommitsWithOneFewer, M::OpensWithOneFewer, M::InheritedCommitted] {
+        BROKEN.set(Some(mutation));
+        let began = Instant::now();
+        let model = ClusterModel::new(troubled(2, 2), recover_broken);
+        let walked = walk(&model, 1..=BROKEN_WALKS, STEPS_MAX);
+        BROKEN.set(None);
+        let s = began.elapsed().as_secs_f64();
+        match walked {
+            Ok(_) if cfg!(debug_assertions) => {}
+            Ok(walked) => panic!("{mutation:?} is not seen in {walked:?}, {s:.1} s"),
+            Err(wrong) => println!(
+                "{mutation:?} is seen in walk {}, after {} steps, {s:.1} s: {}",
+                wrong.seed,
+                wrong.steps.len(),
+                wrong.wrong
+            ),
+        }
+    }
+}
+
 #[test]
 fn a_model_of_a_broken_engine_is_seen_to_be_wrong() {
     let careless = |config, records: Vec<_>| {
@@ -226,7 +349,18 @@ fn a_model_of_a_broken_engine_is_seen_to_be_wrong() {
 
 fn bounds(nodes: u16, write: u16, read: u16, calls: &[(u16, Operation)]) -> Bounds {
     let calls = calls.to_vec();
-    Bounds { nodes, write, read, calls, timeouts: 0, losses: 0, copies: 0, crashes: Vec::new() }
+    Bounds {
+        nodes,
+        write,
+        read,
+        calls,
+        timeouts: 0,
+        losses: 0,
+        copies: 0,
+        crashes: Vec::new(),
+        outages: Vec::new(),
+        cuts: 0,
+    }
 }
 
 fn put(text: &str) -> Operation {
@@ -284,11 +418,13 @@ fn three_eventual_servers() {
     check::<EventualEngine>(bounds(3, 2, 2, &calls), true);
 }
 
-/// Longer than any log here.
-const PLACES_MAX: u64 = 4;
+/// How long a walk is at most, and how many there are.
+const STEPS_MAX: usize = 400;
+const WALKS: u64 = 12_000;
+const BROKEN_WALKS: u64 = if cfg!(debug_assertions) { 20 } else { 20_000 };
 
 /// How much memory the test may take.
-const MEMORY_MIB_MAX: u64 = 4096;
+const MEMORY_MIB_MAX: u64 = 2048;
 
 /// In a debug build, in which a state takes far longer, a model is cut off sooner.
 const STATES_MAX: usize = if cfg!(debug_assertions) { 3_000 } else { 100_000 };

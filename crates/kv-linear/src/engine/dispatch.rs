@@ -86,6 +86,7 @@ impl LinearEngine {
     }
 
     /// An empty server speaks to one that has a cluster.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "all else is stray")]
     fn on_empty(&mut self, from: NodeId, body: &Body, out: &mut Out) {
         let core = &mut self.core;
         let highest = core.known.highest(from);
@@ -143,6 +144,7 @@ impl LinearEngine {
     }
 
     /// Both are in the cluster.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the role takes all else")]
     fn on_member(&mut self, now: Duration, from: NodeId, message: Message, out: &mut Out) {
         let core = &mut self.core;
         match core.known.standing(from, message.incarnation) {
@@ -245,6 +247,7 @@ impl LinearEngine {
 }
 
 /// The epoch that a server may promise upon a message.
+#[expect(clippy::wildcard_enum_match_arm, reason = "no other message leads to a promise")]
 const fn later_epoch(body: &Body) -> Option<Epoch> {
     match body {
         Body::Prepare(prepare) => Some(prepare.epoch),
@@ -254,6 +257,7 @@ const fn later_epoch(body: &Body) -> Option<Epoch> {
 }
 
 /// Takes what comes to the sequencer; gives the later epoch if a server has promised one.
+#[expect(clippy::wildcard_enum_match_arm, reason = "all else is stray")]
 fn on_sequencer(
     (sequencer, core): (&mut Sequencer, &mut crate::core::Core),
     now: Duration,
@@ -294,6 +298,7 @@ fn on_sequencer(
 }
 
 /// Takes what comes to a follower.
+#[expect(clippy::wildcard_enum_match_arm, reason = "all else is stray")]
 fn on_follower(
     (follower, core): (&mut Follower, &mut crate::core::Core),
     now: Duration,

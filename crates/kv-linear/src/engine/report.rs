@@ -64,6 +64,46 @@ impl LinearEngine {
         self.core.replica.log().epoch_at(index)
     }
 
+    /// The last position of the log.
+    #[must_use]
+    pub fn last_index(&self) -> LogIndex {
+        self.core.replica.log().last().index
+    }
+
+    /// The log is known to be committed up to here.
+    #[must_use]
+    pub const fn committed_index(&self) -> LogIndex {
+        self.core.replica.commit()
+    }
+
+    /// The epoch that this server has promised: it takes nothing of an earlier one.
+    #[must_use]
+    pub const fn promised(&self) -> Epoch {
+        self.core.promised()
+    }
+
+    /// Whether this server counts for nothing, since it is empty or lost what its disk held.
+    #[must_use]
+    pub fn is_recovering(&self) -> bool {
+        self.core.is_recovering()
+    }
+
+    /// The epoch of which this server is the sequencer, if it is one.
+    #[must_use]
+    pub const fn sequences(&self) -> Option<Epoch> {
+        match &self.role {
+            Role::Sequencer(sequencer) => Some(sequencer.epoch),
+            Role::Unstarted | Role::Founding(_) | Role::Joining(_) | Role::Follower(_) => None,
+        }
+    }
+
+    /// Whether a request that was forwarded by an incarnation of a server under a number has its
+    /// position in the log.
+    #[must_use]
+    pub fn has_placed(&self, server: NodeId, incarnation: Incarnation, number: u64) -> bool {
+        self.core.replica.placed(server, incarnation).contains(number)
+    }
+
     /// A hash of the log, and with it of all that it will bring about.
     ///
     /// How much of it is committed and applied stays out: a server learns that anew after a

@@ -340,6 +340,8 @@ impl<E: ConsistencyEngine> Simulation<E> {
             trace_hash: self.cluster.trace_hash(),
             keys_judged: self.judged.clone(),
             holders_counted: self.cluster.holders_counted(),
+            runs_of_many: u64::from(self.cluster.nodes().count() > 1),
+            sequencer_chosen_anew: u64::from(report::was_chosen_anew(&self.cluster)),
             ..Report::default()
         };
         for (_, request) in self.cluster.requests() {

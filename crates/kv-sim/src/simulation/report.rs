@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::fault::FaultCounts;
 use kv_check::oracle::Promise;
+use kv_core::ConsistencyEngine;
+
+use crate::cluster::Cluster;
+use crate::fault::FaultCounts;
 
 /// What happened in a run, or in many.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,6 +30,10 @@ pub struct Report {
     pub keys_judged: BTreeMap<Promise, u64>,
     /// How often the disks that hold an acknowledged write were counted.
     pub holders_counted: u64,
+    /// How many runs were of more than one server.
+    pub runs_of_many: u64,
+    /// In how many of these a sequencer was chosen anew; none of an engine without one.
+    pub sequencer_chosen_anew: u64,
     /// The longest virtual time from the end of all faults until every server served and all held
     /// the same.
     pub slowest_heal: Duration,
@@ -37,6 +44,13 @@ pub struct Report {
 }
 
 impl Report {
+    /// Whether a sequencer was chosen anew in a share of the runs of more than one server that shows
+    /// how an engine bears it. Nothing is asked of few runs.
+    #[must_use]
+    pub const fn chooses_sequencers_enough(&self) -> bool {
+        self.runs < RUNS_THAT_SHOW || 10 * self.sequencer_chosen_anew >= 3 * self.runs_of_many
+    }
+
     /// Adds another run, or many.
     pub fn add(&mut self, other: &Self) {
         self.runs += other.runs;
@@ -50,6 +64,8 @@ impl Report {
             *self.keys_judged.entry(*promise).or_default() += keys;
         }
         self.holders_counted += other.holders_counted;
+        self.runs_of_many += other.runs_of_many;
+        self.sequencer_chosen_anew += other.sequencer_chosen_anew;
         if other.slowest_heal > self.slowest_heal {
             self.slowest_heal = other.slowest_heal;
             self.slowest_heal_seed = other.slowest_heal_seed;
@@ -57,3 +73,13 @@ impl Report {
         self.trace_hash = self.trace_hash.rotate_left(1) ^ other.trace_hash;
     }
 }
+
+/// Whether a sequencer was chosen anew in a run, as the logs say at its end.
+pub(super) fn was_chosen_anew<E: ConsistencyEngine>(cluster: &Cluster<E>) -> bool {
+    let statuses = cluster.nodes().filter_map(|node| cluster.status(node));
+    let mut rounds = statuses.filter_map(|status| status.positions.epoch_round);
+    rounds.any(|round| round > 0)
+}
+
+/// Among so many runs or more, in three of ten a sequencer must be chosen anew.
+const RUNS_THAT_SHOW: u64 = 100;

@@ -1,11 +1,9 @@
 //! A cluster of real engines as a state machine for a model checker: at each step one message
-//! arrives, one record reaches its disk, one deadline comes, one client calls, or one server
-//! crashes. Messages have no order.
+//! arrives, one record reaches its disk, one deadline comes, one client calls, one server crashes or
+//! starts, or one connection closes or opens. Messages have no order.
 
-use std::collections::BTreeMap;
-use std::fmt::Debug;
-use std::hash::{Hash, Hasher};
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use kv_check::Process;
@@ -13,100 +11,29 @@ use kv_check::evidence::{Action, Call, End, Shown};
 use kv_core::{
     Answer, ClusterConfig, CommandResult, ConsistencyEngine, Effect, Effects, EngineConfig,
     Incarnation, Input, NodeId, Now, Operation, Outcome, PersistSeq, Quorum, RequestId,
-    RequestOptions, Wire, digest,
+    RequestOptions,
 };
 use stateright::{Model, Property};
 
-/// An engine that can be model checked, with what must hold of it.
-pub trait Checked:
-    ConsistencyEngine<Message: Send + Sync, Record: Send + Sync> + Clone + Debug + Send + Sync + 'static
-{
-    /// What is wrong after a client was answered, if something is.
-    fn judge_answer(state: &State<Self>, config: &ClusterConfig, call: &Call) -> Option<String>;
-
-    /// What is wrong between any two steps, if something is.
-    fn judge_servers(state: &State<Self>) -> Option<String>;
-}
-
-/// How large a model is.
-#[derive(Clone, Debug)]
-pub struct Bounds {
-    pub nodes: u16,
-    pub write: u16,
-    pub read: u16,
-    /// What clients ask of which server; each is a session, and may begin at any time.
-    pub calls: Vec<(u16, Operation)>,
-    /// How many deadlines come before what they wait for.
-    pub timeouts: u8,
-    /// How many messages are lost.
-    pub losses: u8,
-    /// How many messages arrive once more.
-    pub copies: u8,
-    /// Servers that crash and lose what is not on disk; each once at most.
-    pub crashes: Vec<u16>,
-}
+use super::state::{Bounds, Checked, Flying, Server, State, Step, state_send};
 
 pub struct ClusterModel<E: ConsistencyEngine> {
     pub bounds: Bounds,
     config: ClusterConfig,
     recover: Recover<E>,
+    /// What happens before the checking begins.
+    prelude: fn(&Self, &mut State<E>),
 }
 
 /// Makes an engine from the records on its disk.
 pub type Recover<E> = fn(EngineConfig, Vec<(PersistSeq, <E as ConsistencyEngine>::Record)>) -> E;
-
-/// One server, with the hash of all that it is.
-#[derive(Clone, Debug)]
-pub struct Server<E: ConsistencyEngine> {
-    pub engine: E,
-    records: Vec<E::Record>,
-    persisted: usize,
-    now: Duration,
-    incarnation: u64,
-    hash: u64,
-}
-
-/// A message under way.
-#[derive(Clone, Debug)]
-struct Flying<M> {
-    from: NodeId,
-    to: NodeId,
-    message: Arc<M>,
-    copies: u8,
-}
-
-#[derive(Clone, Debug)]
-pub struct State<E: ConsistencyEngine> {
-    pub servers: Vec<Arc<Server<E>>>,
-    flying: BTreeMap<u64, Flying<E::Message>>,
-    /// What clients saw; its moments are numbers, a second each.
-    pub calls: Vec<Call>,
-    begun: Vec<bool>,
-    moment: u64,
-    timeouts: u8,
-    losses: u8,
-    copies: u8,
-    crashes: Vec<u16>,
-    pub wrong: Option<String>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Step {
-    Call(usize),
-    Arrive(u64),
-    ArriveAndStay(u64),
-    Lose(u64),
-    Persist(usize),
-    Timeout(usize),
-    Crash(usize),
-}
 
 impl<E: Checked> ClusterModel<E> {
     pub fn new(bounds: Bounds, recover: Recover<E>) -> Self {
         let voters = (1..=bounds.nodes).map(|number| NodeId::new(number).unwrap());
         let (write, read) = (Quorum::Count(bounds.write), Quorum::Count(bounds.read));
         let config = ClusterConfig::new(voters, write, read).unwrap();
-        Self { bounds, config, recover }
+        Self { bounds, config, recover, prelude: |_, _| {} }
     }
 
     fn recover(
@@ -122,7 +49,19 @@ impl<E: Checked> ClusterModel<E> {
         let numbered = (1..).map(PersistSeq).zip(records.iter().cloned());
         let engine = (self.recover)(config, numbered.collect());
         let records = records.to_vec();
-        Server { engine, persisted: records.len(), records, now, incarnation, hash: 0 }
+        let (persisted, hash) = (records.len(), OnceLock::new());
+        Server { engine, persisted, records, now, incarnation, is_up: true, hash }
+    }
+
+    /// The same from the moment at which the first sequencer is down.
+    pub fn without_the_first(mut self) -> Self {
+        self.prelude = |model, state| {
+            model.stop(state, 0);
+            while let Some(step) = model.at_once(state) {
+                model.take(state, &step);
+            }
+        };
+        self
     }
 
     /// A cluster that serves, with nothing under way.
@@ -139,6 +78,9 @@ impl<E: Checked> ClusterModel<E> {
             losses: self.bounds.losses,
             copies: self.bounds.copies,
             crashes: self.bounds.crashes.clone(),
+            outages: self.bounds.outages.clone(),
+            cuts: self.bounds.cuts,
+            cut: BTreeSet::new(),
             wrong: None,
         };
         for place in places.clone() {
@@ -162,7 +104,9 @@ impl<E: Checked> ClusterModel<E> {
 
     /// A step that needs no client, no fault and no time.
     fn at_once(&self, state: &State<E>) -> Option<Step> {
-        if let Some(hash) = state.flying.keys().next() {
+        let mut flying = state.flying.iter();
+        let is_up = |to| state.servers[self.place(to)].is_up;
+        if let Some((hash, _)) = flying.find(|(_, flying)| is_up(flying.to)) {
             return Some(Step::Arrive(*hash));
         }
         let behind = state.servers.iter().position(|server| server.is_behind());
@@ -173,7 +117,7 @@ impl<E: Checked> ClusterModel<E> {
     fn connect(&self, state: &mut State<E>, place: usize) {
         let node = self.config.voters()[place];
         for (other, peer) in self.config.voters().iter().copied().enumerate() {
-            if other != place {
+            if other != place && state.servers[other].is_up && !is_cut(&state.cut, place, other) {
                 let incarnation = Incarnation::UNKNOWN;
                 self.give(state, place, Input::PeerUp { peer, incarnation });
                 self.give(state, other, Input::PeerUp { peer: node, incarnation });
@@ -181,7 +125,7 @@ impl<E: Checked> ClusterModel<E> {
         }
     }
 
-    fn take(&self, state: &mut State<E>, step: &Step) {
+    pub fn take(&self, state: &mut State<E>, step: &Step) {
         match step {
             Step::Call(number) => self.call(state, *number),
             Step::Arrive(hash) => {
@@ -208,7 +152,33 @@ impl<E: Checked> ClusterModel<E> {
                 let at = state.servers[*place].engine.next_deadline().unwrap();
                 self.expire(state, *place, at);
             }
-            Step::Crash(place) => self.crash(state, *place),
+            Step::Crash(place) => {
+                let number = self.number(*place);
+                state.crashes.retain(|crash| *crash != number);
+                self.stop(state, *place);
+                self.start(state, *place);
+            }
+            Step::Stop(place) => {
+                let number = self.number(*place);
+                state.outages.retain(|outage| *outage != number);
+                self.stop(state, *place);
+            }
+            Step::Start(place) => self.start(state, *place),
+            Step::Cut(one, other) => {
+                state.cuts -= 1;
+                state.cut.insert((*one, *other));
+                for (place, other) in [(*one, *other), (*other, *one)] {
+                    let peer = self.config.voters()[other];
+                    self.give(state, place, Input::PeerDown { peer });
+                }
+            }
+            Step::Mend(one, other) => {
+                state.cut.remove(&(*one, *other));
+                for (place, other) in [(*one, *other), (*other, *one)] {
+                    let (peer, incarnation) = (self.config.voters()[other], Incarnation::UNKNOWN);
+                    self.give(state, place, Input::PeerUp { peer, incarnation });
+                }
+            }
         }
     }
 
@@ -243,14 +213,12 @@ impl<E: Checked> ClusterModel<E> {
         self.give(state, place, Input::Message { from: flying.from, message });
     }
 
-    /// Ends a server's process and starts it again on what is on its disk.
-    fn crash(&self, state: &mut State<E>, place: usize) {
-        let server = &state.servers[place];
-        let number = u16::try_from(place + 1).unwrap();
-        state.crashes.retain(|crash| *crash != number);
-        let kept = &server.records[..server.persisted];
-        let started = self.recover(place, server.incarnation + 1, kept, server.now);
-        state.servers[place] = Arc::new(started);
+    /// Ends a server's process.
+    fn stop(&self, state: &mut State<E>, place: usize) {
+        let server = Arc::make_mut(&mut state.servers[place]);
+        server.is_up = false;
+        server.records.truncate(server.persisted);
+        server.hash = OnceLock::new();
         let moment = state.tick();
         for (number, (asked, _)) in self.bounds.calls.iter().enumerate() {
             let open = state.calls.iter_mut().find(|call| call.id == request(number));
@@ -261,8 +229,18 @@ impl<E: Checked> ClusterModel<E> {
         }
         let peer = self.config.voters()[place];
         for other in (0..state.servers.len()).filter(|other| *other != place) {
-            self.give(state, other, Input::PeerDown { peer });
+            if state.servers[other].is_up && !is_cut(&state.cut, place, other) {
+                self.give(state, other, Input::PeerDown { peer });
+            }
         }
+    }
+
+    /// Starts a server again on what is on its disk.
+    fn start(&self, state: &mut State<E>, place: usize) {
+        let server = &state.servers[place];
+        let started =
+            self.recover(place, server.incarnation + 1, server.records_on_disk(), server.now);
+        state.servers[place] = Arc::new(started);
         self.connect(state, place);
     }
 
@@ -280,7 +258,11 @@ impl<E: Checked> ClusterModel<E> {
         while let Some(effect) = effects.pop() {
             match effect {
                 Effect::Persist { record, .. } => server.records.push(record),
-                Effect::Send { to, message } => state_send(&mut state.flying, from, to, message),
+                Effect::Send { to, message } => {
+                    if !is_cut(&state.cut, place, self.place(to)) {
+                        state_send(&mut state.flying, from, to, message);
+                    }
+                }
                 Effect::Reply { id, outcome } => answers.push((id, outcome)),
                 Effect::BeginSnapshot { to } | Effect::EndSnapshot { peer: to } => {
                     panic!("a snapshot for {to}: the bounds are too large")
@@ -288,26 +270,26 @@ impl<E: Checked> ClusterModel<E> {
                 Effect::Halt { reason } => state.wrong = Some(reason.to_string()),
             }
         }
-        server.hash = server.digest();
+        server.hash = OnceLock::new();
         for (id, outcome) in answers {
-            self.answer(state, id, outcome);
+            self.answer(state, place, (id, outcome));
         }
         state.wrong = state.wrong.take().or_else(|| E::judge_servers(state));
     }
 
-    fn answer(&self, state: &mut State<E>, id: RequestId, outcome: Outcome) {
+    fn answer(&self, state: &mut State<E>, place: usize, (id, outcome): (RequestId, Outcome)) {
         let moment = state.tick();
-        let Some(place) = state.calls.iter().position(|call| call.id == id) else {
+        let Some(call) = state.calls.iter().position(|call| call.id == id) else {
             state.wrong = Some(format!("{id} was never asked"));
             return;
         };
-        if state.calls[place].end.is_some() {
+        if state.calls[call].end.is_some() {
             state.wrong = Some(format!("{id} was answered before"));
             return;
         }
         let end = self.end(&outcome);
-        state.calls[place].end = Some((moment, end));
-        let found = E::judge_answer(state, &self.config, &state.calls[place]);
+        state.calls[call].end = Some((moment, end));
+        let found = E::judge_answer(state, &self.config, (place, &state.calls[call]));
         state.wrong = state.wrong.take().or(found);
     }
 
@@ -338,6 +320,10 @@ impl<E: Checked> ClusterModel<E> {
     fn place(&self, node: NodeId) -> usize {
         usize::from(node.number()) - 1
     }
+
+    fn number(&self, place: usize) -> u16 {
+        self.config.voters()[place].number()
+    }
 }
 
 impl<E: Checked> Model for ClusterModel<E> {
@@ -345,23 +331,46 @@ impl<E: Checked> Model for ClusterModel<E> {
     type Action = Step;
 
     fn init_states(&self) -> Vec<State<E>> {
-        vec![self.founded()]
+        let mut state = self.founded();
+        (self.prelude)(self, &mut state);
+        vec![state]
     }
 
     fn actions(&self, state: &State<E>, steps: &mut Vec<Step>) {
-        let calls = state.begun.iter().enumerate().filter(|(_, begun)| !**begun);
+        let is_up = |number: u16| state.servers[usize::from(number) - 1].is_up;
+        let calls = state.begun.iter().zip(&self.bounds.calls).enumerate();
+        let calls = calls.filter(|(_, (begun, (server, _)))| !**begun && is_up(*server));
         steps.extend(calls.map(|(number, _)| Step::Call(number)));
-        for hash in state.flying.keys() {
-            steps.push(Step::Arrive(*hash));
-            steps.extend((state.copies > 0).then_some(Step::ArriveAndStay(*hash)));
+        for (hash, flying) in &state.flying {
+            if is_up(flying.to.number()) {
+                steps.push(Step::Arrive(*hash));
+                steps.extend((state.copies > 0).then_some(Step::ArriveAndStay(*hash)));
+            }
             steps.extend((state.losses > 0).then_some(Step::Lose(*hash)));
         }
         for (place, server) in state.servers.iter().enumerate() {
+            if !server.is_up {
+                steps.push(Step::Start(place));
+                continue;
+            }
             steps.extend(server.is_behind().then_some(Step::Persist(place)));
             let may_expire = state.timeouts > 0 && server.engine.next_deadline().is_some();
             steps.extend(may_expire.then_some(Step::Timeout(place)));
+            for other in (place + 1..state.servers.len()).filter(|_| state.cuts > 0) {
+                let is_open = state.servers[other].is_up && !is_cut(&state.cut, place, other);
+                steps.extend(is_open.then_some(Step::Cut(place, other)));
+            }
         }
-        steps.extend(state.crashes.iter().map(|number| Step::Crash(usize::from(*number) - 1)));
+        let up = |numbers: &[u16]| -> Vec<usize> {
+            let up = numbers.iter().filter(|number| is_up(**number));
+            up.map(|number| usize::from(*number) - 1).collect()
+        };
+        steps.extend(up(&state.crashes).into_iter().map(Step::Crash));
+        steps.extend(up(&state.outages).into_iter().map(Step::Stop));
+        let both_up = |(one, other): &&(usize, usize)| {
+            state.servers[*one].is_up && state.servers[*other].is_up
+        };
+        steps.extend(state.cut.iter().filter(both_up).map(|(one, other)| Step::Mend(*one, *other)));
     }
 
     fn next_state(&self, state: &State<E>, step: Step) -> Option<State<E>> {
@@ -373,93 +382,13 @@ impl<E: Checked> Model for ClusterModel<E> {
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
             Property::always(NOTHING_WRONG, |_, state: &State<E>| state.wrong.is_none()),
-            Property::sometimes(ALL_DONE, |_, state: &State<E>| {
-                let done = state.calls.iter().filter(|call| {
-                    matches!(call.end, Some((_, End::Read { .. } | End::Written { .. })))
-                });
-                done.count() == state.begun.len()
-            }),
+            Property::sometimes(ALL_DONE, |_, state: &State<E>| state.is_all_done()),
         ]
     }
 }
 
-impl<E: ConsistencyEngine + Debug> Server<E> {
-    pub fn records_on_disk(&self) -> &[E::Record] {
-        &self.records[..self.persisted]
-    }
-
-    fn is_behind(&self) -> bool {
-        self.persisted < self.records.len()
-    }
-
-    /// A hash of everything that decides what the server does from here on.
-    ///
-    /// `ConsistencyEngine::fingerprint` leaves out what is volatile, so the engine's `Debug` form
-    /// is hashed instead, without the counters, which decide nothing.
-    fn digest(&self) -> u64 {
-        let text = format!("{:?}", self.engine);
-        let text = match text.split_once("counters: Counters {") {
-            Some((before, after)) => {
-                format!("{before}{}", after.split_once('}').map_or("", |(_, rest)| rest))
-            }
-            None => text,
-        };
-        let records: Vec<_> = self.records.iter().map(Wire::to_bytes).collect();
-        let numbers =
-            (u64::try_from(self.persisted).unwrap(), self.incarnation, digest(text.as_bytes()));
-        digest(&(numbers, self.now, records).to_bytes())
-    }
-}
-
-impl<E: ConsistencyEngine> State<E> {
-    fn tick(&mut self) -> Duration {
-        self.moment += 1;
-        Duration::from_secs(self.moment)
-    }
-
-    fn take(&mut self, hash: u64) -> Flying<E::Message> {
-        let flying = self.flying.get_mut(&hash).unwrap();
-        flying.copies -= 1;
-        let taken = flying.clone();
-        if taken.copies == 0 {
-            self.flying.remove(&hash);
-        }
-        taken
-    }
-}
-
-impl<E: ConsistencyEngine> Hash for State<E> {
-    fn hash<H: Hasher>(&self, hasher: &mut H) {
-        self.servers.iter().for_each(|server| server.hash.hash(hasher));
-        for (hash, flying) in &self.flying {
-            (hash, flying.copies).hash(hasher);
-        }
-        format!("{:?}", self.calls).hash(hasher);
-        (&self.begun, self.timeouts, self.losses, self.copies, &self.crashes).hash(hasher);
-        self.wrong.hash(hasher);
-    }
-}
-
-impl<E: ConsistencyEngine> PartialEq for State<E> {
-    fn eq(&self, other: &Self) -> bool {
-        let hash = |state: &Self| {
-            let mut hasher = std::hash::DefaultHasher::new();
-            state.hash(&mut hasher);
-            hasher.finish()
-        };
-        hash(self) == hash(other)
-    }
-}
-
-fn state_send<M: Wire>(
-    flying: &mut BTreeMap<u64, Flying<M>>,
-    from: NodeId,
-    to: NodeId,
-    message: M,
-) {
-    let hash = digest(&(from, to, message.to_bytes()).to_bytes());
-    let message = Arc::new(message);
-    flying.entry(hash).or_insert(Flying { from, to, message, copies: 0 }).copies += 1;
+fn is_cut(cut: &BTreeSet<(usize, usize)>, one: usize, other: usize) -> bool {
+    cut.contains(&(one.min(other), one.max(other)))
 }
 
 fn request(number: usize) -> RequestId {

@@ -86,6 +86,12 @@ pub(crate) fn summarize(report: &Report, elapsed: Duration) {
     ));
     say(format_args!("hash of all traces   {:016x}", report.trace_hash));
     say(format_args!("disks counted        at {} acknowledged writes", report.holders_counted));
+    if report.sequencer_chosen_anew > 0 {
+        say(format_args!(
+            "sequencer chosen anew in {} of {} runs with more than one server",
+            report.sequencer_chosen_anew, report.runs_of_many
+        ));
+    }
     say(format_args!("keys judged by each promise"));
     for (promise, keys) in &report.keys_judged {
         say(format_args!("  {:<22} {keys:>8}", format!("{promise:?}")));

@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 use kv_core::{ConsistencyEngine, RequestId};
-use kv_sim::{Declaration, Plan, Report, SimConfig, Simulation, SimulationFailure};
+use kv_sim::{Declaration, Oracle, Plan, Report, SimConfig, Simulation, SimulationFailure};
 
 use crate::args::Args;
 use crate::engines::Holder;
@@ -44,7 +44,14 @@ pub(crate) fn run<E: Holder>(
         summarize(&total, stopwatch.elapsed());
     }
     say(format_args!("runs that failed     {failed}"));
-    Ok(failed == 0)
+    let has_sequencer = declaration.oracle == Oracle::Linearizability;
+    let shows_enough = !has_sequencer || total.chooses_sequencers_enough();
+    if !shows_enough {
+        complain(format_args!(
+            "a sequencer was chosen anew in too few runs to show how that is borne"
+        ));
+    }
+    Ok(failed == 0 && shows_enough)
 }
 
 /// Runs one seed; `None` if it fails, which is said.

@@ -3,12 +3,17 @@
 //! One table for the command (`--mutation`, in builds with the feature `mutations`) and for the
 //! test that runs all of it (`tests/mutations.rs`).
 
+mod clients;
 pub(crate) mod disks;
 pub(crate) mod drivers;
 mod holders;
+mod logs;
 mod scenario;
+mod sent;
 mod subject;
 mod table;
+mod trouble;
+mod watch;
 
 pub(crate) use disks::DiskChecker;
 pub(crate) use drivers::DriverChecker;
@@ -38,6 +43,11 @@ pub(crate) enum Checker {
     EqualStates(Scenario),
     /// W disks hold what is committed, in a scenario.
     Held(Scenario),
+    /// What is committed is equal everywhere and known to each later sequencer, after each step of
+    /// a scenario.
+    Logs(Scenario),
+    /// What servers promise and acknowledge is on their disks, after each step of a scenario.
+    Founded(Scenario),
     /// A law of whole runs, in the sweep that every engine gets.
     Sweep(Law),
 }
@@ -139,6 +149,8 @@ impl Checker {
             Self::NoHalt(_) => (run.halted > 0).then(|| format!("{} servers halted", run.halted)),
             Self::EqualStates(_) => run.differs_at.map(|at| format!("states differ at {at}")),
             Self::Held(_) => run.thinly_held.clone(),
+            Self::Logs(_) => run.found.logs.clone(),
+            Self::Founded(_) => run.found.unfounded.clone(),
         };
         finding.map_or(Opinion::Right, Opinion::Wrong)
     }
@@ -151,7 +163,9 @@ impl Checker {
             | Self::Oracle(scenario, _)
             | Self::NoHalt(scenario)
             | Self::EqualStates(scenario)
-            | Self::Held(scenario) => Some(scenario),
+            | Self::Held(scenario)
+            | Self::Logs(scenario)
+            | Self::Founded(scenario) => Some(scenario),
         }
     }
 
@@ -165,6 +179,8 @@ impl Checker {
             | Self::NoHalt(_)
             | Self::EqualStates(_)
             | Self::Held(_)
+            | Self::Logs(_)
+            | Self::Founded(_)
             | Self::Sweep(_) => Ok(()),
         };
         let failure = failure.err()?;

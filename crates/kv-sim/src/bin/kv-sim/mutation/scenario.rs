@@ -1,14 +1,19 @@
 //! Runs in which a broken rule can show.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::Duration;
 
 use kv_check::evidence::Evidence;
 use kv_check::{History, Process};
-use kv_core::{Command, Key, NodeId, Operation, RequestId, RequestOptions, SeedStream, Value};
-use kv_sim::{Cluster, DiskConfig, Fate, NetworkConfig, Restart, SimConfig, Violation, WallOffset};
+use kv_core::{NodeId, RequestId, SeedStream, Timing};
+use kv_sim::{Cluster, DiskConfig, Fate, NetworkConfig, SimConfig, Violation};
 
+use super::clients::Clients;
 use super::subject::Subject;
+use super::trouble::{Trouble, revive};
+use super::watch::{Found, Sent, Watch};
 
 /// What a cluster is made of, and what happens to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,15 +22,20 @@ pub(crate) enum Scenario {
     Alone,
     /// Three servers with W = R = 2, of which any but the first may be lost, wiped or cut off.
     Followers,
-    /// The same with messages that take up to half a second, W = 3, R = 1.
+    /// The same with messages that take up to half a second, W = 3, R = 1, and no lost disks.
     Slow,
     /// As `Followers`, and copies of messages come again long after.
     Late,
     /// Three servers of which the first restarts, and loses its disk together with the second.
     Sequencer,
-    /// Three servers of which any may crash and keeps its disk, the first more often than the
-    /// others; copies of messages come again long after.
-    Generations,
+    /// Three servers with W = R = 2 of which any may crash and keeps its disk, the sequencer most
+    /// often; messages may take long, and copies come again long after.
+    Failover,
+    /// As `Failover`, and one server after the other loses its disk.
+    Losses,
+    /// Three servers with W = 3, R = 1 and slow messages, of which the first restarts and the last
+    /// crashes, so that the sequencer refuses requests, some of which it had before.
+    Refusals,
     /// Three servers with W = R = 2 that crash, keep their disks, and have wrong clocks.
     Quorums,
     /// Three servers with W = 1, R = 3, of which the first one's disk hangs; it restarts with its
@@ -43,48 +53,52 @@ pub(crate) struct Run {
     pub(crate) differs_at: Option<u64>,
     /// What was committed while fewer disks held it than must.
     pub(crate) thinly_held: Option<String>,
+    /// What was found by looking after each step.
+    pub(crate) found: Found,
 }
-
-const CLIENTS: u64 = 4;
-const STEPS: usize = 70;
 
 impl Scenario {
     pub(crate) fn run<E: Subject>(self, seed: u64) -> Result<Run, Violation> {
         let mut cluster = Cluster::<E>::new(self.config(seed))?;
         // The disks are looked at in whole runs.
         cluster.probe(E::probe(), u64::MAX);
-        let mut stream = SeedStream::new(seed ^ 0x6d75_7461);
+        let mut trouble = Trouble::new(self, seed);
         let mut clients = Clients::new(seed, E::LINEARIZABLE);
         let mut states = States::default();
+        let mut watching = Watching::<E>::default();
         let mut thinly_held = None;
-        if self.repeats() {
-            let mut copied = SeedStream::new(seed);
-            cluster
-                .intercept(move |_, _, _| if copied.chance(200) { Fate::Copy } else { Fate::Pass });
-        }
-        cluster.run_for(Duration::from_millis(1500))?;
-        for _ in 0..STEPS {
+        let mut copied = SeedStream::new(seed);
+        let (repeats, sent) = (self.repeats(), Rc::clone(&watching.sent));
+        cluster.intercept(move |from, to, message| {
+            if E::Watch::wants(message) {
+                sent.borrow_mut().push((from, to, message.clone()));
+            }
+            if repeats && copied.chance(200) { Fate::Copy } else { Fate::Pass }
+        });
+        watching.run_for(&mut cluster, Duration::from_millis(1500))?;
+        for _ in 0..self.steps() {
             clients.call(&mut cluster);
-            if self.repeats() {
-                bring_again(&mut cluster, &mut stream);
+            if repeats {
+                bring_again(&mut cluster, &mut trouble.stream);
             }
-            if stream.chance(150) {
-                self.disturb(&mut cluster, &mut stream)?;
+            if trouble.stream.chance(150) {
+                trouble.make(&mut cluster)?;
             }
-            cluster.run_for(Duration::from_millis(stream.below(60)))?;
+            let time = Duration::from_millis(trouble.stream.below(60));
+            watching.run_for(&mut cluster, time)?;
             states.look(&cluster);
-            if self == Self::Generations {
+            if self == Self::Failover {
                 thinly_held = thinly_held.or_else(|| E::thinly_held(&cluster));
             }
         }
         cluster.heal();
-        cluster.stop_intercepting();
         cluster.set_network(NetworkConfig::default());
         let halted = cluster.halted().count();
         if halted == 0 {
-            self.revive(&mut cluster)?;
+            revive(&mut cluster)?;
         }
-        cluster.run_for(Duration::from_secs(10))?;
+        watching.run_for(&mut cluster, Duration::from_secs(10))?;
+        cluster.stop_intercepting();
         states.look(&cluster);
         let rest = cluster.bring_to_rest(&clients.keys, 4, !E::LINEARIZABLE)?;
         states.look(&cluster);
@@ -96,34 +110,38 @@ impl Scenario {
             halted: halted.max(cluster.halted().count()),
             differs_at: states.differs_at,
             thinly_held,
+            found: watching.watch.found(),
         })
     }
 
     /// Whether copies of messages come again.
     const fn repeats(self) -> bool {
-        matches!(self, Self::Late | Self::Generations)
+        matches!(self, Self::Late | Self::Failover | Self::Losses)
+    }
+
+    /// Whether another sequencer is often chosen.
+    const fn changes_sequencer(self) -> bool {
+        matches!(self, Self::Failover | Self::Losses)
+    }
+
+    const fn steps(self) -> usize {
+        if self.changes_sequencer() || matches!(self, Self::Refusals) { 140 } else { 70 }
     }
 
     fn config(self, seed: u64) -> SimConfig {
         let (nodes, write, read) = match self {
-            Self::Generations if seed.is_multiple_of(3) => (3, 3, 1),
-            Self::Generations => (3, 2, 2),
             Self::Alone => (1, 1, 1),
-            Self::Followers | Self::Late | Self::Sequencer | Self::Quorums => (3, 2, 2),
-            Self::Slow => (3, 3, 1),
+            Self::Followers
+            | Self::Late
+            | Self::Sequencer
+            | Self::Failover
+            | Self::Losses
+            | Self::Quorums => (3, 2, 2),
+            Self::Slow | Self::Refusals => (3, 3, 1),
             Self::CutOff => (3, 1, 3),
         };
-        let network = match self {
-            Self::Alone | Self::Sequencer | Self::CutOff => NetworkConfig::default(),
-            Self::Followers | Self::Late | Self::Quorums => NetworkConfig::lossy(),
-            Self::Generations if !seed.is_multiple_of(3) => NetworkConfig::lossy(),
-            Self::Slow | Self::Generations => NetworkConfig {
-                delay: Duration::from_micros(100)..=Duration::from_millis(500),
-                ..NetworkConfig::lossy()
-            },
-        };
         let config = match SimConfig::new(nodes, write, read, seed) {
-            Ok(config) => config.with_network(network),
+            Ok(config) => config.with_network(self.network(seed)),
             Err(error) => panic!("the configuration of a scenario: {error}"),
         };
         let mut config =
@@ -135,146 +153,62 @@ impl Scenario {
             config.limits.log_bytes_max = 600;
             config.limits.message_bytes_max = 300;
         }
+        if self.changes_sequencer() {
+            config.timing = Timing {
+                resend_min: Duration::from_millis(50),
+                heartbeat: Duration::from_millis(50),
+                election: Duration::from_millis(200),
+                ..config.timing
+            };
+        }
         config
     }
 
-    fn disturb<E: Subject>(
-        self,
-        cluster: &mut Cluster<E>,
-        stream: &mut SeedStream,
-    ) -> Result<(), Violation> {
-        let nodes: Vec<NodeId> = cluster.nodes().collect();
-        let first = NodeId::FIRST;
-        let second = nodes.get(1).copied().unwrap_or(first);
-        let victim = match self {
-            Self::Followers | Self::Late | Self::Slow => one_of(stream, nodes.get(1..)),
-            Self::Alone | Self::Sequencer | Self::Generations | Self::Quorums | Self::CutOff => {
-                one_of(stream, Some(&nodes))
-            }
+    pub(super) fn network(self, seed: u64) -> NetworkConfig {
+        let slow = |delay_ms_max| NetworkConfig {
+            delay: Duration::from_micros(100)..=Duration::from_millis(delay_ms_max),
+            ..NetworkConfig::lossy()
         };
-        match (self, stream.below(8)) {
-            (Self::Alone, 0..=5) => {
-                let back = WallOffset::Behind(Duration::from_millis(stream.below(3_000)));
-                cluster.set_wall_offset(first, back);
-                cluster.restart(first, Restart::Intact)?;
-            }
-            (Self::CutOff, 0..=2) => cluster.hold_disk(first),
-            (Self::CutOff, 3..=5) => {
-                cluster.partition(&[first]);
-                cluster.release_disk(first);
-                let back = WallOffset::Behind(Duration::from_millis(stream.below(3_000)));
-                cluster.set_wall_offset(first, back);
-                cluster.restart(first, Restart::Intact)?;
-            }
-            (Self::Sequencer, 0) => {
-                cluster.restart(second, Restart::Wiped)?;
-                cluster.restart(first, Restart::Wiped)?;
-            }
-            (Self::Sequencer, 1 | 2) => cluster.restart(first, Restart::Intact)?,
-            // The third server holds the log and can always be asked: where W disks are lost and
-            // no holder answers, a new cluster may be founded.
-            (Self::Sequencer, 3 | 4) => cluster.hold_disk(second),
-            (Self::Sequencer, _) => cluster.heal(),
-            (Self::Generations, 1 | 2) => cluster.restart(first, Restart::Intact)?,
-            // Its followers get entries that its own disk may never hold.
-            (Self::Generations, 5) if cluster.config().cluster.write_quorum() == 2 => {
-                cluster.hold_disk(first);
-            }
-            (_, 0) => cluster.partition(&[victim]),
-            (Self::Quorums, 1 | 2) => {
-                let ahead = Duration::from_millis(stream.below(3_000));
-                cluster.set_wall_offset(victim, WallOffset::Ahead(ahead));
-            }
-            (Self::Followers | Self::Late | Self::Slow, 1) => {
-                cluster.restart(victim, Restart::Wiped)?
-            }
-            (_, 2) => cluster.restart(victim, Restart::Intact)?,
-            (_, 3) => cluster.crash_after_effects(victim, stream.below(20)),
-            (_, 4) => cluster.hold_disk(victim),
-            (_, _) => {
-                cluster.heal();
-                cluster.set_network(self.config(0).network);
-                self.revive(cluster)?;
-            }
+        match self {
+            Self::Alone | Self::Sequencer | Self::CutOff => NetworkConfig::default(),
+            Self::Failover | Self::Losses if is_slow(seed) => slow(150),
+            Self::Failover | Self::Losses => slow(15),
+            Self::Followers | Self::Late | Self::Quorums => NetworkConfig::lossy(),
+            Self::Slow => slow(500),
+            Self::Refusals => NetworkConfig {
+                delay: Duration::from_micros(100)..=Duration::from_millis(200),
+                ..NetworkConfig::default()
+            },
         }
-        Ok(())
-    }
-
-    fn revive<E: Subject>(self, cluster: &mut Cluster<E>) -> Result<(), Violation> {
-        let down: Vec<NodeId> = cluster.nodes().filter(|node| !cluster.is_running(*node)).collect();
-        for node in down {
-            cluster.restart(node, Restart::Intact)?;
-        }
-        Ok(())
     }
 }
 
-/// Clients that ask one thing after the other, some at the very same moment.
-struct Clients {
-    stream: SeedStream,
-    keys: Vec<Key>,
-    /// Each client's session and its last call.
-    clients: Vec<(Process, Option<RequestId>)>,
-    sessions: BTreeMap<RequestId, Process>,
-    next_session: u64,
-    counts: bool,
-    written: u64,
+/// Whether messages take long in the run of a seed, where that differs.
+const fn is_slow(seed: u64) -> bool {
+    seed.is_multiple_of(3)
 }
 
-impl Clients {
-    fn new(seed: u64, counts: bool) -> Self {
-        Self {
-            stream: SeedStream::new(seed ^ 0x0063_6c69),
-            keys: ["a", "b"].map(key).to_vec(),
-            clients: (0..CLIENTS).map(|client| (Process(client), None)).collect(),
-            sessions: BTreeMap::new(),
-            next_session: CLIENTS,
-            counts,
-            written: 0,
-        }
-    }
+/// Looks at a cluster while time goes by.
+struct Watching<E: Subject> {
+    watch: E::Watch,
+    /// What the last step sent.
+    sent: Rc<RefCell<Vec<Sent<E::Message>>>>,
+}
 
-    fn call<E: Subject>(&mut self, cluster: &mut Cluster<E>) {
-        let nodes: Vec<NodeId> = cluster.nodes().collect();
-        let mut clients = std::mem::take(&mut self.clients);
-        for (session, last) in &mut clients {
-            let open = last.and_then(|id| cluster.request(id));
-            if open.is_some_and(|request| !request.has_ended()) || self.stream.chance(300) {
-                continue;
-            }
-            // After an outcome that is not known, another session begins.
-            if open.is_some_and(|request| {
-                !matches!(request.outcome(), Some(kv_core::Outcome::Done(_)))
-            }) {
-                *session = Process(self.next_session);
-                self.next_session += 1;
-            }
-            let node = one_of(&mut self.stream, Some(&nodes));
-            let op = self.operation();
-            let timeout = Duration::from_millis(100 + self.stream.below(1_500));
-            let options = RequestOptions { timeout, ..RequestOptions::default() };
-            let id = cluster.submit(node, op, options);
-            self.sessions.insert(id, *session);
-            *last = Some(id);
-        }
-        self.clients = clients;
+impl<E: Subject> Default for Watching<E> {
+    fn default() -> Self {
+        Self { watch: E::Watch::default(), sent: Rc::default() }
     }
+}
 
-    fn operation(&mut self) -> Operation {
-        let place = index(&mut self.stream, self.keys.len());
-        let key = self.keys.get(place).cloned().unwrap_or_else(|| key("a"));
-        self.written += 1;
-        match self.stream.below(10) {
-            0..=3 => {
-                let value = Value::new(format!("v{}", self.written)).unwrap_or_default();
-                Operation::put(key, value)
-            }
-            4 => Operation::delete(key),
-            5 | 6 if self.counts => {
-                Operation::of(Command::Increment { key: self::key("n"), by: 1 })
-            }
-            _ => Operation::get(key),
-        }
+impl<E: Subject> Watching<E> {
+    fn run_for(&mut self, cluster: &mut Cluster<E>, time: Duration) -> Result<(), Violation> {
+        let Self { watch, sent } = self;
+        let ran = cluster.run_until(time, |cluster| {
+            watch.look(cluster, &sent.take());
+            false
+        });
+        ran.map(|_| ())
     }
 }
 
@@ -313,20 +247,13 @@ fn bring_again<E: Subject>(cluster: &mut Cluster<E>, stream: &mut SeedStream) {
 const RECENT: usize = 100;
 
 /// One of some servers; the first of all if there is none to choose from.
-fn one_of(stream: &mut SeedStream, nodes: Option<&[NodeId]>) -> NodeId {
+pub(super) fn one_of(stream: &mut SeedStream, nodes: Option<&[NodeId]>) -> NodeId {
     let nodes = nodes.unwrap_or_default();
     nodes.get(index(stream, nodes.len())).copied().unwrap_or(NodeId::FIRST)
 }
 
 /// A place in a list of this length.
-fn index(stream: &mut SeedStream, len: usize) -> usize {
+pub(super) fn index(stream: &mut SeedStream, len: usize) -> usize {
     let below = stream.below(u64::try_from(len).unwrap_or(u64::MAX));
     usize::try_from(below).unwrap_or_default()
-}
-
-fn key(name: &str) -> Key {
-    match Key::new(name.to_owned()) {
-        Ok(key) => key,
-        Err(error) => panic!("a key of a scenario: {error}"),
-    }
 }

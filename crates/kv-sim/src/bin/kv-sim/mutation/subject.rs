@@ -3,8 +3,10 @@
 use std::cell::Cell;
 use std::time::Duration;
 
+use super::logs::Logs;
 use super::table::{self, Row};
-use super::{Checker, holders};
+use super::watch::{Found, NotWatched, Sent, Watch};
+use super::{Checker, holders, sent};
 use crate::engines::{self, Holder};
 use kv_check::evidence::KeptWrite;
 use kv_core::{
@@ -12,15 +14,18 @@ use kv_core::{
     RecoverError, Status, Version, ViewChunk, ViewId, ViewScope,
 };
 use kv_eventual::EventualEngine;
-use kv_linear::LinearEngine;
+use kv_linear::{LinearEngine, Message};
 use kv_sim::{Cluster, Declaration};
 
 /// An engine that can be told, before a cluster is made, which rule to break.
-pub(crate) trait Subject: Holder {
+pub(crate) trait Subject: Holder<Message: 'static> {
     /// A rule that can be broken.
     type Mutation: Copy + std::fmt::Debug + PartialEq + 'static;
 
-    /// All of them.
+    /// What looks at a cluster of it after each step.
+    type Watch: Watch<Self>;
+
+    /// All rules.
     const MUTATIONS: &'static [Self::Mutation];
 
     /// The checker that must notice.
@@ -137,6 +142,7 @@ subject!(
 
 impl Subject for Eventual {
     type Mutation = kv_eventual::Mutation;
+    type Watch = NotWatched;
     const MUTATIONS: &'static [Self::Mutation] = &kv_eventual::Mutation::ALL;
     const LINEARIZABLE: bool = false;
 
@@ -169,6 +175,7 @@ impl Linear {
 
 impl Subject for Linear {
     type Mutation = kv_linear::Mutation;
+    type Watch = LinearWatch;
     const MUTATIONS: &'static [Self::Mutation] = &kv_linear::Mutation::ALL;
     const LINEARIZABLE: bool = true;
 
@@ -191,5 +198,30 @@ impl Subject for Linear {
 
     fn thinly_held(cluster: &Cluster<Self>) -> Option<String> {
         holders::thinly_held(cluster)
+    }
+}
+
+/// Whether the servers have one log, and say nothing that is not on their disks.
+#[derive(Default)]
+pub(crate) struct LinearWatch {
+    logs: Logs,
+    unfounded: Option<String>,
+}
+
+impl Watch<Linear> for LinearWatch {
+    fn wants(message: &Message) -> bool {
+        sent::is_looked_at(message)
+    }
+
+    fn look(&mut self, cluster: &Cluster<Linear>, sent: &[Sent<Message>]) {
+        self.logs.look(cluster);
+        for message in sent {
+            let finding = || sent::unfounded(cluster, message);
+            self.unfounded = self.unfounded.take().or_else(finding);
+        }
+    }
+
+    fn found(self) -> Found {
+        Found { logs: self.logs.found(), unfounded: self.unfounded }
     }
 }

@@ -1,7 +1,7 @@
 //! Which checker must notice which broken rule.
 
 use super::scenario::Scenario::{
-    Alone, CutOff, Followers, Generations, Late, Quorums, Sequencer, Slow,
+    Alone, CutOff, Failover, Followers, Late, Losses, Quorums, Refusals, Sequencer, Slow,
 };
 use super::{Checker, Clause, Law};
 use kv_check::oracle::Promise;
@@ -56,16 +56,14 @@ pub(super) const fn of_linear(mutation: kv_linear::Mutation) -> Checker {
         M::FormerIncarnationCounted => Checker::Oracle(Late, Promise::Convergence),
         M::FoundsBesideHolders => Checker::Linearizability(Sequencer),
         M::EpochResumed => Checker::NoHalt(Sequencer),
-        M::OldEpochAcksCounted | M::WholeTailAcknowledged | M::PromisedBeforePersisted => {
-            Checker::Held(Generations)
-        }
+        M::WholeTailAcknowledged | M::PromisedBeforePersisted => Checker::Founded(Failover),
+        M::PlacedForwardRefused => Checker::Founded(Refusals),
+        M::RecoveringServerVotes | M::RecoveringServerCounted => Checker::Founded(Losses),
+        M::OldEpochAcksCounted => Checker::Held(Failover),
         M::InheritedCommitted
         | M::DifferingTailKept
         | M::OpensWithOneFewer
-        | M::LongestLogTaken
-        | M::RecoveringServerVotes
-        | M::RecoveringServerCounted => Checker::NoHalt(Generations),
-        M::PlacedForwardRefused => Checker::Linearizability(Generations),
+        | M::LongestLogTaken => Checker::Logs(Failover),
         M::CheckpointWithoutDedup => Checker::EqualStates(Followers),
         M::GapAcknowledged => Checker::Oracle(Followers, Promise::Convergence),
         M::CheckpointForgetsAChange
