@@ -312,7 +312,7 @@ fn a_server_that_recovers_is_not_among_those_that_can_be_reached() {
     sequencer.peer_down(3);
     let epoch = sequencer.epoch();
     let durable = kv_linear::LogIndex(3);
-    let acked = kv_linear::Ack { epoch, durable, recovering: true };
+    let acked = kv_linear::Ack { epoch, durable, round: 0, recovering: true };
     sequencer.hears(2, Body::Ack(acked));
     let refused = Outcome::NotDone(unavailable());
     assert_eq!(sequencer.request(1, put("a")), [Reply(1, refused)]);
