@@ -93,6 +93,7 @@ pub const NAMES: &[&str] = &[
     "KV_CONSISTENCY",
     "KV_DATA_DIR",
     "KV_DELAY",
+    "KV_ELECTION",
     "KV_FSYNC",
     "KV_HEARTBEAT",
     "KV_HISTORY",

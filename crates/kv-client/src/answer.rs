@@ -12,7 +12,7 @@ use crate::error::ClientError;
 pub struct Read {
     /// The value and the write that it is from; `None` if the key is missing.
     pub found: Option<Versioned>,
-    /// In the linearizable engine, the log index that was read at.
+    /// In the linearizable engine, the read's own number among all operations.
     pub at: Option<Version>,
     /// The level at which the read was served.
     pub served: Served,

@@ -8,8 +8,8 @@ use crate::wire_enum;
 /// Which write a value is from. Versions of one engine are ordered; a greater one is newer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Version {
-    /// The write's index in the one log of the linearizable engine, from 1. It never falls, so it
-    /// serves as a fencing token.
+    /// The write's number among all operations in the one log of the linearizable engine, from 1. It
+    /// never falls, so it serves as a fencing token.
     Log(u64),
     /// The write's stamp in the eventual engine.
     Stamp {

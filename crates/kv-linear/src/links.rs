@@ -1,14 +1,15 @@
 //! Which peers can be reached, and which are refused.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use kv_core::NodeId;
+use kv_core::{NodeId, Waiting};
 
 /// What the driver's hints and the heads of messages say of the peers.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Links {
     connected: BTreeSet<NodeId>,
-    mismatched: BTreeSet<NodeId>,
+    /// How a peer's cluster or configuration differs from this server's.
+    mismatched: BTreeMap<NodeId, Waiting>,
     warned: BTreeSet<NodeId>,
 }
 
@@ -25,7 +26,7 @@ impl Links {
 
     /// Whether a peer is connected and of the same cluster.
     pub(crate) fn is_reachable(&self, peer: NodeId) -> bool {
-        self.connected.contains(&peer) && !self.mismatched.contains(&peer)
+        self.connected.contains(&peer) && !self.mismatched.contains_key(&peer)
     }
 
     pub(crate) fn is_connected(&self, peer: NodeId) -> bool {
@@ -39,13 +40,13 @@ impl Links {
 
     /// How many peers are connected and of the same cluster.
     pub(crate) fn reachable(&self) -> u16 {
-        let count = self.connected.difference(&self.mismatched).count();
+        let count = self.connected.iter().filter(|peer| self.is_reachable(**peer)).count();
         u16::try_from(count).unwrap_or(u16::MAX)
     }
 
     /// Notes that a peer is of another cluster or configuration; true if that is worth a warning.
-    pub(crate) fn mismatch(&mut self, peer: NodeId) -> bool {
-        self.mismatched.insert(peer);
+    pub(crate) fn mismatch(&mut self, peer: NodeId, how: Waiting) -> bool {
+        self.mismatched.insert(peer, how);
         self.warned.insert(peer)
     }
 
@@ -57,6 +58,11 @@ impl Links {
     }
 
     pub(crate) fn is_mismatched(&self, peer: NodeId) -> bool {
-        self.mismatched.contains(&peer)
+        self.mismatched.contains_key(&peer)
+    }
+
+    /// How a peer's cluster or configuration differs from this server's, if it does.
+    pub(crate) fn mismatch_of(&self, peer: NodeId) -> Option<Waiting> {
+        self.mismatched.get(&peer).copied()
     }
 }

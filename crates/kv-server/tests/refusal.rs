@@ -77,7 +77,24 @@ fn what_is_on_the_screen_is_not_logged_as_well() {
 }
 
 #[test]
-fn a_sequencer_that_is_lost_while_all_serve_is_not_to_be_started_alone() {
+fn a_sequencer_without_a_successor_that_lost_its_memory_is_not_to_be_started_alone() {
+    let servers = free_servers(2);
+    let start = |words: &str| {
+        Running::start(kv_server(&format!("{words} --op-log off --servers {servers}")))
+    };
+    let first = start("1 linearizability 2 1");
+    let mut second = start("2 linearizability 2 1");
+    second.read_until("ready");
+    drop(first);
+    let line = second.read_until("waiting for server 1, the sequencer");
+    let expected = "server 1, if it was stopped, has lost its memory: stop all servers and start \
+                    them again";
+    assert!(line.contains(expected), "{line}");
+    assert!(!line.contains("start it with"), "{line}");
+}
+
+#[test]
+fn a_sequencer_that_lost_its_memory_is_filled_where_another_takes_its_place() {
     let servers = free_servers(2);
     let start = |words: &str| {
         Running::start(kv_server(&format!("{words} --op-log off --servers {servers}")))
@@ -86,11 +103,11 @@ fn a_sequencer_that_is_lost_while_all_serve_is_not_to_be_started_alone() {
     let mut second = start("2 linearizability 2 2");
     second.read_until("ready");
     drop(first);
-    let line = second.read_until("waiting for server 1, the sequencer");
-    let expected = "server 1, if it was stopped, has lost its memory: stop all servers and start \
-                    them again";
-    assert!(line.contains(expected), "{line}");
-    assert!(!line.contains("start it with"), "{line}");
+    let line = second.read_until("waiting for 1 more server");
+    assert!(line.contains("start for example: kv-server 1 linearizability 2 2"), "{line}");
+    let mut first = start("1 linearizability 2 2");
+    first.read_until("ready");
+    second.read_until("ready");
 }
 
 #[test]

@@ -288,8 +288,8 @@ fn damage_names_file_place_record_and_remedy() {
         error.to_string(),
         "journal-000000000001.segment is damaged at byte 176: record 2 was on disk and is not \
          readable; do not start this server on it: restore a backup, or move the data directory \
-         away and let the server join again (not server 1, the sequencer, in the linearizable \
-         engine: save what the others hold with `kv-server backup DATA_DIRECTORY... FILE`, \
+         away and let the server join again (not server 1 of a linearizable cluster with W=1 or \
+         R=1: save what the others hold with `kv-server backup DATA_DIRECTORY... FILE`, \
          naming those of all of them)"
     );
 }

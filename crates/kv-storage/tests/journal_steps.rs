@@ -219,15 +219,20 @@ fn other_stores_and_other_formats_are_refused() {
         recover(&disk, SEGMENT_BYTES).unwrap_err().to_string()
     };
     assert_eq!(
-        with_format(3),
-        "journal-000000000001.segment has format 3 and this release reads up to 2: start the \
+        with_format(4),
+        "journal-000000000001.segment has format 4 and this release reads up to 3: start the \
          newer release again"
     );
-    assert_eq!(
-        with_format(1),
-        "journal-000000000001.segment has format 1 and this release reads 2 and later: start the \
-         older release again, back its data up, and restore that with this one"
-    );
+    for older in [1, 2] {
+        assert_eq!(
+            with_format(older),
+            format!(
+                "journal-000000000001.segment has format {older} and this release reads 3 and \
+                 later; nothing was changed. Start the older release again, back its data up \
+                 (`kv-server backup`), and restore the backup into a new cluster of this release"
+            )
+        );
+    }
 }
 
 #[test]

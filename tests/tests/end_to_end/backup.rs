@@ -192,7 +192,21 @@ fn of_the_directories_that_are_left_the_one_that_is_ahead_is_backed_up() {
     let said = succeed(&site, &["backup", three, "behind"]);
     assert!(said.contains("name the data directories of all servers that are left"), "{said}");
 
-    // The sequencer that is started without its data says where it looked, and advises to look.
+    // Together they have what was acknowledged, and fill the one that lost its data.
+    let _servers = site.ready_servers(words.each_ref().map(String::as_str));
+    assert_eq!(site.run("1 get k39"), "v");
+}
+
+/// With R=1 nobody can take the sequencer's place.
+#[test]
+fn a_sequencer_that_is_started_without_its_data_says_where_it_looked_and_advises_to_look() {
+    let site = Site::of(3);
+    let words = [1, 2, 3].map(|id| format!("{id} linearizability 2 1"));
+    let servers = site.ready_servers(words.each_ref().map(String::as_str));
+    assert_eq!(site.run("1 put x 1"), "ok");
+    drop(servers);
+    let own = site.folder().join("kv-data/1-linearizable");
+    fs::rename(&own, site.folder().join("kept")).unwrap();
     let mut first = site.server(&words[0]);
     let _others = [site.server(&words[1]), site.server(&words[2])];
     let line = first.wait_for("server 1, the sequencer, has no data and others have its log");
@@ -200,6 +214,13 @@ fn of_the_directories_that_are_left_the_one_that_is_ahead_is_backed_up() {
     let looked = format!("this server looked for it in {}, which --data-dir", folder.display());
     assert!(line.contains("is it started on the right data directory? Look there first"), "{line}");
     assert!(line.contains(&looked), "{line}");
+
+    // Started on the right directory, it resumes.
+    drop(first);
+    fs::remove_dir_all(&own).unwrap();
+    fs::rename(site.folder().join("kept"), &own).unwrap();
+    let _first = site.ready_server(&words[0]);
+    assert_eq!(site.run("1 get x"), "1");
 }
 
 #[test]

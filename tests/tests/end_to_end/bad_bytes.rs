@@ -145,8 +145,8 @@ fn a_client_of_another_protocol_version_is_told_both_versions() {
         let (code, message) = refused(&site, &frame(theirs, HELLO, b"hello from elsewhere"));
         assert_eq!(code, RefusalCode::Version);
         let expected = format!(
-            "this server speaks protocol version 3, not {theirs}: use programs of one release \
-             ({upgrade})"
+            "this server speaks protocol version {PROTOCOL_VERSION}, not {theirs}: use programs of \
+             one release ({upgrade})"
         );
         assert_eq!(message, expected);
     }

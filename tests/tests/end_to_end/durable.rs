@@ -418,7 +418,7 @@ fn a_folder_that_cannot_be_made_is_named_in_one_line_that_says_what_to_do() {
     assert!(line.ends_with(ELSEWHERE), "{line}");
     assert_eq!(code, Some(1));
     let mut server = site.server("1 --memory");
-    server.wait_for("in memory: a server that stops forgets");
+    server.wait_for("in memory: data is lost when the server stops");
     server.wait_for("ready");
 }
 

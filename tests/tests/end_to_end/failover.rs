@@ -67,22 +67,89 @@ fn a_linearizable_cluster_goes_on_without_a_follower() {
 }
 
 #[test]
-fn without_the_sequencer_clients_are_told_so_and_nothing_hangs() {
+fn a_linearizable_cluster_goes_on_without_its_sequencer() {
+    let site = Site::of(3);
+    let [mut first, _second, _third] = three(&site, "linearizability");
+    let mut clients = [site.client("2"), site.client("3")];
+    for client in &mut clients {
+        client.type_line("put x 1");
+        client.wait_for("ok");
+    }
+    first.kill();
+    let killed = Instant::now();
+    for (client, count) in clients.iter_mut().zip(["1", "2"]) {
+        client.type_line("get x");
+        client.wait_for("1");
+        client.type_line("incr n");
+        client.wait_for(count);
+    }
+    assert!(killed.elapsed() < NOTICED, "{:?}", killed.elapsed());
+
+    // The lost one comes back, and the next one may go.
+    let first = site.ready_server("1 linearizability 2 2");
+    assert_eq!(site.run("1 get n"), "2");
+    for id in [2, 3] {
+        let status = site.run(&format!("{id} status --all"));
+        assert!(status.contains("epoch_owner"), "{status}");
+    }
+    drop(first);
+}
+
+#[test]
+fn the_servers_of_a_cluster_are_lost_one_after_the_other_and_clients_go_on() {
     let site = Site::of(3);
     let mut servers = three(&site, "linearizability");
-    assert_eq!(site.run("2 put x 1"), "ok");
-    let [first, second, third] = &mut servers;
+    for (turn, id) in [1, 2, 3, 1, 2].into_iter().enumerate() {
+        let server = servers.get_mut(id - 1).expect("there are three");
+        server.kill();
+        let next = id % 3 + 1;
+        assert_eq!(site.run(&format!("{next} incr n")), format!("{}", turn + 1));
+        *server = site.ready_server(&format!("{id} linearizability 2 2"));
+    }
+    for id in [1, 2, 3] {
+        assert_eq!(site.run(&format!("{id} get n")), "5");
+    }
+}
+
+#[test]
+fn a_client_of_the_lost_sequencer_goes_on_to_another_server() {
+    let site = Site::of(3);
+    let [mut first, _second, _third] = three(&site, "linearizability");
+    let mut client = site.client("1");
+    client.type_line("put x 1");
+    client.wait_for("ok");
     first.kill();
-    for server in [second, third] {
-        server.wait_for("waiting for server 1");
+    client.type_line("get x");
+    client.wait_for("1");
+    client.wait_for_error("server 1 is lost (connection closed); connected to server 2");
+    client.type_line("put x 2");
+    client.wait_for("ok");
+}
+
+/// With W=1 or R=1 nobody can take the sequencer's place.
+#[test]
+fn without_a_sequencer_that_has_no_successor_clients_are_told_so_and_nothing_hangs() {
+    for quorums in ["1 1", "2 1"] {
+        let site = Site::of(3);
+        let words = [1, 2, 3].map(|id| format!("{id} linearizability {quorums}"));
+        let mut servers = site.ready_servers(words.each_ref().map(String::as_str));
+        assert_eq!(site.run("2 put x 1"), "ok");
+        let [first, second, third] = &mut servers;
+        first.kill();
+        for server in [second, third] {
+            let line = server.wait_for("waiting for server 1, the sequencer");
+            assert!(line.contains("start it with: kv-server 1 linearizability"), "{line}");
+        }
+        let began = Instant::now();
+        for command in ["2 get x", "3 put x 2", "2 incr n"] {
+            let mut client = site.client(&format!("{command} --timeout 400ms"));
+            client.wait_for_error("unavailable: waiting for server 1");
+            assert_eq!(client.exit_code(), Some(4), "{}", client.report());
+        }
+        assert!(began.elapsed() < NOTICED, "{:?}", began.elapsed());
+        *first = site.ready_server(&words[0]);
+        assert_eq!(site.run("3 get x"), "1", "it resumes with its disk");
     }
-    let began = Instant::now();
-    for command in ["2 get x", "3 put x 2", "2 incr n"] {
-        let mut client = site.client(&format!("{command} --timeout 400ms"));
-        client.wait_for_error("unavailable: waiting for server 1");
-        assert_eq!(client.exit_code(), Some(4), "{}", client.report());
-    }
-    assert!(began.elapsed() < NOTICED, "{:?}", began.elapsed());
 }
 
 #[test]

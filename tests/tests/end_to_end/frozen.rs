@@ -64,9 +64,34 @@ fn a_linearizable_cluster_does_not_wait_for_a_frozen_follower() {
 }
 
 #[test]
-fn what_a_frozen_sequencer_is_asked_again_and_again_takes_effect_once() {
+fn a_frozen_sequencer_is_replaced_and_what_it_was_asked_takes_effect_once() {
     let site = Site::of(3);
     let [first, _second, _third] = three(&site, "linearizability");
+    let mut clients = [("2", "1"), ("3", "2")].map(|(id, count)| {
+        let mut client = site.client(&format!("--timeout 20s {id}"));
+        client.type_line("incr n");
+        client.wait_for(count);
+        client
+    });
+    first.freeze();
+    for client in &mut clients {
+        client.type_line("incr n");
+    }
+    let mut counts = clients.each_mut().map(|client| client.wait_for(""));
+    counts.sort();
+    assert_eq!(counts, ["3", "4"]);
+    first.thaw();
+    for id in [1, 2, 3] {
+        assert_eq!(site.run(&format!("{id} get n --timeout 20s")), "4");
+    }
+}
+
+/// With W=1 and R=1 nobody can take the sequencer's place.
+#[test]
+fn what_a_frozen_sequencer_is_asked_again_and_again_takes_effect_once() {
+    let site = Site::of(3);
+    let words = [1, 2, 3].map(|id| format!("{id} linearizability 1 1"));
+    let [first, _second, _third] = site.ready_servers(words.each_ref().map(String::as_str));
     let mut clients = [("2", "1"), ("3", "2")].map(|(id, count)| {
         let mut client = site.client(&format!("--timeout 20s {id}"));
         client.type_line("incr n");

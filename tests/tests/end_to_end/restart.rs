@@ -36,16 +36,37 @@ fn a_linearizable_follower_refills_and_serves() {
 }
 
 #[test]
-fn a_sequencer_that_lost_its_memory_refuses_until_all_are_restarted() {
+fn a_sequencer_that_lost_its_memory_is_filled_by_the_others() {
+    let site = Site::of(3);
+    let [mut first, _second, mut third] = three(&site, "linearizability");
+    assert_eq!(site.run("1 put x 1"), "ok");
+    first.kill();
+    assert_eq!(site.run("2 put y 2"), "ok");
+    let _first = site.ready_server("1 linearizability 2 2 --memory");
+    assert_eq!(site.run("1 get x"), "1");
+    // With server 3 gone, every write needs it.
+    third.kill();
+    assert_eq!(site.run("1 put z 3"), "ok");
+    for (key, value) in [("x", "1"), ("y", "2"), ("z", "3")] {
+        assert_eq!(site.run(&format!("2 get {key}")), value);
+    }
+}
+
+/// With R=1 nobody can take the sequencer's place.
+#[test]
+fn a_sequencer_without_a_successor_that_lost_its_memory_refuses_until_all_are_restarted() {
     const LOST: &str = "server 1, the sequencer, has no data and others have its log: is it \
                         started on the right data directory? Look there first and remove nothing";
+    let words = [1, 2, 3].map(|id| format!("{id} linearizability 2 1 --memory"));
+    let words = words.each_ref().map(String::as_str);
     let site = Site::of(3);
-    let [mut first, mut second, mut third] = three(&site, "linearizability");
+    let [mut first, mut second, mut third] = site.ready_servers(words);
     assert_eq!(site.run("2 put x 1"), "ok");
     first.kill();
-    second.wait_for("waiting for server 1");
+    let line = second.wait_for("waiting for server 1");
+    assert!(line.contains("server 1, if it was stopped, has lost its memory: stop all"), "{line}");
 
-    let mut first = site.server("1 linearizability 2 2 --memory");
+    let mut first = site.server(words[0]);
     for server in [&mut first, &mut second, &mut third] {
         server.wait_for(LOST);
     }
@@ -56,22 +77,25 @@ fn a_sequencer_that_lost_its_memory_refuses_until_all_are_restarted() {
     }
 
     drop([first, second, third]);
-    let _servers = three(&site, "linearizability");
+    let _servers = site.ready_servers(words);
     assert_eq!(site.client("2 get x").exit_code(), Some(3), "in memory nothing stays");
     assert_eq!(site.run("3 put x 2"), "ok");
     assert_eq!(site.run("1 get x"), "2");
 }
 
 #[test]
-fn a_restarted_sequencer_refuses_even_if_it_and_a_new_follower_would_be_enough() {
+fn servers_that_lost_their_memory_found_no_cluster_beside_the_one_that_is_left() {
     let site = Site::of(3);
     let [mut first, mut second, mut third] = three(&site, "linearizability");
     assert_eq!(site.run("2 put x 1"), "ok");
     first.kill();
     third.kill();
+    let line = second.wait_for("waiting for 1 more server");
+    assert!(line.ends_with("stop all servers and start them again"), "{line}");
     let mut first = site.server("1 linearizability 2 2 --memory");
     let third = site.server("3 linearizability 2 2 --memory");
-    first.wait_for("server 1, the sequencer, has no data and others have its log");
+    let line = first.wait_for("waiting for 1 more server; servers that were stopped have lost");
+    assert!(line.ends_with("stop all servers and start them again"), "{line}");
     second.kill();
     // Nobody holds the old log any more, but the write was acknowledged: to found a new cluster
     // without being told would lose it silently.

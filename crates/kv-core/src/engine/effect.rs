@@ -62,12 +62,14 @@ pub enum HaltReason {
         /// Where the logs differ.
         index: u64,
     },
-    /// A peer holds what this server wrote and has no more.
+    /// A peer holds what this server wrote and has no more, and this server cannot get it back by
+    /// itself: no other server can take its place as the sequencer, or its disk is a copy of the
+    /// present one, so that nobody could tell in time.
     #[error(
         "this server's data is older than what server {peer} has of it: the data directory was set \
-         back to an older copy; put the newest one back. If that is gone, restore a \
-         backup of another server's data directory into a new cluster: of the one whose log is the \
-         longest"
+         back to an older copy; put the newest one back. If that is gone, start this server on an \
+         empty directory where W and R are 2 or more, and otherwise restore a backup of the other \
+         servers' data directories into a new cluster (docs/backup.md)"
     )]
     SetBack {
         /// The server that holds it.

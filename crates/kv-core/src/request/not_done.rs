@@ -157,7 +157,8 @@ pub enum Waiting {
         /// How many more it takes.
         more: u16,
     },
-    /// The sequencer is not reachable, or has founded no cluster yet.
+    /// The sequencer is not reachable and no other server can take its place, or the server that
+    /// founds the cluster is not reachable.
     #[error("waiting for server {node}, the sequencer")]
     Sequencer {
         /// Which server that is.
@@ -167,7 +168,8 @@ pub enum Waiting {
     /// of it.
     #[error("joining the cluster; try again in a moment")]
     Joining,
-    /// The sequencer restarted empty while another server still holds its log.
+    /// The sequencer restarted empty while another server still holds its log, and no other server
+    /// can take its place (W = 1 or R = 1).
     #[error(
         "server {node}, the sequencer, has no data and others have its log: is it started on the \
          right data directory? Look there first and remove nothing; docs/backup.md says how to save \
@@ -177,7 +179,7 @@ pub enum Waiting {
         /// The sequencer.
         node: NodeId,
     },
-    /// The sequencer founded another cluster than the one that this server's log is from.
+    /// A server is of another cluster than the one that this server's log is from.
     #[error(
         "this server holds cluster {:016x} but server {node} is of cluster {:016x}: are both started \
          on the right data directories? To join that cluster, start this server on a new one",
@@ -185,20 +187,20 @@ pub enum Waiting {
         theirs.0
     )]
     OtherCluster {
-        /// The sequencer.
+        /// The other server.
         node: NodeId,
         /// This server's cluster.
         ours: ClusterId,
-        /// The sequencer's cluster.
+        /// The other server's cluster.
         theirs: ClusterId,
     },
-    /// The sequencer works under another server list, W or R than this server.
+    /// A server works under another server list, W or R than this server.
     #[error(
         "server {node} has another server list, W or R than this server; restart this server with \
          the ones of server {node}"
     )]
     OtherConfiguration {
-        /// The sequencer.
+        /// The other server.
         node: NodeId,
     },
     /// The server's disk has no room for what a write may need. Reads go on.

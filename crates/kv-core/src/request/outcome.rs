@@ -25,7 +25,8 @@ wire_enum!(Outcome, "outcome", { 0 => Done(done), 1 => NotDone(reason), 2 => Unk
 pub struct Done {
     /// What was read or written.
     pub answer: Answer,
-    /// The version of the write; for a read in the linearizable engine, the log index read at.
+    /// The version of the write; for a read in the linearizable engine, the read's own number
+    /// among all operations.
     pub version: Option<Version>,
     /// The level at which the request was served.
     pub served: Served,

@@ -165,9 +165,9 @@ mod tests {
             timer.on_closed(&core, NOW, node(sequencer));
             timer.ask_at() - NOW
         };
-        assert_eq!([wait(2, 1), wait(3, 1)], [MS * 0, MS * 25]);
-        assert_eq!([wait(3, 2), wait(1, 2)], [MS * 0, MS * 25]);
-        assert_eq!([wait(1, 3), wait(2, 3)], [MS * 0, MS * 25]);
+        assert_eq!([wait(2, 1), wait(3, 1)], [Duration::ZERO, MS * 25]);
+        assert_eq!([wait(3, 2), wait(1, 2)], [Duration::ZERO, MS * 25]);
+        assert_eq!([wait(1, 3), wait(2, 3)], [Duration::ZERO, MS * 25]);
     }
 
     #[test]

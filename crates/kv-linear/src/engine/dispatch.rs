@@ -60,7 +60,7 @@ impl LinearEngine {
     ) {
         let core = &mut self.core;
         core.counters.refused_messages += 1;
-        if core.links.mismatch(from) {
+        if core.links.mismatch(from, waiting) {
             tracing::warn!(peer = %from, %waiting, "refusing a peer's messages");
         }
         if !matches!(message.body, Body::Refused) {

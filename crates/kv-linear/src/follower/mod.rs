@@ -82,8 +82,8 @@ impl Follower {
             return None;
         }
         let owner = core.promised().owner;
-        if core.links.is_mismatched(owner) {
-            return Some(Waiting::OtherConfiguration { node: owner });
+        if let Some(waiting) = core.links.mismatch_of(owner) {
+            return Some(waiting);
         }
         let needed = core.quorums.pre_votes;
         match core.links.reachable().saturating_add(1) {

@@ -119,11 +119,20 @@ impl Follower {
         self.recovering = Recovering::start(core, now);
     }
 
+    /// How many of the connected peers have said that they recover themselves.
+    fn recovering_peers(&self, core: &Core) -> u16 {
+        let answers = self.recovering.iter().flat_map(|known| &known.answers);
+        let recovering = answers
+            .filter(|(peer, answer)| answer.recovering && core.links.is_reachable(**peer))
+            .count();
+        u16::try_from(recovering).unwrap_or(u16::MAX)
+    }
+
     /// What a server waits for that has to recover, or is not sure of its name yet.
     pub(crate) fn waiting_to_recover(&self, core: &Core) -> Waiting {
-        let reachable = core.links.reachable();
-        if core.is_recovering() && reachable < core.quorums.recovery {
-            return Waiting::Servers { more: core.quorums.recovery.saturating_sub(reachable) };
+        let sound = core.links.reachable().saturating_sub(self.recovering_peers(core));
+        if core.is_recovering() && sound < core.quorums.recovery {
+            return Waiting::Servers { more: core.quorums.recovery.saturating_sub(sound) };
         }
         let is_lost = core.is_recovering() && !core.quorums.survive_the_sequencer();
         let lost = self.recovering.as_ref().and_then(|known| {

@@ -45,8 +45,8 @@ impl Joining {
 
     pub(crate) fn waiting(core: &Core) -> Waiting {
         let node = core.founder();
-        if core.links.is_mismatched(node) {
-            Waiting::OtherConfiguration { node }
+        if let Some(waiting) = core.links.mismatch_of(node) {
+            waiting
         } else if core.links.is_connected(node) {
             Waiting::Joining
         } else {

@@ -163,17 +163,21 @@ fn a_founder_that_meets_a_cluster_recovers_in_it() {
 }
 
 #[test]
-fn a_server_is_told_no_name_before_it_is_on_its_disk_and_keeps_it() {
+fn the_founder_learns_a_servers_name_once_it_is_on_its_disk_and_the_server_keeps_it() {
     let config = cluster(3, 2, 2);
     let mut server = Server::recover(2, &config, Vec::new());
-    let [Write(Record::Named { nonce })] = server.peer_up(1)[..] else { panic!() };
-    assert_eq!(server.hears_empty(1, Body::Hello { nonce: 7 }), []);
-    assert_eq!(server.timeout_after(MS * 500), []);
+    let [Send(1, Body::Join { nonce, asked: 0 })] = server.peer_up(1)[..] else { panic!() };
+    let named = [Write(Record::Named { nonce })];
+    assert_eq!(server.hears_empty(1, Body::Hello { nonce: 7 }), named);
+    let unasked = [Send(1, Body::Join { nonce, asked: 0 })];
+    assert_eq!(server.hears_empty(1, Body::Hello { nonce: 7 }), unasked);
+    assert_eq!(server.timeout_after(MS * 500), unasked);
     let join = [Send(1, Body::Join { nonce, asked: 7 })];
     assert_eq!(server.persist_all(), join);
     assert_eq!(server.hears_empty(1, Body::Hello { nonce: 7 }), join);
     let mut again = server.restart();
-    assert_eq!(again.peer_up(1), [Send(1, Body::Join { nonce, asked: 0 })]);
+    assert_eq!(again.peer_up(1), unasked);
+    assert_eq!(again.hears_empty(1, Body::Hello { nonce: 7 }), join);
     // A checkpoint covers no record of a name that has led to nothing yet.
     assert_eq!(server.checkpoint().covers.0, 0);
 }

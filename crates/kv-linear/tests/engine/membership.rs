@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kv_core::{Counter, NotDone, Outcome, RequestOptions, Waiting};
+use kv_core::{Counter, NotDone, Outcome, RequestOptions, Role, Waiting};
 use kv_linear::Body;
 use kv_sim::{Fate, Restart, SimConfig};
 
@@ -50,7 +50,7 @@ fn the_sequencer_waits_for_as_many_as_it_needs() {
     sim.restart(node(3), Restart::Wiped).unwrap();
     sim.run_for(SECOND * 3).unwrap();
     assert_eq!(waiting(&sim, 1), Some(Waiting::Servers { more: 1 }));
-    assert_eq!(waiting(&sim, 3), Some(Waiting::Sequencer { node: node(1) }));
+    assert_eq!(waiting(&sim, 3), Some(Waiting::Joining));
     sim.restart(node(4), Restart::Wiped).unwrap();
     sim.run_for(SECOND * 3).unwrap();
     assert!(is_done(sim.execute(node(3), get("k")).unwrap().as_ref()));
@@ -79,8 +79,8 @@ fn an_empty_follower_is_refilled_and_counts_again() {
     let incarnation = sim.status(node(2)).unwrap().incarnation;
     sim.restart(node(2), Restart::Wiped).unwrap();
     sim.run_for(SECOND * 2).unwrap();
-    assert_eq!(sim.status(node(2)).unwrap().incarnation.counter(), incarnation.counter() + 1);
-    assert_eq!(positions(&sim, 2).last, Some(3));
+    assert!(sim.status(node(2)).unwrap().incarnation.counter() > incarnation.counter());
+    assert_eq!(positions(&sim, 2).last, positions(&sim, 1).last);
     // W is 3: the write is done only if the sequencer counts the new incarnation.
     assert!(is_done(sim.execute(node(2), put("d", "d")).unwrap().as_ref()));
     settle(&mut sim);
@@ -92,7 +92,7 @@ fn acknowledgements_of_a_former_incarnation_do_not_count() {
     let mut sim = Sim::new(config(2, 2, 1)).unwrap();
     sim.run_for(SECOND * 2).unwrap();
     sim.intercept(|from, _, message| match message.body {
-        Body::Ack { .. } if from == node(2) => Fate::Take,
+        Body::Ack(_) if from == node(2) => Fate::Take,
         _ => Fate::Pass,
     });
     // Server 2 holds the write and says so, but its acknowledgement is still in flight when it
@@ -100,7 +100,7 @@ fn acknowledgements_of_a_former_incarnation_do_not_count() {
     let id = sim.submit(node(1), put("k", "v"), RequestOptions::default());
     sim.run_for(Duration::from_millis(50)).unwrap();
     let ack = sim.captured().last().cloned().unwrap();
-    assert_eq!(positions(&sim, 2).durable, Some(1));
+    assert_eq!(positions(&sim, 2).durable, Some(2));
     sim.restart(node(2), Restart::Wiped).unwrap();
     sim.intercept(|_, _, message| match &message.body {
         Body::Prepare(prepare) if !prepare.entries.is_empty() => Fate::Drop,
@@ -122,34 +122,40 @@ fn a_follower_goes_on_where_its_disk_says() {
     sim.run_for(SECOND * 2).unwrap();
     assert!(is_done(sim.execute(node(2), put("k", "v")).unwrap().as_ref()));
     sim.restart(node(3), Restart::Intact).unwrap();
-    assert_eq!(positions(&sim, 3).durable, Some(1));
+    assert_eq!(positions(&sim, 3).durable, Some(2));
     sim.run_for(SECOND).unwrap();
     assert!(is_done(sim.execute(node(3), put("k", "w")).unwrap().as_ref()));
     settle(&mut sim);
 }
 
 #[test]
-fn a_sequencer_that_lost_its_memory_serves_nobody_until_all_are_empty() {
+fn a_sequencer_that_lost_its_data_recovers_under_another_one() {
     let mut sim = Sim::new(config(3, 2, 2)).unwrap();
     sim.run_for(SECOND * 2).unwrap();
     assert!(is_done(sim.execute(node(2), put("k", "v")).unwrap().as_ref()));
     sim.restart(node(1), Restart::Wiped).unwrap();
-    sim.run_for(SECOND * 3).unwrap();
-    let lost = Waiting::LostMemory { node: node(1) };
+    sim.run_for(SECOND * 5).unwrap();
+    assert_eq!(positions(&sim, 1).epoch_round, Some(1));
+    assert_ne!(positions(&sim, 1).epoch_owner, Some(1));
     for number in 1..=3 {
-        assert_eq!(sim.execute(node(number), get("k")).unwrap(), refused(lost), "{number}");
-        assert_eq!(waiting(&sim, number), Some(lost));
+        assert!(is_done(sim.execute(node(number), get("k")).unwrap().as_ref()));
     }
-    sim.restart(node(2), Restart::Wiped).unwrap();
-    sim.run_for(SECOND * 3).unwrap();
+    assert_eq!(sim.status(node(1)).unwrap().role, Role::Follower);
+    settle(&mut sim);
+}
+
+#[test]
+fn where_nobody_can_replace_the_sequencer_its_loss_ends_the_cluster_until_all_are_empty() {
+    let mut sim = Sim::new(config(3, 1, 3)).unwrap();
+    sim.run_for(SECOND * 2).unwrap();
+    assert!(is_done(sim.execute(node(2), put("k", "v")).unwrap().as_ref()));
+    sim.restart(node(1), Restart::Wiped).unwrap();
+    sim.run_for(SECOND * 5).unwrap();
+    let lost = Waiting::LostMemory { node: node(1) };
     assert_eq!(waiting(&sim, 1), Some(lost));
-    // A holder that is only out of reach still holds.
-    sim.crash(node(3));
-    sim.run_for(SECOND * 3).unwrap();
-    assert_eq!(waiting(&sim, 1), Some(lost));
-    sim.restart(node(3), Restart::Wiped).unwrap();
-    sim.run_for(SECOND * 3).unwrap();
-    assert!(is_done(sim.execute(node(3), get("k")).unwrap().as_ref()));
+    for number in 1..=3 {
+        assert!(!is_done(sim.execute(node(number), get("k")).unwrap().as_ref()), "{number}");
+    }
 }
 
 #[test]
@@ -178,37 +184,17 @@ fn a_follower_of_another_cluster_serves_nothing() {
 }
 
 #[test]
-fn a_sequencer_that_restarts_with_its_disk_goes_on_in_a_new_generation() {
-    let mut sim = Sim::new(config(3, 2, 2)).unwrap();
-    sim.run_for(SECOND * 2).unwrap();
-    for generation in 0..4 {
-        let name = format!("k{generation}");
-        assert!(is_done(sim.execute(node(2), put(&name, "v")).unwrap().as_ref()));
-        assert_eq!(positions(&sim, 1).epoch_generation, Some(generation));
-        sim.restart(node(1), Restart::Intact).unwrap();
-        sim.run_for(SECOND).unwrap();
-        for number in 1..=3 {
-            let read = sim.execute(node(number), get(&name)).unwrap();
-            assert!(is_done(read.as_ref()), "{number}: {read:?}");
-        }
-        assert_eq!(positions(&sim, 3).epoch_generation, Some(generation + 1));
-    }
-    settle(&mut sim);
-    assert_same_logs(&sim);
-}
-
-#[test]
-fn a_single_server_goes_on_in_a_new_generation() {
+fn a_single_server_opens_its_round_anew_at_each_start() {
     let mut sim = Sim::new(config(1, 1, 1)).unwrap();
     sim.run_for(SECOND).unwrap();
-    for generation in 0..3 {
-        assert_eq!(positions(&sim, 1).epoch_generation, Some(generation));
+    for _ in 0..3 {
         assert!(is_done(sim.execute(node(1), put("k", "v")).unwrap().as_ref()));
         assert!(is_done(sim.execute(node(1), get("k")).unwrap().as_ref()));
         sim.restart(node(1), Restart::Intact).unwrap();
         sim.run_for(SECOND).unwrap();
     }
-    assert_eq!(positions(&sim, 1).applied, Some(6));
+    // Six operations, and the opening entries of four processes.
+    assert_eq!((positions(&sim, 1).applied, positions(&sim, 1).epoch_round), (Some(10), Some(0)));
 }
 
 #[test]

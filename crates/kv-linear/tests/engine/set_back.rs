@@ -7,8 +7,7 @@ use kv_linear::{Body, Entry, Epoch, LinearEngine, Record};
 
 use super::stand::log::{extend, log, tail};
 use super::stand::{
-    Given, Halt, Send, Server, Write, ack, cluster, disk, epoch, first, heartbeat, incarnation,
-    node,
+    Given, Halt, Send, Server, Write, ack, cluster, epoch, first, heartbeat, incarnation, node,
 };
 
 fn base() -> Vec<Entry> {

@@ -78,6 +78,8 @@ where
     let disk = RealDisk::open(&folder).map_err(StartError::NoFolder)?;
     let directory = DataDirectory::open(disk.clone(), &owner, process, store);
     let mut directory = directory.map_err(blame_folder)?;
+    // Neither a directory that is set aside nor a checkpoint that was opened is as it was.
+    Journal::check_formats(&disk)?;
     let boot = boot();
     match directory.last_run(boot) {
         LastRun::MayHaveForgotten => set_aside_all(&directory, &disk, since)?,

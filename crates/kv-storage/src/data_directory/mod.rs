@@ -92,7 +92,10 @@ impl<D: Disk> DataDirectory<D> {
             // A server that never got into a cluster may be told other numbers: that is how a
             // mistake that its peers refused is put right.
             let is_other = matches!(error, DataDirectoryError::OtherConfiguration { .. });
-            if !is_other || !holds_nothing(&disk, &meta.identity) {
+            // A cluster is noted a little after it is joined; then the records say under which
+            // configuration, and the engine refuses another one.
+            let never_joined = owner.shared_quorums && meta.cluster.is_none();
+            if !is_other || !(never_joined || holds_nothing(&disk, &meta.identity)) {
                 return Err(error);
             }
             meta.configuration = owner.cluster.clone();
@@ -263,6 +266,10 @@ mod tests {
         assert!(open(&disk, &DataOwner { shared_quorums: true, ..owner() }).is_ok());
         journal.append(PersistSeq(1), &7u64).unwrap();
         journal.sync().unwrap();
+        assert!(open(&disk, &told_other).is_ok(), "what was written is of no cluster");
+        let mut data = open(&disk, &DataOwner { shared_quorums: true, ..owner() }).unwrap();
+        data.note_cluster(ClusterId(5)).unwrap();
+        drop(data);
         let cluster = ClusterConfig::new([1, 2, 3].map(node), one, all).unwrap();
         let other = DataOwner { cluster, ..owner() };
         assert!(open(&disk, &other).is_ok());

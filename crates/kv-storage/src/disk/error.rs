@@ -122,10 +122,10 @@ pub(crate) fn is_want_of_descriptors(os_code: i32) -> bool {
 /// What to do about a full disk.
 pub(crate) const MAKE_ROOM: &str = "make room on this disk";
 
-/// What to do about damage. A sequencer that lost its data cannot join: then the other servers'
-/// data is all there is.
+/// What to do about damage. A sequencer that no other server can replace cannot join without its
+/// data: then the other servers' data is all there is.
 pub(crate) const RESTORE_OR_JOIN: &str = "restore a backup, or move the data directory away and \
-    let the server join again (not server 1, the sequencer, in the linearizable engine: save what \
+    let the server join again (not server 1 of a linearizable cluster with W=1 or R=1: save what \
     the others hold with `kv-server backup DATA_DIRECTORY... FILE`, naming those of all of them)";
 
 /// What to do about too many open files.

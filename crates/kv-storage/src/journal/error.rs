@@ -135,8 +135,9 @@ pub enum JournalError {
     },
     /// A release wrote the segment that was too old.
     #[error(
-        "{} has format {found} and this release reads {oldest} and later: start the older release \
-         again, back its data up, and restore that with this one",
+        "{} has format {found} and this release reads {oldest} and later; nothing was changed. Start \
+         the older release again, back its data up (`kv-server backup`), and restore the backup into \
+         a new cluster of this release",
         file.display()
     )]
     OlderFormat {

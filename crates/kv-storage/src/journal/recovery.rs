@@ -55,6 +55,7 @@ impl<D: Disk> Journal<D> {
         config: JournalConfig,
         covers: PersistSeq,
     ) -> Result<(Self, Recovery), JournalError> {
+        Self::check_formats(&disk)?;
         for name in disk.list()?.iter().filter(|name| segment::is_draft(name)) {
             disk.remove(name)?;
         }
@@ -94,6 +95,17 @@ impl<D: Disk> Journal<D> {
             return Ok(());
         }
         Err(JournalError::MissingSegment { file: disk.path(&segment::name(FIRST_NUMBER)) })
+    }
+
+    /// Looks whether this release reads the formats of the segments, before anything is changed.
+    ///
+    /// # Errors
+    /// [`JournalError::NewerFormat`] or [`JournalError::OlderFormat`] if it does not read one of
+    /// them, [`JournalError::Failed`] if the disk fails.
+    pub fn check_formats(disk: &D) -> Result<(), JournalError> {
+        let numbers: Vec<u64> =
+            disk.list()?.iter().filter_map(|name| segment::number_of(name)).collect();
+        numbers.into_iter().try_for_each(|number| segment::check_format(disk, number))
     }
 
     fn going_on(disk: D, config: JournalConfig, scan: Scan<D::File>) -> Self {

@@ -1,5 +1,7 @@
 //! One file of the journal.
 
+use std::path::PathBuf;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use kv_core::{GroupId, PersistSeq, Wire, wire_struct};
 
@@ -87,18 +89,8 @@ impl<F: DiskFile> Segment<F> {
         }
         let mut bytes = [0; SegmentHeader::LEN];
         file.read_at(0, &mut bytes)?;
-        let refused = |fault| match fault {
-            PreambleFault::Damaged => JournalError::DamagedHeader { file: path() },
-            PreambleFault::Newer { found } => {
-                JournalError::NewerFormat { file: path(), found, known: FORMAT.version }
-            }
-        };
-        let found = FORMAT.check(&bytes).map_err(refused)?;
-        if found < OLDEST_VERSION {
-            let oldest = OLDEST_VERSION;
-            return Err(JournalError::OlderFormat { file: path(), found, oldest });
-        }
-        let (header, seed) = SegmentHeader::open(&bytes).map_err(refused)?;
+        format_of(&bytes, path)?;
+        let (header, seed) = SegmentHeader::open(&bytes).map_err(|fault| refused(fault, path))?;
         if header.identity != *identity {
             return Err(JournalError::OtherStore { file: path() });
         }
@@ -167,6 +159,43 @@ impl<F: DiskFile> Segment<F> {
     }
 }
 
+/// Whether this release reads the format of a segment, as far as that can be told without the rest
+/// of it: a segment that is damaged or too short is found out when it is opened.
+///
+/// # Errors
+/// [`JournalError::NewerFormat`], [`JournalError::OlderFormat`], or [`JournalError::Failed`] if it
+/// cannot be read.
+pub(crate) fn check_format(disk: &impl Disk, number: u64) -> Result<(), JournalError> {
+    let name = name(number);
+    let file = disk.open(&name)?;
+    let mut bytes = [0; Preamble::LEN];
+    if file.size_bytes()? < SegmentHeader::END {
+        return Ok(());
+    }
+    file.read_at(0, &mut bytes)?;
+    match format_of(&bytes, || disk.path(&name)) {
+        Ok(()) | Err(JournalError::DamagedHeader { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn format_of(bytes: &[u8], path: impl Fn() -> PathBuf) -> Result<(), JournalError> {
+    let found = FORMAT.check(bytes).map_err(|fault| refused(fault, &path))?;
+    if found < OLDEST_VERSION {
+        return Err(JournalError::OlderFormat { file: path(), found, oldest: OLDEST_VERSION });
+    }
+    Ok(())
+}
+
+fn refused(fault: PreambleFault, path: impl Fn() -> PathBuf) -> JournalError {
+    match fault {
+        PreambleFault::Damaged => JournalError::DamagedHeader { file: path() },
+        PreambleFault::Newer { found } => {
+            JournalError::NewerFormat { file: path(), found, known: FORMAT.version }
+        }
+    }
+}
+
 /// The file of a segment.
 pub(crate) fn name(number: u64) -> String {
     format!("{PREFIX}{number:012}{SUFFIX}")
@@ -189,10 +218,11 @@ pub(crate) fn is_draft(name: &str) -> bool {
     name.starts_with(PREFIX) && name.ends_with(DRAFT_SUFFIX)
 }
 
-const FORMAT: Preamble = Preamble { magic: *b"KVJOURNL", version: 2 };
+const FORMAT: Preamble = Preamble { magic: *b"KVJOURNL", version: 3 };
 
-/// In the first version a frame's header had no checksum, so its frames would not be found.
-const OLDEST_VERSION: u32 = 2;
+/// In the first version a frame's header had no checksum, so its frames would not be found. Up to
+/// the second one the records of the linearizable engine had another form.
+const OLDEST_VERSION: u32 = 3;
 
 const PREFIX: &str = "journal-";
 const SUFFIX: &str = ".segment";

@@ -1,8 +1,8 @@
 //! Logs for tests: entries that follow each other.
 
 use kv_core::{
-    Answer, Command, CommandResult, Done, Incarnation, Key, NodeId, Operation, Outcome, Served,
-    Value, Version, Wire,
+    Answer, CommandResult, Done, Incarnation, Key, NodeId, Operation, Outcome, Served, Value,
+    Version, Wire,
 };
 use kv_linear::{Entry, EntryHeader, Epoch, LogIndex, Origin, Record, Run, Tail};
 
@@ -14,10 +14,6 @@ pub fn put(text: &str) -> Operation {
 
 pub fn get() -> Operation {
     Operation::get(Key::new("k").unwrap())
-}
-
-pub fn increment() -> Operation {
-    Operation::of(Command::Increment { key: Key::new("n").unwrap(), by: 1 })
 }
 
 pub fn count(len: usize) -> u64 {

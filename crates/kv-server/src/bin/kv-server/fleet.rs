@@ -229,9 +229,9 @@ async fn announce(mut watched: Watched, named: bool) {
                 let advice = if !told.is_empty() {
                     String::new()
                 } else if has_served {
-                    hints::who_was_lost(config, what, &status.connected)
+                    hints::who_was_lost(config, what, &status)
                 } else {
-                    hints::who_is_missing(config, what, &status.connected)
+                    hints::who_is_missing(config, what, &status)
                 };
                 screen::say(format_args!("{prefix}{what}{advice}"));
             }

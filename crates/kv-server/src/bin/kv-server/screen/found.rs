@@ -89,4 +89,4 @@ pub(crate) fn counted(count: u64, what: &str) -> String {
     format!("{text} {what}{plural}")
 }
 
-pub(super) const IN_MEMORY: &str = "in memory: a server that stops forgets";
+pub(super) const IN_MEMORY: &str = "in memory: data is lost when the server stops";

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use kv_core::{NodeId, Waiting};
+use kv_core::{NodeId, Role, Status, Waiting};
+use kv_linear::Quorums;
 use kv_proto::{ServerList, as_word, id_ranges};
 use kv_server::{Consistency, DataConfig, ServerConfig};
 use kv_storage::DataDirectoryError;
@@ -21,13 +22,15 @@ pub(crate) fn client_command(config: &ServerConfig) -> String {
 
 /// Who is not connected, and how to start one of them, for a server that waits; nothing where
 /// that would not help.
-pub(crate) fn who_is_missing(
-    config: &ServerConfig,
-    waiting: Waiting,
-    connected: &[NodeId],
-) -> String {
+pub(crate) fn who_is_missing(config: &ServerConfig, waiting: Waiting, status: &Status) -> String {
     let needed = match waiting {
         Waiting::Sequencer { node } => Some(node),
+        // Those that would be started now would have nothing to fill this one with.
+        Waiting::Servers { .. } if config.data.is_none() && is_recovering(status) => {
+            return "; servers that were stopped have lost their memory: if those that ran on cannot be \
+                    reached, stop all servers and start them again"
+                .to_owned();
+        }
         Waiting::Servers { .. } => None,
         Waiting::LostMemory { node } => return where_data_is(config, node),
         Waiting::TooManyOpenFiles { .. } => return " (`ulimit -n`)".to_owned(),
@@ -38,8 +41,7 @@ pub(crate) fn who_is_missing(
         | Waiting::OwnDisk
         | Waiting::Stopping => return String::new(),
     };
-    let missing: Vec<NodeId> =
-        config.servers.ids().filter(|id| *id != config.node && !connected.contains(id)).collect();
+    let missing = not_connected(config, &status.connected);
     // A sequencer that is connected has other reasons not to serve.
     let Some(first) = needed.or(missing.first().copied()).filter(|id| missing.contains(id)) else {
         return String::new();
@@ -53,32 +55,57 @@ pub(crate) fn who_is_missing(
 
 /// What to do about those that are not connected any more, for a server that has served before and
 /// waits now; nothing where that would not help.
-pub(crate) fn who_was_lost(
-    config: &ServerConfig,
-    waiting: Waiting,
-    connected: &[NodeId],
-) -> String {
-    match waiting {
-        // Where data is in memory, starting it again brings nothing back.
-        Waiting::Sequencer { node }
-            if config.data.is_none() && node != config.node && !connected.contains(&node) =>
+pub(crate) fn who_was_lost(config: &ServerConfig, waiting: Waiting, status: &Status) -> String {
+    let sequencer = last_sequencer(config, status);
+    let is_lost = |node: &NodeId| *node != config.node && !status.connected.contains(node);
+    match (waiting, sequencer.filter(is_lost)) {
+        (Waiting::Sequencer { .. } | Waiting::Servers { .. }, lost)
+            if config.data.is_none() && !can_fill(status, lost) =>
         {
+            let who = lost.map_or_else(
+                || "those that were stopped have lost their memory, and too few are left to fill them".to_owned(),
+                |node| format!("server {node}, if it was stopped, has lost its memory"),
+            );
+            format!("; {who}: stop all servers and start them again")
+        }
+        (Waiting::Servers { .. }, Some(sequencer)) if config.data.is_some() => {
+            let command = server_command(config, sequencer);
             format!(
-                "; server {node}, if it was stopped, has lost its memory: stop all servers and start \
-             them again"
+                " (not connected: {}), or for server {sequencer}, the sequencer, on its data; start \
+                 it with: {command}",
+                id_ranges(&not_connected(config, &status.connected))
             )
         }
-        Waiting::Sequencer { .. }
-        | Waiting::Servers { .. }
-        | Waiting::Joining
-        | Waiting::LostMemory { .. }
-        | Waiting::OtherCluster { .. }
-        | Waiting::OtherConfiguration { .. }
-        | Waiting::DiskFull { .. }
-        | Waiting::TooManyOpenFiles { .. }
-        | Waiting::OwnDisk
-        | Waiting::Stopping => who_is_missing(config, waiting, connected),
+        _ => who_is_missing(config, waiting, status),
     }
+}
+
+/// The last sequencer that a server of the linearizable engine knows of.
+fn last_sequencer(config: &ServerConfig, status: &Status) -> Option<NodeId> {
+    let owner = status.positions.epoch_owner.filter(|_| is_linearizable(config))?;
+    NodeId::new(u16::try_from(owner).ok()?).ok()
+}
+
+const fn is_linearizable(config: &ServerConfig) -> bool {
+    matches!(config.consistency, Consistency::Linearizable)
+}
+
+/// Whether this server and those that are connected to it can give servers their data again that
+/// have lost it; `lost` is the sequencer, if it is among them.
+fn can_fill(status: &Status, lost: Option<NodeId>) -> bool {
+    let quorums = Quorums::of(&status.cluster);
+    let sound = status.connected.len() + 1;
+    let can_choose = quorums.survive_the_sequencer() && sound >= usize::from(quorums.promises);
+    sound >= usize::from(quorums.recovery) && (lost.is_none() || can_choose)
+}
+
+fn not_connected(config: &ServerConfig, connected: &[NodeId]) -> Vec<NodeId> {
+    config.servers.ids().filter(|id| *id != config.node && !connected.contains(id)).collect()
+}
+
+/// Whether a server has to be filled by others before it counts.
+fn is_recovering(status: &Status) -> bool {
+    status.role == Role::Joining && status.cluster_id.is_some()
 }
 
 /// Where the sequencer looked for its data in vain; elsewhere, how to save what is left.
@@ -195,7 +222,7 @@ const OTHER_PORTS: u16 = 7000;
 
 #[cfg(test)]
 mod tests {
-    use kv_core::Quorum;
+    use kv_core::{ClusterId, Incarnation, Positions, Quorum};
 
     use super::*;
 
@@ -209,6 +236,23 @@ mod tests {
         config.servers = servers.parse().unwrap();
         config.data = Some(DataConfig::new(absolute(Path::new(DataConfig::FOLDER))));
         config
+    }
+
+    /// What a server says that is connected to these.
+    fn status(config: &ServerConfig, connected: &[NodeId]) -> Status {
+        Status {
+            engine: config.consistency.to_string(),
+            node: config.node,
+            incarnation: Incarnation::UNKNOWN,
+            cluster_id: None,
+            cluster: config.cluster().unwrap(),
+            role: Role::Follower,
+            connected: connected.to_vec(),
+            waiting: None,
+            positions: Positions { epoch_owner: Some(1), ..Positions::default() },
+            lags: Vec::new(),
+            counters: Vec::new(),
+        }
     }
 
     #[test]
@@ -234,6 +278,9 @@ mod tests {
     #[test]
     fn those_that_are_missing_are_named_with_the_command_that_starts_one() {
         let mut config = config(Consistency::Eventual, "1-10");
+        let who_is_missing = |config: &ServerConfig, waiting, connected: &[NodeId]| {
+            who_is_missing(config, waiting, &status(config, connected))
+        };
         let more = Waiting::Servers { more: 1 };
         assert_eq!(
             who_is_missing(&config, more, &[node(4)]),
@@ -259,8 +306,63 @@ mod tests {
     }
 
     #[test]
+    fn a_sequencer_that_was_lost_is_named_where_its_start_is_enough() {
+        let mut config = config(Consistency::Linearizable, "1-10");
+        config.node = node(2);
+        let more = Waiting::Servers { more: 8 };
+        assert_eq!(
+            who_was_lost(&config, more, &status(&config, &[])),
+            " (not connected: 1,3-10), or for server 1, the sequencer, on its data; start it with: \
+             kv-server 1 linearizability 2 majority"
+        );
+        config.servers = "1-3".parse().unwrap();
+        config.node = node(1);
+        let more = Waiting::Servers { more: 1 };
+        assert_eq!(
+            who_was_lost(&config, more, &status(&config, &[])),
+            " (not connected: 2-3); start for example: kv-server 2 linearizability 2 majority \
+             --servers 1-3"
+        );
+    }
+
+    #[test]
+    fn where_too_little_is_left_in_memory_all_must_be_started_again() {
+        let mut config = config(Consistency::Linearizable, "1-3");
+        config.data = None;
+        let more = Waiting::Servers { more: 1 };
+        let advice = |config: &ServerConfig, connected: &[NodeId]| {
+            who_was_lost(config, more, &status(config, connected))
+        };
+        let all_again = " stop all servers and start them again";
+        assert!(advice(&config, &[]).starts_with("; those that were stopped have lost their"));
+        assert!(advice(&config, &[]).ends_with(all_again));
+        config.node = node(2);
+        assert!(advice(&config, &[]).starts_with("; server 1, if it was stopped, has lost its"));
+        assert!(advice(&config, &[]).ends_with(all_again));
+        assert!(
+            advice(&config, &[node(3)]).contains("start for example"),
+            "two can choose another"
+        );
+        // W = 1: nobody can take the sequencer's place.
+        config.write_quorum = Quorum::Count(1);
+        assert!(advice(&config, &[node(3)]).ends_with(all_again));
+
+        let recovering = Status {
+            role: Role::Joining,
+            cluster_id: Some(ClusterId(7)),
+            ..status(&config, &[node(3)])
+        };
+        assert!(who_is_missing(&config, more, &recovering).ends_with(all_again));
+        config.data = Some(DataConfig::new("d"));
+        assert!(who_is_missing(&config, more, &recovering).contains("start for example"));
+    }
+
+    #[test]
     fn a_sequencer_without_data_says_where_it_looked() {
         let mut config = config(Consistency::Linearizable, "1-3");
+        let who_is_missing = |config: &ServerConfig, waiting, connected: &[NodeId]| {
+            who_is_missing(config, waiting, &status(config, connected))
+        };
         config.data = Some(DataConfig::new("/srv/kv"));
         let lost = Waiting::LostMemory { node: node(1) };
         let at_sequencer = who_is_missing(&config, lost, &[]);

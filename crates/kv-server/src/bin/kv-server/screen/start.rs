@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use kv_core::{ClusterConfig, NodeId};
+use kv_linear::Quorums;
 use kv_server::{Consistency, FoundData, ServerConfig, StartError, SyncPolicy, promises};
 
 use super::found::{IN_MEMORY, cluster_data_text, data_text, set_aside_text};
@@ -93,12 +94,14 @@ fn common_rows(
     let means = promises(config.consistency, cluster, config.data.is_some()).join(NEXT_ROW);
     let delay = format!("{} ms on each message to another server", config.delay);
     let delay = (!config.delay.is_off()).then_some(("delay", delay));
-    let fsync =
-        config.data.as_ref().map(|data| ("fsync", fsync_text(data.sync, config.consistency)));
+    let fsync = config
+        .data
+        .as_ref()
+        .map(|data| ("fsync", fsync_text(data.sync, config.consistency, cluster)));
     [("means", means), ("data", data)].into_iter().chain(fsync).chain(delay)
 }
 
-fn fsync_text(sync: SyncPolicy, consistency: Consistency) -> String {
+fn fsync_text(sync: SyncPolicy, consistency: Consistency, cluster: &ClusterConfig) -> String {
     let when = match sync {
         SyncPolicy::Always => {
             return "always: what was acknowledged outlives a loss of power".to_owned();
@@ -106,8 +109,13 @@ fn fsync_text(sync: SyncPolicy, consistency: Consistency) -> String {
         SyncPolicy::Interval(interval) => format!("interval {} ms", interval.as_millis()),
         SyncPolicy::Never => "never".to_owned(),
     };
-    let sequencer = match consistency {
+    let quorums = Quorums::of(cluster);
+    let then = match consistency {
         Consistency::Eventual => String::new(),
+        Consistency::Linearizable if quorums.survive_the_sequencer() => format!(
+            ".{NEXT_ROW}It gets its data back from the others if {} of them did not lose theirs",
+            quorums.recovery
+        ),
         Consistency::Linearizable => {
             format!(".{NEXT_ROW}A sequencer that starts empty serves nothing: see docs/backup.md")
         }
@@ -115,7 +123,7 @@ fn fsync_text(sync: SyncPolicy, consistency: Consistency) -> String {
     format!(
         "{when}: after a loss of power this server starts empty, without all its data.{NEXT_ROW}W-1 \
          other servers have what was acknowledged; if they lose power with it, it is{NEXT_ROW}gone \
-         from all of them, but for the files, which are set aside{sequencer}"
+         from all of them, but for the files, which are set aside{then}"
     )
 }
 

@@ -83,6 +83,11 @@ pub(crate) struct TimingSettings {
     #[arg(value_parser = parse_wait, hide_short_help = true)]
     heartbeat: Duration,
 
+    /// How long nothing may be received from the sequencer before another is chosen; up to twice as long
+    #[arg(long, env = "KV_ELECTION", value_name = "TIME", default_value = "1s")]
+    #[arg(value_parser = parse_wait, hide_short_help = true)]
+    election: Duration,
+
     /// How long a server that starts empty waits to hear of all other servers
     #[arg(long, env = "KV_JOIN_WAIT", value_name = "TIME", default_value = "1s")]
     #[arg(value_parser = parse_wait, hide_short_help = true)]
@@ -94,6 +99,7 @@ impl TimingSettings {
         timing.resend_min = self.resend_min;
         timing.resend_max = self.resend_max;
         timing.heartbeat = self.heartbeat;
+        timing.election = self.election;
         timing.join_wait = self.join_wait;
     }
 }

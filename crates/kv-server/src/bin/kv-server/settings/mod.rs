@@ -24,8 +24,8 @@ use crate::settings::engine::{LimitSettings, TimingSettings};
 /// The settings of one server. Each stands in [`KEYS`] as well.
 #[derive(Debug, Args)]
 pub(crate) struct Settings {
-    /// This server's id, 1 to 10. The lowest id in the list of servers is the sequencer of the
-    /// linearizable engine
+    /// This server's id, 1 to 10. The lowest id in the list of servers founds a linearizable cluster
+    /// and is its first sequencer
     #[arg(env = "KV_ID", default_value = "1", value_parser = parse_own_id)]
     id: NodeId,
 
@@ -62,7 +62,7 @@ pub(crate) struct Settings {
     #[arg(long, env = "KV_DATA_DIR", value_name = "FOLDER", default_value = DataConfig::FOLDER)]
     data_dir: PathBuf,
 
-    /// Keep nothing on disk: a server that stops forgets
+    /// Keep nothing on disk: data is lost when the server stops
     #[arg(long, env = "KV_MEMORY", value_parser = FalseyValueParser::new())]
     memory: bool,
 
@@ -237,7 +237,7 @@ const fn key(field: &'static str, table: &'static str, name: &'static str, form:
 }
 
 /// The names of all settings in a file, in the order in which they are printed.
-pub(crate) const KEYS: [Key; 29] = [
+pub(crate) const KEYS: [Key; 30] = [
     key("id", "", "id", Form::Number),
     key("consistency", "", "consistency", Form::Text),
     key("w", "", "w", Form::Number),
@@ -266,5 +266,6 @@ pub(crate) const KEYS: [Key; 29] = [
     key("resend_min", "timing", "resend_min", Form::Text),
     key("resend_max", "timing", "resend_max", Form::Text),
     key("heartbeat", "timing", "heartbeat", Form::Text),
+    key("election", "timing", "election", Form::Text),
     key("join_wait", "timing", "join_wait", Form::Text),
 ];

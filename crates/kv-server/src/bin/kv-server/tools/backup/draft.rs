@@ -11,7 +11,7 @@ use kv_core::{
     NodeId, Operation, Outcome, Status, Waiting,
 };
 use kv_eventual::EventualEngine;
-use kv_linear::LinearEngine;
+use kv_linear::{LinearEngine, Quorums};
 
 use crate::screen::{self, counted};
 use crate::tools::backup::file::{BackupReader, BackupWriter, Entry, Head};
@@ -337,16 +337,23 @@ fn say_whose_log(log: &Log, named: usize, config: &ClusterConfig) {
     if named > 1 {
         screen::say(format_args!("server {} is ahead, so its log is the backup", log.node));
     }
-    let sequencer = config.voters().first();
-    let missing = usize::from(config.nodes()).saturating_sub(named);
-    if let Some(sequencer) = sequencer.filter(|sequencer| **sequencer != log.node)
-        && missing > 0
-    {
-        screen::say(format_args!(
+    let quorums = Quorums::of(config);
+    let needed = usize::from(quorums.promises);
+    if named >= needed {
+        return;
+    }
+    let sequencer = config.voters().first().filter(|_| !quorums.survive_the_sequencer());
+    match sequencer {
+        Some(sequencer) if *sequencer == log.node => {}
+        Some(sequencer) => screen::say(format_args!(
             "what is acknowledged is certain to be with server {sequencer}, the sequencer; without \
              it, with the one that is ahead of all others, if W is 2 or more: name the data \
              directories of all servers that are left"
-        ));
+        )),
+        None => screen::say(format_args!(
+            "all that was acknowledged is certain to be in a backup of {needed} servers: name the data \
+             directories of all servers that are left"
+        )),
     }
 }
 
@@ -400,18 +407,18 @@ mod tests {
 
     #[test]
     fn the_log_that_is_ahead_is_chosen_by_its_epoch_and_then_by_its_end() {
-        let log = |directory: &str, cluster: Option<u64>, end| Log {
+        let log = |directory: &str, cluster: Option<u64>, (round, owner, last)| Log {
             directory: directory.to_owned(),
             node: NodeId::FIRST,
             cluster: cluster.map(ClusterId),
-            end,
+            end: LogEnd { round, owner, incarnation: 1, last },
         };
         let chosen = |logs: &[Log]| {
             let logs = logs.iter().map(|log| (log.clone(), ())).collect();
             newest_of(logs).map(|newest| newest.map(|(log, ())| log.directory))
         };
         let (short, long) = (log("a", Some(7), (0, 1, 30)), log("b", Some(7), (0, 1, 40)));
-        let later = log("c", Some(7), (0, 2, 35));
+        let later = log("c", Some(7), (1, 1, 35));
         let new = log("d", None, (0, 0, 0));
         assert_eq!(chosen(&[short.clone(), long.clone()]).unwrap().as_deref(), Some("b"));
         assert_eq!(chosen(&[long.clone(), short.clone()]).unwrap().as_deref(), Some("b"));
