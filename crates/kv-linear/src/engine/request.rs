@@ -87,17 +87,20 @@ impl LinearEngine {
         }
         let requests_max = self.core.config.limits.requests_max;
         let requests = self.core.forwarder.len() + self.core.reads.len();
-        if requests >= requests_max || self.core.forwarder.is_stretched() {
+        let reads = operation.is_read_only();
+        if requests >= requests_max || (!reads && self.core.forwarder.is_stretched()) {
             return Err(NotDone::Overloaded {
                 limit: u64::try_from(requests_max).unwrap_or(u64::MAX),
             });
         }
-        if !operation.is_read_only() {
+        if !reads {
             self.core.check_disk()?;
         }
         if let Role::Sequencer(sequencer) = &self.role {
-            sequencer.check_reachable(&self.core, operation.is_read_only())?;
-            sequencer.check_room(&self.core)?;
+            sequencer.check_reachable(&self.core, reads)?;
+            if !reads {
+                sequencer.check_room(&self.core)?;
+            }
         }
         Ok(())
     }

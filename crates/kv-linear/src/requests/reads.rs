@@ -23,6 +23,8 @@ pub(crate) struct Reads {
     /// Those that are answered once the log is applied up to a place, ascending.
     granted: VecDeque<(LogIndex, Vec<RequestId>)>,
     next_number: u64,
+    /// How many of those that the lists name were taken out, at most.
+    stale: usize,
 }
 
 /// A read.
@@ -41,6 +43,7 @@ impl Reads {
             asked: VecDeque::new(),
             granted: VecDeque::new(),
             next_number: 1,
+            stale: 0,
         }
     }
 
@@ -124,7 +127,7 @@ impl Reads {
 
     /// Takes out a read whose client is gone.
     pub(crate) fn cancel(&mut self, id: RequestId) {
-        self.remove(id);
+        self.take_out(id);
     }
 
     /// Takes out one read whose time is up.
@@ -133,7 +136,7 @@ impl Reads {
         if alarm > now {
             return None;
         }
-        self.remove(id);
+        self.take_out(id);
         Some(id)
     }
 
@@ -142,12 +145,38 @@ impl Reads {
         self.alarms.first().map(|(alarm, _)| *alarm)
     }
 
+    /// Removes a read that the lists still name. They forget such reads from time to time, so that
+    /// they are bounded although nobody answers.
+    fn take_out(&mut self, id: RequestId) {
+        if self.remove(id).is_none() {
+            return;
+        }
+        self.stale += 1;
+        if self.pending.is_empty() || self.stale > self.pending.len() + STALE_MAX {
+            self.stale = 0;
+            let pending = &self.pending;
+            self.waiting.retain(|id| pending.contains_key(id));
+            forget_stale(&mut self.asked, pending);
+            forget_stale(&mut self.granted, pending);
+        }
+    }
+
     fn remove(&mut self, id: RequestId) -> Option<Read> {
         let read = self.pending.remove(&id)?;
         self.alarms.remove(&(read.deadline, id));
         Some(read)
     }
 }
+
+fn forget_stale<K>(lists: &mut VecDeque<(K, Vec<RequestId>)>, pending: &IdMap<RequestId, Read>) {
+    lists.retain_mut(|(_, ids)| {
+        ids.retain(|id| pending.contains_key(id));
+        !ids.is_empty()
+    });
+}
+
+/// How many more reads than are pending may be named by the lists.
+const STALE_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -228,5 +257,23 @@ mod tests {
         assert_eq!(reads.pop_expired(SECOND), None);
         assert_eq!(answered(&mut reads, 3), []);
         assert_eq!(reads.settle_waiting(), []);
+    }
+
+    #[test]
+    fn reads_that_nobody_answers_leave_nothing_behind() {
+        let mut reads = Reads::new();
+        submit(&mut reads, 0..1_000);
+        for id in 0..999 {
+            reads.ask();
+            reads.cancel(RequestId(id));
+            submit(&mut reads, [1_000 + id]);
+            reads.cancel(RequestId(1_000 + id));
+        }
+        let named: usize = reads.asked.iter().map(|(_, ids)| ids.len()).sum();
+        assert!(named <= 2 * STALE_MAX, "{named}");
+        assert!(reads.asked.len() <= 2 * STALE_MAX);
+        assert!(reads.is_asked());
+        reads.cancel(RequestId(999));
+        assert!(!reads.is_asked(), "nobody is asked for nothing");
     }
 }

@@ -52,7 +52,8 @@ impl Sequencer {
     /// that may be older than a later sequencer's first write.
     pub(crate) fn begin_round(&mut self, core: &mut Core, out: &mut Out) {
         let early = core.broken.is(Mutation::ReadBeforeOpening);
-        if !self.is_settled(core) && !early {
+        let has_room = self.confirming.rounds.len() < ROUNDS_MAX;
+        if !has_room || (!self.is_settled(core) && !early) {
             return;
         }
         if core.reads.has_waiting()
@@ -70,6 +71,12 @@ impl Sequencer {
         let (number, index) = (self.confirming.last, core.replica.commit());
         self.confirming.rounds.push_back(Round { number, index, questions });
         self.end_rounds(core, out);
+    }
+
+    /// Whether questions wait for another round, and there is room for it.
+    pub(crate) fn may_begin_round(&self, core: &Core) -> bool {
+        let has_questions = !self.confirming.waiting.is_empty() || core.reads.has_waiting();
+        has_questions && self.confirming.rounds.len() < ROUNDS_MAX
     }
 
     /// Answers the questions of the rounds that R servers have confirmed, this one among them.
@@ -110,3 +117,6 @@ impl Sequencer {
         rounds.get(nth).copied().unwrap_or(0)
     }
 }
+
+/// How many rounds may be unconfirmed; further questions wait for the next one.
+const ROUNDS_MAX: usize = 256;

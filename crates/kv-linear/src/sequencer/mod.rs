@@ -140,7 +140,7 @@ impl Sequencer {
         let progressed = progress.acknowledge(&core.config.timing, now, ack.durable);
         self.advance_commit(core, now, out);
         self.end_rounds(core, out);
-        if progressed {
+        if progressed || self.may_begin_round(core) {
             core.flush_soon(now);
         }
     }
