@@ -96,7 +96,7 @@ fn a_server_that_takes_the_sequencers_place_answers_the_reads_for_which_it_asked
     let (mut winner, own) = winner(asked(), &base());
     let former = granted(&winner, E, 1, 2);
     assert_eq!(winner.hears(1, former), []);
-    assert_eq!(rounds(&winner.timeout(), 3), [0]);
+    assert!(rounds(&winner.timeout(), 3).iter().all(|round| *round == 0));
     assert_eq!(replies(winner.hears(3, ack(own, 3))), []);
     assert_eq!(rounds(&winner.timeout(), 3), [1]);
     assert_eq!(winner.hears(3, confirm(own, 1)), [found(1, "a", 1)]);

@@ -2,7 +2,7 @@
 
 use kv_core::{
     Answer, CommandResult, ConsistencyEngine, Done, Incarnation, Input, NodeId, NotDone, Outcome,
-    RequestId, Role, Served, Shortage, Value, Version, Versioned, Waiting,
+    RequestId, Served, Shortage, Value, Version, Versioned, Waiting,
 };
 use kv_linear::{Ack, Body, Epoch, LogIndex, Prepare, Record};
 
@@ -11,8 +11,8 @@ mod asking;
 use super::requests::base;
 use super::stand::log::{done, get, put};
 use super::stand::{
-    Given, MS, Reply, Send, Server, Write, ack, cluster, epoch, first, heartbeat, incarnation,
-    node, sent_to, written,
+    Given, MS, Reply, Send, Server, Write, ack, cluster, first, heartbeat, incarnation, node,
+    sent_to, written,
 };
 
 /// The first epoch.
@@ -88,8 +88,9 @@ fn a_read_is_answered_by_r_servers_and_leaves_nothing_in_the_log() {
         assert_eq!(rounds(&effects, peer), [1]);
     }
     assert_eq!(sequencer.hears(4, confirm(epoch, 1)), []);
-    // Twice the same server is one.
+    // Twice the same server is one, and an acknowledgement that was overtaken takes nothing back.
     assert_eq!(sequencer.hears(4, confirm(epoch, 1)), []);
+    assert_eq!(sequencer.hears(4, confirm(epoch, 0)), []);
     assert_eq!(sequencer.hears(5, confirm(epoch, 1)), [found(1, "a", 1)]);
     assert_eq!((sequencer.log(), sequencer.records.len()), before);
 }
