@@ -180,7 +180,11 @@ const STALE_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use kv_core::Key;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -275,5 +279,111 @@ mod tests {
         assert!(reads.is_asked());
         reads.cancel(RequestId(999));
         assert!(!reads.is_asked(), "nobody is asked for nothing");
+    }
+
+    #[derive(Clone, Copy, Debug)]
+    enum Act {
+        Submit,
+        Ask,
+        AskAgain,
+        Grant { back: u64, index: u64 },
+        Answer { applied: u64 },
+        Cancel { id: u64 },
+        Expire { id: u64 },
+    }
+
+    fn act() -> impl Strategy<Value = Act> {
+        prop_oneof![
+            3 => Just(Act::Submit),
+            2 => Just(Act::Ask),
+            1 => Just(Act::AskAgain),
+            2 => (0..3_u64, 0..9_u64).prop_map(|(back, index)| Act::Grant { back, index }),
+            2 => (0..9_u64).prop_map(|applied| Act::Answer { applied }),
+            1 => (0..40_u64).prop_map(|id| Act::Cancel { id }),
+            1 => (0..40_u64).prop_map(|id| Act::Expire { id }),
+        ]
+    }
+
+    /// What is known of a pending read.
+    #[derive(Clone, Copy, Debug)]
+    enum Known {
+        Waits,
+        Asked(u64),
+        Granted(u64),
+    }
+
+    fn check(acts: Vec<Act>) -> Result<(), TestCaseError> {
+        let (mut reads, mut model) = (Reads::new(), BTreeMap::<u64, Known>::new());
+        let (mut next, mut last) = (0, 0);
+        for act in acts {
+            match act {
+                Act::Submit => {
+                    let operation = Operation::get(Key::new("k").unwrap());
+                    reads.submit(RequestId(next), operation, Duration::from_secs(next));
+                    model.insert(next, Known::Waits);
+                    next += 1;
+                }
+                Act::Ask => {
+                    let has_waiting = model.values().any(|known| matches!(known, Known::Waits));
+                    let asked = reads.ask();
+                    last = last.max(asked.unwrap_or_default());
+                    prop_assert!(!has_waiting || asked == Some(last));
+                    for known in model.values_mut().filter(|known| matches!(known, Known::Waits)) {
+                        *known = Known::Asked(last);
+                    }
+                }
+                Act::AskAgain => {
+                    reads.ask_again();
+                    for known in model.values_mut() {
+                        if let Known::Asked(_) = known {
+                            *known = Known::Waits;
+                        }
+                    }
+                }
+                Act::Grant { back, index } => {
+                    let number = last.saturating_sub(back);
+                    reads.grant(number, LogIndex(index));
+                    for known in model.values_mut() {
+                        if let Known::Asked(asked) = known
+                            && *asked <= number
+                        {
+                            *known = Known::Granted(index);
+                        }
+                    }
+                }
+                Act::Answer { applied } => {
+                    for id in answered(&mut reads, applied) {
+                        let known = model.remove(&id);
+                        let is_right = matches!(known, Some(Known::Granted(i)) if i <= applied);
+                        prop_assert!(is_right, "{id} is {known:?} at {applied}");
+                    }
+                }
+                Act::Cancel { id } => {
+                    reads.cancel(RequestId(id));
+                    model.remove(&id);
+                }
+                Act::Expire { id } => {
+                    while reads.pop_expired(Duration::from_secs(id)).is_some() {}
+                    model.retain(|pending, _| *pending > id);
+                }
+            }
+            prop_assert_eq!(reads.len(), model.len());
+        }
+        // Whatever is pending is answered in the end.
+        reads.ask_again();
+        let number = reads.ask().unwrap_or_default();
+        reads.grant(number, LogIndex(9));
+        prop_assert_eq!(answered(&mut reads, 9), model.into_keys().collect::<Vec<_>>());
+        prop_assert_eq!((reads.len(), reads.is_asked(), reads.next_alarm()), (0, false, None));
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn a_read_is_answered_once_and_only_when_its_own_question_was_answered_and_enough_is_applied(
+            acts in vec(act(), 0..120)
+        ) {
+            check(acts)?;
+        }
     }
 }
