@@ -129,6 +129,16 @@ impl Replica {
         placed
     }
 
+    /// An incarnation of a server that the log knows and that counts as later than this one: another
+    /// one whose number is not lower.
+    pub(crate) fn superseding(&self, server: NodeId, own: Incarnation) -> Option<Incarnation> {
+        let rest = self.log.from(self.applied.index.next()).flat_map(Entry::operations);
+        let of_rest = rest.map(|(origin, _)| origin).filter(|origin| origin.server == server);
+        let all = self.dedup.latest(server).into_iter();
+        let known = all.chain(of_rest.map(|origin| origin.incarnation));
+        known.filter(|other| other.counter() >= own.counter() && *other != own).max()
+    }
+
     /// Appends the entry that follows the last one.
     pub(crate) fn append(&mut self, entry: Entry) {
         self.undelivered_bytes += entry.size_bytes();

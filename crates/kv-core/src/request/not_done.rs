@@ -164,6 +164,9 @@ pub enum Waiting {
         /// Which server that is.
         node: NodeId,
     },
+    /// The servers have not agreed on a sequencer for longer than that should take.
+    #[error("no sequencer has been chosen; look whether the servers can reach each other")]
+    Election,
     /// The server has just started without data and is asking the others what they hold and know
     /// of it.
     #[error("joining the cluster; try again in a moment")]
@@ -242,6 +245,7 @@ impl Waiting {
             self,
             Self::Servers { .. }
                 | Self::Sequencer { .. }
+                | Self::Election
                 | Self::Joining
                 | Self::OwnDisk
                 | Self::Stopping
@@ -255,6 +259,7 @@ impl Waiting {
             Self::DiskFull { .. } | Self::TooManyOpenFiles { .. } | Self::OwnDisk => true,
             Self::Servers { .. }
             | Self::Sequencer { .. }
+            | Self::Election
             | Self::Joining
             | Self::LostMemory { .. }
             | Self::OtherCluster { .. }
@@ -275,6 +280,7 @@ wire_enum!(Waiting, "waiting reason", {
     8 => DiskFull { node },
     9 => TooManyOpenFiles { node },
     10 => OwnDisk,
+    11 => Election,
 });
 
 impl Wire for QuorumError {

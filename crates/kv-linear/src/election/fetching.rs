@@ -8,6 +8,7 @@ use crate::core::{Core, Out};
 use crate::election::Campaign;
 use crate::election::campaign::Stage;
 use crate::follower::Follower;
+use crate::follower::entries::Differs;
 use crate::log::entry::Entry;
 use crate::log::epoch::{Epoch, LogIndex};
 use crate::log::tail::{Tail, agreement};
@@ -99,8 +100,11 @@ impl Follower {
             return;
         }
         let wanted = part.entries.into_iter().take_while(|entry| entry.index() <= last).collect();
-        let Ok(taken) = self.take_over(core, (from, part.epoch), have, wanted, out) else {
-            return;
+        let taken = match Self::take_over(core, part.epoch, have, wanted, out) {
+            Ok(taken) => taken,
+            Err(Differs::Committed(index) | Differs::Entries(index)) => {
+                return core.halt(from, index, out);
+            }
         };
         self.timer.on_heard(core, now);
         if let Some(fetching) = self.fetching(from, part.epoch) {

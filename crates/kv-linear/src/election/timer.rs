@@ -11,6 +11,8 @@ use crate::core::Core;
 #[derive(Clone, Debug)]
 pub(crate) struct ElectionTimer {
     heard_at: Option<Duration>,
+    /// The same, or the beginning; not forgotten when this server is in a hurry.
+    last_heard_at: Duration,
     ask_at: Duration,
     /// Between two questions while the connection to the sequencer is closed.
     backoff: Backoff,
@@ -21,12 +23,13 @@ impl ElectionTimer {
         let wait = shortest_wait(core);
         let wait_max = core.config.timing.election;
         let ask_at = now.saturating_add(usual_wait(core));
-        Self { heard_at: None, ask_at, backoff: Backoff { wait, wait_max } }
+        Self { heard_at: None, last_heard_at: now, ask_at, backoff: Backoff { wait, wait_max } }
     }
 
     /// Notes a sign of life of a sequencer, or of a server that is about to become one.
     pub(crate) fn on_heard(&mut self, core: &mut Core, now: Duration) {
         self.heard_at = Some(now);
+        self.last_heard_at = now;
         self.ask_at = now.saturating_add(usual_wait(core));
         self.backoff.wait = shortest_wait(core);
     }
@@ -48,6 +51,12 @@ impl ElectionTimer {
     pub(crate) fn is_silent(&self, core: &Core, now: Duration) -> bool {
         let timeout = core.config.timing.election;
         self.heard_at.is_none_or(|heard| heard.saturating_add(timeout) <= now)
+    }
+
+    /// Whether nothing was heard for so long that another one should have been chosen.
+    pub(crate) fn is_long_silent(&self, core: &Core, now: Duration) -> bool {
+        let timeout = core.config.timing.election.saturating_mul(2);
+        self.last_heard_at.saturating_add(timeout) <= now
     }
 
     pub(crate) const fn ask_at(&self) -> Duration {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kv_core::{HaltReason, Incarnation, NodeId, Waiting};
 
-use crate::core::Out;
+use crate::core::{Core, Out};
 use crate::durable::journal::Durable;
 use crate::durable::record::Record;
 use crate::election::Part;
@@ -12,7 +12,8 @@ use crate::engine::{LinearEngine, Role};
 use crate::follower::Follower;
 use crate::founding::{first_incarnation, joining};
 use crate::identity::Standing;
-use crate::log::epoch::Epoch;
+use crate::log::epoch::{Epoch, LogIndex};
+use crate::log::tail::Tail;
 use crate::message::{Body, Message};
 use crate::mutation::Mutation;
 use crate::sequencer::Sequencer;
@@ -99,6 +100,9 @@ impl LinearEngine {
                 }
             }
             Body::Join { nonce, .. } | Body::Hello { nonce } => {
+                if let (Role::Follower(follower), Body::Hello { .. }) = (&mut self.role, body) {
+                    follower.on_empty_founder(core, from);
+                }
                 core.send(from, Body::Holding { nonce: *nonce, highest }, out);
             }
             _ => core.counters.stray_messages += 1,
@@ -114,8 +118,11 @@ impl LinearEngine {
         let has_joined = match (&mut self.role, message.body) {
             (Role::Founding(founding), Body::Holding { nonce, highest }) => {
                 founding.on_holder(from);
-                let is_for_this =
-                    founding.asked(nonce) && !core.broken.is(Mutation::FoundsBesideHolders);
+                // Where nobody can take its place, it has to come back with its data, and must not
+                // make that count as older than what it is.
+                let is_for_this = founding.asked(nonce)
+                    && core.quorums.survive_the_sequencer()
+                    && !core.broken.is(Mutation::FoundsBesideHolders);
                 if is_for_this {
                     joining::join_recovering(core, cluster, highest, out);
                 }
@@ -148,6 +155,15 @@ impl LinearEngine {
     fn on_member(&mut self, now: Duration, from: NodeId, message: Message, out: &mut Out) {
         let core = &mut self.core;
         match core.known.standing(from, message.incarnation) {
+            // A process on an older copy of the sequencer's disk. What it would make known here would
+            // make the newest one count as older.
+            Standing::New if shows_older_disk(core, &message.body) => {
+                if let Body::Prepare(prepare) = message.body {
+                    let tail = Tail::of(core.replica.log(), core.replica.commit());
+                    core.send(from, Body::Nack { epoch: prepare.epoch, tail }, out);
+                }
+                return;
+            }
             Standing::New => core.note_known(from, message.incarnation, out),
             Standing::Present => {}
             Standing::Over if core.broken.is(Mutation::FormerIncarnationCounted) => {}
@@ -194,11 +210,14 @@ impl LinearEngine {
             self.step_down(now);
         }
         let core = &mut self.core;
+        let own = core.incarnation();
         match &mut self.role {
             Role::Sequencer(sequencer) => {
                 let sender = (from, incarnation);
-                if let Some(promised) = on_sequencer((sequencer, core), now, sender, body, out) {
-                    self.stand_again(now, promised, out);
+                match on_sequencer((sequencer, core), now, sender, body, out) {
+                    Some(Ends::Promised(epoch)) => self.stand_again(now, epoch, out),
+                    Some(Ends::SetBack) => self.recover_older(now, from, own, out),
+                    None => {}
                 }
             }
             Role::Follower(follower) => {
@@ -229,6 +248,14 @@ impl LinearEngine {
             core.counters.stray_messages += 1;
             return;
         }
+        self.recover_older(now, from, highest, out);
+    }
+
+    /// This server's disk is older than it was. It goes on in an incarnation after `highest`, and
+    /// counts for nothing until it has caught up; a sequencer in whose place no other one can come
+    /// stops for good.
+    fn recover_older(&mut self, now: Duration, from: NodeId, highest: Incarnation, out: &mut Out) {
+        let core = &mut self.core;
         let is_sequencer = matches!(self.role, Role::Sequencer(_));
         if is_sequencer && !core.quorums.survive_the_sequencer() {
             core.refuted = Some(from);
@@ -246,6 +273,20 @@ impl LinearEngine {
     }
 }
 
+/// Whether a sequencer that started again lacks what is known to be committed here.
+fn shows_older_disk(core: &Core, body: &Body) -> bool {
+    let Body::Prepare(prepare) = body else {
+        return false;
+    };
+    let (log, commit) = (core.replica.log(), core.replica.commit());
+    let differs = |index: LogIndex, hash: u64| {
+        index <= commit && log.hash_at(index).is_some_and(|known| known != hash)
+    };
+    prepare.epoch.is_round_of(core.promised())
+        && (differs(prepare.previous, prepare.previous_hash)
+            || prepare.entries.iter().any(|entry| differs(entry.index(), entry.hash())))
+}
+
 /// The epoch that a server may promise upon a message.
 #[expect(clippy::wildcard_enum_match_arm, reason = "no other message leads to a promise")]
 const fn later_epoch(body: &Body) -> Option<Epoch> {
@@ -256,15 +297,23 @@ const fn later_epoch(body: &Body) -> Option<Epoch> {
     }
 }
 
-/// Takes what comes to the sequencer; gives the later epoch if a server has promised one.
+/// Why a sequencer cannot go on in its epoch.
+enum Ends {
+    /// A server has promised a later one.
+    Promised(Epoch),
+    /// A server knows entries to be committed that it lacks: its disk is older than it was.
+    SetBack,
+}
+
+/// Takes what comes to the sequencer.
 #[expect(clippy::wildcard_enum_match_arm, reason = "all else is stray")]
 fn on_sequencer(
-    (sequencer, core): (&mut Sequencer, &mut crate::core::Core),
+    (sequencer, core): (&mut Sequencer, &mut Core),
     now: Duration,
     (from, incarnation): (NodeId, Incarnation),
     body: Body,
     out: &mut Out,
-) -> Option<Epoch> {
+) -> Option<Ends> {
     let epoch = sequencer.epoch;
     match body {
         Body::Ack(ack)
@@ -274,7 +323,8 @@ fn on_sequencer(
             sequencer.on_ack(core, now, (from, incarnation, ack), out);
         }
         Body::Nack { epoch: of, tail } if of == epoch => {
-            sequencer.on_nack(core, now, (from, incarnation, tail), out);
+            let has_all = sequencer.on_nack(core, now, (from, incarnation, tail));
+            return (!has_all).then_some(Ends::SetBack);
         }
         Body::Forward(forward) if forward.epoch == epoch => {
             sequencer.on_forward(core, now, (from, incarnation), forward, out);
@@ -283,7 +333,9 @@ fn on_sequencer(
             sequencer.on_read_index(from, incarnation, number);
             core.flush_soon(now);
         }
-        Body::Reject { promised } if promised > core.promised() => return Some(promised),
+        Body::Reject { promised } if promised > core.promised() => {
+            return Some(Ends::Promised(promised));
+        }
         Body::PreVote { epoch: asked } if asked <= core.promised() => core.reject(from, out),
         Body::PreVote { epoch: asked } if core.may_ask(from, asked) => {
             if sequencer.is_quiet(core, now) {
@@ -300,7 +352,7 @@ fn on_sequencer(
 /// Takes what comes to a follower.
 #[expect(clippy::wildcard_enum_match_arm, reason = "all else is stray")]
 fn on_follower(
-    (follower, core): (&mut Follower, &mut crate::core::Core),
+    (follower, core): (&mut Follower, &mut Core),
     now: Duration,
     (from, incarnation): (NodeId, Incarnation),
     body: Body,

@@ -361,8 +361,9 @@ impl LinearEngine {
         if let Role::Sequencer(sequencer) = &mut self.role {
             sequencer.sequence(core, out);
             sequencer.begin_round(core, out);
-            sequencer.on_timeout(core, now, out);
+            sequencer.rewind_due(core, now);
             sequencer.replicate(core, now, out);
+            sequencer.show_life(core, now, out);
         }
         // All that had gathered is sent, as far as it may be.
         core.flush_at = None;

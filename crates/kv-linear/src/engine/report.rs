@@ -2,8 +2,8 @@
 
 use bytes::BytesMut;
 use kv_core::{
-    ConsistencyEngine, Counter, Incarnation, Key, NodeId, NotDone, PeerLag, Positions, Status,
-    Version, Waiting, Wire, digest,
+    ClusterId, ConsistencyEngine, Counter, Incarnation, Key, NodeId, NotDone, PeerLag, Positions,
+    Status, Version, Waiting, Wire, digest,
 };
 
 use crate::election::Campaign;
@@ -80,6 +80,12 @@ impl LinearEngine {
     #[must_use]
     pub const fn promised(&self) -> Epoch {
         self.core.promised()
+    }
+
+    /// The cluster that this server is in.
+    #[must_use]
+    pub fn cluster_id(&self) -> Option<ClusterId> {
+        self.core.identity.map(|identity| identity.cluster)
     }
 
     /// Whether this server counts for nothing, since it is empty or lost what its disk held.

@@ -11,9 +11,14 @@ use crate::log::epoch::{Epoch, LogIndex};
 use crate::message::{Ack, Body, Prepare};
 use crate::mutation::Mutation;
 
-/// The logs differ where they must not; this server has halted.
+/// The logs differ where they must not.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Differs;
+pub(crate) enum Differs {
+    /// What is committed here is not in the other log.
+    Committed(LogIndex),
+    /// Two entries have one epoch and position.
+    Entries(LogIndex),
+}
 
 impl Follower {
     /// Entries or a heartbeat came from the owner of an epoch, in the process that opened it.
@@ -34,20 +39,27 @@ impl Follower {
             core.raise_promise(epoch);
             self.enter(core, now);
         }
+        self.is_lost = false;
         if !self.has_sequencer {
             self.has_sequencer = true;
             core.forwarder.send_all_again(now);
+            self.ask_at = now;
             core.flush_soon(now);
         }
         if !prepare.probe {
+            self.is_missing = false;
             self.campaign = None;
             self.timer.on_heard(core, now);
         }
         let asked = core.journal.asked();
         if self.is_switching() {
             core.counters.dropped += 1;
-        } else if self.take_prepare(core, now, (from, prepare), out).is_err() {
-            return;
+        } else if let Err(differs) = self.take_prepare(core, now, prepare, out) {
+            match differs {
+                // The sequencer finds out by that, and knows what to do about its disk.
+                Differs::Committed(_) => self.nack(core, now, out),
+                Differs::Entries(index) => return core.halt(from, index, out),
+            }
         }
         // A heartbeat takes nothing with which the promise could be written.
         if is_new && core.journal.asked() == asked {
@@ -59,7 +71,7 @@ impl Follower {
         &mut self,
         core: &mut Core,
         now: Duration,
-        (from, prepare): (NodeId, Prepare),
+        prepare: Prepare,
         out: &mut Out,
     ) -> Result<(), Differs> {
         let Prepare {
@@ -69,7 +81,7 @@ impl Follower {
         let (taken, is_known) = match core.replica.log().hash_at(previous) {
             Some(hash) if hash == previous_hash => {
                 self.verified = self.verified.max(previous);
-                let taken = self.take_over(core, (from, epoch), previous, entries, out)?;
+                let taken = Self::take_over(core, epoch, previous, entries, out)?;
                 (taken, true)
             }
             // What is not kept any more was committed, and is in the log of every later epoch.
@@ -77,12 +89,11 @@ impl Follower {
                 let base = core.replica.log().base().index;
                 let rest = entries.into_iter().skip_while(|entry| entry.index() <= base);
                 let rest: Vec<Entry> = rest.collect();
-                let taken = self.take_over(core, (from, epoch), base, rest, out)?;
+                let taken = Self::take_over(core, epoch, base, rest, out)?;
                 (taken, true)
             }
             Some(_) if previous <= core.replica.commit() => {
-                core.halt(from, previous, out);
-                return Err(Differs);
+                return Err(Differs::Committed(previous));
             }
             Some(_) | None => {
                 self.hold(core, entries, out);
@@ -90,7 +101,7 @@ impl Follower {
             }
         };
         self.verified = self.verified.max(taken);
-        self.take_held(core, (from, epoch), out)?;
+        self.take_held(core, epoch, out)?;
         let log_last = core.replica.log().last().index;
         self.heard_commit = self.heard_commit.max(commit.min(self.verified));
         self.take_commit(core, out);
@@ -113,15 +124,15 @@ impl Follower {
     /// Puts entries of the sequencer after a position where the logs agree. What differs gives way
     /// to them, unless it is known to be committed. Gives how far the logs agree after that.
     pub(crate) fn take_over(
-        &mut self,
         core: &mut Core,
-        (from, epoch): (NodeId, Epoch),
+        epoch: Epoch,
         previous: LogIndex,
         entries: Vec<Entry>,
         out: &mut Out,
     ) -> Result<LogIndex, Differs> {
         let mut agreed = previous;
         let mut taken = Vec::new();
+        let mut differs = None;
         for entry in entries {
             let index = entry.index();
             if index != agreed.next() || entry.header().epoch > epoch {
@@ -137,13 +148,13 @@ impl Follower {
                     agreed = index;
                     continue;
                 }
-                Some(_) if index <= core.replica.commit() => {
-                    core.halt(from, index, out);
-                    return Err(Differs);
-                }
                 Some(_) if core.replica.log().epoch_at(index) == Some(entry.header().epoch) => {
-                    core.halt(from, index, out);
-                    return Err(Differs);
+                    differs = Some(Differs::Entries(index));
+                    break;
+                }
+                Some(_) if index <= core.replica.commit() => {
+                    differs = Some(Differs::Committed(index));
+                    break;
                 }
                 Some(_) => core.replica.truncate(index.previous()),
                 None => {}
@@ -159,7 +170,7 @@ impl Follower {
         if let Some(first) = taken.first().map(Entry::index) {
             core.persist_entries(first.previous(), taken, out);
         }
-        Ok(agreed)
+        differs.map_or(Ok(agreed), Err)
     }
 
     /// Keeps what comes after a gap for later.
@@ -185,12 +196,7 @@ impl Follower {
     }
 
     /// Takes what was held back and follows now.
-    fn take_held(
-        &mut self,
-        core: &mut Core,
-        from: (NodeId, Epoch),
-        out: &mut Out,
-    ) -> Result<(), Differs> {
+    fn take_held(&mut self, core: &mut Core, epoch: Epoch, out: &mut Out) -> Result<(), Differs> {
         if self.held.len() == 0 || self.verified != core.replica.log().last().index {
             return Ok(());
         }
@@ -201,7 +207,7 @@ impl Follower {
             entries.push(entry);
         }
         if !entries.is_empty() {
-            self.verified = self.take_over(core, from, self.verified, entries, out)?;
+            self.verified = Self::take_over(core, epoch, self.verified, entries, out)?;
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! A follower: it keeps the log that the sequencer sends, in order.
 
 mod catch_up;
-mod entries;
+pub(crate) mod entries;
 mod recovering;
 mod requests;
 mod transfer;
@@ -25,6 +25,10 @@ use crate::mutation::Mutation;
 pub(crate) struct Follower {
     /// Whether the owner of the epoch that is promised has spoken in it as its sequencer.
     has_sequencer: bool,
+    /// Whether it has started again without data, and nobody can take its place.
+    is_lost: bool,
+    /// Whether it was not heard for so long that it will not be replaced soon either.
+    is_missing: bool,
     /// Up to here the log is known to be the sequencer's.
     verified: LogIndex,
     /// The commit that was heard in this epoch, as far as the log is the sequencer's. It is taken
@@ -52,6 +56,8 @@ impl Follower {
     pub(crate) fn new(core: &mut Core, now: Duration) -> Self {
         Self {
             has_sequencer: false,
+            is_lost: false,
+            is_missing: false,
             verified: LogIndex::ZERO,
             heard_commit: LogIndex::ZERO,
             held: HoldBack::default(),
@@ -69,13 +75,14 @@ impl Follower {
     /// The sequencer, if it was heard in the epoch that is promised and is connected.
     pub(crate) fn sequencer(&self, core: &Core) -> Option<NodeId> {
         let owner = core.promised().owner;
-        (self.has_sequencer && core.links.is_connected(owner)).then_some(owner)
+        let is_heard = self.has_sequencer && !self.is_missing;
+        (is_heard && core.links.is_connected(owner)).then_some(owner)
     }
 
     /// Why this server cannot take a request now, if it cannot. While a sequencer may be chosen
-    /// soon, requests wait for it.
+    /// soon, requests wait for it. One that recovers takes none: too few may know of it yet.
     pub(crate) fn waiting(&self, core: &Core) -> Option<Waiting> {
-        if !core.is_durable() || (core.is_recovering() && self.sequencer(core).is_none()) {
+        if !core.is_durable() || core.is_recovering() {
             return Some(self.waiting_to_recover(core));
         }
         if self.sequencer(core).is_some() {
@@ -85,11 +92,24 @@ impl Follower {
         if let Some(waiting) = core.links.mismatch_of(owner) {
             return Some(waiting);
         }
+        if self.is_lost {
+            return Some(Waiting::LostMemory { node: owner });
+        }
         let needed = core.quorums.pre_votes;
         match core.links.reachable().saturating_add(1) {
-            reachable if reachable >= needed => None,
+            reachable if reachable >= needed && !self.is_missing => None,
+            reachable if reachable >= needed && owner == core.node() => Some(Waiting::Election),
+            reachable if reachable >= needed => Some(Waiting::Sequencer { node: owner }),
             _ if !core.quorums.survive_the_sequencer() => Some(Waiting::Sequencer { node: owner }),
             reachable => Some(Waiting::Servers { more: needed.saturating_sub(reachable) }),
+        }
+    }
+
+    /// The server that founds clusters has no data.
+    pub(crate) fn on_empty_founder(&mut self, core: &Core, from: NodeId) {
+        if from == core.promised().owner && !core.quorums.survive_the_sequencer() {
+            self.has_sequencer = false;
+            self.is_lost = true;
         }
     }
 
@@ -181,6 +201,7 @@ impl Follower {
     }
 
     pub(crate) fn on_timeout(&mut self, core: &mut Core, now: Duration, out: &mut Out) {
+        self.is_missing |= self.timer.is_long_silent(core, now);
         self.campaign_on_timeout(core, now, out);
         self.recover_on_timeout(core, now, out);
         self.forward(core, out);
@@ -220,6 +241,10 @@ impl Follower {
         self.abandon_transfer_from(core, peer);
         let is_campaigning =
             self.campaign.as_ref().is_some_and(crate::election::Campaign::is_promised);
+        if peer == core.promised().owner {
+            self.has_sequencer = false;
+            self.is_lost = false;
+        }
         if peer == core.promised().owner && was_connected && !is_campaigning {
             self.timer.on_closed(core, now, peer);
         }

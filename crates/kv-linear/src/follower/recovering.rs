@@ -106,6 +106,14 @@ impl Follower {
         };
         let has_log = self.verified.min(core.replica.durable()) >= last;
         if epoch == core.promised() && core.is_promise_durable() && has_log && core.is_durable() {
+            let (own, node) = (core.incarnation(), core.node());
+            if let Some(latest) = core.replica.superseding(node, own) {
+                // Nobody who was asked knew of that process, but its requests are in the log, where
+                // those of this one would be taken for older ones.
+                core.renew(latest, true, out);
+                self.recover_anew(core, now);
+                return;
+            }
             self.recovering = None;
             core.end_recovery(out);
             self.timer.on_heard(core, now);

@@ -67,7 +67,9 @@ impl Joining {
     }
 
     /// The founder asks. By its answer this server is a member of a cluster before it knows, so its
-    /// name must not be lost: then one server too few might be left to take it in.
+    /// name must not be lost: then one server too few might be left to take it in. It answers once
+    /// the disk has it; to say before that that it is empty would have the founder ask again at
+    /// once, and so on until then.
     pub(crate) fn on_hello(
         &mut self,
         core: &mut Core,
@@ -75,9 +77,9 @@ impl Joining {
         out: &mut Out,
     ) {
         self.asked = nonce;
-        if self.is_naming {
+        if core.named == Some(self.nonce) {
             self.ask(core, from, out);
-        } else {
+        } else if !self.is_naming {
             self.is_naming = true;
             core.stage(Record::Named { nonce: self.nonce }, Durable::Named, out);
         }

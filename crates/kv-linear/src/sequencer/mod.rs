@@ -145,32 +145,32 @@ impl Sequencer {
         }
     }
 
-    /// A follower's log differs from this one, or has a gap.
+    /// A follower's log differs from this one, or has a gap; false if it is committed beyond this
+    /// one.
     pub(crate) fn on_nack(
         &mut self,
         core: &mut Core,
         now: Duration,
         (from, incarnation, tail): (NodeId, Incarnation, Tail),
-        out: &mut Out,
-    ) {
+    ) -> bool {
         let Some(progress) = self.peers.get_mut(&from) else {
-            return;
+            return true;
         };
         if incarnation != progress.incarnation {
             core.counters.stray_messages += 1;
-            return;
+            return true;
         }
         let log = core.replica.log();
         let lacks_committed = tail.commit > log.last().index
             || log.hash_at(tail.commit).is_some_and(|hash| hash != tail.commit_hash);
         if lacks_committed {
-            core.halt_for(HaltReason::SetBack { peer: from }, out);
-            return;
+            return false;
         }
         let agreed = agreement(log, core.replica.commit(), &tail).max(progress.acked);
         core.counters.resends += 1;
         progress.locate(agreed);
         core.flush_soon(now);
+        true
     }
 
     pub(crate) fn on_peer_up(&mut self, core: &mut Core, now: Duration, peer: NodeId) {

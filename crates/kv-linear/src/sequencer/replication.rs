@@ -50,13 +50,17 @@ impl Sequencer {
         heard + 1 < usize::from(core.quorums.write.max(core.quorums.read))
     }
 
-    /// Sends again what was not acknowledged in time, and shows that this server is alive.
-    pub(crate) fn on_timeout(&mut self, core: &mut Core, now: Duration, out: &mut Out) {
+    /// Goes back to what was not acknowledged in time.
+    pub(crate) fn rewind_due(&mut self, core: &mut Core, now: Duration) {
         for progress in self.peers.values_mut() {
             if progress.rewind_if_due(now) {
                 core.counters.resends += 1;
             }
         }
+    }
+
+    /// Shows those that were sent nothing that this server is alive.
+    pub(crate) fn show_life(&mut self, core: &mut Core, now: Duration, out: &mut Out) {
         if now < self.heartbeat_at {
             return;
         }

@@ -47,6 +47,11 @@ impl Dedup {
         })
     }
 
+    /// The latest incarnation of a server of which a request was applied.
+    pub(crate) fn latest(&self, server: NodeId) -> Option<Incarnation> {
+        self.servers.get(&server)?.keys().next_back().copied()
+    }
+
     /// The requests of a server's incarnation that have been applied, or are settled in some other
     /// way.
     pub(crate) fn numbers_of(&self, server: NodeId, incarnation: Incarnation) -> NumberSet {

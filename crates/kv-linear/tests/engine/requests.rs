@@ -92,6 +92,7 @@ fn what_was_never_sent_is_refused_where_nobody_can_take_the_sequencers_place() {
     assert_eq!(server.request(2, put("a")), [Reply(2, refused)]);
     // What was sent may be in the log.
     server.peer_up(1);
+    server.told(heartbeat(epoch(0, 1), &base(), 0));
     server.request(3, put("a"));
     server.timeout();
     assert_eq!(server.peer_down(1), []);

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use kv_core::{Checkpoint, ConsistencyEngine, EngineConfig};
+use kv_core::{Checkpoint, ConsistencyEngine, EngineConfig, RecoverError};
 use kv_storage::{
     CHECKPOINT_DIRECTORY, CheckpointError, CheckpointStore, DataDirectory, DataDirectoryError,
     DataOwner, Journal, JournalConfig, JournalError, LastRun, LockHolder, RealDisk, SyncPolicy,
@@ -96,7 +96,15 @@ where
         tracing::warn!("{file}: what was being written at byte {offset} at the end was cut off");
     }
     let reading = Arc::new(reading);
-    let engine: E = replay(config, &mut store, &journal, &reading)?;
+    let engine: E = match replay(config, &mut store, &journal, &reading) {
+        Ok(engine) => engine,
+        Err(StartError::Recover(error @ RecoverError::OtherConfiguration)) => {
+            let refusal = directory.into_refusal();
+            return Err(refusal.map_or(StartError::Recover(error), StartError::from));
+        }
+        Err(error) => return Err(error),
+    };
+    directory.take_configuration()?;
     let set_aside = all_set_aside(&folder);
     let set_aside =
         set_aside.map_err(|source| StartError::SetAside { directory: folder, source })?;

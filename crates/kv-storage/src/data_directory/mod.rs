@@ -24,6 +24,8 @@ pub use resting::RestingDirectory;
 pub struct DataDirectory<D: Disk> {
     disk: D,
     meta: Meta,
+    /// Another configuration than the one that is described, and the refusal of it.
+    told: Option<(ClusterConfig, DataDirectoryError)>,
     _lock: D::Lock,
 }
 
@@ -88,20 +90,41 @@ impl<D: Disk> DataDirectory<D> {
             }
             None => return Err(DataDirectoryError::NotDescribed { directory: path }),
         };
+        let mut told = None;
         if let Err(error) = meta.check(owner, &path) {
             // A server that never got into a cluster may be told other numbers: that is how a
             // mistake that its peers refused is put right.
             let is_other = matches!(error, DataDirectoryError::OtherConfiguration { .. });
-            // A cluster is noted a little after it is joined; then the records say under which
-            // configuration, and the engine refuses another one.
-            let never_joined = owner.shared_quorums && meta.cluster.is_none();
-            if !is_other || !(never_joined || holds_nothing(&disk, &meta.identity)) {
+            if is_other && holds_nothing(&disk, &meta.identity) {
+                meta.configuration = owner.cluster.clone();
+                meta.save(&disk)?;
+            } else if is_other && owner.shared_quorums && meta.cluster.is_none() {
+                // A cluster is noted a little after it is joined: the engine's records know.
+                told = Some((owner.cluster.clone(), error));
+            } else {
                 return Err(error);
             }
-            meta.configuration = owner.cluster.clone();
-            meta.save(&disk)?;
         }
-        Ok(Self { disk, meta, _lock: lock })
+        Ok(Self { disk, meta, told, _lock: lock })
+    }
+
+    /// Describes the directory under the configuration that its owner was told, where the engine
+    /// has found that nothing was written under another one.
+    ///
+    /// # Errors
+    /// [`DataDirectoryError::Failed`] if the disk fails.
+    pub fn take_configuration(&mut self) -> Result<(), DataDirectoryError> {
+        match self.told.take() {
+            Some((told, _)) => self.rewrite(|meta| meta.configuration = told),
+            None => Ok(()),
+        }
+    }
+
+    /// The refusal of the configuration that its owner was told, where the engine has found that
+    /// something was written under another one; `None` if it is the same.
+    #[must_use]
+    pub fn into_refusal(self) -> Option<DataDirectoryError> {
+        self.told.map(|(_, refusal)| refusal)
     }
 
     /// The disk.
@@ -266,7 +289,9 @@ mod tests {
         assert!(open(&disk, &DataOwner { shared_quorums: true, ..owner() }).is_ok());
         journal.append(PersistSeq(1), &7u64).unwrap();
         journal.sync().unwrap();
-        assert!(open(&disk, &told_other).is_ok(), "what was written is of no cluster");
+        // It is in no cluster yet: that is the engine's to know.
+        let data = open(&disk, &told_other).unwrap();
+        assert!(data.into_refusal().unwrap().to_string().contains("was told N=3 W=3 R=3"));
         let mut data = open(&disk, &DataOwner { shared_quorums: true, ..owner() }).unwrap();
         data.note_cluster(ClusterId(5)).unwrap();
         drop(data);
@@ -281,6 +306,26 @@ mod tests {
         );
         let cluster = ClusterConfig::new([1, 2].map(node), one, all).unwrap();
         assert!(open(&disk, &DataOwner { cluster, ..owner() }).is_err());
+    }
+
+    #[test]
+    fn the_configuration_is_taken_where_nothing_was_written_under_another_one() {
+        let disk = SimDisk::new(1);
+        let first = DataOwner { shared_quorums: true, ..owner() };
+        let identity = open(&disk, &first).unwrap().meta().identity.clone();
+        let config = JournalConfig { segment_bytes: 4096, ..JournalConfig::new(identity) };
+        let (mut journal, _) = Journal::recover(disk.clone(), config, PersistSeq(0)).unwrap();
+        journal.append(PersistSeq(1), &7u64).unwrap();
+        journal.sync().unwrap();
+        let all = Quorum::All;
+        let cluster = ClusterConfig::new([1, 2, 3].map(node), all, all).unwrap();
+        let other = DataOwner { cluster: cluster.clone(), ..first.clone() };
+        let mut data = open(&disk, &other).unwrap();
+        assert_eq!(data.meta().configuration, first.cluster);
+        data.take_configuration().unwrap();
+        assert_eq!(data.meta().configuration, cluster);
+        drop(data);
+        assert!(open(&disk, &other).unwrap().into_refusal().is_none());
     }
 
     #[test]

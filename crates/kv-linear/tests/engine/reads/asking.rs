@@ -47,6 +47,7 @@ fn a_follower_asks_again_until_it_has_the_answer_for_its_present_process() {
     follower.timeout();
     follower.peer_down(1);
     follower.peer_up(1);
+    follower.told(heartbeat(E, &base(), 2));
     assert_eq!(sent_to(&follower.timeout(), 1).last(), Some(&ask(E, 2)));
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kv_core::NodeId;
+use kv_core::{ClusterId, NodeId};
 use kv_linear::{Epoch, LinearEngine, LogIndex};
 use kv_sim::Cluster;
 
@@ -18,6 +18,8 @@ pub(super) struct Logs {
     seen: BTreeMap<NodeId, LogIndex>,
     /// The latest epoch that was opened.
     latest: Option<(Epoch, NodeId)>,
+    /// The cluster that was founded first.
+    founded: Option<ClusterId>,
     differ: Option<String>,
 }
 
@@ -25,6 +27,7 @@ impl Logs {
     pub(super) fn look(&mut self, cluster: &Cluster<Linear>) {
         for node in cluster.nodes() {
             if let Some(engine) = cluster.engine(node).map(Linear::engine) {
+                self.look_at_cluster(node, engine);
                 self.look_at_commit(cluster, node, engine);
                 self.look_at_sequencer(node, engine);
             }
@@ -33,6 +36,15 @@ impl Logs {
 
     pub(super) fn found(self) -> Option<String> {
         self.differ
+    }
+
+    /// There is one cluster, and so one log.
+    fn look_at_cluster(&mut self, node: NodeId, engine: &LinearEngine) {
+        if let Some(cluster) = engine.cluster_id()
+            && *self.founded.get_or_insert(cluster) != cluster
+        {
+            self.note(format!("server {node} is in another cluster"));
+        }
     }
 
     /// What is committed is equal everywhere, also on a server that restarts and learns it anew.

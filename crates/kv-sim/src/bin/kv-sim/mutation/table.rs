@@ -54,7 +54,7 @@ pub(super) const fn of_linear(mutation: kv_linear::Mutation) -> Checker {
         }
         M::RefusedForwardTakenLater | M::UnknownToldAsNotDone => Checker::Linearizability(Slow),
         M::FormerIncarnationCounted => Checker::Oracle(Late, Promise::Convergence),
-        M::FoundsBesideHolders => Checker::Linearizability(Sequencer),
+        M::FoundsBesideHolders => Checker::Logs(Sequencer),
         M::EpochResumed => Checker::NoHalt(Sequencer),
         M::WholeTailAcknowledged | M::PromisedBeforePersisted => Checker::Founded(Failover),
         M::PlacedForwardRefused => Checker::Founded(Refusals),
