@@ -14,6 +14,7 @@ use crate::durable::tail::TailOnDisk;
 use crate::durable::view::LogView;
 use crate::identity::{Identity, Known};
 use crate::links::Links;
+use crate::log::Position;
 use crate::log::entry::{Entry, EntryHeader, Origin};
 use crate::log::epoch::{Epoch, LogIndex};
 use crate::message::{Body, Message};
@@ -21,6 +22,7 @@ use crate::mutation::{Broken, Mutation};
 use crate::quorums::Quorums;
 use crate::replica::{Applying, Delivered, Replica};
 use crate::requests::forward::{Forwarder, Pending};
+use crate::requests::reads::Reads;
 use crate::state_machine::page::PageBounds;
 
 pub(crate) type Out = Effects<Message, Record>;
@@ -59,6 +61,7 @@ pub(crate) struct Core {
     /// What the disk lacks.
     pub(crate) shortage: Option<Shortage>,
     pub(crate) forwarder: Forwarder,
+    pub(crate) reads: Reads,
     pub(crate) links: Links,
     pub(crate) counters: Counters,
     /// When what has gathered is to be sent.
@@ -114,6 +117,7 @@ impl Core {
             tidy_at: None,
             shortage: None,
             forwarder: Forwarder::new(),
+            reads: Reads::new(),
             links: Links::default(),
             counters: Counters::default(),
             flush_at: None,
@@ -345,8 +349,19 @@ impl Core {
             }
         };
         while self.replica.deliver_next(applying, &mut answer) {}
+        self.answer_reads(out);
         let limits = &self.config.limits;
         self.replica.trim(limits.log_bytes_max, limits.log_entries_max);
+    }
+
+    /// Answers the reads for which enough is applied.
+    pub(crate) fn answer_reads(&mut self, out: &mut Out) {
+        let Position { index, operations, .. } = self.replica.applied();
+        let bounds = PageBounds::of(&self.config.limits);
+        while let Some((id, operation)) = self.reads.pop_granted(index) {
+            let machine = self.replica.machine_mut();
+            out.reply(id, machine.apply(&operation, operations, bounds, self.broken));
+        }
     }
 
     pub(crate) fn refuse(&mut self, id: RequestId, reason: NotDone, out: &mut Out) {

@@ -12,7 +12,9 @@
 //! A server hands its clients' requests to the sequencer, which assigns each its position in one
 //! log and sends the log to all ([`Prepare`]). An entry is committed when W servers, the sequencer
 //! among them, hold it on disk; each server applies the committed entries in order, and answers its
-//! own clients as it comes to theirs. Reads are entries too.
+//! own clients as it comes to theirs. A read takes no place in
+//! the log: it is answered from the state of the server that was asked, once that has all that the
+//! sequencer, confirmed by R servers, says is committed.
 //!
 //! When the sequencer is lost, another server asks the rest to take nothing of its [`Epoch`] any
 //! more ([`Promise`]). With enough promises ([`Quorums::promises`]) it takes over the best log among

@@ -123,6 +123,24 @@ pub enum Body {
         /// The sequencer's epoch.
         epoch: Epoch,
     },
+    /// Asks the sequencer how far the log is committed now, so that the sender can read.
+    ReadIndex {
+        /// The sequencer's epoch.
+        epoch: Epoch,
+        /// Names the question.
+        number: u64,
+    },
+    /// What was committed after the question came, or more.
+    ReadIndexOk {
+        /// The sequencer's epoch.
+        epoch: Epoch,
+        /// The incarnation of the receiver that asked.
+        receiver: Incarnation,
+        /// The question. This answers all before it too.
+        number: u64,
+        /// The last entry that was committed.
+        index: LogIndex,
+    },
     /// Requests for the sequencer.
     Forward(Forward),
     /// Requests that the sequencer has not assigned a position, and never will.
@@ -161,6 +179,8 @@ wire_enum!(Body, "message of the linearizable engine", {
     18 => Forward(forward),
     19 => Refuse { epoch, receiver, requests },
     20 => Refused,
+    21 => ReadIndex { epoch, number },
+    22 => ReadIndexOk { epoch, receiver, number, index },
 });
 
 /// Entries from the sequencer, in order; none in a heartbeat.
@@ -181,12 +201,24 @@ pub struct Prepare {
     pub commit: LogIndex,
     /// The last entry that was sent to the receiver, so that it notices a lost one while idle.
     pub last: LogIndex,
+    /// The last round in which the sequencer asks whether it still is that, for reads.
+    pub round: u64,
     /// The sequencer hears too few servers to work: this only asks for an answer, and nobody
     /// should wait for it.
     pub probe: bool,
 }
 
-wire_struct!(Prepare { epoch, receiver, previous, previous_hash, entries, commit, last, probe });
+wire_struct!(Prepare {
+    epoch,
+    receiver,
+    previous,
+    previous_hash,
+    entries,
+    commit,
+    last,
+    round,
+    probe
+});
 
 /// How far a follower is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,11 +227,13 @@ pub struct Ack {
     pub epoch: Epoch,
     /// Up to here its disk holds the sequencer's log.
     pub durable: LogIndex,
+    /// The last round that it knows of.
+    pub round: u64,
     /// Whether it recovers: then it counts for nothing.
     pub recovering: bool,
 }
 
-wire_struct!(Ack { epoch, durable, recovering });
+wire_struct!(Ack { epoch, durable, round, recovering });
 
 /// What a server says to one that recovers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -52,6 +52,12 @@ pub enum Mutation {
     RecoveringServerCounted,
     /// A sequencer refuses requests that its log holds already.
     PlacedForwardRefused,
+    /// A sequencer answers reads before it has committed anything in its epoch.
+    ReadBeforeOpening,
+    /// A read is answered by the confirmations of a round that began before it came.
+    ReadJoinsEarlierRound,
+    /// A read is answered once R - 1 servers have confirmed the sequencer.
+    ReadConfirmedByOneFewer,
     /// A write whose time is up is called not done, whatever became of it.
     UnknownToldAsNotDone,
     /// A checkpoint leaves out which requests have been applied.
@@ -80,7 +86,7 @@ pub(crate) type Broken = kv_core::Broken<Mutation>;
 #[cfg(feature = "mutations")]
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 35] = [
         Self::AckBeforePersisted,
         Self::OwnDiskNotCounted,
         Self::CommitsWithOneFewer,
@@ -103,6 +109,9 @@ impl Mutation {
         Self::RecoveringServerVotes,
         Self::RecoveringServerCounted,
         Self::PlacedForwardRefused,
+        Self::ReadBeforeOpening,
+        Self::ReadJoinsEarlierRound,
+        Self::ReadConfirmedByOneFewer,
         Self::UnknownToldAsNotDone,
         Self::CheckpointWithoutDedup,
         Self::ReadsLocally,

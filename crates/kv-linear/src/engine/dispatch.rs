@@ -329,6 +329,10 @@ fn on_sequencer(
         Body::Forward(forward) if forward.epoch == epoch => {
             sequencer.on_forward(core, now, (from, incarnation), forward, out);
         }
+        Body::ReadIndex { epoch: of, number } if of == epoch => {
+            sequencer.on_read_index(from, incarnation, number);
+            core.flush_soon(now);
+        }
         Body::Reject { promised } if promised > core.promised() => {
             return Some(Ends::Promised(promised));
         }
@@ -379,6 +383,10 @@ fn on_follower(
         Body::Fetched { epoch, previous, previous_hash, entries } => {
             let part = Part { epoch, previous, previous_hash, entries };
             follower.on_fetched(core, now, (from, part), out);
+        }
+        Body::ReadIndexOk { receiver, number, index, .. } if receiver == core.incarnation() => {
+            core.reads.grant(number, index);
+            core.answer_reads(out);
         }
         Body::Lead { epoch } => follower.on_lead(core, now, (from, epoch), out),
         Body::RecoverOk(answer) => follower.on_recover_ok(core, now, (from, answer), out),

@@ -27,6 +27,7 @@ impl LinearEngine {
         match &mut self.role {
             Role::Sequencer(sequencer) => {
                 sequencer.advance_commit(core, now, out);
+                sequencer.end_rounds(core, out);
                 // What waited for the opening entry may go on.
                 core.flush_soon(now);
             }

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use kv_core::{
     Checkpoint, CheckpointItem, ConsistencyEngine, DecodeError, Effects, EngineConfig, HaltReason,
-    Input, Key, NodeId, Now, OpenView, PersistSeq, RecoverError, Shortage, SnapshotPart, Status,
-    Versioned, ViewChunk, ViewId, ViewScope, Waiting,
+    Input, Key, NodeId, NotDone, Now, OpenView, PersistSeq, RecoverError, Shortage, SnapshotPart,
+    Status, Versioned, ViewChunk, ViewId, ViewScope, Waiting,
 };
 
 use crate::backoff::Backoff;
@@ -76,7 +76,10 @@ impl ConsistencyEngine for LinearEngine {
             Input::Request { id, op, options } => {
                 self.on_request(now.mono, (id, op, &options), out)
             }
-            Input::Cancel { id } => self.core.forwarder.cancel(id),
+            Input::Cancel { id } => {
+                self.core.forwarder.cancel(id);
+                self.core.reads.cancel(id);
+            }
             Input::Message { from, message } => self.on_message(now.mono, from, message, out),
             Input::PeerUp { peer, .. } => self.on_peer_up(now.mono, peer, out),
             Input::PeerDown { peer } => self.on_peer_down(now.mono, peer, out),
@@ -109,12 +112,13 @@ impl ConsistencyEngine for LinearEngine {
             Role::Founding(founding) => founding.next_deadline(),
             Role::Joining(joining) => Some(joining.next_deadline()),
             Role::Sequencer(sequencer) => sequencer.next_deadline(),
-            Role::Follower(follower) => Some(follower.next_deadline()),
+            Role::Follower(follower) => Some(follower.next_deadline(&self.core)),
         };
         let gathered = self.core.flush_at;
         let requests = self.core.forwarder.next_alarm();
+        let reads = self.core.reads.next_alarm();
         let tidy = self.core.tidy_at;
-        role.into_iter().chain(gathered).chain(requests).chain(tidy).min()
+        role.into_iter().chain(gathered).chain(requests).chain(reads).chain(tidy).min()
     }
 
     fn open_view(&mut self, scope: ViewScope) -> Option<OpenView> {
@@ -260,6 +264,7 @@ impl LinearEngine {
             let timing = core.config.timing;
             let backoff = Backoff { wait: timing.resend_min, wait_max: timing.resend_max };
             core.forwarder.forward_all(now, backoff);
+            core.reads.ask_again();
             self.role = Role::Follower(Box::new(Follower::new(core, now)));
         }
     }
@@ -355,6 +360,7 @@ impl LinearEngine {
         let core = &mut self.core;
         if let Role::Sequencer(sequencer) = &mut self.role {
             sequencer.sequence(core, out);
+            sequencer.begin_round(core, out);
             sequencer.rewind_due(core, now);
             sequencer.replicate(core, now, out);
             sequencer.show_life(core, now, out);
@@ -365,6 +371,10 @@ impl LinearEngine {
 
     /// Answers the requests whose time is up.
     fn expire(&mut self, now: Duration, out: &mut Out) {
+        while let Some(id) = self.core.reads.pop_expired(now) {
+            let needed = self.core.config.cluster.read_quorum();
+            self.core.refuse(id, NotDone::TimedOut { answered: 0, needed }, out);
+        }
         while let Some((_, pending)) = self.core.forwarder.pop_expired(now) {
             // Only the sequencer knows who holds what; a request without a position is held by
             // nobody.

@@ -155,7 +155,8 @@ impl LinearEngine {
         let Role::Sequencer(sequencer) = &self.role else {
             return None;
         };
-        let Err(NotDone::Unavailable { reachable, needed }) = sequencer.check_reachable(&self.core)
+        let Err(NotDone::Unavailable { reachable, needed }) =
+            sequencer.check_reachable(&self.core, false)
         else {
             return None;
         };
@@ -202,7 +203,7 @@ impl LinearEngine {
         [
             (Counter::LogEntries, count(replica.log().len())),
             (Counter::LogBytes, count(replica.log().size_bytes())),
-            (Counter::Requests, count(core.forwarder.len())),
+            (Counter::Requests, count(core.forwarder.len() + core.reads.len())),
             (Counter::Queued, count(queued)),
             (Counter::HeldBack, count(held)),
             (Counter::HeldBackEver, core.counters.held_back),
@@ -253,7 +254,8 @@ impl LinearEngine {
             }
             Role::Unstarted => {}
         }
-        assert!(core.forwarder.len() <= core.config.limits.requests_max);
+        let requests = core.forwarder.len() + core.reads.len();
+        assert!(requests <= core.config.limits.requests_max);
         assert!(core.is_durable() || core.identity.is_none() || core.journal.outstanding() > 0);
     }
 }

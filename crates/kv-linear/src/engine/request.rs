@@ -24,7 +24,7 @@ impl LinearEngine {
         (id, operation, options): (RequestId, Operation, &RequestOptions),
         out: &mut Out,
     ) {
-        if self.core.forwarder.is_pending(id) {
+        if self.core.forwarder.is_pending(id) || self.core.reads.is_pending(id) {
             self.core.counters.malformed += 1;
             return;
         }
@@ -42,6 +42,11 @@ impl LinearEngine {
                 (core.replica.machine().clone(), core.replica.applied().operations);
             let bounds = PageBounds::of(&core.config.limits);
             out.reply(id, state.apply(&operation, number, bounds, core.broken));
+            return;
+        }
+        if operation.is_read_only() {
+            core.reads.submit(id, operation, now.saturating_add(options.timeout));
+            core.flush_soon(now);
             return;
         }
         let encoded = operation.to_bytes();
@@ -81,17 +86,21 @@ impl LinearEngine {
             return Err(NotDone::Waiting(waiting));
         }
         let requests_max = self.core.config.limits.requests_max;
-        if self.core.forwarder.len() >= requests_max || self.core.forwarder.is_stretched() {
+        let requests = self.core.forwarder.len() + self.core.reads.len();
+        let reads = operation.is_read_only();
+        if requests >= requests_max || (!reads && self.core.forwarder.is_stretched()) {
             return Err(NotDone::Overloaded {
                 limit: u64::try_from(requests_max).unwrap_or(u64::MAX),
             });
         }
-        if !operation.is_read_only() {
+        if !reads {
             self.core.check_disk()?;
         }
         if let Role::Sequencer(sequencer) = &self.role {
-            sequencer.check_reachable(&self.core)?;
-            sequencer.check_room(&self.core)?;
+            sequencer.check_reachable(&self.core, reads)?;
+            if !reads {
+                sequencer.check_room(&self.core)?;
+            }
         }
         Ok(())
     }

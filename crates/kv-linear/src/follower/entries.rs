@@ -43,6 +43,7 @@ impl Follower {
         if !self.has_sequencer {
             self.has_sequencer = true;
             core.forwarder.send_all_again(now);
+            self.ask_at = now;
             core.flush_soon(now);
         }
         if !prepare.probe {
@@ -73,8 +74,9 @@ impl Follower {
         prepare: Prepare,
         out: &mut Out,
     ) -> Result<(), Differs> {
-        let Prepare { epoch, receiver, previous, previous_hash, entries, commit, last, .. } =
-            prepare;
+        let Prepare {
+            epoch, receiver, previous, previous_hash, entries, commit, last, round, ..
+        } = prepare;
         let is_heartbeat = entries.is_empty();
         let (taken, is_known) = match core.replica.log().hash_at(previous) {
             Some(hash) if hash == previous_hash => {
@@ -105,7 +107,9 @@ impl Follower {
         self.take_commit(core, out);
         let is_repeated = !is_heartbeat && core.replica.durable() >= self.verified;
         let early = core.broken.is(Mutation::AckBeforePersisted);
-        let is_due = is_heartbeat && self.owes_sign_of_life(core, now);
+        let is_new_round = round > self.round;
+        self.round = self.round.max(round);
+        let is_due = is_new_round || (is_heartbeat && self.owes_sign_of_life(core, now));
         if is_due || is_repeated || receiver != core.incarnation() || early {
             self.acked_at = Some(now);
             self.acknowledge(core, out);
@@ -175,7 +179,11 @@ impl Follower {
         for entry in entries {
             if core.broken.is(Mutation::GapAcknowledged) {
                 let (epoch, durable) = (core.promised(), entry.index());
-                core.send(epoch.owner, Body::Ack(Ack { epoch, durable, recovering: false }), out);
+                core.send(
+                    epoch.owner,
+                    Body::Ack(Ack { epoch, durable, round: 0, recovering: false }),
+                    out,
+                );
             }
             if entry.index() <= last || entry.header().epoch > core.promised() {
                 continue;

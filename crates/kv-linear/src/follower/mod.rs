@@ -36,6 +36,10 @@ pub(crate) struct Follower {
     heard_commit: LogIndex,
     pub(crate) held: HoldBack,
     report_not_before: Duration,
+    /// The last round of the sequencer that was heard.
+    round: u64,
+    /// When the sequencer is asked again how far the log is committed.
+    ask_at: Duration,
     /// When the sequencer was last told how far this server is.
     acked_at: Option<Duration>,
     /// A snapshot on its way to the disk.
@@ -58,6 +62,8 @@ impl Follower {
             heard_commit: LogIndex::ZERO,
             held: HoldBack::default(),
             report_not_before: Duration::ZERO,
+            round: 0,
+            ask_at: Duration::ZERO,
             acked_at: None,
             transfer: None,
             timer: ElectionTimer::start(core, now),
@@ -116,6 +122,8 @@ impl Follower {
         self.held.clear();
         self.report_not_before = Duration::ZERO;
         self.acked_at = None;
+        self.round = 0;
+        core.reads.ask_again();
         self.campaign = None;
         self.abandon_transfer(core);
         core.forwarder.send_all_again(now);
@@ -139,7 +147,11 @@ impl Follower {
         let held = if early { replica.log().last().index } else { replica.durable() };
         let durable = if whole { held } else { held.min(self.verified) };
         let recovering = core.is_recovering() && !core.broken.is(Mutation::RecoveringServerCounted);
-        core.send(epoch.owner, Body::Ack(Ack { epoch, durable, recovering }), out);
+        core.send(
+            epoch.owner,
+            Body::Ack(Ack { epoch, durable, round: self.round, recovering }),
+            out,
+        );
     }
 
     /// Whether the sequencer waits for a sign of life: it hears this server by what it acknowledges.
@@ -180,10 +192,12 @@ impl Follower {
         core.deliver(out);
     }
 
-    pub(crate) fn next_deadline(&self) -> Duration {
+    pub(crate) fn next_deadline(&self, core: &Core) -> Duration {
         let campaign = self.campaign.as_ref().map(|campaign| campaign.resend_at);
         let recovering = self.recovering.as_ref().map(Recovering::next_deadline);
-        campaign.into_iter().chain(recovering).fold(self.timer.ask_at(), Duration::min)
+        let reads = self.reads_from(core).filter(|_| core.reads.is_asked()).map(|_| self.ask_at);
+        let due = campaign.into_iter().chain(recovering).chain(reads);
+        due.fold(self.timer.ask_at(), Duration::min)
     }
 
     pub(crate) fn on_timeout(&mut self, core: &mut Core, now: Duration, out: &mut Out) {
@@ -191,6 +205,7 @@ impl Follower {
         self.campaign_on_timeout(core, now, out);
         self.recover_on_timeout(core, now, out);
         self.forward(core, out);
+        self.ask_for_reads(core, now, out);
     }
 
     /// The disk has who this server is.
@@ -211,6 +226,7 @@ impl Follower {
         if peer == core.promised().owner && self.has_sequencer {
             self.acknowledge(core, out);
             core.forwarder.send_all_again(now);
+            self.ask_at = now;
             core.flush_soon(now);
         }
     }

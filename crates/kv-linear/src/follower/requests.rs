@@ -1,6 +1,8 @@
 //! How a follower forwards its clients' requests.
 
-use kv_core::{Incarnation, NotDone};
+use std::time::Duration;
+
+use kv_core::{Incarnation, NodeId, NotDone};
 
 use crate::core::{Core, Out};
 use crate::follower::Follower;
@@ -30,10 +32,13 @@ impl Follower {
     /// Sends the requests that wait, or refuses those that were never sent if there will be no
     /// sequencer soon.
     pub(crate) fn forward(&self, core: &mut Core, out: &mut Out) {
-        if !core.forwarder.has_unsent() {
+        if !core.forwarder.has_unsent() && !core.reads.has_waiting() {
             return;
         }
         if let Some(waiting) = self.waiting(core) {
+            for id in core.reads.settle_waiting() {
+                core.refuse(id, NotDone::Waiting(waiting), out);
+            }
             for pending in core.forwarder.settle_unsent() {
                 core.refuse(pending.id, NotDone::Waiting(waiting), out);
             }
@@ -56,6 +61,28 @@ impl Follower {
                 requests,
             };
             core.send(sequencer, Body::Forward(forward), out);
+        }
+    }
+
+    /// Whom to ask how far the log is committed.
+    pub(crate) fn reads_from(&self, core: &Core) -> Option<NodeId> {
+        self.sequencer(core).filter(|_| core.is_durable())
+    }
+
+    /// Asks the sequencer how far the log is committed, for the reads that wait for that; again, if
+    /// it has not answered.
+    pub(crate) fn ask_for_reads(&mut self, core: &mut Core, now: Duration, out: &mut Out) {
+        let Some(sequencer) = self.reads_from(core) else {
+            return;
+        };
+        let is_due = core.reads.has_waiting() || (core.reads.is_asked() && now >= self.ask_at);
+        if !is_due {
+            return;
+        }
+        if let Some(number) = core.reads.ask() {
+            self.ask_at = now.saturating_add(core.config.timing.resend_min);
+            let body = Body::ReadIndex { epoch: core.promised(), number };
+            core.send(sequencer, body, out);
         }
     }
 }

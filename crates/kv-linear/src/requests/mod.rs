@@ -2,4 +2,5 @@
 
 pub(crate) mod forward;
 pub(crate) mod numbered;
+pub(crate) mod reads;
 pub(crate) mod unsupported;

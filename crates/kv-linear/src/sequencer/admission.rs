@@ -16,9 +16,9 @@ use crate::sequencer::progress::Progress;
 use crate::sequencer::{Queued, Sequencer};
 
 impl Sequencer {
-    /// Whether a request can be assigned a position now.
-    pub(crate) fn check_reachable(&self, core: &Core) -> Result<(), NotDone> {
-        let needed = core.quorums.write;
+    /// Whether a write can be assigned a position now, or a read be confirmed.
+    pub(crate) fn check_reachable(&self, core: &Core, reads: bool) -> Result<(), NotDone> {
+        let needed = if reads { core.quorums.read } else { core.quorums.write };
         let counts = |(peer, progress): &(&NodeId, &Progress)| {
             core.links.is_reachable(**peer) && !progress.recovering
         };
@@ -86,7 +86,7 @@ impl Sequencer {
             core.counters.malformed += 1;
             return Ok(());
         };
-        let check = self.check_reachable(core).and_then(|()| self.check_room(core));
+        let check = self.check_reachable(core, false).and_then(|()| self.check_room(core));
         let read_only = operation.is_read_only();
         let check = check.and_then(|()| if read_only { Ok(()) } else { core.check_disk() });
         let is_settled = self.is_settled(core);

@@ -1,6 +1,7 @@
 //! The sequencer: it orders operations and counts who holds them.
 
 mod admission;
+mod confirming;
 mod intake;
 mod outgoing;
 pub(crate) mod progress;
@@ -19,6 +20,7 @@ use crate::log::epoch::{Epoch, LogIndex};
 use crate::log::tail::{Tail, agreement};
 use crate::message::{Ack, Body};
 use crate::mutation::Mutation;
+use crate::sequencer::confirming::Confirming;
 use crate::sequencer::intake::Intake;
 use crate::sequencer::progress::Progress;
 
@@ -36,6 +38,7 @@ pub(crate) struct Sequencer {
     welcomes: Vec<Member>,
     /// Another server has been asked to take over.
     handed_over: bool,
+    pub(crate) confirming: Confirming,
 }
 
 /// A request that has no position yet.
@@ -69,7 +72,9 @@ impl Sequencer {
             heartbeat_at: now,
             welcomes,
             handed_over: false,
+            confirming: Confirming::default(),
         };
+        core.reads.ask_again();
         sequencer.take_pending(core);
         core.flush_soon(now);
         sequencer
@@ -131,9 +136,11 @@ impl Sequencer {
             return;
         }
         progress.recovering = ack.recovering;
+        progress.confirmed = progress.confirmed.max(ack.round);
         let progressed = progress.acknowledge(&core.config.timing, now, ack.durable);
         self.advance_commit(core, now, out);
-        if progressed {
+        self.end_rounds(core, out);
+        if progressed || self.may_begin_round(core) {
             core.flush_soon(now);
         }
     }
@@ -243,7 +250,7 @@ impl Sequencer {
         if self.queue.is_empty() || core.replica.durable() < self.opening {
             return;
         }
-        if let Err(reason) = self.check_reachable(core) {
+        if let Err(reason) = self.check_reachable(core, false) {
             self.refuse_queue(core, &reason, out);
             return;
         }

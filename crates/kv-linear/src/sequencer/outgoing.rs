@@ -15,6 +15,8 @@ pub(crate) struct Voice {
     pub(crate) epoch: Epoch,
     /// The sequencer hears too few servers to work.
     pub(crate) quiet: bool,
+    /// The last round for reads.
+    pub(crate) round: u64,
 }
 
 /// Sends a follower what follows in the log, as far as messages in flight leave room.
@@ -74,6 +76,7 @@ fn heartbeat(
         entries: Vec::new(),
         commit: core.replica.commit(),
         last: progress.next.previous(),
+        round: voice.round,
         probe: voice.quiet,
     }
 }
@@ -87,6 +90,7 @@ fn send(
 ) {
     progress.sent_at = Some(now);
     progress.commit_sent = prepare.commit;
+    progress.round_sent = prepare.round;
     core.send(peer, Body::Prepare(prepare), out);
 }
 

@@ -18,6 +18,10 @@ pub(crate) struct Progress {
     is_located: bool,
     /// What its disk holds of this epoch's log.
     pub(crate) acked: LogIndex,
+    /// The last round that it has confirmed.
+    pub(crate) confirmed: u64,
+    /// The last round that was sent.
+    pub(crate) round_sent: u64,
     /// Whether it counts for nothing, since it lost its data.
     pub(crate) recovering: bool,
     /// When anything was last heard of it.
@@ -52,6 +56,8 @@ impl Progress {
             incarnation,
             is_located: false,
             acked: LogIndex::ZERO,
+            confirmed: 0,
+            round_sent: 0,
             recovering: false,
             heard_at: None,
             next,
@@ -80,6 +86,8 @@ impl Progress {
         self.incarnation = incarnation;
         self.is_located = false;
         self.acked = LogIndex::ZERO;
+        self.confirmed = 0;
+        self.round_sent = 0;
         self.recovering = false;
         self.intake = intake;
         self.checkpoint_not_before = Duration::ZERO;
@@ -182,6 +190,7 @@ impl Progress {
     pub(crate) fn resume(&mut self, timing: &Timing) {
         self.backoff.wait = timing.resend_min;
         self.commit_sent = LogIndex::ZERO;
+        self.round_sent = 0;
         self.sent_at = None;
         self.rewind(self.resend_after());
     }

@@ -23,7 +23,7 @@ impl Sequencer {
                 continue;
             }
             send_entries(core, now, voice, (peer, progress), out);
-            if progress.commit_sent < core.replica.commit() {
+            if progress.commit_sent < core.replica.commit() || progress.round_sent < voice.round {
                 send_heartbeat(core, now, voice, (peer, progress), out);
             }
         }
@@ -36,7 +36,8 @@ impl Sequencer {
     }
 
     fn voice(&self, core: &Core, now: Duration) -> Voice {
-        Voice { epoch: self.epoch, quiet: self.is_quiet(core, now) }
+        let quiet = self.is_quiet(core, now);
+        Voice { epoch: self.epoch, quiet, round: self.confirming.last() }
     }
 
     /// Whether this server hears too few others to work, so that nobody should wait for it.
@@ -46,7 +47,7 @@ impl Sequencer {
             progress.heard_at.is_some_and(|heard| heard.saturating_add(timeout) > now)
         };
         let heard = self.peers.values().filter(is_heard).count();
-        heard + 1 < usize::from(core.quorums.write)
+        heard + 1 < usize::from(core.quorums.write.max(core.quorums.read))
     }
 
     /// Goes back to what was not acknowledged in time.

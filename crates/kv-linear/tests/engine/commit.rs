@@ -136,7 +136,7 @@ fn what_a_former_process_acknowledged_is_forgotten_with_it() {
 fn a_server_that_recovers_is_not_counted() {
     let mut sequencer = Server::sequencer(&base());
     let epoch = sequencer.epoch();
-    let acked = |recovering| Body::Ack(Ack { epoch, durable: LogIndex(4), recovering });
+    let acked = |recovering| Body::Ack(Ack { epoch, durable: LogIndex(4), round: 0, recovering });
     sequencer.hears(2, acked(true));
     assert_eq!(commit(&sequencer), 0);
     sequencer.hears(2, acked(false));

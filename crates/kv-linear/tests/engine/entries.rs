@@ -281,6 +281,6 @@ fn an_acknowledgement_says_whether_the_server_recovers() {
     server.peer_up(1);
     server.persist_all();
     let last = log[1].index();
-    let recovering = Body::Ack(Ack { epoch: OLD, durable: last, recovering: true });
+    let recovering = Body::Ack(Ack { epoch: OLD, durable: last, round: 0, recovering: true });
     assert_eq!(server.fed(OLD, &log, 2, 0), [Send(1, recovering)]);
 }

@@ -24,6 +24,7 @@ mod hand_over;
 mod local_cluster;
 mod membership;
 mod promises;
+mod reads;
 mod recovering;
 mod refusals;
 mod replication;

@@ -78,7 +78,7 @@ fn it_counts_once_enough_have_noted_it_and_it_has_the_sequencers_log_on_disk() {
     assert_eq!(server.hears(3, ok(&server, E, None)), []);
     assert_eq!(server.fed(E, &base(), 0, 0), [Write(record(E, 0, &base(), 0))]);
     let recovered = Write(Record::Recovered);
-    let recovering = Body::Ack(Ack { epoch: E, durable: LogIndex(2), recovering: true });
+    let recovering = Body::Ack(Ack { epoch: E, durable: LogIndex(2), round: 0, recovering: true });
     assert_eq!(server.persist_all(), [Send(1, recovering), recovered]);
     // It counts for nothing before that is on disk.
     assert_eq!(server.role(), Role::Joining);

@@ -361,6 +361,7 @@ pub fn prepare(epoch: Epoch, log: &[Entry], from: usize, commit: u64) -> Body {
         entries: log.get(from..).unwrap().to_vec(),
         commit: LogIndex(commit),
         last: log::end(log).0,
+        round: 0,
         probe: false,
     })
 }
@@ -372,7 +373,7 @@ pub fn heartbeat(epoch: Epoch, log: &[Entry], commit: u64) -> Body {
 
 pub fn ack(epoch: Epoch, durable: usize) -> Body {
     let durable = LogIndex(log::count(durable));
-    Body::Ack(Ack { epoch, durable, recovering: false })
+    Body::Ack(Ack { epoch, durable, round: 0, recovering: false })
 }
 
 /// What is sent to one server.

@@ -125,20 +125,28 @@ fn golden_bytes_of_the_messages_of_the_log() {
         entries: vec![entry()],
         commit: LogIndex(4),
         last: LogIndex(5),
+        round: 6,
         probe: true,
     };
     let entry = entry_bytes();
     let positions = format!("{}{}{}", n(1), n(2), n(3));
-    let ack = Ack { epoch: EPOCH, durable: LogIndex(1), recovering: true };
+    let ack = Ack { epoch: EPOCH, durable: LogIndex(1), round: 2, recovering: true };
     let forward =
         Forward { epoch: EPOCH, settled_below: 1, requests: vec![(2, Bytes::from_static(b"op"))] };
     let requests = vec![(2, NotDone::Overloaded { limit: 3 })];
     let refuse = Body::Refuse { epoch: EPOCH, receiver: Incarnation(1), requests };
+    let read_index_ok =
+        Body::ReadIndexOk { epoch: EPOCH, receiver: Incarnation(1), number: 2, index: LogIndex(3) };
     let cases = [
-        (Body::Prepare(prepare), format!("07{E}{positions}01000000{entry}{}{}01", n(4), n(5))),
-        (Body::Ack(ack), format!("08{E}{}01", n(1))),
+        (
+            Body::Prepare(prepare),
+            format!("07{E}{positions}01000000{entry}{}{}{}01", n(4), n(5), n(6)),
+        ),
+        (Body::Ack(ack), format!("08{E}{}{}01", n(1), n(2))),
         (Body::Nack { epoch: EPOCH, tail: tail() }, format!("09{E}{}", tail_bytes())),
         (Body::Forward(forward), format!("12{E}{}01000000{}020000006f70", n(1), n(2))),
+        (Body::ReadIndex { epoch: EPOCH, number: 1 }, format!("15{E}{}", n(1))),
+        (read_index_ok, format!("16{E}{}{}{}", n(1), n(2), n(3))),
         (refuse, format!("13{E}{}01000000{}08{}", n(1), n(2), n(3))),
     ];
     cases.into_iter().for_each(|(body, expected)| assert_message(body, &expected));

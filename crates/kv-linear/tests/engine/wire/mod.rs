@@ -87,16 +87,19 @@ fn tail() -> impl Strategy<Value = Tail> {
 
 fn prepare() -> impl Strategy<Value = Prepare> {
     let positions = (index(), any::<u64>(), index(), index());
-    (epoch(), incarnation(), positions, entries(), any::<bool>()).prop_map(
-        |(epoch, receiver, (previous, previous_hash, commit, last), entries, probe)| Prepare {
-            epoch,
-            receiver,
-            previous,
-            previous_hash,
-            entries,
-            commit,
-            last,
-            probe,
+    (epoch(), incarnation(), positions, entries(), any::<u64>(), any::<bool>()).prop_map(
+        |(epoch, receiver, (previous, previous_hash, commit, last), entries, round, probe)| {
+            Prepare {
+                epoch,
+                receiver,
+                previous,
+                previous_hash,
+                entries,
+                commit,
+                last,
+                round,
+                probe,
+            }
         },
     )
 }
@@ -135,14 +138,24 @@ fn founding_body() -> impl Strategy<Value = Body> {
 }
 
 fn log_body() -> impl Strategy<Value = Body> {
-    let ack = (epoch(), index(), any::<bool>()).prop_map(|(epoch, durable, recovering)| Ack {
+    let ack = (epoch(), index(), any::<u64>(), any::<bool>());
+    let ack = ack.prop_map(|(epoch, durable, round, recovering)| Ack {
         epoch,
         durable,
+        round,
         recovering,
     });
+    let read_index_ok = (epoch(), incarnation(), any::<u64>(), index());
     let forward = (epoch(), any::<u64>(), vec((any::<u64>(), bytes()), 0..4))
         .prop_map(|(epoch, settled_below, requests)| Forward { epoch, settled_below, requests });
     prop_oneof![
+        (epoch(), any::<u64>()).prop_map(|(epoch, number)| Body::ReadIndex { epoch, number }),
+        read_index_ok.prop_map(|(epoch, receiver, number, index)| Body::ReadIndexOk {
+            epoch,
+            receiver,
+            number,
+            index,
+        }),
         prepare().prop_map(Body::Prepare),
         ack.prop_map(Body::Ack),
         (epoch(), tail()).prop_map(|(epoch, tail)| Body::Nack { epoch, tail }),

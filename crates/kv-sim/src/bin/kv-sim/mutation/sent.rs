@@ -60,7 +60,7 @@ fn of_promise(disk: &LinearEngine, Promise { epoch, tail, .. }: &Promise) -> Opt
 }
 
 fn of_ack(cluster: &Cluster<Linear>, disk: &LinearEngine, ack: &Ack) -> Option<String> {
-    let Ack { epoch, durable, recovering } = ack;
+    let Ack { epoch, durable, recovering, .. } = ack;
     if disk.is_recovering() && !recovering {
         return Some(format!("counts in {epoch}, and its disk lost its data"));
     }

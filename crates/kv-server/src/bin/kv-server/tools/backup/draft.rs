@@ -109,9 +109,8 @@ impl Draft<'_> {
         }
     }
 
-    /// Takes the state of one server. A read has its turn in the one order after all that was
-    /// acknowledged before it began, and is answered once the server has applied all up to it: so
-    /// what the server holds from then on has all of that.
+    /// Takes the state of one server. A read is answered once the server has applied all that was
+    /// acknowledged before it began: so what the server holds from then on has all of that.
     fn write_ordered(&self, remotes: Vec<Remote>) -> anyhow::Result<u64> {
         let mut reasons = Vec::new();
         for mut remote in remotes {

@@ -1,0 +1,122 @@
+//! How the sequencer makes sure that what it says of its commit is still true.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use kv_core::{Incarnation, NodeId};
+
+use crate::core::{Core, Out};
+use crate::log::epoch::LogIndex;
+use crate::message::Body;
+use crate::mutation::Mutation;
+use crate::sequencer::Sequencer;
+
+/// The questions of servers that want to read, until R servers have confirmed that nobody has taken
+/// the sequencer's place since they came.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Confirming {
+    /// Questions that came since the last round began: of each server the latest.
+    waiting: BTreeMap<NodeId, (Incarnation, u64)>,
+    rounds: VecDeque<Round>,
+    /// The number of the last round; acknowledgements name it.
+    last: u64,
+}
+
+/// Questions that are confirmed together.
+#[derive(Clone, Debug)]
+struct Round {
+    number: u64,
+    /// What was committed when it began.
+    index: LogIndex,
+    questions: BTreeMap<NodeId, (Incarnation, u64)>,
+}
+
+impl Confirming {
+    /// The number of the last round.
+    pub(crate) const fn last(&self) -> u64 {
+        self.last
+    }
+}
+
+impl Sequencer {
+    /// A server asks how far the log is committed.
+    pub(crate) fn on_read_index(&mut self, from: NodeId, incarnation: Incarnation, number: u64) {
+        let question = (incarnation, number);
+        let known = self.confirming.waiting.entry(from).or_insert(question);
+        *known = question.max(*known);
+    }
+
+    /// Begins a round for all questions that came since the last one.
+    ///
+    /// An entry that was committed before may not be known to be so before this epoch's first entry
+    /// is committed. A question never joins a round that began before it came: the confirmations of
+    /// that may be older than a later sequencer's first write.
+    pub(crate) fn begin_round(&mut self, core: &mut Core, out: &mut Out) {
+        let early = core.broken.is(Mutation::ReadBeforeOpening);
+        let has_room = self.confirming.rounds.len() < ROUNDS_MAX;
+        if !has_room || (!self.is_settled(core) && !early) {
+            return;
+        }
+        if core.reads.has_waiting()
+            && let Some(number) = core.reads.ask()
+        {
+            self.on_read_index(core.node(), core.incarnation(), number);
+        }
+        let questions = std::mem::take(&mut self.confirming.waiting);
+        if questions.is_empty() {
+            return;
+        }
+        if !core.broken.is(Mutation::ReadJoinsEarlierRound) || self.confirming.last == 0 {
+            self.confirming.last += 1;
+        }
+        let (number, index) = (self.confirming.last, core.replica.commit());
+        self.confirming.rounds.push_back(Round { number, index, questions });
+        self.end_rounds(core, out);
+    }
+
+    /// Whether questions wait for another round, and there is room for it.
+    pub(crate) fn may_begin_round(&self, core: &Core) -> bool {
+        let has_questions = !self.confirming.waiting.is_empty() || core.reads.has_waiting();
+        has_questions && self.confirming.rounds.len() < ROUNDS_MAX
+    }
+
+    /// Answers the questions of the rounds that R servers have confirmed, this one among them.
+    pub(crate) fn end_rounds(&mut self, core: &mut Core, out: &mut Out) {
+        if self.confirming.rounds.is_empty() {
+            return;
+        }
+        let confirmed = self.confirmed_round(core);
+        while self.confirming.rounds.front().is_some_and(|round| round.number <= confirmed) {
+            let Some(Round { index, questions, .. }) = self.confirming.rounds.pop_front() else {
+                break;
+            };
+            for (server, (incarnation, number)) in questions {
+                if server == core.node() {
+                    core.reads.grant(number, index);
+                } else if core.known.highest(server) == incarnation {
+                    let receiver = incarnation;
+                    let body = Body::ReadIndexOk { epoch: self.epoch, receiver, number, index };
+                    core.send(server, body, out);
+                }
+            }
+        }
+        core.answer_reads(out);
+    }
+
+    /// The last round that R servers have confirmed.
+    fn confirmed_round(&self, core: &Core) -> u64 {
+        let fewer = u16::from(core.broken.is(Mutation::ReadConfirmedByOneFewer));
+        let others = core.quorums.read.saturating_sub(1 + fewer);
+        let Some(nth) = usize::from(others).checked_sub(1) else {
+            return u64::MAX;
+        };
+        let counted = self.peers.iter().filter(|(peer, progress)| {
+            core.known.is_on_disk(**peer, progress.incarnation) && !progress.recovering
+        });
+        let mut rounds: Vec<u64> = counted.map(|(_, progress)| progress.confirmed).collect();
+        rounds.sort_unstable_by(|a, b| b.cmp(a));
+        rounds.get(nth).copied().unwrap_or(0)
+    }
+}
+
+/// How many rounds may be unconfirmed; further questions wait for the next one.
+const ROUNDS_MAX: usize = 256;
