@@ -68,36 +68,40 @@ fn linearizable(cluster: &ClusterConfig, keeps_data: bool) -> Vec<String> {
 
 /// What the loss of servers costs, where another one may become the sequencer.
 fn losses(quorums: Quorums, keeps_data: bool) -> Vec<String> {
-    let Quorums { nodes, write, promises, pre_votes, .. } = quorums;
+    let Quorums { nodes, promises, pre_votes, .. } = quorums;
+    let works = working(quorums);
     let back = if keeps_data { "it is back" } else { "it is started again" };
-    let (any, followers) = (nodes - pre_votes, nodes - write);
+    let (any, followers) = (nodes - pre_votes, nodes - works);
     if followers == 0 {
         return vec![format!(
             "all {nodes} servers are needed: without any one, nothing is served until {back}"
         )];
     }
-    let mut lines = Vec::new();
-    if any > 0 {
-        lines.push(format!(
-            "any {any} of the {nodes} servers may be lost: another takes the sequencer's place"
-        ));
-    }
+    // V < N, and W and R are below N, so that P is too.
+    let mut lines = vec![format!(
+        "any {any} of the {nodes} servers may be lost: another takes the sequencer's place"
+    )];
     if followers > any {
-        let enough = servers(write);
-        let enough = format!("{enough} enough while the sequencer is one of them");
-        lines.push(match (any, keeps_data) {
-            (0, _) => format!("{enough}; without it nothing is served until {back}"),
-            (_, true) => format!(
+        let enough = format!("{} enough while the sequencer is one of them", servers(works));
+        lines.push(if keeps_data {
+            format!(
                 "{enough}; without it nothing is served until {pre_votes} servers run, or it is \
                  started again on its data"
-            ),
-            (_, false) => format!(
+            )
+        } else {
+            format!(
                 "{enough}, but do not survive its loss: that takes {promises} others that went on \
                  running"
-            ),
+            )
         });
     }
     lines
+}
+
+/// How many servers a sequencer must hear, itself counted, so that the others wait for it: enough
+/// for writes and for reads.
+fn working(quorums: Quorums) -> u16 {
+    quorums.write.max(quorums.read)
 }
 
 /// How a server that lost its data comes to have it again.
@@ -118,10 +122,10 @@ fn refilling(quorums: Quorums, keeps_data: bool) -> String {
 
 /// What the loss of servers costs, where only one server can ever be the sequencer.
 fn losses_without_a_successor(quorums: Quorums, first: u16, keeps_data: bool) -> Vec<String> {
-    let Quorums { nodes, write, .. } = quorums;
+    let (nodes, works) = (quorums.nodes, working(quorums));
     let mut lines = Vec::new();
-    if nodes > write {
-        let followers = lost(nodes - write);
+    if nodes > works {
+        let followers = lost(nodes - works);
         lines.push(format!("it goes on with {followers} other than server {first} down"));
     }
     let until = if keeps_data {
@@ -226,15 +230,11 @@ mod tests {
 
     #[test]
     fn where_every_server_is_needed_nobody_is_promised_a_successor() {
-        for (n, w, r) in [(2, 2, 2), (3, 3, 3), (3, 3, 2)] {
+        for (n, w, r) in [(2, 2, 2), (3, 3, 3), (3, 3, 2), (3, 2, 3)] {
             let costs = costs(n, w, r, true);
             let all = format!("all {n} servers are needed: without any one, nothing is served");
             assert!(costs[0].starts_with(&all), "{costs:?}");
         }
-        let costs = costs(3, 2, 3, true);
-        let expected = "2 servers are enough while the sequencer is one of them; without it nothing \
-                        is served until it is back";
-        assert_eq!(costs[0], expected);
     }
 
     #[test]
@@ -247,6 +247,9 @@ mod tests {
                  its data: W=2 R=2 would let another take its place",
             ]
         );
+        let reads = costs(4, 1, 3, true);
+        assert_eq!(reads[0], "it goes on with any 1 server other than server 1 down");
+        assert!(costs(3, 1, 3, true)[0].starts_with("without server 1"));
         let default = costs(10, 1, 1, true).pop().unwrap();
         assert!(default.ends_with("W=2 R=2 would let another take its place while 9 servers run"));
         assert!(costs(2, 1, 2, true).pop().unwrap().ends_with("started again on its data"));
