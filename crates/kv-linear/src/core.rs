@@ -337,7 +337,7 @@ impl Core {
         let node = self.config.node;
         let own = self.identity.map(|identity| (node, identity.incarnation));
         let bounds = PageBounds::of(&self.config.limits);
-        let applying = Applying { own, bounds, broken: self.broken };
+        let applying = Applying { bounds, broken: self.broken };
         let forwarder = &mut self.forwarder;
         let mut answer = |delivered: Delivered| {
             let origin = delivered.origin;
@@ -373,7 +373,7 @@ impl Core {
     pub(crate) fn reply_expired(&self, pending: &Pending, acks: u16, out: &mut Out) {
         let needed = self.config.cluster.write_quorum();
         let definite = self.broken.is(Mutation::UnknownToldAsNotDone);
-        let outcome = if pending.sent && !pending.read_only && !definite {
+        let outcome = if pending.sent && !definite {
             Outcome::Unknown(Unknown { version: None, acks, needed })
         } else {
             Outcome::NotDone(NotDone::TimedOut { answered: acks, needed })
@@ -386,7 +386,7 @@ impl Core {
     pub(crate) fn give_up_pending(&mut self, out: &mut Out) {
         let needed = self.config.cluster.write_quorum();
         for pending in self.forwarder.settle_if(|_| true) {
-            if pending.sent && !pending.read_only {
+            if pending.sent {
                 let unknown = Unknown { version: None, acks: 0, needed };
                 out.reply(pending.id, Outcome::Unknown(unknown));
             } else {

@@ -37,15 +37,13 @@ pub(crate) struct Replica {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Delivered {
     pub(crate) origin: Origin,
-    /// `None` for a duplicate, which has no effect, and for what another server's client reads.
+    /// `None` for a duplicate, which has no effect.
     pub(crate) outcome: Option<Outcome>,
 }
 
 /// What operations are applied with.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Applying {
-    /// This server's incarnation, whose reads alone are carried out.
-    pub(crate) own: Option<(NodeId, Incarnation)>,
     pub(crate) bounds: PageBounds,
     pub(crate) broken: Broken,
 }
@@ -212,7 +210,7 @@ impl Replica {
         true
     }
 
-    /// Applies an operation, unless it is a duplicate or another server's read.
+    /// Applies an operation, unless it is a duplicate.
     fn apply(
         &mut self,
         number: u64,
@@ -220,7 +218,7 @@ impl Replica {
         bytes: bytes::Bytes,
         applying: Applying,
     ) -> Option<Outcome> {
-        let Applying { own, bounds, broken } = applying;
+        let Applying { bounds, broken } = applying;
         if !self.dedup.note(&origin) && !broken.is(Mutation::ForwardAppliedTwice) {
             self.duplicates += 1;
             return None;
@@ -229,9 +227,7 @@ impl Replica {
             self.unreadable += 1;
             return None;
         };
-        let own = own == Some((origin.server, origin.incarnation));
-        (own || !operation.is_read_only())
-            .then(|| self.machine.apply(&operation, number, bounds, broken))
+        Some(self.machine.apply(&operation, number, bounds, broken))
     }
 
     fn may_apply(&self, index: LogIndex, broken: Broken) -> bool {
@@ -313,8 +309,7 @@ mod tests {
     }
 
     fn deliver(replica: &mut Replica) -> Vec<Delivered> {
-        let own = Some((NodeId::FIRST, Incarnation(1)));
-        let applying = Applying { own, bounds: BOUNDS, broken: Broken::default() };
+        let applying = Applying { bounds: BOUNDS, broken: Broken::default() };
         let mut all = Vec::new();
         while replica.deliver_next(applying, |delivered| all.push(delivered)) {}
         all

@@ -125,7 +125,7 @@ impl Follower {
         };
         core.counters.elections += 1;
         core.promise(epoch, out);
-        self.enter(core, now);
+        self.enter(core);
         self.timer.on_heard(core, now);
         let stage = Stage::Promises(BTreeMap::new());
         self.campaign = Some(Campaign { epoch, stage, resend_at: now });

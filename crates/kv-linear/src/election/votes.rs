@@ -97,7 +97,7 @@ impl Follower {
         out: &mut Out,
     ) {
         if core.promise_to(from, epoch, out) {
-            self.enter(core, now);
+            self.enter(core);
             self.timer.on_heard(core, now);
         }
     }
@@ -115,7 +115,7 @@ impl Follower {
         }
         // Nothing is promised by that; but what is asked for next must be above it.
         core.promise(promised, out);
-        self.enter(core, now);
+        self.enter(core);
         self.campaign = None;
         self.timer.wait_again(core, now);
     }

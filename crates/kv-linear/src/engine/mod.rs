@@ -333,7 +333,9 @@ impl LinearEngine {
     fn on_disk_short(&mut self, shortage: Shortage, out: &mut Out) {
         self.core.shortage = Some(shortage);
         if let Role::Sequencer(sequencer) = &mut self.role {
-            sequencer.refuse_queued_writes(&mut self.core, out);
+            if let Err(reason) = self.core.check_disk() {
+                sequencer.refuse_queue(&mut self.core, &reason, out);
+            }
             sequencer.hand_over(&self.core, out);
         }
     }

@@ -53,12 +53,10 @@ impl LinearEngine {
         let mut submission = Submission {
             id,
             operation: encoded.clone(),
-            read_only: operation.is_read_only(),
             deadline: now.saturating_add(options.timeout),
             backoff: None,
         };
         if let Role::Sequencer(sequencer) = &mut self.role {
-            let read_only = submission.read_only;
             let number = core.forwarder.submit(now, submission);
             let origin = Origin {
                 server: core.node(),
@@ -66,7 +64,7 @@ impl LinearEngine {
                 number,
                 settled_below: core.forwarder.settled_below(),
             };
-            sequencer.enqueue(Queued { origin, read_only, encoded });
+            sequencer.enqueue(Queued { origin, encoded });
         } else {
             submission.backoff = Some(Backoff {
                 wait: core.config.timing.resend_min,

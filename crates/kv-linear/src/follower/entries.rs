@@ -37,7 +37,7 @@ impl Follower {
         let is_new = epoch > core.promised();
         if is_new {
             core.raise_promise(epoch);
-            self.enter(core, now);
+            self.enter(core);
         }
         self.is_lost = false;
         if !self.has_sequencer {

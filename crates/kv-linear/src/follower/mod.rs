@@ -113,9 +113,9 @@ impl Follower {
         }
     }
 
-    /// Begins with an epoch that was just promised. What was said in an earlier one is over, and
-    /// requests of it may have got no position: they go out again.
-    pub(crate) fn enter(&mut self, core: &mut Core, now: Duration) {
+    /// Begins with an epoch that was just promised. What was said in an earlier one is over;
+    /// requests go out again once its sequencer speaks.
+    pub(crate) fn enter(&mut self, core: &mut Core) {
         self.has_sequencer = false;
         self.verified = LogIndex::ZERO;
         self.heard_commit = LogIndex::ZERO;
@@ -126,8 +126,6 @@ impl Follower {
         core.reads.ask_again();
         self.campaign = None;
         self.abandon_transfer(core);
-        core.forwarder.send_all_again(now);
-        core.flush_soon(now);
     }
 
     /// Whether the log is about to be replaced, so that nothing can be appended.

@@ -113,12 +113,8 @@ impl Transfer {
         // These took effect, but what they brought is not to be known here.
         let skipped = core.forwarder.settle_if(|number| dedup.contains(node, own, number));
         for pending in skipped {
-            if pending.read_only {
-                core.reply_expired(&pending, acks, out);
-            } else {
-                let unknown = Unknown { version: None, acks, needed: acks };
-                out.reply(pending.id, Outcome::Unknown(unknown));
-            }
+            let unknown = Unknown { version: None, acks, needed: acks };
+            out.reply(pending.id, Outcome::Unknown(unknown));
         }
     }
 }

@@ -29,7 +29,6 @@ pub(crate) struct Forwarder {
 pub(crate) struct Pending {
     pub(crate) id: RequestId,
     pub(crate) operation: Bytes,
-    pub(crate) read_only: bool,
     /// Whether it may have reached the log.
     pub(crate) sent: bool,
     /// Its position in the log, where this server assigned it one.
@@ -47,7 +46,6 @@ pub(crate) struct Pending {
 pub(crate) struct Submission {
     pub(crate) id: RequestId,
     pub(crate) operation: Bytes,
-    pub(crate) read_only: bool,
     pub(crate) deadline: Duration,
     /// `None` where the request is not sent anywhere, since this server is the sequencer.
     pub(crate) backoff: Option<Backoff>,
@@ -86,7 +84,7 @@ impl Forwarder {
     /// Takes a request in and gives it its number.
     pub(crate) fn submit(&mut self, now: Duration, submission: Submission) -> u64 {
         let number = self.pending.next();
-        let Submission { id, operation, read_only, deadline, backoff } = submission;
+        let Submission { id, operation, deadline, backoff } = submission;
         self.numbers.insert(id, number);
         if backoff.is_some() {
             self.in_flight_bytes += operation.len();
@@ -95,7 +93,6 @@ impl Forwarder {
         let mut pending = Pending {
             id,
             operation,
-            read_only,
             sent: false,
             position: None,
             queued: backoff.is_some(),
@@ -178,8 +175,8 @@ impl Forwarder {
     }
 
     /// Keeps everything pending here, since this server assigns positions now; gives each request
-    /// with its number, whether it only reads, and its operation.
-    pub(crate) fn keep_all(&mut self) -> Vec<(u64, bool, Bytes)> {
+    /// with its number and its operation.
+    pub(crate) fn keep_all(&mut self) -> Vec<(u64, Bytes)> {
         self.unsent.clear();
         self.in_flight_bytes = 0;
         let mut kept = Vec::new();
@@ -189,7 +186,7 @@ impl Forwarder {
             pending.queued = false;
             pending.alarm = pending.deadline;
             self.alarms.insert((pending.alarm, number));
-            kept.push((number, pending.read_only, pending.operation.clone()));
+            kept.push((number, pending.operation.clone()));
         }
         kept
     }
@@ -291,7 +288,6 @@ mod tests {
         Submission {
             id: RequestId(id),
             operation: Bytes::from_static(b"operation"),
-            read_only: false,
             deadline: MS * deadline,
             backoff: Some(Backoff { wait: MS * wait, wait_max: MS * 40 }),
         }
@@ -409,7 +405,7 @@ mod tests {
         assert!(forwarder.pop_unsent(99).is_some());
         forwarder.settle(2);
         let operation = Bytes::from_static(b"operation");
-        let kept = [(1, false, operation.clone()), (3, false, operation)];
+        let kept = [(1, operation.clone()), (3, operation)];
         assert_eq!(forwarder.keep_all(), kept);
         assert!(!forwarder.has_unsent());
         assert_eq!(forwarder.next_alarm(), Some(MS * 1000));

@@ -1,6 +1,6 @@
 //! Which requests the sequencer takes into its queue, and what becomes of the others.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -81,14 +81,13 @@ impl Sequencer {
     }
 
     fn take_in(&mut self, core: &mut Core, origin: Origin, encoded: Bytes) -> Result<(), NotDone> {
-        let readable = Operation::from_bytes(encoded.clone()).ok();
-        let Some(operation) = readable.filter(|operation| unsupported(operation).is_none()) else {
+        let operation = Operation::from_bytes(encoded.clone());
+        if !operation.is_ok_and(|operation| unsupported(&operation).is_none()) {
             core.counters.malformed += 1;
             return Ok(());
-        };
-        let check = self.check_reachable(core, false).and_then(|()| self.check_room(core));
-        let read_only = operation.is_read_only();
-        let check = check.and_then(|()| if read_only { Ok(()) } else { core.check_disk() });
+        }
+        let check = self.check_reachable(core, false);
+        let check = check.and_then(|()| self.check_room(core)).and_then(|()| core.check_disk());
         let is_settled = self.is_settled(core);
         let Some(progress) = self.peers.get_mut(&origin.server) else {
             return Ok(());
@@ -105,7 +104,7 @@ impl Sequencer {
         match progress.intake.offer(origin.number) {
             Offer::Refused(reason) => Err(reason),
             Offer::Seen if core.broken.is(Mutation::ForwardAppliedTwice) => {
-                self.enqueue(Queued { origin, read_only, encoded });
+                self.enqueue(Queued { origin, encoded });
                 Ok(())
             }
             Offer::Seen => Ok(()),
@@ -115,7 +114,7 @@ impl Sequencer {
             }
             Offer::New => match check {
                 Ok(()) => {
-                    self.enqueue(Queued { origin, read_only, encoded });
+                    self.enqueue(Queued { origin, encoded });
                     Ok(())
                 }
                 Err(reason) => {
@@ -126,40 +125,15 @@ impl Sequencer {
         }
     }
 
-    /// Too few servers can be reached: nothing in the queue gets a log position.
+    /// Nothing in the queue gets a log position: too few servers can be reached, or the disk is
+    /// short.
     pub(crate) fn refuse_queue(&mut self, core: &mut Core, reason: &NotDone, out: &mut Out) {
         if !self.is_settled(core) {
             return;
         }
-        let queue = std::mem::take(&mut self.queue);
-        self.queue_bytes = 0;
-        self.refuse_all(core, queue, reason, out);
-    }
-
-    /// The disk is short: no write in the queue gets a log position.
-    pub(crate) fn refuse_queued_writes(&mut self, core: &mut Core, out: &mut Out) {
-        if !self.is_settled(core) {
-            return;
-        }
-        let Err(reason) = core.check_disk() else {
-            return;
-        };
-        let (reads, writes) =
-            std::mem::take(&mut self.queue).into_iter().partition(|queued| queued.read_only);
-        self.queue = reads;
-        self.queue_bytes = self.queue.iter().map(|queued| queued.encoded.len()).sum();
-        self.refuse_all(core, writes, &reason, out);
-    }
-
-    fn refuse_all(
-        &mut self,
-        core: &mut Core,
-        queue: VecDeque<Queued>,
-        reason: &NotDone,
-        out: &mut Out,
-    ) {
         let mut refusals: BTreeMap<(NodeId, Incarnation), Vec<(u64, NotDone)>> = BTreeMap::new();
-        for queued in queue {
+        self.queue_bytes = 0;
+        for queued in std::mem::take(&mut self.queue) {
             let origin = queued.origin;
             if origin.server == core.node() {
                 if let Some(pending) = core.forwarder.settle(origin.number) {

@@ -45,7 +45,6 @@ pub(crate) struct Sequencer {
 #[derive(Clone, Debug)]
 pub(crate) struct Queued {
     pub(crate) origin: Origin,
-    pub(crate) read_only: bool,
     pub(crate) encoded: Bytes,
 }
 
@@ -74,7 +73,6 @@ impl Sequencer {
             handed_over: false,
             confirming: Confirming::default(),
         };
-        core.reads.ask_again();
         sequencer.take_pending(core);
         core.flush_soon(now);
         sequencer
@@ -86,10 +84,10 @@ impl Sequencer {
         let (server, incarnation) = (core.node(), core.incarnation());
         let placed = core.replica.placed(server, incarnation);
         let settled_below = core.forwarder.settled_below();
-        for (number, read_only, encoded) in core.forwarder.keep_all() {
+        for (number, encoded) in core.forwarder.keep_all() {
             if !placed.contains(number) {
                 let origin = Origin { server, incarnation, number, settled_below };
-                self.enqueue(Queued { origin, read_only, encoded });
+                self.enqueue(Queued { origin, encoded });
             }
         }
     }
