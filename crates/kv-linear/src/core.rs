@@ -41,6 +41,9 @@ pub(crate) struct Core {
     pub(crate) identity_on_disk: Option<Identity>,
     /// The name of an empty server, as its disk has it.
     pub(crate) named: Option<u64>,
+    /// Whether this process has recovered, so that its disk has all that any process before it can
+    /// have acknowledged.
+    pub(crate) is_proven: bool,
     /// The peer that has shown that this disk is older than it was, where that cannot be mended.
     pub(crate) refuted: Option<NodeId>,
     /// Nothing of an earlier epoch is taken any more.
@@ -105,6 +108,7 @@ impl Core {
             identity: None,
             identity_on_disk: None,
             named: None,
+            is_proven: false,
             refuted: None,
             promised: Epoch::default(),
             promised_on_disk: Epoch::default(),
@@ -435,6 +439,7 @@ impl Core {
     pub(crate) fn end_recovery(&mut self, out: &mut Out) {
         if let Some(identity) = &mut self.identity {
             identity.recovering = false;
+            self.is_proven = true;
             let identity = *identity;
             self.persist(Record::Recovered, Durable::Identity(identity), out);
         }

@@ -48,6 +48,19 @@ impl Known {
         }
     }
 
+    /// What is to be known of a peer that another server knows in this incarnation; `None` if that
+    /// is nothing new. Of two processes that took one number neither counts: which of them came
+    /// later, and so what the promises of the other one are worth, is not known.
+    pub(crate) fn merged(&self, peer: NodeId, other: Incarnation) -> Option<Incarnation> {
+        let highest = self.highest(peer);
+        let both = Incarnation(highest.0 | u64::from(u32::MAX));
+        match self.standing(peer, other) {
+            Standing::New => Some(other),
+            Standing::Over if other.counter() == highest.counter() && highest != both => Some(both),
+            Standing::Over | Standing::Present => None,
+        }
+    }
+
     pub(crate) fn note(&mut self, peer: NodeId, incarnation: Incarnation) {
         self.highest.insert(peer, incarnation);
     }
@@ -95,6 +108,12 @@ mod tests {
         assert_eq!(standing(&known, incarnation(1, 4)), Standing::Over);
         assert_eq!(standing(&known, incarnation(1, 6)), Standing::Over);
         assert_eq!(standing(&known, incarnation(2, 0)), Standing::New);
+        let merged = |known: &Known, of| known.merged(NodeId::FIRST, of);
+        let neither = incarnation(1, u64::from(u32::MAX));
+        assert_eq!(merged(&known, incarnation(0, 9)), None);
+        assert_eq!(merged(&known, incarnation(1, 5)), None);
+        assert_eq!(merged(&known, incarnation(1, 6)), Some(neither));
+        assert_eq!(merged(&known, incarnation(2, 0)), Some(incarnation(2, 0)));
         assert!(!known.is_on_disk(NodeId::FIRST, incarnation(1, 5)));
         known.note_on_disk(NodeId::FIRST, incarnation(1, 5));
         assert!(known.is_on_disk(NodeId::FIRST, incarnation(1, 5)));

@@ -126,7 +126,8 @@ pub(super) enum Taken {
 
 impl Incoming {
     pub(super) fn take(&mut self, part: &SnapshotPart) -> Taken {
-        if part.number == 0 && part.snapshot != self.snapshot {
+        // The names of a peer's snapshots ascend: the first part of an earlier one is late.
+        if part.number == 0 && part.snapshot > self.snapshot {
             *self = Self { snapshot: part.snapshot, ..Self::default() };
         }
         if part.snapshot != self.snapshot || part.number > self.next_number {

@@ -174,8 +174,7 @@ impl<E: ConsistencyEngine> DriverCore<E> {
             return;
         };
         let incoming = peer.incoming.get_or_insert_default();
-        // It follows parts that were received, and were dropped since for those of another
-        // snapshot.
+        // It follows parts that were received, and were dropped since.
         let is_of_dropped =
             part.snapshot != incoming.snapshot() && part.number >= self.config.parts_in_flight_max;
         match incoming.take(&part) {

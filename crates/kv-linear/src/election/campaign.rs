@@ -148,8 +148,8 @@ impl Follower {
             {
                 for (peer, highest) in &promise.known {
                     let is_peer = *peer != core.node() && core.config.cluster.contains(*peer);
-                    if is_peer && highest.counter() > core.known.highest(*peer).counter() {
-                        core.note_known(*peer, *highest, out);
+                    if is_peer && let Some(known) = core.known.merged(*peer, *highest) {
+                        core.note_known(*peer, known, out);
                     }
                 }
                 promises.insert(from, (incarnation, promise));

@@ -248,7 +248,37 @@ impl LinearEngine {
             core.counters.stray_messages += 1;
             return;
         }
-        self.recover_older(now, from, highest, out);
+        if core.is_proven {
+            self.outdo(now, highest, out);
+        } else {
+            self.recover_older(now, from, highest, out);
+        }
+    }
+
+    /// A former process of this server, which lost its disk, had a number that only a peer knew
+    /// that was away while this process recovered. It goes on under a later one.
+    ///
+    /// Nothing is missing on this disk: since it recovered it has all that any former process can
+    /// have acknowledged in an epoch that may still be at work, that one included. So this is a
+    /// restart with the disk intact. Only a copy of this very disk that another process runs on
+    /// could have acknowledged more, and that is no disk to run on.
+    fn outdo(&mut self, now: Duration, highest: Incarnation, out: &mut Out) {
+        let core = &mut self.core;
+        tracing::info!(%highest, "a former process had a later number; this one takes the next");
+        core.give_up_pending(out);
+        match &mut self.role {
+            Role::Sequencer(sequencer) => {
+                let incarnation = core.following(highest);
+                let epoch = Epoch { incarnation, ..sequencer.epoch };
+                core.reads.ask_again();
+                self.lead(now, epoch, out);
+            }
+            Role::Follower(follower) => {
+                core.renew(highest, false, out);
+                follower.campaign = None;
+            }
+            Role::Unstarted | Role::Founding(_) | Role::Joining(_) => {}
+        }
     }
 
     /// This server's disk is older than it was. It goes on in an incarnation after `highest`, and

@@ -240,7 +240,7 @@ impl LinearEngine {
     }
 
     /// Opens an epoch and becomes its sequencer.
-    fn lead(&mut self, now: Duration, epoch: Epoch, out: &mut Out) {
+    pub(crate) fn lead(&mut self, now: Duration, epoch: Epoch, out: &mut Out) {
         self.core.open(epoch, out);
         let sequencer = Sequencer::start(&mut self.core, now, Vec::new());
         self.role = Role::Sequencer(Box::new(sequencer));

@@ -3,11 +3,12 @@
 use kv_core::{
     ConsistencyEngine, Counter, EngineConfig, HaltReason, Incarnation, PersistSeq, Role,
 };
-use kv_linear::{Body, Entry, Epoch, LinearEngine, Record};
+use kv_linear::{Body, Entry, Epoch, LinearEngine, LogIndex, Promise, Record, RecoverOk};
 
 use super::stand::log::{extend, log, tail};
 use super::stand::{
-    Given, Halt, Send, Server, Write, ack, cluster, epoch, first, heartbeat, incarnation, node,
+    Given, Halt, Send, Server, Write, ack, cluster, disk, epoch, first, heartbeat, incarnation,
+    node,
 };
 
 fn base() -> Vec<Entry> {
@@ -28,6 +29,27 @@ fn recovers_in(effects: &[Given]) -> Incarnation {
         [Write(Record::Renewed { incarnation, recovering: true })] => *incarnation,
         other => panic!("{other:?}"),
     }
+}
+
+/// A follower that lost its data and has recovered in this process.
+fn recovered() -> Server {
+    let config = cluster(3, 2, 2);
+    let mut records = disk(2, &config, Epoch::default(), &[]);
+    records.push(Record::Renewed { incarnation: incarnation(2, 4), recovering: true });
+    let mut server = Server::recover(2, &config, records);
+    server.peer_up(1);
+    server.peer_up(3);
+    server.persist_all();
+    for (peer, sequenced) in [(1, Some(LogIndex(2))), (3, None)] {
+        let (receiver, promised) = (server.incarnation, epoch(0, 1));
+        let answer = RecoverOk { receiver, promised, recovering: false, sequenced };
+        server.hears(peer, Body::RecoverOk(answer));
+    }
+    server.fed(epoch(0, 1), &base(), 0, 0);
+    server.persist_all();
+    server.persist_all();
+    assert_eq!(server.role(), Role::Follower);
+    server
 }
 
 /// A sequencer that no other server can replace: W = 1 makes V = N.
@@ -71,6 +93,47 @@ fn a_follower_on_an_older_disk_recovers_behind_the_highest_incarnation() {
     }
     assert_eq!(follower.role(), Role::Joining);
     assert_eq!(follower.hears(3, Body::EpochRequest { epoch: epoch(1, 3) }), []);
+}
+
+#[test]
+fn a_server_that_has_recovered_outdoes_a_former_process_that_was_not_known_then() {
+    let mut server = recovered();
+    let lost = Incarnation(server.incarnation.0 ^ 1);
+    let effects = server.told(outdated(lost));
+    let [Write(Record::Renewed { incarnation, recovering: false })] = effects.as_slice() else {
+        panic!("{effects:?}");
+    };
+    assert_eq!(incarnation.counter(), lost.counter() + 1);
+    assert_eq!(server.role(), Role::Follower);
+    // It says nothing in either before the disk has the new one.
+    assert_eq!(server.told(heartbeat(epoch(0, 1), &base(), 0)), []);
+    assert_ne!(server.persist_all(), []);
+    // Another process on its disk has recovered nothing itself.
+    let mut server = server.restart();
+    server.peer_up(1);
+    server.persist_all();
+    let later = Incarnation(server.incarnation.0 + (1 << 32));
+    recovers_in(&server.told(outdated(later)));
+}
+
+#[test]
+fn a_sequencer_that_has_recovered_outdoes_a_former_process_in_the_same_round() {
+    let mut server = recovered();
+    let promised = epoch(0, 1);
+    let won = Epoch { round: 1, owner: node(2), incarnation: server.incarnation };
+    server.told(Body::Lead { epoch: promised });
+    server.persist_all();
+    for peer in [1, 3] {
+        let promise = Promise { epoch: won, known: Vec::new(), tail: tail(&base(), 0) };
+        server.hears(peer, Body::Promise(promise));
+    }
+    assert_eq!(server.role(), Role::Sequencer);
+    server.persist_all();
+    let lost = Incarnation(server.incarnation.0 + (4 << 32));
+    server.hears(3, outdated(lost));
+    let opened = server.engine.sequences().unwrap();
+    assert_eq!((opened.round, opened.owner), (won.round, won.owner));
+    assert_eq!(opened.incarnation.counter(), lost.counter() + 1);
 }
 
 #[test]

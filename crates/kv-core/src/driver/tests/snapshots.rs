@@ -238,18 +238,25 @@ fn a_peers_word_on_the_snapshot_of_a_former_process_is_not_taken_for_this_one() 
 }
 
 #[test]
-fn the_rest_of_a_snapshot_that_was_dropped_for_another_is_refused() {
+fn the_late_first_part_of_an_earlier_snapshot_does_not_end_the_present_one() {
+    let mut core = core(DriverConfig::MEMORY);
+    take(&mut core, at(0), 2, SnapshotFrame::Part(part(6, 0, false)));
+    assert_eq!(take(&mut core, at(1), 2, SnapshotFrame::Part(part(5, 0, false))), []);
+    let outputs = take(&mut core, at(2), 2, SnapshotFrame::Part(part(6, 1, false)));
+    assert_eq!(outputs, [frame(2, received(6, 2))]);
+}
+
+#[test]
+fn the_rest_of_a_snapshot_that_was_dropped_is_refused() {
     let config = DriverConfig { parts_in_flight_max: 2, ..DriverConfig::MEMORY };
     let mut core = core(config);
     for number in 0..3 {
         take(&mut core, at(0), 2, SnapshotFrame::Part(part(6, number, false)));
     }
-    // The first part of a former process's snapshot comes late.
-    take(&mut core, at(1), 2, SnapshotFrame::Part(part(5, 0, false)));
+    // The peer connects anew, and has not noticed that the connection was lost.
+    core.on_peer_up(at(1), peer(2), Incarnation(1));
     let outputs = take(&mut core, at(2), 2, SnapshotFrame::Part(part(6, 3, false)));
     assert_eq!(outputs, [frame(2, SnapshotFrame::Refused { snapshot: 6 })]);
-    let outputs = take(&mut core, at(3), 2, SnapshotFrame::Part(part(5, 1, false)));
-    assert_eq!(outputs, [frame(2, received(5, 2))]);
     let outputs = take(&mut core, at(4), 2, SnapshotFrame::Part(part(7, 1, false)));
     assert_eq!(outputs, [], "its first part may still come");
 }
