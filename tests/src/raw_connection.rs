@@ -98,8 +98,13 @@ impl RawConnection {
     /// # Panics
     /// If nothing comes in time, the connection is reset, or what comes is no message to a client.
     pub fn receive(&mut self) -> Option<ServerToClient> {
-        let frame = self.receive_frame()?;
-        Some(ServerToClient::from_frame(frame).expect("the server answers or refuses"))
+        loop {
+            let frame = self.receive_frame()?;
+            let message = ServerToClient::from_frame(frame).expect("the server answers or refuses");
+            if !matches!(message, ServerToClient::SequencerChanged(_)) {
+                return Some(message);
+            }
+        }
     }
 
     fn receive_frame(&mut self) -> Option<Frame> {

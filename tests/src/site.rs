@@ -175,7 +175,7 @@ impl Site {
         command
     }
 
-    /// A client of the library, connected to the server with this id. To be called in a runtime.
+    /// A client of the library that stays with the server with this id. To be called in a runtime.
     ///
     /// # Panics
     /// If it does not connect.
@@ -186,6 +186,7 @@ impl Site {
             timeout: crate::PATIENCE,
             // On a busy machine a server may be slow to answer, and the next one is not this one.
             dial_timeout: crate::PATIENCE,
+            follow_sequencer: false,
             ..ClientConfig::default()
         };
         let client = Client::connect(config).await.expect("the server is there");

@@ -1,7 +1,7 @@
 //! The handle that programs use.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use kv_core::{Key, NodeId, Operation, Outcome, RequestOptions, Status, Value, Versioned};
@@ -19,6 +19,9 @@ use crate::send_state::SendState;
 use crate::table::{Answered, Submission};
 
 /// A connection to a cluster: to one server at a time, and to the next one when that is lost.
+///
+/// Where one server orders the requests of all, the client goes to that one, and after it when
+/// another takes its place, unless [`ClientConfig::follow_sequencer`] is false.
 ///
 /// Clones share the connection, which closes when the last one is dropped. When a server is lost,
 /// reads, and requests that had not been sent, go to the next server by themselves within their
@@ -45,6 +48,7 @@ struct Shared {
     link: watch::Receiver<Link>,
     events: broadcast::Sender<Event>,
     last_id: AtomicU64,
+    stays: Arc<AtomicUsize>,
 }
 
 impl Client {
@@ -84,8 +88,15 @@ impl Client {
         let (link_sender, link) = watch::channel(Link::default());
         let (events, receiver) = broadcast::channel(EVENTS_MAX);
         let abandoned = Arc::new(Notify::new());
-        let driver =
-            Driver::new(config, submissions, Arc::clone(&abandoned), link_sender, events.clone());
+        let stays = Arc::new(AtomicUsize::new(0));
+        let driver = Driver::new(
+            config,
+            submissions,
+            Arc::clone(&abandoned),
+            Arc::clone(&stays),
+            link_sender,
+            events.clone(),
+        );
         tokio::spawn(driver.run());
         let shared = Arc::new(Shared {
             timeout,
@@ -96,6 +107,7 @@ impl Client {
             link,
             events,
             last_id: AtomicU64::new(0),
+            stays,
         });
         (Self { shared }, receiver)
     }
@@ -280,6 +292,13 @@ impl Client {
         Ok(DumpEntries { server, entries })
     }
 
+    /// Keeps the client with the server that it is connected to, as long as that serves it.
+    pub(crate) fn stay(&self) -> Stay {
+        self.shared.stays.fetch_add(1, Ordering::Relaxed);
+        let wake = Arc::clone(&self.shared.abandoned);
+        Stay { stays: Arc::clone(&self.shared.stays), wake }
+    }
+
     fn options(&self) -> RequestOptions {
         RequestOptions { timeout: self.shared.timeout, ..RequestOptions::default() }
     }
@@ -312,6 +331,20 @@ impl Client {
         sent.map_err(|_| ClientError::Stopped)?;
         let mut waiting = Waiting { answer: Some(answer), abandoned: &self.shared.abandoned };
         waiting.answer().await
+    }
+}
+
+/// While it is there, the client stays with its server.
+#[derive(Debug)]
+pub(crate) struct Stay {
+    stays: Arc<AtomicUsize>,
+    wake: Arc<Notify>,
+}
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        self.stays.fetch_sub(1, Ordering::Relaxed);
+        self.wake.notify_one();
     }
 }
 

@@ -22,6 +22,11 @@ pub struct ClientConfig {
     /// How long a server may take to accept a connection and to answer the handshake, before the
     /// next one is tried; 1 s by default.
     pub dial_timeout: Duration,
+    /// Whether to go to the server that orders the requests of all, where the engine has one, and
+    /// after it when another takes its place; true by default. Otherwise the client stays with the
+    /// server that it begins with for as long as that serves it, whose reads then cost the sequencer
+    /// little.
+    pub follow_sequencer: bool,
     /// The most requests in hand, at least 1; 1024 by default. Callers wait beyond that, within
     /// their request's time.
     pub in_flight_max: u32,
@@ -36,6 +41,7 @@ impl Default for ClientConfig {
             timeout: Duration::from_secs(5),
             grace: Duration::from_secs(1),
             dial_timeout: Duration::from_secs(1),
+            follow_sequencer: true,
             in_flight_max: 1024,
         }
     }

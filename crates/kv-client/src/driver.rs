@@ -1,21 +1,24 @@
 //! The background task that owns the connection.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use kv_core::{ClusterId, NodeId};
-use kv_proto::{ResponseBody, Welcome};
+use kv_core::NodeId;
+use kv_proto::ResponseBody;
 use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::config::ClientConfig;
-use crate::connection::Connection;
 use crate::connection::dial::Target;
 use crate::connection::error::{DialError, DialFailure, LostReason};
+use crate::connection::following::Following;
 use crate::connection::route::Route;
+use crate::connection::{Connection, FromServer};
 use crate::error::ClientError;
 use crate::event::Event;
 use crate::service::{Search, Service};
+use crate::store_identity::StoreIdentity;
 use crate::table::{Submission, Table, reason_for_now};
 
 /// Owns the connection and the requests in hand; ends when the last client is dropped.
@@ -32,14 +35,18 @@ pub(crate) struct Driver {
     /// The store that the session is with, as its first server told.
     store: Option<StoreIdentity>,
     search: Search,
+    following: Following,
+    /// How many callers need the client to stay with its server.
+    stays: Arc<AtomicUsize>,
 }
 
-/// What tells a store from others that are served at the same addresses.
-#[derive(Debug)]
-struct StoreIdentity {
-    engine: String,
-    /// `None` until a server has told it.
-    cluster_id: Option<ClusterId>,
+/// How the service of one connection has ended.
+enum Served {
+    Lost,
+    /// The client goes on with the sequencer.
+    Moved(Box<Connection>),
+    /// The last client was dropped.
+    Abandoned,
 }
 
 /// How the connection is, for callers.
@@ -58,6 +65,7 @@ impl Driver {
         config: ClientConfig,
         inbox: mpsc::Receiver<Submission>,
         abandoned: Arc<Notify>,
+        stays: Arc<AtomicUsize>,
         link: watch::Sender<Link>,
         events: broadcast::Sender<Event>,
     ) -> Self {
@@ -67,6 +75,8 @@ impl Driver {
             told_none_answers: false,
             store: None,
             search: Search::default(),
+            following: Following::default(),
+            stays,
             config,
             inbox,
             abandoned,
@@ -76,9 +86,13 @@ impl Driver {
     }
 
     pub(crate) async fn run(mut self) {
-        while let Some(connection) = self.find_server().await {
-            if self.serve(connection).await.is_none() {
-                return;
+        while let Some(mut connection) = self.find_server().await {
+            loop {
+                match self.serve(connection).await {
+                    Served::Moved(next) => connection = *next,
+                    Served::Lost => break,
+                    Served::Abandoned => return,
+                }
             }
         }
     }
@@ -87,12 +101,7 @@ impl Driver {
     async fn find_server(&mut self) -> Option<Connection> {
         loop {
             let (server, address, pause) = self.route.next();
-            let target = Target {
-                server,
-                address,
-                cluster: self.config.cluster.clone(),
-                timeout: self.config.dial_timeout,
-            };
+            let target = self.target(server, address);
             let dial = async move {
                 sleep(pause).await;
                 target.dial().await
@@ -109,7 +118,8 @@ impl Driver {
                 }
             };
             let result = result.and_then(|(connection, welcome)| {
-                self.recognise(&welcome).map_err(|error| DialFailure { server, error })?;
+                StoreIdentity::recognise(&mut self.store, &welcome)
+                    .map_err(|error| DialFailure { server, error })?;
                 Ok((connection, welcome))
             });
             match result {
@@ -117,6 +127,7 @@ impl Driver {
                     let skipped = self.route.on_connected();
                     self.told_none_answers = false;
                     self.link.send_replace(Link { server: Some(server), ..Link::default() });
+                    self.following.on_told(welcome.sequencer);
                     let welcome = Box::new(welcome);
                     let connected = Event::Connected { server, welcome, skipped };
                     if let Some(connected) = self.search.on_connected(connected) {
@@ -129,25 +140,9 @@ impl Driver {
         }
     }
 
-    /// Holds a server to the store that the session began with.
-    fn recognise(&mut self, welcome: &Welcome) -> Result<(), DialError> {
-        let store = self.store.get_or_insert_with(|| StoreIdentity {
-            engine: welcome.engine.clone(),
-            cluster_id: welcome.cluster_id,
-        });
-        if store.engine != welcome.engine {
-            let (ours, theirs) = (store.engine.clone(), welcome.engine.clone());
-            return Err(DialError::OtherEngine { ours, theirs });
-        }
-        match (store.cluster_id, welcome.cluster_id) {
-            (Some(ours), Some(theirs)) if ours != theirs => {
-                Err(DialError::OtherCluster { ours, theirs })
-            }
-            (known, told) => {
-                store.cluster_id = known.or(told);
-                Ok(())
-            }
-        }
+    fn target(&self, server: NodeId, address: String) -> Target {
+        let (cluster, timeout) = (self.config.cluster.clone(), self.config.dial_timeout);
+        Target { server, address, cluster, timeout }
     }
 
     fn on_dial_failure(&mut self, failure: DialFailure) {
@@ -180,22 +175,27 @@ impl Driver {
         self.link.send_replace(Link { server: None, error: Some(self.route.error()), hopeless });
     }
 
-    /// Carries requests and answers until the connection is lost; `None` if the last client was
-    /// dropped.
-    async fn serve(&mut self, mut connection: Connection) -> Option<()> {
+    /// Carries requests and answers until the connection is lost or left.
+    async fn serve(&mut self, mut connection: Connection) -> Served {
         let mut answered = false;
         let mut service = Service::default();
+        let server = connection.server();
         let why = loop {
-            match self.take_responses(&mut connection, &mut service) {
+            match self.take_messages(&mut connection, &mut service) {
                 Ok(some) => answered |= some,
                 Err(why) => break why,
+            }
+            if let Some(next) = self.move_on(server) {
+                return Served::Moved(Box::new(next));
             }
             match service.reason_to_leave(Instant::now()).filter(|_| self.route.has_choice()) {
                 // Those that it has may still be answered.
                 Some(_) if self.table.in_flight() > 0 => {}
                 Some(reason) => break LostReason::NotServing { reason: reason.clone() },
+                None if self.following.has_arrived() && !self.is_held() => {}
                 None => self.table.send_waiting(&mut connection),
             }
+            self.follow(server);
             let watch_at = connection.watch_at();
             let leave_at = service.leave_at().filter(|at| *at > Instant::now());
             // What has come counts before any time that is up: this program may have been suspended.
@@ -207,7 +207,10 @@ impl Driver {
                     }
                 }
                 arrived = self.inbox.recv() => {
-                    self.table.add(arrived?);
+                    let Some(arrived) = arrived else {
+                        return Served::Abandoned;
+                    };
+                    self.table.add(arrived);
                     while let Ok(more) = self.inbox.try_recv() {
                         self.table.add(more);
                     }
@@ -222,6 +225,7 @@ impl Driver {
                 }
                 () = until(self.table.next_release()) => self.table.release(Instant::now()),
                 () = until(leave_at) => {}
+                () = self.following.progress(server) => {}
                 () = sleep_until(watch_at) => {
                     if let Err(why) = connection.watch(Instant::now()) {
                         break why;
@@ -230,12 +234,57 @@ impl Driver {
             }
         };
         self.on_lost(&connection, why, answered);
-        Some(())
+        Served::Lost
+    }
+
+    /// Dials the sequencer, if that is due and the client is to follow it.
+    fn follow(&mut self, present: NodeId) {
+        if !self.config.follow_sequencer || self.is_held() {
+            return;
+        }
+        let Some(sequencer) = self.following.wanted(present, Instant::now()) else {
+            return;
+        };
+        match self.config.servers.address(sequencer) {
+            Some(address) => {
+                let target = self.target(sequencer, address.to_owned());
+                self.following.dial(target);
+            }
+            // Its server list lacks it, and has the last word on where a client may go.
+            None => self.following.on_told(None),
+        }
+    }
+
+    /// The connection to go on with, once the sequencer has accepted the client and the present
+    /// server has answered all.
+    fn move_on(&mut self, from: NodeId) -> Option<Connection> {
+        if !self.following.has_arrived() || self.table.in_flight() > 0 || self.is_held() {
+            return None;
+        }
+        let (connection, welcome) = self.following.take()?;
+        let server = connection.server();
+        if let Err(error) = StoreIdentity::recognise(&mut self.store, &welcome) {
+            tracing::warn!(%server, %error, "the sequencer serves another store");
+            self.following.put_off();
+            return None;
+        }
+        self.route.on_moved(server);
+        self.search.on_lost();
+        self.link.send_replace(Link { server: Some(server), ..Link::default() });
+        let welcome = Box::new(welcome);
+        self.tell(Event::Moved { from, server, welcome });
+        self.table.release_all();
+        Some(connection)
+    }
+
+    fn is_held(&self) -> bool {
+        self.stays.load(Ordering::Relaxed) > 0
     }
 
     fn on_lost(&mut self, connection: &Connection, why: LostReason, answered: bool) {
         let server = connection.server();
         let event = Event::Lost { server, why: why.clone() };
+        self.following.on_lost(server);
         let is_told = if matches!(why, LostReason::NotServing { .. }) {
             self.route.on_not_serving();
             self.search.on_left(server, &event)
@@ -256,13 +305,20 @@ impl Driver {
         self.table.on_lost(connection, &why);
     }
 
-    fn take_responses(
+    fn take_messages(
         &mut self,
         connection: &mut Connection,
         service: &mut Service,
     ) -> Result<bool, LostReason> {
         let mut some = false;
-        while let Some(response) = connection.next_response()? {
+        while let Some(message) = connection.next_message()? {
+            let response = match message {
+                FromServer::Response(response) => response,
+                FromServer::SequencerChanged(sequencer) => {
+                    self.following.on_told(Some(sequencer));
+                    continue;
+                }
+            };
             if let Some(reason) = reason_for_now(&response.body) {
                 service.on_refused(Instant::now(), reason);
             } else if !matches!(response.body, ResponseBody::Status(_)) {

@@ -17,6 +17,15 @@ pub enum Event {
         /// The servers that were tried in vain since the last connection, each once.
         skipped: Vec<DialFailure>,
     },
+    /// The client has gone to the server that orders requests, from one that went on serving it.
+    Moved {
+        /// From which server.
+        from: NodeId,
+        /// To which.
+        server: NodeId,
+        /// What it said of itself.
+        welcome: Box<Welcome>,
+    },
     /// The connection to a server has ended; the client goes on to the next one.
     Lost {
         /// Which server.

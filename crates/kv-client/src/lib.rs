@@ -41,6 +41,7 @@ mod event;
 mod pages;
 mod send_state;
 mod service;
+mod store_identity;
 mod table;
 
 pub use answer::{DumpEntries, Read, Written};

@@ -3,7 +3,7 @@
 use kv_core::{Dump, Key, NodeId, Operation, RequestOptions, Scan, Versioned};
 
 use crate::answer::{done, page_after};
-use crate::client::Client;
+use crate::client::{Client, Stay};
 use crate::error::ClientError;
 
 /// Keys with what they hold, in ascending order, a page at a time; see [`Client::scan_pages`] and
@@ -16,6 +16,8 @@ pub struct Pages {
     position: Position,
     page_len: u32,
     server: Option<NodeId>,
+    /// A dump is of one server.
+    _stay: Option<Stay>,
 }
 
 #[derive(Debug)]
@@ -36,14 +38,15 @@ enum Position {
 
 impl Pages {
     pub(crate) fn of_scan(client: Client, prefix: &[u8], options: RequestOptions) -> Self {
-        Self::new(client, Kind::Scan(prefix.to_vec()), options)
+        Self::new(client, Kind::Scan(prefix.to_vec()), options, None)
     }
 
-    pub(crate) const fn of_dump(client: Client, options: RequestOptions) -> Self {
-        Self::new(client, Kind::Dump, options)
+    pub(crate) fn of_dump(client: Client, options: RequestOptions) -> Self {
+        let stay = client.stay();
+        Self::new(client, Kind::Dump, options, Some(stay))
     }
 
-    const fn new(client: Client, kind: Kind, options: RequestOptions) -> Self {
+    const fn new(client: Client, kind: Kind, options: RequestOptions, stay: Option<Stay>) -> Self {
         Self {
             client,
             kind,
@@ -51,6 +54,7 @@ impl Pages {
             position: Position::Begin,
             page_len: ENTRIES_MAX,
             server: None,
+            _stay: stay,
         }
     }
 

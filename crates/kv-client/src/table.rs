@@ -105,6 +105,13 @@ impl Table {
         }
     }
 
+    /// Lets all of those be sent again.
+    pub(crate) fn release_all(&mut self) {
+        while let Some((at, _)) = self.held.first().copied() {
+            self.release(at);
+        }
+    }
+
     /// How many requests wait for a server's answer.
     pub(crate) fn in_flight(&self) -> usize {
         self.pending.len() - self.unsent.len() - self.held.len()
@@ -219,9 +226,7 @@ impl Table {
             self.renew_deadline(id);
         }
         // Another server may serve what this one could not.
-        while let Some((at, _)) = self.held.first().copied() {
-            self.release(at);
-        }
+        self.release_all();
         let server = connection.server();
         for id in unknown {
             let why = why.clone();

@@ -1,5 +1,5 @@
 //! A server is lost: what is repeated, what is not, and where the client goes.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "tests")]
 
 mod fake;
 
@@ -91,7 +91,7 @@ async fn events_tell_of_the_loss_and_of_the_next_server() {
     let connection = one.accept().await;
     let first = event(&mut events, |event| match event {
         Event::Connected { server, skipped, .. } => Some((server, skipped)),
-        Event::Lost { .. } | Event::Refused { .. } | Event::NoneAnswers { .. } => None,
+        _ => None,
     });
     assert_eq!(first.await, (one.node, vec![]));
     assert_eq!(client.server(), Some(one.node));
@@ -99,12 +99,12 @@ async fn events_tell_of_the_loss_and_of_the_next_server() {
     let _connection = three.accept().await;
     let lost = event(&mut events, |event| match event {
         Event::Lost { server, why } => Some((server, why)),
-        Event::Connected { .. } | Event::Refused { .. } | Event::NoneAnswers { .. } => None,
+        _ => None,
     });
     assert_eq!(lost.await, (one.node, LostReason::Closed));
     let second = event(&mut events, |event| match event {
         Event::Connected { server, skipped, .. } => Some((server, skipped)),
-        Event::Lost { .. } | Event::Refused { .. } | Event::NoneAnswers { .. } => None,
+        _ => None,
     });
     let (server, skipped) = second.await;
     assert_eq!(server, three.node);
@@ -131,7 +131,7 @@ async fn a_server_that_sends_garbage_is_left() {
     assert_eq!(read.unwrap().server, two.node);
     let why = event(&mut events, |event| match event {
         Event::Lost { why, .. } => Some(why),
-        Event::Connected { .. } | Event::Refused { .. } | Event::NoneAnswers { .. } => None,
+        _ => None,
     });
     assert!(matches!(why.await, LostReason::Garbage { .. }));
 }
@@ -200,7 +200,7 @@ async fn another_server_at_the_address_is_a_mistake_in_the_list() {
     let _connection = two.accept().await;
     let failures = event(&mut events, |event| match event {
         Event::NoneAnswers { failures } => Some(failures),
-        Event::Connected { .. } | Event::Refused { .. } | Event::Lost { .. } => None,
+        _ => None,
     });
     assert_eq!(
         failures.await[0].to_string(),

@@ -57,9 +57,21 @@ pub struct Welcome {
     pub cluster_id: Option<ClusterId>,
     /// How many requests of this connection it takes at once; further ones wait in the socket.
     pub in_flight_max: u32,
+    /// The server that orders the requests of all, as far as this one knows. `None` in an engine
+    /// without one, and while nobody is known to.
+    pub sequencer: Option<NodeId>,
 }
 
-wire_struct!(Welcome { node, incarnation, engine, config, cluster_id, in_flight_max });
+wire_struct!(Welcome { node, incarnation, engine, config, cluster_id, in_flight_max, sequencer });
+
+/// What a server tells its clients once another server orders the requests of all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SequencerChanged {
+    /// The server that does.
+    pub sequencer: NodeId,
+}
+
+wire_struct!(SequencerChanged { sequencer });
 
 /// Why a connection is closed, in one line that says what to do.
 ///
@@ -182,6 +194,7 @@ mod tests {
             config: config.clone(),
             cluster_id: Some(ClusterId(u64::MAX)),
             in_flight_max: u32::MAX,
+            sequencer: None,
         };
         let role = Role::Server { node, incarnation, engine, config };
         let hello = Hello { cluster: "k".repeat(CLUSTER_NAME_LEN_MAX), role };

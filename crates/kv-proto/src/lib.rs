@@ -46,7 +46,9 @@ pub use frame::{
     FRAME_LEN_MAX, Frame, FrameDecoder, FrameError, FrameMessage, HANDSHAKE_FRAME_LEN_MAX,
     MessageTooLarge, PROTOCOL_VERSION, put_alive, put_message,
 };
-pub use handshake::{CLUSTER_NAME_LEN_MAX, Hello, Refusal, RefusalCode, Role, Welcome};
+pub use handshake::{
+    CLUSTER_NAME_LEN_MAX, Hello, Refusal, RefusalCode, Role, SequencerChanged, Welcome,
+};
 pub use liveness::Liveness;
 pub use message::{HelloReply, PeerToPeer, ServerToClient, put_peer_frame};
 pub use quoting::{as_line, as_word, in_quotes, is_printable};

@@ -112,7 +112,9 @@ impl Cluster {
         for connection in 0..CONNECTIONS {
             let servers = self.list.parse().unwrap();
             let first = NodeId::new(connection % 3 + 1).unwrap();
-            let config = ClientConfig { servers, first, ..ClientConfig::default() };
+            let follow_sequencer = false;
+            let config =
+                ClientConfig { servers, first, follow_sequencer, ..ClientConfig::default() };
             clients.push(Client::connect(config).await.unwrap());
         }
         put_for(&clients, value_bytes, WARM_UP).await;

@@ -295,6 +295,7 @@ where
             incarnation: Arc::clone(&identity.incarnation),
             looked_at: Duration::ZERO,
             cluster_id: None,
+            sequencer: None,
             dirty: Vec::new(),
             snapshots: Vec::new(),
             ended: None,

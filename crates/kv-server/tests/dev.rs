@@ -68,6 +68,7 @@ fn what_a_client_dumps_is_shown_with_its_servers_name() {
         let config = kv_client::ClientConfig {
             servers: servers.parse().unwrap(),
             first: kv_core::NodeId::new(node).unwrap(),
+            follow_sequencer: false,
             ..kv_client::ClientConfig::default()
         };
         tokio::runtime::Runtime::new().unwrap().block_on(async {

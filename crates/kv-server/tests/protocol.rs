@@ -4,6 +4,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::wildcard_enum_match_arm,
     reason = "a test fails by panicking"
 )]
 
@@ -46,22 +47,31 @@ async fn client_of(server: &Server) -> Connection {
 }
 
 async fn refusal(connection: &mut Connection) -> Refusal {
-    let frame = next(connection).await.expect("a refusal");
-    match ServerToClient::from_frame(frame).unwrap() {
+    match next_answer(connection).await {
         ServerToClient::Refusal(refusal) => {
             assert_eq!(next(connection).await, None, "the connection is closed after a refusal");
             assert_eq!(refusal.message.lines().count(), 1, "{refusal}");
             refusal
         }
-        other @ ServerToClient::Response(_) => panic!("not refused: {other:?}"),
+        other => panic!("not refused: {other:?}"),
     }
 }
 
 async fn response(connection: &mut Connection) -> Response {
-    let frame = next(connection).await.expect("a response");
-    match ServerToClient::from_frame(frame).unwrap() {
+    match next_answer(connection).await {
         ServerToClient::Response(response) => response,
-        other @ ServerToClient::Refusal(_) => panic!("not answered: {other:?}"),
+        other => panic!("not answered: {other:?}"),
+    }
+}
+
+/// What the server says next of requests; it may tell of its sequencer in between.
+async fn next_answer(connection: &mut Connection) -> ServerToClient {
+    loop {
+        let frame = next(connection).await.expect("an answer or a refusal");
+        let message = ServerToClient::from_frame(frame).unwrap();
+        if !matches!(message, ServerToClient::SequencerChanged(_)) {
+            return message;
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use kv_client::{Client, ClientConfig};
+use kv_core::{Key, NodeId, Value};
 use kv_tests::{Process, Site, wait_until};
 
 /// Far below a request's time of 5 s: whoever waits for that has not noticed the loss.
@@ -124,6 +126,39 @@ fn a_client_of_the_lost_sequencer_goes_on_to_another_server() {
     client.wait_for_error("server 1 is lost (connection closed); connected to server 2");
     client.type_line("put x 2");
     client.wait_for("ok");
+}
+
+#[test]
+fn a_client_of_the_library_is_with_the_sequencer_whichever_server_that_is() {
+    let site = Site::of(3);
+    let mut servers = three(&site, "linearizability");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let first = NodeId::new(3).unwrap();
+    let config = ClientConfig { servers: site.servers(), first, ..ClientConfig::default() };
+    let client = runtime.block_on(Client::connect(config)).unwrap();
+    let is_with = |id| client.server().map(NodeId::number) == Some(id);
+    wait_until("the client is with server 1", || is_with(1));
+    let [first, second, third] = &mut servers;
+    let mut put = |value: &'static str| {
+        let (key, value) = (Key::new("x").unwrap(), Value::new(value).unwrap());
+        runtime.block_on(client.put(key, value)).unwrap().server.number()
+    };
+    assert_eq!(put("1"), 1);
+    first.kill();
+    wait_until("the client has noticed", || !is_with(1));
+    put("2");
+    let sequencer = |id: u16| {
+        let status = site.run(&format!("{id} status"));
+        status.contains("sequencer").then_some(id)
+    };
+    let next = [2, 3].into_iter().find_map(sequencer).expect("one of them is the sequencer");
+    wait_until("the client is with the next sequencer", || is_with(next));
+    assert_eq!(put("3"), next);
+
+    // It does not go back to a server that has returned as a follower.
+    let _first = site.ready_server("1 linearizability 2 2");
+    assert_eq!(put("4"), next);
+    drop((second, third));
 }
 
 /// With W=1 or R=1 nobody can take the sequencer's place.

@@ -126,12 +126,12 @@ impl Cluster {
         held.unwrap()
     }
 
-    /// A client that begins at one server, and goes to the next one when that is lost. To be called
+    /// A client that stays with one server, and goes to the next one when that is lost. To be called
     /// in the runtime.
     pub(crate) async fn client(&self, first: u16) -> Client {
         let first = NodeId::new(first).unwrap();
-        let config =
-            ClientConfig { servers: self.site.servers(), first, ..ClientConfig::default() };
+        let (servers, follow_sequencer) = (self.site.servers(), false);
+        let config = ClientConfig { servers, first, follow_sequencer, ..ClientConfig::default() };
         Client::connect(config).await.unwrap()
     }
 

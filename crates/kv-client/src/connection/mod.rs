@@ -2,6 +2,7 @@
 
 pub(crate) mod dial;
 pub(crate) mod error;
+pub(crate) mod following;
 pub(crate) mod route;
 
 use std::io;
@@ -10,8 +11,8 @@ use std::time::Duration;
 use bytes::BytesMut;
 use kv_core::{GroupId, NodeId};
 use kv_proto::{
-    FrameDecoder, Liveness, MessageTooLarge, Request, Response, ServerToClient, Welcome, put_alive,
-    put_message,
+    FrameDecoder, Liveness, MessageTooLarge, Request, Response, SequencerChanged, ServerToClient,
+    Welcome, put_alive, put_message,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -39,6 +40,13 @@ pub(crate) struct Connection {
     show_life_at: Instant,
     /// Why nothing can be written any more, while what was read before is still looked at.
     failure: Option<LostReason>,
+}
+
+/// What a server says on a connection that it keeps.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum FromServer {
+    Response(Response),
+    SequencerChanged(NodeId),
 }
 
 impl Connection {
@@ -164,13 +172,16 @@ impl Connection {
         }
     }
 
-    /// Takes the next response out of what was read.
-    pub(crate) fn next_response(&mut self) -> Result<Option<Response>, LostReason> {
+    /// Takes the next message out of what was read.
+    pub(crate) fn next_message(&mut self) -> Result<Option<FromServer>, LostReason> {
         let Some(frame) = self.decoder.decode(&mut self.input)? else {
             return Ok(None);
         };
         match ServerToClient::from_frame(frame)? {
-            ServerToClient::Response(response) => Ok(Some(response)),
+            ServerToClient::Response(response) => Ok(Some(FromServer::Response(response))),
+            ServerToClient::SequencerChanged(SequencerChanged { sequencer }) => {
+                Ok(Some(FromServer::SequencerChanged(sequencer)))
+            }
             ServerToClient::Refusal(refusal) => Err(LostReason::Refused(refusal)),
         }
     }
@@ -207,6 +218,7 @@ mod tests {
             config: ClusterConfig::new([NodeId::FIRST], one, one).unwrap(),
             cluster_id: None,
             in_flight_max: 0,
+            sequencer: None,
         };
         let decoder = FrameDecoder::new(GROUP);
         let buffer = BytesMut::new();
@@ -248,14 +260,14 @@ mod tests {
             connection.put(&status(2)).unwrap();
             let mut responses = Vec::new();
             loop {
-                while let Some(response) = connection.next_response().unwrap() {
+                while let Some(response) = connection.next_message().unwrap() {
                     responses.push(response);
                 }
                 if connection.progress().await.is_err() {
                     break;
                 }
             }
-            assert_eq!(responses, [response]);
+            assert_eq!(responses, [FromServer::Response(response)]);
         }
     }
 }

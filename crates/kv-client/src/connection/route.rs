@@ -74,6 +74,11 @@ impl Route {
         }
     }
 
+    /// Notes that the client has gone to a server without losing the one before.
+    pub(crate) const fn on_moved(&mut self, server: NodeId) {
+        self.next = server;
+    }
+
     /// Notes that the client leaves a server that answers and does not serve.
     pub(crate) fn on_not_serving(&mut self) {
         self.next = self.servers.next_after(self.next).unwrap_or(self.next);

@@ -215,6 +215,11 @@ impl<E: ConsistencyEngine> DriverCore<E> {
         self.disk.shortage
     }
 
+    /// The server that orders requests now, as far as this one knows.
+    pub fn sequencer(&self) -> Option<NodeId> {
+        self.engine.sequencer()
+    }
+
     /// How the server is, its disk included.
     #[must_use]
     pub fn status(&self) -> Status {

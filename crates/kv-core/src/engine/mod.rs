@@ -122,6 +122,13 @@ pub trait ConsistencyEngine: Sized {
     /// Ends a view, read to its end or not.
     fn close_view(&mut self, view: ViewId);
 
+    /// The server that orders requests now, as far as this one knows, itself included; clients do
+    /// best to connect to it. `None` in an engine whose servers all take requests alike, and while
+    /// nobody is known to. It is asked after every turn of the driver, so it must cost little.
+    fn sequencer(&self) -> Option<NodeId> {
+        None
+    }
+
     /// The state in figures.
     fn status(&self) -> Status;
 

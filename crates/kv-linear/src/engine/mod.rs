@@ -133,6 +133,14 @@ impl ConsistencyEngine for LinearEngine {
         view::close(&mut self.core, view);
     }
 
+    fn sequencer(&self) -> Option<NodeId> {
+        match &self.role {
+            Role::Sequencer(_) => Some(self.core.node()),
+            Role::Follower(follower) => follower.sequencer(&self.core),
+            Role::Unstarted | Role::Founding(_) | Role::Joining(_) => None,
+        }
+    }
+
     fn status(&self) -> Status {
         self.describe()
     }

@@ -45,6 +45,10 @@ impl Clients {
         client.filter(|client| client.session == session)
     }
 
+    pub(crate) fn sessions(&self) -> Vec<SessionId> {
+        self.places.iter().flatten().map(|client| client.session).collect()
+    }
+
     pub(crate) fn connections(&self) -> impl Iterator<Item = &Rc<Connection>> {
         self.places.iter().flatten().map(|client| &client.connection)
     }

@@ -10,7 +10,9 @@ use kv_core::driver::{DriverCore, Output, PeerFrame, Reply, SessionId, SessionPa
 use kv_core::{
     ClusterId, ConsistencyEngine, Counter, Incarnation, NodeId, Now, Outcome, Shortage, Status,
 };
-use kv_proto::{Request, RequestBody, Response, ResponseBody, put_message};
+use kv_proto::{
+    FrameMessage, Request, RequestBody, Response, ResponseBody, SequencerChanged, put_message,
+};
 use tokio::sync::watch;
 
 use crate::client_number::ClientNumber;
@@ -44,6 +46,8 @@ pub(crate) struct Hub<E: ConsistencyEngine> {
     pub(crate) looked_at: Duration,
     /// The cluster whose data the server holds, when that was last looked at.
     pub(crate) cluster_id: Option<ClusterId>,
+    /// The server that orders requests, as the clients were told last.
+    pub(crate) sequencer: Option<NodeId>,
     /// The sessions in whose buffers something was put in this turn.
     pub(crate) dirty: Vec<SessionId>,
     /// The sessions that are given a snapshot.
@@ -221,6 +225,7 @@ where
             self.carry_out(now, output);
         }
         self.send_snapshots();
+        self.tell_of_sequencer();
         let core = &mut self.core;
         self.peers.write(on_drained.clone(), |peer, full| core.set_congested(peer, full));
         self.write_replies(on_drained);
@@ -279,11 +284,28 @@ where
         self.respond(session, &Response { id: tag, body: ResponseBody::Outcome(outcome) });
     }
 
-    fn respond(&mut self, session: SessionId, response: &Response) {
+    /// Tells the clients once another server orders requests.
+    fn tell_of_sequencer(&mut self) {
+        let told = std::mem::replace(&mut self.sequencer, self.core.sequencer());
+        if self.sequencer != told {
+            for session in self.clients.sessions() {
+                self.tell_sequencer(session, told);
+            }
+        }
+    }
+
+    /// Tells a client which server orders requests, if that is another than it was told.
+    pub(crate) fn tell_sequencer(&mut self, session: SessionId, told: Option<NodeId>) {
+        if let Some(sequencer) = self.sequencer.filter(|_| self.sequencer != told) {
+            self.respond(session, &SequencerChanged { sequencer });
+        }
+    }
+
+    fn respond(&mut self, session: SessionId, message: &impl FrameMessage) {
         let Some(client) = self.clients.get_mut(session) else {
             return;
         };
-        let put = client.connection.put(|wire| put_message(Identity::GROUP, response, wire));
+        let put = client.connection.put(|wire| put_message(Identity::GROUP, message, wire));
         if let Err(error) = put {
             // The client's own timeout answers its request.
             tracing::error!(%error, "a response does not fit into a frame");

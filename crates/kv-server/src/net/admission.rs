@@ -42,7 +42,11 @@ impl Identity {
     }
 
     /// What this server says when it accepts a connection.
-    pub(crate) fn welcome(&self, cluster_id: Option<ClusterId>) -> Welcome {
+    pub(crate) fn welcome(
+        &self,
+        cluster_id: Option<ClusterId>,
+        sequencer: Option<NodeId>,
+    ) -> Welcome {
         Welcome {
             node: self.node,
             incarnation: self.incarnation(),
@@ -50,6 +54,7 @@ impl Identity {
             config: self.config.clone(),
             cluster_id,
             in_flight_max: self.in_flight_max,
+            sequencer,
         }
     }
 
@@ -180,9 +185,9 @@ mod tests {
     #[test]
     fn a_handshake_names_the_incarnation_that_the_driver_has_seen() {
         let identity = identity(true);
-        assert_eq!(identity.welcome(None).incarnation, Incarnation::UNKNOWN);
+        assert_eq!(identity.welcome(None, None).incarnation, Incarnation::UNKNOWN);
         identity.incarnation.store(7, Ordering::Relaxed);
-        assert_eq!(identity.welcome(None).incarnation, Incarnation(7));
+        assert_eq!(identity.welcome(None, None).incarnation, Incarnation(7));
         assert!(matches!(identity.hello().role, Role::Server { incarnation: Incarnation(7), .. }));
     }
 

@@ -92,6 +92,8 @@ struct Guest<'a> {
     reading: Reading,
     writer: OwnedWriteHalf,
     admitted: Admitted,
+    /// The sequencer that it was told of.
+    sequencer: Option<NodeId>,
     _slot: SemaphorePermit<'a>,
 }
 
@@ -123,8 +125,8 @@ where
         match greeted {
             Err(Unwelcome::Mute) => {}
             Err(Unwelcome::Refused { who, refusal }) => self.complain(who, &refusal).await,
-            Ok(Guest { reading, writer, admitted, _slot }) => match admitted {
-                Admitted::Client => self.serve_client(reading, writer).await,
+            Ok(Guest { reading, writer, admitted, sequencer, _slot }) => match admitted {
+                Admitted::Client => self.serve_client(reading, writer, sequencer).await,
                 Admitted::Server(peer) => self.listen_to(peer, reading, writer).await?,
             },
         }
@@ -156,10 +158,12 @@ where
                 Ok(Err(Unwelcome::Refused { who, refusal }))
             }
             Ok((admitted, slot)) => {
-                let cluster_id = self.shared.act(|hub, _| hub.cluster_id);
-                framed::send(&mut writer, &self.identity.welcome(cluster_id)).await?;
+                let known = self.shared.act(|hub, _| (hub.cluster_id, hub.sequencer));
+                let (cluster_id, sequencer) = known;
+                let welcome = self.identity.welcome(cluster_id, sequencer);
+                framed::send(&mut writer, &welcome).await?;
                 reading.lift_limit();
-                Ok(Ok(Guest { reading, writer, admitted, _slot: slot }))
+                Ok(Ok(Guest { reading, writer, admitted, sequencer, _slot: slot }))
             }
         }
     }
@@ -238,12 +242,20 @@ where
         }
     }
 
-    async fn serve_client(&self, reading: Reading, writer: OwnedWriteHalf) {
+    async fn serve_client(
+        &self,
+        reading: Reading,
+        writer: OwnedWriteHalf,
+        told_sequencer: Option<NodeId>,
+    ) {
         let number = ClientNumber(self.client_numbers.fetch_add(1, Ordering::Relaxed));
         let in_flight_max = usize::try_from(self.identity.in_flight_max).unwrap_or(usize::MAX);
         let connection = Connection::new(writer, CLIENT_PATIENCE);
-        let session =
-            self.shared.act(|hub, _| hub.connected(number, Rc::clone(&connection), in_flight_max));
+        let session = self.shared.act(|hub, _| {
+            let session = hub.connected(number, Rc::clone(&connection), in_flight_max);
+            hub.tell_sequencer(session, told_sequencer);
+            session
+        });
         session::serve(&self.shared, session, reading, &connection, &self.frame_bytes).await;
     }
 

@@ -68,7 +68,8 @@ pub(crate) struct Args {
     #[arg(long, env = "KV_PAGER", value_name = "COMMAND")]
     pager: Option<String>,
 
-    /// The server to begin with; if it does not answer, the next one is tried [default: 1]
+    /// The server to begin with and to stay with; if it does not answer, the next one is tried.
+    /// Without it the client begins with server 1 and goes to the sequencer, if there is one
     server_id: Option<OsString>,
 
     /// A command to run, such as `get x`; without one, commands are read from the standard input
@@ -117,6 +118,7 @@ impl Args {
             first: first.unwrap_or(NodeId::FIRST),
             cluster: self.cluster,
             timeout: self.timeout,
+            follow_sequencer: first.is_none(),
             ..ClientConfig::default()
         };
         let name = words.first().and_then(|word| word.to_str());

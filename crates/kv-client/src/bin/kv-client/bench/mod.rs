@@ -68,6 +68,7 @@ impl Bench {
         for first in firsts {
             connecting.spawn(Client::connect(ClientConfig {
                 first: *first,
+                follow_sequencer: false,
                 in_flight_max: u32::from(self.args.in_flight),
                 ..self.config.clone()
             }));

@@ -313,7 +313,7 @@ impl Session {
     fn notice_line(&mut self, event: Result<Event, RecvError>) -> Option<String> {
         // Events that were missed in a long wait are of the past.
         let event = event.ok()?;
-        if let Event::Connected { welcome, .. } = &event {
+        if let Event::Connected { welcome, .. } | Event::Moved { welcome, .. } = &event {
             self.welcome = Some(welcome.clone());
         }
         self.prompt.set(&self.prompt_text());

@@ -38,6 +38,9 @@ impl Notices {
                 }
                 Some(line)
             }
+            Event::Moved { from, server, .. } => {
+                Some(format!("server {server} is the sequencer; went there from server {from}"))
+            }
             Event::Refused { server, refusal } => {
                 Some(format!("server {server} refuses this client: {refusal}"))
             }
@@ -62,6 +65,9 @@ pub(crate) fn json(event: &Event) -> String {
     let object = match event {
         Event::Connected { server, welcome, .. } => json!({
             "event": "connected", "server": server.number(), "engine": welcome.engine,
+        }),
+        Event::Moved { from, server, .. } => json!({
+            "event": "moved", "from": from.number(), "server": server.number(),
         }),
         Event::Lost { server, why } => json!({
             "event": "lost", "server": server.number(), "message": why.to_string(),
@@ -127,6 +133,7 @@ mod tests {
             config: config.unwrap(),
             cluster_id: None,
             in_flight_max: 1,
+            sequencer: None,
         };
         Event::Connected {
             server: node(server),

@@ -137,13 +137,18 @@ impl Remote {
             self.stream.write_all(&wire)?;
             self.shown = Instant::now();
         }
-        let received = receive(&self.stream, &self.decoder, &mut self.received);
-        let frame = received.with_context(|| format!("the connection to {} is lost", self.address));
-        let answer = ServerToClient::from_frame(frame?)
-            .with_context(|| format!("{} answers with what is no answer", self.address));
-        match answer? {
-            ServerToClient::Response(response) => Ok(response),
-            ServerToClient::Refusal(refusal) => bail!("{} refuses: {refusal}", self.address),
+        loop {
+            let received = receive(&self.stream, &self.decoder, &mut self.received);
+            let frame =
+                received.with_context(|| format!("the connection to {} is lost", self.address));
+            let answer = ServerToClient::from_frame(frame?)
+                .with_context(|| format!("{} answers with what is no answer", self.address));
+            match answer? {
+                ServerToClient::Response(response) => return Ok(response),
+                ServerToClient::Refusal(refusal) => bail!("{} refuses: {refusal}", self.address),
+                // All servers have the same data in the end.
+                ServerToClient::SequencerChanged(_) => {}
+            }
         }
     }
 }

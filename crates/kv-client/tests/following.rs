@@ -1,0 +1,171 @@
+//! The client goes to the server that orders requests, and after it.
+#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "tests")]
+
+mod fake;
+
+use fake::{FakeConnection, FakeServer, config, event, found, get, key, put, value, written};
+use kv_client::{Client, ClientConfig, Event};
+use kv_core::{Answer, Dump, NodeId, Operation, Page, RequestOptions};
+use kv_proto::{SequencerChanged, Welcome};
+
+/// Accepts a client and names the sequencer.
+async fn accept(server: &FakeServer, sequencer: Option<NodeId>) -> FakeConnection {
+    let (mut connection, _) = server.accept_hello().await;
+    connection.send(Welcome { sequencer, ..server.welcome() }).await;
+    connection
+}
+
+async fn moved(events: &mut tokio::sync::broadcast::Receiver<Event>) -> (NodeId, NodeId) {
+    event(events, |event| match event {
+        Event::Moved { from, server, .. } => Some((from, server)),
+        _ => None,
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_client_goes_to_the_sequencer_that_the_handshake_names() {
+    let (one, two) = (FakeServer::start(1).await, FakeServer::start(2).await);
+    let (client, mut events) = Client::start(config([one.entry(), two.entry()], 1));
+    let _first = accept(&one, Some(two.node)).await;
+    let mut second = accept(&two, Some(two.node)).await;
+    assert_eq!(moved(&mut events).await, (one.node, two.node));
+    assert_eq!(client.server(), Some(two.node));
+    let script = async {
+        let id = second.expect(&get("a")).await;
+        second.answer(id, found("1")).await;
+    };
+    let (read, ()) = tokio::join!(client.get(key("a")), script);
+    assert_eq!(read.unwrap().server, two.node);
+}
+
+#[tokio::test]
+async fn what_is_in_flight_is_answered_before_the_client_goes() {
+    let (one, two) = (FakeServer::start(1).await, FakeServer::start(2).await);
+    let (client, mut events) = Client::start(config([one.entry(), two.entry()], 1));
+    let mut first = accept(&one, Some(one.node)).await;
+    let script = async {
+        let id = first.expect(&put("a", "1")).await;
+        first.send(SequencerChanged { sequencer: two.node }).await;
+        let second = accept(&two, Some(two.node)).await;
+        first.answer(id, written()).await;
+        second
+    };
+    let (held, mut second) = tokio::join!(client.put(key("a"), value("1")), script);
+    assert_eq!(held.unwrap().server, one.node);
+    assert_eq!(moved(&mut events).await, (one.node, two.node));
+    assert!(first.next().await.is_none(), "the old connection is closed");
+    let script = async {
+        let id = second.expect(&put("b", "2")).await;
+        second.answer(id, written()).await;
+    };
+    let (next, ()) = tokio::join!(client.put(key("b"), value("2")), script);
+    assert_eq!(next.unwrap().server, two.node);
+}
+
+#[tokio::test]
+async fn a_request_that_takes_long_keeps_the_client_where_it_is() {
+    let (one, two) = (FakeServer::start(1).await, FakeServer::start(2).await);
+    let client = Client::start(config([one.entry(), two.entry()], 1)).0;
+    let mut first = accept(&one, Some(two.node)).await;
+    let script = async {
+        let long = first.expect(&put("long", "1")).await;
+        let _second = accept(&two, Some(two.node)).await;
+        let read = async {
+            let id = first.expect(&get("a")).await;
+            first.answer(id, found("1")).await;
+        };
+        let (read, ()) = tokio::join!(client.get(key("a")), read);
+        assert_eq!(read.unwrap().server, one.node);
+        first.answer(long, written()).await;
+    };
+    let (long, ()) = tokio::join!(client.put(key("long"), value("1")), script);
+    assert_eq!(long.unwrap().server, one.node);
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_know_itself_as_the_sequencer_is_not_gone_to() {
+    let (one, two) = (FakeServer::start(1).await, FakeServer::start(2).await);
+    let client = Client::start(config([one.entry(), two.entry()], 1)).0;
+    let mut first = accept(&one, Some(two.node)).await;
+    // What it says first has changed by the time of the next attempt.
+    let mut refused = accept(&two, Some(one.node)).await;
+    assert!(refused.next().await.is_none(), "the client closes it");
+    let script = async {
+        let id = first.expect(&get("a")).await;
+        first.answer(id, found("1")).await;
+    };
+    let (read, ()) = tokio::join!(client.get(key("a")), script);
+    assert_eq!(read.unwrap().server, one.node);
+    let _second = accept(&two, Some(two.node)).await;
+    assert!(first.next().await.is_none(), "the second attempt succeeds");
+}
+
+#[tokio::test]
+async fn a_client_that_is_to_stay_stays() {
+    let (one, two) = (FakeServer::start(1).await, FakeServer::start(2).await);
+    let staying = ClientConfig { follow_sequencer: false, ..config([one.entry(), two.entry()], 1) };
+    let client = Client::start(staying).0;
+    let mut first = accept(&one, Some(two.node)).await;
+    for _ in 0..3 {
+        first.send(SequencerChanged { sequencer: two.node }).await;
+        let script = async {
+            let id = first.expect(&get("a")).await;
+            first.answer(id, found("1")).await;
+        };
+        let (read, ()) = tokio::join!(client.get(key("a")), script);
+        assert_eq!(read.unwrap().server, one.node);
+    }
+    let come = tokio::time::timeout(std::time::Duration::from_millis(50), two.accept_silently());
+    assert!(come.await.is_err(), "it has dialled the sequencer");
+}
+
+#[tokio::test]
+async fn a_dump_is_of_one_server_to_its_end() {
+    let (one, two) = (FakeServer::start(1).await, FakeServer::start(2).await);
+    let (client, mut events) = Client::start(config([one.entry(), two.entry()], 1));
+    let mut first = accept(&one, Some(one.node)).await;
+    let mut pages = client.dump_pages(RequestOptions::default());
+    let page = |entries, next| fake::answered(Answer::Page(Page { entries, next }));
+    let entry = || {
+        let versioned = kv_core::Versioned { value: value("1"), version: kv_core::Version::Log(1) };
+        vec![(key("a"), versioned)]
+    };
+    let script = async {
+        let id = first.request().await.id;
+        first.answer(id, page(entry(), Some(key("a")))).await;
+        first.send(SequencerChanged { sequencer: two.node }).await;
+    };
+    let (some, ()) = tokio::join!(pages.next(), script);
+    assert_eq!(some.unwrap().unwrap().len(), 1);
+    let script = async {
+        let request = first.request().await;
+        let after = Operation::Dump(Dump { after: Some(key("a")), limit: 1000 });
+        assert!(matches!(request.body, kv_proto::RequestBody::Execute { op, .. } if op == after));
+        first.answer(request.id, page(vec![], None)).await;
+    };
+    let (rest, ()) = tokio::join!(pages.next(), script);
+    assert_eq!(rest.unwrap(), Some(vec![]));
+    drop(pages);
+    let _second = accept(&two, Some(two.node)).await;
+    assert_eq!(moved(&mut events).await, (one.node, two.node));
+}
+
+#[tokio::test]
+async fn a_client_whose_sequencer_is_lost_is_served_by_another_and_follows_the_next() {
+    let (one, two, three) =
+        (FakeServer::start(1).await, FakeServer::start(2).await, FakeServer::start(3).await);
+    let servers = [one.entry(), two.entry(), three.entry()];
+    let (client, mut events) = Client::start(config(servers, 1));
+    drop(accept(&one, Some(one.node)).await);
+    let mut second = accept(&two, None).await;
+    let script = async {
+        let id = second.expect(&get("a")).await;
+        second.answer(id, found("1")).await;
+        second.send(SequencerChanged { sequencer: three.node }).await;
+        accept(&three, Some(three.node)).await
+    };
+    let (read, _third) = tokio::join!(client.get(key("a")), script);
+    assert_eq!(read.unwrap().server, two.node);
+    assert_eq!(moved(&mut events).await, (two.node, three.node));
+}
