@@ -138,8 +138,8 @@ fn a_client_of_the_library_is_with_the_sequencer_whichever_server_that_is() {
     let client = runtime.block_on(Client::connect(config)).unwrap();
     let is_with = |id| client.server().map(NodeId::number) == Some(id);
     wait_until("the client is with server 1", || is_with(1));
-    let [first, second, third] = &mut servers;
-    let mut put = |value: &'static str| {
+    let [first, _, _] = &mut servers;
+    let put = |value: &'static str| {
         let (key, value) = (Key::new("x").unwrap(), Value::new(value).unwrap());
         runtime.block_on(client.put(key, value)).unwrap().server.number()
     };
@@ -158,7 +158,6 @@ fn a_client_of_the_library_is_with_the_sequencer_whichever_server_that_is() {
     // It does not go back to a server that has returned as a follower.
     let _first = site.ready_server("1 linearizability 2 2");
     assert_eq!(put("4"), next);
-    drop((second, third));
 }
 
 /// With W=1 or R=1 nobody can take the sequencer's place.
