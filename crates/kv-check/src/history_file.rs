@@ -143,16 +143,22 @@ fn read_command(json: &Json) -> Result<Command, HistoryFlaw> {
         Some("delete") => Command::Delete { key },
         Some("append") => Command::Append { key, suffix: read_value(json)? },
         Some("put") => {
-            let time = json.get("time-to-live-ms").and_then(Json::as_u64);
-            let time_to_live = time.map(Duration::from_millis);
-            Command::Put { key, value: read_value(json)?, time_to_live }
+            Command::Put { key, value: read_value(json)?, time_to_live: read_time_to_live(json) }
         }
+        Some("expire" | "persist") => {
+            Command::Expire { key, time_to_live: read_time_to_live(json) }
+        }
+        Some("ttl") => Command::TimeToLive { key },
         Some("incr") => {
             let by = json.get("value").and_then(Json::as_i64);
             Command::Increment { key, by: by.ok_or(field("value", "a number"))? }
         }
-        _ => return Err(field("f", "get, put, delete, incr, append or txn")),
+        _ => return Err(field("f", "get, put, delete, incr, append, expire, persist, ttl or txn")),
     })
+}
+
+fn read_time_to_live(json: &Json) -> Option<Duration> {
+    json.get("time-to-live-ms").and_then(Json::as_u64).map(Duration::from_millis)
 }
 
 fn read_results(json: &Json, batch: &Batch) -> Result<Vec<Seen>, HistoryFlaw> {
@@ -174,6 +180,7 @@ fn read_seen(json: &Json, command: &Command) -> Result<Seen, HistoryFlaw> {
     Ok(match command {
         Command::Get { .. } => Seen::Value(read_held(json, "value")?),
         Command::Put { .. } | Command::Delete { .. } => Seen::Written,
+        Command::Expire { .. } | Command::TimeToLive { .. } => Seen::Unnoted,
         Command::Increment { .. } => {
             let number = json.get("value").and_then(Json::as_i64);
             Seen::Number(number.ok_or(field("value", "a number"))?)

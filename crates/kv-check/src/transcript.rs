@@ -192,6 +192,7 @@ fn are_plain(commands: &[Command], results: &[Seen]) -> bool {
             Command::Put { .. } | Command::Delete { .. } => *seen == Seen::Written,
             Command::Increment { .. } => matches!(seen, Seen::Number(_)),
             Command::Append { .. } => matches!(seen, Seen::Length(_)),
+            Command::Expire { .. } | Command::TimeToLive { .. } => *seen == Seen::Unnoted,
         })
 }
 
@@ -231,7 +232,10 @@ fn put_command(map: &mut Map<'_>, command: &Command, seen: Option<&Seen>) {
     map.field("f", &syntax.word(command.name()));
     map.field("key", &syntax.bytes(Some(command.key().as_bytes())));
     let asked = match command {
-        Command::Get { .. } | Command::Delete { .. } => syntax.null.to_owned(),
+        Command::Get { .. }
+        | Command::Delete { .. }
+        | Command::Expire { .. }
+        | Command::TimeToLive { .. } => syntax.null.to_owned(),
         Command::Put { value, .. } | Command::Append { suffix: value, .. } => {
             syntax.bytes(Some(value.as_bytes()))
         }
@@ -246,7 +250,9 @@ fn put_command(map: &mut Map<'_>, command: &Command, seen: Option<&Seen>) {
     if let Some(Seen::Length(length)) = seen {
         map.field("length", &length.to_string());
     }
-    if let Command::Put { time_to_live: Some(time), .. } = command {
+    if let Command::Put { time_to_live: Some(time), .. }
+    | Command::Expire { time_to_live: Some(time), .. } = command
+    {
         map.field("time-to-live-ms", &time.as_millis().to_string());
     }
 }

@@ -56,7 +56,13 @@ impl Read {
             Some(CommandResult::Value(found)) => {
                 Ok(Self { found, at: done.version, served: done.served, server })
             }
-            Some(CommandResult::Written | CommandResult::Number(_) | CommandResult::Length(_))
+            Some(
+                CommandResult::Written
+                | CommandResult::Number(_)
+                | CommandResult::Length(_)
+                | CommandResult::Changed(_)
+                | CommandResult::TimeToLive(_),
+            )
             | None => Err(unexpected),
         }
     }
@@ -69,7 +75,13 @@ impl Written {
             Some(CommandResult::Written) => {
                 Ok(Self { version: done.version, served: done.served, server })
             }
-            Some(CommandResult::Value(_) | CommandResult::Number(_) | CommandResult::Length(_))
+            Some(
+                CommandResult::Value(_)
+                | CommandResult::Number(_)
+                | CommandResult::Length(_)
+                | CommandResult::Changed(_)
+                | CommandResult::TimeToLive(_),
+            )
             | None => Err(unexpected),
         }
     }
@@ -110,6 +122,8 @@ pub(crate) fn fits(operation: &Operation, outcome: &Outcome) -> bool {
                     }
                     Command::Increment { .. } => matches!(result, CommandResult::Number(_)),
                     Command::Append { .. } => matches!(result, CommandResult::Length(_)),
+                    Command::Expire { .. } => matches!(result, CommandResult::Changed(_)),
+                    Command::TimeToLive { .. } => matches!(result, CommandResult::TimeToLive(_)),
                 })
         }
         (Operation::Scan(_) | Operation::Dump(_), Answer::Page(_)) => true,

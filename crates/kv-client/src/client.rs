@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use kv_core::{Key, NodeId, Operation, Outcome, RequestOptions, Status, Value, Versioned};
+use kv_core::{
+    Command, CommandResult, Key, NodeId, Operation, Outcome, RequestOptions, Status, TimeToLive,
+    Value, Versioned,
+};
 use kv_proto::{RequestBody, ResponseBody};
 use tokio::sync::{Notify, Semaphore, broadcast, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
@@ -143,6 +146,48 @@ impl Client {
         self.write(Operation::put(key, value)).await
     }
 
+    /// Writes a key that lasts for a time. The eventual engine has no such keys.
+    ///
+    /// # Errors
+    /// As [`Client::put`].
+    pub async fn put_for(
+        &self,
+        key: Key,
+        value: Value,
+        time_to_live: Duration,
+    ) -> Result<Written, ClientError> {
+        let put = Command::Put { key, value, time_to_live: Some(time_to_live) };
+        self.write(Operation::of(put)).await
+    }
+
+    /// Sets for how long a key lasts from now on, for ever if `None`; whether there was anything to
+    /// change: the key, and if it is to last for ever also a time before. The eventual engine has
+    /// no such keys.
+    ///
+    /// # Errors
+    /// As [`Client::put`].
+    pub async fn expire(
+        &self,
+        key: Key,
+        time_to_live: Option<Duration>,
+    ) -> Result<bool, ClientError> {
+        match self.single(Command::Expire { key, time_to_live }).await? {
+            (_, Some(CommandResult::Changed(changed))) => Ok(changed),
+            (server, _) => Err(ClientError::Unexpected { server }),
+        }
+    }
+
+    /// Reads for how long a key lasts. The eventual engine has no keys that end.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn time_to_live(&self, key: Key) -> Result<TimeToLive, ClientError> {
+        match self.single(Command::TimeToLive { key }).await? {
+            (_, Some(CommandResult::TimeToLive(left))) => Ok(left),
+            (server, _) => Err(ClientError::Unexpected { server }),
+        }
+    }
+
     /// Removes a key; that it is missing already is no error.
     ///
     /// # Errors
@@ -275,6 +320,15 @@ impl Client {
                 Err(ClientError::Unexpected { server })
             }
         }
+    }
+
+    async fn single(
+        &self,
+        command: Command,
+    ) -> Result<(NodeId, Option<CommandResult>), ClientError> {
+        let operation = Operation::of(command);
+        let (server, outcome) = self.execute_somewhere(operation, self.options()).await?;
+        Ok((server, done(outcome)?.answer.single()))
     }
 
     async fn write(&self, operation: Operation) -> Result<Written, ClientError> {

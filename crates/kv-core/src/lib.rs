@@ -65,7 +65,7 @@ pub use request::batch::{Batch, BatchError, Check, Command, Condition};
 pub use request::not_done::{Feature, NotDone, Waiting};
 pub use request::operation::{Dump, Level, Operation, RequestOptions, Scan};
 pub use request::outcome::{
-    Answer, CommandResult, Done, Outcome, Page, Served, Unknown, Versioned,
+    Answer, CommandResult, Done, Outcome, Page, Served, TimeToLive, Unknown, Versioned,
 };
 pub use seed::SeedStream;
 pub use status::{Counter, PeerLag, Positions, Role, Status, Unit};

@@ -280,14 +280,18 @@ impl Core {
         self.send(member, Body::Welcome { nonce, members }, out);
     }
 
+    /// The time of day at this step.
+    pub(crate) fn wall_ms(&self) -> u64 {
+        u64::try_from(self.wall.as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// Makes the entry that follows the last one, in this server's epoch.
     pub(crate) fn next_entry(&self, operations: &[(Origin, Bytes)]) -> Entry {
         let last = self.replica.log().last();
-        let wall_ms = u64::try_from(self.wall.as_millis()).unwrap_or(u64::MAX);
         let header = EntryHeader {
             index: last.index.next(),
             epoch: self.promised,
-            log_time_ms: last.log_time_ms.max(wall_ms),
+            log_time_ms: last.log_time_ms.max(self.wall_ms()),
             operations_before: last.operations,
             operations: 0,
             previous_hash: last.hash,
@@ -341,7 +345,7 @@ impl Core {
         let node = self.config.node;
         let own = self.identity.map(|identity| (node, identity.incarnation));
         let bounds = PageBounds::of(&self.config.limits);
-        let applying = Applying { bounds, broken: self.broken };
+        let applying = Applying { bounds, wall_ms: self.wall_ms(), broken: self.broken };
         let forwarder = &mut self.forwarder;
         let mut answer = |delivered: Delivered| {
             let origin = delivered.origin;
@@ -361,10 +365,11 @@ impl Core {
     /// Answers the reads for which enough is applied.
     pub(crate) fn answer_reads(&mut self, out: &mut Out) {
         let Position { index, operations, .. } = self.replica.applied();
-        let bounds = PageBounds::of(&self.config.limits);
+        let with = (PageBounds::of(&self.config.limits), self.broken);
+        let wall_ms = self.wall_ms();
         while let Some((id, operation)) = self.reads.pop_granted(index) {
-            let machine = self.replica.machine_mut();
-            out.reply(id, machine.apply(&operation, operations, bounds, self.broken));
+            let machine = self.replica.machine();
+            out.reply(id, machine.read(&operation, operations, wall_ms, with));
         }
     }
 

@@ -78,6 +78,12 @@ pub enum Mutation {
     FirstConditionOnly,
     /// A scan continues beyond its end.
     ScanIgnoresEnd,
+    /// Keys expire by each server's own clock.
+    ExpiryByOwnClock,
+    /// A checkpoint leaves out until when keys last.
+    CheckpointForgetsDeadlines,
+    /// The sequencer lets a deadline pass while nobody writes.
+    TickNotProposed,
 }
 
 /// The rule that an engine breaks, if it breaks one.
@@ -86,7 +92,7 @@ pub(crate) type Broken = kv_core::Broken<Mutation>;
 #[cfg(feature = "mutations")]
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 38] = [
         Self::AckBeforePersisted,
         Self::OwnDiskNotCounted,
         Self::CommitsWithOneFewer,
@@ -122,5 +128,8 @@ impl Mutation {
         Self::FailedBatchWrites,
         Self::FirstConditionOnly,
         Self::ScanIgnoresEnd,
+        Self::ExpiryByOwnClock,
+        Self::CheckpointForgetsDeadlines,
+        Self::TickNotProposed,
     ];
 }

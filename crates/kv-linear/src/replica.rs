@@ -45,12 +45,15 @@ pub(crate) struct Delivered {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Applying {
     pub(crate) bounds: PageBounds,
+    /// This server's own clock, which has no part in what is applied.
+    pub(crate) wall_ms: u64,
     pub(crate) broken: Broken,
 }
 
 impl Replica {
     /// The state at a position of the log, and nothing after it.
-    pub(crate) const fn at(position: Position, machine: StateMachine, dedup: Dedup) -> Self {
+    pub(crate) fn at(position: Position, mut machine: StateMachine, dedup: Dedup) -> Self {
+        machine.resume(position.log_time_ms);
         Self {
             log: Log::starting_after(position),
             undelivered_bytes: 0,
@@ -194,11 +197,14 @@ impl Replica {
         };
         let operations = entry.operations();
         let (whole, before) = (entry.header().operations, entry.header().operations_before);
+        let log_time_ms = entry.header().log_time_ms;
         self.undelivered_bytes -= entry.size_bytes();
         self.applied = Position::of(entry);
         if broken.is(Mutation::EntrySkipped) && self.may_apply(index.next(), broken) {
             return true;
         }
+        let by_own_clock = broken.is(Mutation::ExpiryByOwnClock);
+        self.machine.advance(if by_own_clock { applying.wall_ms } else { log_time_ms });
         let mut number = before;
         for (origin, bytes) in operations {
             number = number.saturating_add(1);
@@ -218,7 +224,7 @@ impl Replica {
         bytes: bytes::Bytes,
         applying: Applying,
     ) -> Option<Outcome> {
-        let Applying { bounds, broken } = applying;
+        let Applying { bounds, broken, .. } = applying;
         if !self.dedup.note(&origin) && !broken.is(Mutation::ForwardAppliedTwice) {
             self.duplicates += 1;
             return None;
@@ -309,7 +315,7 @@ mod tests {
     }
 
     fn deliver(replica: &mut Replica) -> Vec<Delivered> {
-        let applying = Applying { bounds: BOUNDS, broken: Broken::default() };
+        let applying = Applying { bounds: BOUNDS, wall_ms: 0, broken: Broken::default() };
         let mut all = Vec::new();
         while replica.deliver_next(applying, |delivered| all.push(delivered)) {}
         all

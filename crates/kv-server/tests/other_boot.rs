@@ -50,9 +50,11 @@ async fn run_and_look(
     match done.answer {
         Answer::Results(results) => match results.into_iter().next().unwrap() {
             CommandResult::Value(found) => (incarnation, found.map(|found| found.value), set_aside),
-            CommandResult::Written | CommandResult::Number(_) | CommandResult::Length(_) => {
-                (incarnation, None, set_aside)
-            }
+            CommandResult::Written
+            | CommandResult::Number(_)
+            | CommandResult::Length(_)
+            | CommandResult::Changed(_)
+            | CommandResult::TimeToLive(_) => (incarnation, None, set_aside),
         },
         Answer::Page(_) => panic!("a page was not asked for"),
     }

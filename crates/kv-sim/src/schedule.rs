@@ -260,7 +260,8 @@ impl Players {
             | OperationKind::ConditionalPut
             | OperationKind::Transaction
             | OperationKind::Scan
-            | OperationKind::Dump => Operation::get(plain),
+            | OperationKind::Dump
+            | OperationKind::PutForATime => Operation::get(plain),
         }
     }
 }

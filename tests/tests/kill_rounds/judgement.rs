@@ -55,7 +55,11 @@ pub(crate) fn judge(events: Vec<(Caller, Event)>, held: &Held) -> Result<Ends, S
                 all.count(*end);
                 counters.entry(key).or_default().count(*end);
             }
-            Command::Get { .. } | Command::Delete { .. } | Command::Append { .. } => {}
+            Command::Get { .. }
+            | Command::Delete { .. }
+            | Command::Append { .. }
+            | Command::Expire { .. }
+            | Command::TimeToLive { .. } => {}
         }
     }
     for (key, ends) in counters {

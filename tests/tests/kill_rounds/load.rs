@@ -150,7 +150,9 @@ pub(crate) fn seen(result: CommandResult) -> Seen {
         CommandResult::Value(found) => Seen::Value(found.map(|found| found.value)),
         CommandResult::Written => Seen::Written,
         CommandResult::Number(number) => Seen::Number(number),
-        CommandResult::Length(_) => panic!("not asked for"),
+        CommandResult::Length(_) | CommandResult::Changed(_) | CommandResult::TimeToLive(_) => {
+            panic!("not asked for")
+        }
     }
 }
 

@@ -22,7 +22,10 @@ impl fmt::Display for CallText<'_> {
         for command in self.0.commands() {
             let (name, key) = (command.name(), command.key());
             match command {
-                Command::Get { .. } | Command::Delete { .. } => write!(f, " {name} {key:?}")?,
+                Command::Get { .. }
+                | Command::Delete { .. }
+                | Command::Expire { .. }
+                | Command::TimeToLive { .. } => write!(f, " {name} {key:?}")?,
                 Command::Put { value, .. } => write!(f, " {name} {key:?} {value:?}")?,
                 Command::Increment { by, .. } => write!(f, " {name} {key:?} {by}")?,
                 Command::Append { suffix, .. } => write!(f, " {name} {key:?} {suffix:?}")?,

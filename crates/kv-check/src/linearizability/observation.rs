@@ -116,9 +116,8 @@ pub(super) fn observed(op: &Op) -> Vec<Observed> {
             (Action::Get, Some(Seen::Value(value))) => {
                 Some((*key, Some(value.as_ref().map(|value| value.to_shared()))))
             }
-            (Action::Get, Some(Seen::Unnoted) | None) | (Action::Put(_) | Action::Delete, _) => {
-                None
-            }
+            (Action::Get, Some(Seen::Unnoted) | None)
+            | (Action::Put(_) | Action::Delete | Action::Time, _) => None,
             (Action::Get | Action::Increment(_) | Action::Append(_), _) => Some((*key, None)),
         }
     });

@@ -1,11 +1,13 @@
 //! Histories cut into parts that can be judged one by one.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use kv_core::{Batch, Command, Key};
 
 use super::observation::Observations;
 use super::register::{Action, Call, End, Test};
+use crate::expiry;
 use crate::history::{Event, History, Process, Refusal};
 
 /// A history of some keys that no call connects with other keys: it is linearizable exactly when
@@ -63,7 +65,7 @@ pub enum HistoryError {
 /// A call with its place in time, before it is put into a partition.
 struct Whole<'a> {
     process: Process,
-    batch: &'a Batch,
+    batch: Cow<'a, Batch>,
     invoked: usize,
     end: End,
     returned: Option<usize>,
@@ -73,15 +75,17 @@ struct Whole<'a> {
 /// and open reads are left out: they say nothing.
 pub(super) fn partitions(history: &History) -> Result<Vec<Partition>, HistoryError> {
     let mut calls = whole_calls(history)?;
+    let expiries = expiries(&calls);
+    calls.extend(expiries);
     // Before the keys are grouped: such a call connects none.
     calls.retain(|call| !call.says_nothing());
     let mut groups = Groups::default();
     for call in &calls {
-        groups.join(keys_of(call.batch));
+        groups.join(keys_of(&call.batch));
     }
     let mut parts: BTreeMap<&Key, Vec<&Whole<'_>>> = BTreeMap::new();
     for call in &calls {
-        if let Some(key) = keys_of(call.batch).next() {
+        if let Some(key) = keys_of(&call.batch).next() {
             parts.entry(groups.least(key)).or_default().push(call);
         }
     }
@@ -169,10 +173,9 @@ impl Partition {
 
 impl Whole<'_> {
     fn says_nothing(&self) -> bool {
-        let reads = |command: &Command| matches!(command, Command::Get { .. });
         match &self.end {
             End::Refused(refusal) => *refusal == Refusal::NeverTried,
-            End::Open => self.batch.commands().iter().all(reads),
+            End::Open => self.batch.commands().iter().all(Command::is_read_only),
             End::Ok(_) => false,
         }
     }
@@ -226,6 +229,7 @@ fn whole_calls(history: &History) -> Result<Vec<Whole<'_>>, HistoryError> {
             if retired.contains(&process) || open.insert(process, place).is_some() {
                 return Err(order);
             }
+            let batch = Cow::Borrowed(batch);
             calls.push(Whole { process, batch, invoked: index, end: End::Open, returned: None });
             continue;
         }
@@ -246,8 +250,22 @@ fn whole_calls(history: &History) -> Result<Vec<Whole<'_>>, HistoryError> {
     Ok(calls)
 }
 
+/// The ends of what calls let last for a time. A history does not say when they are: they may come
+/// at any time after the call began.
+fn expiries(calls: &[Whole<'_>]) -> Vec<Whole<'static>> {
+    let expiries = calls.iter().flat_map(|call| {
+        let expiries = call.batch.commands().iter().filter_map(expiry::of_command);
+        expiries.map(|(_, batch)| (call.invoked, batch))
+    });
+    let expiry = |(number, (invoked, batch))| {
+        let process = Process(number);
+        Whole { process, batch: Cow::Owned(batch), invoked, end: End::Open, returned: None }
+    };
+    (0..=u64::MAX).rev().zip(expiries).map(expiry).collect()
+}
+
 fn partition(calls: &[&Whole<'_>]) -> Result<Partition, HistoryError> {
-    let keys: BTreeSet<Key> = calls.iter().flat_map(|call| keys_of(call.batch)).cloned().collect();
+    let keys: BTreeSet<Key> = calls.iter().flat_map(|call| keys_of(&call.batch)).cloned().collect();
     let keys: Vec<Key> = keys.into_iter().collect();
     let places: BTreeMap<&Key, usize> = keys.iter().enumerate().map(|(n, key)| (key, n)).collect();
     let mut ops = Vec::new();
@@ -262,7 +280,7 @@ fn partition(calls: &[&Whole<'_>]) -> Result<Partition, HistoryError> {
             process: whole.process,
             call,
             end: whole.end.clone(),
-            batch: whole.batch.clone(),
+            batch: Batch::clone(&whole.batch),
             told: whole.end.clone(),
         });
     }
@@ -295,6 +313,7 @@ fn action(command: &Command) -> Action {
         Command::Delete { .. } => Action::Delete,
         Command::Increment { by, .. } => Action::Increment(*by),
         Command::Append { suffix, .. } => Action::Append(suffix.to_shared()),
+        Command::Expire { .. } | Command::TimeToLive { .. } => Action::Time,
     }
 }
 

@@ -34,6 +34,8 @@ pub(super) enum Action {
     Delete,
     Increment(i64),
     Append(Bytes),
+    /// Reads or sets until when the key lasts, which is no part of the state.
+    Time,
 }
 
 /// What is known of a call's end.
@@ -70,14 +72,14 @@ impl Test {
 impl Call {
     /// Whether the call changes nothing, however it ends.
     pub(super) fn only_reads(&self) -> bool {
-        self.commands.iter().all(|(_, action)| *action == Action::Get)
+        self.commands.iter().all(|(_, action)| matches!(action, Action::Get | Action::Time))
     }
 
     /// How many bytes of a state are the call's own: what it puts is the history's.
     pub(super) fn bytes_made(&self, after: &State) -> usize {
         let made = self.commands.iter().filter_map(|(key, action)| match action {
             Action::Increment(_) | Action::Append(_) => held(after, *key).map(Bytes::len),
-            Action::Get | Action::Put(_) | Action::Delete => None,
+            Action::Get | Action::Put(_) | Action::Delete | Action::Time => None,
         });
         made.sum()
     }
@@ -209,6 +211,7 @@ fn act(action: &Action, held: &mut Option<Bytes>) -> Option<Seen> {
             *held = Some(number.to_string().into());
             Some(Seen::Number(number))
         }
+        Action::Time => Some(Seen::Unnoted),
         Action::Append(suffix) => {
             let mut value = BytesMut::from(held.as_deref().unwrap_or_default());
             value.extend_from_slice(suffix);

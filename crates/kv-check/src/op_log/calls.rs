@@ -90,7 +90,11 @@ impl Calls {
     fn computed_keys(&self) -> BTreeSet<&Key> {
         let computed = self.calls.iter().filter_map(|call| match &call.command {
             Command::Increment { key, .. } | Command::Append { key, .. } => Some(key),
-            Command::Get { .. } | Command::Put { .. } | Command::Delete { .. } => None,
+            Command::Get { .. }
+            | Command::Put { .. }
+            | Command::Delete { .. }
+            | Command::Expire { .. }
+            | Command::TimeToLive { .. } => None,
         });
         computed.collect()
     }

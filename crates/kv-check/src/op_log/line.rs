@@ -1,5 +1,7 @@
 //! What a line of a log of operations says.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use kv_core::{Command, Key, Value};
 
@@ -63,6 +65,15 @@ pub(super) fn command(word: &str, key: Key, value: Option<Bytes>) -> Result<Comm
             let by = by.and_then(|by| by.parse().ok()).ok_or("an increment has a number")?;
             Command::Increment { key, by }
         }
+        // For how long does not stand there: the key may be gone at any time after that.
+        "put-ttl" => Command::Put {
+            key,
+            value: Value::new(value.unwrap_or_default()).unwrap_or_default(),
+            time_to_live: Some(Duration::ZERO),
+        },
+        "expire" => Command::Expire { key, time_to_live: Some(Duration::ZERO) },
+        "persist" => Command::Expire { key, time_to_live: None },
+        "ttl" => Command::TimeToLive { key },
         _ => return Err("the operation is unknown"),
     })
 }
@@ -83,7 +94,9 @@ pub(super) fn seen(command: &Command, value: Option<Bytes>) -> Result<Seen, &'st
             value.map(Seen::Value).map_err(|_| "the value is too long")
         }
         Command::Put { .. } | Command::Delete { .. } => Ok(Seen::Written),
-        Command::Append { .. } => Ok(Seen::Unnoted),
+        Command::Append { .. } | Command::Expire { .. } | Command::TimeToLive { .. } => {
+            Ok(Seen::Unnoted)
+        }
         Command::Increment { .. } => {
             let number = value.as_deref().and_then(|value| std::str::from_utf8(value).ok());
             let number = number.and_then(|number| number.parse().ok());

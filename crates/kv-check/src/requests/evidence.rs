@@ -61,6 +61,7 @@ fn actions(op: &Operation) -> Vec<(Key, Action, usize)> {
     for (place, command) in batch.commands().iter().enumerate() {
         let key = command.key().clone();
         let action = match command {
+            Command::TimeToLive { .. } => continue,
             Command::Get { .. } if writes.contains_key(&key) => continue,
             Command::Get { .. } => {
                 reads.push((key, Action::Get, place));
@@ -68,7 +69,9 @@ fn actions(op: &Operation) -> Vec<(Key, Action, usize)> {
             }
             Command::Put { value, .. } => Action::Put(value.clone()),
             Command::Delete { .. } => Action::Delete,
-            Command::Increment { .. } | Command::Append { .. } => Action::Change,
+            Command::Increment { .. } | Command::Append { .. } | Command::Expire { .. } => {
+                Action::Change
+            }
         };
         writes.insert(key, (action, place));
     }
@@ -82,12 +85,13 @@ fn passing_keys(op: &Operation) -> Vec<&Key> {
         return Vec::new();
     };
     let passing = batch.commands().iter().filter_map(|command| match command {
-        Command::Put { key, time_to_live: Some(_), .. } => Some(key),
+        Command::Put { key, time_to_live: Some(_), .. } | Command::Expire { key, .. } => Some(key),
         Command::Put { .. }
         | Command::Get { .. }
         | Command::Delete { .. }
         | Command::Increment { .. }
-        | Command::Append { .. } => None,
+        | Command::Append { .. }
+        | Command::TimeToLive { .. } => None,
     });
     passing.collect()
 }
@@ -120,8 +124,10 @@ fn end_of_done(done: &Done, place: usize, asked: u16) -> Option<End> {
                 shown.map(|found| Shown { value: found.value.clone(), version: found.version });
             Some(End::Read { shown, quorum })
         }
-        CommandResult::Written | CommandResult::Number(_) | CommandResult::Length(_) => {
-            Some(End::Written { version: done.version?, quorum })
-        }
+        CommandResult::Written
+        | CommandResult::Number(_)
+        | CommandResult::Length(_)
+        | CommandResult::Changed(_) => Some(End::Written { version: done.version?, quorum }),
+        CommandResult::TimeToLive(_) => None,
     }
 }

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use kv_core::{Answer, CommandResult, NotDone, Operation, Outcome};
+use kv_core::{Answer, Batch, CommandResult, NotDone, Operation, Outcome};
 
 use super::scan::{self, ScanRead};
 use super::version_names::VersionNames;
 use super::{Request, RequestState};
+use crate::expiry;
 use crate::history::{Event, History, Process, Refusal, Seen};
 
 impl History {
@@ -17,8 +18,11 @@ impl History {
     /// all others, so that all are judged, and not that they were read at once. Dumps are left
     /// out: they promise nothing. A condition on a version stands as one on the value that the
     /// version names, if that is known and was put once.
+    ///
+    /// A key that is put for a time may be missing once that is over, or earlier by as much as the
+    /// servers' clocks are apart: `clocks_apart`.
     #[must_use]
-    pub fn of_requests(requests: &[(Process, &Request)]) -> Self {
+    pub fn of_requests(requests: &[(Process, &Request)], clocks_apart: Duration) -> Self {
         let mut timed = timed_events(requests);
         let last = requests.iter().map(|(process, _)| process.0).max().unwrap_or_default();
         let reads = scan::reads(requests.iter().map(|(_, request)| *request));
@@ -26,6 +30,10 @@ impl History {
             let ScanRead { begin, end, get, seen } = read;
             timed.push((begin, false, Process(process), Event::Invoke(get)));
             timed.push((end, true, Process(process), Event::Ok(vec![Seen::Value(seen)])));
+        }
+        let expiries = requests.iter().flat_map(|(_, request)| expiries(request, clocks_apart));
+        for (process, (begin, expiry)) in (0..u64::MAX).rev().zip(expiries) {
+            timed.push((begin, false, Process(process), Event::Invoke(expiry)));
         }
         Self::in_order(timed)
     }
@@ -46,7 +54,7 @@ fn timed_events(requests: &[(Process, &Request)]) -> Vec<TimedEvent> {
     let mut timed = Vec::new();
     for (process, request) in requests {
         if let Operation::Batch(batch) = &request.op {
-            let batch = names.resolve(batch);
+            let batch = expiry::without_times(names.resolve(batch));
             timed.push((request.invoked_at, false, *process, Event::Invoke(batch)));
             if let Some((at, event)) = end_of(request) {
                 timed.push((at, true, *process, event));
@@ -54,6 +62,19 @@ fn timed_events(requests: &[(Process, &Request)]) -> Vec<TimedEvent> {
         }
     }
     timed
+}
+
+/// The earliest moments at which what a request puts for a time may be gone, with what that does.
+fn expiries(request: &Request, clocks_apart: Duration) -> Vec<(Duration, Batch)> {
+    let Operation::Batch(batch) = &request.op else {
+        return Vec::new();
+    };
+    let expiries = batch.commands().iter().filter_map(expiry::of_command);
+    let timed = expiries.map(|(time_to_live, expiry)| {
+        let earliest = time_to_live.saturating_sub(clocks_apart);
+        (request.invoked_at.saturating_add(earliest), expiry)
+    });
+    timed.collect()
 }
 
 /// How a request ended and when; `None` while it is open.
@@ -84,6 +105,8 @@ fn seen(result: &CommandResult) -> Seen {
         CommandResult::Written => Seen::Written,
         CommandResult::Number(number) => Seen::Number(*number),
         CommandResult::Length(length) => Seen::Length(*length),
+        // A history does not hold until when keys last.
+        CommandResult::Changed(_) | CommandResult::TimeToLive(_) => Seen::Unnoted,
     }
 }
 

@@ -87,7 +87,10 @@ impl<'a> VersionNames<'a> {
                 Command::Increment { key, .. } | Command::Append { key, .. } => {
                     self.computed.insert(key);
                 }
-                Command::Get { .. } | Command::Delete { .. } => {}
+                Command::Get { .. }
+                | Command::Delete { .. }
+                | Command::Expire { .. }
+                | Command::TimeToLive { .. } => {}
             }
         }
     }

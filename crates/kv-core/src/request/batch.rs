@@ -32,7 +32,7 @@ pub enum Command {
         key: Key,
         /// Its new value.
         value: Value,
-        /// How long the value lasts; for ever if `None`.
+        /// How long the key lasts; for ever if `None`, whatever time it had before.
         time_to_live: Option<Duration>,
     },
     /// Removes a key.
@@ -40,19 +40,33 @@ pub enum Command {
         /// Which.
         key: Key,
     },
-    /// Adds to the decimal number that a key holds; a missing key counts as 0.
+    /// Adds to the decimal number that a key holds; a missing key counts as 0. How long the key
+    /// lasts stays as it is.
     Increment {
         /// Which.
         key: Key,
         /// What to add.
         by: i64,
     },
-    /// Appends to a key's value; a missing key counts as empty.
+    /// Appends to a key's value; a missing key counts as empty. How long the key lasts stays as it
+    /// is.
     Append {
         /// Which.
         key: Key,
         /// What to append.
         suffix: Value,
+    },
+    /// Sets how long a key lasts, and leaves its value and its version as they are.
+    Expire {
+        /// Which.
+        key: Key,
+        /// How long from here on; for ever if `None`.
+        time_to_live: Option<Duration>,
+    },
+    /// Reads how long a key lasts.
+    TimeToLive {
+        /// Which.
+        key: Key,
     },
 }
 
@@ -62,6 +76,8 @@ wire_enum!(Command, "command", {
     2 => Delete { key },
     3 => Increment { key, by },
     4 => Append { key, suffix },
+    5 => Expire { key, time_to_live },
+    6 => TimeToLive { key },
 });
 
 /// What must hold for a batch to take effect.
@@ -164,7 +180,9 @@ impl Command {
             | Self::Put { key, .. }
             | Self::Delete { key }
             | Self::Increment { key, .. }
-            | Self::Append { key, .. } => key,
+            | Self::Append { key, .. }
+            | Self::Expire { key, .. }
+            | Self::TimeToLive { key } => key,
         }
     }
 
@@ -177,6 +195,22 @@ impl Command {
             Self::Delete { .. } => "delete",
             Self::Increment { .. } => "incr",
             Self::Append { .. } => "append",
+            Self::Expire { time_to_live: Some(_), .. } => "expire",
+            Self::Expire { time_to_live: None, .. } => "persist",
+            Self::TimeToLive { .. } => "ttl",
+        }
+    }
+
+    /// Whether the command changes nothing.
+    #[must_use]
+    pub const fn is_read_only(&self) -> bool {
+        match self {
+            Self::Get { .. } | Self::TimeToLive { .. } => true,
+            Self::Put { .. }
+            | Self::Delete { .. }
+            | Self::Increment { .. }
+            | Self::Append { .. }
+            | Self::Expire { .. } => false,
         }
     }
 
@@ -184,7 +218,11 @@ impl Command {
         let value = match self {
             Self::Put { value, .. } => value.as_bytes().len(),
             Self::Append { suffix, .. } => suffix.as_bytes().len(),
-            Self::Get { .. } | Self::Delete { .. } | Self::Increment { .. } => 0,
+            Self::Get { .. }
+            | Self::Delete { .. }
+            | Self::Increment { .. }
+            | Self::Expire { .. }
+            | Self::TimeToLive { .. } => 0,
         };
         self.key().as_bytes().len() + value
     }

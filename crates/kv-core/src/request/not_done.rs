@@ -123,8 +123,8 @@ pub enum Feature {
     /// An append, in the eventual engine.
     #[error("append; use a cluster with the linearizable engine")]
     Append,
-    /// A value with an end.
-    #[error("a time to live; put the value without one")]
+    /// A key with an end, in the eventual engine.
+    #[error("a time to live; use a cluster with the linearizable engine")]
     TimeToLive,
     /// A scan.
     #[error("scan; a dump shows what this server holds")]

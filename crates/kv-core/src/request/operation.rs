@@ -77,9 +77,7 @@ impl Operation {
     #[must_use]
     pub fn is_read_only(&self) -> bool {
         match self {
-            Self::Batch(batch) => {
-                batch.commands.iter().all(|command| matches!(command, Command::Get { .. }))
-            }
+            Self::Batch(batch) => batch.commands.iter().all(Command::is_read_only),
             Self::Scan(_) | Self::Dump(_) => true,
         }
     }
@@ -127,11 +125,12 @@ mod tests {
     }
 
     #[test]
-    fn only_gets_scans_and_dumps_are_read_only() {
+    fn what_changes_nothing_is_read_only() {
         let get = Command::Get { key: key("k") };
         let delete = Command::Delete { key: key("k") };
+        let time_to_live = Command::TimeToLive { key: key("k") };
         let batch = |commands| Operation::Batch(Batch::new(vec![], commands).unwrap());
-        assert!(batch(vec![get.clone()]).is_read_only());
+        assert!(batch(vec![get.clone(), time_to_live]).is_read_only());
         assert!(!batch(vec![get, delete]).is_read_only());
         assert!(Operation::Dump(Dump { after: None, limit: 1 }).is_read_only());
     }

@@ -1,6 +1,7 @@
 //! How a request ended.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::key::{Key, Value};
 use crate::request::not_done::NotDone;
@@ -67,6 +68,11 @@ pub enum CommandResult {
     Number(i64),
     /// An append: the new length in bytes.
     Length(u64),
+    /// A change of how long a key lasts: whether there was anything to change. That is so if there
+    /// is the key; if it was to last for ever, if it also had a time before.
+    Changed(bool),
+    /// How long a key lasts.
+    TimeToLive(TimeToLive),
 }
 
 wire_enum!(CommandResult, "command result", {
@@ -74,7 +80,22 @@ wire_enum!(CommandResult, "command result", {
     1 => Written,
     2 => Number(number),
     3 => Length(length),
+    4 => Changed(changed),
+    5 => TimeToLive(left),
 });
+
+/// How long a key lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TimeToLive {
+    /// There is no such key.
+    Missing,
+    /// For ever.
+    Endless,
+    /// So long from now on.
+    Left(Duration),
+}
+
+wire_enum!(TimeToLive, "time to live", { 0 => Missing, 1 => Endless, 2 => Left(left) });
 
 /// A value and the write that it is from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -71,7 +71,9 @@ pub(crate) fn admit(
         }),
         Command::Put { key, value, time_to_live: None } => write(key, Some(value.clone())),
         Command::Delete { key } => write(key, None),
-        Command::Put { time_to_live: Some(_), .. } => return unsupported(Feature::TimeToLive),
+        Command::Put { time_to_live: Some(_), .. }
+        | Command::Expire { .. }
+        | Command::TimeToLive { .. } => return unsupported(Feature::TimeToLive),
         Command::Increment { .. } => return unsupported(Feature::Increment),
         Command::Append { .. } => return unsupported(Feature::Append),
     };

@@ -9,6 +9,7 @@ use crate::core::Core;
 use crate::log::entry::Entry;
 use crate::mutation::Mutation;
 use crate::recovery::checkpoint::{covers, entry_key, metadata_of, state_key, tail};
+use crate::state_machine::expiry::{Expiry, Held};
 
 /// What a view shows of the log: it comes before the keys, of which the store has a view.
 #[derive(Clone, Debug)]
@@ -20,6 +21,8 @@ pub(crate) struct LogView {
     gone: Range<usize>,
     /// A key is left out; only where a test has it so.
     forgets_a_change: bool,
+    /// Until when keys last is left out; only where a test has it so.
+    forgets_deadlines: bool,
 }
 
 /// Opens a view. What changed may hold more than the records that it covers say; these change nothing when they
@@ -45,7 +48,8 @@ pub(crate) fn open(core: &mut Core, scope: ViewScope) -> Option<OpenView> {
     let forgets = core.broken.is(Mutation::CheckpointForgetsAChange);
     let items = tail.len() + gone.len() + keys;
     let forgets_a_change = forgets && scope == ViewScope::Changes;
-    core.views.push(LogView { id, tail, next_slot: 0, gone, forgets_a_change });
+    let forgets_deadlines = core.broken.is(Mutation::CheckpointForgetsDeadlines);
+    core.views.push(LogView { id, tail, next_slot: 0, gone, forgets_a_change, forgets_deadlines });
     Some(OpenView { id, covers, metadata, items })
 }
 
@@ -59,12 +63,17 @@ pub(crate) fn read(core: &mut Core, id: ViewId, bytes_max: usize) -> Option<View
         }
     }
     let forgets = &mut log.forgets_a_change;
+    let forgets_deadlines = log.forgets_deadlines;
     let store = core.replica.machine_mut().store_mut();
     let read = store.read_view(id, |key, held| {
         if std::mem::take(forgets) {
             return ControlFlow::Continue(());
         }
-        chunk.add((state_key(key), held.map(Wire::to_bytes)))
+        let held = held.map(|held| match forgets_deadlines {
+            true => Held { expiry: Expiry::NEVER, ..held.clone() }.to_bytes(),
+            false => held.to_bytes(),
+        });
+        chunk.add((state_key(key), held))
     })?;
     Some(ViewChunk { changes: chunk.changes, is_last: read == ViewRead::End })
 }

@@ -370,6 +370,7 @@ impl LinearEngine {
         let core = &mut self.core;
         if let Role::Sequencer(sequencer) = &mut self.role {
             sequencer.sequence(core, out);
+            sequencer.tick(core, now, out);
             sequencer.begin_round(core, out);
             sequencer.rewind_due(core, now);
             sequencer.replicate(core, now, out);

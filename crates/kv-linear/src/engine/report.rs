@@ -35,7 +35,7 @@ impl LinearEngine {
     /// The version of a key in what this server has applied; `None` for a missing key.
     #[must_use]
     pub fn held_version(&self, key: &Key) -> Option<Version> {
-        self.core.replica.machine().store().get(key).map(|held| held.version)
+        self.core.replica.machine().live().get(key).map(|held| held.version)
     }
 
     /// Whether this server has the operation that `other` has under a number, or had it: what is

@@ -13,7 +13,7 @@ use crate::engine::{LinearEngine, Role};
 use crate::log::entry::Origin;
 use crate::mutation::Mutation;
 use crate::requests::forward::Submission;
-use crate::requests::unsupported::{unsupported, unsupported_options};
+use crate::requests::unsupported::unsupported_options;
 use crate::sequencer::Queued;
 use crate::state_machine::page::{self, PageBounds};
 
@@ -38,10 +38,9 @@ impl LinearEngine {
         }
         let core = &mut self.core;
         if operation.is_read_only() && core.broken.is(Mutation::ReadsLocally) {
-            let (mut state, number) =
-                (core.replica.machine().clone(), core.replica.applied().operations);
-            let bounds = PageBounds::of(&core.config.limits);
-            out.reply(id, state.apply(&operation, number, bounds, core.broken));
+            let (machine, number) = (core.replica.machine(), core.replica.applied().operations);
+            let with = (PageBounds::of(&core.config.limits), core.broken);
+            out.reply(id, machine.read(&operation, number, core.wall_ms(), with));
             return;
         }
         if operation.is_read_only() {
@@ -77,7 +76,7 @@ impl LinearEngine {
 
     /// Why a request cannot be taken in now, before anything is done for it.
     fn check(&self, operation: &Operation, options: &RequestOptions) -> Result<(), NotDone> {
-        if let Some(reason) = unsupported_options(options).or_else(|| unsupported(operation)) {
+        if let Some(reason) = unsupported_options(options) {
             return Err(reason);
         }
         if let Some(waiting) = self.waiting() {
@@ -106,8 +105,8 @@ impl LinearEngine {
 
 /// What this server itself holds, whatever the others do.
 fn dump_page(core: &Core, dump: &Dump) -> Outcome {
-    let store = core.replica.machine().store();
-    let page = page::of_dump(store, dump, PageBounds::of(&core.config.limits));
+    let live = core.replica.machine().live();
+    let page = page::of_dump(live, dump, PageBounds::of(&core.config.limits));
     Outcome::Done(Done {
         answer: Answer::Page(page),
         version: Some(Version::Log(core.replica.applied().operations)),

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use kv_core::{
-    CheckpointItem, ClusterId, DecodeError, Incarnation, Key, NodeId, PersistSeq, Store, Versioned,
-    Wire, wire_struct,
+    CheckpointItem, ClusterId, DecodeError, Incarnation, Key, NodeId, PersistSeq, Versioned, Wire,
+    wire_struct,
 };
 
 use crate::core::Core;
@@ -17,6 +17,7 @@ use crate::mutation::Mutation;
 use crate::replica::Replica;
 use crate::state_machine::StateMachine;
 use crate::state_machine::dedup::{Dedup, DedupLine};
+use crate::state_machine::expiry::Held;
 
 /// What a checkpoint holds beside its items; `None` in place of it for a server that is empty.
 ///
@@ -110,7 +111,7 @@ pub(crate) fn replica(
 /// A log and a state as far as the items of their checkpoint have come.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ReplicaDraft {
-    store: Store<Versioned>,
+    machine: StateMachine,
     tail: Vec<Entry>,
 }
 
@@ -121,14 +122,14 @@ impl ReplicaDraft {
                 return Err(DecodeError::Invalid { what: "place of an entry in a checkpoint" });
             }
             Item::Entry(entry) => self.tail.push(entry),
-            Item::State(key, held) => self.store.insert(key, held),
+            Item::State(key, held) => self.machine.restore(key, held),
         }
         Ok(())
     }
 
     pub(crate) fn finish(self, metadata: Metadata) -> Result<Replica, DecodeError> {
         let dedup = Dedup::from(metadata.dedup);
-        let mut replica = Replica::at(metadata.applied, StateMachine::new(self.store), dedup);
+        let mut replica = Replica::at(metadata.applied, self.machine, dedup);
         for entry in self.tail {
             if !replica.log().is_next(&entry) {
                 return Err(DecodeError::Invalid { what: "log in a checkpoint" });
@@ -145,13 +146,13 @@ pub(crate) fn read_key(
 ) -> Result<Option<(Key, Versioned)>, DecodeError> {
     match read_item(&key, held)? {
         Item::Entry(_) => Ok(None),
-        Item::State(key, held) => Ok(Some((key, held))),
+        Item::State(key, held) => Ok(Some((key, held.versioned))),
     }
 }
 
 enum Item {
     Entry(Entry),
-    State(Key, Versioned),
+    State(Key, Held),
 }
 
 /// The key of an entry: its place among those of the checkpoint, so that all that a checkpoint on
@@ -176,8 +177,9 @@ fn read_item(key: &Bytes, held: Bytes) -> Result<Item, DecodeError> {
     match u8::decode(&mut key)? {
         ENTRY_TAG => Ok(Item::Entry(Entry::from_bytes(held)?)),
         STATE_TAG => {
-            let held = Versioned::from_bytes(held)?;
-            let held = Versioned { value: held.value.detached(), version: held.version };
+            let Held { versioned, expiry } = Held::from_bytes(held)?;
+            let value = versioned.value.detached();
+            let held = Held { versioned: Versioned { value, ..versioned }, expiry };
             Ok(Item::State(Key::new(key)?.detached(), held))
         }
         tag => Err(DecodeError::UnknownTag { what: "checkpoint item", tag }),

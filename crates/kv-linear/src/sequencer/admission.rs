@@ -10,7 +10,6 @@ use crate::core::{Core, Out};
 use crate::log::entry::Origin;
 use crate::message::{Body, Forward};
 use crate::mutation::Mutation;
-use crate::requests::unsupported::unsupported;
 use crate::sequencer::intake::Offer;
 use crate::sequencer::progress::Progress;
 use crate::sequencer::{Queued, Sequencer};
@@ -81,8 +80,7 @@ impl Sequencer {
     }
 
     fn take_in(&mut self, core: &mut Core, origin: Origin, encoded: Bytes) -> Result<(), NotDone> {
-        let operation = Operation::from_bytes(encoded.clone());
-        if !operation.is_ok_and(|operation| unsupported(&operation).is_none()) {
+        if Operation::from_bytes(encoded.clone()).is_err() {
             core.counters.malformed += 1;
             return Ok(());
         }

@@ -6,6 +6,7 @@ mod intake;
 mod outgoing;
 pub(crate) mod progress;
 mod replication;
+mod ticks;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -34,6 +35,8 @@ pub(crate) struct Sequencer {
     pub(crate) queue: VecDeque<Queued>,
     pub(crate) queue_bytes: usize,
     pub(crate) heartbeat_at: Duration,
+    /// When it is looked whether a key's time is up.
+    tick_at: Option<Duration>,
     /// Founding members that have not been welcomed, since the founding is not on disk.
     welcomes: Vec<Member>,
     /// Another server has been asked to take over.
@@ -69,6 +72,7 @@ impl Sequencer {
             queue: VecDeque::new(),
             queue_bytes: 0,
             heartbeat_at: now,
+            tick_at: None,
             welcomes,
             handed_over: false,
             confirming: Confirming::default(),

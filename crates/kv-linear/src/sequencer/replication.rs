@@ -82,6 +82,6 @@ impl Sequencer {
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
         let heartbeat = (!self.peers.is_empty()).then_some(self.heartbeat_at);
         let resends = self.peers.values().filter_map(Progress::resend_at);
-        resends.chain(heartbeat).min()
+        resends.chain(heartbeat).chain(self.tick_at).min()
     }
 }

@@ -2,20 +2,24 @@
 
 use std::collections::BTreeMap;
 
-use kv_core::{Batch, Command, CommandResult, Key, NotDone, Store, Value, Version, Versioned};
+use kv_core::{Batch, Command, CommandResult, Key, NotDone, TimeToLive, Value, Version, Versioned};
 
-/// A view of the store with the writes of a batch laid over it.
+use crate::state_machine::expiry::{Expiry, Held, Live};
+
+/// A view of the keys with the writes of a batch laid over them.
 pub(crate) struct Draft<'a> {
-    store: &'a Store<Versioned>,
-    writes: BTreeMap<Key, Option<Value>>,
+    live: Live<'a>,
+    writes: BTreeMap<Key, Option<Held>>,
     version: Version,
+    /// What remaining times are counted from.
+    clock_ms: u64,
     read_bytes: usize,
 }
 
 impl<'a> Draft<'a> {
     /// Writes get `version`.
-    pub(crate) const fn new(store: &'a Store<Versioned>, version: Version) -> Self {
-        Self { store, writes: BTreeMap::new(), version, read_bytes: 0 }
+    pub(crate) const fn new(live: Live<'a>, version: Version, clock_ms: u64) -> Self {
+        Self { live, writes: BTreeMap::new(), version, clock_ms, read_bytes: 0 }
     }
 
     /// Carries out the command at a position of the batch.
@@ -29,15 +33,16 @@ impl<'a> Draft<'a> {
     ) -> Result<CommandResult, NotDone> {
         match command {
             Command::Get { key } => {
-                let found = self.find(key);
+                let found = self.find(key).map(|held| held.versioned);
                 self.read_bytes += found.as_ref().map_or(0, |found| found.value.as_bytes().len());
                 if self.read_bytes > Batch::BYTES_MAX {
                     return Err(NotDone::ValueTooLarge { index: place });
                 }
                 Ok(CommandResult::Value(found))
             }
-            Command::Put { key, value, .. } => {
-                self.writes.insert(key.detached(), Some(value.detached()));
+            Command::Put { key, value, time_to_live } => {
+                let expiry = Expiry::after(self.live.now_ms, *time_to_live);
+                self.write(key, value.detached(), expiry);
                 Ok(CommandResult::Written)
             }
             Command::Delete { key } => {
@@ -46,27 +51,50 @@ impl<'a> Draft<'a> {
             }
             Command::Increment { key, by } => self.increment(place, key, *by),
             Command::Append { key, suffix } => self.append(place, key, suffix),
+            Command::Expire { key, time_to_live } => {
+                let expiry = Expiry::after(self.live.now_ms, *time_to_live);
+                Ok(CommandResult::Changed(self.expire(key, expiry)))
+            }
+            Command::TimeToLive { key } => {
+                let left = self.find(key).map(|held| held.expiry.time_left(self.clock_ms));
+                Ok(CommandResult::TimeToLive(left.unwrap_or(TimeToLive::Missing)))
+            }
         }
     }
 
-    /// What is to be written: a value, or nothing for a key that is removed.
-    pub(crate) fn into_writes(self) -> BTreeMap<Key, Option<Value>> {
+    /// What is to be written: what a key holds, or nothing for a key that is removed.
+    pub(crate) fn into_writes(self) -> BTreeMap<Key, Option<Held>> {
         self.writes
     }
 
-    fn find(&self, key: &Key) -> Option<Versioned> {
+    fn find(&self, key: &Key) -> Option<Held> {
         match self.writes.get(key) {
-            Some(written) => {
-                written.clone().map(|value| Versioned { value, version: self.version })
-            }
-            None => self.store.get(key).cloned(),
+            Some(written) => written.clone().filter(|held| !held.expiry.is_over(self.live.now_ms)),
+            None => self.live.held(key).cloned(),
         }
     }
 
+    fn write(&mut self, key: &Key, value: Value, expiry: Expiry) {
+        let versioned = Versioned { value, version: self.version };
+        self.writes.insert(key.detached(), Some(Held { versioned, expiry }));
+    }
+
+    /// Sets a key's end; whether there is a key, and an end if it is taken away.
+    fn expire(&mut self, key: &Key, expiry: Expiry) -> bool {
+        let found = self.find(key);
+        let Some(held) = found.filter(|held| held.expiry != expiry || expiry != Expiry::NEVER)
+        else {
+            return false;
+        };
+        self.writes.insert(key.detached(), Some(Held { expiry, ..held }));
+        true
+    }
+
     fn increment(&mut self, place: u16, key: &Key, by: i64) -> Result<CommandResult, NotDone> {
-        let old = match self.find(key) {
+        let found = self.find(key);
+        let old = match &found {
             None => Some(0),
-            Some(found) => std::str::from_utf8(found.value.as_bytes())
+            Some(found) => std::str::from_utf8(found.versioned.value.as_bytes())
                 .ok()
                 .and_then(|text| text.parse::<i64>().ok()),
         };
@@ -74,12 +102,14 @@ impl<'a> Draft<'a> {
         let number = sum.ok_or(NotDone::NotANumber { index: place })?;
         let value =
             Value::new(number.to_string()).map_err(|_| NotDone::ValueTooLarge { index: place })?;
-        self.writes.insert(key.detached(), Some(value));
+        self.write(key, value, found.map_or(Expiry::NEVER, |found| found.expiry));
         Ok(CommandResult::Number(number))
     }
 
     fn append(&mut self, place: u16, key: &Key, suffix: &Value) -> Result<CommandResult, NotDone> {
-        let old = self.find(key).map(|found| found.value).unwrap_or_default();
+        let found = self.find(key);
+        let expiry = found.as_ref().map_or(Expiry::NEVER, |found| found.expiry);
+        let old = found.map(|found| found.versioned.value).unwrap_or_default();
         let size = old.as_bytes().len() + suffix.as_bytes().len();
         if size > Value::LEN_MAX {
             return Err(NotDone::ValueTooLarge { index: place });
@@ -88,7 +118,7 @@ impl<'a> Draft<'a> {
         bytes.extend_from_slice(old.as_bytes());
         bytes.extend_from_slice(suffix.as_bytes());
         let value = Value::new(bytes).map_err(|_| NotDone::ValueTooLarge { index: place })?;
-        self.writes.insert(key.detached(), Some(value));
+        self.write(key, value, expiry);
         Ok(CommandResult::Length(u64::try_from(size).unwrap_or(u64::MAX)))
     }
 }

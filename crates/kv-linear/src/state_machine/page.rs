@@ -1,6 +1,8 @@
 //! Results that may be large, page by page.
 
-use kv_core::{Dump, Key, Limits, Page, Scan, Store, Versioned};
+use kv_core::{Dump, Key, Limits, Page, Scan, Versioned};
+
+use crate::state_machine::expiry::Live;
 
 /// How large a page may be; it has at least one entry if there is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,22 +18,22 @@ impl PageBounds {
 }
 
 /// The page of a range of keys that comes after its cursor.
-pub(crate) fn of_scan(store: &Store<Versioned>, scan: &Scan, bounds: PageBounds) -> Page {
+pub(crate) fn of_scan(live: Live<'_>, scan: &Scan, bounds: PageBounds) -> Page {
     let cursor = scan.after.as_ref().filter(|after| after.as_bytes() >= scan.from);
     // A start longer than any key lies right behind the longest key that it begins with.
     let longest = scan.from.slice(..scan.from.len().min(Key::LEN_MAX));
     let from = Key::new(longest).ok().filter(|_| cursor.is_none());
     let named = from.as_ref().filter(|from| from.as_bytes().len() == scan.from.len());
-    let first = named.and_then(|from| Some((from, store.get(from)?)));
-    let rest = store.after(cursor.or(from.as_ref()));
+    let first = named.and_then(|from| Some((from, live.get(from)?)));
+    let rest = live.after(cursor.or(from.as_ref()));
     let within = |key: &Key| scan.until.as_ref().is_none_or(|until| key.as_bytes() < until);
     let found = first.into_iter().chain(rest);
     collect(found.take_while(|(key, _)| within(key)), scan.limit, bounds)
 }
 
 /// The page of everything that comes after its cursor.
-pub(crate) fn of_dump(store: &Store<Versioned>, dump: &Dump, bounds: PageBounds) -> Page {
-    collect(store.after(dump.after.as_ref()), dump.limit, bounds)
+pub(crate) fn of_dump(live: Live<'_>, dump: &Dump, bounds: PageBounds) -> Page {
+    collect(live.after(dump.after.as_ref()), dump.limit, bounds)
 }
 
 fn collect<'a>(
@@ -57,9 +59,10 @@ fn collect<'a>(
 
 #[cfg(test)]
 mod tests {
-    use kv_core::{Value, Version};
+    use kv_core::{Store, Value, Version};
 
     use super::*;
+    use crate::state_machine::expiry::{Expiry, Held};
 
     const BOUNDS: PageBounds = PageBounds { entries_max: 3, bytes_max: 100 };
 
@@ -67,13 +70,17 @@ mod tests {
         Key::new(text.to_owned()).unwrap()
     }
 
-    fn store(names: &str) -> Store<Versioned> {
+    fn store(names: &str) -> Store<Held> {
         let mut store = Store::new();
         for name in names.split(' ') {
             let versioned = Versioned { value: Value::new("v").unwrap(), version: Version::Log(1) };
-            store.insert(key(name), versioned);
+            store.insert(key(name), Held { versioned, expiry: Expiry::NEVER });
         }
         store
+    }
+
+    const fn live(store: &Store<Held>) -> Live<'_> {
+        Live { store, now_ms: 5 }
     }
 
     fn names(page: &Page) -> String {
@@ -98,7 +105,7 @@ mod tests {
             (scan("x", None, None), "", false),
         ];
         for (scan, expected, more) in cases {
-            let page = of_scan(&store, &scan, BOUNDS);
+            let page = of_scan(live(&store), &scan, BOUNDS);
             assert_eq!(names(&page), expected, "{scan:?}");
             assert_eq!(page.next.is_some(), more, "{scan:?}");
         }
@@ -110,7 +117,7 @@ mod tests {
         let mut dump = Dump { after: None, limit: 2 };
         let mut pages = Vec::new();
         loop {
-            let page = of_dump(&store, &dump, BOUNDS);
+            let page = of_dump(live(&store), &dump, BOUNDS);
             pages.push(names(&page));
             dump.after = page.next;
             if dump.after.is_none() {
@@ -121,9 +128,22 @@ mod tests {
     }
 
     #[test]
+    fn a_key_whose_time_is_up_is_on_no_page() {
+        let mut store = store("a b c");
+        for (name, time) in [("a", 5), ("b", 4)] {
+            let held = store.get(&key(name)).cloned().unwrap();
+            let expiry = Expiry::after(0, Some(std::time::Duration::from_millis(time)));
+            store.insert(key(name), Held { expiry, ..held });
+        }
+        assert_eq!(names(&of_scan(live(&store), &scan("a", None, None), BOUNDS)), "c");
+        let dump = Dump { after: None, limit: 9 };
+        assert_eq!(names(&of_dump(live(&store), &dump, BOUNDS)), "c");
+    }
+
+    #[test]
     fn a_page_ends_with_its_bytes_but_has_one_entry() {
         let bounds = PageBounds { entries_max: 9, bytes_max: 1 };
-        let page = of_dump(&store("a b"), &Dump { after: None, limit: 9 }, bounds);
+        let page = of_dump(live(&store("a b")), &Dump { after: None, limit: 9 }, bounds);
         assert_eq!(names(&page), "a");
         assert_eq!(page.next, Some(key("a")));
     }
@@ -132,10 +152,10 @@ mod tests {
     fn a_start_longer_than_any_key_is_behind_its_beginning() {
         let mut store = store("a b");
         let longest = "a".repeat(Key::LEN_MAX);
-        let versioned = store.get(&key("a")).cloned().unwrap();
-        store.insert(key(&longest), versioned);
+        let held = store.get(&key("a")).cloned().unwrap();
+        store.insert(key(&longest), held);
         let mut scan = scan("", None, None);
         scan.from = vec![b'a'; Key::LEN_MAX + 1].into();
-        assert_eq!(names(&of_scan(&store, &scan, BOUNDS)), "b");
+        assert_eq!(names(&of_scan(live(&store), &scan, BOUNDS)), "b");
     }
 }

@@ -1,7 +1,5 @@
 //! Whole clusters in one process, without loss: what clients see.
 
-use std::time::Duration;
-
 use kv_core::local::LocalCluster;
 use kv_core::{
     Answer, Batch, Check, ClusterConfig, Command, CommandResult, Condition, ConsistencyEngine,
@@ -151,20 +149,11 @@ fn what_is_not_supported_is_refused_before_it_gets_a_place() {
         local.deliver_all();
         local.take_reply(id)
     };
-    let mortal = Operation::of(Command::Put {
-        key: key("k"),
-        value: value("v"),
-        time_to_live: Some(Duration::from_secs(1)),
-    });
     let quorum =
         RequestOptions { read_quorum: Some(Quorum::Count(1)), ..RequestOptions::default() };
     let sequential = RequestOptions { level: Some(Level::Sequential), ..RequestOptions::default() };
     let get = Operation::get(key("k"));
-    let cases = [
-        (mortal, RequestOptions::default(), Feature::TimeToLive),
-        (get.clone(), quorum, Feature::RequestQuorum),
-        (get, sequential, Feature::Level),
-    ];
+    let cases = [(get.clone(), quorum, Feature::RequestQuorum), (get, sequential, Feature::Level)];
     for (op, options, feature) in cases {
         let refused = Outcome::NotDone(NotDone::NotSupported(feature));
         assert_eq!(ask(op, options), Some(refused));

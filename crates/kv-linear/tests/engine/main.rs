@@ -17,6 +17,7 @@ mod conformance;
 mod crashes;
 mod elections;
 mod entries;
+mod expiry;
 mod fetching;
 mod forwarding;
 mod founding;

@@ -5,9 +5,11 @@
 //! done, `fail` when it definitely was not, `info` when that is not known.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use kv_core::{
-    Answer, Command, CommandResult, NodeId, Operation, Outcome, RequestId, Value, Versioned,
+    Answer, Command, CommandResult, NodeId, Operation, Outcome, RequestId, TimeToLive, Value,
+    Versioned,
 };
 
 use crate::client_number::ClientNumber;
@@ -57,7 +59,11 @@ impl OpenOperations {
             Operation::Batch(batch) => {
                 let of_command = |command: &Command| {
                     let has_conditions = !batch.conditions().is_empty();
-                    let word = if has_conditions { "cas" } else { command.name() };
+                    let word = match command {
+                        Command::Put { time_to_live: Some(_), .. } => "put-ttl",
+                        _ if has_conditions => "cas",
+                        _ => command.name(),
+                    };
                     line_of(word, command.key().as_bytes(), LineValue::of_command(command))
                 };
                 batch.commands().iter().map(of_command).collect()
@@ -125,7 +131,12 @@ impl<'a> LineValue<'a> {
         match result {
             CommandResult::Value(Some(Versioned { value, .. })) => Some(Self::Value(value)),
             CommandResult::Number(number) => Some(Self::Number(*number)),
-            CommandResult::Value(None) | CommandResult::Written | CommandResult::Length(_) => None,
+            CommandResult::TimeToLive(TimeToLive::Left(left)) => Some(Self::millis(*left)),
+            CommandResult::Value(None)
+            | CommandResult::Written
+            | CommandResult::Length(_)
+            | CommandResult::Changed(_)
+            | CommandResult::TimeToLive(TimeToLive::Missing | TimeToLive::Endless) => None,
         }
     }
 
@@ -135,8 +146,16 @@ impl<'a> LineValue<'a> {
                 Self::Value(value)
             }
             Command::Increment { by, .. } => Self::Number(*by),
-            Command::Get { .. } | Command::Delete { .. } => Self::None,
+            Command::Expire { time_to_live: Some(time), .. } => Self::millis(*time),
+            Command::Get { .. }
+            | Command::Delete { .. }
+            | Command::Expire { time_to_live: None, .. }
+            | Command::TimeToLive { .. } => Self::None,
         }
+    }
+
+    fn millis(time: Duration) -> Self {
+        Self::Number(i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
     }
 
     /// Puts it and ends the line.

@@ -2,6 +2,8 @@
 
 mod operation;
 
+pub(crate) use operation::TIME_TO_LIVE_MS_MAX;
+
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -87,6 +89,8 @@ pub enum OperationKind {
     Scan,
     /// A page of what a server holds.
     Dump,
+    /// Writes a key for a time, on keys of its own, or reads or removes one of these.
+    PutForATime,
 }
 
 /// One client.
@@ -138,7 +142,8 @@ impl Clients {
         let plain = (0..self.config.keys).filter_map(|number| Key::new(format!("k{number}")).ok());
         let counter = asked(OperationKind::Increment).then(operation::counter_key).flatten();
         let log = asked(OperationKind::Append).then(operation::log_key).flatten();
-        plain.chain(counter).chain(log).collect()
+        let passing = asked(OperationKind::PutForATime).then(operation::passing_keys);
+        plain.chain(counter).chain(log).chain(passing.into_iter().flatten()).collect()
     }
 
     /// Which client made each call, in the order of the calls.
@@ -304,7 +309,10 @@ impl Clients {
             Command::Append { .. } => true,
             Command::Delete { key } => mixed || self.computes_on(key),
             Command::Put { key, .. } => self.computes_on(key),
-            Command::Get { .. } | Command::Increment { .. } => false,
+            Command::Get { .. }
+            | Command::Increment { .. }
+            | Command::Expire { .. }
+            | Command::TimeToLive { .. } => false,
         })
     }
 

@@ -1,6 +1,7 @@
 //! What generated clients ask for.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use bytes::Bytes;
 use kv_core::{
@@ -42,6 +43,7 @@ impl Clients {
             OperationKind::Transaction => self.transaction(),
             OperationKind::Scan => self.scan(),
             OperationKind::Dump => Operation::Dump(Dump { after: None, limit: 5 }),
+            OperationKind::PutForATime => self.passing(),
         }
     }
 
@@ -80,6 +82,22 @@ impl Clients {
             if again { Command::Get { key } } else { command }
         });
         batch(conditions, commands.collect())
+    }
+
+    /// What has to do with keys that last for a time.
+    fn passing(&mut self) -> Operation {
+        let keys = passing_keys();
+        let key = pick(&mut self.stream, &keys).cloned().unwrap_or_else(|| self.key());
+        match self.stream.below(10) {
+            0..=3 => {
+                let time = Duration::from_millis(self.stream.below(TIME_TO_LIVE_MS_MAX));
+                let (value, time_to_live) = (self.value(), Some(time));
+                Operation::of(Command::Put { key, value, time_to_live })
+            }
+            4 => Operation::put(key, self.value()),
+            5 => Operation::delete(key),
+            _ => Operation::get(key),
+        }
     }
 
     fn scan(&mut self) -> Operation {
@@ -209,6 +227,14 @@ pub(super) fn counter_key() -> Option<Key> {
 pub(super) fn log_key() -> Option<Key> {
     Key::new("a0").ok()
 }
+
+/// The keys that are put for a time.
+pub(super) fn passing_keys() -> Vec<Key> {
+    ["t0", "t1"].map(crate::workload::key).to_vec()
+}
+
+/// A key is put for less than this.
+pub(crate) const TIME_TO_LIVE_MS_MAX: u64 = 3_000;
 
 fn batch(conditions: Vec<Condition>, commands: Vec<Command>) -> Operation {
     match Batch::new(conditions, commands) {

@@ -8,6 +8,7 @@ use crate::server::clock::WallOffset;
 impl<E: ConsistencyEngine> Cluster<E> {
     /// Sets how far a server's wall clock is off, in this incarnation and the later ones.
     pub fn set_wall_offset(&mut self, node: NodeId, offset: WallOffset) {
+        self.clocks_differed = true;
         self.server_mut(node).clock.set_wall_offset(offset);
     }
 
@@ -15,12 +16,14 @@ impl<E: ConsistencyEngine> Cluster<E> {
     /// them; at most half a second.
     pub fn set_clock_drift(&mut self, node: NodeId, drift_ppm: i32) {
         let at = self.now;
+        self.clocks_differed = true;
         self.server_mut(node).set_clock(|clock| clock.set_drift(at, drift_ppm));
     }
 
     /// Lets a server's wall clock stand still.
     pub fn freeze_wall_clock(&mut self, node: NodeId) {
         let at = self.now;
+        self.clocks_differed = true;
         self.server_mut(node).clock.freeze_wall(at);
     }
 

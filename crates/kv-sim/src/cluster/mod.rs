@@ -48,6 +48,8 @@ use trace::Trace;
 pub struct Cluster<E: ConsistencyEngine> {
     pub(crate) config: SimConfig,
     pub(crate) now: Duration,
+    /// Some server's clocks do not show the time, or did not once.
+    pub(crate) clocks_differed: bool,
     pub(crate) queue: EventQueue<Event>,
     pub(crate) servers: BTreeMap<NodeId, Server<E>>,
     pub(crate) network: Network,
@@ -92,6 +94,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
             network: Network::new(config.network.clone(), network_stream),
             config,
             now: Duration::ZERO,
+            clocks_differed: false,
             queue: EventQueue::new(),
             servers,
             connections: Connections::default(),

@@ -18,7 +18,13 @@ impl<E: ConsistencyEngine> Cluster<E> {
     pub fn history(&self) -> History {
         let requests: Vec<_> =
             self.requests().map(|(id, request)| (Process(id.0), request)).collect();
-        History::of_requests(&requests)
+        History::of_requests(&requests, self.clocks_apart())
+    }
+
+    /// How far the servers' clocks may be apart, or may have been: not at all, unless something was
+    /// done to one of them.
+    const fn clocks_apart(&self) -> Duration {
+        if self.clocks_differed { Duration::MAX } else { Duration::ZERO }
     }
 
     /// The same with the clients' own numbers as processes. Requests that no client put, and the
@@ -38,7 +44,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
         let requests = self.requests().filter(|(_, request)| wanted(request));
         let requests: Vec<_> =
             requests.filter_map(|(id, request)| Some((*callers.get(&id)?, request))).collect();
-        History::of_requests(&requests)
+        History::of_requests(&requests, self.clocks_apart())
     }
 
     /// Who put each request: a client, or a process of its own with a number after the clients'.

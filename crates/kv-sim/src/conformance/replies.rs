@@ -149,7 +149,9 @@ fn writes(op: &Operation) -> Vec<(Key, Value)> {
         Command::Get { .. }
         | Command::Delete { .. }
         | Command::Increment { .. }
-        | Command::Append { .. } => None,
+        | Command::Append { .. }
+        | Command::Expire { .. }
+        | Command::TimeToLive { .. } => None,
     });
     puts.collect()
 }
@@ -188,7 +190,9 @@ fn reads(request: &Request) -> Vec<(Key, Value)> {
                 CommandResult::Value(None)
                 | CommandResult::Written
                 | CommandResult::Number(_)
-                | CommandResult::Length(_) => None,
+                | CommandResult::Length(_)
+                | CommandResult::Changed(_)
+                | CommandResult::TimeToLive(_) => None,
             });
             found.collect()
         }

@@ -79,6 +79,18 @@ pub enum SimulationFailure {
     /// The history cannot be judged: a defect of the simulator.
     #[error("{0}")]
     History(#[from] HistoryError),
+    /// A key is there although its time is over.
+    #[error(
+        "server {node} shows write {version} of {key:?}, which was put for a time that is over"
+    )]
+    NotExpired {
+        /// Which key.
+        key: Key,
+        /// Who was asked.
+        node: NodeId,
+        /// What was shown.
+        version: Version,
+    },
     /// An acknowledged write is gone.
     #[error(
         "write {id} of {key:?} was acknowledged as {acknowledged}, but a read from all servers \

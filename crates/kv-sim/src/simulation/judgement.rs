@@ -8,7 +8,7 @@ use kv_check::oracle::Promise;
 use kv_check::{Budget, History, Process, Request, Verdict, disorderly_page, linearizability};
 use kv_core::{
     Answer, Command, CommandResult, ConsistencyEngine, Done, Key, Level, NodeId, Operation,
-    Outcome, RequestId, Version,
+    Outcome, RequestId, Value, Version, Versioned,
 };
 
 use super::failure::SimulationFailure;
@@ -38,6 +38,33 @@ pub(super) fn judge_linearizability<E: ConsistencyEngine>(
     }
 }
 
+/// Judges the reads `finals`, which came after every time to live was over: what was put for a time
+/// is gone, although nobody wrote since.
+pub(super) fn judge_expiry<E: ConsistencyEngine>(
+    cluster: &Cluster<E>,
+    finals: &[RequestId],
+) -> Result<(), SimulationFailure> {
+    let mut passing: BTreeSet<(&Key, &Value)> = BTreeSet::new();
+    for (_, request) in cluster.requests() {
+        if let Operation::Batch(batch) = &request.op {
+            passing.extend(batch.commands().iter().filter_map(|command| match command {
+                Command::Put { key, value, time_to_live: Some(_) } => Some((key, value)),
+                _ => None,
+            }));
+        }
+    }
+    for read in finals.iter().filter_map(|id| cluster.request(*id)) {
+        let found = command(read).map(|(key, _)| key).zip(shown(read));
+        if let Some((key, found)) =
+            found.filter(|(key, found)| passing.contains(&(key, &found.value)))
+        {
+            let (key, node, version) = (key.clone(), read.node, found.version);
+            return Err(SimulationFailure::NotExpired { key, node, version });
+        }
+    }
+    Ok(())
+}
+
 /// The servers at rest: their fingerprints, and what the last reads of all keys showed.
 pub(super) fn rest<E: ConsistencyEngine>(
     cluster: &Cluster<E>,
@@ -46,7 +73,7 @@ pub(super) fn rest<E: ConsistencyEngine>(
 ) -> Rest {
     let read = |id: &RequestId| {
         let read = cluster.request(*id)?;
-        Some(((read.node, command(read)?.0.clone()), shown(read)))
+        Some(((read.node, command(read)?.0.clone()), shown(read).map(|found| found.version)))
     };
     Rest { fingerprints, shown: finals.iter().filter_map(read).collect() }
 }
@@ -92,7 +119,7 @@ pub(super) fn judge_last_writes<E: ConsistencyEngine>(
         let Some((acknowledged, id)) = newest else {
             continue;
         };
-        let found = shown(read);
+        let found = shown(read).map(|found| found.version);
         let fits = match found {
             Some(found) => found >= acknowledged,
             None => cluster.requests().any(|(_, other)| may_hide(other, key, acknowledged)),
@@ -145,12 +172,12 @@ fn command(request: &Request) -> Option<(&Key, bool)> {
     }
 }
 
-fn shown(read: &Request) -> Option<Version> {
+fn shown(read: &Request) -> Option<&Versioned> {
     let Answer::Results(results) = &done(read)?.answer else {
         return None;
     };
     match results.as_slice() {
-        [CommandResult::Value(Some(found))] => Some(found.version),
+        [CommandResult::Value(Some(found))] => Some(found),
         _ => None,
     }
 }

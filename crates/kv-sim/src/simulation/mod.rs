@@ -23,7 +23,7 @@ use kv_core::{
     SeedStream, Value,
 };
 
-use crate::client::Clients;
+use crate::client::{Clients, OperationKind, TIME_TO_LIVE_MS_MAX};
 use crate::cluster::Cluster;
 use crate::cluster::probe::Probe;
 use crate::config::NetworkConfig;
@@ -104,6 +104,12 @@ impl<E: ConsistencyEngine> Simulation<E> {
         self.close()?;
         self.converge()?;
         let slowest_heal = self.cluster.now() - healed_at;
+        if self.plan.clients.operations.contains(&OperationKind::PutForATime) {
+            let clocks_off =
+                if self.cluster.clocks_differed { CLOCK_OFF_MAX } else { Duration::ZERO };
+            self.cluster.run_for(EXPIRED_WITHIN + clocks_off)?;
+            self.fingerprints = self.cluster.fingerprints();
+        }
         self.read_all()?;
         self.judge()?;
         Ok(slowest_heal)
@@ -300,6 +306,7 @@ impl<E: ConsistencyEngine> Simulation<E> {
         match self.declaration.oracle {
             Oracle::Linearizability => {
                 judgement::judge_linearizability(&self.cluster, &self.clients)?;
+                judgement::judge_expiry(&self.cluster, &self.finals)?;
             }
             Oracle::LastWriterWins => {
                 judgement::judge_last_writes(&self.cluster, &self.finals, &self.chaos.wipes)?;
@@ -367,6 +374,11 @@ const EASES_EVERY: Duration = Duration::from_secs(300);
 
 /// For how long clients go on without faults where there was too little between them.
 const CALM_MAX: Duration = Duration::from_secs(300);
+
+/// Once all faults have ended, whatever was put for a time is over after so long, and if log time is
+/// ahead, so much later.
+const EXPIRED_WITHIN: Duration = Duration::from_millis(TIME_TO_LIVE_MS_MAX + 1_000);
+const CLOCK_OFF_MAX: Duration = Duration::from_secs(70);
 
 /// The first phase has more moments than this.
 const MOMENTS_MIN: u64 = 300;

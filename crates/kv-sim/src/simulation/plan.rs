@@ -237,7 +237,8 @@ fn clients(stream: &mut SeedStream, declaration: &Declaration) -> ClientConfig {
             | OperationKind::ConditionalPut
             | OperationKind::Transaction
             | OperationKind::Scan
-            | OperationKind::Dump => {
+            | OperationKind::Dump
+            | OperationKind::PutForATime => {
                 if stream.chance(400) {
                     1 + stream.below(2)
                 } else {

@@ -417,7 +417,9 @@ impl OneCopy {
                 Ok((key.clone(), Some(value.clone())))
             }
             Command::Delete { key } => Ok((key.clone(), None)),
-            Command::Put { .. } => Err(refused(Feature::TimeToLive)),
+            Command::Put { .. } | Command::Expire { .. } | Command::TimeToLive { .. } => {
+                Err(refused(Feature::TimeToLive))
+            }
             Command::Increment { .. } => Err(refused(Feature::Increment)),
             Command::Append { .. } => Err(refused(Feature::Append)),
         }

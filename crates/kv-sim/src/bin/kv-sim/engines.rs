@@ -19,6 +19,7 @@ pub(crate) fn linearizable() -> Declaration {
         OperationKind::Transaction,
         OperationKind::Scan,
         OperationKind::Dump,
+        OperationKind::PutForATime,
     ];
     Declaration::all(Oracle::Linearizability, &operations).keeping_quorum()
 }

@@ -173,6 +173,12 @@ impl Arguments {
         Ok(pause.min(PAUSE_MAX))
     }
 
+    /// How long a key is to last.
+    pub(crate) fn time_to_live(&self) -> Result<Option<Duration>, UsageError> {
+        let time = self.value_of("--ttl").map(|word| parse_duration(&text(word))).transpose();
+        time.map_err(UsageError::TimeToLive)
+    }
+
     /// The next word, which is named for whoever left it out.
     pub(crate) fn word(&mut self, what: &'static str) -> Result<Word, UsageError> {
         let usage = self.help.usage;

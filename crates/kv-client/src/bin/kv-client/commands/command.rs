@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use kv_core::{Batch, Check, Command as Step, Condition, Key, Operation, RequestOptions, Value};
+use kv_proto::parse_duration;
 
 use super::arguments::{Arguments, text};
 use super::help::{COMMANDS, CommandHelp, named};
@@ -70,6 +71,7 @@ pub(crate) struct Request {
 pub(crate) struct PutInput {
     key: Key,
     check: Option<Check>,
+    time_to_live: Option<Duration>,
     options: RequestOptions,
 }
 
@@ -106,8 +108,8 @@ pub(crate) enum Part {
 impl PutInput {
     /// The put of a value.
     pub(crate) fn with(self, value: Vec<u8>) -> Result<Request, UsageError> {
-        let Self { key, check, options } = self;
-        let put = Step::Put { key: key.clone(), value: Value::new(value)?, time_to_live: None };
+        let Self { key, check, time_to_live, options } = self;
+        let put = Step::Put { key: key.clone(), value: Value::new(value)?, time_to_live };
         Request::write("put", key, check, put, options)
     }
 }
@@ -166,8 +168,22 @@ impl Command {
             "delete" => Self::delete(words)?,
             "cas" => {
                 let (key, old, value) = (words.key()?, words.value("OLD")?, words.value("NEW")?);
-                let put = Step::Put { key: key.clone(), value, time_to_live: None };
+                let put =
+                    Step::Put { key: key.clone(), value, time_to_live: words.time_to_live()? };
                 Self::write(words, key, Some(Check::ValueIs(old)), put)?
+            }
+            "expire" => {
+                let (key, time) = (words.key()?, text(&words.word("TIME")?.bytes));
+                let time_to_live = Some(parse_duration(&time).map_err(UsageError::TimeToLive)?);
+                Self::write(words, key.clone(), None, Step::Expire { key, time_to_live })?
+            }
+            "persist" => {
+                let key = words.key()?;
+                Self::write(words, key.clone(), None, Step::Expire { key, time_to_live: None })?
+            }
+            "ttl" => {
+                let key = words.key()?;
+                Self::write(words, key.clone(), None, Step::TimeToLive { key })?
             }
             "incr" => {
                 let (key, by) = (words.key()?, words.number()?.unwrap_or(1));
@@ -230,12 +246,13 @@ impl Command {
 
     fn put(words: &mut Arguments) -> Result<Self, UsageError> {
         let (key, check) = (words.key()?, words.check()?);
+        let time_to_live = words.time_to_live()?;
         if words.is_set("--stdin") {
             let options = words.options()?;
-            return Ok(Self::PutInput(PutInput { key, check, options }));
+            return Ok(Self::PutInput(PutInput { key, check, time_to_live, options }));
         }
         let value = words.value("VALUE")?;
-        let put = Step::Put { key: key.clone(), value, time_to_live: None };
+        let put = Step::Put { key: key.clone(), value, time_to_live };
         Self::write(words, key, check, put)
     }
 
@@ -380,6 +397,29 @@ mod tests {
         );
         assert_eq!(error("put x 1 --if-version new"), "--if-version takes a whole number, not new");
         assert!(error("delete x --if-absent").starts_with("unknown option --if-absent"));
+    }
+
+    #[test]
+    fn a_key_may_last_for_a_time() {
+        let put = |line: &str| {
+            let Operation::Batch(batch) = request(line).operation else {
+                panic!("{line} is no batch");
+            };
+            let [Step::Put { time_to_live, .. }] = batch.commands() else {
+                panic!("{line} is no put");
+            };
+            *time_to_live
+        };
+        let seconds = Duration::from_secs;
+        assert_eq!(put("put x 1 --ttl 10s"), Some(seconds(10)));
+        assert_eq!(put("cas x 1 2 --ttl 1m"), Some(seconds(60)));
+        let expire = |time_to_live| Operation::of(Step::Expire { key: key("x"), time_to_live });
+        assert_eq!(request("expire x 5s").operation, expire(Some(seconds(5))));
+        assert_eq!(request("persist x").operation, expire(None));
+        let time_to_live = Operation::of(Step::TimeToLive { key: key("x") });
+        assert_eq!(request("ttl x").operation, time_to_live);
+        assert!(error("put x 1 --ttl soon").starts_with("the time to live: "));
+        assert!(error("expire x").starts_with("TIME is missing"));
     }
 
     #[test]

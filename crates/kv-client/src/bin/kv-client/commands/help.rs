@@ -55,6 +55,11 @@ const IF_VERSION: OptionHelp =
     option("--if-version", "N", "only if the value is from write N (linearizable engine)");
 const IF_VALUE: OptionHelp =
     option("--if-value", "VALUE", "only if the key has this value (linearizable engine)");
+const TTL: OptionHelp = option(
+    "--ttl",
+    "TIME",
+    "remove it after this time, unless it is written again (linearizable engine)",
+);
 const LIMIT: OptionHelp = option("--limit", "N", "the first N keys alone");
 const KEYS_ONLY: OptionHelp = switch("--keys-only", "keys alone, one on a line");
 const VALUES_ONLY: OptionHelp = switch("--values-only", "values alone, one on a line");
@@ -88,6 +93,7 @@ pub(crate) const COMMANDS: &[CommandHelp] = &[
         keys: KeyWords::First,
         options: &[
             switch("--stdin", "the value is the standard input, in place of VALUE"),
+            TTL,
             W,
             IF_ABSENT,
             IF_PRESENT,
@@ -132,7 +138,7 @@ pub(crate) const COMMANDS: &[CommandHelp] = &[
         aliases: &[],
         usage: "cas KEY OLD NEW",
         keys: KeyWords::First,
-        options: &[],
+        options: &[TTL],
         summary: "write a key if it has the value OLD",
         details: "The same as `put KEY NEW --if-value OLD`. Linearizable engine only.",
     },
@@ -154,6 +160,34 @@ pub(crate) const COMMANDS: &[CommandHelp] = &[
         summary: "add VALUE to the end of a key's value",
         details: "A missing key counts as empty. Prints how many bytes the value then has. \
                   Linearizable engine only.",
+    },
+    CommandHelp {
+        name: "expire",
+        aliases: &[],
+        usage: "expire KEY TIME",
+        keys: KeyWords::First,
+        options: &[],
+        summary: "remove a key after this time, unless it is put again",
+        details: "Not found, if the key is missing. Linearizable engine only.",
+    },
+    CommandHelp {
+        name: "persist",
+        aliases: &[],
+        usage: "persist KEY",
+        keys: KeyWords::First,
+        options: &[],
+        summary: "let a key last for ever",
+        details: "Not found, if the key is missing or lasts for ever already. Linearizable engine \
+                  only.",
+    },
+    CommandHelp {
+        name: "ttl",
+        aliases: &[],
+        usage: "ttl KEY",
+        keys: KeyWords::First,
+        options: &[],
+        summary: "show how long a key still lasts, or `forever`",
+        details: "Linearizable engine only.",
     },
     CommandHelp {
         name: "scan",

@@ -27,6 +27,8 @@ pub(crate) enum UsageError {
     Quorum { option: &'static str, error: QuorumError },
     #[error("delay: {0}")]
     Delay(DurationError),
+    #[error("the time to live: {0}")]
+    TimeToLive(DurationError),
     #[error("{option}: {error}")]
     Time { option: &'static str, error: TimeoutError },
     #[error("{option} takes a whole number, not {}", as_word(word.as_bytes()))]

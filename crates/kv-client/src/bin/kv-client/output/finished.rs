@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kv_client::ClientError;
-use kv_core::{Answer, CommandResult, Done, Key, NodeId, Status};
+use kv_core::{Answer, CommandResult, Done, Key, NodeId, Status, TimeToLive};
 
 use super::exit::ExitStatus;
 use super::status::{Health, Service};
@@ -111,9 +111,17 @@ impl From<ClientError> for Failure {
     }
 }
 
-fn is_missing(answer: &Answer) -> bool {
-    matches!(answer, Answer::Results(results)
-        if matches!(results.as_slice(), [CommandResult::Value(None)]))
+/// Whether an answer says of one command that there is no such key, or nothing to change.
+pub(crate) fn is_missing(answer: &Answer) -> bool {
+    let Answer::Results(results) = answer else {
+        return false;
+    };
+    matches!(
+        results.as_slice(),
+        [CommandResult::Value(None)
+            | CommandResult::Changed(false)
+            | CommandResult::TimeToLive(TimeToLive::Missing)]
+    )
 }
 
 fn lines_text(count: usize) -> String {

@@ -5,7 +5,7 @@
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use kv_client::{Certainty, ClientError};
-use kv_core::{CommandResult, Done, Key, NotDone, PeerLag, Served, Status, Versioned};
+use kv_core::{CommandResult, Done, Key, NotDone, PeerLag, Served, Status, TimeToLive, Versioned};
 use serde_json::{Map, Value as Json, json};
 
 use super::finished::{Effect, Failure, Finished, Interrupted, Success};
@@ -112,6 +112,19 @@ fn put_done(object: &mut Object, done: Done) {
         }
         Some(CommandResult::Number(number)) => put(object, "number", number),
         Some(CommandResult::Length(length)) => put(object, "length", length),
+        Some(CommandResult::Changed(changed)) => put(object, "changed", changed),
+        Some(CommandResult::TimeToLive(left)) => {
+            put(object, "found", left != TimeToLive::Missing);
+            match left {
+                TimeToLive::Left(left) => {
+                    let left_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+                    put(object, "time_to_live_ms", left_ms);
+                }
+                TimeToLive::Endless | TimeToLive::Missing => {
+                    put(object, "time_to_live_ms", Json::Null);
+                }
+            }
+        }
         Some(CommandResult::Written) | None => {}
     }
 }

@@ -4,9 +4,9 @@ use std::io;
 use std::time::Duration;
 
 use kv_client::{Certainty, ClientError};
-use kv_core::{Answer, CommandResult, Done, Key, NotDone, Served, Version, Versioned};
+use kv_core::{CommandResult, Done, Key, NotDone, Served, TimeToLive, Version, Versioned};
 
-use super::finished::{Failure, Finished, Success};
+use super::finished::{Failure, Finished, Success, is_missing};
 use super::screen::{Screen, Style, at_line};
 use super::status::status_text;
 use crate::commands::command::Part;
@@ -24,7 +24,7 @@ pub(crate) fn print(
     let name = key.map_or_else(String::new, |key| format!("{} = ", as_word(key.as_bytes())));
     let elapsed = finished.elapsed;
     match finished.result {
-        Ok(Success::Done(done)) if is_not_found(&done) => match style {
+        Ok(Success::Done(done)) if is_missing(&done.answer) => match style {
             Style::Terminal => {
                 print_line(format!("{name}{NOT_FOUND}"), &done, None, elapsed, style, screen)
             }
@@ -108,11 +108,6 @@ pub(crate) fn error_text(error: &ClientError) -> String {
     }
 }
 
-fn is_not_found(done: &Done) -> bool {
-    matches!(&done.answer, Answer::Results(results)
-        if matches!(results.as_slice(), [CommandResult::Value(None)]))
-}
-
 /// `name` goes before what people see.
 fn print_done(
     name: String,
@@ -131,7 +126,16 @@ fn print_done(
                 Style::Exact => return screen.exactly(value.as_bytes()),
             }
         }
-        Some(CommandResult::Value(None)) => (NOT_FOUND.to_owned(), None),
+        Some(
+            CommandResult::Value(None)
+            | CommandResult::Changed(false)
+            | CommandResult::TimeToLive(TimeToLive::Missing),
+        ) => (NOT_FOUND.to_owned(), None),
+        Some(CommandResult::Changed(true)) => ("ok".to_owned(), done.version),
+        Some(CommandResult::TimeToLive(TimeToLive::Endless)) => ("forever".to_owned(), None),
+        Some(CommandResult::TimeToLive(TimeToLive::Left(left))) => {
+            (format!("{}ms", left.as_millis()), None)
+        }
         Some(CommandResult::Written) => ("ok".to_owned(), done.version),
         Some(CommandResult::Number(number)) => (number.to_string(), done.version),
         Some(CommandResult::Length(length)) => (length.to_string(), done.version),

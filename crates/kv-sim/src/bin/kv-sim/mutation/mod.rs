@@ -61,6 +61,8 @@ pub(crate) enum Law {
     OrderlyPages,
     /// W disks hold what is acknowledged.
     Holders,
+    /// What was put for a time goes when that is over.
+    Expiry,
     /// A promise of the engine.
     Promise(Promise),
 }
@@ -71,6 +73,7 @@ impl Law {
         match self {
             Self::Linearizability => matches!(failure, SimulationFailure::NotLinearizable(_)),
             Self::OrderlyPages => matches!(failure, SimulationFailure::Disorderly { .. }),
+            Self::Expiry => matches!(failure, SimulationFailure::NotExpired { .. }),
             Self::Holders => matches!(
                 failure,
                 SimulationFailure::Contract(Violation { breach: Breach::ThinlyHeld { .. }, .. })
