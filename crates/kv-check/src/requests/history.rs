@@ -128,3 +128,48 @@ fn refusal(reason: &NotDone) -> Refusal {
         | NotDone::ClockSkew { .. } => Refusal::NeverTried,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use kv_core::{Command, Done, Key, NodeId, RequestOptions, Served, Value, Version};
+
+    use super::*;
+    use crate::{Budget, Verdict, linearizability};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn request(command: Command, at: Duration, result: CommandResult) -> Request {
+        let done = Done {
+            answer: Answer::Results(vec![result]),
+            version: Some(Version::Log(1)),
+            served: Served::Linearizable,
+        };
+        Request {
+            node: NodeId::FIRST,
+            op: Operation::of(command),
+            options: RequestOptions::default(),
+            invoked_at: at,
+            cancelled: false,
+            state: RequestState::Replied { at: at + SECOND / 10, outcome: Outcome::Done(done) },
+        }
+    }
+
+    #[test]
+    fn a_key_that_was_put_for_a_time_is_there_for_that_time() {
+        let key = || Key::new("k").unwrap();
+        let value = Value::new("v").unwrap();
+        let put = Command::Put { key: key(), value, time_to_live: Some(SECOND * 5) };
+        let put = request(put, SECOND, CommandResult::Written);
+        let is_linearizable = |gone_at: Duration, clocks_apart: Duration| {
+            let get = Command::Get { key: key() };
+            let get = request(get, gone_at, CommandResult::Value(None));
+            let requests = [(Process(1), &put), (Process(2), &get)];
+            let history = History::of_requests(&requests, clocks_apart);
+            linearizability(&history, Budget::default()).unwrap() == Verdict::Linearizable
+        };
+        assert!(is_linearizable(SECOND * 6, Duration::ZERO));
+        assert!(!is_linearizable(SECOND * 5, Duration::ZERO));
+        assert!(is_linearizable(SECOND * 5, SECOND));
+        assert!(is_linearizable(SECOND * 2, Duration::MAX));
+    }
+}

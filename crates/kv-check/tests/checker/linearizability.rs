@@ -9,6 +9,7 @@
 )]
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use kv_check::{
     Bound, Budget, Event, History, HistoryError, Process, Refusal, Seen, Verdict, linearizability,
@@ -18,7 +19,7 @@ use kv_core::{Batch, Check, Command, Condition, SeedStream, Value, Version};
 
 use super::calls::{
     append, concurrent, delete, found, get, history, if_then, increment, key, nothing, on_keys,
-    put, put_command, text, value, written,
+    one, put, put_command, text, value, written,
 };
 
 /// Calls one after the other.
@@ -36,6 +37,32 @@ fn is_linearizable(history: &History) -> bool {
         Verdict::Linearizable => true,
         Verdict::NotLinearizable(_) => false,
         undecided @ Verdict::Undecided { .. } => panic!("{undecided}"),
+    }
+}
+
+#[test]
+fn a_key_that_was_put_for_a_time_may_vanish_once() {
+    let put_for = |text: &str| {
+        let time_to_live = Some(Duration::from_secs(1));
+        one(Command::Put { key: key("k"), value: value(text), time_to_live })
+    };
+    let (put_1, put_2) = ((put_for("1"), written()), (put_for("2"), written()));
+    let persist = one(Command::Expire { key: key("k"), time_to_live: None });
+    let persist = (persist, Event::Ok(vec![Seen::Unnoted]));
+    let (there, gone) = ((get("k"), found("1")), (get("k"), nothing()));
+    let number = |number| Event::Ok(vec![Seen::Number(number)]);
+    let cases = [
+        (vec![put_1.clone(), there.clone(), gone.clone(), gone.clone()], true),
+        (vec![put_1.clone(), gone.clone(), there.clone()], false),
+        (vec![put_1.clone(), gone.clone(), put_2.clone(), (get("k"), found("2"))], true),
+        (vec![put_1.clone(), put_2.clone(), gone.clone(), there.clone()], false),
+        (vec![put_1.clone(), (increment("k", 4), number(4))], true),
+        (vec![put_1.clone(), (increment("k", 4), number(5))], true),
+        (vec![put_1.clone(), (put("k", "2"), written()), gone.clone()], false),
+        (vec![(put("k", "1"), written()), persist, there, gone], false),
+    ];
+    for (calls, expected) in cases {
+        assert_eq!(is_linearizable(&in_turn(calls.clone())), expected, "{calls:?}");
     }
 }
 
@@ -473,7 +500,9 @@ fn plain_effect(plain: &Plain, state: Option<&str>) -> Option<Option<String>> {
             let length = u64::try_from(after.len()).unwrap();
             (Some(after), Seen::Length(length))
         }
-        Command::Increment { .. } => unreachable!(),
+        Command::Increment { .. } | Command::Expire { .. } | Command::TimeToLive { .. } => {
+            unreachable!()
+        }
     };
     let matches = end.is_none_or(|end| *end == Event::Ok(vec![seen]));
     matches.then_some(after)

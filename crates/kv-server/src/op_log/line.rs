@@ -59,10 +59,13 @@ impl OpenOperations {
             Operation::Batch(batch) => {
                 let of_command = |command: &Command| {
                     let has_conditions = !batch.conditions().is_empty();
-                    let word = match command {
-                        Command::Put { time_to_live: Some(_), .. } => "put-ttl",
-                        _ if has_conditions => "cas",
-                        _ => command.name(),
+                    let expires = matches!(command, Command::Put { time_to_live: Some(_), .. });
+                    let word = if expires {
+                        "put-ttl"
+                    } else if has_conditions {
+                        "cas"
+                    } else {
+                        command.name()
                     };
                     line_of(word, command.key().as_bytes(), LineValue::of_command(command))
                 };

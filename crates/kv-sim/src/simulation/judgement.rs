@@ -47,10 +47,11 @@ pub(super) fn judge_expiry<E: ConsistencyEngine>(
     let mut passing: BTreeSet<(&Key, &Value)> = BTreeSet::new();
     for (_, request) in cluster.requests() {
         if let Operation::Batch(batch) = &request.op {
-            passing.extend(batch.commands().iter().filter_map(|command| match command {
-                Command::Put { key, value, time_to_live: Some(_) } => Some((key, value)),
-                _ => None,
-            }));
+            for command in batch.commands() {
+                if let Command::Put { key, value, time_to_live: Some(_) } = command {
+                    passing.insert((key, value));
+                }
+            }
         }
     }
     for read in finals.iter().filter_map(|id| cluster.request(*id)) {
