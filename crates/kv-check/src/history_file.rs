@@ -279,7 +279,10 @@ mod tests {
         let no_value = r#"{"process": 1, "type": "ok"}"#;
         assert_eq!(second(no_value), "line 2: `value` must be a text, or null");
         let no_word = r#"{"process": 2, "type": "invoke", "f": "frob", "key": "k"}"#;
-        assert_eq!(second(no_word), "line 2: `f` must be get, put, delete, incr, append, expire, persist, ttl or txn");
+        assert_eq!(
+            second(no_word),
+            "line 2: `f` must be get, put, delete, incr, append, expire, persist, ttl or txn"
+        );
         let number = r#"{"process": 2, "type": "invoke", "f": "put", "key": "k", "value": 3}"#;
         assert!(second(number).starts_with("line 2: `value` must be a text"));
     }

@@ -340,7 +340,7 @@ impl Core {
         self.flush_at = Some(self.flush_at.map_or(now, |at| at.min(now)));
     }
 
-    /// Applies what is committed and on disk, and answers the clients that wait for it.
+    /// Applies what is committed, and answers the clients that wait for it.
     pub(crate) fn deliver(&mut self, out: &mut Out) {
         let node = self.config.node;
         let own = self.identity.map(|identity| (node, identity.incarnation));

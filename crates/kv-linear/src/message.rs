@@ -141,6 +141,17 @@ pub enum Body {
         /// The last entry that was committed.
         index: LogIndex,
     },
+    /// Too few servers can be reached to say that, for this question and all before it.
+    RefuseReads {
+        /// The sequencer's epoch.
+        epoch: Epoch,
+        /// The incarnation of the receiver that asked.
+        receiver: Incarnation,
+        /// The question.
+        number: u64,
+        /// What is missing.
+        reason: NotDone,
+    },
     /// Requests for the sequencer.
     Forward(Forward),
     /// Requests that the sequencer has not assigned a position, and never will.
@@ -181,6 +192,7 @@ wire_enum!(Body, "message of the linearizable engine", {
     20 => Refused,
     21 => ReadIndex { epoch, number },
     22 => ReadIndexOk { epoch, receiver, number, index },
+    23 => RefuseReads { epoch, receiver, number, reason },
 });
 
 /// Entries from the sequencer, in order; none in a heartbeat.

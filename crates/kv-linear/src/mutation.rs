@@ -15,8 +15,8 @@ pub enum Mutation {
     CommitsWithOneFewer,
     /// Where W is not all servers, the sequencer commits what its own disk holds.
     WriteQuorumIgnored,
-    /// An entry is applied and answered before it is on the server's own disk, and at W = 1
-    /// committed before it is on any.
+    /// An entry counts as on the sequencer's disk as soon as it is made: at W = 1 it is committed
+    /// before it is on any.
     AppliedBeforePersisted,
     /// A follower applies what is not committed.
     AppliedBeforeCommitted,

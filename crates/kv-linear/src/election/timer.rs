@@ -34,6 +34,11 @@ impl ElectionTimer {
         self.backoff.wait = shortest_wait(core);
     }
 
+    /// Notes a sign of life of a sequencer that cannot work: others may be asked about it.
+    pub(crate) const fn on_probed(&mut self, now: Duration) {
+        self.last_heard_at = now;
+    }
+
     /// The connection to the sequencer is closed. The next higher id asks first, so that clients
     /// and the sequencer move the same way.
     pub(crate) fn on_closed(&mut self, core: &Core, now: Duration, sequencer: NodeId) {

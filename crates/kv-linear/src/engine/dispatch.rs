@@ -418,6 +418,11 @@ fn on_follower(
             core.reads.grant(number, index);
             core.answer_reads(out);
         }
+        Body::RefuseReads { epoch, receiver, number, reason }
+            if epoch == core.promised() && receiver == core.incarnation() =>
+        {
+            Follower::on_refuse_reads(core, number, &reason, out);
+        }
         Body::Lead { epoch } => follower.on_lead(core, now, (from, epoch), out),
         Body::RecoverOk(answer) => follower.on_recover_ok(core, now, (from, answer), out),
         // The answer to a former question, or a message of a former cluster was refused.

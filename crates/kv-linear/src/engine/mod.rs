@@ -384,7 +384,10 @@ impl LinearEngine {
     fn expire(&mut self, now: Duration, out: &mut Out) {
         while let Some(id) = self.core.reads.pop_expired(now) {
             let needed = self.core.config.cluster.read_quorum();
-            self.core.refuse(id, NotDone::TimedOut { answered: 0, needed }, out);
+            let timed_out = NotDone::TimedOut { answered: 0, needed };
+            // With a full disk, a follower has what is in flight to it and no more.
+            let reason = self.core.check_disk().err().unwrap_or(timed_out);
+            self.core.refuse(id, reason, out);
         }
         while let Some((_, pending)) = self.core.forwarder.pop_expired(now) {
             // Only the sequencer knows who holds what; a request without a position is held by

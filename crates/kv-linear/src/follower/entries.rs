@@ -43,11 +43,13 @@ impl Follower {
         if !self.has_sequencer {
             self.has_sequencer = true;
             core.forwarder.send_all_again(now);
-            self.ask_at = now;
-            core.flush_soon(now);
+            self.ask_soon(core, now);
         }
-        if !prepare.probe {
-            self.is_missing = false;
+        // One that cannot work is there all the same, and says of each request what it lacks.
+        self.is_missing = false;
+        if prepare.probe {
+            self.timer.on_probed(now);
+        } else {
             self.campaign = None;
             self.timer.on_heard(core, now);
         }
@@ -103,8 +105,8 @@ impl Follower {
         self.verified = self.verified.max(taken);
         self.take_held(core, epoch, out)?;
         let log_last = core.replica.log().last().index;
-        self.heard_commit = self.heard_commit.max(commit.min(self.verified));
-        self.take_commit(core, out);
+        core.replica.note_commit(commit.min(self.verified));
+        core.deliver(out);
         let is_repeated = !is_heartbeat && core.replica.durable() >= self.verified;
         let early = core.broken.is(Mutation::AckBeforePersisted);
         let is_new_round = round > self.round;

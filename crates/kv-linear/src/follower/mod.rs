@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use kv_core::{NodeId, Waiting};
 
+use crate::backoff::Backoff;
 use crate::core::{Core, Out};
 use crate::election::{Campaign, ElectionTimer};
 use crate::follower::recovering::Recovering;
@@ -31,15 +32,13 @@ pub(crate) struct Follower {
     is_missing: bool,
     /// Up to here the log is known to be the sequencer's.
     verified: LogIndex,
-    /// The commit that was heard in this epoch, as far as the log is the sequencer's. It is taken
-    /// over once the promise of the epoch is on disk.
-    heard_commit: LogIndex,
     pub(crate) held: HoldBack,
     report_not_before: Duration,
     /// The last round of the sequencer that was heard.
     round: u64,
-    /// When the sequencer is asked again how far the log is committed.
+    /// When the sequencer is asked again how far the log is committed, and how long after that.
     ask_at: Duration,
+    ask_backoff: Backoff,
     /// When the sequencer was last told how far this server is.
     acked_at: Option<Duration>,
     /// A snapshot on its way to the disk.
@@ -59,11 +58,11 @@ impl Follower {
             is_lost: false,
             is_missing: false,
             verified: LogIndex::ZERO,
-            heard_commit: LogIndex::ZERO,
             held: HoldBack::default(),
             report_not_before: Duration::ZERO,
             round: 0,
             ask_at: Duration::ZERO,
+            ask_backoff: asking(core),
             acked_at: None,
             transfer: None,
             timer: ElectionTimer::start(core, now),
@@ -118,7 +117,6 @@ impl Follower {
     pub(crate) fn enter(&mut self, core: &mut Core) {
         self.has_sequencer = false;
         self.verified = LogIndex::ZERO;
-        self.heard_commit = LogIndex::ZERO;
         self.held.clear();
         self.report_not_before = Duration::ZERO;
         self.acked_at = None;
@@ -172,22 +170,11 @@ impl Follower {
 
     /// Something of the log or a promise came to the disk.
     pub(crate) fn on_durable(&mut self, core: &mut Core, now: Duration, out: &mut Out) {
-        self.take_commit(core, out);
         if self.has_sequencer {
             self.acked_at = Some(now);
             self.acknowledge(core, out);
         }
         self.check_recovery(core, now, out);
-    }
-
-    /// Takes over the commit that was heard. A commit that is known from an epoch must not outlive
-    /// the promise of it: a server that forgot only the promise would drop what is committed.
-    fn take_commit(&self, core: &mut Core, out: &mut Out) {
-        if core.is_promise_durable() {
-            let last = core.replica.log().last().index;
-            core.replica.note_commit(self.heard_commit.min(last));
-        }
-        core.deliver(out);
     }
 
     pub(crate) fn next_deadline(&self, core: &Core) -> Duration {
@@ -224,8 +211,7 @@ impl Follower {
         if peer == core.promised().owner && self.has_sequencer {
             self.acknowledge(core, out);
             core.forwarder.send_all_again(now);
-            self.ask_at = now;
-            core.flush_soon(now);
+            self.ask_soon(core, now);
         }
     }
 
@@ -248,4 +234,10 @@ impl Follower {
         }
         self.forward(core, out);
     }
+}
+
+/// How often the sequencer is asked about one read.
+const fn asking(core: &Core) -> Backoff {
+    let timing = core.config.timing;
+    Backoff { wait: timing.resend_min, wait_max: timing.resend_max }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use kv_core::{Incarnation, NodeId, NotDone};
 
 use crate::core::{Core, Out};
-use crate::follower::Follower;
+use crate::follower::{Follower, asking};
 use crate::log::epoch::Epoch;
 use crate::message::{Body, Forward};
 
@@ -69,18 +69,36 @@ impl Follower {
         self.sequencer(core).filter(|_| core.is_durable())
     }
 
+    /// The sequencer is there again: what it was asked may be lost.
+    pub(crate) fn ask_soon(&mut self, core: &mut Core, now: Duration) {
+        self.ask_backoff = asking(core);
+        self.ask_at = now;
+        core.flush_soon(now);
+    }
+
+    /// The sequencer cannot confirm what it was asked up to this question.
+    pub(crate) fn on_refuse_reads(core: &mut Core, number: u64, reason: &NotDone, out: &mut Out) {
+        for id in core.reads.settle_asked(number) {
+            core.refuse(id, reason.clone(), out);
+        }
+    }
+
     /// Asks the sequencer how far the log is committed, for the reads that wait for that; again, if
     /// it has not answered.
     pub(crate) fn ask_for_reads(&mut self, core: &mut Core, now: Duration, out: &mut Out) {
         let Some(sequencer) = self.reads_from(core) else {
             return;
         };
-        let is_due = core.reads.has_waiting() || (core.reads.is_asked() && now >= self.ask_at);
-        if !is_due {
+        let is_new = core.reads.has_waiting();
+        if !is_new && (!core.reads.is_asked() || now < self.ask_at) {
             return;
         }
         if let Some(number) = core.reads.ask() {
-            self.ask_at = now.saturating_add(core.config.timing.resend_min);
+            if is_new {
+                self.ask_backoff = asking(core);
+            }
+            self.ask_at = now.saturating_add(self.ask_backoff.wait);
+            self.ask_backoff.double();
             let body = Body::ReadIndex { epoch: core.promised(), number };
             core.send(sequencer, body, out);
         }

@@ -119,6 +119,13 @@ impl Reads {
         self.waiting = waiting;
     }
 
+    /// Takes out those for which the sequencer was asked up to this question.
+    pub(crate) fn settle_asked(&mut self, number: u64) -> Vec<RequestId> {
+        let later = self.asked.partition_point(|(asked, _)| *asked <= number);
+        let asked: Vec<RequestId> = self.asked.drain(..later).flat_map(|(_, ids)| ids).collect();
+        asked.into_iter().filter(|id| self.remove(*id).is_some()).collect()
+    }
+
     /// Takes out those for which nobody was asked.
     pub(crate) fn settle_waiting(&mut self) -> Vec<RequestId> {
         let waiting = std::mem::take(&mut self.waiting);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use kv_core::{Incarnation, NodeId};
+use kv_core::{Incarnation, NodeId, NotDone};
 
 use crate::core::{Core, Out};
 use crate::log::epoch::LogIndex;
@@ -51,6 +51,9 @@ impl Sequencer {
     /// is committed. A question never joins a round that began before it came: the confirmations of
     /// that may be older than a later sequencer's first write.
     pub(crate) fn begin_round(&mut self, core: &mut Core, out: &mut Out) {
+        if let Err(reason) = self.check_reachable(core, true) {
+            return self.refuse_questions(core, &reason, out);
+        }
         let early = core.broken.is(Mutation::ReadBeforeOpening);
         let has_room = self.confirming.rounds.len() < ROUNDS_MAX;
         if !has_room || (!self.is_settled(core) && !early) {
@@ -71,6 +74,23 @@ impl Sequencer {
         let (number, index) = (self.confirming.last, core.replica.commit());
         self.confirming.rounds.push_back(Round { number, index, questions });
         self.end_rounds(core, out);
+    }
+
+    /// Too few servers can be reached: no question is answered.
+    fn refuse_questions(&mut self, core: &mut Core, reason: &NotDone, out: &mut Out) {
+        let Confirming { waiting, rounds, .. } = &mut self.confirming;
+        let asked = rounds.drain(..).flat_map(|round| round.questions);
+        for (server, (receiver, number)) in asked.chain(std::mem::take(waiting)) {
+            if server != core.node() {
+                let (epoch, reason) = (self.epoch, reason.clone());
+                let body = Body::RefuseReads { epoch, receiver, number, reason };
+                core.send(server, body, out);
+            }
+        }
+        core.reads.ask();
+        for id in core.reads.settle_asked(u64::MAX) {
+            core.refuse(id, reason.clone(), out);
+        }
     }
 
     /// Whether questions wait for another round, and there is room for it.

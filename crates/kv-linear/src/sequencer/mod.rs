@@ -137,6 +137,10 @@ impl Sequencer {
             core.halt_for(HaltReason::SetBack { peer: from }, out);
             return;
         }
+        if ack.round > self.confirming.last() {
+            core.counters.malformed += 1;
+            return;
+        }
         progress.recovering = ack.recovering;
         progress.confirmed = progress.confirmed.max(ack.round);
         let progressed = progress.acknowledge(&core.config.timing, now, ack.durable);

@@ -44,9 +44,9 @@ fn requests_are_forwarded_together_and_answered_when_they_are_applied() {
     let batch = [(own(1), put("a")), (own(2), put("b"))];
     let mut longer = base();
     longer.push(next_entry(&longer, epoch(0, 1), &batch));
-    assert_eq!(follower.fed(epoch(0, 1), &longer, 2, 3).len(), 1);
-    let answers = [done(1, 2), done(2, 3), Send(1, ack(epoch(0, 1), 3))];
-    assert_eq!(follower.persist_all(), answers);
+    // W servers have it on disk, whether this one has or not.
+    assert_eq!(follower.fed(epoch(0, 1), &longer, 2, 3)[1..], [done(1, 2), done(2, 3)]);
+    assert_eq!(follower.persist_all(), [Send(1, ack(epoch(0, 1), 3))]);
 }
 
 #[test]

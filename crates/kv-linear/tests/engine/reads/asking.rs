@@ -38,10 +38,12 @@ fn a_follower_asks_again_until_it_has_the_answer_for_its_present_process() {
     follower.told(heartbeat(E, &base(), 2));
     let other = Body::ReadIndexOk { epoch: E, receiver: first(2), number: 1, index: LogIndex(2) };
     assert_eq!(follower.told(other), []);
-    assert_eq!(follower.timeout_after(MS * 100), [Send(1, ask(E, 1))]);
+    // Less and less often.
+    assert_eq!(follower.timeout_after(MS * 199), []);
+    assert_eq!(follower.timeout_after(MS), [Send(1, ask(E, 1))]);
     let answer = granted(&follower, E, 1, 2);
     assert_eq!(follower.told(answer), [found(1, "a", 1)]);
-    assert_eq!(follower.timeout_after(MS * 100), []);
+    assert_eq!(follower.timeout_after(MS * 400), []);
     // Connected anew, it does not wait.
     follower.request(2, get());
     follower.timeout();

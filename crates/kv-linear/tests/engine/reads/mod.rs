@@ -1,15 +1,15 @@
 //! Reads: no entry of the log, but a round in which R servers confirm the sequencer.
 
 use kv_core::{
-    Answer, CommandResult, ConsistencyEngine, Done, Incarnation, Input, NodeId, NotDone, Outcome,
-    RequestId, Served, Shortage, Value, Version, Versioned, Waiting,
+    Answer, CommandResult, ConsistencyEngine, Counter, Done, Incarnation, Input, NodeId, NotDone,
+    Outcome, RequestId, Served, Shortage, Value, Version, Versioned, Waiting,
 };
 use kv_linear::{Ack, Body, Epoch, LogIndex, Prepare, Record};
 
 mod asking;
 
 use super::requests::base;
-use super::stand::log::{done, get, put};
+use super::stand::log::{done, extend, get, put};
 use super::stand::{
     Given, MS, Reply, Send, Server, Write, ack, cluster, first, heartbeat, incarnation, node,
     sent_to, written,
@@ -296,4 +296,85 @@ fn a_read_is_refused_where_too_few_servers_can_be_reached() {
     follower.request(1, get());
     let refused = NotDone::Waiting(Waiting::Sequencer { node: node(1) });
     assert_eq!(follower.peer_down(1), [Reply(1, Outcome::NotDone(refused))]);
+}
+
+/// What a server is told whose questions up to this one cannot be answered.
+fn refused(epoch: Epoch, number: u64) -> Given {
+    let (receiver, reason) = (first(2), NotDone::Unavailable { reachable: 2, needed: 3 });
+    Send(2, Body::RefuseReads { epoch, receiver, number, reason })
+}
+
+#[test]
+fn a_question_is_refused_as_soon_as_too_few_servers_can_be_reached() {
+    let unavailable = Outcome::NotDone(NotDone::Unavailable { reachable: 2, needed: 3 });
+    let mut sequencer = Server::sequencer_of(&cluster(3, 2, 3), &base());
+    let epoch = sequencer.epoch();
+    sequencer.hears(2, ack(epoch, 3));
+    sequencer.timeout();
+    // One waits for a round's confirmations when the connection closes, one comes after that.
+    sequencer.request(1, get());
+    sequencer.hears(2, ask(epoch, 1));
+    sequencer.timeout();
+    sequencer.peer_down(3);
+    let effects = sequencer.timeout();
+    assert!(effects.contains(&refused(epoch, 1)), "{effects:?}");
+    assert_eq!(replies(effects), [Reply(1, unavailable.clone())]);
+    sequencer.hears(2, ask(epoch, 2));
+    assert_eq!(sequencer.timeout(), [refused(epoch, 2)]);
+    // Writes take two, and go on.
+    sequencer.request(2, put("b"));
+    assert_eq!(written(&sequencer.timeout()).len(), 1);
+
+    let mut follower = asked();
+    let refuse = |epoch, receiver| {
+        let reason = NotDone::Unavailable { reachable: 2, needed: 3 };
+        Body::RefuseReads { epoch, receiver, number: 1, reason }
+    };
+    let own = follower.incarnation;
+    assert_eq!(follower.told(refuse(epoch, own)), [], "of another epoch");
+    assert_eq!(follower.told(refuse(E, first(2))), [], "to a former process");
+    assert_eq!(follower.told(refuse(E, own)), [Reply(1, unavailable)]);
+}
+
+#[test]
+fn a_follower_of_a_quiet_sequencer_hands_it_requests_so_that_it_says_what_is_missing() {
+    let mut follower = Server::member_of(&cluster(3, 1, 3), 2, E, &base());
+    follower.told(heartbeat(E, &base(), 0));
+    follower.peer_down(3);
+    let Body::Prepare(shown) = heartbeat(E, &base(), 0) else { panic!() };
+    for _ in 0..30 {
+        follower.timeout_after(MS * 100);
+        follower.told(Body::Prepare(Prepare { probe: true, ..shown.clone() }));
+    }
+    follower.request(1, get());
+    assert!(follower.timeout().contains(&Send(1, ask(E, 1))));
+}
+
+#[test]
+fn a_round_that_was_not_sent_is_not_confirmed() {
+    let (mut sequencer, epoch) = reading();
+    let malformed = sequencer.counter(Counter::Malformed);
+    assert_eq!(sequencer.hears(2, confirm(epoch, 9)), []);
+    assert_eq!(sequencer.counter(Counter::Malformed), malformed + 1);
+    sequencer.request(2, get());
+    assert_eq!(replies(sequencer.hears(2, confirm(epoch, 1))).len(), 1);
+}
+
+#[test]
+fn a_follower_with_a_full_disk_answers_reads_also_in_a_later_epoch() {
+    let mut follower = asked();
+    follower.step(Input::DiskShort { shortage: Shortage::Space });
+    let next = super::stand::epoch(1, 3);
+    let longer = extend(&base(), &[(next, ""), (next, "b")]);
+    follower.fed(next, &longer, 2, 4);
+    assert_eq!(sent_to(&follower.timeout(), 3).last(), Some(&ask(next, 2)));
+    let answer = granted(&follower, next, 2, 4);
+    assert_eq!(follower.hears(3, answer), [found(1, "b", 2)]);
+    // What it does not receive it says.
+    follower.request(2, get());
+    follower.timeout();
+    let answer = granted(&follower, next, 3, 9);
+    assert_eq!(follower.hears(3, answer), []);
+    let full = Outcome::NotDone(NotDone::Waiting(Waiting::DiskFull { node: node(2) }));
+    assert_eq!(replies(follower.timeout_after(MS * 60_000)), [Reply(2, full)]);
 }

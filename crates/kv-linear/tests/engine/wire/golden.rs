@@ -135,6 +135,9 @@ fn golden_bytes_of_the_messages_of_the_log() {
         Forward { epoch: EPOCH, settled_below: 1, requests: vec![(2, Bytes::from_static(b"op"))] };
     let requests = vec![(2, NotDone::Overloaded { limit: 3 })];
     let refuse = Body::Refuse { epoch: EPOCH, receiver: Incarnation(1), requests };
+    let reason = NotDone::Overloaded { limit: 3 };
+    let refuse_reads =
+        Body::RefuseReads { epoch: EPOCH, receiver: Incarnation(1), number: 2, reason };
     let read_index_ok =
         Body::ReadIndexOk { epoch: EPOCH, receiver: Incarnation(1), number: 2, index: LogIndex(3) };
     let cases = [
@@ -147,6 +150,7 @@ fn golden_bytes_of_the_messages_of_the_log() {
         (Body::Forward(forward), format!("12{E}{}01000000{}020000006f70", n(1), n(2))),
         (Body::ReadIndex { epoch: EPOCH, number: 1 }, format!("15{E}{}", n(1))),
         (read_index_ok, format!("16{E}{}{}{}", n(1), n(2), n(3))),
+        (refuse_reads, format!("17{E}{}{}08{}", n(1), n(2), n(3))),
         (refuse, format!("13{E}{}01000000{}08{}", n(1), n(2), n(3))),
     ];
     cases.into_iter().for_each(|(body, expected)| assert_message(body, &expected));

@@ -156,6 +156,14 @@ fn log_body() -> impl Strategy<Value = Body> {
             number,
             index,
         }),
+        (epoch(), incarnation(), any::<u64>(), refusal()).prop_map(
+            |(epoch, receiver, number, reason)| Body::RefuseReads {
+                epoch,
+                receiver,
+                number,
+                reason
+            }
+        ),
         prepare().prop_map(Body::Prepare),
         ack.prop_map(Body::Ack),
         (epoch(), tail()).prop_map(|(epoch, tail)| Body::Nack { epoch, tail }),
