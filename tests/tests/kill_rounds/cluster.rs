@@ -6,10 +6,8 @@ use std::time::Duration;
 use kv_client::{Client, ClientConfig, ClientError};
 use kv_core::{Key, NodeId, Role, Status, Value, Versioned};
 use kv_proto::ServerList;
-use kv_tests::{Process, Site, wait_until};
+use kv_tests::{Cut, Network, Process, Site, wait_until};
 use tokio::runtime::Runtime;
-
-use crate::network::{Cut, Network};
 
 pub(crate) const SERVERS: [u16; 3] = [1, 2, 3];
 

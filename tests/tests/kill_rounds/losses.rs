@@ -6,9 +6,10 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use kv_tests::Cut;
+
 use crate::cluster::{Cluster, SERVERS};
 use crate::judgement::judge;
-use crate::network::Cut;
 use crate::traffic::Traffic;
 
 /// How a server is lost, for a while.

@@ -7,12 +7,11 @@ use std::time::{Duration, Instant};
 use kv_check::{Event, Process as Caller, Refusal};
 use kv_client::Client;
 use kv_core::{Batch, Command, Key, SeedStream};
-use kv_tests::wait_until;
+use kv_tests::{Service, wait_until};
 use tokio::task::JoinSet;
 
 use crate::cluster::{Cluster, SERVERS};
 use crate::load::{Told, execute_within, get, put, seen};
-use crate::service::Service;
 
 /// Clients at work, until they are stopped.
 pub(crate) struct Traffic {
@@ -45,7 +44,7 @@ impl Traffic {
             stopped: AtomicBool::new(false),
             history: Mutex::default(),
             callers: AtomicU64::new(REQUESTS),
-            service: Service::new(),
+            service: Service::default(),
         });
         let mut draws = SeedStream::new(seed);
         let mut workers = JoinSet::new();

@@ -3,20 +3,21 @@
 
 use std::collections::BTreeMap;
 
+use crate::proxy::{Mood, Proxy};
+use crate::site::Site;
 use kv_core::NodeId;
 use kv_proto::ServerList;
-use kv_tests::{Mood, Proxy, Site};
 
 /// A proxy for each ordered pair of servers: the first one dials the second one through it.
 ///
 /// Each server sends its messages on connections that it has dialled itself.
-pub(crate) struct Network {
+pub struct Network {
     proxies: BTreeMap<(u16, u16), Proxy>,
 }
 
 /// Which messages between a server and all others are cut off.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Cut {
+pub enum Cut {
     /// All, while connections stand until a server gives them up, as with packets that are dropped.
     BothWays,
     /// Those that it sends.
@@ -28,8 +29,8 @@ pub(crate) enum Cut {
 }
 
 impl Network {
-    /// To be called in a runtime.
-    pub(crate) async fn between(site: &Site, servers: &[u16]) -> Self {
+    /// Proxies between these servers of a site. To be called in a runtime.
+    pub async fn between(site: &Site, servers: &[u16]) -> Self {
         let mut proxies = BTreeMap::new();
         for from in servers {
             for to in servers.iter().filter(|to| *to != from) {
@@ -40,7 +41,8 @@ impl Network {
     }
 
     /// The list of servers as one of them is to see it: its own address, and proxies for the others.
-    pub(crate) fn servers_of(&self, site: &Site, id: u16) -> ServerList {
+    #[must_use]
+    pub fn servers_of(&self, site: &Site, id: u16) -> ServerList {
         let proxies = self.proxies.iter().filter(|((from, _), _)| *from == id);
         let others = proxies.map(|((_, to), proxy)| (*to, proxy.address()));
         let all = others.chain([(id, site.address(id))]);
@@ -48,7 +50,8 @@ impl Network {
         ServerList::new(named).unwrap()
     }
 
-    pub(crate) fn cut_off(&self, id: u16, cut: Cut) {
+    /// Cuts a server off from all others.
+    pub fn cut_off(&self, id: u16, cut: Cut) {
         let (dialled, accepted) = match cut {
             Cut::BothWays => (Mood::Cut, Mood::Cut),
             Cut::Outgoing => (Mood::CutForth, Mood::CutBack),
@@ -58,7 +61,8 @@ impl Network {
         self.set(id, dialled, accepted);
     }
 
-    pub(crate) fn heal(&self, id: u16) {
+    /// Lets everything from and to a server pass again.
+    pub fn heal(&self, id: u16) {
         self.set(id, Mood::Pass, Mood::Pass);
     }
 
