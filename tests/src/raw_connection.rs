@@ -101,7 +101,7 @@ impl RawConnection {
         loop {
             let frame = self.receive_frame()?;
             let message = ServerToClient::from_frame(frame).expect("the server answers or refuses");
-            if !matches!(message, ServerToClient::SequencerChanged(_)) {
+            if !matches!(message, ServerToClient::State(_)) {
                 return Some(message);
             }
         }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use kv_core::NodeId;
-use kv_proto::ResponseBody;
+use kv_proto::{ResponseBody, ServerState};
 use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -189,8 +189,10 @@ impl Driver {
                 return Served::Moved(Box::new(next));
             }
             match service.reason_to_leave(Instant::now()).filter(|_| self.route.has_choice()) {
+                // Nobody is kept waiting.
+                Some(_) if self.table.is_empty() => {}
                 // Those that it has may still be answered.
-                Some(_) if self.table.in_flight() > 0 => {}
+                Some(_) if self.table.in_flight() > 0 && !service.lacks_servers() => {}
                 Some(reason) => break LostReason::NotServing { reason: reason.clone() },
                 None if self.following.has_arrived() && !self.is_held() => {}
                 None => self.table.send_waiting(&mut connection),
@@ -314,8 +316,12 @@ impl Driver {
         while let Some(message) = connection.next_message()? {
             let response = match message {
                 FromServer::Response(response) => response,
-                FromServer::SequencerChanged(sequencer) => {
-                    self.following.on_told(Some(sequencer));
+                FromServer::State(ServerState { sequencer, waiting }) => {
+                    // Whoever loses its sequencer may soon have it again.
+                    if sequencer.is_some() {
+                        self.following.on_told(sequencer);
+                    }
+                    service.on_told(Instant::now(), waiting);
                     continue;
                 }
             };

@@ -13,16 +13,32 @@ use crate::event::Event;
 pub(crate) struct Service {
     /// Since when it has said no more than that it cannot serve yet, and why.
     refuses: Option<(Instant, NotDone)>,
+    /// Whether it has told of itself that it lacks servers, and not only in its answers to requests:
+    /// then what is in flight is not answered soon either.
+    lacks_servers: bool,
 }
 
 impl Service {
     pub(crate) fn on_served(&mut self) {
-        self.refuses = None;
+        *self = Self::default();
     }
 
     pub(crate) fn on_refused(&mut self, now: Instant, reason: &NotDone) {
         let since = self.refuses.as_ref().map_or(now, |(since, _)| *since);
         self.refuses = Some((since, reason.clone()));
+    }
+
+    /// The server has told whether it serves.
+    pub(crate) fn on_told(&mut self, now: Instant, waiting: Option<Waiting>) {
+        self.lacks_servers = matches!(waiting, Some(Waiting::Servers { .. }));
+        match waiting {
+            Some(waiting) => self.on_refused(now, &NotDone::Waiting(waiting)),
+            None => self.refuses = None,
+        }
+    }
+
+    pub(crate) const fn lacks_servers(&self) -> bool {
+        self.lacks_servers
     }
 
     /// When the client goes on to another server, if this one serves nothing until then.

@@ -112,6 +112,10 @@ impl Table {
         }
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+
     /// How many requests wait for a server's answer.
     pub(crate) fn in_flight(&self) -> usize {
         self.pending.len() - self.unsent.len() - self.held.len()

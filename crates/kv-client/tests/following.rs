@@ -3,16 +3,22 @@
 
 mod fake;
 
+use std::time::Duration;
+
 use fake::{FakeConnection, FakeServer, config, event, found, get, key, put, value, written};
-use kv_client::{Client, ClientConfig, Event};
-use kv_core::{Answer, Dump, NodeId, Operation, Page, RequestOptions};
-use kv_proto::{SequencerChanged, Welcome};
+use kv_client::{Client, ClientConfig, ClientError, Event};
+use kv_core::{Answer, Dump, NodeId, Operation, Page, RequestOptions, Waiting};
+use kv_proto::{ServerState, Welcome};
 
 /// Accepts a client and names the sequencer.
 async fn accept(server: &FakeServer, sequencer: Option<NodeId>) -> FakeConnection {
     let (mut connection, _) = server.accept_hello().await;
     connection.send(Welcome { sequencer, ..server.welcome() }).await;
     connection
+}
+
+const fn sequencer_is(sequencer: NodeId) -> ServerState {
+    ServerState { sequencer: Some(sequencer), waiting: None }
 }
 
 async fn moved(events: &mut tokio::sync::broadcast::Receiver<Event>) -> (NodeId, NodeId) {
@@ -46,7 +52,7 @@ async fn what_is_in_flight_is_answered_before_the_client_goes() {
     let mut first = accept(&one, Some(one.node)).await;
     let script = async {
         let id = first.expect(&put("a", "1")).await;
-        first.send(SequencerChanged { sequencer: two.node }).await;
+        first.send(sequencer_is(two.node)).await;
         let second = accept(&two, Some(two.node)).await;
         first.answer(id, written()).await;
         second
@@ -108,7 +114,7 @@ async fn a_client_that_is_to_stay_stays() {
     let client = Client::start(staying).0;
     let mut first = accept(&one, Some(two.node)).await;
     for _ in 0..3 {
-        first.send(SequencerChanged { sequencer: two.node }).await;
+        first.send(sequencer_is(two.node)).await;
         let script = async {
             let id = first.expect(&get("a")).await;
             first.answer(id, found("1")).await;
@@ -116,7 +122,7 @@ async fn a_client_that_is_to_stay_stays() {
         let (read, ()) = tokio::join!(client.get(key("a")), script);
         assert_eq!(read.unwrap().server, one.node);
     }
-    let come = tokio::time::timeout(std::time::Duration::from_millis(50), two.accept_silently());
+    let come = tokio::time::timeout(Duration::from_millis(50), two.accept_silently());
     assert!(come.await.is_err(), "it has dialled the sequencer");
 }
 
@@ -134,7 +140,7 @@ async fn a_dump_is_of_one_server_to_its_end() {
     let script = async {
         let id = first.request().await.id;
         first.answer(id, page(entry(), Some(key("a")))).await;
-        first.send(SequencerChanged { sequencer: two.node }).await;
+        first.send(sequencer_is(two.node)).await;
     };
     let (some, ()) = tokio::join!(pages.next(), script);
     assert_eq!(some.unwrap().unwrap().len(), 1);
@@ -162,10 +168,61 @@ async fn a_client_whose_sequencer_is_lost_is_served_by_another_and_follows_the_n
     let script = async {
         let id = second.expect(&get("a")).await;
         second.answer(id, found("1")).await;
-        second.send(SequencerChanged { sequencer: three.node }).await;
+        second.send(sequencer_is(three.node)).await;
         accept(&three, Some(three.node)).await
     };
     let (read, _third) = tokio::join!(client.get(key("a")), script);
     assert_eq!(read.unwrap().server, two.node);
     assert_eq!(moved(&mut events).await, (two.node, three.node));
+}
+
+#[tokio::test]
+async fn a_server_that_says_that_it_does_not_serve_is_left_with_what_it_has() {
+    let (one, two) = (FakeServer::start(1).await, FakeServer::start(2).await);
+    let client = Client::start(config([one.entry(), two.entry()], 1)).0;
+    let mut first = accept(&one, Some(one.node)).await;
+    let script = async {
+        first.expect(&put("a", "1")).await;
+        first.expect(&get("a")).await;
+        let waiting = Some(Waiting::Servers { more: 1 });
+        first.send(ServerState { sequencer: Some(one.node), waiting }).await;
+        let mut second = accept(&two, Some(two.node)).await;
+        let id = second.expect(&get("a")).await;
+        second.answer(id, found("1")).await;
+        second
+    };
+    let (write, read, _second) =
+        tokio::join!(client.put(key("a"), value("1")), client.get(key("a")), script);
+    assert!(matches!(write, Err(ClientError::Lost { .. })), "{write:?}");
+    assert_eq!(read.unwrap().server, two.node);
+}
+
+#[tokio::test]
+async fn a_server_that_serves_again_in_time_is_not_left() {
+    let (one, two) = (FakeServer::start(1).await, FakeServer::start(2).await);
+    let client = Client::start(config([one.entry(), two.entry()], 1)).0;
+    let mut first = accept(&one, Some(one.node)).await;
+    let script = async {
+        let id = first.expect(&put("a", "1")).await;
+        let waiting = Some(Waiting::Servers { more: 1 });
+        first.send(ServerState { sequencer: Some(one.node), waiting }).await;
+        first.send(sequencer_is(one.node)).await;
+        let come = tokio::time::timeout(Duration::from_millis(700), two.accept_silently());
+        assert!(come.await.is_err(), "it has left");
+        first.answer(id, written()).await;
+    };
+    let (write, ()) = tokio::join!(client.put(key("a"), value("1")), script);
+    assert_eq!(write.unwrap().server, one.node);
+}
+
+#[tokio::test]
+async fn an_idle_client_stays_with_a_server_that_does_not_serve() {
+    let (one, two) = (FakeServer::start(1).await, FakeServer::start(2).await);
+    let client = Client::start(config([one.entry(), two.entry()], 1)).0;
+    let mut first = accept(&one, Some(one.node)).await;
+    let waiting = Some(Waiting::Servers { more: 1 });
+    first.send(ServerState { sequencer: Some(one.node), waiting }).await;
+    let come = tokio::time::timeout(Duration::from_millis(700), two.accept_silently());
+    assert!(come.await.is_err(), "it has left");
+    assert_eq!(client.server(), Some(one.node));
 }

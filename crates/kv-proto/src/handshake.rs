@@ -4,7 +4,8 @@ use std::fmt;
 
 use bytes::{Bytes, BytesMut};
 use kv_core::{
-    ClusterConfig, ClusterId, DecodeError, Incarnation, NodeId, Wire, wire_enum, wire_struct,
+    ClusterConfig, ClusterId, DecodeError, Incarnation, NodeId, Waiting, Wire, wire_enum,
+    wire_struct,
 };
 
 use crate::frame::PROTOCOL_VERSION;
@@ -64,14 +65,16 @@ pub struct Welcome {
 
 wire_struct!(Welcome { node, incarnation, engine, config, cluster_id, in_flight_max, sequencer });
 
-/// What a server tells its clients once another server orders the requests of all.
+/// What a server tells its clients whenever it changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SequencerChanged {
-    /// The server that does.
-    pub sequencer: NodeId,
+pub struct ServerState {
+    /// The server that orders the requests of all; see [`Welcome::sequencer`].
+    pub sequencer: Option<NodeId>,
+    /// What this server waits for; `None` while it serves.
+    pub waiting: Option<Waiting>,
 }
 
-wire_struct!(SequencerChanged { sequencer });
+wire_struct!(ServerState { sequencer, waiting });
 
 /// Why a connection is closed, in one line that says what to do.
 ///

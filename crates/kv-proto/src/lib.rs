@@ -47,7 +47,7 @@ pub use frame::{
     MessageTooLarge, PROTOCOL_VERSION, put_alive, put_message,
 };
 pub use handshake::{
-    CLUSTER_NAME_LEN_MAX, Hello, Refusal, RefusalCode, Role, SequencerChanged, Welcome,
+    CLUSTER_NAME_LEN_MAX, Hello, Refusal, RefusalCode, Role, ServerState, Welcome,
 };
 pub use liveness::Liveness;
 pub use message::{HelloReply, PeerToPeer, ServerToClient, put_peer_frame};

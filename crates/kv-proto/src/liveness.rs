@@ -23,7 +23,7 @@ impl Liveness {
     /// Of a server, as its client sees it: less than the time of a request, so that a read can still
     /// go to another server.
     pub const OF_SERVER: Self =
-        Self { interval: Duration::from_secs(1), silence_max: Duration::from_secs(3) };
+        Self { interval: Duration::from_millis(400), silence_max: Duration::from_secs(2) };
 
     /// Of a client, as its server sees it: a program may be suspended for a moment.
     pub const OF_CLIENT: Self =

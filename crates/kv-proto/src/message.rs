@@ -19,7 +19,7 @@ use crate::frame::{
     FRAME_LEN_MAX, Frame, FrameError, FrameMessage, HANDSHAKE_FRAME_LEN_MAX, KIND_OF_ALL_VERSIONS,
     MessageTooLarge, put_frame,
 };
-use crate::handshake::{Hello, Refusal, SequencerChanged, Welcome};
+use crate::handshake::{Hello, Refusal, ServerState, Welcome};
 use crate::request::{MalformedRequest, Request, Response};
 
 /// How a server answers a [`Hello`].
@@ -36,8 +36,8 @@ pub enum HelloReply {
 pub enum ServerToClient {
     /// It answers a request.
     Response(Response),
-    /// Another server orders the requests of all.
-    SequencerChanged(SequencerChanged),
+    /// How it is has changed.
+    State(ServerState),
     /// It closes the connection.
     Refusal(Refusal),
 }
@@ -103,9 +103,7 @@ impl ServerToClient {
     pub fn from_frame(frame: Frame) -> Result<Self, FrameError> {
         match frame.kind {
             RESPONSE => Ok(Self::Response(Response::from_bytes(frame.payload)?)),
-            SEQUENCER_CHANGED => {
-                Ok(Self::SequencerChanged(SequencerChanged::from_bytes(frame.payload)?))
-            }
+            STATE => Ok(Self::State(ServerState::from_bytes(frame.payload)?)),
             REFUSAL => Ok(Self::Refusal(refusal(frame.payload)?)),
             kind => Err(unexpected(kind, "only responses and news may follow a server's welcome")),
         }
@@ -164,8 +162,8 @@ impl FrameMessage for Response {
     const KIND: u8 = RESPONSE;
 }
 
-impl FrameMessage for SequencerChanged {
-    const KIND: u8 = SEQUENCER_CHANGED;
+impl FrameMessage for ServerState {
+    const KIND: u8 = STATE;
 }
 
 impl FrameMessage for SnapshotFrame {
@@ -189,7 +187,7 @@ const RESPONSE: u8 = 5;
 const PEER: u8 = 6;
 const SNAPSHOT: u8 = 7;
 // 8 is that of a frame that only shows life.
-const SEQUENCER_CHANGED: u8 = 9;
+const STATE: u8 = 9;
 
 #[cfg(test)]
 mod tests {
@@ -249,7 +247,7 @@ mod tests {
         assert_eq!(takes(RESPONSE), [false, false, false, true, false]);
         assert_eq!(takes(PEER), [false, false, false, false, true]);
         assert_eq!(takes(SNAPSHOT), [false, false, false, false, true]);
-        assert_eq!(takes(SEQUENCER_CHANGED), [false, false, false, true, false]);
+        assert_eq!(takes(STATE), [false, false, false, true, false]);
         assert_eq!(takes(200), [false; 5]);
     }
 
@@ -276,9 +274,9 @@ mod tests {
         let response = Response { id: 1, body: ResponseBody::Malformed("no".to_owned()) };
         let answer = ServerToClient::from_frame(frame_of(&response)).unwrap();
         assert_eq!(answer, ServerToClient::Response(response));
-        let changed = SequencerChanged { sequencer: NodeId::FIRST };
-        let news = ServerToClient::from_frame(frame_of(&changed)).unwrap();
-        assert_eq!(news, ServerToClient::SequencerChanged(changed));
+        let state = ServerState { sequencer: Some(NodeId::FIRST), waiting: None };
+        let news = ServerToClient::from_frame(frame_of(&state)).unwrap();
+        assert_eq!(news, ServerToClient::State(state));
         let snapshot = SnapshotFrame::Refused { snapshot: 3 };
         let read = PeerToPeer::from_frame(frame_of(&snapshot)).unwrap();
         assert_eq!(read, PeerToPeer::Snapshot(snapshot));

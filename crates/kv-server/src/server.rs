@@ -14,7 +14,7 @@ use kv_core::driver::{DriverConfig, DriverCore};
 use kv_core::{ConsistencyEngine, EngineConfig, NodeId};
 use kv_eventual::EventualEngine;
 use kv_linear::LinearEngine;
-use kv_proto::Refusal;
+use kv_proto::{Refusal, ServerState};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::LocalSet;
@@ -295,7 +295,7 @@ where
             incarnation: Arc::clone(&identity.incarnation),
             looked_at: Duration::ZERO,
             cluster_id: None,
-            sequencer: None,
+            state: ServerState { sequencer: None, waiting: None },
             dirty: Vec::new(),
             snapshots: Vec::new(),
             ended: None,

@@ -112,7 +112,7 @@ async fn execute_from(server: &Server, op: Operation) -> Outcome {
         loop {
             let frame = connection.next().await.unwrap().unwrap();
             match ServerToClient::from_frame(frame).unwrap() {
-                ServerToClient::SequencerChanged(_) => {}
+                ServerToClient::State(_) => {}
                 answer => return answer,
             }
         }

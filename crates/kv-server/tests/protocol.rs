@@ -69,7 +69,7 @@ async fn next_answer(connection: &mut Connection) -> ServerToClient {
     loop {
         let frame = next(connection).await.expect("an answer or a refusal");
         let message = ServerToClient::from_frame(frame).unwrap();
-        if !matches!(message, ServerToClient::SequencerChanged(_)) {
+        if !matches!(message, ServerToClient::State(_)) {
             return message;
         }
     }

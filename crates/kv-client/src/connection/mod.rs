@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use kv_core::{GroupId, NodeId};
 use kv_proto::{
-    FrameDecoder, Liveness, MessageTooLarge, Request, Response, SequencerChanged, ServerToClient,
+    FrameDecoder, Liveness, MessageTooLarge, Request, Response, ServerState, ServerToClient,
     Welcome, put_alive, put_message,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -46,7 +46,7 @@ pub(crate) struct Connection {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum FromServer {
     Response(Response),
-    SequencerChanged(NodeId),
+    State(ServerState),
 }
 
 impl Connection {
@@ -179,9 +179,7 @@ impl Connection {
         };
         match ServerToClient::from_frame(frame)? {
             ServerToClient::Response(response) => Ok(Some(FromServer::Response(response))),
-            ServerToClient::SequencerChanged(SequencerChanged { sequencer }) => {
-                Ok(Some(FromServer::SequencerChanged(sequencer)))
-            }
+            ServerToClient::State(state) => Ok(Some(FromServer::State(state))),
             ServerToClient::Refusal(refusal) => Err(LostReason::Refused(refusal)),
         }
     }

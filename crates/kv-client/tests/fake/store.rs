@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use kv_core::{
-    Answer, Check, ClusterId, Command, CommandResult, Counter, Done, Feature, Incarnation, Key,
-    NotDone, Operation, Outcome, Page, PeerLag, Positions, RequestOptions, Role, Scan, Served,
-    Status, Value, Version, Versioned,
+    Answer, Check, ClusterId, Command, CommandResult, Counter, Done, Incarnation, Key, NotDone,
+    Operation, Outcome, Page, PeerLag, Positions, RequestOptions, Role, Scan, Served, Status,
+    TimeToLive, Value, Version, Versioned,
 };
 use kv_proto::{RequestBody, ResponseBody};
 
@@ -101,8 +101,14 @@ impl Store {
                 self.apply(&Command::Put { key, value, time_to_live: None })?;
                 Ok(CommandResult::Number(number))
             }
-            Command::Expire { .. } | Command::TimeToLive { .. } => {
-                Err(NotDone::NotSupported(Feature::TimeToLive))
+            // Its keys last for ever.
+            Command::Expire { key, .. } => Ok(CommandResult::Changed(self.map.contains_key(key))),
+            Command::TimeToLive { key } => {
+                Ok(CommandResult::TimeToLive(if self.map.contains_key(key) {
+                    TimeToLive::Endless
+                } else {
+                    TimeToLive::Missing
+                }))
             }
             Command::Append { key, suffix } => {
                 let old = self.map.get(key).map_or(&b""[..], |found| found.value.as_bytes());

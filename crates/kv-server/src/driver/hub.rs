@@ -11,7 +11,7 @@ use kv_core::{
     ClusterId, ConsistencyEngine, Counter, Incarnation, NodeId, Now, Outcome, Shortage, Status,
 };
 use kv_proto::{
-    FrameMessage, Request, RequestBody, Response, ResponseBody, SequencerChanged, put_message,
+    FrameMessage, Request, RequestBody, Response, ResponseBody, ServerState, put_message,
 };
 use tokio::sync::watch;
 
@@ -46,8 +46,8 @@ pub(crate) struct Hub<E: ConsistencyEngine> {
     pub(crate) looked_at: Duration,
     /// The cluster whose data the server holds, when that was last looked at.
     pub(crate) cluster_id: Option<ClusterId>,
-    /// The server that orders requests, as the clients were told last.
-    pub(crate) sequencer: Option<NodeId>,
+    /// What the clients were told last of the server.
+    pub(crate) state: ServerState,
     /// The sessions in whose buffers something was put in this turn.
     pub(crate) dirty: Vec<SessionId>,
     /// The sessions that are given a snapshot.
@@ -225,12 +225,12 @@ where
             self.carry_out(now, output);
         }
         self.send_snapshots();
-        self.tell_of_sequencer();
+        self.show_readiness(now);
+        self.tell_state();
         let core = &mut self.core;
         self.peers.write(on_drained.clone(), |peer, full| core.set_congested(peer, full));
         self.write_replies(on_drained);
         self.op_log.flush();
-        self.show_readiness(now);
         if self.core.is_stopped(now) {
             self.end(Ok(()));
         }
@@ -284,20 +284,26 @@ where
         self.respond(session, &Response { id: tag, body: ResponseBody::Outcome(outcome) });
     }
 
-    /// Tells the clients once another server orders requests.
-    fn tell_of_sequencer(&mut self) {
-        let told = std::mem::replace(&mut self.sequencer, self.core.sequencer());
-        if self.sequencer != told {
-            for session in self.clients.sessions() {
-                self.tell_sequencer(session, told);
-            }
+    /// Tells the clients of whatever has changed of the server.
+    fn tell_state(&mut self) {
+        let waiting = match &*self.readiness.borrow() {
+            Readiness::Waiting(waiting) => Some(*waiting),
+            Readiness::Starting | Readiness::Ready => None,
+        };
+        let state = ServerState { sequencer: self.core.sequencer(), waiting };
+        if state == self.state {
+            return;
+        }
+        let told = std::mem::replace(&mut self.state, state);
+        for session in self.clients.sessions() {
+            self.tell_session(session, &told);
         }
     }
 
-    /// Tells a client which server orders requests, if that is another than it was told.
-    pub(crate) fn tell_sequencer(&mut self, session: SessionId, told: Option<NodeId>) {
-        if let Some(sequencer) = self.sequencer.filter(|_| self.sequencer != told) {
-            self.respond(session, &SequencerChanged { sequencer });
+    /// Tells a client how the server is, if that is not what it was told.
+    pub(crate) fn tell_session(&mut self, session: SessionId, told: &ServerState) {
+        if self.state != *told {
+            self.respond(session, &{ self.state });
         }
     }
 

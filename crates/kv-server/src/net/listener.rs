@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use kv_core::driver::PeerFrame;
 use kv_core::{ConsistencyEngine, NodeId, Now, Wire};
-use kv_proto::{FrameError, Hello, Liveness, PeerToPeer, Refusal, RefusalCode, Role};
+use kv_proto::{FrameError, Hello, Liveness, PeerToPeer, Refusal, RefusalCode, Role, ServerState};
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, SemaphorePermit, watch};
@@ -158,7 +158,7 @@ where
                 Ok(Err(Unwelcome::Refused { who, refusal }))
             }
             Ok((admitted, slot)) => {
-                let known = self.shared.act(|hub, _| (hub.cluster_id, hub.sequencer));
+                let known = self.shared.act(|hub, _| (hub.cluster_id, hub.state.sequencer));
                 let (cluster_id, sequencer) = known;
                 let welcome = self.identity.welcome(cluster_id, sequencer);
                 framed::send(&mut writer, &welcome).await?;
@@ -253,7 +253,7 @@ where
         let connection = Connection::new(writer, CLIENT_PATIENCE);
         let session = self.shared.act(|hub, _| {
             let session = hub.connected(number, Rc::clone(&connection), in_flight_max);
-            hub.tell_sequencer(session, told_sequencer);
+            hub.tell_session(session, &ServerState { sequencer: told_sequencer, waiting: None });
             session
         });
         session::serve(&self.shared, session, reading, &connection, &self.frame_bytes).await;

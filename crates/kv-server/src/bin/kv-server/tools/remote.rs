@@ -147,7 +147,7 @@ impl Remote {
                 ServerToClient::Response(response) => return Ok(response),
                 ServerToClient::Refusal(refusal) => bail!("{} refuses: {refusal}", self.address),
                 // All servers have the same data in the end.
-                ServerToClient::SequencerChanged(_) => {}
+                ServerToClient::State(_) => {}
             }
         }
     }
