@@ -25,6 +25,7 @@ mod raw_connection;
 mod redis;
 mod service;
 mod site;
+mod small_disk;
 mod transcript;
 
 pub use binaries::{Program, program};
@@ -39,4 +40,5 @@ pub use raw_connection::RawConnection;
 pub use redis::RedisServer;
 pub use service::Service;
 pub use site::Site;
+pub use small_disk::SmallDisk;
 pub use transcript::Stream;

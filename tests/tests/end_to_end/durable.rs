@@ -9,89 +9,15 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use futures_util::future::join_all;
-use kv_client::Client;
-use kv_core::{Key, Operation, Outcome, RequestOptions, Value};
+use kv_core::{Key, Value};
 use kv_tests::{Process, Site, Stream, wait_until};
 use tokio::runtime::Runtime;
-use tokio::task::JoinSet;
+
+use crate::writers::Load;
 
 const MODELS: [&str; 2] = ["eventual", "linearizability"];
-
-/// Clients that put one key after the other, and remember which ones were acknowledged.
-struct Load {
-    runtime: Runtime,
-    stopped: Arc<AtomicBool>,
-    writers: JoinSet<Vec<String>>,
-}
-
-impl Load {
-    /// Begins with `writers` clients at each of these servers; the keys begin with `name`.
-    fn begin(site: &Site, name: &str, servers: &[u16], writers: usize) -> Self {
-        Self::begin_with(site, name, servers, writers, 0)
-    }
-
-    /// The same with values of at least so many bytes, which begin with the key.
-    fn begin_with(
-        site: &Site,
-        name: &str,
-        servers: &[u16],
-        writers: usize,
-        value_bytes: usize,
-    ) -> Self {
-        let runtime = Runtime::new().unwrap();
-        let mut load = Self { stopped: Arc::default(), writers: JoinSet::new(), runtime };
-        for (number, server) in servers.iter().cycle().take(servers.len() * writers).enumerate() {
-            let client = load.runtime.block_on(site.connect(*server));
-            let name = format!("{name}.{number}");
-            let writing = write(client, name, value_bytes, Arc::clone(&load.stopped));
-            load.writers.spawn_on(writing, load.runtime.handle());
-        }
-        load
-    }
-
-    /// Ends it; returns the keys that were acknowledged.
-    fn end(mut self) -> Vec<String> {
-        self.stopped.store(true, Ordering::Relaxed);
-        let mut acknowledged = Vec::new();
-        while let Some(keys) = self.runtime.block_on(self.writers.join_next()) {
-            acknowledged.extend(keys.unwrap());
-        }
-        acknowledged
-    }
-}
-
-async fn write(
-    client: Client,
-    name: String,
-    value_bytes: usize,
-    stopped: Arc<AtomicBool>,
-) -> Vec<String> {
-    let mut acknowledged = Vec::new();
-    for number in 0.. {
-        if stopped.load(Ordering::Relaxed) {
-            break;
-        }
-        let key = format!("{name}.{number}");
-        let value = Value::new(format!("{key:value_bytes$}")).unwrap();
-        let put = Operation::put(Key::new(key.clone()).unwrap(), value);
-        // A server may have gone: then nobody waits for long.
-        let options =
-            RequestOptions { timeout: Duration::from_millis(500), ..RequestOptions::default() };
-        match client.execute(put, options).await {
-            Ok(Outcome::Done(_)) => acknowledged.push(key),
-            Ok(Outcome::NotDone(_) | Outcome::Unknown(_)) | Err(_) => {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
-        }
-    }
-    acknowledged
-}
 
 /// Lets the load run until so many more keys are there.
 fn wait_for_writes(site: &Site, server: u16, count: u64) {
@@ -121,7 +47,7 @@ fn assert_held(site: &Site, server: u16, keys: &[String]) {
 }
 
 /// The one line with which a server refuses to start, and its exit code.
-fn complaint(mut server: Process) -> (String, Option<i32>) {
+pub(crate) fn complaint(mut server: Process) -> (String, Option<i32>) {
     let code = server.exit_code();
     let [line] = &server.lines(Stream::Err)[..] else {
         panic!("not one line: {}", server.report());
@@ -129,7 +55,7 @@ fn complaint(mut server: Process) -> (String, Option<i32>) {
     (line.clone(), code)
 }
 
-fn stop(mut server: Process) {
+pub(crate) fn stop(mut server: Process) {
     server.terminate();
     assert_eq!(server.exit_code(), Some(0), "{}", server.report());
 }
@@ -347,66 +273,8 @@ fn a_journal_that_is_gone_stops_the_start_and_is_named() {
     }
 }
 
-/// A small file system in memory, until it is dropped.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    /// Mounts one at a new folder; `None` where this user may not.
-    fn mount(at: PathBuf, mebibytes: u32) -> Option<Self> {
-        fs::create_dir(&at).unwrap();
-        let size = format!("size={mebibytes}m");
-        let mut mount = Command::new("mount");
-        let mounted = mount.args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&at).output();
-        let mounted = mounted.is_ok_and(|output| output.status.success());
-        mounted.then_some(Self(at))
-    }
-
-    fn remount(&self, how: &str) {
-        let how = format!("remount,{how}");
-        let mounted = Command::new("mount").args(["-o", &how]).arg(&self.0).status().unwrap();
-        assert!(mounted.success());
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // A lazy one, as a failing test may leave a server there.
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
-
-#[test]
-fn a_full_disk_refuses_writes_serves_reads_and_resumes_when_there_is_room() {
-    for model in MODELS {
-        let site = Site::of(1);
-        // The journal's second segment finds room beside what must stay free, its third does not.
-        let Some(disk) = SmallDisk::mount(site.folder().join("data"), 160) else {
-            println!("NOT TESTED: this user may not mount a tmpfs, so no disk was full");
-            return;
-        };
-        let words = format!("1 {model} 1 1 --data-dir data");
-        let mut server = site.ready_server(&words);
-        assert_eq!(site.run("1 put x 1"), "ok");
-        let load = Load::begin_with(&site, "full", &[1], 2, 50_000);
-        server.wait_for("the disk of server 1 is full and it takes no writes");
-        let acknowledged = load.end();
-        let mut refused = site.client("1 put x 2");
-        refused.wait_for_error("the disk of server 1 is full and it takes no writes; make room");
-        assert_eq!(refused.exit_code(), Some(4), "{}", refused.report());
-        assert_eq!(site.run("1 get x"), "1");
-
-        disk.remount("size=400m");
-        server.wait_for("ready");
-        assert_eq!(site.run("1 put x 3"), "ok");
-        server.kill();
-        let server = site.ready_server(&words);
-        assert_eq!(site.run("1 get x"), "3");
-        assert!(acknowledged.len() >= 20, "only {} writes were done", acknowledged.len());
-        stop(server);
-    }
-}
-
-const ELSEWHERE: &str = "keep the data elsewhere with --data-dir, or do without with --memory";
+pub(crate) const ELSEWHERE: &str =
+    "keep the data elsewhere with --data-dir, or do without with --memory";
 
 #[test]
 fn a_folder_that_cannot_be_made_is_named_in_one_line_that_says_what_to_do() {
@@ -420,25 +288,6 @@ fn a_folder_that_cannot_be_made_is_named_in_one_line_that_says_what_to_do() {
     let mut server = site.server("1 --memory");
     server.wait_for("in memory: data is lost when the server stops");
     server.wait_for("ready");
-}
-
-#[test]
-fn a_disk_that_cannot_be_written_is_named_in_one_line_that_says_what_to_do() {
-    let site = Site::of(1);
-    let Some(disk) = SmallDisk::mount(site.folder().join("read-only"), 1) else {
-        println!("NOT TESTED: this user may not mount a tmpfs, so no disk was read-only");
-        return;
-    };
-    disk.remount("ro");
-    let mut command = site.command(kv_tests::Program::Server, ["1"].into_iter());
-    command.current_dir(&disk.0);
-    let server = Process::start("kv-server 1".to_owned(), command, std::process::Stdio::null());
-    let (line, code) = complaint(server);
-    let folder = disk.0.join("kv-data/1-eventual");
-    let expected = format!("kv-server: cannot make {}: Read-only", folder.display());
-    assert!(line.starts_with(&expected), "{line}");
-    assert!(line.ends_with(ELSEWHERE), "{line}");
-    assert_eq!(code, Some(1));
 }
 
 #[test]
