@@ -60,6 +60,25 @@ fn what_was_said_to_be_persisted_outlives_a_crash_and_segments_are_made_as_neede
     drop(thread);
 }
 
+/// Whoever opens the journal next lays out segments of the same names.
+#[test]
+fn once_it_is_closed_no_segment_is_being_laid_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = RealDisk::open(directory.path()).unwrap();
+    let segment_bytes = 64 << 20;
+    for round in 0..3 {
+        // It is closed while the next segment is laid out, which takes far longer than this.
+        let (journal, _) = recover(&disk, segment_bytes).unwrap();
+        let thread = JournalThread::start(journal, SyncPolicy::Always, |_| {}).unwrap();
+        thread.append(batch(round + 1, round + 1));
+        thread.close().unwrap();
+        let names = disk.list().unwrap();
+        assert!(!names.iter().any(|name| name.ends_with(".draft")), "{names:?}");
+    }
+    let (journal, recovery) = recover(&disk, segment_bytes).unwrap();
+    assert_eq!((recovery.last, replayed(&journal, 0)), (PersistSeq(3), Ok(3)));
+}
+
 #[test]
 fn real_files_are_gone_on_with_and_pruned() {
     let directory = tempfile::tempdir().unwrap();

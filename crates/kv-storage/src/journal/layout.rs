@@ -29,12 +29,17 @@ impl<D: Disk> LayoutJob<D> {
     /// Lays out the segment.
     #[must_use]
     pub fn run(self) -> LayoutDone<D> {
-        let result = self.check_room().and_then(|()| self.lay_out());
-        if result.is_err() {
+        self.run_unless(|| false).unwrap_or_else(|| unreachable!("it is never given up"))
+    }
+
+    /// Lays out the segment, unless that is to be given up: this is looked at before each piece.
+    pub(crate) fn run_unless(self, is_over: impl Fn() -> bool) -> Option<LayoutDone<D>> {
+        let result = self.check_room().and_then(|()| self.lay_out(is_over)).transpose();
+        if !matches!(result, Some(Ok(_))) {
             // Room that was taken is given back; what stays is removed by the next recovery.
             let _ = self.disk.remove(&segment::draft_name(self.number));
         }
-        LayoutDone { result }
+        result.map(|result| LayoutDone { result })
     }
 
     /// What the segment takes, and what it must leave free.
@@ -51,7 +56,10 @@ impl<D: Disk> LayoutJob<D> {
         Ok(())
     }
 
-    fn lay_out(&self) -> Result<Segment<D::File>, JournalError> {
+    fn lay_out(
+        &self,
+        is_over: impl Fn() -> bool,
+    ) -> Result<Option<Segment<D::File>>, JournalError> {
         let capacity_bytes = self.capacity_bytes;
         let draft = segment::draft_name(self.number);
         let identity = self.config.identity.clone();
@@ -66,6 +74,9 @@ impl<D: Disk> LayoutJob<D> {
         let mut offset = SegmentHeader::END;
         assert!(offset < capacity_bytes, "the header is synced with what follows it");
         while offset < capacity_bytes {
+            if is_over() {
+                return Ok(None);
+            }
             let len = usize::try_from(capacity_bytes - offset).unwrap_or(CHUNK_BYTES);
             let chunk = zeros.get(..len.min(longest)).unwrap_or_default();
             file.write_at(offset, chunk).map_err(|e| self.room_or_failure(e))?;
@@ -76,7 +87,7 @@ impl<D: Disk> LayoutJob<D> {
         self.disk.rename(&draft, &name)?;
         self.disk.sync_directory()?;
         let handles = [file, other].map(|file| file.renamed(self.disk.path(&name)));
-        Ok(Segment::empty(self.number, handles, seed, capacity_bytes))
+        Ok(Some(Segment::empty(self.number, handles, seed, capacity_bytes)))
     }
 
     fn room_or_failure(&self, error: crate::DiskError) -> JournalError {

@@ -2,9 +2,9 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, SendError, Sender};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use kv_core::{PersistSeq, Wire};
@@ -19,8 +19,7 @@ use crate::journal::{JournalError, LayoutDone, LayoutJob, SyncDone, SyncJob};
 pub(super) struct Writer<D: Disk, R, N> {
     commit: GroupCommit<D, R>,
     notify: N,
-    layouts: Sender<LayoutJob<D>>,
-    laid_out: Receiver<LayoutDone<D>>,
+    layouts: Layouts<D>,
     began: Instant,
     is_closing: bool,
     written_bytes: Arc<AtomicU64>,
@@ -48,9 +47,9 @@ impl<D: Disk, R: Wire + Send + 'static, N: FnMut(JournalEvent)> Writer<D, R, N> 
         inbox: Arc<Inbox<Command<R>>>,
         written_bytes: Arc<AtomicU64>,
     ) -> io::Result<Self> {
-        let (layouts, laid_out) = start_layouts(inbox)?;
+        let layouts = Layouts::start(inbox)?;
         let began = Instant::now();
-        Ok(Self { commit, notify, layouts, laid_out, began, is_closing: false, written_bytes })
+        Ok(Self { commit, notify, layouts, began, is_closing: false, written_bytes })
     }
 
     /// Ends a sync if one was done, does what the inbox asks for, and tells what has become of the
@@ -94,13 +93,15 @@ impl<D: Disk, R: Wire + Send + 'static, N: FnMut(JournalEvent)> Writer<D, R, N> 
     /// # Errors
     /// [`JournalError`] if the journal failed; also if there is no room for all records.
     pub(super) fn close(self) -> Result<PersistSeq, JournalError> {
-        let Self { commit, mut notify, .. } = self;
+        let Self { commit, mut notify, layouts, .. } = self;
+        layouts.end();
         commit.close().inspect_err(|error| tell_failure(error, &mut notify))
     }
 
     /// Tells that the journal takes nothing more.
     pub(super) fn fail(mut self, error: JournalError) -> JournalError {
         tell_failure(&error, &mut self.notify);
+        self.layouts.end();
         error
     }
 
@@ -115,7 +116,7 @@ impl<D: Disk, R: Wire + Send + 'static, N: FnMut(JournalEvent)> Writer<D, R, N> 
             Command::Append(records) => self.commit.take(records),
             Command::RemoveThrough(covers) => self.commit.remove_through(covers)?,
             Command::LaidOut => {
-                if let Ok(done) = self.laid_out.recv() {
+                if let Ok(done) = self.layouts.done.recv() {
                     self.commit.end_layout(self.now(), done)?;
                 }
             }
@@ -127,7 +128,7 @@ impl<D: Disk, R: Wire + Send + 'static, N: FnMut(JournalEvent)> Writer<D, R, N> 
     /// Has the next segment laid out by the other thread, or here if that has gone.
     fn lay_out_if_needed(&mut self) -> Result<(), JournalError> {
         let job = self.commit.begin_layout(self.now());
-        match job.map(|job| self.layouts.send(job)) {
+        match job.map(|job| self.layouts.jobs.send(job)) {
             Some(Err(SendError(job))) => self.commit.end_layout(self.now(), job.run()),
             Some(Ok(())) | None => Ok(()),
         }
@@ -143,24 +144,45 @@ fn tell_failure(error: &JournalError, notify: &mut impl FnMut(JournalEvent)) {
     notify(JournalEvent::Failed(error.clone()));
 }
 
-/// Where layouts are asked for, and where they come back.
-type Layouts<D> = (Sender<LayoutJob<D>>, Receiver<LayoutDone<D>>);
+/// A thread that lays out segments, since that takes long.
+struct Layouts<D: Disk> {
+    jobs: Sender<LayoutJob<D>>,
+    done: Receiver<LayoutDone<D>>,
+    is_over: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
 
-/// Starts a thread that lays out segments, since that takes long, and wakes the journal's threads
-/// when one is done.
-fn start_layouts<D: Disk, R: Send + 'static>(
-    wake: Arc<Inbox<Command<R>>>,
-) -> io::Result<Layouts<D>> {
-    let (jobs, inbox) = mpsc::channel::<LayoutJob<D>>();
-    let (done, laid_out) = mpsc::channel();
-    let thread = thread::Builder::new().name("journal-layout".to_owned());
-    thread.spawn(move || {
-        for job in inbox {
-            if done.send(job.run()).is_err() {
-                return;
+impl<D: Disk> Layouts<D> {
+    /// Starts the thread. It wakes the journal's threads when a segment is laid out.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    fn start<R: Send + 'static>(wake: Arc<Inbox<Command<R>>>) -> io::Result<Self> {
+        let (jobs, inbox) = mpsc::channel::<LayoutJob<D>>();
+        let (outbox, done) = mpsc::channel();
+        let is_over = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&is_over);
+        let thread = thread::Builder::new().name("journal-layout".to_owned());
+        let thread = thread.spawn(move || {
+            for job in inbox {
+                let laid_out = job.run_unless(|| told.load(Ordering::Relaxed));
+                let Some(Ok(())) = laid_out.map(|laid_out| outbox.send(laid_out)) else {
+                    return;
+                };
+                wake.put(Command::LaidOut);
             }
-            wake.put(Command::LaidOut);
+        })?;
+        Ok(Self { jobs, done, is_over, thread })
+    }
+
+    /// Ends the thread, and waits for that: whoever opens the journal next in this process lays out
+    /// segments of the same names.
+    fn end(self) {
+        let Self { jobs, done, is_over, thread } = self;
+        is_over.store(true, Ordering::Relaxed);
+        drop((jobs, done));
+        if thread.join().is_err() {
+            tracing::error!("the thread that lays out the journal's segments has panicked");
         }
-    })?;
-    Ok((jobs, laid_out))
+    }
 }
