@@ -128,6 +128,7 @@ impl Driver {
                     self.told_none_answers = false;
                     self.link.send_replace(Link { server: Some(server), ..Link::default() });
                     self.following.on_told(welcome.sequencer);
+                    self.table.on_connected(welcome.sessions);
                     let welcome = Box::new(welcome);
                     let connected = Event::Connected { server, welcome, skipped };
                     if let Some(connected) = self.search.on_connected(connected) {

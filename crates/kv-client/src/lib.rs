@@ -38,6 +38,7 @@ mod connection;
 mod driver;
 mod error;
 mod event;
+mod exactly_once;
 mod pages;
 mod send_state;
 mod service;

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use kv_core::{NodeId, NotDone, Outcome, RequestOptions};
+use kv_core::{
+    Done, NodeId, NotDone, Operation, Outcome, RequestIdentity, RequestOptions, SessionId, Version,
+};
 use kv_proto::{MessageTooLarge, Request, RequestBody, Response, ResponseBody};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
@@ -12,6 +14,7 @@ use crate::answer::fits;
 use crate::connection::Connection;
 use crate::connection::error::LostReason;
 use crate::error::ClientError;
+use crate::exactly_once::{Naming, Session};
 use crate::send_state::SendState;
 
 /// A request as a caller hands it in.
@@ -58,6 +61,9 @@ pub(crate) struct Table {
     /// Those that a server could not serve yet, and when each is sent again.
     held: BTreeSet<(Instant, u64)>,
     deadlines: BTreeSet<(Instant, u64)>,
+    session: Session,
+    /// Writes that wait for the session.
+    unnamed: BTreeSet<u64>,
 }
 
 #[derive(Debug)]
@@ -71,17 +77,28 @@ struct Pending {
     /// When it is sent again after that, and how long it waits the next time.
     held: Option<Instant>,
     pause: Duration,
+    /// Its session and its number there.
+    name: Option<(SessionId, u64)>,
+    /// How it ends unless something better is learnt: an earlier copy may take effect.
+    unclear: Option<Result<Answered, ClientError>>,
 }
 
 impl Table {
-    pub(crate) const fn new(grace: Duration) -> Self {
+    pub(crate) fn new(grace: Duration) -> Self {
         Self {
             grace,
             pending: BTreeMap::new(),
             unsent: BTreeSet::new(),
             held: BTreeSet::new(),
             deadlines: BTreeSet::new(),
+            session: Session::default(),
+            unnamed: BTreeSet::new(),
         }
+    }
+
+    /// A server says whether it keeps sessions.
+    pub(crate) fn on_connected(&mut self, keeps_sessions: bool) {
+        self.session.on_connected(keeps_sessions);
     }
 
     /// When the next request's time is up.
@@ -118,7 +135,8 @@ impl Table {
 
     /// How many requests wait for a server's answer.
     pub(crate) fn in_flight(&self) -> usize {
-        self.pending.len() - self.unsent.len() - self.held.len()
+        let waiting = self.unsent.len() + self.held.len() + self.unnamed.len();
+        self.pending.len() - waiting + usize::from(self.session.is_opening())
     }
 
     pub(crate) fn add(&mut self, submission: Submission) {
@@ -131,6 +149,8 @@ impl Table {
             refusal: None,
             held: None,
             pause: PAUSE_MIN,
+            name: None,
+            unclear: None,
         };
         self.pending.insert(id, pending);
         self.unsent.insert(id);
@@ -139,12 +159,70 @@ impl Table {
 
     /// Puts as many waiting requests into the next write as it and the server take.
     pub(crate) fn send_waiting(&mut self, connection: &mut Connection) {
+        if self.session.has_room() {
+            self.unsent.append(&mut self.unnamed);
+        }
         while connection.has_room() && self.in_flight() < connection.window() {
             let Some(id) = self.unsent.pop_first() else {
-                return;
+                break;
             };
             self.send(id, connection);
         }
+        self.open_session(connection);
+    }
+
+    /// Opens a session if writes wait for one.
+    fn open_session(&mut self, connection: &mut Connection) {
+        let first = self.unnamed.first().and_then(|id| self.pending.get(id));
+        let Some(first) = first.filter(|_| self.in_flight() < connection.window()) else {
+            return;
+        };
+        let timeout = first.time_left(Instant::now());
+        if let Some(id) = self.session.begin_opening() {
+            let options = RequestOptions { timeout, ..RequestOptions::default() };
+            let body = RequestBody::Execute { op: Operation::OpenSession, options };
+            if let Err(error) = connection.put(&Request { id, body }) {
+                tracing::debug!(id, %error, "the opening of a session makes no frame");
+            }
+        }
+    }
+
+    /// What a server says to the opening of a session.
+    fn on_opening(&mut self, server: NodeId, body: ResponseBody) -> Result<(), LostReason> {
+        let ResponseBody::Outcome(outcome) = &body else {
+            return Err(LostReason::OutOfPlace);
+        };
+        match outcome {
+            Outcome::Done(Done { version: Some(Version::Log(number)), .. }) => {
+                self.session.on_opened(SessionId(*number));
+                self.unsent.append(&mut self.unnamed);
+            }
+            Outcome::Done(_) => return Err(LostReason::OutOfPlace),
+            Outcome::NotDone(NotDone::NotSupported(_)) => {
+                self.session.on_refused();
+                self.unsent.append(&mut self.unnamed);
+            }
+            // It was opened for the first of the writes; the others may have more time.
+            Outcome::NotDone(NotDone::TimedOut { .. }) => {
+                self.session.on_not_opened();
+                for id in &self.unnamed {
+                    if let Some(pending) = self.pending.get_mut(id) {
+                        pending.refusal = Some(Answered { server, body: body.clone() });
+                    }
+                }
+            }
+            // What keeps the session from being opened keeps the writes from being done.
+            Outcome::NotDone(reason) => {
+                self.session.on_not_opened();
+                let is_for_now = reason.is_transient();
+                for id in std::mem::take(&mut self.unnamed) {
+                    let answered = Answered { server, body: body.clone() };
+                    if is_for_now { self.hold(id, answered) } else { self.finish(id, Ok(answered)) }
+                }
+            }
+            Outcome::Unknown(_) => self.session.on_not_opened(),
+        }
+        Ok(())
     }
 
     /// Hands an answer to whom it is for; an answer to a forgotten request is dropped.
@@ -153,6 +231,9 @@ impl Table {
         server: NodeId,
         response: Response,
     ) -> Result<(), LostReason> {
+        if self.session.is_opened_by(response.id) {
+            return self.on_opening(server, response.body);
+        }
         let Some(pending) = self.pending.get(&response.id) else {
             return Ok(());
         };
@@ -172,13 +253,60 @@ impl Table {
         if !fits || pending.sent.is_none() {
             return Err(LostReason::OutOfPlace);
         }
+        let has_time = pending.time_left(Instant::now()) > Duration::ZERO;
+        let (name, is_unclear) = (pending.name, pending.unclear.is_some());
         let answered = Answered { server, body: response.body };
-        if reason_for_now(&answered.body).is_some() {
-            self.hold(response.id, answered);
-        } else {
-            self.finish(response.id, Ok(answered));
+        match &answered.body {
+            ResponseBody::Outcome(Outcome::NotDone(NotDone::SessionExpired)) => {
+                self.on_expired(response.id, answered);
+            }
+            ResponseBody::Outcome(Outcome::NotDone(reason)) if reason.is_transient() => {
+                self.hold(response.id, answered);
+            }
+            // This copy had no effect, but an earlier one may take effect.
+            ResponseBody::Outcome(Outcome::NotDone(reason))
+                if is_unclear && !reason.is_of_the_state() =>
+            {
+                self.end_unclear(response.id);
+            }
+            ResponseBody::Outcome(Outcome::Unknown(_)) if name.is_some() && has_time => {
+                if let Some(pending) = self.pending.get_mut(&response.id) {
+                    let copy = Answered { server, body: answered.body.clone() };
+                    pending.unclear.get_or_insert(Ok(copy));
+                }
+                self.hold(response.id, answered);
+            }
+            _ => self.finish(response.id, Ok(answered)),
         }
         Ok(())
+    }
+
+    /// The servers do not know a request's session any more. It goes on in another one, unless an
+    /// earlier copy of it may have taken effect in that one.
+    fn on_expired(&mut self, id: u64, answered: Answered) {
+        let Some(pending) = self.pending.get_mut(&id) else {
+            return;
+        };
+        let Some(name) = pending.name.take() else {
+            // The caller's own session.
+            return self.finish(id, Ok(answered));
+        };
+        self.session.on_expired(name.0);
+        if pending.unclear.is_some() {
+            return self.end_unclear(id);
+        }
+        pending.sent = None;
+        pending.submission.send_state.fail();
+        self.unsent.insert(id);
+        self.renew_deadline(id);
+    }
+
+    /// Ends a request of which it is not known whether it took effect.
+    fn end_unclear(&mut self, id: u64) {
+        let unclear = self.pending.get_mut(&id).and_then(|pending| pending.unclear.take());
+        if let Some(unclear) = unclear {
+            self.finish(id, unclear);
+        }
     }
 
     /// The server cannot serve a request yet, which has had no effect: it waits and is sent again,
@@ -187,7 +315,9 @@ impl Table {
         let Some(pending) = self.pending.get_mut(&id) else {
             return;
         };
-        pending.submission.send_state.fail();
+        if pending.unclear.is_none() {
+            pending.submission.send_state.fail();
+        }
         pending.refusal = Some(refusal);
         pending.sent = None;
         let at = Instant::now() + pending.pause;
@@ -207,18 +337,26 @@ impl Table {
         }
     }
 
-    /// Ends the writes that a lost connection may have brought to the server; all other requests
-    /// wait to be sent again.
+    /// Ends the writes without a name that a lost connection may have brought to the server; all
+    /// other requests wait to be sent again.
     pub(crate) fn on_lost(&mut self, connection: &Connection, why: &LostReason) {
+        self.session.on_not_opened();
+        self.unsent.append(&mut self.unnamed);
+        let server = connection.server();
         let (mut unknown, mut again) = (Vec::new(), Vec::new());
         for (&id, pending) in &mut self.pending {
             let Some((frame_end, _)) = pending.sent else {
                 continue;
             };
             if pending.is_read_only() || !connection.has_written(frame_end) {
-                if !connection.has_written(frame_end) {
+                if !connection.has_written(frame_end) && pending.unclear.is_none() {
                     pending.submission.send_state.fail();
                 }
+                pending.sent = None;
+                again.push(id);
+            } else if pending.name.is_some() {
+                let lost = ClientError::Lost { server, why: why.clone() };
+                pending.unclear.get_or_insert(Err(lost));
                 pending.sent = None;
                 again.push(id);
             } else {
@@ -231,7 +369,6 @@ impl Table {
         }
         // Another server may serve what this one could not.
         self.release_all();
-        let server = connection.server();
         for id in unknown {
             let why = why.clone();
             self.finish(id, Err(ClientError::Lost { server, why }));
@@ -258,8 +395,12 @@ impl Table {
     /// Ends a request that is not sent; what a server said of it is worth more than what the client
     /// knows.
     fn give_up(&mut self, id: u64, error: ClientError) {
-        let refusal = self.pending.get_mut(&id).and_then(|pending| pending.refusal.take());
-        self.finish(id, refusal.ok_or(error));
+        let Some(pending) = self.pending.get_mut(&id) else {
+            return;
+        };
+        let refusal = pending.refusal.take();
+        let result = pending.unclear.take().unwrap_or_else(|| refusal.ok_or(error));
+        self.finish(id, result);
     }
 
     /// Ends the requests whose time is up while there is a connection.
@@ -280,6 +421,10 @@ impl Table {
             };
             let waited = pending.submission.timeout + self.grace;
             let read_only = pending.is_read_only();
+            if self.unnamed.contains(&id) {
+                self.give_up(id, ClientError::TimedOut { server, waited });
+                continue;
+            }
             let Some((frame_end, since)) = pending.sent else {
                 let limit = u32::try_from(connection.window()).unwrap_or(u32::MAX);
                 self.give_up(id, ClientError::Busy { limit });
@@ -301,6 +446,7 @@ impl Table {
 
     /// Ends all requests that wait to be sent.
     pub(crate) fn fail_unsent(&mut self, error: impl Fn() -> ClientError) {
+        self.unsent.append(&mut self.unnamed);
         while let Some(id) = self.unsent.pop_first() {
             self.give_up(id, error());
         }
@@ -314,8 +460,20 @@ impl Table {
             self.forget(id, None);
             return;
         }
+        if pending.is_nameable() && pending.name.is_none() {
+            match self.session.name() {
+                Naming::As(session, number) => pending.name = Some((session, number)),
+                Naming::Nameless => {}
+                Naming::NotYet => {
+                    pending.submission.send_state.fail();
+                    self.unnamed.insert(id);
+                    return;
+                }
+            }
+        }
         let now = Instant::now();
-        let request = pending.request(now);
+        let identity = pending.name.map(|name| self.session.identity(name));
+        let request = pending.request(now, identity);
         match connection.put(&request) {
             Ok(frame_end) => {
                 pending.sent = Some((frame_end, now));
@@ -354,6 +512,10 @@ impl Table {
     fn remove(&mut self, id: u64) -> Option<Pending> {
         let pending = self.pending.remove(&id)?;
         self.unsent.remove(&id);
+        self.unnamed.remove(&id);
+        if let Some(name) = pending.name {
+            self.session.finish(name);
+        }
         if let Some(at) = pending.held {
             self.held.remove(&(at, id));
         }
@@ -370,14 +532,26 @@ impl Pending {
         }
     }
 
+    /// Whether it is a write that may be sent again in a session.
+    fn is_nameable(&self) -> bool {
+        let RequestBody::Execute { op, options } = &self.submission.body else {
+            return false;
+        };
+        matches!(op, Operation::Batch(_)) && !op.is_read_only() && options.identity.is_none()
+    }
+
+    fn time_left(&self, now: Instant) -> Duration {
+        let passed = now.saturating_duration_since(self.submission.since);
+        self.submission.timeout.saturating_sub(passed)
+    }
+
     /// The request with the time that is left to it.
-    fn request(&self, now: Instant) -> Request {
+    fn request(&self, now: Instant, identity: Option<RequestIdentity>) -> Request {
         let submission = &self.submission;
         let body = match submission.body.clone() {
             RequestBody::Execute { op, options } => {
-                let passed = now.saturating_duration_since(submission.since);
-                let timeout = submission.timeout.saturating_sub(passed);
-                let options = RequestOptions { timeout, ..options };
+                let (timeout, identity) = (self.time_left(now), identity.or(options.identity));
+                let options = RequestOptions { timeout, identity, ..options };
                 RequestBody::Execute { op, options }
             }
             body @ (RequestBody::Status | RequestBody::Cancel | RequestBody::Snapshot) => body,

@@ -63,7 +63,9 @@ pub use id_map::{IdHasher, IdMap, IdSet};
 pub use key::{Key, SizeError, Value};
 pub use request::batch::{Batch, BatchError, Check, Command, Condition};
 pub use request::not_done::{Feature, NotDone, Waiting};
-pub use request::operation::{Dump, Level, Operation, RequestOptions, Scan};
+pub use request::operation::{
+    Dump, Level, Operation, RequestIdentity, RequestOptions, Scan, SessionId,
+};
 pub use request::outcome::{
     Answer, CommandResult, Done, Outcome, Page, Served, TimeToLive, Unknown, Versioned,
 };

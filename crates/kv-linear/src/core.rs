@@ -9,8 +9,8 @@ use kv_core::{
 };
 
 use crate::durable::journal::{Durable, Journal, LogOnDisk};
+use crate::durable::list::ListOnDisk;
 use crate::durable::record::Record;
-use crate::durable::tail::TailOnDisk;
 use crate::durable::view::LogView;
 use crate::identity::{Identity, Known};
 use crate::links::Links;
@@ -56,7 +56,8 @@ pub(crate) struct Core {
     /// of this server covers none of them: the switch needs them.
     pub(crate) staged_after: Option<PersistSeq>,
     pub(crate) replica: Replica,
-    pub(crate) tail_on_disk: TailOnDisk,
+    pub(crate) tail_on_disk: ListOnDisk,
+    pub(crate) sessions_on_disk: ListOnDisk,
     /// What views that are open show of the log.
     pub(crate) views: Vec<LogView>,
     /// When the next part of a state that was replaced is let go of.
@@ -116,7 +117,8 @@ impl Core {
             journal: Journal::following(recovered),
             staged_after: None,
             replica: Replica::empty(),
-            tail_on_disk: TailOnDisk::default(),
+            tail_on_disk: ListOnDisk::default(),
+            sessions_on_disk: ListOnDisk::default(),
             views: Vec::new(),
             tidy_at: None,
             shortage: None,

@@ -84,6 +84,12 @@ pub enum Mutation {
     CheckpointForgetsDeadlines,
     /// The sequencer lets a deadline pass while nobody writes.
     TickNotProposed,
+    /// A request of a session is carried out each time it is sent.
+    DuplicateCarriedOut,
+    /// A request of a session that is sent again is answered by what it would bring now.
+    AnswerNotKept,
+    /// A checkpoint leaves out the sessions' answers.
+    CheckpointForgetsAnswers,
 }
 
 /// The rule that an engine breaks, if it breaks one.
@@ -92,7 +98,7 @@ pub(crate) type Broken = kv_core::Broken<Mutation>;
 #[cfg(feature = "mutations")]
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 41] = [
         Self::AckBeforePersisted,
         Self::OwnDiskNotCounted,
         Self::CommitsWithOneFewer,
@@ -131,5 +137,8 @@ impl Mutation {
         Self::ExpiryByOwnClock,
         Self::CheckpointForgetsDeadlines,
         Self::TickNotProposed,
+        Self::DuplicateCarriedOut,
+        Self::AnswerNotKept,
+        Self::CheckpointForgetsAnswers,
     ];
 }

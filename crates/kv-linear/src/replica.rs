@@ -1,6 +1,6 @@
 //! The log joined with the state that it makes: what is on disk, committed and applied.
 
-use kv_core::{Incarnation, NodeId, Operation, Outcome, Wire};
+use kv_core::{Incarnation, NodeId, Outcome, Wire};
 
 use crate::durable::journal::LogOnDisk;
 use crate::log::entry::{Entry, Origin};
@@ -11,6 +11,7 @@ use crate::state_machine::StateMachine;
 use crate::state_machine::dedup::Dedup;
 use crate::state_machine::numbers::NumberSet;
 use crate::state_machine::page::PageBounds;
+use crate::state_machine::sessions::Logged;
 
 /// A server's copy of the log and of the state.
 ///
@@ -229,11 +230,11 @@ impl Replica {
             self.duplicates += 1;
             return None;
         }
-        let Ok(operation) = Operation::from_bytes(bytes) else {
+        let Ok(logged) = Logged::from_bytes(bytes) else {
             self.unreadable += 1;
             return None;
         };
-        Some(self.machine.apply(&operation, number, bounds, broken))
+        Some(self.machine.apply_once(&logged, number, bounds, broken))
     }
 
     fn may_apply(&self, index: LogIndex, broken: Broken) -> bool {
@@ -280,7 +281,7 @@ impl Replica {
 
 #[cfg(test)]
 mod tests {
-    use kv_core::{Key, Value};
+    use kv_core::{Key, Operation, Value};
 
     use super::*;
     use crate::log::entry::EntryHeader;
@@ -300,7 +301,8 @@ mod tests {
         };
         let origin =
             Origin { server: NodeId::FIRST, incarnation: Incarnation(1), number, settled_below: 1 };
-        replica.append(Entry::new(header, &[(origin, operation.to_bytes())]));
+        let logged = Logged { identity: None, operation: operation.clone() };
+        replica.append(Entry::new(header, &[(origin, logged.to_bytes())]));
     }
 
     fn persist(replica: &mut Replica) {

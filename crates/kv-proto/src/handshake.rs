@@ -58,12 +58,23 @@ pub struct Welcome {
     pub cluster_id: Option<ClusterId>,
     /// How many requests of this connection it takes at once; further ones wait in the socket.
     pub in_flight_max: u32,
+    /// Whether it keeps sessions, in which each write takes effect once.
+    pub sessions: bool,
     /// The server that orders the requests of all, as far as this one knows. `None` in an engine
     /// without one, and while nobody is known to.
     pub sequencer: Option<NodeId>,
 }
 
-wire_struct!(Welcome { node, incarnation, engine, config, cluster_id, in_flight_max, sequencer });
+wire_struct!(Welcome {
+    node,
+    incarnation,
+    engine,
+    config,
+    cluster_id,
+    in_flight_max,
+    sessions,
+    sequencer
+});
 
 /// What a server tells its clients whenever it changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,6 +208,7 @@ mod tests {
             config: config.clone(),
             cluster_id: Some(ClusterId(u64::MAX)),
             in_flight_max: u32::MAX,
+            sessions: true,
             sequencer: None,
         };
         let role = Role::Server { node, incarnation, engine, config };

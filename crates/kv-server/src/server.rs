@@ -122,6 +122,7 @@ impl Server {
             config: cluster,
             shared_quorums: E::SHARED_QUORUMS,
             in_flight_max: config.in_flight_max,
+            sessions: E::SESSIONS,
             incarnation: Arc::default(),
         });
         let (local, local_events) = mpsc::channel(LOCAL_INBOX_LEN);

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kv_core::{
-    Batch, Check, Command, Condition, Dump, Key, Level, Operation, Quorum, RequestOptions, Scan,
-    SeedStream, Value, Version,
+    Batch, Check, Command, Condition, Dump, Key, Level, Operation, Quorum, RequestIdentity,
+    RequestOptions, Scan, SeedStream, SessionId, Value, Version,
 };
 
 /// A stream of requests on a few keys, in which no two writes write the same value.
@@ -36,11 +36,12 @@ impl Workload {
 
     /// Any operation at all, all kinds alike, with options that an engine may refuse.
     pub(crate) fn any(&mut self) -> (Operation, RequestOptions) {
-        let op = match self.stream.below(6) {
+        let op = match self.stream.below(7) {
             0 => Operation::put(self.key(), self.value()),
             1 => Operation::get(self.key()),
             2 => Operation::delete(self.key()),
             3 => self.dump(),
+            4 => Operation::OpenSession,
             _ => self.rare_operation(),
         };
         let quorum = |stream: &mut SeedStream| match stream.below(8) {
@@ -64,6 +65,11 @@ impl Workload {
                 1 => Some(Level::Sequential),
                 _ => None,
             },
+            identity: self.stream.chance(200).then(|| RequestIdentity {
+                session: SessionId(self.stream.below(20)),
+                number: self.stream.below(5),
+                acknowledged_below: self.stream.below(5),
+            }),
         };
         (op, options)
     }

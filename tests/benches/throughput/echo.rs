@@ -87,6 +87,7 @@ fn welcome() -> Welcome {
         config: ClusterConfig::new([node], Quorum::All, Quorum::All).unwrap(),
         cluster_id: None,
         in_flight_max: 1024,
+        sessions: false,
         sequencer: None,
     }
 }

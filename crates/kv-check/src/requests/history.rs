@@ -125,7 +125,8 @@ fn refusal(reason: &NotDone) -> Refusal {
         | NotDone::NotSupported(_)
         | NotDone::Quorum(_)
         | NotDone::Overloaded { .. }
-        | NotDone::ClockSkew { .. } => Refusal::NeverTried,
+        | NotDone::ClockSkew { .. }
+        | NotDone::SessionExpired => Refusal::NeverTried,
     }
 }
 

@@ -216,6 +216,7 @@ mod tests {
             config: ClusterConfig::new([NodeId::FIRST], one, one).unwrap(),
             cluster_id: None,
             in_flight_max: 0,
+            sessions: false,
             sequencer: None,
         };
         let decoder = FrameDecoder::new(GROUP);

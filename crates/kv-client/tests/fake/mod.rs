@@ -123,6 +123,7 @@ impl FakeServer {
             config: cluster(),
             cluster_id: None,
             in_flight_max: self.in_flight_max,
+            sessions: false,
             sequencer: None,
         }
     }

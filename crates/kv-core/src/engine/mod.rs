@@ -68,6 +68,10 @@ pub trait ConsistencyEngine: Sized {
     /// otherwise they are the coordinator's own.
     const SHARED_QUORUMS: bool = true;
 
+    /// Whether the engine keeps sessions ([`Operation::OpenSession`]), in which each request takes
+    /// effect once, however often it is sent.
+    const SESSIONS: bool = false;
+
     /// What is sent to peers.
     type Message: Wire + Clone + fmt::Debug + PartialEq;
 

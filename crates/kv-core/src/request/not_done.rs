@@ -73,6 +73,10 @@ pub enum NotDone {
         /// How far off it may be, in milliseconds.
         limit_ms: u64,
     },
+    /// The request's session is not there any more. This copy of the request was not carried out;
+    /// of one that was sent before it says nothing.
+    #[error("the session has expired; open another one")]
+    SessionExpired,
 }
 
 impl NotDone {
@@ -90,7 +94,27 @@ impl NotDone {
             | Self::NotANumber { .. }
             | Self::ValueTooLarge { .. }
             | Self::Overloaded { .. }
-            | Self::ClockSkew { .. } => false,
+            | Self::ClockSkew { .. }
+            | Self::SessionExpired => false,
+        }
+    }
+
+    /// Whether the request was carried out and failed by what the keys hold. In a session any other
+    /// copy of it ends so too. All other reasons are of one copy alone.
+    #[must_use]
+    pub const fn is_of_the_state(&self) -> bool {
+        match self {
+            Self::ConditionFailed { .. } | Self::NotANumber { .. } | Self::ValueTooLarge { .. } => {
+                true
+            }
+            Self::Unavailable { .. }
+            | Self::Waiting(_)
+            | Self::TimedOut { .. }
+            | Self::NotSupported(_)
+            | Self::Quorum(_)
+            | Self::Overloaded { .. }
+            | Self::ClockSkew { .. }
+            | Self::SessionExpired => false,
         }
     }
 }
@@ -106,6 +130,7 @@ wire_enum!(NotDone, "reason", {
     7 => ValueTooLarge { index },
     8 => Overloaded { limit },
     9 => ClockSkew { off_ms, limit_ms },
+    10 => SessionExpired,
 });
 
 /// What an engine was asked for and does not do.
@@ -132,6 +157,9 @@ pub enum Feature {
     /// W or R in a request, in the linearizable engine.
     #[error("W or R for one request; in the linearizable engine they are the cluster's")]
     RequestQuorum,
+    /// Sessions, in the eventual engine.
+    #[error("sessions; use a cluster with the linearizable engine")]
+    Sessions,
     /// A read level that the engine does not serve.
     #[error("this consistency level; leave the level out")]
     Level,
@@ -146,6 +174,7 @@ wire_enum!(Feature, "feature", {
     5 => Scan,
     6 => RequestQuorum,
     7 => Level,
+    8 => Sessions,
 });
 
 /// Why a server does not serve now, in the words that its screen and its clients show.

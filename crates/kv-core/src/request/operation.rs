@@ -18,9 +18,18 @@ pub enum Operation {
     Scan(Scan),
     /// A page of all that this server itself holds; not a consistent read.
     Dump(Dump),
+    /// Opens a session, in which each request takes effect once, however often it is sent. The
+    /// version of the answer, [`Version::Log`](crate::Version::Log), is its [`SessionId`]; there are
+    /// no results.
+    OpenSession,
 }
 
-wire_enum!(Operation, "operation", { 0 => Batch(batch), 1 => Scan(scan), 2 => Dump(dump) });
+wire_enum!(Operation, "operation", {
+    0 => Batch(batch),
+    1 => Scan(scan),
+    2 => Dump(dump),
+    3 => OpenSession,
+});
 
 /// A page of a range of keys.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -79,6 +88,7 @@ impl Operation {
         match self {
             Self::Batch(batch) => batch.commands.iter().all(Command::is_read_only),
             Self::Scan(_) | Self::Dump(_) => true,
+            Self::OpenSession => false,
         }
     }
 }
@@ -94,13 +104,57 @@ pub struct RequestOptions {
     pub read_quorum: Option<Quorum>,
     /// The level to serve a read at; the engine's own by default.
     pub level: Option<Level>,
+    /// What names a write, so that it takes effect once although it is sent again, to whichever
+    /// server. It is without meaning for a read, and in an engine that keeps no sessions.
+    pub identity: Option<RequestIdentity>,
 }
 
-wire_struct!(RequestOptions { timeout, write_quorum, read_quorum, level });
+wire_struct!(RequestOptions { timeout, write_quorum, read_quorum, level, identity });
+
+/// Names a session: the number of the operation that opened it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(pub u64);
+
+impl crate::Wire for SessionId {
+    fn encode(&self, out: &mut bytes::BytesMut) {
+        self.0.encode(out);
+    }
+
+    fn decode(input: &mut Bytes) -> Result<Self, crate::DecodeError> {
+        u64::decode(input).map(Self)
+    }
+}
+
+/// Names a request of a session (Ongaro, *Consensus: Bridging Theory and Practice*, 2014, section
+/// 6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RequestIdentity {
+    /// The session.
+    pub session: SessionId,
+    /// The request's number in it, from 1; at most [`RequestIdentity::WINDOW`] above
+    /// `acknowledged_below`.
+    pub number: u64,
+    /// The client knows how all requests below this number ended, or has given them up: none of them
+    /// takes effect any more, and their answers are forgotten.
+    pub acknowledged_below: u64,
+}
+
+wire_struct!(RequestIdentity { session, number, acknowledged_below });
+
+impl RequestIdentity {
+    /// How many requests of a session may have no known end.
+    pub const WINDOW: u64 = 4_096;
+}
 
 impl Default for RequestOptions {
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(5), write_quorum: None, read_quorum: None, level: None }
+        Self {
+            timeout: Duration::from_secs(5),
+            write_quorum: None,
+            read_quorum: None,
+            level: None,
+            identity: None,
+        }
     }
 }
 

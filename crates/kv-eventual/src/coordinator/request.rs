@@ -41,6 +41,7 @@ pub(crate) fn admit(
     let batch = match op {
         Operation::Dump(dump) => return Ok(Admitted::Dump(dump)),
         Operation::Scan(_) => return unsupported(Feature::Scan),
+        Operation::OpenSession => return unsupported(Feature::Sessions),
         Operation::Batch(batch) => batch,
     };
     if options.level.is_some() {

@@ -3,15 +3,19 @@
 use std::collections::VecDeque;
 use std::ops::{ControlFlow, Range};
 
+use bytes::Bytes;
 use kv_core::{CheckpointChange, OpenView, ViewChunk, ViewId, ViewRead, ViewScope, Wire};
 
 use crate::core::Core;
 use crate::log::entry::Entry;
 use crate::mutation::Mutation;
-use crate::recovery::checkpoint::{covers, entry_key, metadata_of, state_key, tail};
+use crate::recovery::checkpoint::{
+    covers, entry_key, metadata_of, session_key, sessions, state_key, tail,
+};
 use crate::state_machine::expiry::{Expiry, Held};
 
-/// What a view shows of the log: it comes before the keys, of which the store has a view.
+/// What a view shows of the log and the sessions: they come before the keys, of which the store has
+/// a view.
 #[derive(Clone, Debug)]
 pub(crate) struct LogView {
     id: ViewId,
@@ -19,6 +23,9 @@ pub(crate) struct LogView {
     next_slot: usize,
     /// Slots that the checkpoint on disk may hold, and this one does not.
     gone: Range<usize>,
+    sessions: VecDeque<Bytes>,
+    next_session: usize,
+    sessions_gone: Range<usize>,
     /// A key is left out; only where a test has it so.
     forgets_a_change: bool,
     /// Until when keys last is left out; only where a test has it so.
@@ -34,25 +41,36 @@ pub(crate) fn open(core: &mut Core, scope: ViewScope) -> Option<OpenView> {
     if scope == ViewScope::Changes && !is_due {
         return None;
     }
-    let (covers, tail) = (covers(core), tail(core));
+    let (covers, tail, sessions) = (covers(core), tail(core), sessions(core));
     let metadata = metadata_of(core).to_bytes();
     let store = core.replica.machine_mut().store_mut();
     let (id, keys) = match scope {
         ViewScope::Changes => store.open_changes(covers)?,
         ViewScope::Whole => (store.open_whole(), store.len()),
     };
-    let mut gone = 0..0;
+    let (mut gone, mut sessions_gone) = (0..0, 0..0);
     if scope == ViewScope::Changes {
         let slots = core.tail_on_disk.take(covers, tail.len());
         if !core.broken.is(Mutation::CheckpointKeepsTheFormerTail) {
             gone = tail.len()..slots;
         }
+        sessions_gone = sessions.len()..core.sessions_on_disk.take(covers, sessions.len());
     }
     let forgets = core.broken.is(Mutation::CheckpointForgetsAChange);
-    let items = tail.len() + gone.len() + keys;
+    let items = tail.len() + gone.len() + sessions.len() + sessions_gone.len() + keys;
     let forgets_a_change = forgets && scope == ViewScope::Changes;
     let forgets_deadlines = core.broken.is(Mutation::CheckpointForgetsDeadlines);
-    core.views.push(LogView { id, tail, next_slot: 0, gone, forgets_a_change, forgets_deadlines });
+    core.views.push(LogView {
+        id,
+        tail,
+        next_slot: 0,
+        gone,
+        sessions,
+        next_session: 0,
+        sessions_gone,
+        forgets_a_change,
+        forgets_deadlines,
+    });
     Some(OpenView { id, covers, metadata, items })
 }
 
@@ -93,7 +111,15 @@ impl LogView {
             self.next_slot += 1;
             return Some((entry_key(slot), Some(entry.to_bytes())));
         }
-        self.gone.next().map(|slot| (entry_key(slot), None))
+        if let Some(slot) = self.gone.next() {
+            return Some((entry_key(slot), None));
+        }
+        if let Some(session) = self.sessions.pop_front() {
+            let slot = self.next_session;
+            self.next_session += 1;
+            return Some((session_key(slot), Some(session)));
+        }
+        self.sessions_gone.next().map(|slot| (session_key(slot), None))
     }
 }
 

@@ -53,6 +53,7 @@ pub(crate) enum Role {
 
 impl ConsistencyEngine for LinearEngine {
     const NAME: &'static str = "linearizable";
+    const SESSIONS: bool = true;
 
     type Message = Message;
     type Record = Record;

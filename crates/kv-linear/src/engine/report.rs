@@ -29,6 +29,7 @@ impl LinearEngine {
         bytes.clear();
         hash.encode(&mut bytes);
         Vec::from(replica.dedup()).encode(&mut bytes);
+        replica.machine().sessions().to_lines().encode(&mut bytes);
         (replica.applied().index, digest(&bytes))
     }
 

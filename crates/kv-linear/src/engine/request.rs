@@ -16,6 +16,7 @@ use crate::requests::forward::Submission;
 use crate::requests::unsupported::unsupported_options;
 use crate::sequencer::Queued;
 use crate::state_machine::page::{self, PageBounds};
+use crate::state_machine::sessions::Logged;
 
 impl LinearEngine {
     pub(crate) fn on_request(
@@ -48,7 +49,7 @@ impl LinearEngine {
             core.flush_soon(now);
             return;
         }
-        let encoded = operation.to_bytes();
+        let encoded = Logged { identity: options.identity, operation }.to_bytes();
         let mut submission = Submission {
             id,
             operation: encoded.clone(),

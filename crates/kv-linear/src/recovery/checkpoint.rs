@@ -9,7 +9,7 @@ use kv_core::{
 };
 
 use crate::core::Core;
-use crate::durable::tail::TailOnDisk;
+use crate::durable::list::ListOnDisk;
 use crate::log::Position;
 use crate::log::entry::Entry;
 use crate::log::epoch::Epoch;
@@ -18,11 +18,12 @@ use crate::replica::Replica;
 use crate::state_machine::StateMachine;
 use crate::state_machine::dedup::{Dedup, DedupLine};
 use crate::state_machine::expiry::Held;
+use crate::state_machine::sessions::SessionLine;
 
 /// What a checkpoint holds beside its items; `None` in place of it for a server that is empty.
 ///
-/// The items are the entries of the log after `applied` which were on disk, and the keys with what
-/// they hold there.
+/// The items are the entries of the log after `applied` which were on disk, the sessions, and the
+/// keys with what they hold there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Metadata {
     pub(crate) cluster: ClusterId,
@@ -53,12 +54,14 @@ wire_struct!(Metadata {
 /// Notes that a checkpoint that was taken is on disk.
 pub(crate) fn note_written(core: &mut Core, covers: PersistSeq) {
     core.tail_on_disk.note_written(covers);
+    core.sessions_on_disk.note_written(covers);
     core.replica.machine_mut().store_mut().note_written(covers);
 }
 
 /// Notes that the checkpoint on disk holds the log and the state as they are.
 pub(crate) fn note_recovered(core: &mut Core) {
-    core.tail_on_disk = TailOnDisk::of(core.replica.log().len());
+    core.tail_on_disk = ListOnDisk::of(core.replica.log().len());
+    core.sessions_on_disk = ListOnDisk::of(core.replica.machine().sessions().len());
     core.replica.machine_mut().store_mut().note_recovered();
 }
 
@@ -93,6 +96,14 @@ pub(crate) fn tail(core: &Core) -> VecDeque<Entry> {
     tail.take_while(|entry| entry.index() <= replica.durable()).cloned().collect()
 }
 
+/// The sessions in their byte forms.
+pub(crate) fn sessions(core: &Core) -> VecDeque<Bytes> {
+    if core.identity_on_disk.is_none() || core.broken.is(Mutation::CheckpointForgetsAnswers) {
+        return VecDeque::new();
+    }
+    core.replica.machine().sessions().to_lines().into()
+}
+
 /// Reads a checkpoint's metadata; `None` is that of an empty server.
 pub(crate) fn metadata(bytes: &Bytes) -> Result<Option<Metadata>, DecodeError> {
     Option::from_bytes(bytes.clone())
@@ -122,6 +133,7 @@ impl ReplicaDraft {
                 return Err(DecodeError::Invalid { what: "place of an entry in a checkpoint" });
             }
             Item::Entry(entry) => self.tail.push(entry),
+            Item::Session(session) => self.machine.sessions_mut().restore(session),
             Item::State(key, held) => self.machine.restore(key, held),
         }
         Ok(())
@@ -140,26 +152,36 @@ impl ReplicaDraft {
     }
 }
 
-/// What an item says of a key; `None` for one that is of the log.
+/// What an item says of a key; `None` for one that is of the log or a session.
 pub(crate) fn read_key(
     (key, held): CheckpointItem,
 ) -> Result<Option<(Key, Versioned)>, DecodeError> {
     match read_item(&key, held)? {
-        Item::Entry(_) => Ok(None),
+        Item::Entry(_) | Item::Session(_) => Ok(None),
         Item::State(key, held) => Ok(Some((key, held.versioned))),
     }
 }
 
 enum Item {
     Entry(Entry),
+    Session(SessionLine),
     State(Key, Held),
 }
 
 /// The key of an entry: its place among those of the checkpoint, so that all that a checkpoint on
 /// disk may hold are known by their number.
 pub(crate) fn entry_key(slot: usize) -> Bytes {
+    slot_key(ENTRY_TAG, slot)
+}
+
+/// The key of a session, which is its place for the same reason.
+pub(crate) fn session_key(slot: usize) -> Bytes {
+    slot_key(SESSION_TAG, slot)
+}
+
+fn slot_key(tag: u8, slot: usize) -> Bytes {
     let mut key = BytesMut::with_capacity(9);
-    ENTRY_TAG.encode(&mut key);
+    tag.encode(&mut key);
     // Big endian, so that the items ascend with the positions.
     key.put_u64(u64::try_from(slot).unwrap_or(u64::MAX));
     key.freeze()
@@ -176,6 +198,7 @@ fn read_item(key: &Bytes, held: Bytes) -> Result<Item, DecodeError> {
     let mut key = key.clone();
     match u8::decode(&mut key)? {
         ENTRY_TAG => Ok(Item::Entry(Entry::from_bytes(held)?)),
+        SESSION_TAG => Ok(Item::Session(SessionLine::from_bytes(held)?)),
         STATE_TAG => {
             let Held { versioned, expiry } = Held::from_bytes(held)?;
             let value = versioned.value.detached();
@@ -188,3 +211,4 @@ fn read_item(key: &Bytes, held: Bytes) -> Result<Item, DecodeError> {
 
 const ENTRY_TAG: u8 = 0;
 const STATE_TAG: u8 = 1;
+const SESSION_TAG: u8 = 2;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use kv_core::{Incarnation, NodeId, NotDone, Operation, Wire};
+use kv_core::{Incarnation, NodeId, NotDone, Wire};
 
 use crate::core::{Core, Out};
 use crate::log::entry::Origin;
@@ -13,6 +13,7 @@ use crate::mutation::Mutation;
 use crate::sequencer::intake::Offer;
 use crate::sequencer::progress::Progress;
 use crate::sequencer::{Queued, Sequencer};
+use crate::state_machine::sessions::Logged;
 
 impl Sequencer {
     /// Whether a write can be assigned a position now, or a read be confirmed.
@@ -80,7 +81,7 @@ impl Sequencer {
     }
 
     fn take_in(&mut self, core: &mut Core, origin: Origin, encoded: Bytes) -> Result<(), NotDone> {
-        if Operation::from_bytes(encoded.clone()).is_err() {
+        if Logged::from_bytes(encoded.clone()).is_err() {
             core.counters.malformed += 1;
             return Ok(());
         }

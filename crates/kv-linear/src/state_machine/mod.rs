@@ -5,6 +5,7 @@ mod draft;
 pub(crate) mod expiry;
 pub(crate) mod numbers;
 pub(crate) mod page;
+pub(crate) mod sessions;
 #[cfg(test)]
 mod tests;
 
@@ -17,12 +18,14 @@ use crate::mutation::{Broken, Mutation};
 use crate::state_machine::draft::Draft;
 use crate::state_machine::expiry::{Deadlines, Expiry, Held, Live};
 use crate::state_machine::page::PageBounds;
+use crate::state_machine::sessions::{Logged, Sessions, Verdict};
 
 /// The keys with their values: a function of the entries applied, in their order.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct StateMachine {
     store: Store<Held>,
     deadlines: Deadlines,
+    sessions: Sessions,
     /// Log time: that of the last entry applied. It never falls.
     now_ms: u64,
 }
@@ -43,6 +46,7 @@ impl StateMachine {
     pub(crate) fn replace(&mut self, next: Self, broken: Broken) {
         self.store.replace(next.store);
         self.deadlines = next.deadlines;
+        self.sessions = next.sessions;
         self.now_ms = next.now_ms;
         if broken.is(Mutation::CheckpointForgetsTheInstalled) {
             self.store.note_recovered();
@@ -64,6 +68,15 @@ impl StateMachine {
         &mut self.store
     }
 
+    pub(crate) const fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
+    /// The same, for a checkpoint to be read into them.
+    pub(crate) const fn sessions_mut(&mut self) -> &mut Sessions {
+        &mut self.sessions
+    }
+
     /// The next moment at which a key is to be removed.
     pub(crate) fn next_deadline_ms(&self) -> Option<u64> {
         self.deadlines.next_ms()
@@ -73,12 +86,40 @@ impl StateMachine {
     /// of them are removed, on all servers the same.
     pub(crate) fn advance(&mut self, log_time_ms: u64) {
         self.resume(log_time_ms);
+        self.sessions.expire(self.now_ms);
         for _ in 0..REMOVED_AT_ONCE {
             let Some(key) = self.deadlines.pop_over(self.now_ms) else {
                 return;
             };
             self.store.remove(&key);
         }
+    }
+
+    /// Carries out a request as the operation with a number, unless it is one of a session that was
+    /// carried out before, or of none.
+    pub(crate) fn apply_once(
+        &mut self,
+        logged: &Logged,
+        number: u64,
+        bounds: PageBounds,
+        broken: Broken,
+    ) -> Outcome {
+        let Logged { identity, operation } = logged;
+        let Some(identity) = identity else {
+            return self.apply(operation, number, bounds, broken);
+        };
+        if let Verdict::Answered(outcome) = self.sessions.look_up(identity, self.now_ms)
+            && !broken.is(Mutation::DuplicateCarriedOut)
+        {
+            let is_done = matches!(outcome, Outcome::Done(_));
+            if is_done && broken.is(Mutation::AnswerNotKept) {
+                return self.read(operation, number, 0, (bounds, broken));
+            }
+            return outcome;
+        }
+        let outcome = self.apply(operation, number, bounds, broken);
+        self.sessions.keep(identity, number, &outcome);
+        outcome
     }
 
     /// Carries out the operation with a number. `bounds` limit a page that is read; they
@@ -93,6 +134,10 @@ impl StateMachine {
         let answer = match operation {
             Operation::Batch(batch) => self.apply_batch(batch, number, broken),
             Operation::Scan(_) | Operation::Dump(_) => Ok(self.page(operation, bounds, broken)),
+            Operation::OpenSession => {
+                self.sessions.open(number, self.now_ms);
+                Ok(Answer::Results(Vec::new()))
+            }
         };
         outcome(answer, number)
     }
@@ -115,7 +160,9 @@ impl StateMachine {
                     self.run(&mut draft, batch, broken).map(Answer::Results)
                 }
             },
-            Operation::Scan(_) | Operation::Dump(_) => Ok(self.page(operation, bounds, broken)),
+            Operation::Scan(_) | Operation::Dump(_) | Operation::OpenSession => {
+                Ok(self.page(operation, bounds, broken))
+            }
         };
         outcome(answer, number)
     }
@@ -128,7 +175,9 @@ impl StateMachine {
             }
             Operation::Scan(scan) => page::of_scan(self.live(), scan, bounds),
             Operation::Dump(dump) => page::of_dump(self.live(), dump, bounds),
-            Operation::Batch(_) => Page { entries: Vec::new(), next: None },
+            Operation::Batch(_) | Operation::OpenSession => {
+                Page { entries: Vec::new(), next: None }
+            }
         })
     }
 

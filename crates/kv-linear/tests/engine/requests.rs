@@ -2,11 +2,11 @@
 
 use kv_core::{
     ConsistencyEngine, Counter, Input, NotDone, Operation, Outcome, RequestId, RequestOptions,
-    Role, Unknown, Value, Waiting, Wire,
+    Role, Unknown, Value, Waiting,
 };
 use kv_linear::{Body, Entry, Epoch, Forward, Promise, Record};
 
-use super::stand::log::{done, extend, get, log, next_entry, origin, put, tail};
+use super::stand::log::{done, extend, get, log, logged, next_entry, origin, put, tail};
 use super::stand::{
     Given, MS, Reply, Send, Server, TIMEOUT, ack, cluster, epoch, first, heartbeat, node, sent_to,
     written,
@@ -17,7 +17,7 @@ pub(super) fn base() -> Vec<Entry> {
 }
 
 pub(super) fn forward(epoch: Epoch, requests: &[(u64, Operation)]) -> Body {
-    let requests = requests.iter().map(|(number, op)| (*number, op.to_bytes())).collect();
+    let requests = requests.iter().map(|(number, op)| (*number, logged(op))).collect();
     Body::Forward(Forward { epoch, settled_below: 1, requests })
 }
 

@@ -16,6 +16,8 @@ pub(crate) struct Identity {
     /// Whether all servers must have the same quorums.
     pub(crate) shared_quorums: bool,
     pub(crate) in_flight_max: u32,
+    /// Whether the engine keeps sessions.
+    pub(crate) sessions: bool,
     /// The server's incarnation as far as the driver has seen; the engine chooses it once it runs.
     pub(crate) incarnation: Arc<AtomicU64>,
 }
@@ -54,6 +56,7 @@ impl Identity {
             config: self.config.clone(),
             cluster_id,
             in_flight_max: self.in_flight_max,
+            sessions: self.sessions,
             sequencer,
         }
     }
@@ -159,6 +162,7 @@ mod tests {
             config: config(3, 2),
             shared_quorums,
             in_flight_max: 1,
+            sessions: false,
             incarnation: Arc::default(),
         }
     }

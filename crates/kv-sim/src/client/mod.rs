@@ -338,7 +338,7 @@ impl Clients {
         let level = (self.config.levels && self.stream.chance(200))
             .then(|| if self.stream.chance(700) { Level::Linearizable } else { Level::Sequential });
         let timeout = draw(&mut self.stream, &self.config.timeout);
-        RequestOptions { timeout, write_quorum, read_quorum, level }
+        RequestOptions { timeout, write_quorum, read_quorum, level, identity: None }
     }
 }
 
@@ -353,7 +353,8 @@ const fn is_of_the_server(reason: &NotDone) -> bool {
         | NotDone::Waiting(_)
         | NotDone::TimedOut { .. }
         | NotDone::Overloaded { .. }
-        | NotDone::ClockSkew { .. } => true,
+        | NotDone::ClockSkew { .. }
+        | NotDone::SessionExpired => true,
         NotDone::NotSupported(_)
         | NotDone::Quorum(_)
         | NotDone::ConditionFailed { .. }

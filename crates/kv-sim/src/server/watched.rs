@@ -67,6 +67,7 @@ impl<M, R> Notes<M, R> {
 impl<E: ConsistencyEngine> ConsistencyEngine for Watched<E> {
     const NAME: &'static str = E::NAME;
     const SHARED_QUORUMS: bool = E::SHARED_QUORUMS;
+    const SESSIONS: bool = E::SESSIONS;
 
     type Message = E::Message;
     type Record = E::Record;

@@ -169,7 +169,7 @@ fn command(request: &Request) -> Option<(&Key, bool)> {
             let command = batch.single()?;
             Some((command.key(), !matches!(command, Command::Get { .. })))
         }
-        Operation::Scan(_) | Operation::Dump(_) => None,
+        Operation::Scan(_) | Operation::Dump(_) | Operation::OpenSession => None,
     }
 }
 

@@ -403,6 +403,7 @@ impl OneCopy {
         let batch = match op {
             Operation::Batch(batch) => batch,
             Operation::Scan(_) => return Err(refused(Feature::Scan)),
+            Operation::OpenSession => return Err(refused(Feature::Sessions)),
             Operation::Dump(dump) => return Err(self.dump(dump)),
         };
         let asked = self.config.cluster.write_quorum();

@@ -1,8 +1,9 @@
 //! Logs for tests: entries that follow each other.
 
+use bytes::{Bytes, BytesMut};
 use kv_core::{
-    Answer, CommandResult, Done, Incarnation, Key, NodeId, Operation, Outcome, Served, Value,
-    Version, Wire,
+    Answer, CommandResult, Done, Incarnation, Key, NodeId, Operation, Outcome, RequestIdentity,
+    Served, Value, Version, Wire,
 };
 use kv_linear::{Entry, EntryHeader, Epoch, LogIndex, Origin, Record, Run, Tail};
 
@@ -10,6 +11,14 @@ use super::{Given, Reply, first, node};
 
 pub fn put(text: &str) -> Operation {
     Operation::put(Key::new("k").unwrap(), Value::new(text.to_owned()).unwrap())
+}
+
+/// An operation as it stands in the log, of no session.
+pub fn logged(operation: &Operation) -> Bytes {
+    let mut bytes = BytesMut::new();
+    None::<RequestIdentity>.encode(&mut bytes);
+    operation.encode(&mut bytes);
+    bytes.freeze()
 }
 
 pub fn get() -> Operation {
@@ -57,7 +66,7 @@ pub fn next_entry(log: &[Entry], epoch: Epoch, batch: &[(Origin, Operation)]) ->
         previous_hash,
     };
     let batch: Vec<_> =
-        batch.iter().map(|(origin, operation)| (*origin, operation.to_bytes())).collect();
+        batch.iter().map(|(origin, operation)| (*origin, logged(operation))).collect();
     Entry::new(header, &batch)
 }
 

@@ -55,7 +55,8 @@ impl ExitStatus {
             | NotDone::NotANumber { .. }
             | NotDone::ValueTooLarge { .. }
             | NotDone::Overloaded { .. }
-            | NotDone::ClockSkew { .. } => Self::NotDone,
+            | NotDone::ClockSkew { .. }
+            | NotDone::SessionExpired => Self::NotDone,
         }
     }
 }

@@ -201,6 +201,7 @@ const fn reason(error: &ClientError) -> &'static str {
             NotDone::ValueTooLarge { .. } => "value_too_large",
             NotDone::Overloaded { .. } => "overloaded",
             NotDone::ClockSkew { .. } => "clock_skew",
+            NotDone::SessionExpired => "session_expired",
         },
         ClientError::Unknown(_) => "too_few_acks",
         ClientError::Malformed { .. } => "malformed",

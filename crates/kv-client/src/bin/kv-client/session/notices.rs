@@ -133,6 +133,7 @@ mod tests {
             config: config.unwrap(),
             cluster_id: None,
             in_flight_max: 1,
+            sessions: false,
             sequencer: None,
         };
         Event::Connected {

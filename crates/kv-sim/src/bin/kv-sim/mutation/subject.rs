@@ -69,6 +69,7 @@ macro_rules! subject {
         impl ConsistencyEngine for $name {
             const NAME: &'static str = <$engine>::NAME;
             const SHARED_QUORUMS: bool = <$engine>::SHARED_QUORUMS;
+            const SESSIONS: bool = <$engine>::SESSIONS;
             type Message = <$engine as ConsistencyEngine>::Message;
             type Record = <$engine as ConsistencyEngine>::Record;
 

@@ -46,9 +46,12 @@ pub(super) const fn of_linear(mutation: kv_linear::Mutation) -> Checker {
         | M::CommitsWithOneFewer
         | M::AppliedBeforeCommitted => Checker::Clause(Clause::Withholds),
         M::WriteQuorumIgnored => Checker::Sweep(Law::Holders),
-        M::FailedBatchWrites | M::FirstConditionOnly | M::ExpiryByOwnClock => {
-            Checker::Sweep(Law::Linearizability)
-        }
+        M::FailedBatchWrites
+        | M::FirstConditionOnly
+        | M::ExpiryByOwnClock
+        | M::DuplicateCarriedOut
+        | M::AnswerNotKept => Checker::Sweep(Law::Linearizability),
+        M::CheckpointForgetsAnswers => Checker::Clause(Clause::SumsUp),
         M::CheckpointForgetsDeadlines | M::TickNotProposed => Checker::Sweep(Law::Expiry),
         M::ScanIgnoresEnd => Checker::Sweep(Law::OrderlyPages),
         M::AppliedBeforePersisted => Checker::Linearizability(Alone),

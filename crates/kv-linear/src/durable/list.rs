@@ -1,22 +1,22 @@
-//! The entries in the checkpoint on disk.
+//! A list in the checkpoint on disk that each checkpoint holds anew: of entries, or of sessions.
 
 use kv_core::PersistSeq;
 
-/// How many entries the checkpoint on disk may hold, so that the next one removes them.
+/// How many items the checkpoint on disk may hold, so that the next one removes them.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct TailOnDisk {
+pub(crate) struct ListOnDisk {
     count_max: usize,
     /// What was taken last and is not known to be on disk.
     taken: Option<(PersistSeq, usize)>,
 }
 
-impl TailOnDisk {
-    /// The tail of a checkpoint on disk that holds `count` entries.
+impl ListOnDisk {
+    /// The list of a checkpoint on disk that holds `count` items.
     pub(crate) const fn of(count: usize) -> Self {
         Self { count_max: count, taken: None }
     }
 
-    /// Notes that a checkpoint with `count` entries is taken; gives how many may be on disk.
+    /// Notes that a checkpoint with `count` items is taken; gives how many may be on disk.
     pub(crate) fn take(&mut self, covers: PersistSeq, count: usize) -> usize {
         let before = self.taken.take();
         self.count_max = self.count_max.max(before.map_or(0, |(_, count)| count));
