@@ -24,4 +24,4 @@ pub use linearizability::{
     linearizability, linearizability_until,
 };
 pub use op_log::{InitialState, OpLogError};
-pub use requests::{Request, RequestState, disorderly_page};
+pub use requests::{Request, RequestState, answered_twice, disorderly_page, merged};

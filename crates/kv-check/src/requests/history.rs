@@ -6,7 +6,7 @@ use kv_core::{Answer, Batch, CommandResult, NotDone, Operation, Outcome};
 
 use super::scan::{self, ScanRead};
 use super::version_names::VersionNames;
-use super::{Request, RequestState};
+use super::{Request, RequestState, merged};
 use crate::expiry;
 use crate::history::{Event, History, Process, Refusal, Seen};
 
@@ -19,10 +19,16 @@ impl History {
     /// out: they promise nothing. A condition on a version stands as one on the value that the
     /// version names, if that is known and was put once.
     ///
+    /// Copies of one request of a session count as one call.
+    ///
     /// A key that is put for a time may be missing once that is over, or earlier by as much as the
     /// servers' clocks are apart: `clocks_apart`.
     #[must_use]
     pub fn of_requests(requests: &[(Process, &Request)], clocks_apart: Duration) -> Self {
+        let merged = merged(requests.iter().copied());
+        let requests: Vec<(Process, &Request)> =
+            merged.iter().map(|(process, request)| (*process, request.as_ref())).collect();
+        let requests = requests.as_slice();
         let mut timed = timed_events(requests);
         let last = requests.iter().map(|(process, _)| process.0).max().unwrap_or_default();
         let reads = scan::reads(requests.iter().map(|(_, request)| *request));

@@ -1,5 +1,6 @@
 //! What clients asked, and how it ended: the raw form of a history and of evidence.
 
+mod copies;
 mod evidence;
 mod history;
 mod scan;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use kv_core::{NodeId, Operation, Outcome, RequestOptions};
 
+pub use copies::{answered_twice, merged};
 pub use scan::disorderly_page;
 
 /// A request that was put to a server.

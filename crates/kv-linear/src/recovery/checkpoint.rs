@@ -210,5 +210,5 @@ fn read_item(key: &Bytes, held: Bytes) -> Result<Item, DecodeError> {
 }
 
 const ENTRY_TAG: u8 = 0;
-const STATE_TAG: u8 = 1;
-const SESSION_TAG: u8 = 2;
+const SESSION_TAG: u8 = 1;
+const STATE_TAG: u8 = 2;

@@ -1,6 +1,7 @@
 //! Generated clients.
 
 mod operation;
+mod session;
 
 pub(crate) use operation::TIME_TO_LIVE_MS_MAX;
 
@@ -14,12 +15,14 @@ use kv_core::{
     RequestOptions, SeedStream, Versioned,
 };
 
+use crate::client::session::ClientSession;
 use crate::cluster::Cluster;
 use crate::config::draw;
 use crate::workload::pick;
 
 /// Clients that put random requests to random servers, one after the other each, and ask again
-/// elsewhere where that is safe: after an answer that says that nothing was done, and for reads.
+/// elsewhere where that is safe: after an answer that says that nothing was done, for reads, and in
+/// a session.
 ///
 /// Few calls of those kinds that are hard to judge end in the unknown: after some, clients ask
 /// for none of these any more. A client that does not learn how its request ended retires: its
@@ -66,6 +69,8 @@ pub struct ClientConfig {
     pub request_quorums: bool,
     /// Whether a request may say its level.
     pub levels: bool,
+    /// Whether writes are sent in sessions, and again where it is not known how they ended.
+    pub sessions: bool,
 }
 
 /// A kind of operation.
@@ -105,6 +110,7 @@ struct Client {
     turned_away: u32,
     /// What it asks again once it has waited.
     again: Option<(Operation, RequestOptions)>,
+    session: ClientSession,
 }
 
 /// How a call of a client stands.
@@ -172,6 +178,7 @@ impl Clients {
                 idle_until: cluster.now() + draw(&mut self.stream, &self.config.think),
                 turned_away: 0,
                 again: None,
+                session: ClientSession::default(),
             });
         }
         let mut clients = std::mem::take(&mut self.clients);
@@ -185,7 +192,7 @@ impl Clients {
                     client.retries_left = self.config.retries_max;
                     (self.operation(), self.options())
                 });
-                self.call(client, cluster, op, options);
+                self.call_named(client, cluster, (op, options));
             }
         }
         self.clients = clients;
@@ -210,6 +217,15 @@ impl Clients {
         let Some(request) = cluster.request(id) else {
             return;
         };
+        if request.op == Operation::OpenSession {
+            if request.has_ended() {
+                client.session.on_opened(request.outcome());
+                client.open = None;
+                client.idle_until = cluster.now() + self.back_off(1);
+                client.server = self.server(servers);
+            }
+            return;
+        }
         // A call at the very moment of the last answer would count as open beside it.
         if request.ended_at().is_some_and(|at| at >= cluster.now()) {
             return;
@@ -228,13 +244,23 @@ impl Clients {
                 Outcome::Unknown(_) => Stands::Unknown,
             },
         };
-        let again = (request.op.clone(), request.options.clone());
+        let mut again = (request.op.clone(), request.options.clone());
+        let stands = client.session.judge(request.outcome(), &mut again.1, stands);
+        if matches!(stands, Stands::Unknown) && client.session.may_copy(&again.1) && !closing {
+            // No other call comes between, and it is still not known how this one ends.
+            client.open = None;
+            client.again = Some(again);
+            client.server = self.server(servers);
+            client.idle_until = cluster.now() + draw(&mut self.stream, &self.config.think);
+            return;
+        }
         let turned_away = matches!(stands, Stands::TurnedAway);
         let safe = match stands {
             Stands::Open => {
                 if self.stream.chance(self.config.cancel_per_mille) {
                     cluster.cancel(id);
                     client.process = self.number();
+                    client.session.end_call();
                     client.open = None;
                 }
                 return;
@@ -253,6 +279,7 @@ impl Clients {
                 again.0.is_read_only()
             }
         };
+        client.session.end_call();
         client.open = None;
         client.turned_away = if turned_away { client.turned_away + 1 } else { 0 };
         client.idle_until = cluster.now() + draw(&mut self.stream, &self.config.think);
@@ -262,7 +289,7 @@ impl Clients {
             if turned_away {
                 client.again = Some(again);
             } else {
-                return self.call(client, cluster, again.0, again.1);
+                return self.call_named(client, cluster, again);
             }
         }
         if turned_away {

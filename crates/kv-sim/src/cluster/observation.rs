@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kv_check::evidence::{Call, Evidence, Rest};
-use kv_check::{History, Process, Request};
+use kv_check::{History, Process, Request, merged};
 use kv_core::{ConsistencyEngine, Key, NodeId, Operation, Quorum, RequestId, RequestOptions};
 
 use super::Cluster;
@@ -65,7 +65,8 @@ impl<E: ConsistencyEngine> Cluster<E> {
     /// are left out.
     #[must_use]
     pub fn evidence(&self, session: impl Fn(RequestId) -> Process, rest: Option<Rest>) -> Evidence {
-        let requests = self.requests.iter().map(|(id, request)| (*id, request));
+        let merged = merged(self.requests.iter().map(|(id, request)| (*id, request)));
+        let requests = merged.iter().map(|(id, request)| (*id, request.as_ref()));
         let held = |id| self.held_at_begin(id);
         let evidence = Evidence::of_requests(&self.config.cluster, requests, session, held);
         Evidence { rest, kept: self.kept.clone(), ..evidence }

@@ -29,6 +29,8 @@ pub struct Declaration {
     pub operations: Vec<OperationKind>,
     /// Whether a request may bring its own W and R.
     pub request_quorums: bool,
+    /// Whether the engine keeps sessions, so that clients may send writes again.
+    pub sessions: bool,
     /// The largest W and R that the engine takes.
     pub quorum_max: u16,
     /// Whether all servers have equal fingerprints once they are at rest.
@@ -64,6 +66,7 @@ impl Declaration {
             keeps_quorum: false,
             operations: operations.to_vec(),
             request_quorums: false,
+            sessions: false,
             quorum_max: u16::MAX,
             converges: true,
             oracle,

@@ -70,6 +70,14 @@ pub enum SimulationFailure {
         /// How.
         finding: OracleFinding,
     },
+    /// Two copies of one request were answered differently.
+    #[error("requests {one} and {other} are copies of one, and brought different things")]
+    AnsweredTwice {
+        /// A copy.
+        one: RequestId,
+        /// Another one.
+        other: RequestId,
+    },
     /// A page of a scan is no answer to it.
     #[error("the page that answers scan {id} is out of order, too long, or of another range")]
     Disorderly {

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use kv_check::evidence::Rest;
 use kv_check::oracle::Promise;
-use kv_check::{Budget, History, Process, Request, Verdict, disorderly_page, linearizability};
+use kv_check::{
+    Budget, History, Process, Request, Verdict, answered_twice, disorderly_page, linearizability,
+};
 use kv_core::{
     Answer, Command, CommandResult, ConsistencyEngine, Done, Key, Level, NodeId, Operation,
     Outcome, RequestId, Value, Version, Versioned,
@@ -30,6 +32,9 @@ pub(super) fn judge_linearizability<E: ConsistencyEngine>(
 ) -> Result<(), SimulationFailure> {
     if let Some(id) = disorderly_page(cluster.requests()) {
         return Err(SimulationFailure::Disorderly { id });
+    }
+    if let Some((one, other)) = answered_twice(cluster.requests()) {
+        return Err(SimulationFailure::AnsweredTwice { one, other });
     }
     match linearizability(&history(cluster, clients), Budget::default())? {
         Verdict::Linearizable => Ok(()),

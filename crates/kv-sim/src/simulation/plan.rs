@@ -260,6 +260,7 @@ fn clients(stream: &mut SeedStream, declaration: &Declaration) -> ClientConfig {
         retries_max: u32::try_from(stream.below(3)).unwrap_or_default(),
         request_quorums: declaration.request_quorums && stream.chance(500),
         levels: stream.chance(200),
+        sessions: declaration.sessions && stream.chance(600),
     }
 }
 

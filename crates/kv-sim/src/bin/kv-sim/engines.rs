@@ -21,7 +21,8 @@ pub(crate) fn linearizable() -> Declaration {
         OperationKind::Dump,
         OperationKind::PutForATime,
     ];
-    Declaration::all(Oracle::Linearizability, &operations).keeping_quorum()
+    let declaration = Declaration::all(Oracle::Linearizability, &operations).keeping_quorum();
+    Declaration { sessions: true, ..declaration }
 }
 
 /// The eventual engine. If all servers lose their disks at about the same time, a message that was
