@@ -116,6 +116,8 @@ impl Losses {
         let began = Instant::now();
         let ends = judge(events, &held).unwrap_or_else(|fault| panic!("{title}: {fault}"));
         println!("{title}: {ends}; {calls} calls judged in {:.1?}", began.elapsed());
+        // Requests outlast every fault, and their clients' sessions say how each ended.
+        assert_eq!(ends.unknown, 0, "{title}: {ends}");
     }
 }
 

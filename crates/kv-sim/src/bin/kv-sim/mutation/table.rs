@@ -50,8 +50,8 @@ pub(super) const fn of_linear(mutation: kv_linear::Mutation) -> Checker {
         | M::FirstConditionOnly
         | M::ExpiryByOwnClock
         | M::DuplicateCarriedOut
-        | M::AnswerNotKept => Checker::Sweep(Law::Linearizability),
-        M::CheckpointForgetsAnswers => Checker::Clause(Clause::SumsUp),
+        | M::AnswerNotKept
+        | M::CheckpointForgetsAnswers => Checker::Sweep(Law::Linearizability),
         M::CheckpointForgetsDeadlines | M::TickNotProposed => Checker::Sweep(Law::Expiry),
         M::ScanIgnoresEnd => Checker::Sweep(Law::OrderlyPages),
         M::AppliedBeforePersisted => Checker::Linearizability(Alone),
