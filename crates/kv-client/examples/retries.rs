@@ -1,9 +1,9 @@
 //! A client that retries, and still counts each visit once.
 //!
-//! A request that was definitely not done can simply be made again. One whose outcome is unknown
-//! may have been done, or may still be, so making it again could count twice. A receipt helps: the
-//! same batch that counts leaves it behind, and takes effect only if it is not there yet.
-//! There are no sessions that would do this by themselves; see docs/embedding.md.
+//! The client sends a write again by itself until its time is up, in a session in which it takes
+//! effect once. What is unknown after that, or was begun by a program that has since ended, may have
+//! been done, or may still be, so making it again could count twice. A receipt helps: the same batch
+//! that counts leaves it behind, and takes effect only if it is not there yet.
 //!
 //! With a linearizable cluster (`kv-server dev`):
 //! `cargo run -p kv-client --example retries -- 1-3`
@@ -56,7 +56,8 @@ pub async fn count_once(
             Ok(Outcome::Unknown(unknown)) => ClientError::Unknown(unknown),
             Err(error) => error,
         };
-        // Thanks to the receipt, what is unknown is retried like what was not done.
+        // Thanks to the receipt, what is unknown is retried like what was not done, though in
+        // another request.
         say(&format!("attempt {attempt} ({:?}): {error}", error.certainty()));
         if Instant::now() + pause > until {
             return Err(error.into());

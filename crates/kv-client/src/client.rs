@@ -28,7 +28,9 @@ use crate::table::{Answered, Submission};
 ///
 /// Clones share the connection, which closes when the last one is dropped. When a server is lost,
 /// reads, and requests that had not been sent, go to the next server by themselves within their
-/// time. A write that had been sent is never repeated: it ends with [`ClientError::Lost`].
+/// time. So do writes that had been sent, where the servers keep sessions (the linearizable engine): the
+/// first write opens one, and in it each write takes effect once however often it is sent. Without
+/// sessions a write that had been sent is never repeated: it ends with [`ClientError::Lost`].
 ///
 /// A request that a server cannot serve yet ([`NotDone::is_transient`](kv_core::NotDone::is_transient))
 /// has had no effect. It waits and is sent again within its time, there or at the next server, and

@@ -276,7 +276,10 @@ impl Table {
                 }
                 self.hold(response.id, answered);
             }
-            _ => self.finish(response.id, Ok(answered)),
+            ResponseBody::Outcome(_)
+            | ResponseBody::Status(_)
+            | ResponseBody::Malformed(_)
+            | ResponseBody::Snapshot(_) => self.finish(response.id, Ok(answered)),
         }
         Ok(())
     }

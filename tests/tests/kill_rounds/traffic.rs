@@ -150,7 +150,7 @@ const REGISTERS: u64 = 16;
 
 const COUNTERS: u64 = 8;
 
-/// Each request that ends unknown has another one follow it, and all of them have to be judged.
-const REQUEST_MAX: Duration = Duration::from_secs(2);
+/// Longer than any fault lasts, so that it is known of every write how it ended.
+const REQUEST_MAX: Duration = Duration::from_secs(30);
 
 const REFUSED_PAUSE: Duration = Duration::from_millis(10);

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use kv_check::{Process, RequestState};
+use kv_check::{Process, Request, RequestState};
 use kv_core::{
     Command, ConsistencyEngine, Key, Level, NodeId, NotDone, Operation, Outcome, Quorum, RequestId,
     RequestOptions, SeedStream, Versioned,
@@ -123,6 +123,23 @@ enum Stands {
     Unknown,
 }
 
+impl Stands {
+    /// By what this copy of the call says.
+    const fn of(request: &Request) -> Self {
+        match &request.state {
+            RequestState::Waiting => Self::Open,
+            RequestState::Refused => Self::TurnedAway,
+            RequestState::Lost { .. } => Self::Unknown,
+            RequestState::Replied { outcome, .. } => match outcome {
+                Outcome::Done(_) => Self::Done,
+                Outcome::NotDone(reason) if is_of_the_server(reason) => Self::TurnedAway,
+                Outcome::NotDone(_) => Self::NotDone,
+                Outcome::Unknown(_) => Self::Unknown,
+            },
+        }
+    }
+}
+
 impl Clients {
     /// Clients that have not begun; the seed decides all that they do.
     #[must_use]
@@ -219,10 +236,7 @@ impl Clients {
         };
         if request.op == Operation::OpenSession {
             if request.has_ended() {
-                client.session.on_opened(request.outcome());
-                client.open = None;
-                client.idle_until = cluster.now() + self.back_off(1);
-                client.server = self.server(servers);
+                self.end_opening(client, request.outcome(), cluster.now(), servers);
             }
             return;
         }
@@ -230,29 +244,15 @@ impl Clients {
         if request.ended_at().is_some_and(|at| at >= cluster.now()) {
             return;
         }
-        let stands = match &request.state {
-            RequestState::Waiting => Stands::Open,
-            RequestState::Refused => Stands::TurnedAway,
-            RequestState::Lost { .. } => Stands::Unknown,
-            RequestState::Replied { outcome, .. } => match outcome {
-                Outcome::Done(done) => {
-                    operation::learn(&mut self.known, &request.op, done);
-                    Stands::Done
-                }
-                Outcome::NotDone(reason) if is_of_the_server(reason) => Stands::TurnedAway,
-                Outcome::NotDone(_) => Stands::NotDone,
-                Outcome::Unknown(_) => Stands::Unknown,
-            },
-        };
+        if let Some(Outcome::Done(done)) = request.outcome() {
+            operation::learn(&mut self.known, &request.op, done);
+        }
+        let stands = Stands::of(request);
         let mut again = (request.op.clone(), request.options.clone());
         let stands = client.session.judge(request.outcome(), &mut again.1, stands);
         if matches!(stands, Stands::Unknown) && client.session.may_copy(&again.1) && !closing {
             // No other call comes between, and it is still not known how this one ends.
-            client.open = None;
-            client.again = Some(again);
-            client.server = self.server(servers);
-            client.idle_until = cluster.now() + draw(&mut self.stream, &self.config.think);
-            return;
+            return self.ask_again(client, again, cluster.now(), servers);
         }
         let turned_away = matches!(stands, Stands::TurnedAway);
         let safe = match stands {

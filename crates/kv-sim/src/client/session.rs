@@ -1,12 +1,15 @@
 //! Clients that send their writes in sessions.
 
+use std::time::Duration;
+
 use kv_core::{
-    ConsistencyEngine, NotDone, Operation, Outcome, RequestIdentity, RequestOptions, SessionId,
-    Version,
+    ConsistencyEngine, NodeId, NotDone, Operation, Outcome, RequestIdentity, RequestOptions,
+    SessionId, Version,
 };
 
 use super::{Client, Clients, Stands};
 use crate::cluster::Cluster;
+use crate::config::draw;
 
 /// A client's session. The client has one call open at a time.
 #[derive(Clone, Debug, Default)]
@@ -83,6 +86,34 @@ impl ClientSession {
 }
 
 impl Clients {
+    /// The request to open a session has ended.
+    pub(super) fn end_opening(
+        &mut self,
+        client: &mut Client,
+        outcome: Option<&Outcome>,
+        now: Duration,
+        servers: &[NodeId],
+    ) {
+        client.session.on_opened(outcome);
+        client.open = None;
+        client.idle_until = now + self.back_off(1);
+        client.server = self.server(servers);
+    }
+
+    /// Has a call made again at some server before any other one.
+    pub(super) fn ask_again(
+        &mut self,
+        client: &mut Client,
+        again: (Operation, RequestOptions),
+        now: Duration,
+        servers: &[NodeId],
+    ) {
+        client.open = None;
+        client.again = Some(again);
+        client.server = self.server(servers);
+        client.idle_until = now + draw(&mut self.stream, &self.config.think);
+    }
+
     /// Makes a call, in the client's session if it is a write and there are sessions; opens one
     /// first where that is needed.
     pub(super) fn call_named<E: ConsistencyEngine>(
