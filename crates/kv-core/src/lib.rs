@@ -70,7 +70,7 @@ pub use request::outcome::{
     Answer, CommandResult, Done, Outcome, Page, Served, TimeToLive, Unknown, Versioned,
 };
 pub use seed::SeedStream;
-pub use status::{Counter, PeerLag, Positions, Role, Status, Unit};
+pub use status::{Counter, Outlook, PeerLag, Positions, Role, Status, Unit};
 pub use store::{Store, ViewId, ViewRead};
 pub use version::{HybridTime, Version};
 pub use wire::{DecodeError, LIST_LEN_MAX, Wire};

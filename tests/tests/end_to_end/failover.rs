@@ -144,6 +144,9 @@ fn a_client_of_the_library_is_with_the_sequencer_whichever_server_that_is() {
         runtime.block_on(client.put(key, value)).unwrap().server.number()
     };
     assert_eq!(put("1"), 1);
+    let status = site.run("3 status");
+    assert!(status.contains("1       connected, the sequencer in epoch 0"), "{status}");
+    assert!(status.contains("any one server may be lost, the others go on"), "{status}");
     first.kill();
     wait_until("the client has noticed", || !is_with(1));
     put("2");
@@ -153,6 +156,9 @@ fn a_client_of_the_library_is_with_the_sequencer_whichever_server_that_is() {
     };
     let next = [2, 3].into_iter().find_map(sequencer).expect("one of them is the sequencer");
     wait_until("the client is with the next sequencer", || is_with(next));
+    let status = site.run(&format!("{next} status"));
+    assert!(status.contains("this server: sequencer in epoch 1"), "{status}");
+    assert!(status.contains("the loss of one more server stops the cluster"), "{status}");
     assert_eq!(put("3"), next);
 
     // It does not go back to a server that has returned as a follower.

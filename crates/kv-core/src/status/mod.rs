@@ -1,6 +1,7 @@
 //! What a server reports about itself.
 
 mod counter;
+mod outlook;
 mod positions;
 
 use std::fmt;
@@ -8,6 +9,7 @@ use std::fmt;
 use bytes::{Bytes, BytesMut};
 
 pub use counter::{Counter, Unit};
+pub use outlook::Outlook;
 pub use positions::Positions;
 
 use crate::cluster::ClusterConfig;

@@ -12,7 +12,7 @@ fn node(number: u16) -> NodeId {
     NodeId::new(number).unwrap()
 }
 
-fn status() -> Status {
+pub(super) fn status() -> Status {
     let voters = [node(1), node(2), node(3)];
     Status {
         engine: "e".to_owned(),

@@ -230,6 +230,8 @@ fn status_object(status: &Status) -> Json {
         "server": status.node.number(),
         "incarnation": status.incarnation.to_string(),
         "role": status.role.name(),
+        "last_sequencer": status.last_sequencer().map(kv_core::NodeId::number),
+        "outlook": status.outlook().map(|outlook| outlook.to_string()),
         "cluster_id": status.cluster_id.map(|cluster| format!("{:016x}", cluster.0)),
         "servers": ids(status.cluster.voters()),
         "write_quorum": status.cluster.write_quorum(),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use kv_core::{NodeId, PeerLag, Status};
+use kv_core::{NodeId, PeerLag, Role, Status};
 use kv_proto::id_ranges;
 
 use super::exit::ExitStatus;
@@ -133,6 +133,11 @@ pub(crate) fn status_text(status: &Status, all: bool) -> String {
         // Writing to a string does not fail.
         let _ = write!(text, "\n  {}", super::text::keys(keys));
     }
+    if let Some(outlook) = status.outlook() {
+        let held = status.cluster.write_quorum();
+        let held = if held == 1 { "1 server".to_owned() } else { format!("{held} servers") };
+        let _ = write!(text, "\n  acknowledged writes are on {held} or more; {outlook}");
+    }
     let rows =
         cluster.voters().iter().map(|server| [server.to_string(), of_server(status, *server)]);
     let heading = ["server", "state"].map(ToOwned::to_owned);
@@ -171,8 +176,12 @@ fn verdict(status: &Status) -> String {
 
 /// What a server says of itself, or of another one.
 fn of_server(status: &Status, server: NodeId) -> String {
+    let round = status.positions.epoch_round;
+    let epoch = round.map_or_else(String::new, |round| format!(" in epoch {round}"));
     if server == status.node {
-        return format!("this server: {}, incarnation {}", status.role, status.incarnation);
+        let (role, incarnation) = (status.role, status.incarnation);
+        let epoch = if role == Role::Sequencer { epoch } else { String::new() };
+        return format!("this server: {role}{epoch}, incarnation {incarnation}");
     }
     let lag = |lag: &&PeerLag| lag.peer == server;
     let behind = match status.lags.iter().find(lag).map(|lag| lag.entries) {
@@ -181,8 +190,12 @@ fn of_server(status: &Status, server: NodeId) -> String {
         Some(1) => ", 1 log entry behind".to_owned(),
         Some(entries) => format!(", {entries} log entries behind"),
     };
-    let connected = if status.connected.contains(&server) { "" } else { "not " };
-    format!("{connected}connected{behind}")
+    if !status.connected.contains(&server) {
+        return format!("not connected{behind}");
+    }
+    let leads = status.role == Role::Follower && status.last_sequencer() == Some(server);
+    let role = if leads { format!(", the sequencer{epoch}") } else { String::new() };
+    format!("connected{role}{behind}")
 }
 
 /// Rows of cells in columns, without spaces at the ends of lines.

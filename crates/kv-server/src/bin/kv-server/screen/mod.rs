@@ -83,6 +83,9 @@ pub(crate) fn show_status(status: &Status) {
         status.cluster,
         if connected.is_empty() { "no other server".to_owned() } else { connected.join(" ") },
     );
+    if let Some(outlook) = status.outlook() {
+        text.push_str(&format!("\n  {outlook}"));
+    }
     if let Some(cluster) = status.cluster_id {
         text.push_str(&format!("\n  cluster: {:016x}", cluster.0));
     }

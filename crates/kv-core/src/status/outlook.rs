@@ -1,0 +1,173 @@
+//! What the next failure costs.
+
+use std::fmt;
+
+use crate::cluster::id::NodeId;
+use crate::status::{Role, Status};
+
+/// What the loss of one more server would cost a cluster with a sequencer, as one of its servers sees
+/// it. Its text is a sentence without a full stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outlook {
+    /// It has stopped already.
+    Stopped {
+        /// How many servers have to be up.
+        needed: usize,
+    },
+    /// The loss of any server that is up stops it.
+    AtLimit {
+        /// How many servers have to be up.
+        needed: usize,
+    },
+    /// It goes on without any one follower, and stops without its sequencer.
+    NeedsSequencer {
+        /// The sequencer.
+        sequencer: NodeId,
+        /// How many servers have to be up for another one to take its place; `None` if no number of
+        /// them will do.
+        to_succeed: Option<usize>,
+    },
+    /// It goes on without any one server.
+    Safe {
+        /// Without how many one after the other it goes on.
+        spare: usize,
+    },
+}
+
+impl Status {
+    /// The server that was the sequencer when the log's last entry was made, as far as this one
+    /// knows; `None` in an engine without one.
+    #[must_use]
+    pub fn last_sequencer(&self) -> Option<NodeId> {
+        let owner = u16::try_from(self.positions.epoch_owner?).ok()?;
+        NodeId::new(owner).ok()
+    }
+
+    /// What the next loss costs; `None` in an engine without a sequencer, and for a server that is no
+    /// part of its cluster yet.
+    #[must_use]
+    pub fn outlook(&self) -> Option<Outlook> {
+        if !matches!(self.role, Role::Sequencer | Role::Follower) {
+            return None;
+        }
+        let sequencer = self.last_sequencer()?;
+        let write = usize::from(self.cluster.write_quorum());
+        let read = usize::from(self.cluster.read_quorum());
+        let servers = self.cluster.voters().len();
+        let (needed, promises) = (write.max(read), servers + 1 - write.min(read));
+        let to_succeed = needed.max(promises);
+        let up = self.connected.len() + 1;
+        Some(if up < needed {
+            Outlook::Stopped { needed }
+        } else if up == needed {
+            Outlook::AtLimit { needed }
+        } else if up > to_succeed {
+            Outlook::Safe { spare: up - to_succeed }
+        } else {
+            let to_succeed = Some(to_succeed).filter(|to_succeed| *to_succeed < servers);
+            Outlook::NeedsSequencer { sequencer, to_succeed }
+        })
+    }
+}
+
+impl fmt::Display for Outlook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stopped { needed } => {
+                write!(f, "the cluster goes on once {} up", servers(*needed, "is", "are"))
+            }
+            Self::AtLimit { needed: 1 } => {
+                f.write_str("without this server the cluster stops until it is back")
+            }
+            Self::AtLimit { needed } => write!(
+                f,
+                "the loss of one more server stops the cluster until {} up again",
+                servers(*needed, "is", "are")
+            ),
+            Self::NeedsSequencer { sequencer, to_succeed: None } => write!(
+                f,
+                "a follower may be lost; without its sequencer, server {sequencer}, the cluster stops \
+                 until that is back"
+            ),
+            Self::NeedsSequencer { sequencer, to_succeed: Some(needed) } => write!(
+                f,
+                "a follower may be lost; without its sequencer, server {sequencer}, the cluster stops \
+                 until that is back or {} up",
+                servers(*needed, "is", "are")
+            ),
+            Self::Safe { spare: 1 } => f.write_str("any one server may be lost, the others go on"),
+            Self::Safe { spare } => {
+                write!(f, "any {spare} servers may be lost one after the other, the others go on")
+            }
+        }
+    }
+}
+
+fn servers(count: usize, one: &str, several: &str) -> String {
+    match count {
+        1 => format!("1 server {one}"),
+        count => format!("{count} servers {several}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::ClusterConfig;
+    use crate::cluster::quorum::Quorum;
+    use crate::status::Positions;
+
+    /// What server 2 of `servers` says, whose sequencer is server 1, while `up` of them are up.
+    fn outlook(servers: u16, write: u16, read: u16, up: usize) -> String {
+        let node = |number| NodeId::new(number).unwrap();
+        let (write, read) = (Quorum::Count(write), Quorum::Count(read));
+        let cluster = ClusterConfig::new((1..=servers).map(node), write, read).unwrap();
+        let others = (1..=servers).filter(|id| *id != 2).map(node);
+        let status = Status {
+            node: node(2),
+            cluster,
+            role: Role::Follower,
+            connected: others.take(up - 1).collect(),
+            positions: Positions { epoch_owner: Some(1), ..Positions::default() },
+            ..crate::status::tests::status()
+        };
+        status.outlook().unwrap().to_string()
+    }
+
+    #[test]
+    fn majorities_go_on_without_any_server_and_then_stop() {
+        assert_eq!(outlook(3, 2, 2, 3), "any one server may be lost, the others go on");
+        assert_eq!(
+            outlook(3, 2, 2, 2),
+            "the loss of one more server stops the cluster until 2 servers are up again"
+        );
+        assert_eq!(outlook(3, 2, 2, 1), "the cluster goes on once 2 servers are up");
+        assert_eq!(
+            outlook(5, 3, 3, 5),
+            "any 2 servers may be lost one after the other, the others go on"
+        );
+        assert_eq!(outlook(1, 1, 1, 1), "without this server the cluster stops until it is back");
+    }
+
+    #[test]
+    fn few_acknowledgements_cost_the_successor() {
+        assert_eq!(
+            outlook(3, 1, 1, 3),
+            "a follower may be lost; without its sequencer, server 1, the cluster stops until that is \
+             back"
+        );
+        assert_eq!(
+            outlook(10, 2, 2, 5),
+            "a follower may be lost; without its sequencer, server 1, the cluster stops until that is \
+             back or 9 servers are up"
+        );
+        assert_eq!(outlook(10, 2, 2, 10), "any one server may be lost, the others go on");
+    }
+
+    #[test]
+    fn whoever_is_no_part_of_a_cluster_with_a_sequencer_says_nothing() {
+        let status = crate::status::tests::status();
+        assert_eq!(Status { role: Role::Coordinator, ..status.clone() }.outlook(), None);
+        assert_eq!(Status { role: Role::Joining, ..status }.outlook(), None);
+    }
+}
