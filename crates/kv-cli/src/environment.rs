@@ -95,6 +95,7 @@ pub const NAMES: &[&str] = &[
     "KV_DELAY",
     "KV_ELECTION",
     "KV_FSYNC",
+    "KV_HAND_BACK",
     "KV_HEARTBEAT",
     "KV_HISTORY",
     "KV_HOLD_BACK_ENTRIES_MAX",

@@ -127,8 +127,13 @@ pub(crate) fn fits(operation: &Operation, outcome: &Outcome) -> bool {
                 })
         }
         (Operation::Scan(_) | Operation::Dump(_), Answer::Page(_)) => true,
-        (Operation::OpenSession, Answer::Results(results)) => results.is_empty(),
-        (Operation::Batch(_) | Operation::OpenSession, Answer::Page(_))
+        (Operation::OpenSession | Operation::Lead { .. }, Answer::Results(results)) => {
+            results.is_empty()
+        }
+        (
+            Operation::Batch(_) | Operation::OpenSession | Operation::Lead { .. },
+            Answer::Page(_),
+        )
         | (Operation::Scan(_) | Operation::Dump(_), Answer::Results(_)) => false,
     }
 }

@@ -223,6 +223,25 @@ impl Client {
         }
     }
 
+    /// Makes a server the sequencer: the present one brings it up to date and hands over. The
+    /// eventual engine has none.
+    ///
+    /// # Errors
+    /// [`ClientError`]; [`NotDone::CannotLead`](kv_core::NotDone::CannotLead) says why the present
+    /// sequencer stays. It may be asked again.
+    pub async fn lead(&self, node: NodeId) -> Result<(), ClientError> {
+        self.lead_within(node, self.shared.timeout).await
+    }
+
+    /// Like [`Client::lead`], with a time of its own.
+    ///
+    /// # Errors
+    /// Like [`Client::lead`].
+    pub async fn lead_within(&self, node: NodeId, timeout: Duration) -> Result<(), ClientError> {
+        let options = RequestOptions { timeout, ..RequestOptions::default() };
+        done(self.execute(Operation::Lead { node }, options).await?).map(drop)
+    }
+
     /// Reads all that one server holds into memory. [`ClientConfig::timeout`] is for each page. It
     /// begins anew when the server is lost on the way, a few times.
     ///

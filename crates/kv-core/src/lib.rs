@@ -62,7 +62,7 @@ pub use engine::{ConsistencyEngine, EngineConfig, Input, Limits, Now, Shortage, 
 pub use id_map::{IdHasher, IdMap, IdSet};
 pub use key::{Key, SizeError, Value};
 pub use request::batch::{Batch, BatchError, Check, Command, Condition};
-pub use request::not_done::{Feature, NotDone, Waiting};
+pub use request::not_done::{CannotLead, Feature, NotDone, Waiting};
 pub use request::operation::{
     Dump, Level, Operation, RequestIdentity, RequestOptions, Scan, SessionId,
 };

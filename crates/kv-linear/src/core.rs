@@ -22,6 +22,7 @@ use crate::mutation::{Broken, Mutation};
 use crate::quorums::Quorums;
 use crate::replica::{Applying, Delivered, Replica};
 use crate::requests::forward::{Forwarder, Pending};
+use crate::requests::leads::Leads;
 use crate::requests::reads::Reads;
 use crate::state_machine::page::PageBounds;
 
@@ -62,10 +63,13 @@ pub(crate) struct Core {
     pub(crate) views: Vec<LogView>,
     /// When the next part of a state that was replaced is let go of.
     pub(crate) tidy_at: Option<Duration>,
+    /// Whether this server is about to stop.
+    pub(crate) is_stopping: bool,
     /// What the disk lacks.
     pub(crate) shortage: Option<Shortage>,
     pub(crate) forwarder: Forwarder,
     pub(crate) reads: Reads,
+    pub(crate) leads: Leads,
     pub(crate) links: Links,
     pub(crate) counters: Counters,
     /// When what has gathered is to be sent.
@@ -121,9 +125,11 @@ impl Core {
             sessions_on_disk: ListOnDisk::default(),
             views: Vec::new(),
             tidy_at: None,
+            is_stopping: false,
             shortage: None,
             forwarder: Forwarder::new(),
             reads: Reads::new(),
+            leads: Leads::default(),
             links: Links::default(),
             counters: Counters::default(),
             flush_at: None,

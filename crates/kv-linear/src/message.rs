@@ -1,7 +1,7 @@
 //! What servers say to each other.
 
 use bytes::Bytes;
-use kv_core::{ClusterId, Incarnation, NodeId, NotDone, wire_enum, wire_struct};
+use kv_core::{CannotLead, ClusterId, Incarnation, NodeId, NotDone, wire_enum, wire_struct};
 
 use crate::log::entry::Entry;
 use crate::log::epoch::{Epoch, LogIndex};
@@ -123,6 +123,22 @@ pub enum Body {
         /// The sequencer's epoch.
         epoch: Epoch,
     },
+    /// Asks the sequencer to hand over to a server.
+    AskLead {
+        /// The sequencer's epoch.
+        epoch: Epoch,
+        /// The server that shall lead.
+        node: NodeId,
+    },
+    /// The server does not take over.
+    RefuseLead {
+        /// The sequencer's epoch.
+        epoch: Epoch,
+        /// The server that should lead.
+        node: NodeId,
+        /// Why; `None` if it still may take over.
+        reason: Option<CannotLead>,
+    },
     /// Asks the sequencer how far the log is committed now, so that the sender can read.
     ReadIndex {
         /// The sequencer's epoch.
@@ -193,6 +209,8 @@ wire_enum!(Body, "message of the linearizable engine", {
     21 => ReadIndex { epoch, number },
     22 => ReadIndexOk { epoch, receiver, number, index },
     23 => RefuseReads { epoch, receiver, number, reason },
+    24 => AskLead { epoch, node },
+    25 => RefuseLead { epoch, node, reason },
 });
 
 /// Entries from the sequencer, in order; none in a heartbeat.

@@ -46,6 +46,8 @@ pub enum Mutation {
     LongestLogTaken,
     /// A server promises before that is on its disk.
     PromisedBeforePersisted,
+    /// A server that the sequencer hands over to opens its epoch without any promises.
+    LeadsWithoutPromises,
     /// A server that lost its data promises.
     RecoveringServerVotes,
     /// A server that lost its data is counted for what it has.
@@ -98,7 +100,7 @@ pub(crate) type Broken = kv_core::Broken<Mutation>;
 #[cfg(feature = "mutations")]
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 42] = [
         Self::AckBeforePersisted,
         Self::OwnDiskNotCounted,
         Self::CommitsWithOneFewer,
@@ -118,6 +120,7 @@ impl Mutation {
         Self::OpensWithOneFewer,
         Self::LongestLogTaken,
         Self::PromisedBeforePersisted,
+        Self::LeadsWithoutPromises,
         Self::RecoveringServerVotes,
         Self::RecoveringServerCounted,
         Self::PlacedForwardRefused,

@@ -50,6 +50,9 @@ pub struct ServerConfig {
     pub timing: Timing,
     /// The engine's bounds.
     pub limits: Limits,
+    /// Whether the first server of a linearizable cluster becomes the sequencer again whenever it has
+    /// caught up.
+    pub hand_back: bool,
     /// Is shown each page that a client's `dump` brings.
     pub on_dump: Option<DumpHook>,
     /// Is told now and then how far a server has come that reads its data directory for long.
@@ -155,6 +158,7 @@ impl ServerConfig {
             in_flight_max: 1024,
             timing: Timing::default(),
             limits: Limits::default(),
+            hand_back: false,
             on_dump: None,
             on_recovery: None,
         }

@@ -25,6 +25,8 @@ pub struct SimConfig {
     pub timing: Timing,
     /// The engines' bounds.
     pub limits: Limits,
+    /// Whether the first server asks for the sequencer's part whenever it has caught up.
+    pub hand_back: bool,
     /// How many requests of one session a server takes at once; further ones wait in its socket.
     pub in_flight_max: usize,
     /// Bytes after which a part of a snapshot or of a checkpoint takes no further item.
@@ -92,6 +94,7 @@ impl SimConfig {
             in_flight_max: 1024,
             part_bytes_max: 256,
             driver_broken: kv_core::driver::Broken::NONE,
+            hand_back: false,
             keep_tapes: false,
         })
     }

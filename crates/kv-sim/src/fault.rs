@@ -72,11 +72,13 @@ pub enum Fault {
     RollingRestart,
     /// A server starts with another configuration than the others, which must refuse it.
     MixedConfiguration,
+    /// Somebody asks that another server become the sequencer.
+    HandOver,
 }
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::Loss,
         Self::Duplication,
         Self::Reordering,
@@ -109,6 +111,7 @@ impl Fault {
         Self::Pause,
         Self::RollingRestart,
         Self::MixedConfiguration,
+        Self::HandOver,
     ];
 
     /// The kind in a few words, as a sweep's summary shows it.
@@ -147,6 +150,7 @@ impl Fault {
             Self::Pause => "pause",
             Self::RollingRestart => "rolling restart",
             Self::MixedConfiguration => "mixed configuration",
+            Self::HandOver => "hand-over",
         }
     }
 
@@ -185,7 +189,8 @@ impl Fault {
             | Self::ClockJump
             | Self::ClockFreeze
             | Self::Disconnect
-            | Self::Pause => false,
+            | Self::Pause
+            | Self::HandOver => false,
         }
     }
 }

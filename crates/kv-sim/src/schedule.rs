@@ -361,7 +361,8 @@ fn moves(declaration: &Declaration) -> Vec<(u32, BoxedStrategy<Move>)> {
             | Fault::ClockDrift
             | Fault::ClockFreeze
             | Fault::RollingRestart
-            | Fault::MixedConfiguration => Vec::new(),
+            | Fault::MixedConfiguration
+            | Fault::HandOver => Vec::new(),
         };
         moves.extend(kinds.into_iter().map(|kind| (1, kind)));
     }

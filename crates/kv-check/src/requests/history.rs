@@ -132,7 +132,8 @@ fn refusal(reason: &NotDone) -> Refusal {
         | NotDone::Quorum(_)
         | NotDone::Overloaded { .. }
         | NotDone::ClockSkew { .. }
-        | NotDone::SessionExpired => Refusal::NeverTried,
+        | NotDone::SessionExpired
+        | NotDone::CannotLead(_) => Refusal::NeverTried,
     }
 }
 

@@ -86,7 +86,10 @@ fn page_of(request: &Request) -> Option<(&Request, &Scan, &Page, Duration)> {
 fn keys(op: &Operation) -> Vec<&Key> {
     match op {
         Operation::Batch(batch) => batch.commands().iter().map(Command::key).collect(),
-        Operation::Scan(_) | Operation::Dump(_) | Operation::OpenSession => Vec::new(),
+        Operation::Scan(_)
+        | Operation::Dump(_)
+        | Operation::OpenSession
+        | Operation::Lead { .. } => Vec::new(),
     }
 }
 

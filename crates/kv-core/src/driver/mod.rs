@@ -371,16 +371,21 @@ impl<E: ConsistencyEngine> DriverCore<E> {
         );
     }
 
-    /// Takes no further requests, and answers those in flight as far as that takes no longer than
+    /// Takes no further requests, has the engine hand over what another server does after it, and
+    /// answers the requests in flight, as far as that takes no longer than
     /// [`DriverConfig::drain_max`]. [`is_stopped`](Self::is_stopped) tells when that is done.
     pub fn stop(&mut self, now: Now) {
-        self.stop_by.get_or_insert(now.mono.saturating_add(self.config.drain_max));
+        if self.stop_by.is_none() {
+            self.stop_by = Some(now.mono.saturating_add(self.config.drain_max));
+            self.step(now, Input::Stop);
+        }
     }
 
     /// Whether it was told to stop and has nothing more to wait for.
     #[must_use]
     pub fn is_stopped(&self, now: Now) -> bool {
-        let is_drained = self.sessions.in_flight() == 0 && self.replies.is_empty();
+        let is_drained =
+            self.sessions.in_flight() == 0 && self.replies.is_empty() && self.engine.may_stop();
         self.stop_by.is_some_and(|by| is_drained || by <= now.mono)
     }
 

@@ -133,6 +133,12 @@ pub trait ConsistencyEngine: Sized {
         None
     }
 
+    /// Whether a server that was told of its [`Input::Stop`] leaves nothing behind that another one
+    /// does better after it, such as a part that it hands over. The driver waits for it, not for long.
+    fn may_stop(&self) -> bool {
+        true
+    }
+
     /// The state in figures.
     fn status(&self) -> Status;
 
@@ -205,6 +211,9 @@ pub enum Input<M> {
     },
     /// The disk has room again.
     DiskRoom,
+    /// The server is about to stop, once [`may_stop`](ConsistencyEngine::may_stop) says so or soon
+    /// anyway. No further request comes.
+    Stop,
     /// The deadline has come.
     Timeout,
 }
@@ -240,13 +249,16 @@ pub struct EngineConfig {
     pub timing: Timing,
     /// Bounds.
     pub limits: Limits,
+    /// Whether the first of the servers asks for the sequencer's part whenever it has caught up.
+    pub hand_back: bool,
 }
 
 impl EngineConfig {
     /// A configuration with the default times and bounds.
     #[must_use]
     pub fn new(node: NodeId, cluster: ClusterConfig, seed: u64) -> Self {
-        Self { node, cluster, seed, timing: Timing::default(), limits: Limits::default() }
+        let (timing, limits) = (Timing::default(), Limits::default());
+        Self { node, cluster, seed, timing, limits, hand_back: false }
     }
 }
 

@@ -77,6 +77,9 @@ pub enum NotDone {
     /// of one that was sent before it says nothing.
     #[error("the session has expired; open another one")]
     SessionExpired,
+    /// Another server cannot become the sequencer, and the present one stays.
+    #[error("not handed over: {0}")]
+    CannotLead(CannotLead),
 }
 
 impl NotDone {
@@ -95,7 +98,8 @@ impl NotDone {
             | Self::ValueTooLarge { .. }
             | Self::Overloaded { .. }
             | Self::ClockSkew { .. }
-            | Self::SessionExpired => false,
+            | Self::SessionExpired
+            | Self::CannotLead(_) => false,
         }
     }
 
@@ -114,7 +118,8 @@ impl NotDone {
             | Self::Quorum(_)
             | Self::Overloaded { .. }
             | Self::ClockSkew { .. }
-            | Self::SessionExpired => false,
+            | Self::SessionExpired
+            | Self::CannotLead(_) => false,
         }
     }
 }
@@ -131,6 +136,54 @@ wire_enum!(NotDone, "reason", {
     8 => Overloaded { limit },
     9 => ClockSkew { off_ms, limit_ms },
     10 => SessionExpired,
+    12 => CannotLead(why),
+});
+
+/// Why a server cannot become the sequencer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum CannotLead {
+    /// It is not in the cluster.
+    #[error("server {node} is not one of the cluster's servers")]
+    NotInCluster {
+        /// Which one.
+        node: NodeId,
+    },
+    /// W = 1 or R = 1.
+    #[error("with W=1 or R=1 no other server can take the sequencer's place")]
+    NoSuccessor,
+    /// Too few servers are connected to choose another one.
+    #[error("it takes {more} more connected server{}", if *more == 1 { "" } else { "s" })]
+    TooFew {
+        /// How many more it takes.
+        more: u16,
+    },
+    /// It is not connected, has lost its data, is stopping, or its disk is full.
+    #[error("server {node} is not connected or not fit to lead; look at its status")]
+    Unfit {
+        /// Which one.
+        node: NodeId,
+    },
+    /// It did not catch up with the sequencer in time.
+    #[error("server {node} is too far behind; try again once it has caught up")]
+    Behind {
+        /// Which one.
+        node: NodeId,
+    },
+    /// Another hand-over is under way.
+    #[error("the sequencer is handing over to server {node}")]
+    Busy {
+        /// To which one.
+        node: NodeId,
+    },
+}
+
+wire_enum!(CannotLead, "reason not to lead", {
+    0 => NotInCluster { node },
+    1 => NoSuccessor,
+    2 => TooFew { more },
+    3 => Unfit { node },
+    4 => Behind { node },
+    5 => Busy { node },
 });
 
 /// What an engine was asked for and does not do.
@@ -160,6 +213,9 @@ pub enum Feature {
     /// Sessions, in the eventual engine.
     #[error("sessions; use a cluster with the linearizable engine")]
     Sessions,
+    /// A change of the sequencer, in the eventual engine.
+    #[error("a sequencer; in the eventual engine all servers take writes alike")]
+    Lead,
     /// A read level that the engine does not serve.
     #[error("this consistency level; leave the level out")]
     Level,
@@ -175,6 +231,7 @@ wire_enum!(Feature, "feature", {
     6 => RequestQuorum,
     7 => Level,
     8 => Sessions,
+    9 => Lead,
 });
 
 /// Why a server does not serve now, in the words that its screen and its clients show.

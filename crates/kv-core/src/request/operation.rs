@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::cluster::id::NodeId;
 use crate::cluster::quorum::Quorum;
 use crate::key::{Key, Value};
 use crate::request::batch::{Batch, Command};
@@ -22,6 +23,11 @@ pub enum Operation {
     /// version of the answer, [`Version::Log`](crate::Version::Log), is its [`SessionId`]; there are
     /// no results.
     OpenSession,
+    /// That another server becomes the sequencer. Done once its first entry is committed.
+    Lead {
+        /// The server that is to lead.
+        node: NodeId,
+    },
 }
 
 wire_enum!(Operation, "operation", {
@@ -29,6 +35,7 @@ wire_enum!(Operation, "operation", {
     1 => Scan(scan),
     2 => Dump(dump),
     3 => OpenSession,
+    4 => Lead { node },
 });
 
 /// A page of a range of keys.
@@ -88,7 +95,7 @@ impl Operation {
         match self {
             Self::Batch(batch) => batch.commands.iter().all(Command::is_read_only),
             Self::Scan(_) | Self::Dump(_) => true,
-            Self::OpenSession => false,
+            Self::OpenSession | Self::Lead { .. } => false,
         }
     }
 }

@@ -42,6 +42,7 @@ pub(crate) fn admit(
         Operation::Dump(dump) => return Ok(Admitted::Dump(dump)),
         Operation::Scan(_) => return unsupported(Feature::Scan),
         Operation::OpenSession => return unsupported(Feature::Sessions),
+        Operation::Lead { .. } => return unsupported(Feature::Lead),
         Operation::Batch(batch) => batch,
     };
     if options.level.is_some() {

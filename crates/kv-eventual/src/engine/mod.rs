@@ -74,6 +74,8 @@ impl ConsistencyEngine for EventualEngine {
             }
             Input::DiskShort { shortage } => self.core.shortage = Some(shortage),
             Input::DiskRoom => self.core.shortage = None,
+            // Every server coordinates, and nobody waits for this one.
+            Input::Stop => {}
             Input::Timeout => self.on_timeout(step),
         }
         if cfg!(debug_assertions) {

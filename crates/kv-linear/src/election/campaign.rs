@@ -47,6 +47,7 @@ impl Follower {
         core.is_durable()
             && !core.is_recovering()
             && core.shortage.is_none()
+            && !core.is_stopping
             && !self.is_switching()
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kv_core::NodeId;
+use kv_core::{CannotLead, NodeId};
 
 use crate::core::{Core, Out};
 use crate::follower::Follower;
@@ -128,10 +128,17 @@ impl Follower {
         (from, epoch): (NodeId, Epoch),
         out: &mut Out,
     ) {
-        if epoch == core.promised() && epoch.owner == from && self.may_stand(core) {
-            self.ask_for_promises(core, now, out);
-        } else {
+        if epoch != core.promised() || epoch.owner != from {
             core.counters.stray_messages += 1;
+        } else if self.may_stand(core) {
+            self.ask_for_promises(core, now, out);
+            if core.broken.is(Mutation::LeadsWithoutPromises) {
+                self.complete(now);
+            }
+        } else {
+            let node = core.node();
+            let reason = Some(CannotLead::Unfit { node });
+            core.send(from, Body::RefuseLead { epoch, node, reason }, out);
         }
     }
 }

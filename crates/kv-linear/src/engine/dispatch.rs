@@ -363,6 +363,12 @@ fn on_sequencer(
             sequencer.on_read_index(from, incarnation, number);
             core.flush_soon(now);
         }
+        Body::AskLead { epoch: of, node } if of == epoch => {
+            sequencer.on_ask_lead(core, now, (from, node), out);
+        }
+        Body::RefuseLead { epoch: of, reason, .. } if of == epoch => {
+            sequencer.on_refuse_lead(core, now, (from, reason), out);
+        }
         Body::Reject { promised } if promised > core.promised() => {
             return Some(Ends::Promised(promised));
         }
@@ -422,6 +428,9 @@ fn on_follower(
             if epoch == core.promised() && receiver == core.incarnation() =>
         {
             Follower::on_refuse_reads(core, number, &reason, out);
+        }
+        Body::RefuseLead { epoch, node, reason } if epoch == core.promised() => {
+            core.refuse_leads(node, reason, out);
         }
         Body::Lead { epoch } => follower.on_lead(core, now, (from, epoch), out),
         Body::RecoverOk(answer) => follower.on_recover_ok(core, now, (from, answer), out),

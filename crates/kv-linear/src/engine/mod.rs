@@ -80,6 +80,7 @@ impl ConsistencyEngine for LinearEngine {
             Input::Cancel { id } => {
                 self.core.forwarder.cancel(id);
                 self.core.reads.cancel(id);
+                self.core.leads.cancel(id);
             }
             Input::Message { from, message } => self.on_message(now.mono, from, message, out),
             Input::PeerUp { peer, .. } => self.on_peer_up(now.mono, peer, out),
@@ -90,14 +91,16 @@ impl ConsistencyEngine for LinearEngine {
             Input::SnapshotPart { from, part } => {
                 self.on_snapshot_part(now.mono, from, part, out);
             }
-            Input::DiskShort { shortage } => self.on_disk_short(shortage, out),
-            Input::DiskRoom => self.on_disk_room(),
+            Input::DiskShort { shortage } => self.on_disk_short(now.mono, shortage, out),
+            Input::DiskRoom => self.core.shortage = None,
+            Input::Stop => self.on_stop(now.mono),
             Input::Timeout => self.on_timeout(now.mono, out),
         }
         if !is_timeout {
             self.try_to_found(now.mono, out);
             self.try_to_lead(now.mono, out);
         }
+        self.core.settle_leads(out);
         // An engine that is broken on purpose is for the checkers to catch.
         if cfg!(debug_assertions) && self.core.broken.is_none() {
             self.check_invariants();
@@ -112,14 +115,15 @@ impl ConsistencyEngine for LinearEngine {
             Role::Unstarted => Some(Duration::ZERO),
             Role::Founding(founding) => founding.next_deadline(),
             Role::Joining(joining) => Some(joining.next_deadline()),
-            Role::Sequencer(sequencer) => sequencer.next_deadline(),
+            Role::Sequencer(sequencer) => sequencer.next_deadline(&self.core),
             Role::Follower(follower) => Some(follower.next_deadline(&self.core)),
         };
         let gathered = self.core.flush_at;
         let requests = self.core.forwarder.next_alarm();
         let reads = self.core.reads.next_alarm();
+        let leads = self.core.leads.next_alarm();
         let tidy = self.core.tidy_at;
-        role.into_iter().chain(gathered).chain(requests).chain(reads).chain(tidy).min()
+        role.into_iter().chain(gathered).chain(requests).chain(reads).chain(leads).chain(tidy).min()
     }
 
     fn open_view(&mut self, scope: ViewScope) -> Option<OpenView> {
@@ -139,6 +143,18 @@ impl ConsistencyEngine for LinearEngine {
             Role::Sequencer(_) => Some(self.core.node()),
             Role::Follower(follower) => follower.sequencer(&self.core),
             Role::Unstarted | Role::Founding(_) | Role::Joining(_) => None,
+        }
+    }
+
+    fn may_stop(&self) -> bool {
+        match &self.role {
+            Role::Sequencer(sequencer) => !sequencer.is_handing_over(),
+            // Until the next sequencer has been heard, it may lack this server's promise.
+            Role::Follower(follower) => {
+                let is_handing_over = follower.has_handed_over && self.core.is_stopping;
+                !is_handing_over || follower.sequencer(&self.core).is_some()
+            }
+            Role::Unstarted | Role::Founding(_) | Role::Joining(_) => true,
         }
     }
 
@@ -267,14 +283,17 @@ impl LinearEngine {
     /// Stops being the sequencer. Its clients' requests go to the next one; those of others come
     /// there by themselves.
     pub(crate) fn step_down(&mut self, now: Duration) {
-        if matches!(self.role, Role::Sequencer(_)) {
+        if let Role::Sequencer(sequencer) = &self.role {
+            let has_handed_over = sequencer.is_handing_over();
             let core = &mut self.core;
             tracing::info!(epoch = %core.promised(), "not the sequencer any more");
             let timing = core.config.timing;
             let backoff = Backoff { wait: timing.resend_min, wait_max: timing.resend_max };
             core.forwarder.forward_all(now, backoff);
             core.reads.ask_again();
-            self.role = Role::Follower(Box::new(Follower::new(core, now)));
+            let mut follower = Follower::new(core, now);
+            follower.has_handed_over = has_handed_over;
+            self.role = Role::Follower(Box::new(follower));
         }
     }
 
@@ -339,20 +358,23 @@ impl LinearEngine {
 
     /// The disk takes nothing more. What waits for a log position gets none: it would wait for the
     /// disk until its time was over.
-    fn on_disk_short(&mut self, shortage: Shortage, out: &mut Out) {
+    fn on_disk_short(&mut self, now: Duration, shortage: Shortage, out: &mut Out) {
         self.core.shortage = Some(shortage);
         if let Role::Sequencer(sequencer) = &mut self.role {
             if let Err(reason) = self.core.check_disk() {
                 sequencer.refuse_queue(&mut self.core, &reason, out);
             }
-            sequencer.hand_over(&self.core, out);
+            sequencer.hand_over_to_any(&mut self.core, now);
         }
     }
 
-    const fn on_disk_room(&mut self) {
-        self.core.shortage = None;
-        if let Role::Sequencer(sequencer) = &mut self.role {
-            sequencer.take_back();
+    /// This server is about to stop: another one takes the sequencer's part before, not after it.
+    fn on_stop(&mut self, now: Duration) {
+        self.core.is_stopping = true;
+        match &mut self.role {
+            Role::Sequencer(sequencer) => sequencer.hand_over_to_any(&mut self.core, now),
+            Role::Follower(follower) => follower.campaign = None,
+            Role::Unstarted | Role::Founding(_) | Role::Joining(_) => {}
         }
     }
 
@@ -370,6 +392,7 @@ impl LinearEngine {
         self.try_to_lead(now, out);
         let core = &mut self.core;
         if let Role::Sequencer(sequencer) = &mut self.role {
+            sequencer.advance_hand_over(core, now, out);
             sequencer.sequence(core, out);
             sequencer.tick(core, now, out);
             sequencer.begin_round(core, out);
@@ -390,6 +413,7 @@ impl LinearEngine {
             let reason = self.core.check_disk().err().unwrap_or(timed_out);
             self.core.refuse(id, reason, out);
         }
+        self.core.expire_leads(now, out);
         while let Some((_, pending)) = self.core.forwarder.pop_expired(now) {
             // Only the sequencer knows who holds what; a request without a position is held by
             // nobody.

@@ -204,7 +204,7 @@ impl LinearEngine {
         [
             (Counter::LogEntries, count(replica.log().len())),
             (Counter::LogBytes, count(replica.log().size_bytes())),
-            (Counter::Requests, count(core.forwarder.len() + core.reads.len())),
+            (Counter::Requests, count(core.forwarder.len() + core.reads.len() + core.leads.len())),
             (Counter::Queued, count(queued)),
             (Counter::HeldBack, count(held)),
             (Counter::HeldBackEver, core.counters.held_back),
@@ -255,7 +255,7 @@ impl LinearEngine {
             }
             Role::Unstarted => {}
         }
-        let requests = core.forwarder.len() + core.reads.len();
+        let requests = core.forwarder.len() + core.reads.len() + core.leads.len();
         assert!(requests <= core.config.limits.requests_max);
         assert!(core.is_durable() || core.identity.is_none() || core.journal.outstanding() > 0);
     }

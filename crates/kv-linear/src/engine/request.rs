@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use kv_core::{
-    Answer, Done, Dump, NotDone, Operation, Outcome, RequestId, RequestOptions, Served, Version,
-    Wire,
+    Answer, CannotLead, Done, Dump, NodeId, NotDone, Operation, Outcome, RequestId, RequestOptions,
+    Served, Version, Wire,
 };
 
 use crate::backoff::Backoff;
@@ -25,7 +25,10 @@ impl LinearEngine {
         (id, operation, options): (RequestId, Operation, &RequestOptions),
         out: &mut Out,
     ) {
-        if self.core.forwarder.is_pending(id) || self.core.reads.is_pending(id) {
+        let core = &self.core;
+        let known =
+            [core.forwarder.is_pending(id), core.reads.is_pending(id), core.leads.is_pending(id)];
+        if known.contains(&true) {
             self.core.counters.malformed += 1;
             return;
         }
@@ -35,6 +38,10 @@ impl LinearEngine {
         }
         if let Err(reason) = self.check(&operation, options) {
             self.core.refuse(id, reason, out);
+            return;
+        }
+        if let Operation::Lead { node } = operation {
+            self.on_lead_request(now, (id, node, options.timeout), out);
             return;
         }
         let core = &mut self.core;
@@ -75,6 +82,28 @@ impl LinearEngine {
         core.flush_soon(now);
     }
 
+    /// A client asks for another sequencer.
+    fn on_lead_request(
+        &mut self,
+        now: Duration,
+        (id, node, timeout): (RequestId, NodeId, Duration),
+        out: &mut Out,
+    ) {
+        let core = &mut self.core;
+        if !core.config.cluster.contains(node) {
+            let reason = NotDone::CannotLead(CannotLead::NotInCluster { node });
+            return core.refuse(id, reason, out);
+        }
+        if let Role::Sequencer(sequencer) = &mut self.role
+            && node != core.node()
+            && let Err(reason) = sequencer.hand_over_to(core, now, node)
+        {
+            return core.refuse(id, NotDone::CannotLead(reason), out);
+        }
+        core.leads.submit(id, node, now.saturating_add(timeout));
+        core.flush_soon(now);
+    }
+
     /// Why a request cannot be taken in now, before anything is done for it.
     fn check(&self, operation: &Operation, options: &RequestOptions) -> Result<(), NotDone> {
         if let Some(reason) = unsupported_options(options) {
@@ -84,19 +113,23 @@ impl LinearEngine {
             return Err(NotDone::Waiting(waiting));
         }
         let requests_max = self.core.config.limits.requests_max;
-        let requests = self.core.forwarder.len() + self.core.reads.len();
+        let core = &self.core;
+        let requests = core.forwarder.len() + core.reads.len() + core.leads.len();
         let reads = operation.is_read_only();
-        if requests >= requests_max || (!reads && self.core.forwarder.is_stretched()) {
+        let writes = !reads && !matches!(operation, Operation::Lead { .. });
+        if requests >= requests_max || (writes && self.core.forwarder.is_stretched()) {
             return Err(NotDone::Overloaded {
                 limit: u64::try_from(requests_max).unwrap_or(u64::MAX),
             });
         }
-        if !reads {
+        if writes {
             self.core.check_disk()?;
         }
         if let Role::Sequencer(sequencer) = &self.role {
-            sequencer.check_reachable(&self.core, reads)?;
-            if !reads {
+            if reads || writes {
+                sequencer.check_reachable(&self.core, reads)?;
+            }
+            if writes {
                 sequencer.check_room(&self.core)?;
             }
         }

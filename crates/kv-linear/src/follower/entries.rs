@@ -43,6 +43,7 @@ impl Follower {
         if !self.has_sequencer {
             self.has_sequencer = true;
             core.forwarder.send_all_again(now);
+            core.leads.ask_soon();
             self.ask_soon(core, now);
         }
         // One that cannot work is there all the same, and says of each request what it lacks.

@@ -46,6 +46,10 @@ pub(crate) struct Follower {
     pub(crate) timer: ElectionTimer,
     /// The attempt to become the sequencer.
     pub(crate) campaign: Option<Campaign>,
+    /// Whether this server was the sequencer before, and is handing over.
+    pub(crate) has_handed_over: bool,
+    /// When this server asks for the sequencer's part by itself.
+    hand_back_at: Duration,
     /// What it takes to count again after data was lost.
     recovering: Option<Recovering>,
 }
@@ -67,6 +71,8 @@ impl Follower {
             transfer: None,
             timer: ElectionTimer::start(core, now),
             campaign: None,
+            has_handed_over: false,
+            hand_back_at: now.saturating_add(core.config.timing.election),
             recovering: Recovering::start(core, now),
         }
     }
@@ -181,7 +187,8 @@ impl Follower {
         let campaign = self.campaign.as_ref().map(|campaign| campaign.resend_at);
         let recovering = self.recovering.as_ref().map(Recovering::next_deadline);
         let reads = self.reads_from(core).filter(|_| core.reads.is_asked()).map(|_| self.ask_at);
-        let due = campaign.into_iter().chain(recovering).chain(reads);
+        let leads = self.next_question_for_lead(core);
+        let due = campaign.into_iter().chain(recovering).chain(reads).chain(leads);
         due.fold(self.timer.ask_at(), Duration::min)
     }
 
@@ -191,6 +198,7 @@ impl Follower {
         self.recover_on_timeout(core, now, out);
         self.forward(core, out);
         self.ask_for_reads(core, now, out);
+        self.ask_for_lead(core, now, out);
     }
 
     /// The disk has who this server is.

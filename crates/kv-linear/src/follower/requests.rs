@@ -83,6 +83,37 @@ impl Follower {
         }
     }
 
+    /// Asks the sequencer to hand over, for clients that want that, or since this server is to lead
+    /// whenever it can.
+    pub(crate) fn ask_for_lead(&mut self, core: &mut Core, now: Duration, out: &mut Out) {
+        let Some(sequencer) = self.reads_from(core) else {
+            return;
+        };
+        let mut nodes = core.leads.ask(now, asking(core));
+        if self.wants_lead(core) && now >= self.hand_back_at {
+            self.hand_back_at = now.saturating_add(core.config.timing.election * HAND_BACK_EVERY);
+            nodes.push(core.node());
+        }
+        for node in nodes.into_iter().filter(|node| *node != sequencer) {
+            core.send(sequencer, Body::AskLead { epoch: core.promised(), node }, out);
+        }
+    }
+
+    /// When the sequencer is to be asked to hand over.
+    pub(crate) fn next_question_for_lead(&self, core: &Core) -> Option<Duration> {
+        self.reads_from(core)?;
+        let own = self.wants_lead(core).then_some(self.hand_back_at);
+        core.leads.next_question().into_iter().chain(own).min()
+    }
+
+    /// Whether this server is to lead whenever it can, and can now.
+    fn wants_lead(&self, core: &Core) -> bool {
+        core.config.hand_back
+            && core.node() == core.founder()
+            && self.verified == core.replica.log().last().index
+            && self.may_stand(core)
+    }
+
     /// Asks the sequencer how far the log is committed, for the reads that wait for that; again, if
     /// it has not answered.
     pub(crate) fn ask_for_reads(&mut self, core: &mut Core, now: Duration, out: &mut Out) {
@@ -104,3 +135,6 @@ impl Follower {
         }
     }
 }
+
+/// A server that is to lead asks for it again after so many election timeouts.
+const HAND_BACK_EVERY: u32 = 8;

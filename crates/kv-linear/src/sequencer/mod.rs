@@ -2,6 +2,7 @@
 
 mod admission;
 mod confirming;
+mod hand_over;
 mod intake;
 mod outgoing;
 pub(crate) mod progress;
@@ -19,9 +20,10 @@ use crate::founding::Member;
 use crate::log::entry::{OPERATION_OVERHEAD, Origin};
 use crate::log::epoch::{Epoch, LogIndex};
 use crate::log::tail::{Tail, agreement};
-use crate::message::{Ack, Body};
+use crate::message::Ack;
 use crate::mutation::Mutation;
 use crate::sequencer::confirming::Confirming;
+use crate::sequencer::hand_over::HandOver;
 use crate::sequencer::intake::Intake;
 use crate::sequencer::progress::Progress;
 
@@ -39,8 +41,9 @@ pub(crate) struct Sequencer {
     tick_at: Option<Duration>,
     /// Founding members that have not been welcomed, since the founding is not on disk.
     welcomes: Vec<Member>,
-    /// Another server has been asked to take over.
-    handed_over: bool,
+    handing: Option<HandOver>,
+    /// One that was given up is not begun again by itself before this.
+    hand_over_not_before: Duration,
     pub(crate) confirming: Confirming,
 }
 
@@ -74,7 +77,8 @@ impl Sequencer {
             heartbeat_at: now,
             tick_at: None,
             welcomes,
-            handed_over: false,
+            handing: None,
+            hand_over_not_before: now,
             confirming: Confirming::default(),
         };
         sequencer.take_pending(core);
@@ -253,7 +257,7 @@ impl Sequencer {
     /// Puts what waits in the queue into entries, while the window has room: one entry, unless that
     /// were larger than a message.
     pub(crate) fn sequence(&mut self, core: &mut Core, out: &mut Out) {
-        if self.queue.is_empty() || core.replica.durable() < self.opening {
+        if self.queue.is_empty() || core.replica.durable() < self.opening || self.holds() {
             return;
         }
         if let Err(reason) = self.check_reachable(core, false) {
@@ -298,26 +302,6 @@ impl Sequencer {
             batch.push((queued.origin, queued.encoded));
         }
         batch
-    }
-
-    /// Asks the follower that is the furthest to take over, since this server's disk is full. The
-    /// others must be enough to choose it: this one can write no promise.
-    pub(crate) fn hand_over(&mut self, core: &Core, out: &mut Out) {
-        let ready = |(peer, progress): &(&NodeId, &Progress)| {
-            core.links.is_reachable(**peer) && !progress.recovering
-        };
-        let others = || self.peers.iter().filter(ready);
-        let suffice = others().count() >= usize::from(core.quorums.pre_votes);
-        let furthest = others().max_by_key(|(_, progress)| progress.acked);
-        if let Some((peer, _)) = furthest.filter(|_| suffice && !self.handed_over) {
-            self.handed_over = true;
-            core.send(*peer, Body::Lead { epoch: self.epoch }, out);
-        }
-    }
-
-    /// The disk has room again.
-    pub(crate) const fn take_back(&mut self) {
-        self.handed_over = false;
     }
 }
 

@@ -79,9 +79,10 @@ impl Sequencer {
         }
     }
 
-    pub(crate) fn next_deadline(&self) -> Option<Duration> {
+    pub(crate) fn next_deadline(&self, core: &Core) -> Option<Duration> {
         let heartbeat = (!self.peers.is_empty()).then_some(self.heartbeat_at);
         let resends = self.peers.values().filter_map(Progress::resend_at);
-        resends.chain(heartbeat).chain(self.tick_at).min()
+        let handing = self.next_of_hand_over(core);
+        resends.chain(heartbeat).chain(self.tick_at).chain(handing).min()
     }
 }

@@ -29,6 +29,7 @@ impl Sequencer {
         }
         let is_under_way = last.index > applied.index && deadline_ms <= last.log_time_ms;
         let may_sequence = core.replica.durable() >= self.opening
+            && !self.holds()
             && core.check_disk().is_ok()
             && self.check_reachable(core, false).is_ok();
         if is_under_way || !may_sequence || core.broken.is(Mutation::TickNotProposed) {

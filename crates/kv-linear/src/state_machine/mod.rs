@@ -133,7 +133,9 @@ impl StateMachine {
     ) -> Outcome {
         let answer = match operation {
             Operation::Batch(batch) => self.apply_batch(batch, number, broken),
-            Operation::Scan(_) | Operation::Dump(_) => Ok(self.page(operation, bounds, broken)),
+            Operation::Scan(_) | Operation::Dump(_) | Operation::Lead { .. } => {
+                Ok(self.page(operation, bounds, broken))
+            }
             Operation::OpenSession => {
                 self.sessions.open(number, self.now_ms);
                 Ok(Answer::Results(Vec::new()))
@@ -160,9 +162,10 @@ impl StateMachine {
                     self.run(&mut draft, batch, broken).map(Answer::Results)
                 }
             },
-            Operation::Scan(_) | Operation::Dump(_) | Operation::OpenSession => {
-                Ok(self.page(operation, bounds, broken))
-            }
+            Operation::Scan(_)
+            | Operation::Dump(_)
+            | Operation::OpenSession
+            | Operation::Lead { .. } => Ok(self.page(operation, bounds, broken)),
         };
         outcome(answer, number)
     }
@@ -175,7 +178,7 @@ impl StateMachine {
             }
             Operation::Scan(scan) => page::of_scan(self.live(), scan, bounds),
             Operation::Dump(dump) => page::of_dump(self.live(), dump, bounds),
-            Operation::Batch(_) | Operation::OpenSession => {
+            Operation::Batch(_) | Operation::OpenSession | Operation::Lead { .. } => {
                 Page { entries: Vec::new(), next: None }
             }
         })

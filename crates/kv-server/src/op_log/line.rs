@@ -72,7 +72,7 @@ impl OpenOperations {
                 batch.commands().iter().map(of_command).collect()
             }
             Operation::Scan(scan) => vec![line_of("scan", &scan.from, LineValue::None)],
-            Operation::Dump(_) | Operation::OpenSession => return,
+            Operation::Dump(_) | Operation::OpenSession | Operation::Lead { .. } => return,
         };
         self.open.insert(id, open);
     }

@@ -74,7 +74,7 @@ impl OpLog {
         now: Now,
         op: &Operation,
     ) {
-        if self.writer.is_some() && !matches!(op, Operation::Dump(_)) {
+        if self.writer.is_some() && !matches!(op, Operation::Dump(_) | Operation::Lead { .. }) {
             self.open.begin(id, client, millis(now), op, &mut self.gathered);
             self.events_gathered += 1;
         }

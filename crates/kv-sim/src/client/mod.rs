@@ -381,7 +381,8 @@ const fn is_of_the_server(reason: &NotDone) -> bool {
         | NotDone::TimedOut { .. }
         | NotDone::Overloaded { .. }
         | NotDone::ClockSkew { .. }
-        | NotDone::SessionExpired => true,
+        | NotDone::SessionExpired
+        | NotDone::CannotLead(_) => true,
         NotDone::NotSupported(_)
         | NotDone::Quorum(_)
         | NotDone::ConditionFailed { .. }

@@ -167,7 +167,10 @@ fn computed_keys(op: &Operation) -> Vec<Key> {
 fn commands(op: &Operation) -> &[Command] {
     match op {
         Operation::Batch(batch) => batch.commands(),
-        Operation::Scan(_) | Operation::Dump(_) | Operation::OpenSession => &[],
+        Operation::Scan(_)
+        | Operation::Dump(_)
+        | Operation::OpenSession
+        | Operation::Lead { .. } => &[],
     }
 }
 

@@ -157,6 +157,7 @@ impl Fuzzer<'_> {
     fn rare_input<M>(&mut self) -> Input<M> {
         match self.stream.below(4) {
             0 if self.stream.chance(500) => Input::DiskRoom,
+            0 if self.stream.chance(100) => Input::Stop,
             0 => Input::DiskShort { shortage: Shortage::Space },
             1 => Input::CheckpointWritten { covers: self.silly_seq() },
             _ => Input::SnapshotPart { from: self.node(), part: self.snapshot_part() },
@@ -278,6 +279,7 @@ fn sent_bytes<M: Wire>(input: &Input<M>) -> Option<Bytes> {
         | Input::SnapshotPart { .. }
         | Input::DiskShort { .. }
         | Input::DiskRoom
+        | Input::Stop
         | Input::Timeout => None,
     }
 }

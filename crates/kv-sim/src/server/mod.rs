@@ -157,6 +157,7 @@ impl<E: ConsistencyEngine> Server<E> {
         EngineConfig {
             timing: config.timing,
             limits: config.limits,
+            hand_back: config.hand_back,
             ..EngineConfig::new(self.node, self.cluster(config).clone(), seed)
         }
     }

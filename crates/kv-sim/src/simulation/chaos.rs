@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use kv_core::{ClusterConfig, ConsistencyEngine, NodeId, Quorum, Role, SeedStream};
+use kv_core::{
+    ClusterConfig, ConsistencyEngine, NodeId, Operation, Quorum, RequestOptions, Role, SeedStream,
+};
 
 use super::declaration::Declaration;
 use super::plan::Plan;
@@ -159,6 +161,12 @@ impl Chaos {
             cluster.note_fault(fault, node, || "a client's connection is lost".to_owned());
             let session = usize::try_from(self.stream.below(3)).unwrap_or_default();
             cluster.disconnect(node, session);
+            return Ok(None);
+        }
+        if fault == Fault::HandOver {
+            let to = pick(&mut self.stream, &all).copied().unwrap_or(node);
+            cluster.note_fault(fault, node, || format!("is asked that server {to} lead"));
+            cluster.submit(node, Operation::Lead { node: to }, RequestOptions::default());
             return Ok(None);
         }
         if fault == Fault::Pause {

@@ -174,7 +174,10 @@ fn command(request: &Request) -> Option<(&Key, bool)> {
             let command = batch.single()?;
             Some((command.key(), !matches!(command, Command::Get { .. })))
         }
-        Operation::Scan(_) | Operation::Dump(_) | Operation::OpenSession => None,
+        Operation::Scan(_)
+        | Operation::Dump(_)
+        | Operation::OpenSession
+        | Operation::Lead { .. } => None,
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use kv_core::{ClusterConfigError, Limits, SeedStream};
 use kv_storage::{Broken, CrashHabits};
 
-use super::declaration::Declaration;
+use super::declaration::{Declaration, Oracle};
 use crate::client::{ClientConfig, OperationKind};
 use crate::config::{DiskConfig, NetworkConfig, SimConfig};
 use crate::fault::Fault;
@@ -45,10 +45,18 @@ impl Plan {
         let (write, read) = quorums(&mut stream, nodes);
         let quorum_max = declaration.quorum_max;
         let (write, read) = (write.min(quorum_max), read.min(quorum_max));
-        let faults = faults(&mut stream, declaration, nodes);
+        let mut faults = faults(&mut stream, declaration, nodes);
+        let mut own = SeedStream::new(seed ^ HAND_OVER);
+        let hands_over = declaration.survives.contains(&Fault::HandOver)
+            && declaration.oracle == Oracle::Linearizability
+            && own.chance(300);
+        if hands_over {
+            faults.insert(Fault::HandOver);
+        }
         let mut cluster = SimConfig::new(nodes, write, read, seed)?
             .with_network(network(&mut stream, &faults))
             .with_disk(disk(&mut stream, &faults));
+        cluster.hand_back = hands_over && own.chance(300);
         cluster.processing = Duration::ZERO..=Duration::from_micros(stream.below(3_000));
         let is_narrow = stream.chance(300);
         if is_narrow {
@@ -130,6 +138,8 @@ fn faults(stream: &mut SeedStream, declaration: &Declaration, nodes: u16) -> BTr
         | Fault::CrashBetweenEffects
         | Fault::RollingRestart
         | Fault::MixedConfiguration => !spares_all,
+        // Drawn by itself, so that what the other seeds mean stays the same.
+        Fault::HandOver => false,
     };
     let possible = declaration.survives.iter().copied().filter(can_be);
     let mut left: Vec<Fault> = possible.collect();
@@ -271,3 +281,4 @@ pub(super) const ACKNOWLEDGED_MIN: u64 = 200;
 pub(super) const KINDS_MIN: usize = 3;
 
 const PLAN: u64 = 0x706c_616e;
+const HAND_OVER: u64 = 0x6861_6e64;

@@ -200,6 +200,7 @@ impl ConsistencyEngine for OneCopy {
             Input::SnapshotPart { from, .. } => out.end_snapshot(from),
             Input::DiskShort { .. } => self.is_short = true,
             Input::DiskRoom => self.is_short = false,
+            Input::Stop => {}
             Input::Timeout => self.on_timeout(now, out),
         }
     }
@@ -404,6 +405,7 @@ impl OneCopy {
             Operation::Batch(batch) => batch,
             Operation::Scan(_) => return Err(refused(Feature::Scan)),
             Operation::OpenSession => return Err(refused(Feature::Sessions)),
+            Operation::Lead { .. } => return Err(refused(Feature::Lead)),
             Operation::Dump(dump) => return Err(self.dump(dump)),
         };
         let asked = self.config.cluster.write_quorum();

@@ -32,6 +32,7 @@ struct Scripted {
     /// What a view covers.
     covers: PersistSeq,
     opens_no_views: bool,
+    may_not_stop: bool,
     incarnation: u64,
     /// The open views, with how many items were read of each.
     views: BTreeMap<ViewId, usize>,
@@ -93,6 +94,10 @@ impl ConsistencyEngine for Scripted {
 
     fn close_view(&mut self, view: ViewId) {
         self.views.remove(&view);
+    }
+
+    fn may_stop(&self) -> bool {
+        !self.may_not_stop
     }
 
     fn status(&self) -> Status {

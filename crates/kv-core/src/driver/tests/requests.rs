@@ -133,6 +133,19 @@ fn a_driver_that_stops_refuses_requests_and_waits_for_those_in_flight() {
 }
 
 #[test]
+fn a_driver_that_stops_tells_the_engine_once_and_waits_until_it_has_handed_over() {
+    let mut core = core(DriverConfig::MEMORY);
+    core.engine_mut().may_not_stop = true;
+    core.stop(at(0));
+    core.stop(at(1));
+    assert_eq!(core.engine().inputs, [Input::Stop]);
+    assert!(!core.is_stopped(at(999)));
+    assert!(core.is_stopped(at(1_000)), "not for ever");
+    core.engine_mut().may_not_stop = false;
+    assert!(core.is_stopped(at(1)));
+}
+
+#[test]
 fn a_driver_that_stops_waits_no_longer_than_drain_max() {
     let mut core = core(DriverConfig::MEMORY);
     let session = core.open_session(8);

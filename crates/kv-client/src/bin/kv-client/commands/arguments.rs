@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kv_core::{Check, Key, Quorum, RequestOptions, Value, Version};
+use kv_core::{Check, Key, NodeId, Quorum, RequestOptions, Value, Version};
 use kv_proto::parse_duration;
 
 use super::command::LineOptions;
@@ -164,6 +164,12 @@ impl Arguments {
     }
 
     /// Whole milliseconds, or a number with its unit.
+    pub(crate) fn server(&mut self) -> Result<NodeId, UsageError> {
+        let word = text(&self.word("SERVER")?.bytes);
+        let node = word.parse().ok().and_then(|number| NodeId::new(number).ok());
+        node.ok_or(UsageError::Server { word, usage: self.help.usage })
+    }
+
     pub(crate) fn pause(&mut self) -> Result<Duration, UsageError> {
         let word = text(&self.word("MS")?.bytes);
         let pause = match word.parse() {

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use kv_core::{Batch, Check, Command as Step, Condition, Key, Operation, RequestOptions, Value};
+use kv_core::{
+    Batch, Check, Command as Step, Condition, Key, NodeId, Operation, RequestOptions, Value,
+};
 use kv_proto::parse_duration;
 
 use super::arguments::{Arguments, text};
@@ -50,6 +52,8 @@ pub(crate) enum Command {
         reads: bool,
         wait: bool,
     },
+    /// This server is to become the sequencer.
+    Lead(NodeId),
     Delay(Duration),
     Help(Option<&'static CommandHelp>),
     Exit,
@@ -193,6 +197,7 @@ impl Command {
                 let (key, suffix) = (words.key()?, words.value("VALUE")?);
                 Self::write(words, key.clone(), None, Step::Append { key, suffix })?
             }
+            "lead" => Self::Lead(words.server()?),
             "delay" => Self::Delay(words.pause()?),
             "scan" => {
                 let prefix = words.words.next().map(|word| word.bytes).unwrap_or_default();
@@ -352,6 +357,7 @@ mod tests {
         assert_eq!(parse("status").command, status(false, false));
         assert_eq!(parse("status --wait --all").command, status(true, true));
         assert_eq!(parse("health --reads").command, Command::Health { reads: true, wait: false });
+        assert_eq!(parse("lead 2").command, Command::Lead(NodeId::new(2).unwrap()));
         let seconds = |n| Command::Delay(Duration::from_secs(n));
         assert_eq!(parse("delay 10000").command, seconds(10));
         assert_eq!(parse("delay 2s").command, seconds(2));
@@ -508,6 +514,8 @@ mod tests {
             ("incr x 1.5", "1.5 is no whole number of 64 bits; usage: incr KEY [N]"),
             ("get \"\"", "a key has at least 1 byte"),
             ("status --timeout 0s", "--timeout: a request needs some time: write for example 5s"),
+            ("lead", "SERVER is missing; usage: lead SERVER"),
+            ("lead two", "two is no id of a server; usage: lead SERVER"),
             ("delay", "MS is missing; usage: delay MS"),
             ("exit now", "now is too much; put what holds spaces in quotes; usage: exit"),
         ];

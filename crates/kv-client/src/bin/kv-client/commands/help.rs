@@ -238,6 +238,17 @@ pub(crate) const COMMANDS: &[CommandHelp] = &[
                   does.",
     },
     CommandHelp {
+        name: "lead",
+        aliases: &[],
+        usage: "lead SERVER",
+        keys: KeyWords::None,
+        options: &[],
+        summary: "make a server the sequencer",
+        details: "The present sequencer brings it up to date and hands over; requests that wait go \
+                  to it, and none is lost. Linearizable engine only. With W=1 or R=1 no other \
+                  server can take the sequencer's place.",
+    },
+    CommandHelp {
         name: "help",
         aliases: &["?"],
         usage: "help [COMMAND]",

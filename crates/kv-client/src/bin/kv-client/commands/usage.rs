@@ -41,6 +41,8 @@ pub(crate) enum UsageError {
     EmptyPrefix,
     #[error("{} is no whole number of 64 bits; usage: {usage}", as_word(word.as_bytes()))]
     Number { word: String, usage: &'static str },
+    #[error("{} is no id of a server; usage: {usage}", as_word(word.as_bytes()))]
+    Server { word: String, usage: &'static str },
     #[error("{0}")]
     Size(#[from] SizeError),
     #[error("{0}")]

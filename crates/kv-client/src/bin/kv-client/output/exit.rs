@@ -56,7 +56,8 @@ impl ExitStatus {
             | NotDone::ValueTooLarge { .. }
             | NotDone::Overloaded { .. }
             | NotDone::ClockSkew { .. }
-            | NotDone::SessionExpired => Self::NotDone,
+            | NotDone::SessionExpired
+            | NotDone::CannotLead(_) => Self::NotDone,
         }
     }
 }

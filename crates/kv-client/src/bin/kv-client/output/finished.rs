@@ -39,6 +39,8 @@ pub(crate) enum Success {
         all: bool,
     },
     Health(Health),
+    /// This server is the sequencer.
+    Led(NodeId),
     Paused,
 }
 

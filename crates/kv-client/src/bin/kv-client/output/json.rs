@@ -93,6 +93,7 @@ fn put_success(object: &mut Object, success: Success) {
         Success::Removed(count) => put(object, "removed", count),
         Success::Status { status, .. } => put(object, "status", status_object(&status)),
         Success::Health(health) => put_health(object, &health),
+        Success::Led(node) => put(object, "sequencer", u64::from(node.number())),
         Success::Listed | Success::Paused => {}
     }
 }
@@ -202,6 +203,7 @@ const fn reason(error: &ClientError) -> &'static str {
             NotDone::Overloaded { .. } => "overloaded",
             NotDone::ClockSkew { .. } => "clock_skew",
             NotDone::SessionExpired => "session_expired",
+            NotDone::CannotLead(_) => "cannot_lead",
         },
         ClientError::Unknown(_) => "too_few_acks",
         ClientError::Malformed { .. } => "malformed",

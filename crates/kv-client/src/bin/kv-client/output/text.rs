@@ -45,6 +45,7 @@ pub(crate) fn print(
         Ok(Success::Status { status, all }) => screen.line(status_text(&status, all)),
         Ok(Success::Health(health)) => screen.line(health.text()),
         Ok(Success::Counted(count)) => screen.line(count.to_string()),
+        Ok(Success::Led(node)) => screen.line(format!("server {node} is the sequencer")),
         Ok(Success::Listed | Success::Paused) => Ok(()),
         Err(Failure::Interrupted(interrupted)) => {
             screen.note(&interrupted.to_string());

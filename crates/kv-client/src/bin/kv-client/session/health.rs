@@ -45,6 +45,16 @@ impl Session {
     }
 }
 
+impl Session {
+    /// Has another server become the sequencer.
+    pub(super) async fn lead(&mut self, node: NodeId, time: Duration) -> Work {
+        let client = self.client.clone();
+        let result = self.wait_for(WaitMode::Request, client.lead_within(node, time)).await;
+        let result = result.map(|result| result.map(|()| Success::Led(node)));
+        Work::Ended("lead", None, requests::ended(result, || Effect::Possible))
+    }
+}
+
 fn serves(status: &Status) -> bool {
     Service::of(status) == Service::All
 }

@@ -296,6 +296,7 @@ impl Session {
             Command::List(listing, shape) => return self.list(listing, shape, defaults).await,
             Command::Status { all, wait } => return Ok(self.status(all, wait, timeout).await),
             Command::Health { reads, wait } => return Ok(self.health(reads, wait, timeout).await),
+            Command::Lead(node) => return Ok(self.lead(node, timeout).await),
             Command::Delay(pause) => {
                 ("delay", self.pause(pause).await.map(|()| Ok(Success::Paused)))
             }

@@ -72,6 +72,11 @@ pub(crate) struct Settings {
     #[arg(value_parser = parse_sync_policy)]
     fsync: SyncPolicy,
 
+    /// Have the server with the lowest id become the sequencer again whenever it has caught up; it is
+    /// enough to set this there (linearizable)
+    #[arg(long, env = "KV_HAND_BACK", value_parser = FalseyValueParser::new())]
+    hand_back: bool,
+
     /// MiB of records after which a checkpoint is written, so that the records can go
     #[arg(long, env = "KV_CHECKPOINT_MIB", value_name = "MIB", default_value = "64")]
     #[arg(value_parser = value_parser!(u32).range(1..), hide_short_help = true)]
@@ -169,6 +174,7 @@ impl Settings {
         config.clients_max = usize::from(self.clients_max);
         config.in_flight_max = u32::from(self.in_flight_max);
         config.on_dump = Some(DumpHook(std::sync::Arc::new(screen::show_dump_page)));
+        config.hand_back = self.hand_back;
         self.limits.apply(&mut config.limits);
         self.timing.apply(&mut config.timing);
         config
@@ -237,7 +243,7 @@ const fn key(field: &'static str, table: &'static str, name: &'static str, form:
 }
 
 /// The names of all settings in a file, in the order in which they are printed.
-pub(crate) const KEYS: [Key; 30] = [
+pub(crate) const KEYS: [Key; 31] = [
     key("id", "", "id", Form::Number),
     key("consistency", "", "consistency", Form::Text),
     key("w", "", "w", Form::Number),
@@ -246,6 +252,7 @@ pub(crate) const KEYS: [Key; 30] = [
     key("listen", "", "listen", Form::Text),
     key("cluster", "", "cluster", Form::Text),
     key("log", "", "log", Form::Text),
+    key("hand_back", "", "hand_back", Form::Switch),
     key("data_dir", "data", "folder", Form::Text),
     key("memory", "data", "memory", Form::Switch),
     key("fsync", "data", "fsync", Form::Text),

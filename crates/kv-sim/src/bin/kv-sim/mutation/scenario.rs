@@ -31,6 +31,8 @@ pub(crate) enum Scenario {
     /// Three servers with W = R = 2 of which any may crash and keeps its disk, the sequencer most
     /// often; messages may take long, and copies come again long after.
     Failover,
+    /// As `Failover`, and servers are asked to lead that nobody hears then.
+    HandOvers,
     /// As `Failover`, and one server after the other loses its disk.
     Losses,
     /// Three servers with W = 3, R = 1 and slow messages, of which the first restarts and the last
@@ -116,12 +118,12 @@ impl Scenario {
 
     /// Whether copies of messages come again.
     const fn repeats(self) -> bool {
-        matches!(self, Self::Late | Self::Failover | Self::Losses)
+        matches!(self, Self::Late | Self::Failover | Self::HandOvers | Self::Losses)
     }
 
     /// Whether another sequencer is often chosen.
     const fn changes_sequencer(self) -> bool {
-        matches!(self, Self::Failover | Self::Losses)
+        matches!(self, Self::Failover | Self::HandOvers | Self::Losses)
     }
 
     const fn steps(self) -> usize {
@@ -135,6 +137,7 @@ impl Scenario {
             | Self::Late
             | Self::Sequencer
             | Self::Failover
+            | Self::HandOvers
             | Self::Losses
             | Self::Quorums => (3, 2, 2),
             Self::Slow | Self::Refusals => (3, 3, 1),
@@ -171,8 +174,8 @@ impl Scenario {
         };
         match self {
             Self::Alone | Self::Sequencer | Self::CutOff => NetworkConfig::default(),
-            Self::Failover | Self::Losses if is_slow(seed) => slow(150),
-            Self::Failover | Self::Losses => slow(15),
+            Self::Failover | Self::HandOvers | Self::Losses if is_slow(seed) => slow(150),
+            Self::Failover | Self::HandOvers | Self::Losses => slow(15),
             Self::Followers | Self::Late | Self::Quorums => NetworkConfig::lossy(),
             Self::Slow => slow(500),
             Self::Refusals => NetworkConfig {

@@ -1,7 +1,7 @@
 //! Which checker must notice which broken rule.
 
 use super::scenario::Scenario::{
-    Alone, CutOff, Failover, Followers, Late, Losses, Quorums, Refusals, Sequencer, Slow,
+    Alone, CutOff, Failover, Followers, HandOvers, Late, Losses, Quorums, Refusals, Sequencer, Slow,
 };
 use super::{Checker, Clause, Law};
 use kv_check::oracle::Promise;
@@ -73,6 +73,7 @@ pub(super) const fn of_linear(mutation: kv_linear::Mutation) -> Checker {
         | M::DifferingTailKept
         | M::OpensWithOneFewer
         | M::LongestLogTaken => Checker::Logs(Failover),
+        M::LeadsWithoutPromises => Checker::Logs(HandOvers),
         M::CheckpointWithoutDedup => Checker::EqualStates(Followers),
         M::GapAcknowledged => Checker::Oracle(Followers, Promise::Convergence),
         M::CheckpointForgetsAChange

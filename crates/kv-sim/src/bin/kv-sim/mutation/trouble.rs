@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use kv_core::{NodeId, Role, SeedStream};
+use kv_core::{NodeId, Operation, RequestOptions, Role, SeedStream};
 use kv_sim::{Cluster, Restart, Violation, WallOffset};
 
 use super::scenario::{Scenario, one_of};
@@ -25,7 +25,8 @@ impl Trouble {
 
     pub(super) fn make<E: Subject>(&mut self, cluster: &mut Cluster<E>) -> Result<(), Violation> {
         use Scenario::{
-            Alone, CutOff, Failover, Followers, Late, Losses, Quorums, Refusals, Sequencer, Slow,
+            Alone, CutOff, Failover, Followers, HandOvers, Late, Losses, Quorums, Refusals,
+            Sequencer, Slow,
         };
         let nodes: Vec<NodeId> = cluster.nodes().collect();
         let first = NodeId::FIRST;
@@ -60,6 +61,14 @@ impl Trouble {
                 cluster.set_wall_offset(victim, WallOffset::Ahead(ahead));
             }
             (Followers | Late | Slow | Losses, 1) => self.wipe(cluster, victim)?,
+            (HandOvers, 1 | 5) => {
+                for other in nodes.iter().filter(|other| **other != victim) {
+                    cluster.block(victim, *other);
+                }
+                let lead = Operation::Lead { node: victim };
+                let asked = nodes.iter().copied().find(|other| *other != victim);
+                cluster.submit(asked.unwrap_or(first), lead, RequestOptions::default());
+            }
             (Failover | Losses, 5) => cluster.crash(victim),
             (_, 2) => cluster.restart(victim, Restart::Intact)?,
             (_, 3) => cluster.crash_after_effects(victim, self.stream.below(20)),
@@ -90,6 +99,7 @@ impl Trouble {
             Scenario::Alone
             | Scenario::Sequencer
             | Scenario::Failover
+            | Scenario::HandOvers
             | Scenario::Losses
             | Scenario::Refusals
             | Scenario::Quorums
