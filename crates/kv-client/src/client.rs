@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use kv_core::{
-    Command, CommandResult, Key, NodeId, Operation, Outcome, RequestOptions, Status, TimeToLive,
-    Value, Versioned,
+    Command, CommandResult, Done, Key, NodeId, Operation, Outcome, RequestOptions, Status,
+    TimeToLive, Value, Version, Versioned,
 };
 use kv_proto::{RequestBody, ResponseBody};
 use tokio::sync::{Notify, Semaphore, broadcast, mpsc, oneshot, watch};
@@ -32,6 +32,9 @@ use crate::table::{Answered, Submission};
 /// first write opens one, and in it each write takes effect once however often it is sent. Without
 /// sessions a write that had been sent is never repeated: it ends with [`ClientError::Lost`].
 ///
+/// A read at the level [`Level::Sequential`](kv_core::Level::Sequential) is answered by one server from
+/// what it has, and is no older than any answer that this client had before, from whichever server.
+///
 /// A request that a server cannot serve yet ([`NotDone::is_transient`](kv_core::NotDone::is_transient))
 /// has had no effect. It waits and is sent again within its time, there or at the next server, and
 /// ends with what the server said if it is not served until then.
@@ -53,6 +56,8 @@ struct Shared {
     link: watch::Receiver<Link>,
     events: broadcast::Sender<Event>,
     last_id: AtomicU64,
+    /// The newest operation of the linearizable engine that an answer was from.
+    seen: AtomicU64,
     stays: Arc<AtomicUsize>,
 }
 
@@ -112,6 +117,7 @@ impl Client {
             link,
             events,
             last_id: AtomicU64::new(0),
+            seen: AtomicU64::new(0),
             stays,
         });
         (Self { shared }, receiver)
@@ -331,16 +337,29 @@ impl Client {
         send_state: SendState,
     ) -> Result<(NodeId, Outcome), ClientError> {
         let timeout = options.timeout;
-        let body = RequestBody::Execute { op, options };
+        let seen = options.seen.or_else(|| self.seen()).filter(|_| options.level.is_some());
+        let body = RequestBody::Execute { op, options: RequestOptions { seen, ..options } };
         let answered = self.ask(body, timeout, send_state).await?;
         let server = answered.server;
         match answered.body {
-            ResponseBody::Outcome(outcome) => Ok((server, outcome)),
+            ResponseBody::Outcome(outcome) => {
+                if let Outcome::Done(Done { version: Some(Version::Log(number)), .. }) = outcome {
+                    self.shared.seen.fetch_max(number, Ordering::AcqRel);
+                }
+                Ok((server, outcome))
+            }
             ResponseBody::Malformed(why) => Err(ClientError::Malformed { server, why }),
             ResponseBody::Status(_) | ResponseBody::Snapshot(_) => {
                 Err(ClientError::Unexpected { server })
             }
         }
+    }
+
+    /// What a read at the level [`Level::Sequential`](kv_core::Level::Sequential) must not be older
+    /// than.
+    fn seen(&self) -> Option<Version> {
+        let number = self.shared.seen.load(Ordering::Acquire);
+        (number > 0).then_some(Version::Log(number))
     }
 
     async fn single(

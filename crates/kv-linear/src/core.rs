@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kv_core::{
-    Effects, EngineConfig, HaltReason, Incarnation, NodeId, NotDone, Outcome, PersistSeq,
-    RequestId, SeedStream, Shortage, Unknown, Waiting,
+    Done, Effects, EngineConfig, HaltReason, Incarnation, NodeId, NotDone, Outcome, PersistSeq,
+    RequestId, SeedStream, Served, Shortage, Unknown, Waiting,
 };
 
 use crate::durable::journal::{Durable, Journal, LogOnDisk};
@@ -379,6 +379,13 @@ impl Core {
             let machine = self.replica.machine();
             out.reply(id, machine.read(&operation, operations, wall_ms, with));
         }
+        let ignores_seen = self.broken.is(Mutation::SequentialReadIgnoresSeen);
+        let applied = if ignores_seen { u64::MAX } else { operations };
+        while let Some((id, operation)) = self.reads.pop_sequential(applied) {
+            let machine = self.replica.machine();
+            let outcome = machine.read(&operation, operations, wall_ms, with);
+            out.reply(id, served(outcome, Served::Sequential));
+        }
     }
 
     pub(crate) fn refuse(&mut self, id: RequestId, reason: NotDone, out: &mut Out) {
@@ -463,6 +470,14 @@ impl Core {
         self.known.note(peer, incarnation);
         let durable = Durable::Known { peer, incarnation };
         self.persist(Record::Known { peer, incarnation }, durable, out);
+    }
+}
+
+/// The same outcome at another level.
+fn served(outcome: Outcome, served: Served) -> Outcome {
+    match outcome {
+        Outcome::Done(done) => Outcome::Done(Done { served, ..done }),
+        other @ (Outcome::NotDone(_) | Outcome::Unknown(_)) => other,
     }
 }
 

@@ -92,6 +92,8 @@ pub enum Mutation {
     AnswerNotKept,
     /// A checkpoint leaves out the sessions' answers.
     CheckpointForgetsAnswers,
+    /// A sequential read is answered by what the server has, whatever its client has seen.
+    SequentialReadIgnoresSeen,
 }
 
 /// The rule that an engine breaks, if it breaks one.
@@ -143,5 +145,6 @@ impl Mutation {
         Self::DuplicateCarriedOut,
         Self::AnswerNotKept,
         Self::CheckpointForgetsAnswers,
+        Self::SequentialReadIgnoresSeen,
     ];
 }

@@ -65,6 +65,7 @@ impl Workload {
                 1 => Some(Level::Sequential),
                 _ => None,
             },
+            seen: self.stream.chance(300).then(|| Version::Log(self.stream.below(20))),
             identity: self.stream.chance(200).then(|| RequestIdentity {
                 session: SessionId(self.stream.below(20)),
                 number: self.stream.below(5),

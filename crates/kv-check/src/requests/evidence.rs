@@ -112,7 +112,9 @@ fn end_of(request: &Request, place: usize, quorum: u16) -> Option<(Duration, End
 fn end_of_done(done: &Done, place: usize, asked: u16) -> Option<End> {
     let quorum = match done.served {
         Served::Quorum { servers } => servers.max(asked),
-        Served::Linearizable | Served::Sequential | Served::Local => asked,
+        Served::Linearizable | Served::Local => asked,
+        // It meets no write quorum.
+        Served::Sequential => 0,
     };
     let Answer::Results(results) = &done.answer else {
         return None;

@@ -8,6 +8,7 @@ use crate::cluster::id::NodeId;
 use crate::cluster::quorum::Quorum;
 use crate::key::{Key, Value};
 use crate::request::batch::{Batch, Command};
+use crate::version::Version;
 use crate::{wire_enum, wire_struct};
 
 /// One request's work.
@@ -109,14 +110,17 @@ pub struct RequestOptions {
     pub write_quorum: Option<Quorum>,
     /// R for this request alone (eventual engine).
     pub read_quorum: Option<Quorum>,
-    /// The level to serve a read at; the engine's own by default.
+    /// The level to serve a read at; the engine's own by default. A write has no level.
     pub level: Option<Level>,
+    /// The newest version of any answer that the client has seen: a read at the level
+    /// [`Level::Sequential`] is no older than that.
+    pub seen: Option<Version>,
     /// What names a write, so that it takes effect once although it is sent again, to whichever
     /// server. It is without meaning for a read, and in an engine that keeps no sessions.
     pub identity: Option<RequestIdentity>,
 }
 
-wire_struct!(RequestOptions { timeout, write_quorum, read_quorum, level, identity });
+wire_struct!(RequestOptions { timeout, write_quorum, read_quorum, level, seen, identity });
 
 /// Names a session: the number of the operation that opened it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -160,6 +164,7 @@ impl Default for RequestOptions {
             write_quorum: None,
             read_quorum: None,
             level: None,
+            seen: None,
             identity: None,
         }
     }
@@ -170,7 +175,8 @@ impl Default for RequestOptions {
 pub enum Level {
     /// It sees every write that was acknowledged before it began.
     Linearizable,
-    /// It is local, and sees at least what its session has seen.
+    /// It is local, and sees at least what its client has seen ([`RequestOptions::seen`]): so a client
+    /// reads its own writes, and never goes back, at whichever server. It may be old otherwise.
     Sequential,
 }
 

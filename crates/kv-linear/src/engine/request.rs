@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use kv_core::{
-    Answer, CannotLead, Done, Dump, NodeId, NotDone, Operation, Outcome, RequestId, RequestOptions,
-    Served, Version, Wire,
+    Answer, CannotLead, Done, Dump, Level, NodeId, NotDone, Operation, Outcome, RequestId,
+    RequestOptions, Served, Version, Wire,
 };
 
 use crate::backoff::Backoff;
@@ -45,6 +45,16 @@ impl LinearEngine {
             return;
         }
         let core = &mut self.core;
+        if is_sequential(&operation, options) {
+            let seen = match options.seen {
+                Some(Version::Log(number)) => number,
+                Some(Version::Stamp { .. }) | None => 0,
+            };
+            let deadline = now.saturating_add(options.timeout);
+            core.reads.submit_sequential(id, operation, deadline, seen);
+            core.answer_reads(out);
+            return;
+        }
         if operation.is_read_only() && core.broken.is(Mutation::ReadsLocally) {
             let (machine, number) = (core.replica.machine(), core.replica.applied().operations);
             let with = (PageBounds::of(&core.config.limits), core.broken);
@@ -109,7 +119,8 @@ impl LinearEngine {
         if let Some(reason) = unsupported_options(options) {
             return Err(reason);
         }
-        if let Some(waiting) = self.waiting() {
+        let local = is_sequential(operation, options) && !self.core.is_recovering();
+        if let Some(waiting) = self.waiting().filter(|_| !local) {
             return Err(NotDone::Waiting(waiting));
         }
         let requests_max = self.core.config.limits.requests_max;
@@ -126,7 +137,7 @@ impl LinearEngine {
             self.core.check_disk()?;
         }
         if let Role::Sequencer(sequencer) = &self.role {
-            if reads || writes {
+            if (reads || writes) && !local {
                 sequencer.check_reachable(&self.core, reads)?;
             }
             if writes {
@@ -135,6 +146,11 @@ impl LinearEngine {
         }
         Ok(())
     }
+}
+
+/// Whether this server answers from what it has applied.
+fn is_sequential(operation: &Operation, options: &RequestOptions) -> bool {
+    options.level == Some(Level::Sequential) && operation.is_read_only()
 }
 
 /// What this server itself holds, whatever the others do.

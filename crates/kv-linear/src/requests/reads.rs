@@ -22,6 +22,8 @@ pub(crate) struct Reads {
     asked: VecDeque<(u64, Vec<RequestId>)>,
     /// Those that are answered once the log is applied up to a place, ascending.
     granted: VecDeque<(LogIndex, Vec<RequestId>)>,
+    /// Those that are answered once so many operations are applied, whatever the sequencer says.
+    sequential: BTreeSet<(u64, RequestId)>,
     next_number: u64,
     /// How many of those that the lists name were taken out, at most.
     stale: usize,
@@ -32,6 +34,8 @@ pub(crate) struct Reads {
 pub(crate) struct Read {
     pub(crate) operation: Operation,
     deadline: Duration,
+    /// How many operations must be applied, for a sequential one.
+    seen: Option<u64>,
 }
 
 impl Reads {
@@ -42,6 +46,7 @@ impl Reads {
             waiting: Vec::new(),
             asked: VecDeque::new(),
             granted: VecDeque::new(),
+            sequential: BTreeSet::new(),
             next_number: 1,
             stale: 0,
         }
@@ -57,9 +62,28 @@ impl Reads {
 
     /// Takes a read in.
     pub(crate) fn submit(&mut self, id: RequestId, operation: Operation, deadline: Duration) {
-        self.pending.insert(id, Read { operation, deadline });
+        self.pending.insert(id, Read { operation, deadline, seen: None });
         self.alarms.insert((deadline, id));
         self.waiting.push(id);
+    }
+
+    /// Takes in a read that is answered once `seen` operations are applied here.
+    pub(crate) fn submit_sequential(
+        &mut self,
+        id: RequestId,
+        operation: Operation,
+        deadline: Duration,
+        seen: u64,
+    ) {
+        self.pending.insert(id, Read { operation, deadline, seen: Some(seen) });
+        self.alarms.insert((deadline, id));
+        self.sequential.insert((seen, id));
+    }
+
+    /// Takes the next of those that can be answered once `applied` operations are applied.
+    pub(crate) fn pop_sequential(&mut self, applied: u64) -> Option<(RequestId, Operation)> {
+        let (_, id) = self.sequential.first().copied().filter(|(seen, _)| *seen <= applied)?;
+        self.remove(id).map(|read| (id, read.operation))
     }
 
     /// Whether the sequencer is to be asked.
@@ -171,6 +195,9 @@ impl Reads {
     fn remove(&mut self, id: RequestId) -> Option<Read> {
         let read = self.pending.remove(&id)?;
         self.alarms.remove(&(read.deadline, id));
+        if let Some(seen) = read.seen {
+            self.sequential.remove(&(seen, id));
+        }
         Some(read)
     }
 }

@@ -3,8 +3,8 @@
 use kv_core::local::LocalCluster;
 use kv_core::{
     Answer, Batch, Check, ClusterConfig, Command, CommandResult, Condition, ConsistencyEngine,
-    Done, Dump, Feature, Key, Level, NodeId, NotDone, Operation, Outcome, Quorum, RequestOptions,
-    Scan, Served, Value, Version, Versioned,
+    Done, Dump, Feature, Key, NodeId, NotDone, Operation, Outcome, Quorum, RequestOptions, Scan,
+    Served, Value, Version, Versioned,
 };
 use kv_linear::LinearEngine;
 
@@ -151,9 +151,8 @@ fn what_is_not_supported_is_refused_before_it_gets_a_place() {
     };
     let quorum =
         RequestOptions { read_quorum: Some(Quorum::Count(1)), ..RequestOptions::default() };
-    let sequential = RequestOptions { level: Some(Level::Sequential), ..RequestOptions::default() };
     let get = Operation::get(key("k"));
-    let cases = [(get.clone(), quorum, Feature::RequestQuorum), (get, sequential, Feature::Level)];
+    let cases = [(get, quorum, Feature::RequestQuorum)];
     for (op, options, feature) in cases {
         let refused = Outcome::NotDone(NotDone::NotSupported(feature));
         assert_eq!(ask(op, options), Some(refused));

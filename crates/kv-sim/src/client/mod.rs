@@ -12,7 +12,7 @@ use std::time::Duration;
 use kv_check::{Process, Request, RequestState};
 use kv_core::{
     Command, ConsistencyEngine, Key, Level, NodeId, NotDone, Operation, Outcome, Quorum, RequestId,
-    RequestOptions, SeedStream, Versioned,
+    RequestOptions, SeedStream, Served, Version, Versioned,
 };
 
 use crate::client::session::ClientSession;
@@ -108,6 +108,8 @@ struct Client {
     idle_until: Duration,
     /// How many of its calls in a row were turned away.
     turned_away: u32,
+    /// The newest version that it has seen.
+    seen: Option<Version>,
     /// What it asks again once it has waited.
     again: Option<(Operation, RequestOptions)>,
     session: ClientSession,
@@ -194,6 +196,7 @@ impl Clients {
                 retries_left: 0,
                 idle_until: cluster.now() + draw(&mut self.stream, &self.config.think),
                 turned_away: 0,
+                seen: None,
                 again: None,
                 session: ClientSession::default(),
             });
@@ -245,7 +248,11 @@ impl Clients {
             return;
         }
         if let Some(Outcome::Done(done)) = request.outcome() {
-            operation::learn(&mut self.known, &request.op, done);
+            // What a sequential read shows is not in the history, which has to name each version.
+            if done.served != Served::Sequential {
+                operation::learn(&mut self.known, &request.op, done);
+            }
+            client.seen = client.seen.max(done.version);
         }
         let stands = Stands::of(request);
         let mut again = (request.op.clone(), request.options.clone());
@@ -362,10 +369,10 @@ impl Clients {
         let own = self.config.request_quorums && self.stream.chance(200);
         let write_quorum = if own { quorum(&mut self.stream) } else { None };
         let read_quorum = if own { quorum(&mut self.stream) } else { None };
-        let level = (self.config.levels && self.stream.chance(200))
-            .then(|| if self.stream.chance(700) { Level::Linearizable } else { Level::Sequential });
+        let level = (self.config.levels && self.stream.chance(500))
+            .then(|| if self.stream.chance(300) { Level::Linearizable } else { Level::Sequential });
         let timeout = draw(&mut self.stream, &self.config.timeout);
-        RequestOptions { timeout, write_quorum, read_quorum, level, identity: None }
+        RequestOptions { timeout, write_quorum, read_quorum, level, ..RequestOptions::default() }
     }
 }
 

@@ -269,7 +269,7 @@ fn clients(stream: &mut SeedStream, declaration: &Declaration) -> ClientConfig {
         move_per_mille: *pick(stream, &[0, 100, 1_000]).unwrap_or(&100),
         retries_max: u32::try_from(stream.below(3)).unwrap_or_default(),
         request_quorums: declaration.request_quorums && stream.chance(500),
-        levels: stream.chance(200),
+        levels: stream.chance(400),
         sessions: declaration.sessions && stream.chance(600),
     }
 }

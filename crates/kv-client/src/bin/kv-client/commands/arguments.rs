@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kv_core::{Check, Key, NodeId, Quorum, RequestOptions, Value, Version};
+use kv_core::{Check, Key, Level, NodeId, Quorum, RequestOptions, Value, Version};
 use kv_proto::parse_duration;
 
 use super::command::LineOptions;
@@ -123,6 +123,7 @@ impl Arguments {
         Ok(RequestOptions {
             read_quorum: quorum("--r")?,
             write_quorum: quorum("--w")?,
+            level: self.level()?,
             ..RequestOptions::default()
         })
     }
@@ -177,6 +178,15 @@ impl Arguments {
             Err(_) => parse_duration(&word).map_err(UsageError::Delay)?,
         };
         Ok(pause.min(PAUSE_MAX))
+    }
+
+    fn level(&self) -> Result<Option<Level>, UsageError> {
+        match self.value_of("--level") {
+            None => Ok(None),
+            Some(b"linearizable") => Ok(Some(Level::Linearizable)),
+            Some(b"sequential") => Ok(Some(Level::Sequential)),
+            Some(word) => Err(UsageError::Level { word: text(word) }),
+        }
     }
 
     /// How long a key is to last.

@@ -305,7 +305,7 @@ const COMMENT_MARK: &[u8] = b"#";
 
 #[cfg(test)]
 mod tests {
-    use kv_core::{Quorum, Version};
+    use kv_core::{Level, Quorum, Version};
 
     use super::*;
 
@@ -403,6 +403,15 @@ mod tests {
         );
         assert_eq!(error("put x 1 --if-version new"), "--if-version takes a whole number, not new");
         assert!(error("delete x --if-absent").starts_with("unknown option --if-absent"));
+    }
+
+    #[test]
+    fn a_read_may_say_its_level() {
+        assert_eq!(request("get x --level sequential").options.level, Some(Level::Sequential));
+        assert_eq!(request("ttl x --level linearizable").options.level, Some(Level::Linearizable));
+        assert_eq!(request("get x").options.level, None);
+        assert!(error("get x --level strong").starts_with("--level is linearizable or"));
+        assert!(error("put x 1 --level sequential").starts_with("unknown option --level"));
     }
 
     #[test]

@@ -45,6 +45,12 @@ const fn switch(name: &'static str, meaning: &'static str) -> OptionHelp {
 const QUORUM: &str = "N|majority|all";
 const R: OptionHelp =
     option("--r", QUORUM, "how many servers must answer, for this read alone (eventual engine)");
+const LEVEL: OptionHelp = option(
+    "--level",
+    "LEVEL",
+    "linearizable (default), or sequential: by this server alone, no older than what this client \
+     has seen (linearizable engine)",
+);
 const W: OptionHelp =
     option("--w", QUORUM, "how many servers must hold it, for this write alone (eventual engine)");
 const IF_ABSENT: OptionHelp =
@@ -81,7 +87,7 @@ pub(crate) const COMMANDS: &[CommandHelp] = &[
         aliases: &[],
         usage: "get KEY... [--r N|majority|all]",
         keys: KeyWords::All,
-        options: &[R],
+        options: &[R, LEVEL],
         summary: "read a key, or several",
         details: "Several keys are read at the same time, each as by a get of its own, and printed \
                   in their order.",
@@ -129,7 +135,7 @@ pub(crate) const COMMANDS: &[CommandHelp] = &[
         aliases: &[],
         usage: "exists KEY... [--r N|majority|all]",
         keys: KeyWords::All,
-        options: &[R],
+        options: &[R, LEVEL],
         summary: "say whether there is a key: true or false",
         details: "",
     },
@@ -185,7 +191,7 @@ pub(crate) const COMMANDS: &[CommandHelp] = &[
         aliases: &[],
         usage: "ttl KEY",
         keys: KeyWords::First,
-        options: &[],
+        options: &[LEVEL],
         summary: "show how long a key still lasts, or `forever`",
         details: "Linearizable engine only.",
     },

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use kv_client::{Client, ClientError};
-use kv_core::{Feature, Key, NotDone, RequestOptions};
+use kv_core::{Feature, Key, Level, NotDone, RequestOptions};
 use tokio::runtime::Handle;
 
 /// Asks the server for keys, on the thread of the editor, for a moment at most.
@@ -36,8 +36,11 @@ impl KeyLookup {
         match runtime.block_on(first_keys(client, prefix)) {
             Ok(keys) => keys,
             Err(error) => {
-                let no_scan = NotDone::NotSupported(Feature::Scan);
-                self.in_vain.store(error == ClientError::NotDone(no_scan), Ordering::Relaxed);
+                let in_vain = matches!(
+                    error,
+                    ClientError::NotDone(NotDone::NotSupported(Feature::Scan | Feature::Level))
+                );
+                self.in_vain.store(in_vain, Ordering::Relaxed);
                 Vec::new()
             }
         }
@@ -45,7 +48,9 @@ impl KeyLookup {
 }
 
 async fn first_keys(client: &Client, prefix: &[u8]) -> Result<Vec<Key>, ClientError> {
-    let options = RequestOptions { timeout: PATIENCE, ..RequestOptions::default() };
+    // The server that is asked answers by itself.
+    let level = Some(Level::Sequential);
+    let options = RequestOptions { timeout: PATIENCE, level, ..RequestOptions::default() };
     let mut pages = client.scan_pages(prefix, options).with_page_len(KEYS_MAX);
     let Ok(page) = tokio::time::timeout(PATIENCE, pages.next()).await else {
         return Ok(Vec::new());

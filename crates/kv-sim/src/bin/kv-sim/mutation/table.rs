@@ -52,6 +52,7 @@ pub(super) const fn of_linear(mutation: kv_linear::Mutation) -> Checker {
         | M::DuplicateCarriedOut
         | M::AnswerNotKept
         | M::CheckpointForgetsAnswers => Checker::Sweep(Law::Linearizability),
+        M::SequentialReadIgnoresSeen => Checker::Sweep(Law::Promise(Promise::ReadYourWrites)),
         M::CheckpointForgetsDeadlines | M::TickNotProposed => Checker::Sweep(Law::Expiry),
         M::ScanIgnoresEnd => Checker::Sweep(Law::OrderlyPages),
         M::AppliedBeforePersisted => Checker::Linearizability(Alone),
