@@ -36,6 +36,7 @@ impl LocalClient {
         let (reply, outcome) = oneshot::channel();
         let next = || ClientNumber(self.numbers.fetch_add(1, Ordering::Relaxed));
         let client = *self.client.get_or_init(next);
+        let options = Box::new(options);
         let event = LocalEvent::Request { client, op, options, reply };
         self.inbox.send(event).await.map_err(|_| ServerGone)?;
         outcome.await.map_err(|_| ServerGone)

@@ -12,7 +12,7 @@ pub(crate) enum LocalEvent {
     Request {
         client: ClientNumber,
         op: Operation,
-        options: RequestOptions,
+        options: Box<RequestOptions>,
         reply: oneshot::Sender<Outcome>,
     },
     /// One asks how the server is.

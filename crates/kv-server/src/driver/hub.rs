@@ -136,7 +136,7 @@ where
             LocalEvent::Request { client, op, options, reply } => {
                 let (session, tag) = (self.local.session(), self.local.begin(reply));
                 let logged = self.op_log.is_on().then(|| op.clone());
-                let request = self.core.request(now, session, tag, op, options);
+                let request = self.core.request(now, session, tag, op, *options);
                 if let (Some(request), Some(op)) = (request, logged) {
                     self.op_log.invoked(request, client, now, &op);
                 }
