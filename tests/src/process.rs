@@ -124,6 +124,14 @@ impl Process {
         self.signal(Signal::INT);
     }
 
+    /// Sends it SIGHUP, as a terminal that closes does.
+    ///
+    /// # Panics
+    /// If it is dead already.
+    pub fn hang_up(&self) {
+        self.signal(Signal::HUP);
+    }
+
     /// Stops it where it is, and waits until it stands still: its connections stand, but it does
     /// nothing any more. It can still be killed.
     ///

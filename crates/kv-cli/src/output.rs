@@ -34,6 +34,15 @@ pub fn write_help(error: &clap::Error) -> io::Result<()> {
     }
 }
 
+/// What is wrong with the arguments, in one line: without the hints that follow.
+#[must_use]
+pub fn in_one_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let lines = text.lines().map(str::trim).take_while(|line| !line.is_empty());
+    let line = lines.collect::<Vec<&str>>().join(" ");
+    line.strip_prefix("error: ").unwrap_or(&line).to_owned()
+}
+
 /// The standard output as a writer. It is not buffered.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Stdout;

@@ -1,7 +1,7 @@
 //! A running server.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::hash::{BuildHasher, Hasher};
 use std::net::SocketAddr;
@@ -29,7 +29,7 @@ use crate::driver::dump::DumpThread;
 use crate::driver::event::{Ending, LocalEvent};
 use crate::driver::hub::Hub;
 use crate::driver::peers::{Delayed, Peers};
-use crate::driver::{Loop, Readiness, serve_local, watch_disk};
+use crate::driver::{Loop, Readiness, Telling, serve_local, watch_disk};
 use crate::failure::{ServerError, StartError};
 use crate::local::LocalClient;
 use crate::net::admission::Identity;
@@ -52,6 +52,7 @@ pub struct Server {
     local: mpsc::Sender<LocalEvent>,
     client_numbers: Arc<AtomicU64>,
     readiness: watch::Receiver<Readiness>,
+    connected: watch::Receiver<BTreeSet<NodeId>>,
     refused_by: watch::Receiver<BTreeMap<NodeId, Refusal>>,
     ending: watch::Sender<Ending>,
     ended: oneshot::Receiver<Result<(), ServerError>>,
@@ -129,6 +130,7 @@ impl Server {
         let (local, local_events) = mpsc::channel(LOCAL_INBOX_LEN);
         let (ending, told_to_end) = watch::channel(Ending::Not);
         let (readiness_sender, readiness) = watch::channel(Readiness::Starting);
+        let (connected_sender, connected) = watch::channel(BTreeSet::new());
         let refused_by = watch::Sender::new(BTreeMap::new());
         let client_numbers = Arc::new(AtomicU64::new(op_log.next_client()));
         let (end, ended) = oneshot::channel();
@@ -138,6 +140,7 @@ impl Server {
             local,
             client_numbers: Arc::clone(&client_numbers),
             readiness,
+            connected,
             refused_by: refused_by.subscribe(),
             ending,
             ended,
@@ -150,7 +153,7 @@ impl Server {
             socket,
             local_events,
             ending: told_to_end,
-            readiness: readiness_sender,
+            telling: Telling { readiness: readiness_sender, connected: connected_sender },
             refused_by,
             client_numbers,
         };
@@ -189,6 +192,12 @@ impl Server {
     #[must_use]
     pub fn readiness(&self) -> watch::Receiver<Readiness> {
         self.readiness.clone()
+    }
+
+    /// Follows which other servers it is connected to.
+    #[must_use]
+    pub fn connected(&self) -> watch::Receiver<BTreeSet<NodeId>> {
+        self.connected.clone()
     }
 
     /// Follows which other servers refuse this one, and why: most often they were told another
@@ -259,7 +268,7 @@ struct Parts<E: ConsistencyEngine> {
     socket: std::net::TcpListener,
     local_events: mpsc::Receiver<LocalEvent>,
     ending: watch::Receiver<Ending>,
-    readiness: watch::Sender<Readiness>,
+    telling: Telling,
     refused_by: watch::Sender<BTreeMap<NodeId, Refusal>>,
     client_numbers: Arc<AtomicU64>,
 }
@@ -292,7 +301,7 @@ where
             clients: Clients::default(),
             local,
             peers: all_peers,
-            readiness: self.readiness,
+            telling: self.telling,
             dumps: config.on_dump.clone().and_then(DumpThread::start),
             incarnation: Arc::clone(&identity.incarnation),
             looked_at: Duration::ZERO,

@@ -260,3 +260,35 @@ fn a_bad_file_is_refused_before_anything_is_written_and_a_good_one_is_not_replac
     assert_eq!(code, Some(1));
     assert!(error.contains("is no data directory and names no servers"), "{error}");
 }
+
+#[test]
+fn a_backup_goes_to_the_standard_output_whole() {
+    let old = Site::of(1);
+    let _server = old.ready_server("1 eventual 1 1");
+    assert_eq!(old.run("put x 1"), "ok");
+    let words = ["backup", &list(&old, &[1]), "-"];
+    let command = |words: &[&str]| {
+        let mut command = old.command_elsewhere(Program::Server, words.iter().copied());
+        command.stdin(Stdio::null());
+        command
+    };
+    let output = command(&words).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("wrote 1 key, ") && said.contains("; verified"), "{said}");
+    assert!(!old.folder().join("-").exists());
+    let file = old.folder().join("from-stdout");
+    fs::write(&file, output.stdout).unwrap();
+    let new = Site::of(1);
+    let _server = new.ready_server("1 linearizability 1 1");
+    succeed(&new, &["restore", file.to_str().unwrap(), &list(&new, &[1])]);
+    assert_eq!(new.run("get x"), "1");
+
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = command(&words).stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    let complaint = "kv-server: cannot write the output: No space left on device (os error 28)\n";
+    assert!(said.ends_with(complaint), "{said}");
+    assert_eq!(said.matches("No space left").count(), 1, "{said}");
+}

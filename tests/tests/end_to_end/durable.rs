@@ -355,3 +355,29 @@ fn a_cluster_of_dev_goes_on_with_its_data_and_says_how_to_begin_anew() {
     dev.wait_for("ready in");
     assert_eq!(site.client("3 get x").exit_code(), Some(3));
 }
+
+#[test]
+fn what_is_stored_is_for_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt;
+
+    fn assert_private(path: &std::path::Path) -> usize {
+        let metadata = fs::metadata(path).unwrap();
+        let mode = metadata.permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{} has mode {mode:o}", path.display());
+        if !metadata.is_dir() {
+            return 1;
+        }
+        let entries = fs::read_dir(path).unwrap();
+        entries.map(|entry| assert_private(&entry.unwrap().path())).sum()
+    }
+
+    for model in MODELS {
+        let site = Site::of(1);
+        let server = site.ready_server(&format!("1 {model} 1 1 --data-dir data --op-log ."));
+        assert_eq!(site.run("1 put x 1"), "ok");
+        stop(server);
+        let files = assert_private(&site.folder().join("data"));
+        assert!(files >= 4, "only {files} files");
+        assert_private(&site.folder().join("output_log1.txt"));
+    }
+}

@@ -66,6 +66,13 @@ fn a_linearizable_cluster_goes_on_without_a_follower() {
     client.type_line("put x 2");
     client.wait_for("ok");
     assert_eq!(site.run("1 get x"), "2");
+    // The screens of the others tell of it.
+    let [first, second, third] = &mut servers;
+    first.wait_for("server 2 is lost");
+    third.wait_for("server 2 is lost");
+    *second = site.ready_server("2 linearizability 2 2");
+    first.wait_for("server 2 is connected");
+    third.wait_for("server 2 is connected");
 }
 
 #[test]

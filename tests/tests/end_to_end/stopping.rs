@@ -50,3 +50,18 @@ fn it_runs_on_with_its_input_closed() {
     assert_eq!(site.run("put x 1"), "ok");
     assert!(server.runs());
 }
+
+#[test]
+fn a_hangup_does_not_stop_it() {
+    let site = Site::of(1);
+    let mut server = site.ready_server("1");
+    assert_eq!(site.run("put x 1"), "ok");
+    server.hang_up();
+    // Signals arrive in no order with connections, so that one alone says nothing.
+    for turn in 0..20 {
+        assert_eq!(site.run(&format!("put x {turn}")), "ok");
+        assert!(server.runs(), "{}", server.report());
+    }
+    server.terminate();
+    server.wait_for("stopped");
+}

@@ -57,7 +57,10 @@ pub enum NotDone {
         index: u16,
     },
     /// The server has as many requests in hand as it may.
-    #[error("overloaded: the server has {limit} requests in hand; try again later")]
+    #[error(
+        "overloaded: the server has as much in hand as it takes ({limit} requests, or fewer that \
+         are large); try again later"
+    )]
     Overloaded {
         /// How many it may have.
         limit: u64,

@@ -1,5 +1,6 @@
 //! What the tasks of the loop share: the driver core, and what surrounds it.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,16 +14,15 @@ use kv_core::{
 use kv_proto::{
     FrameMessage, Request, RequestBody, Response, ResponseBody, ServerState, put_message,
 };
-use tokio::sync::watch;
 
 use crate::client_number::ClientNumber;
 use crate::data::{DataEvent, DataNews, Persistence};
-use crate::driver::Readiness;
 use crate::driver::clients::{Client, Clients, LocalRequests};
 use crate::driver::clock::Clock;
 use crate::driver::dump::DumpThread;
 use crate::driver::event::LocalEvent;
 use crate::driver::peers::{Inbound, Peers};
+use crate::driver::{Readiness, Telling};
 use crate::failure::ServerError;
 use crate::net::admission::Identity;
 use crate::net::connection::Connection;
@@ -38,7 +38,7 @@ pub(crate) struct Hub<E: ConsistencyEngine> {
     pub(crate) clients: Clients,
     pub(crate) local: LocalRequests,
     pub(crate) peers: Peers,
-    pub(crate) readiness: watch::Sender<Readiness>,
+    pub(crate) telling: Telling,
     pub(crate) dumps: Option<DumpThread>,
     /// What handshakes name as the server's incarnation. It may be the one before for some moments:
     /// an engine takes note of no lesser one than it knows, and its own messages name it themselves.
@@ -286,7 +286,7 @@ where
 
     /// Tells the clients of whatever has changed of the server.
     fn tell_state(&mut self) {
-        let waiting = match &*self.readiness.borrow() {
+        let waiting = match &*self.telling.readiness.borrow() {
             Readiness::Waiting(waiting) => Some(*waiting),
             Readiness::Starting | Readiness::Ready => None,
         };
@@ -380,7 +380,7 @@ where
     }
 
     pub(crate) fn show_readiness(&mut self, now: Now) {
-        let ready = matches!(*self.readiness.borrow(), Readiness::Ready);
+        let ready = matches!(*self.telling.readiness.borrow(), Readiness::Ready);
         if ready && now.mono < self.looked_at + READINESS_INTERVAL {
             return;
         }
@@ -389,8 +389,14 @@ where
         self.incarnation.store(status.incarnation.0, Ordering::Relaxed);
         self.persistence.note_cluster(status.cluster_id);
         self.cluster_id = status.cluster_id;
+        let connected = BTreeSet::from_iter(status.connected);
+        self.telling.connected.send_if_modified(|known| {
+            let has_changed = *known != connected;
+            *known = connected;
+            has_changed
+        });
         let next = status.waiting.map_or(Readiness::Ready, Readiness::Waiting);
-        self.readiness.send_if_modified(|readiness| {
+        self.telling.readiness.send_if_modified(|readiness| {
             let changed = *readiness != next;
             *readiness = next;
             changed

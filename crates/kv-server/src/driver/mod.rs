@@ -14,11 +14,12 @@ pub(crate) mod hub;
 pub(crate) mod peers;
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::time::Duration;
 
-use kv_core::{ConsistencyEngine, Now, Waiting};
+use kv_core::{ConsistencyEngine, NodeId, Now, Waiting};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
@@ -36,6 +37,13 @@ pub enum Readiness {
     Waiting(Waiting),
     /// It serves.
     Ready,
+}
+
+/// What is told to whoever follows how the server is.
+#[derive(Debug)]
+pub(crate) struct Telling {
+    pub(crate) readiness: watch::Sender<Readiness>,
+    pub(crate) connected: watch::Sender<BTreeSet<NodeId>>,
 }
 
 /// What all tasks of a server have in common.

@@ -124,7 +124,7 @@ fn is_missing_or_cut(source: &fjall::Error) -> bool {
     kind.is_some_and(|kind| {
         use io::ErrorKind::{InvalidData, NotFound, UnexpectedEof};
         matches!(kind, NotFound | UnexpectedEof | InvalidData)
-    }) || matches!(source, fjall::Error::InvalidVersion(None))
+    })
 }
 
 /// An error of the store below in words: its own text is that of a debugger.
@@ -197,6 +197,8 @@ fn is_damage(source: &fjall::Error) -> bool {
             | fjall::Error::InvalidTrailer
             | fjall::Error::Decompress(_)
             | fjall::Error::Unrecoverable
+            // Its marker names no version at all.
+            | fjall::Error::InvalidVersion(None)
     )
 }
 
@@ -225,6 +227,9 @@ mod tests {
         let cut =
             fjall::Error::Storage(LsmError::Io(io::Error::from(io::ErrorKind::UnexpectedEof)));
         assert!(CheckpointError::of_store(Path::new("d"), cut).is_damage());
+        let unmarked =
+            CheckpointError::of_store(Path::new("d"), fjall::Error::InvalidVersion(None));
+        assert!(matches!(unmarked, CheckpointError::Damaged { .. }), "{unmarked}");
         let sources = [
             fjall::Error::Locked,
             fjall::Error::Poisoned,

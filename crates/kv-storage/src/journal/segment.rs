@@ -84,8 +84,7 @@ impl<F: DiskFile> Segment<F> {
         let found_bytes = file.size_bytes()?;
         let path = || disk.path(&name);
         if found_bytes < SegmentHeader::END {
-            let expected_bytes = SegmentHeader::END;
-            return Err(JournalError::DamagedLength { file: path(), expected_bytes, found_bytes });
+            return Err(JournalError::DamagedHeader { file: path() });
         }
         let mut bytes = [0; SegmentHeader::LEN];
         file.read_at(0, &mut bytes)?;

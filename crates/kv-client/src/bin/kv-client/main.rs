@@ -169,11 +169,7 @@ fn answer(command: &str, error: &clap::Error, json: bool) -> ExitCode {
         let _ = kv_cli::output::write_help(error);
         return ExitStatus::Done.into();
     }
-    let text = error.to_string();
-    let lines: Vec<&str> =
-        text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
-    let line = lines.join(" ");
-    let line = line.strip_prefix("error: ").unwrap_or(&line);
+    let line = kv_cli::output::in_one_line(error);
     standard_screen().error(&format!("{line} (see {command} --help)"), None, json);
     ExitStatus::Usage.into()
 }

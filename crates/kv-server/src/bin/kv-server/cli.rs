@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
+use kv_cli::output::in_one_line;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -14,7 +15,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::dev::DevSettings;
 use crate::fleet::Plan;
 use crate::settings::Settings;
-use crate::settings::layers::{Layers, LayersError, first_line, settings_of};
+use crate::settings::layers::{Layers, LayersError, settings_of};
 use crate::tools::backup::BackupSettings;
 use crate::tools::inspect::InspectSettings;
 use crate::tools::restore::RestoreSettings;
@@ -178,13 +179,22 @@ impl Answer {
                 ExitCode::SUCCESS
             }
             LayersError::CommandLine(error) => {
-                refuse(format_args!("{} (see kv-server --help)", first_line(&error)))
+                let (what, subcommand) = (in_one_line(&error), named_subcommand(std::env::args()));
+                refuse(format_args!("{what} (see kv-server {subcommand}--help)"))
             }
             error @ (LayersError::Environment { .. }
             | LayersError::File(_)
             | LayersError::Together { .. }) => refuse(error),
         }
     }
+}
+
+/// The subcommand among the words of a command line, with a space behind it; nothing if there is
+/// none.
+fn named_subcommand(words: impl Iterator<Item = String>) -> String {
+    let command = CommandLine::command();
+    let is_one = |word: &String| command.get_subcommands().any(|known| known.get_name() == word);
+    words.skip(1).find(is_one).map_or_else(String::new, |name| name + " ")
 }
 
 /// Says what is wrong with what was asked for.
@@ -212,11 +222,28 @@ mod tests {
     use super::*;
 
     fn problem(line: &str) -> String {
-        first_line(&CommandLine::try_parse_from(line.split(' ')).unwrap_err())
+        in_one_line(&CommandLine::try_parse_from(line.split(' ')).unwrap_err())
     }
 
     fn config(line: &str) -> ServerConfig {
         CommandLine::try_parse_from(line.split(' ')).unwrap().settings.server_config()
+    }
+
+    #[test]
+    fn a_mistake_is_told_with_all_that_belongs_to_it() {
+        assert_eq!(
+            problem("kv-server backup 1-3"),
+            "the following required arguments were not provided: <SOURCE>..."
+        );
+        let together = problem("kv-server 2 linearizability majority 2 config");
+        assert!(together.ends_with(": [ID] [CONSISTENCY] [W] [R]"), "{together}");
+    }
+
+    #[test]
+    fn the_help_of_a_subcommand_is_pointed_to_by_its_name() {
+        let named = |line: &str| named_subcommand(line.split(' ').map(str::to_owned));
+        assert_eq!(named("kv-server dev --nodes 11"), "dev ");
+        assert_eq!(named("kv-server --fsync x"), "");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The servers that run in this process: one, or all of a cluster with `kv-server dev`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -148,6 +148,7 @@ impl Member {
             config: self.config.clone(),
             client: self.server.client(),
             readiness: self.server.readiness(),
+            connected: self.server.connected(),
             refused_by: self.server.refused_by(),
         }
     }
@@ -171,6 +172,7 @@ struct Watched {
     config: ServerConfig,
     client: LocalClient,
     readiness: watch::Receiver<Readiness>,
+    connected: watch::Receiver<BTreeSet<NodeId>>,
     refused_by: watch::Receiver<BTreeMap<NodeId, Refusal>>,
 }
 
@@ -205,6 +207,7 @@ async fn announce(mut watched: Watched, named: bool) {
         Readiness::Ready | Readiness::Waiting(_) | Readiness::Starting => Readiness::Starting,
     };
     let mut has_served = false;
+    let mut connected = BTreeSet::new();
     loop {
         // Servers that start together find each other meanwhile, a disk takes the record of a start,
         // and nobody is told in vain.
@@ -237,8 +240,20 @@ async fn announce(mut watched: Watched, named: bool) {
             }
             Readiness::Starting | Readiness::Ready | Readiness::Waiting(_) => {}
         }
+        let connected_now = watched.connected.borrow_and_update().clone();
+        // Until it serves, it says whom it waits for. Servers of one process come and go together.
+        if has_served && before == Readiness::Ready && !named {
+            for peer in connected.difference(&connected_now) {
+                screen::say(format_args!("{prefix}server {peer} is lost"));
+            }
+            for peer in connected_now.difference(&connected) {
+                screen::say(format_args!("{prefix}server {peer} is connected"));
+            }
+        }
+        connected = connected_now;
         let changed = tokio::select! {
             changed = watched.readiness.changed() => changed,
+            changed = watched.connected.changed() => changed,
             changed = watched.refused_by.changed() => changed,
         };
         if changed.is_err() {

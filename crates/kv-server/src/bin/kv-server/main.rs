@@ -26,6 +26,8 @@ fn main() -> ExitCode {
     for line in kv_cli::environment::warnings() {
         screen::complain(format_args!("{line}"));
     }
+    // What is stored is for its owner alone: data, logs of operations and backups.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let invocation = Invocation::parse();
     // A server serves although its screen cannot be written; a tool has then failed.
     let is_server = matches!(invocation, Ok(Invocation::Run(_)));
@@ -93,6 +95,20 @@ fn run(plan: &Plan) -> anyhow::Result<()> {
     outcome
 }
 
+/// Keeps SIGHUP from ending the server without a word, as when its terminal is closed.
+async fn ignore_hangups() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::hangup()) {
+        Ok(mut hangups) => {
+            while hangups.recv().await.is_some() {
+                tracing::info!("SIGHUP: it goes on; restart it for other settings to count");
+            }
+        }
+        Err(error) => tracing::warn!(%error, "SIGHUP will end the server"),
+    }
+    std::future::pending().await
+}
+
 /// Completes on SIGINT, on SIGTERM, or when `exit` is typed.
 async fn until_stopped(exit: tokio::sync::oneshot::Receiver<()>) {
     use tokio::signal::unix::{SignalKind, signal};
@@ -117,5 +133,6 @@ async fn until_stopped(exit: tokio::sync::oneshot::Receiver<()>) {
         _ = tokio::signal::ctrl_c() => {}
         () = terminated => {}
         () = typed => {}
+        () = ignore_hangups() => {}
     }
 }

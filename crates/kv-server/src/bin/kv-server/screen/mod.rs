@@ -7,6 +7,7 @@ mod start;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use kv_core::{NodeId, Page, PeerLag, Status};
 use kv_proto::{as_word, in_quotes};
@@ -100,10 +101,22 @@ pub(crate) fn show_status(status: &Status) {
     say(format_args!("{text}"));
 }
 
-/// Prints a line on standard output. A server whose output cannot be written goes on.
+/// Prints a line on standard output, or on standard error where that is for data. A server whose
+/// output cannot be written goes on.
 pub(crate) fn say(text: fmt::Arguments<'_>) {
-    print(format!("{text}\n").as_bytes());
+    if STDOUT_IS_FOR_DATA.load(Ordering::Relaxed) {
+        complain(text);
+    } else {
+        print(format!("{text}\n").as_bytes());
+    }
 }
+
+/// From here on nothing is said on the standard output.
+pub(crate) fn keep_stdout_for_data() {
+    STDOUT_IS_FOR_DATA.store(true, Ordering::Relaxed);
+}
+
+static STDOUT_IS_FOR_DATA: AtomicBool = AtomicBool::new(false);
 
 /// Prints bytes as they are on standard output.
 pub(crate) fn print(bytes: &[u8]) {

@@ -200,7 +200,7 @@ fn reason_against(arg: &Arg, text: &str) -> Option<String> {
     let alone = Command::new("kv-server").no_binary_name(true).arg(arg.clone());
     let error = alone.try_get_matches_from(words).err()?;
     let source = std::error::Error::source(&error).map(ToString::to_string);
-    Some(source.unwrap_or_else(|| first_line(&error)))
+    Some(source.unwrap_or_else(|| kv_cli::output::in_one_line(&error)))
 }
 
 /// The parser names the option of a bad value, even where the value is from the environment.
@@ -219,13 +219,6 @@ fn blame_environment(command: &Command, error: clap::Error) -> LayersError {
         }
     }
     LayersError::CommandLine(error)
-}
-
-/// What is wrong, without the hints that follow.
-pub(crate) fn first_line(error: &clap::Error) -> String {
-    let text = error.to_string();
-    let line = text.lines().next().unwrap_or_default();
-    line.strip_prefix("error: ").unwrap_or(line).to_owned()
 }
 
 fn argument<'a>(command: &'a Command, field: &str) -> Option<&'a Arg> {

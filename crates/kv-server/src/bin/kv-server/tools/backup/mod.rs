@@ -4,6 +4,7 @@ mod draft;
 mod file;
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -27,7 +28,7 @@ pub(crate) struct BackupSettings {
     #[arg(value_name = "SOURCE", required = true, num_args = 1..)]
     sources: Vec<String>,
 
-    /// The file to write
+    /// The file to write; `-` for the standard output
     #[arg(value_name = "FILE", required = true)]
     file: PathBuf,
 
@@ -53,14 +54,45 @@ impl BackupSettings {
     }
 
     fn write(&self) -> anyhow::Result<()> {
+        if self.file == Path::new("-") {
+            return self.write_out();
+        }
         let file = self.file.display();
         if self.file.exists() && !self.force {
             bail!("{file} exists already: name another file, or replace it with --force");
         }
         remove_leftovers(&self.file);
+        let (entries, bytes) = self.write_to(&self.file)?;
+        screen::say(format_args!("wrote {file}: {}", described(entries, bytes)));
+        Ok(())
+    }
+
+    /// Writes the backup to the standard output, from a file that is verified before: whoever reads it
+    /// gets a whole backup or none.
+    fn write_out(&self) -> anyhow::Result<()> {
+        screen::keep_stdout_for_data();
+        let number = std::process::id();
+        let file = std::env::temp_dir().join(format!("kv-server-backup-{number}"));
+        let written = self.write_to(&file).and_then(|(entries, bytes)| {
+            match io::copy(&mut fs::File::open(&file)?, &mut kv_cli::output::Stdout) {
+                Ok(_) => screen::say(format_args!("wrote {}", described(entries, bytes))),
+                // That has been reported, and shows in the exit code.
+                Err(_) if kv_cli::output::has_failed() => {}
+                Err(error) => return Err(error.into()),
+            }
+            Ok(())
+        });
+        // Whatever stays is in the folder for what may go.
+        let _ = fs::remove_file(&file);
+        written
+    }
+
+    /// Writes and verifies a file; returns how many entries and bytes it has.
+    fn write_to(&self, path: &Path) -> anyhow::Result<(u64, u64)> {
+        let file = path.display();
         let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let mut draft = Draft {
-            file: &self.file,
+            file: path,
             began_ms: u64::try_from(began.as_millis()).unwrap_or(u64::MAX),
             parts: Vec::new(),
         };
@@ -72,15 +104,17 @@ impl BackupSettings {
         } else {
             bail!("name servers, or the data directories of servers that do not run, not both");
         };
-        let verified = BackupReader::verify(&self.file)?;
+        let verified = BackupReader::verify(path)?;
         if verified != entries {
             bail!("{file} has {verified} of {}: check the disk", counted(entries, "key"));
         }
-        let bytes = fs::metadata(&self.file).map_or(0, |metadata| metadata.len());
-        let (keys, bytes) = (counted(entries, "key"), counted(bytes, "byte"));
-        screen::say(format_args!("wrote {file}: {keys}, {bytes}; verified"));
-        Ok(())
+        let bytes = fs::metadata(path).map_or(0, |metadata| metadata.len());
+        Ok((entries, bytes))
     }
+}
+
+fn described(entries: u64, bytes: u64) -> String {
+    format!("{}, {}; verified", counted(entries, "key"), counted(bytes, "byte"))
 }
 
 /// Removes what a backup to this file has left that was killed.
