@@ -6,6 +6,7 @@
 //! - `loss`: the sequencer is killed, told to stop, told to hand over, stopped with `SIGSTOP`, cut
 //!   off from the others; a follower is killed; a server of the eventual engine is killed. Each ten
 //!   times, or as often as `KV_BENCH_ROUNDS` says.
+//! - `hand-over`: of these, only what goes by plan.
 //! - `catch-up`: a follower misses 100,000 puts, then one loses its data; both come back under load.
 //!
 //! *Pause* is the longest time in which no put was acknowledged, *wait* the longest that an
@@ -40,6 +41,9 @@ fn main() {
     println!("{}", figures::machine());
     if is_wanted("loss") {
         loss::run();
+    }
+    if wanted.iter().any(|word| word == "hand-over") {
+        loss::run_planned();
     }
     if is_wanted("catch-up") {
         catch_up::run();

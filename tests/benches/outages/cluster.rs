@@ -52,6 +52,12 @@ impl Cluster {
         server.wait_for_exit();
     }
 
+    /// Has a server become the sequencer.
+    pub(crate) fn lead(&self, id: u16) {
+        let client = self.client(id);
+        self.runtime.block_on(client.lead(NodeId::new(id).unwrap())).unwrap();
+    }
+
     pub(crate) fn freeze(&self, id: u16) {
         self.servers[&id].freeze();
     }

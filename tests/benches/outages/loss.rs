@@ -13,19 +13,21 @@ enum Loss {
     Quiet,
     Kill,
     Stop,
+    /// It stays, and the next server is told to lead.
+    HandOver,
     Freeze,
     CutOff,
 }
 
 /// Prints what clients saw of each kind of loss.
 pub(crate) fn run() {
-    let rounds = std::env::var("KV_BENCH_ROUNDS").ok();
-    let rounds = rounds.map_or(ROUNDS, |rounds| rounds.parse().expect("a number of rounds"));
+    let rounds = rounds();
     head("64 puts under way, 3 servers, W=2 R=2: a server is lost");
     let mut cluster = Cluster::start("linearizability");
     measure(&mut cluster, "no loss", rounds, Loss::Quiet, |sequencer| sequencer);
     measure(&mut cluster, "sequencer, kill -9", rounds, Loss::Kill, |sequencer| sequencer);
     measure(&mut cluster, "sequencer, SIGTERM", rounds, Loss::Stop, |sequencer| sequencer);
+    measure(&mut cluster, "sequencer, lead", rounds, Loss::HandOver, |sequencer| sequencer);
     measure(&mut cluster, "sequencer, SIGSTOP for 4 s", rounds, Loss::Freeze, |sequencer| {
         sequencer
     });
@@ -37,6 +39,21 @@ pub(crate) fn run() {
     let mut cluster = Cluster::start("eventual");
     measure_any(&mut cluster, "eventual, no loss", rounds, Loss::Quiet);
     measure_any(&mut cluster, "eventual, kill -9", rounds, Loss::Kill);
+}
+
+/// The same of what goes by plan.
+pub(crate) fn run_planned() {
+    let rounds = rounds();
+    head("64 puts under way, 3 servers, W=2 R=2: another server leads");
+    let mut cluster = Cluster::start("linearizability");
+    measure(&mut cluster, "no loss", rounds, Loss::Quiet, |sequencer| sequencer);
+    measure(&mut cluster, "sequencer, SIGTERM", rounds, Loss::Stop, |sequencer| sequencer);
+    measure(&mut cluster, "sequencer, lead", rounds, Loss::HandOver, |sequencer| sequencer);
+}
+
+fn rounds() -> u32 {
+    let rounds = std::env::var("KV_BENCH_ROUNDS").ok();
+    rounds.map_or(ROUNDS, |rounds| rounds.parse().expect("a number of rounds"))
 }
 
 /// Loses the server that `victim` chooses, given the sequencer.
@@ -72,6 +89,7 @@ fn lose(cluster: &mut Cluster, id: u16, loss: Loss) -> (Duration, Duration) {
         Loss::Quiet => {}
         Loss::Kill => cluster.kill(id),
         Loss::Stop => cluster.stop(id),
+        Loss::HandOver => cluster.lead(after(id)),
         Loss::Freeze => cluster.freeze(id),
         Loss::CutOff => cluster.cut_off(id),
     }
@@ -79,7 +97,7 @@ fn lose(cluster: &mut Cluster, id: u16, loss: Loss) -> (Duration, Duration) {
     std::thread::sleep(loss.lasts());
     let seen = load.take();
     match loss {
-        Loss::Quiet => {}
+        Loss::Quiet | Loss::HandOver => {}
         Loss::Kill | Loss::Stop => cluster.start_server(id),
         Loss::Freeze => cluster.thaw(id),
         Loss::CutOff => cluster.heal(id),
@@ -92,7 +110,7 @@ impl Loss {
     /// How long it lasts after service has resumed.
     const fn lasts(self) -> Duration {
         match self {
-            Self::Quiet | Self::Kill | Self::Stop => Duration::from_millis(500),
+            Self::Quiet | Self::Kill | Self::Stop | Self::HandOver => Duration::from_millis(500),
             Self::Freeze | Self::CutOff => Duration::from_secs(4),
         }
     }
