@@ -11,6 +11,7 @@ mod durable;
 mod failover;
 mod frozen;
 mod full_disk;
+mod hand_over;
 mod inspect;
 mod linearizable;
 mod many_clients;
