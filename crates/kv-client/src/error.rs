@@ -59,7 +59,7 @@ pub enum ClientError {
         /// How many may be.
         limit: u32,
     },
-    /// A read was not answered in time.
+    /// A read was not answered in time, or a session was not opened, so that a write was not sent.
     #[error("timed out: server {server} did not answer in {waited:?}; try again")]
     TimedOut {
         /// Which server.

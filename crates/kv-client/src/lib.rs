@@ -40,6 +40,7 @@ mod error;
 mod event;
 mod exactly_once;
 mod pages;
+mod pending;
 mod send_state;
 mod service;
 mod store_identity;

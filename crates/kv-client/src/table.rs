@@ -3,11 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use kv_core::{
-    Done, NodeId, NotDone, Operation, Outcome, RequestIdentity, RequestOptions, SessionId, Version,
-};
+use kv_core::{Done, NodeId, NotDone, Operation, Outcome, RequestOptions, SessionId, Version};
 use kv_proto::{MessageTooLarge, Request, RequestBody, Response, ResponseBody};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
 
 use crate::answer::fits;
@@ -15,28 +12,7 @@ use crate::connection::Connection;
 use crate::connection::error::LostReason;
 use crate::error::ClientError;
 use crate::exactly_once::{Naming, Session};
-use crate::send_state::SendState;
-
-/// A request as a caller hands it in.
-#[derive(Debug)]
-pub(crate) struct Submission {
-    /// Never used twice in a client's life.
-    pub(crate) id: u64,
-    pub(crate) body: RequestBody,
-    pub(crate) since: Instant,
-    pub(crate) timeout: Duration,
-    pub(crate) send_state: SendState,
-    pub(crate) reply: oneshot::Sender<Result<Answered, ClientError>>,
-    /// Given back when the request is forgotten.
-    pub(crate) permit: OwnedSemaphorePermit,
-}
-
-/// An answer and the server that gave it.
-#[derive(Debug)]
-pub(crate) struct Answered {
-    pub(crate) server: NodeId,
-    pub(crate) body: ResponseBody,
-}
+use crate::pending::{Answered, Pending, Submission};
 
 /// The reason why a server could not do something yet, if that is all that it said: it may be done in
 /// a moment, there or elsewhere.
@@ -64,23 +40,6 @@ pub(crate) struct Table {
     session: Session,
     /// Writes that wait for the session.
     unnamed: BTreeSet<u64>,
-}
-
-#[derive(Debug)]
-struct Pending {
-    submission: Submission,
-    deadline: Instant,
-    /// Where its frame ends on the connection, and when it was put there; `None` if it was not.
-    sent: Option<(u64, Instant)>,
-    /// What a server said that could not serve it yet.
-    refusal: Option<Answered>,
-    /// When it is sent again after that, and how long it waits the next time.
-    held: Option<Instant>,
-    pause: Duration,
-    /// Its session and its number there.
-    name: Option<(SessionId, u64)>,
-    /// How it ends unless something better is learnt: an earlier copy may take effect.
-    unclear: Option<Result<Answered, ClientError>>,
 }
 
 impl Table {
@@ -425,6 +384,7 @@ impl Table {
             let waited = pending.submission.timeout + self.grace;
             let read_only = pending.is_read_only();
             if self.unnamed.contains(&id) {
+                let waited = pending.submission.timeout;
                 self.give_up(id, ClientError::TimedOut { server, waited });
                 continue;
             }
@@ -524,43 +484,6 @@ impl Table {
         }
         self.deadlines.remove(&(pending.deadline, id));
         Some(pending)
-    }
-}
-
-impl Pending {
-    fn is_read_only(&self) -> bool {
-        match &self.submission.body {
-            RequestBody::Execute { op, .. } => op.is_read_only(),
-            RequestBody::Status | RequestBody::Cancel | RequestBody::Snapshot => true,
-        }
-    }
-
-    /// Whether it is a write that may be sent again in a session.
-    fn is_nameable(&self) -> bool {
-        let RequestBody::Execute { op, options } = &self.submission.body else {
-            return false;
-        };
-        matches!(op, Operation::Batch(_)) && !op.is_read_only() && options.identity.is_none()
-    }
-
-    fn time_left(&self, now: Instant) -> Duration {
-        let passed = now.saturating_duration_since(self.submission.since);
-        self.submission.timeout.saturating_sub(passed)
-    }
-
-    /// The request with the time that is left to it.
-    fn request(&self, now: Instant, identity: Option<RequestIdentity>) -> Request {
-        let submission = &self.submission;
-        let body = match submission.body.clone() {
-            RequestBody::Execute { op, options } => {
-                let (timeout, identity) = (self.time_left(now), identity.or(options.identity));
-                let options = RequestOptions { timeout, identity, ..options };
-                RequestBody::Execute { op, options }
-            }
-            body @ (RequestBody::Status | RequestBody::Cancel | RequestBody::Snapshot) => body,
-        };
-        let id = submission.id;
-        Request { id, body }
     }
 }
 

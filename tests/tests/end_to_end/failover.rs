@@ -159,7 +159,7 @@ fn a_client_of_the_library_is_with_the_sequencer_whichever_server_that_is() {
     put("2");
     let sequencer = |id: u16| {
         let status = site.run(&format!("{id} status"));
-        status.contains("sequencer").then_some(id)
+        status.contains("this server: sequencer").then_some(id)
     };
     let next = [2, 3].into_iter().find_map(sequencer).expect("one of them is the sequencer");
     wait_until("the client is with the next sequencer", || is_with(next));

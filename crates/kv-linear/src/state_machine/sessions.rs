@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use kv_core::{
-    NotDone, Operation, Outcome, RequestIdentity, SessionId, Unknown, Version, Wire, wire_struct,
+    Answer, CommandResult, Done, NotDone, Operation, Outcome, RequestIdentity, Served, SessionId,
+    Unknown, Version, Wire, wire_enum, wire_struct,
 };
 
 /// An operation in the log, with what names its request.
@@ -45,11 +46,23 @@ struct Session {
 struct Answered {
     /// The number of the operation that carried it out.
     operation: u64,
-    /// The outcome in its byte form, unless it is too large to be kept.
-    outcome: Option<Bytes>,
+    kept: Kept,
 }
 
-wire_struct!(Answered { operation, outcome });
+wire_struct!(Answered { operation, kept });
+
+/// What is kept of an outcome.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Kept {
+    /// It was that of a single put or delete, as most are.
+    Written,
+    /// Its byte form.
+    Whole(Bytes),
+    /// Nothing, since it is too large.
+    Nothing,
+}
+
+wire_enum!(Kept, "answer of a session", { 0 => Written, 1 => Whole(bytes), 2 => Nothing });
 
 /// What becomes of a request of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,8 +114,7 @@ impl Sessions {
     /// Keeps the answer to a request that operation `number` carried out.
     pub(crate) fn keep(&mut self, identity: &RequestIdentity, number: u64, outcome: &Outcome) {
         if let Some(session) = self.by_id.get_mut(&identity.session) {
-            let bytes = Some(outcome.to_bytes()).filter(|bytes| bytes.len() <= ANSWER_BYTES_MAX);
-            let answered = Answered { operation: number, outcome: bytes };
+            let answered = Answered { operation: number, kept: Kept::of(outcome, number) };
             self.answers_bytes += answered.size_bytes();
             session.answers.insert(identity.number, answered);
             self.keep_bounds();
@@ -185,21 +197,56 @@ impl Session {
 
 impl Answered {
     fn outcome(&self) -> Outcome {
-        let kept = self.outcome.clone().and_then(|bytes| Outcome::from_bytes(bytes).ok());
-        // It was carried out, but what it brought was too large to be kept.
         let version = Some(Version::Log(self.operation));
+        let kept = match &self.kept {
+            Kept::Written => Some(written(self.operation)),
+            Kept::Whole(bytes) => Outcome::from_bytes(bytes.clone()).ok(),
+            Kept::Nothing => None,
+        };
+        // It was carried out, but what it brought was too large to be kept.
         kept.unwrap_or(Outcome::Unknown(Unknown { version, acks: 0, needed: 0 }))
     }
 
-    fn size_bytes(&self) -> usize {
-        ANSWER_OVERHEAD + self.outcome.as_ref().map_or(0, Bytes::len)
+    const fn size_bytes(&self) -> usize {
+        ANSWER_OVERHEAD
+            + match &self.kept {
+                Kept::Whole(bytes) => bytes.len(),
+                Kept::Written | Kept::Nothing => 0,
+            }
     }
 
     /// The same without the buffer that it was read into.
     fn detached(self) -> Self {
-        let outcome = self.outcome.map(|bytes| Bytes::copy_from_slice(&bytes));
-        Self { outcome, ..self }
+        let kept = match self.kept {
+            Kept::Whole(bytes) => Kept::Whole(Bytes::copy_from_slice(&bytes)),
+            kept @ (Kept::Written | Kept::Nothing) => kept,
+        };
+        Self { kept, ..self }
     }
+}
+
+impl Kept {
+    fn of(outcome: &Outcome, number: u64) -> Self {
+        let is_written = matches!(outcome, Outcome::Done(Done {
+            answer: Answer::Results(results),
+            version: Some(Version::Log(version)),
+            served: Served::Linearizable,
+        }) if matches!(results.as_slice(), [CommandResult::Written]) && *version == number);
+        if is_written {
+            return Self::Written;
+        }
+        let bytes = outcome.to_bytes();
+        if bytes.len() <= ANSWER_BYTES_MAX { Self::Whole(bytes) } else { Self::Nothing }
+    }
+}
+
+/// The outcome of a single put or delete.
+fn written(number: u64) -> Outcome {
+    Outcome::Done(Done {
+        answer: Answer::Results(vec![CommandResult::Written]),
+        version: Some(Version::Log(number)),
+        served: Served::Linearizable,
+    })
 }
 
 /// A session in a checkpoint.
@@ -235,7 +282,6 @@ const EXPIRED_AT_ONCE: usize = 100;
 
 #[cfg(test)]
 mod tests {
-    use kv_core::{Answer, CommandResult, Done, Served};
     use proptest::prelude::*;
 
     use super::*;
@@ -245,6 +291,9 @@ mod tests {
     }
 
     fn outcome(number: u64) -> Outcome {
+        if number.is_multiple_of(2) {
+            return written(number);
+        }
         Outcome::Done(Done {
             answer: Answer::Results(vec![CommandResult::Length(number)]),
             version: Some(Version::Log(number)),
