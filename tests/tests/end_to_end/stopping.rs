@@ -1,6 +1,9 @@
 //! A server that is told to stop does so in order.
 
-use kv_tests::{Process, Site};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use kv_tests::{Process, Program, Site};
 
 fn pair(site: &Site, model: &str) -> [Process; 2] {
     let words = [1, 2].map(|id| format!("{id} {model} 1 1"));
@@ -64,4 +67,33 @@ fn a_hangup_does_not_stop_it() {
     }
     server.terminate();
     server.wait_for("stopped");
+}
+
+/// A terminal that is stopped by Ctrl-S, or a program behind a pipe that hangs.
+#[test]
+fn output_that_nobody_reads_holds_up_neither_clients_nor_the_stop() {
+    let site = Site::of(1);
+    let mut command = site.command(Program::Server, ["1"].into_iter());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut server = command.spawn().unwrap();
+    let value = "v".repeat(100_000);
+    assert_eq!(site.run(&format!("put x {value} --timeout 20s")), "ok");
+    // Far more than a pipe and what waits for it take.
+    for _ in 0..50 {
+        assert!(site.run("dump").contains(&value));
+    }
+    let pid = rustix::process::Pid::from_child(&server);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let told = Instant::now();
+    let status = loop {
+        match server.try_wait().unwrap() {
+            Some(status) => break status,
+            None if told.elapsed() > Duration::from_secs(20) => {
+                server.kill().unwrap();
+                panic!("it does not stop");
+            }
+            None => std::thread::sleep(Duration::from_millis(10)),
+        }
+    };
+    assert_eq!(status.code(), Some(0));
 }

@@ -206,7 +206,8 @@ pub(crate) fn refuse(problem: impl Display) -> ExitCode {
 /// Sends what the server logs to stderr.
 pub(crate) fn start_logging(filter: &Targets) {
     let coloured = std::io::stderr().is_terminal();
-    let lines = tracing_subscriber::fmt::layer().with_ansi(coloured).with_writer(std::io::stderr);
+    let lines =
+        tracing_subscriber::fmt::layer().with_ansi(coloured).with_writer(|| screen::LogLines);
     tracing_subscriber::registry().with(lines).with(filter.clone()).init();
 }
 

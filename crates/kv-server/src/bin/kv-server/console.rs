@@ -80,8 +80,13 @@ async fn dump(client: &LocalClient) -> Result<(), ServerGone> {
         match client.execute(op, RequestOptions::default()).await? {
             Outcome::Done(done) => match done.answer {
                 Answer::Page(page) => {
-                    screen::show_dump_page(&page);
-                    match page.next {
+                    let next = page.next.clone();
+                    // Whoever has stopped the terminal stops this command alone.
+                    let shown = tokio::task::spawn_blocking(move || screen::show_dump_page(&page));
+                    if shown.await.is_err() {
+                        return Ok(());
+                    }
+                    match next {
                         Some(next) => after = Some(next),
                         None => return Ok(()),
                     }

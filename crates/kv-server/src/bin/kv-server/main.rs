@@ -54,6 +54,13 @@ fn carry_out(invocation: Result<Invocation, cli::Answer>) -> ExitCode {
 }
 
 fn serve(plan: &Plan) -> ExitCode {
+    screen::start_printing();
+    let code = serve_until_stopped(plan);
+    screen::finish_printing();
+    code
+}
+
+fn serve_until_stopped(plan: &Plan) -> ExitCode {
     match run(plan) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => match error.downcast_ref::<StartError>() {

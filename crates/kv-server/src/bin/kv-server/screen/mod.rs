@@ -2,18 +2,21 @@
 
 mod found;
 pub(crate) mod hints;
+mod printer;
 mod start;
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use kv_core::{NodeId, Page, PeerLag, Status};
 use kv_proto::{as_word, in_quotes};
 use kv_server::{FoundData, RecoveryProgress, ServerConfig, StartError};
 
 pub(crate) use found::counted;
+use printer::Printer;
 use start::{cluster_start_text, start_text};
 
 /// Shows what has been started.
@@ -47,13 +50,15 @@ pub(crate) fn show_recovery(progress: &RecoveryProgress) {
 }
 
 /// Prints a page of what the server holds, as the client shows it.
+///
+/// It waits until it can be printed.
 pub(crate) fn show_dump_page(page: &Page) {
-    say(format_args!("{}", dump_page_text(page)));
+    OUT.put(dump_page_text(page).into_bytes());
 }
 
 /// The same for one of several servers of this process.
 pub(crate) fn show_dump_page_of(node: NodeId, page: &Page) {
-    say(format_args!("server {node} holds:\n{}", dump_page_text(page)));
+    OUT.put(format!("server {node} holds:\n{}", dump_page_text(page)).into_bytes());
 }
 
 fn dump_page_text(page: &Page) -> String {
@@ -65,9 +70,9 @@ fn dump_page_text(page: &Page) -> String {
         text.push_str(&format!("{key} = {value} (version {})\n", held.version));
     }
     text.push_str(match (&page.next, page.entries.is_empty()) {
-        (Some(_), _) => "...",
-        (None, true) => "(end of dump: nothing)",
-        (None, false) => "(end of dump)",
+        (Some(_), _) => "...\n",
+        (None, true) => "(end of dump: nothing)\n",
+        (None, false) => "(end of dump)\n",
     });
     text
 }
@@ -120,11 +125,54 @@ static STDOUT_IS_FOR_DATA: AtomicBool = AtomicBool::new(false);
 
 /// Prints bytes as they are on standard output.
 pub(crate) fn print(bytes: &[u8]) {
-    // A failure has been reported, and shows in the exit code of a tool.
-    let _ = kv_cli::output::write(bytes);
+    OUT.offer(bytes);
 }
 
 /// Prints what went wrong on standard error.
 pub(crate) fn complain(text: fmt::Arguments<'_>) {
-    let _ = writeln!(io::stderr(), "kv-server: {text}");
+    LOG.offer(format!("kv-server: {text}\n").as_bytes());
 }
+
+/// From here on a server prints without waiting for whoever is to read it.
+pub(crate) fn start_printing() {
+    if let Err(error) = OUT.start().and_then(|()| LOG.start()) {
+        complain(format_args!("it will wait for whoever reads what it prints: {error}"));
+    }
+}
+
+/// Gives what was printed last some time to be read.
+pub(crate) fn finish_printing() {
+    OUT.finish(LAST_WORDS_MAX);
+    LOG.finish(LAST_WORDS_MAX);
+}
+
+/// Takes the lines that a server logs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LogLines;
+
+impl Write for LogLines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        LOG.offer(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn write_out(bytes: &[u8]) {
+    // A failure has been reported, and shows in the exit code of a tool.
+    let _ = kv_cli::output::write(bytes);
+}
+
+fn write_log(bytes: &[u8]) {
+    // There is nowhere to report it.
+    let _ = io::stderr().write_all(bytes);
+}
+
+static OUT: Printer = Printer::new(write_out);
+static LOG: Printer = Printer::new(write_log);
+
+/// How long a server waits at its end for whoever is to read its last words.
+const LAST_WORDS_MAX: Duration = Duration::from_millis(500);
