@@ -1,11 +1,14 @@
 //! What a server has in every role.
 
+mod answers;
+mod incarnation;
+
 use std::time::Duration;
 
 use bytes::Bytes;
 use kv_core::{
-    Done, Effects, EngineConfig, HaltReason, Incarnation, NodeId, NotDone, Outcome, PersistSeq,
-    RequestId, SeedStream, Served, Shortage, Unknown, Waiting,
+    Effects, EngineConfig, HaltReason, Incarnation, NodeId, NotDone, PersistSeq, SeedStream,
+    Shortage, Waiting,
 };
 
 use crate::durable::journal::{Durable, Journal, LogOnDisk};
@@ -14,17 +17,15 @@ use crate::durable::record::Record;
 use crate::durable::view::LogView;
 use crate::identity::{Identity, Known};
 use crate::links::Links;
-use crate::log::Position;
 use crate::log::entry::{Entry, EntryHeader, Origin};
 use crate::log::epoch::{Epoch, LogIndex};
 use crate::message::{Body, Message};
-use crate::mutation::{Broken, Mutation};
+use crate::mutation::Broken;
 use crate::quorums::Quorums;
-use crate::replica::{Applying, Delivered, Replica};
-use crate::requests::forward::{Forwarder, Pending};
+use crate::replica::Replica;
+use crate::requests::forward::Forwarder;
 use crate::requests::leads::Leads;
 use crate::requests::reads::Reads;
-use crate::state_machine::page::PageBounds;
 
 pub(crate) type Out = Effects<Message, Record>;
 
@@ -348,77 +349,6 @@ impl Core {
         self.flush_at = Some(self.flush_at.map_or(now, |at| at.min(now)));
     }
 
-    /// Applies what is committed, and answers the clients that wait for it.
-    pub(crate) fn deliver(&mut self, out: &mut Out) {
-        let node = self.config.node;
-        let own = self.identity.map(|identity| (node, identity.incarnation));
-        let bounds = PageBounds::of(&self.config.limits);
-        let applying = Applying { bounds, wall_ms: self.wall_ms(), broken: self.broken };
-        let forwarder = &mut self.forwarder;
-        let mut answer = |delivered: Delivered| {
-            let origin = delivered.origin;
-            if own == Some((origin.server, origin.incarnation))
-                && let Some(outcome) = delivered.outcome
-                && let Some(pending) = forwarder.settle(origin.number)
-            {
-                out.reply(pending.id, outcome);
-            }
-        };
-        while self.replica.deliver_next(applying, &mut answer) {}
-        self.answer_reads(out);
-        let limits = &self.config.limits;
-        self.replica.trim(limits.log_bytes_max, limits.log_entries_max);
-    }
-
-    /// Answers the reads for which enough is applied.
-    pub(crate) fn answer_reads(&mut self, out: &mut Out) {
-        let Position { index, operations, .. } = self.replica.applied();
-        let with = (PageBounds::of(&self.config.limits), self.broken);
-        let wall_ms = self.wall_ms();
-        while let Some((id, operation)) = self.reads.pop_granted(index) {
-            let machine = self.replica.machine();
-            out.reply(id, machine.read(&operation, operations, wall_ms, with));
-        }
-        let ignores_seen = self.broken.is(Mutation::SequentialReadIgnoresSeen);
-        let applied = if ignores_seen { u64::MAX } else { operations };
-        while let Some((id, operation)) = self.reads.pop_sequential(applied) {
-            let machine = self.replica.machine();
-            let outcome = machine.read(&operation, operations, wall_ms, with);
-            out.reply(id, served(outcome, Served::Sequential));
-        }
-    }
-
-    pub(crate) fn refuse(&mut self, id: RequestId, reason: NotDone, out: &mut Out) {
-        self.counters.refused_requests += 1;
-        out.reply(id, Outcome::NotDone(reason));
-    }
-
-    /// Answers a request whose time is up; `acks` servers are known to hold it.
-    pub(crate) fn reply_expired(&self, pending: &Pending, acks: u16, out: &mut Out) {
-        let needed = self.config.cluster.write_quorum();
-        let definite = self.broken.is(Mutation::UnknownToldAsNotDone);
-        let outcome = if pending.sent && !definite {
-            Outcome::Unknown(Unknown { version: None, acks, needed })
-        } else {
-            Outcome::NotDone(NotDone::TimedOut { answered: acks, needed })
-        };
-        out.reply(pending.id, outcome);
-    }
-
-    /// Answers all requests, since this server begins another incarnation: what was sent in this one
-    /// may take effect, and must not be sent again under another name.
-    pub(crate) fn give_up_pending(&mut self, out: &mut Out) {
-        let needed = self.config.cluster.write_quorum();
-        for pending in self.forwarder.settle_if(|_| true) {
-            if pending.sent {
-                let unknown = Unknown { version: None, acks: 0, needed };
-                out.reply(pending.id, Outcome::Unknown(unknown));
-            } else {
-                self.refuse(pending.id, NotDone::Waiting(Waiting::Joining), out);
-            }
-        }
-    }
-
     /// Stops this server: a peer's log and its own differ where they must not.
     pub(crate) fn halt(&mut self, peer: NodeId, index: LogIndex, out: &mut Out) {
         self.halt_for(HaltReason::LogsDiffer { peer, index: index.0 }, out);
@@ -429,55 +359,6 @@ impl Core {
         self.halted = true;
         tracing::error!(%reason, "halting");
         out.halt(reason);
-    }
-
-    /// Whether all that says who this server is has come to the disk.
-    pub(crate) fn is_durable(&self) -> bool {
-        self.identity.is_some() && self.identity == self.identity_on_disk
-    }
-
-    /// An incarnation after the highest one that is known of this server.
-    pub(crate) fn following(&mut self, highest: Incarnation) -> Incarnation {
-        let nonce = self.draw_nonce();
-        Incarnation::following(highest.max(self.incarnation()), nonce)
-    }
-
-    /// Begins another incarnation with the log that this server has; one that recovers counts for
-    /// nothing.
-    pub(crate) fn renew(&mut self, highest: Incarnation, recovering: bool, out: &mut Out) {
-        let incarnation = self.following(highest);
-        let Some(identity) = &mut self.identity else {
-            return;
-        };
-        *identity = Identity { incarnation, recovering, ..*identity };
-        let identity = *identity;
-        let record = Record::Renewed { incarnation, recovering };
-        self.persist(record, Durable::Identity(identity), out);
-    }
-
-    /// Takes part again, since this server has all that it may have acknowledged before.
-    pub(crate) fn end_recovery(&mut self, out: &mut Out) {
-        if let Some(identity) = &mut self.identity {
-            identity.recovering = false;
-            self.is_proven = true;
-            let identity = *identity;
-            self.persist(Record::Recovered, Durable::Identity(identity), out);
-        }
-    }
-
-    /// Notes a newer incarnation of a peer, so that nothing of an earlier one counts again.
-    pub(crate) fn note_known(&mut self, peer: NodeId, incarnation: Incarnation, out: &mut Out) {
-        self.known.note(peer, incarnation);
-        let durable = Durable::Known { peer, incarnation };
-        self.persist(Record::Known { peer, incarnation }, durable, out);
-    }
-}
-
-/// The same outcome at another level.
-fn served(outcome: Outcome, served: Served) -> Outcome {
-    match outcome {
-        Outcome::Done(done) => Outcome::Done(Done { served, ..done }),
-        other @ (Outcome::NotDone(_) | Outcome::Unknown(_)) => other,
     }
 }
 

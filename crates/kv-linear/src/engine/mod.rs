@@ -4,25 +4,25 @@ mod dispatch;
 mod durability;
 mod report;
 mod request;
+mod roles;
+mod set_back;
 
 use std::time::Duration;
 
 use kv_core::{
-    Checkpoint, CheckpointItem, ConsistencyEngine, DecodeError, Effects, EngineConfig, HaltReason,
-    Input, Key, NodeId, NotDone, Now, OpenView, PersistSeq, RecoverError, Shortage, SnapshotPart,
-    Status, Versioned, ViewChunk, ViewId, ViewScope, Waiting,
+    Checkpoint, CheckpointItem, ConsistencyEngine, DecodeError, Effects, EngineConfig, Input, Key,
+    NodeId, NotDone, Now, OpenView, PersistSeq, RecoverError, Shortage, SnapshotPart, Status,
+    Versioned, ViewChunk, ViewId, ViewScope, Waiting,
 };
 
-use crate::backoff::Backoff;
 use crate::core::{Core, Out};
 use crate::durable::record::Record;
 use crate::durable::view;
 use crate::follower::Follower;
+use crate::founding::Founding;
 use crate::founding::joining::Joining;
-use crate::founding::{Founding, Member};
-use crate::log::epoch::Epoch;
 use crate::message::Message;
-use crate::mutation::{Broken, Mutation};
+use crate::mutation::Broken;
 use crate::recovery::Recovery;
 use crate::recovery::checkpoint;
 use crate::sequencer::Sequencer;
@@ -193,7 +193,7 @@ impl LinearEngine {
     /// As there.
     #[cfg(feature = "mutations")]
     pub fn recover_mutated(
-        mutation: Option<Mutation>,
+        mutation: Option<crate::mutation::Mutation>,
         config: EngineConfig,
         checkpoint: Option<Checkpoint>,
         records: impl IntoIterator<Item = (PersistSeq, Record)>,
@@ -212,103 +212,6 @@ impl LinearEngine {
             recovery.replay(seq, record)?;
         }
         Ok(Self { core: recovery.finish(), role: Role::Unstarted })
-    }
-
-    /// Takes up a role, at the first step of this process.
-    fn start(&mut self, now: Duration, out: &mut Out) {
-        if !matches!(self.role, Role::Unstarted) {
-            return;
-        }
-        if self.may_reopen() {
-            return self.reopen(now, out);
-        }
-        let core = &mut self.core;
-        if let Some(peer) = core.refuted {
-            return core.halt_for(HaltReason::SetBack { peer }, out);
-        }
-        let is_founder = core.node() == core.founder();
-        self.role = match core.identity {
-            None if is_founder => Role::Founding(Founding::start(core, now)),
-            None => Role::Joining(Joining::start(core, now)),
-            Some(identity) => {
-                core.renew(identity.incarnation, identity.recovering, out);
-                Role::Follower(Box::new(Follower::new(core, now)))
-            }
-        };
-        // A server without peers has nobody to wait for, and serves its first request.
-        self.try_to_found(now, out);
-    }
-
-    /// Whether this server was the sequencer of the epoch that it promised, so that all that was
-    /// committed in it is on its disk: an entry of it is there, if only the one that opened it.
-    fn may_reopen(&self) -> bool {
-        let core = &self.core;
-        let (promised, last) = (core.promised(), core.replica.log().last());
-        promised.owner == core.node()
-            && last.epoch.is_round_of(promised)
-            && !core.is_recovering()
-            && core.refuted.is_none()
-    }
-
-    /// Goes on as the sequencer, in an epoch of this process. It must not go on in its epoch, since
-    /// its peers may hold entries of it that never came to its disk.
-    fn reopen(&mut self, now: Duration, out: &mut Out) {
-        let core = &mut self.core;
-        let promised = core.promised();
-        if core.broken.is(Mutation::EpochResumed) {
-            let sequencer = Sequencer::start(core, now, Vec::new());
-            self.role = Role::Sequencer(Box::new(sequencer));
-            return;
-        }
-        let incarnation = core.following(promised.incarnation);
-        self.lead(now, Epoch { incarnation, ..promised }, out);
-    }
-
-    /// Opens an epoch and becomes its sequencer.
-    pub(crate) fn lead(&mut self, now: Duration, epoch: Epoch, out: &mut Out) {
-        self.core.open(epoch, out);
-        let sequencer = Sequencer::start(&mut self.core, now, Vec::new());
-        self.role = Role::Sequencer(Box::new(sequencer));
-    }
-
-    /// Becomes the sequencer once an election is won and the best log is on disk.
-    fn try_to_lead(&mut self, now: Duration, out: &mut Out) {
-        if let Role::Follower(follower) = &self.role
-            && let Some(epoch) = follower.won(&self.core)
-        {
-            self.lead(now, epoch, out);
-        }
-    }
-
-    /// Stops being the sequencer. Its clients' requests go to the next one; those of others come
-    /// there by themselves.
-    pub(crate) fn step_down(&mut self, now: Duration) {
-        if let Role::Sequencer(sequencer) = &self.role {
-            let has_handed_over = sequencer.is_handing_over();
-            let core = &mut self.core;
-            tracing::info!(epoch = %core.promised(), "not the sequencer any more");
-            let timing = core.config.timing;
-            let backoff = Backoff { wait: timing.resend_min, wait_max: timing.resend_max };
-            core.forwarder.forward_all(now, backoff);
-            core.reads.ask_again();
-            let mut follower = Follower::new(core, now);
-            follower.has_handed_over = has_handed_over;
-            self.role = Role::Follower(Box::new(follower));
-        }
-    }
-
-    fn try_to_found(&mut self, now: Duration, out: &mut Out) {
-        let Role::Founding(founding) = &self.role else {
-            return;
-        };
-        if let Some(members) = founding.found(&mut self.core, out) {
-            self.begin_founded(now, members);
-        }
-    }
-
-    fn begin_founded(&mut self, now: Duration, members: Vec<Member>) {
-        let sequencer = Sequencer::start(&mut self.core, now, members);
-        self.role = Role::Sequencer(Box::new(sequencer));
     }
 
     fn on_peer_up(&mut self, now: Duration, peer: NodeId, out: &mut Out) {

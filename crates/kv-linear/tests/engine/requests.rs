@@ -73,6 +73,32 @@ fn a_request_is_forwarded_anew_in_a_later_epoch_under_its_number() {
 }
 
 #[test]
+fn reads_and_writes_wait_through_a_failover_and_clients_are_told_who_leads() {
+    let mut follower = Server::follower(&base());
+    follower.timeout();
+    assert_eq!(follower.engine.sequencer(), Some(node(1)));
+    follower.request(1, put("a"));
+    follower.request(2, get());
+    follower.timeout();
+    follower.peer_down(1);
+    assert_eq!(follower.engine.sequencer(), None);
+    assert_eq!(follower.request(3, put("b")), []);
+    assert_eq!(follower.request(4, get()), []);
+    let replies = |effects: &[Given]| {
+        effects.iter().filter(|effect| matches!(effect, Given::Reply(..))).count()
+    };
+    assert_eq!(replies(&follower.timeout()), 0);
+    let next = epoch(1, 3);
+    follower.hears(3, heartbeat(next, &base(), 0));
+    assert_eq!(follower.engine.sequencer(), Some(node(3)));
+    follower.persist_all();
+    let expected = [forward(next, &[(1, put("a")), (2, put("b"))])];
+    let sent = sent_to(&follower.timeout(), 3);
+    assert_eq!(sent[..1], expected);
+    assert!(matches!(sent[1..], [Body::ReadIndex { epoch, .. }] if epoch == next));
+}
+
+#[test]
 fn requests_wait_while_a_sequencer_may_be_chosen_soon() {
     let mut server = Server::member(2, epoch(0, 1), &base());
     assert_eq!(server.request(1, put("a")), []);

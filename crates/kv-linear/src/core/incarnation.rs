@@ -1,0 +1,51 @@
+//! The incarnations of this server and its peers.
+
+use kv_core::{Incarnation, NodeId};
+
+use crate::core::{Core, Out};
+use crate::durable::journal::Durable;
+use crate::durable::record::Record;
+use crate::identity::Identity;
+
+impl Core {
+    /// Whether all that says who this server is has come to the disk.
+    pub(crate) fn is_durable(&self) -> bool {
+        self.identity.is_some() && self.identity == self.identity_on_disk
+    }
+
+    /// An incarnation after the highest one that is known of this server.
+    pub(crate) fn following(&mut self, highest: Incarnation) -> Incarnation {
+        let nonce = self.draw_nonce();
+        Incarnation::following(highest.max(self.incarnation()), nonce)
+    }
+
+    /// Begins another incarnation with the log that this server has; one that recovers counts for
+    /// nothing.
+    pub(crate) fn renew(&mut self, highest: Incarnation, recovering: bool, out: &mut Out) {
+        let incarnation = self.following(highest);
+        let Some(identity) = &mut self.identity else {
+            return;
+        };
+        *identity = Identity { incarnation, recovering, ..*identity };
+        let identity = *identity;
+        let record = Record::Renewed { incarnation, recovering };
+        self.persist(record, Durable::Identity(identity), out);
+    }
+
+    /// Takes part again, since this server has all that it may have acknowledged before.
+    pub(crate) fn end_recovery(&mut self, out: &mut Out) {
+        if let Some(identity) = &mut self.identity {
+            identity.recovering = false;
+            self.is_proven = true;
+            let identity = *identity;
+            self.persist(Record::Recovered, Durable::Identity(identity), out);
+        }
+    }
+
+    /// Notes a newer incarnation of a peer, so that nothing of an earlier one counts again.
+    pub(crate) fn note_known(&mut self, peer: NodeId, incarnation: Incarnation, out: &mut Out) {
+        self.known.note(peer, incarnation);
+        let durable = Durable::Known { peer, incarnation };
+        self.persist(Record::Known { peer, incarnation }, durable, out);
+    }
+}
