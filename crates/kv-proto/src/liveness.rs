@@ -25,7 +25,8 @@ impl Liveness {
     pub const OF_SERVER: Self =
         Self { interval: Duration::from_millis(400), silence_max: Duration::from_secs(2) };
 
-    /// Of a client, as its server sees it: a program may be suspended for a moment.
+    /// Of a client, as its server sees it: a program may be suspended for a moment. Its interval is how
+    /// often the server shows the client that it lives, five times as often as the client needs.
     pub const OF_CLIENT: Self =
-        Self { interval: Duration::from_secs(1), silence_max: Duration::from_secs(10) };
+        Self { interval: Self::OF_SERVER.interval, silence_max: Duration::from_secs(10) };
 }
