@@ -9,6 +9,7 @@
 
 mod fake;
 
+use fake::program::{finish, program};
 use fake::{FakeConnection, FakeServer, config};
 use kv_client::{Certainty, Client, ClientError};
 use kv_core::{
@@ -89,6 +90,23 @@ async fn a_write_is_sent_again_under_its_name_when_its_server_is_lost() {
     assert_eq!(identity(&again), name(7, 1, 1));
     second.respond(again.id, done(9, vec![CommandResult::Written])).await;
     assert_eq!(writing.await.unwrap().unwrap(), Some(Version::Log(9)));
+}
+
+#[tokio::test]
+async fn a_single_command_whose_server_is_lost_ends_with_what_the_next_one_says() {
+    let (one, two) = (FakeServer::start(1).await, FakeServer::start(2).await);
+    let servers = [one.entry(), two.entry()];
+    let command = program(servers, &["1", "put", "k", "v"]).spawn().unwrap();
+    let mut first = accept(&one).await;
+    open(&mut first, 7).await;
+    next(&mut first).await;
+    drop(first);
+    let mut second = accept(&two).await;
+    let again = next(&mut second).await;
+    assert_eq!(identity(&again), name(7, 1, 1));
+    second.respond(again.id, done(9, vec![CommandResult::Written])).await;
+    let ended = finish(command).await;
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "ok\n"), "{}", ended.stderr);
 }
 
 #[tokio::test]
