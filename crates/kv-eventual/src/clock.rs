@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use kv_core::HybridTime;
 
-/// How far clocks may be apart. A write that is stamped further ahead of a replica's wall clock
-/// than this is rejected there, and a coordinator whose wall clock is further off its peers'
-/// refuses writes.
+/// How far wall clocks may be apart. A coordinator whose wall clock is further off its peers'
+/// refuses writes. A replica rejects a write that is stamped further ahead of both its wall clock and
+/// its logical one, unless the coordinator's wall clock agrees with its own.
 pub const MAX_SKEW: Duration = Duration::from_secs(10);
 
 /// A hybrid logical clock (Kulkarni et al., *Logical Physical Clocks*, 2014) that issues no stamp
@@ -53,20 +53,21 @@ impl Clock {
         Some(self.bound)
     }
 
-    /// Moves on to a stamp that was received; false if it is beyond [`MAX_SKEW`] and the clock
-    /// stays.
+    /// Moves on to a stamp that was received; false if it is further than [`MAX_SKEW`] ahead of both
+    /// the wall clock and this one, which then stays.
     pub(crate) fn observe(&mut self, time: HybridTime, wall: Duration) -> bool {
-        let near = !is_beyond_skew(time, wall);
-        if near {
-            self.latest = self.latest.max(time);
+        let present = millis(wall).max(self.latest.millis());
+        let is_near = time.millis() <= present.saturating_add(millis(MAX_SKEW));
+        if is_near {
+            self.follow(time);
         }
-        near
+        is_near
     }
-}
 
-/// Whether a stamp is further ahead of a wall clock than [`MAX_SKEW`].
-pub(crate) fn is_beyond_skew(time: HybridTime, wall: Duration) -> bool {
-    time.millis() > millis(wall.saturating_add(MAX_SKEW))
+    /// Moves on to a stamp that is to be believed, however far ahead it is.
+    pub(crate) fn follow(&mut self, time: HybridTime) {
+        self.latest = self.latest.max(time);
+    }
 }
 
 /// Whether a stamp can be anything else than damage: no clock shows the year 6429.

@@ -1,5 +1,7 @@
 //! What all parts of a server share.
 
+use std::collections::BTreeMap;
+
 use kv_core::{
     Effects, EngineConfig, IdSet, Incarnation, NodeId, NotDone, Now, Outcome, RequestId, Shortage,
     Waiting,
@@ -8,14 +10,16 @@ use kv_core::{
 use crate::clock::{Clock, millis};
 use crate::counters::Counters;
 use crate::deadline::Deadlines;
-use crate::ids::Slot;
+use crate::ids::{Slot, SlotSet};
 use crate::message::{Message, Part};
 use crate::mutation::Broken;
 use crate::peers::outbox::Outbox;
 use crate::peers::{Meeting, Peers};
+use crate::standing::Standing;
 use crate::state::State;
 use crate::state::journal::{Journal, Then};
 use crate::state::record::Record;
+use crate::sync::knowledge::Peerage;
 
 /// A server's state apart from what it coordinates and from which incarnation it takes.
 #[derive(Clone, Debug)]
@@ -34,6 +38,11 @@ pub(crate) struct Core {
     pub(crate) counters: Counters,
     /// What the disk lacks.
     pub(crate) shortage: Option<Shortage>,
+    pub(crate) standing: Standing,
+    /// What each peer has told of itself.
+    pub(crate) peerage: BTreeMap<Slot, Peerage>,
+    /// Servers that others have seen, which may not be on this disk yet.
+    pub(crate) heard_of: SlotSet,
 }
 
 /// One step's clocks, and where its effects go.
@@ -83,6 +92,16 @@ impl Core {
             self.persist(step, record, Then::Nothing);
         }
         meeting
+    }
+
+    /// Takes no more messages of incarnations that records have shown to be followed by another.
+    /// Whoever has an entry for an incarnation in its vector is taken to have done so.
+    pub(crate) fn fence(&mut self) {
+        for (&node, &incarnation) in &self.state.incarnations {
+            if let Some(slot) = self.peers.slot(node) {
+                self.peers.meet(slot, incarnation);
+            }
+        }
     }
 
     /// Whether it can say what it holds: it knows who it is, if only from its former incarnation.

@@ -29,10 +29,18 @@ pub(crate) struct Counters {
     pub(crate) bad_inputs: u64,
     /// Incarnations begun.
     pub(crate) incarnations: u64,
+    /// Times that all was taken which a peer held.
+    pub(crate) pulls: u64,
+    /// Records sent to peers that pulled them.
+    pub(crate) sync_writes_sent: u64,
+    /// Times that the disk was found to have lost data.
+    pub(crate) losses: u64,
+    /// Records of an older copy of the disk that were removed.
+    pub(crate) suspects_removed: u64,
 }
 
 impl Counters {
-    pub(crate) const fn all(&self) -> [(Counter, u64); 12] {
+    pub(crate) const fn all(&self) -> [(Counter, u64); 16] {
         [
             (Counter::BadMessages, self.bad_messages),
             (Counter::StaleMessages, self.stale_messages),
@@ -46,6 +54,10 @@ impl Counters {
             (Counter::UnfinishedWrites, self.unfinished_writes),
             (Counter::BadInputs, self.bad_inputs),
             (Counter::Incarnations, self.incarnations),
+            (Counter::Pulls, self.pulls),
+            (Counter::PulledWritesSent, self.sync_writes_sent),
+            (Counter::DiskLosses, self.losses),
+            (Counter::RecordsOfOlderCopiesRemoved, self.suspects_removed),
         ]
     }
 }

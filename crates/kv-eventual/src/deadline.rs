@@ -12,6 +12,10 @@ use crate::ids::{QueuePosition, ReadId, Slot, WriteId};
 pub(crate) enum Due {
     /// Joining waits no longer for peers.
     Join,
+    /// No peer is waited for any longer to say what it knows.
+    Settled,
+    /// The servers are to be brought in step.
+    Sync,
     /// A hello has no answer yet.
     Hello(Slot),
     /// A request has waited in the queue for as long as it may.

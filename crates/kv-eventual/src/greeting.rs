@@ -7,14 +7,22 @@ use kv_core::Incarnation;
 use crate::core::{Core, Step};
 use crate::deadline::{Backoff, Due};
 use crate::ids::Slot;
-use crate::message::{Hello, Part, Welcome};
+use crate::message::{Cut, Hello, Part, Welcome};
 use crate::peers::Greeting;
 
 impl Core {
     pub(crate) fn on_hello(&mut self, step: &mut Step<'_>, slot: Slot, hello: Hello) {
         let highest = self.peers.get(slot).map_or(Incarnation::UNKNOWN, |peer| peer.incarnation);
-        let welcome =
-            Welcome { run: hello.run, sent: hello.sent, highest, latest: self.clock.latest() };
+        let has_lost = self.has_lost(slot, &hello);
+        let welcome = Welcome {
+            run: hello.run,
+            sent: hello.sent,
+            highest,
+            latest: self.clock.latest().max(self.state.floor),
+            members: self.state.members().collect(),
+            has_lost,
+        };
+        self.note_report(step, slot, &hello.report, false);
         self.send(step, slot, Part::Welcome(welcome));
     }
 
@@ -37,7 +45,8 @@ impl Core {
         let at = greeting.backoff.next(step.now.mono, &self.config.timing);
         greeting.armed = None;
         self.deadlines.arm(&mut greeting.armed, at, Due::Hello(slot));
-        let hello = Hello { run: self.run, sent: step.now.mono };
+        let report = self.report(step.now.mono, Cut::default());
+        let hello = Hello { run: self.run, sent: step.now.mono, report };
         self.send(step, slot, Part::Hello(hello));
     }
 

@@ -24,6 +24,9 @@ impl Slot {
 pub(crate) struct SlotSet(u16);
 
 impl SlotSet {
+    /// No server.
+    pub(crate) const EMPTY: Self = Self(0);
+
     /// The first so many servers.
     pub(crate) fn of_first(count: usize) -> Self {
         let count = u32::try_from(count).unwrap_or(u32::MAX);
@@ -47,6 +50,10 @@ impl SlotSet {
 
     pub(crate) const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+
+    pub(crate) const fn both(self, other: Self) -> Self {
+        Self(self.0 & other.0)
     }
 
     pub(crate) const fn without(self, other: Self) -> Self {

@@ -60,13 +60,20 @@ mod message;
 mod mutation;
 mod peers;
 mod replica;
+mod standing;
 mod state;
+mod sync;
+mod vector;
 
 pub use clock::MAX_SKEW;
 pub use engine::EventualEngine;
 pub use ids::{ReadId, WriteId, WriteSeq};
-pub use message::{Answer, Hello, Message, Part, Query, Welcome};
+pub use message::{
+    Answer, Batch, Cut, Hello, Message, Part, Pull, PullBegin, Query, Report, Welcome,
+};
 #[cfg(feature = "mutations")]
 pub use mutation::Mutation;
 pub use state::record::{Record, Write};
 pub use state::stamp::{Entry, Stamp};
+pub use vector::Vector;
+pub use vector::seqs::Seqs;

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use kv_core::{HybridTime, Incarnation, Key, wire_enum, wire_struct};
+use kv_core::{HybridTime, Incarnation, Key, NodeId, wire_enum, wire_struct};
 
-use crate::ids::{ReadId, WriteId};
+use crate::ids::{ReadId, WriteId, WriteSeq};
 use crate::state::record::Write;
 use crate::state::stamp::Entry;
+use crate::vector::Vector;
 
 /// Everything that one server had for another at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +42,10 @@ pub enum Part {
     Answer(Answer),
     /// Brings a write that the receiver was seen to lack; not acknowledged.
     Repair(Write),
+    /// Asks for what the sender lacks.
+    Pull(Pull),
+    /// Answers a pull.
+    Batch(Batch),
 }
 
 wire_enum!(Part, "message part", {
@@ -52,6 +57,8 @@ wire_enum!(Part, "message part", {
     5 => Query(query),
     6 => Answer(answer),
     7 => Repair(write),
+    8 => Pull(pull),
+    9 => Batch(batch),
 });
 
 impl Part {
@@ -63,25 +70,28 @@ impl Part {
             Self::Answer(answer) => {
                 answer.key.as_bytes().len() + answer.entry.as_ref().map_or(0, Entry::size_bytes)
             }
-            Self::Hello(_) | Self::Welcome(_) | Self::Ack(_) | Self::Reject(_) => 0,
+            Self::Batch(batch) => batch.writes.iter().map(Write::size_bytes).sum(),
+            Self::Hello(_) | Self::Welcome(_) | Self::Ack(_) | Self::Reject(_) | Self::Pull(_) => 0,
         };
         content + PART_BYTES
     }
 }
 
 /// Asks a peer what it knows of the sender, and shows both how far apart their clocks are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
     /// Random, one for each start of the sender's process.
     pub run: u64,
     /// The sender's monotonic clock when it sent.
     pub sent: Duration,
+    /// What the sender's disk reflects, and whether that counts.
+    pub report: Report,
 }
 
-wire_struct!(Hello { run, sent });
+wire_struct!(Hello { run, sent, report });
 
 /// Answers a [`Hello`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Welcome {
     /// The hello's `run`.
     pub run: u64,
@@ -91,9 +101,93 @@ pub struct Welcome {
     pub highest: Incarnation,
     /// The highest stamp that the sender's clock has seen.
     pub latest: HybridTime,
+    /// All servers that the sender has ever seen.
+    pub members: Vec<NodeId>,
+    /// The receiver's disk has lost what the receiver once told the sender that it has.
+    pub has_lost: bool,
 }
 
-wire_struct!(Welcome { run, sent, highest, latest });
+wire_struct!(Welcome { run, sent, highest, latest, members, has_lost });
+
+/// What a server says of itself when it asks or answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// The writes that its disk reflects.
+    pub vector: Vector,
+    /// Whether what it holds counts for reads.
+    pub counts: bool,
+    /// Whether it has noted no loss of data that it has not made up for.
+    pub is_whole: bool,
+    /// All servers that it has ever seen, itself included.
+    pub members: Vec<NodeId>,
+    /// How far its own writes are.
+    pub cut: Cut,
+    /// No delete that it has forgotten is later.
+    pub floor: HybridTime,
+}
+
+wire_struct!(Report { vector, counts, is_whole, members, cut, floor });
+
+/// A bound between a server's past and its future writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// The server's incarnation.
+    pub incarnation: Incarnation,
+    /// The last write that it has numbered in it.
+    pub seq: WriteSeq,
+    /// Every write that it numbers from here on has a later stamp.
+    pub time: HybridTime,
+}
+
+wire_struct!(Cut { incarnation, seq, time });
+
+impl Default for Cut {
+    /// The bound of a server that has not begun.
+    fn default() -> Self {
+        Self { incarnation: Incarnation::UNKNOWN, seq: WriteSeq(0), time: HybridTime::ZERO }
+    }
+}
+
+/// Asks for the next batch of what the sender lacks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pull {
+    /// Which transfer; random.
+    pub transfer: u64,
+    /// Which batch of it, from 0. To ask for one means that all before it are on disk.
+    pub number: u32,
+    /// In batch 0: what the sender reflects. A server that is to be sent everything asks with the
+    /// vector of one that has nothing.
+    pub begin: Option<Box<PullBegin>>,
+}
+
+wire_struct!(Pull { transfer, number, begin });
+
+/// How a transfer begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PullBegin {
+    /// What the requester says of itself.
+    pub report: Report,
+    /// Whether it wants everything, whatever its vector.
+    pub wants_all: bool,
+}
+
+wire_struct!(PullBegin { report, wants_all });
+
+/// A batch of current records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// Which transfer.
+    pub transfer: u64,
+    /// Which batch.
+    pub number: u32,
+    /// Records that the requester does not know.
+    pub writes: Vec<Write>,
+    /// In the last batch: what the sender says of itself as it was when the transfer began. With all
+    /// batches on disk, the requester reflects that vector too.
+    pub end: Option<Box<Report>>,
+}
+
+wire_struct!(Batch { transfer, number, writes, end });
 
 /// Asks what a key holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,9 +209,12 @@ pub struct Answer {
     pub key: Key,
     /// What it holds: a value, a tombstone, or nothing.
     pub entry: Option<Entry>,
+    /// Whether the answer is one of those that the read needs; not if the sender lost data that it
+    /// has not made up for.
+    pub counts: bool,
 }
 
-wire_struct!(Answer { read, key, entry });
+wire_struct!(Answer { read, key, entry, counts });
 
 /// The most that a part takes beside its keys and values.
 const PART_BYTES: usize = 64;

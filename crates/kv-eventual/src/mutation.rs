@@ -38,6 +38,14 @@ pub enum Mutation {
     DeletesLeaveNothing,
     /// What was not acknowledged is never sent again.
     NeverResends,
+    /// A transfer does not send what replaced a record that was not sent yet.
+    OwesNothing,
+    /// A server joins a vector before it has what that vector knows.
+    JoinsBeforeTheEnd,
+    /// What a server that lost data holds counts for reads at once.
+    LostDataCounts,
+    /// Former incarnations are taken for complete before all servers agree on them.
+    RetiresEarly,
     /// A checkpoint leaves out a key that changed.
     CheckpointForgetsAChange,
     /// A checkpoint counts as written as soon as it is taken.
@@ -50,7 +58,7 @@ pub(crate) type Broken = kv_core::Broken<Mutation>;
 #[cfg(feature = "mutations")]
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 21] = [
         Self::CountedBeforePersisted,
         Self::AckBeforePersisted,
         Self::DoneWithOneFewer,
@@ -66,6 +74,10 @@ impl Mutation {
         Self::NeverRepairs,
         Self::DeletesLeaveNothing,
         Self::NeverResends,
+        Self::OwesNothing,
+        Self::JoinsBeforeTheEnd,
+        Self::LostDataCounts,
+        Self::RetiresEarly,
         Self::CheckpointForgetsAChange,
         Self::CheckpointTakenForWritten,
     ];

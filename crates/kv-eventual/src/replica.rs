@@ -2,7 +2,7 @@
 
 use kv_core::HybridTime;
 
-use crate::clock::{is_beyond_skew, is_plausible};
+use crate::clock::{MAX_SKEW, is_plausible, millis};
 use crate::core::{Core, Step};
 use crate::ids::{Slot, WriteSeq, is_plausible_incarnation};
 use crate::message::{Answer, Part, Query};
@@ -12,27 +12,38 @@ use crate::state::record::{Record, Write};
 use crate::state::stamp::Entry;
 
 impl Core {
-    pub(crate) fn on_write(&mut self, step: &mut Step<'_>, slot: Slot, write: &Write) {
+    /// Takes a write from its coordinator, whose wall clock showed `wall_ms`.
+    pub(crate) fn on_write(
+        &mut self,
+        step: &mut Step<'_>,
+        slot: Slot,
+        write: &Write,
+        wall_ms: u64,
+    ) {
         let id = write.entry.id();
         let is_own = self.peers.get(slot).is_some_and(|peer| peer.node == id.origin);
         if !is_own || !self.is_legal(&write.entry) {
             self.counters.bad_messages += 1;
             return;
         }
-        let held = self.state.get(&write.key);
-        if !write.entry.wins_over(held, self.broken()) {
-            // What is held is on disk.
+        if self.state.vector.contains(id) {
+            // That version or a newer one is on disk.
             return self.send(step, slot, Part::Ack(id));
         }
-        if is_beyond_skew(write.entry.stamp.time, step.now.wall) {
+        let held = self.state.get(&write.key);
+        if !write.entry.wins_over(held, self.broken()) {
+            // What is held is on disk, and this name is not.
+            self.persist(step, Record::Superseded(id), Then::Nothing);
+            return self.send(step, slot, Part::Ack(id));
+        }
+        if !self.observe_from(step, write.entry.stamp.time, wall_ms) {
             self.counters.rejected_writes += 1;
             return self.send(step, slot, Part::Reject(id));
         }
-        self.clock.observe(write.entry.stamp.time, step.now.wall);
         if self.journal.has_foreign(id) {
             return;
         }
-        if self.is_journal_full(write) {
+        if self.is_journal_full(write.size_bytes()) {
             self.counters.dropped_writes += 1;
             return;
         }
@@ -50,8 +61,12 @@ impl Core {
             self.counters.stale_messages += 1;
             return;
         }
-        let answer =
-            Answer { read: query.read, entry: self.state.get(&query.key).cloned(), key: query.key };
+        let answer = Answer {
+            read: query.read,
+            entry: self.state.get(&query.key).cloned(),
+            key: query.key,
+            counts: self.counts(step.now.mono),
+        };
         self.send(step, slot, Part::Answer(answer));
     }
 
@@ -61,6 +76,20 @@ impl Core {
             self.counters.skewed_stamps += 1;
             tracing::warn!(%time, "a stamp is too far in the future; the clock stays");
         }
+    }
+
+    /// Moves the clock by a stamp of a server whose wall clock showed `wall_ms` when it sent; false
+    /// if the stamp is not to be believed. One that is far ahead is, if the present wall clocks
+    /// agree: stamps are logical, and may run ahead of all clocks after these went back.
+    pub(crate) fn observe_from(&mut self, step: &Step<'_>, time: HybridTime, wall_ms: u64) -> bool {
+        if self.clock.observe(time, step.now.wall) {
+            return true;
+        }
+        let agree = wall_ms.abs_diff(millis(step.now.wall)) <= millis(MAX_SKEW);
+        if agree {
+            self.clock.follow(time);
+        }
+        agree
     }
 
     /// Whether an entry can be one of this cluster's.
@@ -73,11 +102,11 @@ impl Core {
             && entry.seq > WriteSeq(0)
     }
 
-    /// Whether too many writes of others wait for the disk to take another one.
-    pub(crate) fn is_journal_full(&self, write: &Write) -> bool {
+    /// Whether too many writes of others wait for the disk to take so much more.
+    pub(crate) fn is_journal_full(&self, more_bytes: usize) -> bool {
         let limits = self.config.limits;
         let bytes = self.journal.foreign_bytes();
         self.journal.foreign_len() >= limits.hold_back_entries_max
-            || (bytes > 0 && bytes + write.size_bytes() > limits.window_bytes_max)
+            || (bytes > 0 && bytes + more_bytes > limits.window_bytes_max)
     }
 }

@@ -28,7 +28,12 @@ fn query_of(effects: Vec<TestEffect>) -> ReadId {
 }
 
 fn answer(read: ReadId, name: &str, write: Option<&Write>) -> Part {
-    Part::Answer(Answer { read, key: key(name), entry: write.map(|write| write.entry.clone()) })
+    Part::Answer(Answer {
+        read,
+        key: key(name),
+        entry: write.map(|write| write.entry.clone()),
+        counts: true,
+    })
 }
 
 #[test]
@@ -62,7 +67,7 @@ fn all_peers_are_asked_and_the_greatest_of_r_answers_wins() {
     assert_eq!(stand.receive(node(3), answer(read, "x", Some(&new))), []);
     assert_eq!(
         stand.receive(node(2), answer(read, "x", Some(&old))),
-        [found(1, Some(&new), 3), persist(2, Record::Write(new.clone()))]
+        [found(1, Some(&new), 3), persist(3, Record::Write(new.clone()))]
     );
     assert_eq!(stand.flush(), [stand.message(2, vec![Part::Repair(new.clone())])]);
     stand.sync();
@@ -80,7 +85,7 @@ fn a_tombstone_wins_over_an_older_value_and_shows_as_missing() {
     let deleted = write((2, incarnation(1, 2)), 2, time(1, 0), "x", None);
     assert_eq!(
         stand.receive(node(2), answer(read, "x", Some(&deleted))),
-        [found(1, None, 2), persist(3, Record::Write(deleted))]
+        [found(1, None, 2), persist(4, Record::Write(deleted))]
     );
 }
 
@@ -110,7 +115,7 @@ fn a_late_answer_that_is_behind_is_repaired_and_one_ahead_is_taken_over() {
     let newer = write((4, incarnation(1, 4)), 1, time(6, 0), "x", Some("newer"));
     assert_eq!(
         stand.receive(node(4), answer(read, "x", Some(&newer))),
-        [persist(3, Record::Write(newer))]
+        [persist(4, Record::Write(newer))]
     );
 }
 

@@ -9,7 +9,7 @@ use kv_core::{
     Answer, ConsistencyEngine, Counter, Effect, HybridTime, Incarnation, Input, NotDone, Operation,
     Outcome, PersistSeq, RecoverError, RequestId, RequestOptions, Role, Waiting,
 };
-use kv_eventual::{EventualEngine, Hello, Part, Record, Welcome};
+use kv_eventual::{EventualEngine, Hello, Message, Part, Record, Report, Welcome};
 use stand::{
     Stand, TestEffect, config, found, incarnation, key, node, refused, theirs, time, value, written,
 };
@@ -39,8 +39,8 @@ fn hello_in(effects: Vec<TestEffect>) -> Hello {
         .unwrap()
 }
 
-fn welcome(hello: Hello, highest: Incarnation, latest: HybridTime) -> Part {
-    Part::Welcome(Welcome { run: hello.run, sent: hello.sent, highest, latest })
+fn welcome(hello: &Hello, highest: Incarnation, latest: HybridTime) -> Part {
+    Part::Welcome(Welcome { highest, latest, ..stand::welcome(hello) })
 }
 
 #[test]
@@ -85,9 +85,9 @@ fn the_new_incarnation_follows_the_highest_that_a_peer_knows_and_the_clock_their
     stand.up(node(2));
     stand.up(node(3));
     let hello = hello_in(stand.flush());
-    let first = welcome(hello, incarnation(4, 1), time(2_000, 0));
+    let first = welcome(&hello, incarnation(4, 1), time(2_000, 0));
     assert_eq!(stand.receive(node(2), first), []);
-    let second = welcome(hello, incarnation(2, 9), time(3_000, 5));
+    let second = welcome(&hello, incarnation(2, 9), time(3_000, 5));
     let effects = stand.receive(node(3), second);
     assert_eq!(incarnation_in(&effects).map(Incarnation::counter), Some(5));
     stand.sync();
@@ -97,12 +97,19 @@ fn the_new_incarnation_follows_the_highest_that_a_peer_knows_and_the_clock_their
 }
 
 #[test]
-fn a_stamp_too_far_ahead_does_not_move_the_clock_of_a_server_that_joins() {
-    let mut stand = Stand::unborn(2, 1, 1);
+fn a_server_that_joins_does_not_follow_a_stamp_of_one_whose_clock_is_off() {
+    let mut stand = Stand::unborn(4, 1, 1);
     stand.flush();
-    stand.up(node(2));
+    (2..=4).for_each(|peer| drop(stand.up(node(peer))));
     let hello = hello_in(stand.flush());
-    stand.receive(node(2), welcome(hello, Incarnation::UNKNOWN, time(60_000, 0)));
+    let far = welcome(&hello, Incarnation::UNKNOWN, time(60_000, 0));
+    let (sender, wall_ms) = (Incarnation::UNKNOWN, stand::WALL_MS + 11_000);
+    let message = Message { sender, wall_ms, parts: vec![far] };
+    stand.step(Input::Message { from: node(2), message });
+    for peer in [3, 4] {
+        let near = welcome(&hello, Incarnation::UNKNOWN, HybridTime::ZERO);
+        stand.receive(node(peer), near);
+    }
     stand.sync();
     stand.put("x", "1");
     let write = stand.own(1, 0, "x", Some("1"));
@@ -118,9 +125,11 @@ fn a_hello_is_repeated_until_it_is_answered() {
     let first = hello_in(stand.flush());
     let second = hello_in(stand.wait_ms(100));
     assert_eq!(first.run, second.run);
-    stand.receive(node(2), welcome(first, Incarnation::UNKNOWN, HybridTime::ZERO));
+    stand.receive(node(2), welcome(&first, Incarnation::UNKNOWN, HybridTime::ZERO));
     stand.sync();
-    assert_eq!(stand.engine.next_deadline(), None);
+    let sent = stand::sends(stand.wait_ms(60_000));
+    let mut parts = sent.iter().flat_map(|(_, message)| &message.parts);
+    assert!(!parts.any(|part| matches!(part, Part::Hello(_))), "{sent:?}");
 }
 
 #[test]
@@ -130,7 +139,7 @@ fn a_welcome_to_an_earlier_start_resolves_nothing() {
     stand.up(node(2));
     let hello = hello_in(stand.flush());
     let stale = Hello { run: hello.run ^ 1, ..hello };
-    let stale = welcome(stale, Incarnation::UNKNOWN, HybridTime::ZERO);
+    let stale = welcome(&stale, Incarnation::UNKNOWN, HybridTime::ZERO);
     assert_eq!(stand.receive(node(2), stale), []);
     assert_eq!(stand.counter(Counter::StaleMessages), 1);
 }
@@ -138,12 +147,17 @@ fn a_welcome_to_an_earlier_start_resolves_nothing() {
 #[test]
 fn a_hello_is_answered_with_the_highest_incarnation_known() {
     let mut stand = Stand::serving(3, 1, 1);
-    let hello = Hello { run: 5, sent: Duration::from_secs(1) };
-    stand.receive_as(node(2), incarnation(3, 1), Part::Hello(hello));
-    let answer = welcome(hello, incarnation(3, 1), HybridTime::ZERO);
-    assert_eq!(stand.flush(), [stand.message(2, vec![answer.clone()])]);
+    let hello = Hello { run: 5, sent: Duration::from_secs(1), report: Report::default() };
+    stand.receive_as(node(2), incarnation(3, 1), Part::Hello(hello.clone()));
+    let welcome = |members| {
+        let highest = incarnation(3, 1);
+        Part::Welcome(Welcome { highest, members, ..stand::welcome(&hello) })
+    };
+    assert_eq!(stand.flush(), [stand.message(2, vec![welcome(vec![node(1)])])]);
+    stand.sync();
+    let answer = welcome(vec![node(2), node(1)]);
     // A wiped server that has begun an incarnation before it met anyone is told of its former one.
-    stand.receive_as(node(2), incarnation(1, 7), Part::Hello(hello));
+    stand.receive_as(node(2), incarnation(1, 7), Part::Hello(hello.clone()));
     assert_eq!(stand.flush(), [stand.message(2, vec![answer])]);
 }
 
@@ -211,7 +225,7 @@ fn a_server_that_learns_of_another_incarnation_with_its_number_begins_a_new_one(
     stand.up(node(2));
     let hello = hello_in(stand.flush());
     let other = Incarnation(old.0 ^ 1);
-    let effects = stand.receive(node(2), welcome(hello, other, HybridTime::ZERO));
+    let effects = stand.receive(node(2), welcome(&hello, other, HybridTime::ZERO));
     let new = incarnation_in(&effects).unwrap();
     assert_eq!((old.counter(), new.counter()), (1, 2));
     assert_eq!(stand.put("y", "1"), []);
@@ -219,7 +233,7 @@ fn a_server_that_learns_of_another_incarnation_with_its_number_begins_a_new_one(
     assert_eq!(stand.incarnation(), new);
     // Numbered from 1 again.
     let write = stand::write((1, new), 1, time(0, 1), "y", Some("1"));
-    assert_eq!(waited, [stand::persist(5, Record::Write(write.clone()))]);
+    assert_eq!(waited, [stand::persist(6, Record::Write(write.clone()))]);
     assert_eq!(stand.sync(), [written(2, &write, 1)]);
 }
 
@@ -230,7 +244,7 @@ fn the_own_incarnation_and_a_former_one_change_nothing() {
         stand.down(node(2));
         stand.up(node(2));
         let hello = hello_in(stand.flush());
-        let effects = stand.receive(node(2), welcome(hello, known, HybridTime::ZERO));
+        let effects = stand.receive(node(2), welcome(&hello, known, HybridTime::ZERO));
         assert_eq!(effects, []);
     }
 }
@@ -241,7 +255,7 @@ fn an_incarnation_no_server_can_have_reached_is_not_believed() {
     stand.down(node(2));
     stand.up(node(2));
     let hello = hello_in(stand.flush());
-    let absurd = welcome(hello, Incarnation(u64::MAX), HybridTime::ZERO);
+    let absurd = welcome(&hello, Incarnation(u64::MAX), HybridTime::ZERO);
     assert_eq!(stand.receive(node(2), absurd), []);
     assert_eq!(stand.counter(Counter::BadMessages), 1);
 }
@@ -289,7 +303,7 @@ fn journal() -> (Stand, Vec<(PersistSeq, Record)>) {
 }
 
 #[test]
-fn a_recovered_server_reads_at_once_and_writes_in_its_next_incarnation() {
+fn a_recovered_server_reads_before_it_writes_in_its_next_incarnation() {
     let (before, records) = journal();
     let last = u64::try_from(records.len()).unwrap();
     let engine = EventualEngine::recover(config(2, 1, 1), None, records).unwrap();
@@ -298,8 +312,9 @@ fn a_recovered_server_reads_at_once_and_writes_in_its_next_incarnation() {
     assert!(stand.engine.next_deadline().unwrap() <= stand.now.mono);
     assert_eq!(stand.engine.status().waiting, Some(Waiting::OwnDisk));
     let held = before.own(1, 0, "k0", Some("1"));
-    let effects = stand.get("k0");
-    let new = incarnation_in(&effects).unwrap();
+    // It waits a moment for those who may know that its disk was set back.
+    let new = incarnation_in(&stand.get("k0")).unwrap();
+    let effects = stand.down(node(2));
     assert_eq!((before.incarnation().counter(), new.counter()), (1, 2));
     assert_eq!(effects.last(), Some(&found(1, Some(&held), 1)));
     // Its first write waits until no number can be given twice: the incarnation is on disk.
@@ -324,7 +339,7 @@ fn a_server_on_an_older_copy_of_its_disk_takes_no_write_in_an_incarnation_that_w
     stand.up(node(2));
     let hello = hello_in(stand.flush());
     // The peer tells of a later incarnation before the one that follows the copy's is on disk.
-    assert_eq!(stand.receive(node(2), welcome(hello, incarnation(5, 9), HybridTime::ZERO)), []);
+    assert_eq!(stand.receive(node(2), welcome(&hello, incarnation(5, 9), HybridTime::ZERO)), []);
     let effects = stand.sync();
     let next = incarnation_in(&effects).unwrap();
     assert_eq!((next.counter(), effects.len()), (6, 1), "{effects:?}");
@@ -336,8 +351,9 @@ fn a_server_on_an_older_copy_of_its_disk_takes_no_write_in_an_incarnation_that_w
 /// that the second says.
 #[test]
 fn a_write_that_the_disk_lost_begins_no_second_incarnation_beside_the_one_on_its_way() {
-    let (before, records) = journal();
-    let last = u64::try_from(records.len()).unwrap();
+    let (before, mut records) = journal();
+    let last = u64::try_from(records.len()).unwrap() + 1;
+    records.push((PersistSeq(last), Record::Standing { counts: true }));
     let engine = EventualEngine::recover(config(2, 2, 2), None, records).unwrap();
     let mut stand = Stand::of(engine, last);
     let next = incarnation_in(&stand.flush()).unwrap();

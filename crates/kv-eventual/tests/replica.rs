@@ -17,7 +17,7 @@ fn a_write_is_acknowledged_when_it_is_on_disk_and_not_before() {
     let write = theirs(1, time(0, 0), "x", "1");
     assert_eq!(
         stand.receive(node(2), Part::Write(write.clone())),
-        [persist(2, Record::Write(write.clone()))]
+        [persist(3, Record::Write(write.clone()))]
     );
     assert_eq!(stand.flush(), []);
     assert_eq!(stand.get("x"), [found(1, None, 1)]);
@@ -46,7 +46,8 @@ fn a_write_older_than_what_is_on_disk_is_acknowledged_at_once() {
     let older = theirs(1, time(0, 0), "x", "1");
     stand.receive(node(2), Part::Write(newer.clone()));
     stand.sync_and_flush();
-    assert_eq!(stand.receive(node(2), Part::Write(older.clone())), []);
+    let noted = persist(4, Record::Superseded(id_of(&older)));
+    assert_eq!(stand.receive(node(2), Part::Write(older.clone())), [noted]);
     assert_eq!(stand.flush(), ack(&stand, &older));
     assert_eq!(stand.get("x"), [found(1, Some(&newer), 1)]);
 }
@@ -64,14 +65,21 @@ fn a_write_older_than_what_is_on_its_way_to_disk_waits_for_the_disk() {
 }
 
 #[test]
-fn a_write_too_far_in_the_future_is_rejected() {
+fn a_write_too_far_in_the_future_is_rejected_unless_its_coordinators_clock_agrees() {
     let mut stand = Stand::serving(3, 2, 1);
     let near = theirs(1, time(10_000, 0), "x", "1");
-    let far = theirs(2, time(10_001, 0), "x", "2");
-    assert_eq!(stand.receive(node(2), Part::Write(far.clone())), []);
+    let far = theirs(2, time(20_001, 0), "x", "2");
+    let from = |write: &Write, wall_ms| {
+        let sender = Incarnation::UNKNOWN;
+        let message = Message { sender, wall_ms, parts: vec![Part::Write(write.clone())] };
+        Input::Message { from: node(2), message }
+    };
+    assert_eq!(stand.step(from(&near, stand::WALL_MS + 20_000)).len(), 1);
+    // This server's own logical clock is ten seconds ahead by now.
+    assert_eq!(stand.step(from(&far, stand::WALL_MS + 20_000)), []);
     assert_eq!(stand.flush(), [stand.message(2, vec![Part::Reject(id_of(&far))])]);
     assert_eq!(stand.counter(Counter::RejectedWrites), 1);
-    assert_eq!(stand.receive(node(2), Part::Write(near)).len(), 1);
+    assert_eq!(stand.step(from(&far, stand::WALL_MS)).len(), 1);
 }
 
 #[test]
@@ -120,7 +128,8 @@ fn a_query_is_answered_with_what_is_on_disk() {
     let write = theirs(1, time(0, 0), "x", "1");
     stand.receive(node(2), Part::Write(write.clone()));
     let query = Part::Query(Query { read: ReadId(5), key: key("x") });
-    let answer = |entry| Part::Answer(Answer { read: ReadId(5), key: key("x"), entry });
+    let answer =
+        |entry| Part::Answer(Answer { read: ReadId(5), key: key("x"), entry, counts: true });
     stand.receive(node(3), query.clone());
     assert_eq!(stand.flush(), [stand.message(3, vec![answer(None)])]);
     stand.sync_and_flush();
@@ -133,7 +142,7 @@ fn a_repair_is_taken_over_once_and_not_acknowledged() {
     let mut stand = Stand::serving(3, 2, 1);
     let write = theirs(1, time(0, 0), "x", "1");
     let repair = Part::Repair(write.clone());
-    assert_eq!(stand.receive(node(3), repair.clone()), [persist(2, Record::Write(write.clone()))]);
+    assert_eq!(stand.receive(node(3), repair.clone()), [persist(3, Record::Write(write.clone()))]);
     assert_eq!(stand.receive(node(3), repair.clone()), []);
     assert_eq!(stand.sync_and_flush(), []);
     assert_eq!(stand.receive(node(3), repair), []);
@@ -181,7 +190,7 @@ fn what_a_former_incarnation_says_is_dropped() {
     let (old, new) = (incarnation(1, 9), incarnation(2, 1));
     let record = Record::PeerIncarnation { peer: node(2), incarnation: new };
     let query = |read| Part::Query(Query { read: ReadId(read), key: key("x") });
-    assert_eq!(stand.receive_as(node(2), new, query(1)), [persist(2, record)]);
+    assert_eq!(stand.receive_as(node(2), new, query(1)), [persist(3, record)]);
     assert_eq!(stand.flush().len(), 1);
     assert_eq!(stand.receive_as(node(2), old, query(2)), []);
     assert_eq!(stand.receive_as(node(2), incarnation(2, 2), query(3)), []);

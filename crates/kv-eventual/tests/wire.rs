@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use kv_core::{ClusterConfig, HybridTime, Incarnation, Key, NodeId, Quorum, Value, Wire};
 use kv_eventual::{
-    Answer, Entry, Hello, Message, Part, Query, ReadId, Record, Stamp, Welcome, Write, WriteId,
-    WriteSeq,
+    Answer, Batch, Cut, Entry, Hello, Message, Part, Pull, PullBegin, Query, ReadId, Record,
+    Report, Stamp, Vector, Welcome, Write, WriteId, WriteSeq,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -43,23 +43,70 @@ fn writes() -> impl Strategy<Value = Write> {
     (keys(), entries()).prop_map(|(key, entry)| Write { key, entry })
 }
 
+fn vectors() -> impl Strategy<Value = Vector> {
+    let ids = vec((nodes(), incarnations(), 1u64..50), 0..8);
+    ids.prop_map(|ids| {
+        let mut vector = Vector::default();
+        for (origin, incarnation, seq) in ids {
+            vector.insert(WriteId { origin, incarnation, seq: WriteSeq(seq) });
+        }
+        vector
+    })
+}
+
+fn reports() -> impl Strategy<Value = Report> {
+    let cut = (incarnations(), any::<u64>(), times());
+    let cut =
+        cut.prop_map(|(incarnation, seq, time)| Cut { incarnation, seq: WriteSeq(seq), time });
+    (vectors(), any::<(bool, bool)>(), vec(nodes(), 0..4), cut, times()).prop_map(
+        |(vector, (counts, is_whole), members, cut, floor)| Report {
+            vector,
+            counts,
+            is_whole,
+            members,
+            cut,
+            floor,
+        },
+    )
+}
+
+fn hellos() -> impl Strategy<Value = Hello> {
+    (any::<u64>(), any::<u64>(), reports()).prop_map(|(run, sent, report)| Hello {
+        run,
+        sent: Duration::from_nanos(sent),
+        report,
+    })
+}
+
+fn pulls() -> impl Strategy<Value = Pull> {
+    let begin = (reports(), any::<bool>())
+        .prop_map(|(report, wants_all)| Box::new(PullBegin { report, wants_all }));
+    (any::<u64>(), any::<u32>(), proptest::option::of(begin))
+        .prop_map(|(transfer, number, begin)| Pull { transfer, number, begin })
+}
+
+fn batches() -> impl Strategy<Value = Batch> {
+    let end = proptest::option::of(reports().prop_map(Box::new));
+    (any::<u64>(), any::<u32>(), vec(writes(), 0..4), end)
+        .prop_map(|(transfer, number, writes, end)| Batch { transfer, number, writes, end })
+}
+
 fn parts() -> impl Strategy<Value = Part> {
     let ids = || entries().prop_map(|entry| entry.id());
-    let hello = (any::<u64>(), any::<u64>())
-        .prop_map(|(run, sent)| Hello { run, sent: Duration::from_nanos(sent) });
-    let welcome = (hello, incarnations(), times()).prop_map(|(hello, highest, latest)| Welcome {
+    let welcome = (hellos(), incarnations(), times(), any::<bool>());
+    let welcome = welcome.prop_map(|(hello, highest, latest, has_lost)| Welcome {
         run: hello.run,
         sent: hello.sent,
         highest,
         latest,
+        members: hello.report.members,
+        has_lost,
     });
-    let hellos = (any::<u64>(), any::<u64>())
-        .prop_map(|(run, sent)| Hello { run, sent: Duration::from_nanos(sent) });
     let query = (any::<u64>(), keys()).prop_map(|(read, key)| Query { read: ReadId(read), key });
-    let answer = (any::<u64>(), keys(), proptest::option::of(entries()))
-        .prop_map(|(read, key, entry)| Answer { read: ReadId(read), key, entry });
+    let answer = (any::<u64>(), keys(), proptest::option::of(entries()), any::<bool>())
+        .prop_map(|(read, key, entry, counts)| Answer { read: ReadId(read), key, entry, counts });
     prop_oneof![
-        hellos.prop_map(Part::Hello),
+        hellos().prop_map(Part::Hello),
         welcome.prop_map(Part::Welcome),
         writes().prop_map(Part::Write),
         ids().prop_map(Part::Ack),
@@ -67,6 +114,8 @@ fn parts() -> impl Strategy<Value = Part> {
         query.prop_map(Part::Query),
         answer.prop_map(Part::Answer),
         writes().prop_map(Part::Repair),
+        pulls().prop_map(Part::Pull),
+        batches().prop_map(Part::Batch),
     ]
 }
 
@@ -89,6 +138,14 @@ fn records() -> impl Strategy<Value = Record> {
         peer,
         times().prop_map(|below| Record::ClockBound { below }),
         writes().prop_map(Record::Write),
+        entries().prop_map(|entry| Record::Superseded(entry.id())),
+        vectors().prop_map(Record::Join),
+        any::<bool>().prop_map(|counts| Record::Standing { counts }),
+        (nodes(), vectors()).prop_map(|(peer, vector)| Record::PeerVector { peer, vector }),
+        (nodes(), vec(incarnations(), 0..3))
+            .prop_map(|(node, incarnations)| Record::Retired { node, incarnations }),
+        (times(), vec((keys(), entries().prop_map(|entry| entry.id())), 0..3))
+            .prop_map(|(floor, records)| Record::Removed { floor, records }),
     ]
 }
 
@@ -174,32 +231,64 @@ fn golden_bytes_of_every_part() {
     let write = sample_write();
     let (_, id) = STAMP.split_at(8);
     let eight = |first: u8| [first, 0, 0, 0, 0, 0, 0, 0];
-    let hello = Hello { run: 6, sent: Duration::from_nanos(7) };
+    let mut vector = Vector::default();
+    [1, 2, 5].into_iter().for_each(|seq| {
+        vector.insert(WriteId { seq: WriteSeq(seq), ..write.entry.id() });
+    });
+    let report = Report {
+        vector,
+        counts: true,
+        is_whole: false,
+        members: vec![NodeId::new(3).unwrap()],
+        cut: Cut { incarnation: Incarnation(4), seq: WriteSeq(5), time: HybridTime::ZERO.next() },
+        floor: HybridTime::ZERO,
+    };
+    let hello = Hello { run: 6, sent: Duration::from_nanos(7), report: report.clone() };
     let welcome = Welcome {
         run: 6,
         sent: Duration::from_nanos(7),
         highest: Incarnation(8),
         latest: HybridTime::ZERO.next(),
+        members: vec![NodeId::new(3).unwrap()],
+        has_lost: true,
     };
     let write_id =
         WriteId { origin: NodeId::new(3).unwrap(), incarnation: Incarnation(4), seq: WriteSeq(5) };
     let query = Query { read: ReadId(9), key: write.key.clone() };
-    let answer = |entry| Answer { read: ReadId(9), key: write.key.clone(), entry };
+    let answer = |entry| Answer { read: ReadId(9), key: write.key.clone(), entry, counts: true };
+    let begin = Box::new(PullBegin { report: report.clone(), wants_all: true });
+    let pull = Pull { transfer: 6, number: 7, begin: Some(begin) };
+    let batch =
+        Batch { transfer: 6, number: 7, writes: vec![write.clone()], end: Some(Box::new(report)) };
+    // No incarnation is retired, and one is live: through 2, and one run beyond.
+    let (_, live) = STAMP.split_at(8);
+    let run = [eight(5), eight(5)].concat();
+    let head: &[&[u8]] = &[&[0, 0, 0, 0, 1, 0, 0, 0], live, &eight(2), &[1, 0, 0, 0], &run];
+    let tail: &[&[u8]] = &[&[1, 0, 1, 0, 0, 0, 3, 0], &eight(4), &SEQ, &eight(1), &eight(0)];
+    let said = [head, tail].concat().concat();
     let whole: &[&[u8]] = &[&KEY, &STAMP, &SEQ, &VALUE];
     let whole = joined(whole);
     let cases = [
-        (Part::Hello(hello), joined(&[&[0], &eight(6), &eight(7)])),
-        (Part::Welcome(welcome), joined(&[&[1], &eight(6), &eight(7), &eight(8), &eight(1)])),
+        (Part::Hello(hello), joined(&[&[0], &eight(6), &eight(7), &said])),
+        (
+            Part::Welcome(welcome),
+            joined(&[&[1], &eight(6), &eight(7), &eight(8), &eight(1), &[1, 0, 0, 0, 3, 0, 1]]),
+        ),
         (Part::Write(write.clone()), joined(&[&[2], &whole])),
         (Part::Ack(write_id), joined(&[&[3], id, &SEQ])),
         (Part::Reject(write_id), joined(&[&[4], id, &SEQ])),
         (Part::Query(query), joined(&[&[5], &eight(9), &KEY])),
-        (Part::Answer(answer(None)), joined(&[&[6], &eight(9), &KEY, &[0]])),
+        (Part::Answer(answer(None)), joined(&[&[6], &eight(9), &KEY, &[0, 1]])),
         (
             Part::Answer(answer(Some(write.entry.clone()))),
-            joined(&[&[6], &eight(9), &KEY, &[1], &STAMP, &SEQ, &VALUE]),
+            joined(&[&[6], &eight(9), &KEY, &[1], &STAMP, &SEQ, &VALUE, &[1]]),
         ),
         (Part::Repair(write.clone()), joined(&[&[7], &whole])),
+        (Part::Pull(pull), joined(&[&[8], &eight(6), &[7, 0, 0, 0, 1], &said, &[1]])),
+        (
+            Part::Batch(batch),
+            joined(&[&[9], &eight(6), &[7, 0, 0, 0, 1, 0, 0, 0], &whole, &[1], &said]),
+        ),
     ];
     for (part, expected) in cases {
         assert_eq!(part_bytes(part.clone()), expected, "{part:?}");
@@ -218,12 +307,32 @@ fn golden_bytes_of_every_record() {
     let bound = Record::ClockBound { below: HybridTime::ZERO.next() };
     let tombstone =
         Write { entry: Entry { value: None, ..sample_write().entry }, ..sample_write() };
+    let id = sample_write().entry.id();
+    let (_, named) = STAMP.split_at(8);
+    let floor = HybridTime::ZERO.next();
+    let mut vector = Vector::default();
+    vector.insert(id);
     let cases = [
         (incarnation, joined(&[&[0, 1, 0], &eight(4), &cluster.to_bytes()])),
         (peer_incarnation, joined(&[&[1, 3, 0], &eight(4)])),
         (bound, joined(&[&[2], &eight(1)])),
         (Record::Write(sample_write()), joined(&[&[3], &KEY, &STAMP, &SEQ, &VALUE])),
         (Record::Write(tombstone), joined(&[&[3], &KEY, &STAMP, &SEQ, &[0]])),
+        (Record::Superseded(id), joined(&[&[4], named, &SEQ])),
+        (Record::Join(vector.clone()), joined(&[&[5], &vector.to_bytes()])),
+        (Record::Standing { counts: true }, vec![6, 1]),
+        (
+            Record::PeerVector { peer: id.origin, vector: vector.clone() },
+            joined(&[&[7, 3, 0], &vector.to_bytes()]),
+        ),
+        (
+            Record::Retired { node: id.origin, incarnations: vec![Incarnation(4)] },
+            joined(&[&[8, 3, 0, 1, 0, 0, 0], &eight(4)]),
+        ),
+        (
+            Record::Removed { floor, records: vec![(sample_write().key, id)] },
+            joined(&[&[9], &eight(1), &[1, 0, 0, 0], &KEY, named, &SEQ]),
+        ),
     ];
     for (record, expected) in cases {
         assert_eq!(record.to_bytes(), expected, "{record:?}");

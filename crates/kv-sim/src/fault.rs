@@ -48,6 +48,8 @@ pub enum Fault {
     FlippedBit,
     /// A server starts again with an empty disk.
     WipedDisk,
+    /// A server starts again with an older copy of its disk.
+    SetBackDisk,
     /// A wall clock is off.
     ClockSkew,
     /// A server's clocks run fast or slow.
@@ -99,6 +101,7 @@ impl Fault {
         Self::LostCheckpoint,
         Self::FlippedBit,
         Self::WipedDisk,
+        Self::SetBackDisk,
         Self::ClockSkew,
         Self::ClockDrift,
         Self::ClockJump,
@@ -138,6 +141,7 @@ impl Fault {
             Self::LostCheckpoint => "lost checkpoint",
             Self::FlippedBit => "flipped bit",
             Self::WipedDisk => "wiped disk",
+            Self::SetBackDisk => "set back disk",
             Self::ClockSkew => "clock skew",
             Self::ClockDrift => "clock drift",
             Self::ClockJump => "clock jump",
@@ -168,6 +172,7 @@ impl Fault {
             | Self::LostCheckpoint
             | Self::FlippedBit
             | Self::WipedDisk
+            | Self::SetBackDisk
             | Self::Crash
             | Self::Kill
             | Self::Stop

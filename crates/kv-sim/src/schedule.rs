@@ -343,6 +343,7 @@ fn moves(declaration: &Declaration) -> Vec<(u32, BoxedStrategy<Move>)> {
             // These are states of the network or the disk, or need what a long run has: the seeds
             // of a simulation draw them.
             Fault::Duplication
+            | Fault::SetBackDisk
             | Fault::Reordering
             | Fault::SlowMessage
             | Fault::SlowLink

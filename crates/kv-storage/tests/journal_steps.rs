@@ -219,15 +219,15 @@ fn other_stores_and_other_formats_are_refused() {
         recover(&disk, SEGMENT_BYTES).unwrap_err().to_string()
     };
     assert_eq!(
-        with_format(4),
-        "journal-000000000001.segment has format 4 and this release reads up to 3: start the \
+        with_format(5),
+        "journal-000000000001.segment has format 5 and this release reads up to 4: start the \
          newer release again"
     );
-    for older in [1, 2] {
+    for older in [1, 2, 3] {
         assert_eq!(
             with_format(older),
             format!(
-                "journal-000000000001.segment has format {older} and this release reads 3 and \
+                "journal-000000000001.segment has format {older} and this release reads 4 and \
                  later; nothing was changed. Start the older release again, back its data up \
                  (`kv-server backup`), and restore the backup into a new cluster of this release"
             )

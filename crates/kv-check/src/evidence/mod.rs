@@ -2,6 +2,7 @@
 
 mod call;
 mod kept_write;
+mod loss;
 mod rest;
 
 use std::collections::BTreeSet;
@@ -10,6 +11,7 @@ use kv_core::{Key, NodeId};
 
 pub use call::{Action, Call, End, Shown};
 pub use kept_write::KeptWrite;
+pub use loss::Loss;
 pub use rest::Rest;
 
 /// Everything that is known of a run from outside.
@@ -25,6 +27,11 @@ pub struct Evidence {
     /// Which server was asked to keep which write, crashes or not. Empty of an engine that does
     /// not say so.
     pub kept: BTreeSet<(KeptWrite, NodeId)>,
+    /// When servers lost their disks, or an older copy took their place.
+    pub losses: Vec<Loss>,
+    /// W as the servers are configured, by which one that lost its disk makes up for it; 0 if that
+    /// is not known.
+    pub write_quorum: u16,
 }
 
 impl Evidence {

@@ -29,7 +29,7 @@ pub use sequential::{Order, sequential_consistency};
 pub enum Promise {
     /// A read that begins after a write was acknowledged shows that version or a greater one,
     /// where the servers that acknowledged and those that answered are more than all: what
-    /// W + R > N gives. Not to be asked for where servers lose their disks.
+    /// W + R > N gives. Fewer servers may lose their disks meanwhile than the write's W.
     QuorumVisibility,
     /// No version names two writes.
     UniqueVersions,
@@ -103,8 +103,7 @@ impl Promise {
     #[must_use]
     pub const fn rests_on_disks(self) -> bool {
         match self {
-            Self::QuorumVisibility
-            | Self::ReadYourWrites
+            Self::ReadYourWrites
             | Self::MonotonicReads
             | Self::SequentialConsistency
             | Self::VersionOrder
@@ -112,7 +111,8 @@ impl Promise {
             | Self::SentStampsRise
             | Self::AcknowledgedWritesKept
             | Self::DeletesStay => true,
-            Self::UniqueVersions
+            Self::QuorumVisibility
+            | Self::UniqueVersions
             | Self::UniqueNames
             | Self::VersionsAdvance
             | Self::HonestRefusals

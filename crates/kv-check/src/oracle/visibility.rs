@@ -1,4 +1,12 @@
 //! What W + R > N gives: a read shows what was acknowledged before it began.
+//!
+//! Servers may lose their disks meanwhile, fewer of them than acknowledged the write, and fewer than
+//! the W by which they make up for it.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use kv_core::NodeId;
 
 use super::finding::OracleFinding;
 use crate::evidence::{Call, End, Evidence};
@@ -11,7 +19,10 @@ pub(super) fn judge(evidence: &Evidence) -> Result<(), OracleFinding> {
         let version = shown.as_ref().map(|shown| shown.version);
         let mut writes = evidence.calls.iter().filter(|write| write.key == read.key);
         let stale = writes.find(|write| {
-            before(write, read, evidence.nodes, *quorum).is_some_and(|written| {
+            before(write, read, evidence.nodes, *quorum).is_some_and(|(written, acks)| {
+                if is_excused(evidence, write, acks, *ended) {
+                    return false;
+                }
                 let hides = |call: &Call| call.may_hide(&read.key, written, *ended);
                 version
                     .map_or_else(|| !evidence.calls.iter().any(hides), |version| version < written)
@@ -30,9 +41,31 @@ pub(super) fn judge(evidence: &Evidence) -> Result<(), OracleFinding> {
     Ok(())
 }
 
-/// The version of a write that the read must know of.
-fn before(write: &Call, read: &Call, nodes: u16, answered: u16) -> Option<kv_core::Version> {
+/// The version of a write that the read must know of, and how many servers acknowledged it.
+fn before(write: &Call, read: &Call, nodes: u16, answered: u16) -> Option<(kv_core::Version, u16)> {
     let (at, version, acknowledged) = write.acknowledged()?;
     let overlap = acknowledged.saturating_add(answered) > nodes;
-    (at < read.begin && overlap).then_some(version)
+    (at < read.begin && overlap).then_some((version, acknowledged))
 }
+
+/// Whether so many disks were lost that the read need not know of the write.
+fn is_excused(evidence: &Evidence, write: &Call, acknowledged: u16, ended: Duration) -> bool {
+    let since = write.begin.saturating_sub(MADE_UP_WITHIN);
+    let losses = || evidence.losses.iter().filter(|loss| (since..=ended).contains(&loss.at));
+    // A server that starts on an older copy of its disk cannot know that before it meets others.
+    if losses().any(|loss| loss.is_set_back) {
+        return true;
+    }
+    let lost: BTreeSet<NodeId> = losses().map(|loss| loss.node).collect();
+    // Servers make up for a loss by the W that they are configured with.
+    let may_be_lost = if acknowledged < evidence.write_quorum {
+        0
+    } else {
+        acknowledged.min(evidence.write_quorum.max(1)) - 1
+    };
+    lost.len() > usize::from(may_be_lost)
+}
+
+/// A server that lost its disk shortly before the write may not have made up for that when another
+/// one loses its own; together they do not know whom they must ask.
+const MADE_UP_WITHIN: Duration = Duration::from_secs(10);

@@ -46,7 +46,7 @@ impl Evidence {
                 calls.push(Call { id, session, key, action, begin, held, end });
             }
         }
-        Self { nodes: config.nodes(), calls, rest: None, kept: BTreeSet::new() }
+        Self { nodes: config.nodes(), calls, ..Self::default() }
     }
 }
 

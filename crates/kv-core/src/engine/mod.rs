@@ -277,6 +277,9 @@ pub struct Timing {
     pub election: Duration,
     /// How long a server that starts empty waits for all its peers.
     pub join_wait: Duration,
+    /// About how often a server of the eventual engine asks a peer, one after the other, for what it
+    /// lacks; [`Duration::MAX`] for never, unless the peer has just come back.
+    pub anti_entropy: Duration,
 }
 
 impl Default for Timing {
@@ -287,6 +290,7 @@ impl Default for Timing {
             heartbeat: Duration::from_millis(100),
             election: Duration::from_secs(1),
             join_wait: Duration::from_secs(1),
+            anti_entropy: Duration::from_secs(1),
         }
     }
 }

@@ -143,6 +143,15 @@ counters! {
     /// Incarnations that were begun.
     47 => Incarnations, "incarnations", Count;
 
+    /// Times that everything was taken that a peer held.
+    48 => Pulls, "pulls", Count;
+    /// Records that were sent to peers that pulled them.
+    49 => PulledWritesSent, "pulled_writes_sent", Count;
+    /// Times that this server's disk was found to have lost data.
+    50 => DiskLosses, "disk_losses", Count;
+    /// Records of an older copy of the disk that were removed because others deleted them since.
+    51 => RecordsOfOlderCopiesRemoved, "records_of_older_copies_removed", Count;
+
     // Of the driver and its disk.
     /// Messages to peers that were unreachable or took nothing more.
     64 => MessagesDropped, "messages_dropped", Count;

@@ -40,8 +40,8 @@ pub struct Status {
     pub waiting: Option<Waiting>,
     /// How far its data, log and disk are.
     pub positions: Positions,
-    /// How far its peers are behind, ascending by peer. Known at a sequencer only, and only of the
-    /// peers that have acknowledged something in the present epoch.
+    /// How far its peers are behind, ascending by peer. In the linearizable engine known at a
+    /// sequencer only, and only of the peers that have acknowledged something in the present epoch.
     pub lags: Vec<PeerLag>,
     /// Counts, each at most once.
     pub counters: Vec<(Counter, u64)>,
@@ -149,7 +149,8 @@ impl fmt::Display for Role {
 pub struct PeerLag {
     /// The peer.
     pub peer: NodeId,
-    /// How many of the log's entries the peer has not acknowledged as durable.
+    /// How many of the log's entries, or of the writes that the server has, the peer is not known to
+    /// have on its disk.
     pub entries: u64,
 }
 

@@ -66,6 +66,10 @@ positions! {
     12 => checkpoint_covers, "checkpoint_covers";
     /// The incarnation of the sequencer of the log's last epoch.
     13 => epoch_incarnation, "epoch_incarnation";
+    /// Numbers of writes that are missing below others of the same incarnation.
+    14 => gaps, "gaps";
+    /// Former incarnations of servers of which it is not settled yet what they wrote.
+    15 => open_incarnations, "open_incarnations";
 }
 
 /// A list of tags and values. Tags that this program does not know are skipped.

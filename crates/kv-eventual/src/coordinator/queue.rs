@@ -37,11 +37,13 @@ impl Queue {
         self.queued.insert(self.last, Queued { id, task, expires, armed });
     }
 
-    /// Takes the request that came first.
-    pub(crate) fn pop(&mut self, core: &mut Core) -> Option<Queued> {
-        let (place, mut queued) = self.queued.pop_first()?;
-        core.deadlines.disarm(&mut queued.armed, Due::Queued(place));
-        Some(queued)
+    /// Takes all requests, those first that came first.
+    pub(crate) fn take(&mut self, core: &mut Core) -> Vec<Queued> {
+        let mut queued = std::mem::take(&mut self.queued);
+        for (place, queued) in &mut queued {
+            core.deadlines.disarm(&mut queued.armed, Due::Queued(*place));
+        }
+        queued.into_values().collect()
     }
 
     /// Refuses a request whose time is up; `waiting` is what it waited for.

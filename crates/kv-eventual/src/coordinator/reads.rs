@@ -70,11 +70,12 @@ impl Reads {
         let fewer = u16::from(core.broken().is(Mutation::ReadsOneFewer) && needed > 1);
         let needed = needed - fewer;
         let own = core.state.get(&key);
-        if needed == 1 {
+        let counts = core.counts(step.now.mono);
+        if needed == 1 && counts {
             let outcome = read_done(own, 1);
             return core.reply(step, request, outcome);
         }
-        let reachable = core.peers.reachable();
+        let reachable = core.peers.reachable() - u16::from(!counts);
         if reachable < needed {
             let reason = NotDone::Unavailable { reachable, needed };
             return core.reply(step, request, Outcome::NotDone(reason));
@@ -92,7 +93,7 @@ impl Reads {
             armed: None,
             backoff: Backoff::new(&core.config.timing),
         };
-        read.insert(core.peers.me(), own.cloned());
+        read.insert(core.peers.me(), own.cloned(), counts);
         let id = self.next_id();
         self.pending.insert(id, read);
         self.send_to_connected(core, step, id);
@@ -119,23 +120,37 @@ impl Reads {
             core.counters.bad_messages += 1;
             return Vec::new();
         }
-        read.insert(slot, answer.entry);
+        read.insert(slot, answer.entry, answer.counts);
         if read.is_complete() { self.finish(core, step, answer.read) } else { Vec::new() }
     }
 
-    pub(crate) fn on_timeout(&mut self, core: &mut Core, step: &mut Step<'_>, id: ReadId) {
+    pub(crate) fn on_timeout(
+        &mut self,
+        core: &mut Core,
+        step: &mut Step<'_>,
+        id: ReadId,
+    ) -> Vec<Repair> {
         let Some(read) = self.pending.get_mut(&id) else {
-            return;
+            return Vec::new();
         };
         read.armed = None;
         if read.expires > step.now.mono {
+            if core.counts(step.now.mono) {
+                // It may not have counted when the read began.
+                read.insert(core.peers.me(), core.state.get(&read.key).cloned(), true);
+            }
+            if read.is_complete() {
+                return self.finish(core, step, id);
+            }
             core.counters.resends += 1;
-            return self.send_to_connected(core, step, id);
+            self.send_to_connected(core, step, id);
+            return Vec::new();
         }
         if let Some(read) = self.pending.remove(&id) {
             let reason = NotDone::TimedOut { answered: read.answered.len(), needed: read.needed };
             core.reply(step, read.request, Outcome::NotDone(reason));
         }
+        Vec::new()
     }
 
     /// Answers the reads that the servers which are left cannot complete.
@@ -215,10 +230,16 @@ impl Reads {
 }
 
 impl PendingRead {
-    fn insert(&mut self, slot: Slot, entry: Option<Entry>) {
-        if self.answered.insert(slot) {
-            self.answers.push((slot, entry));
+    /// Takes an answer, which may not be one of those that are needed.
+    fn insert(&mut self, slot: Slot, entry: Option<Entry>, counts: bool) {
+        if self.answered.contains(slot) {
+            return;
         }
+        if counts {
+            self.answered.insert(slot);
+        }
+        self.answers.retain(|(other, _)| *other != slot);
+        self.answers.push((slot, entry));
     }
 
     fn is_complete(&self) -> bool {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kv_core::{HybridTime, Key, NotDone, Outcome, Value};
 
-use crate::clock::{MAX_SKEW, is_beyond_skew, millis};
+use crate::clock::{MAX_SKEW, millis};
 use crate::coordinator::outcome::write_done;
 use crate::coordinator::request::Arrival;
 use crate::coordinator::table::{PendingWrite, Table};
@@ -103,11 +103,15 @@ impl Writes {
     }
 
     pub(crate) fn on_ack(&mut self, core: &mut Core, step: &mut Step<'_>, slot: Slot, id: WriteId) {
+        if id.origin == core.config.node && core.state.vector.has_entry(id.origin, id.incarnation) {
+            core.note_ack(slot, id);
+        }
         match self.table.get_mut(id).filter(|write| write.is_sent) {
             Some(pending) => {
                 pending.acked.insert(slot);
                 self.settle(core, step, id);
             }
+            None if id.incarnation == core.state.incarnation && id.seq <= self.last_seq => {}
             None => core.counters.stale_messages += 1,
         }
     }
@@ -269,17 +273,10 @@ impl Writes {
         let held = held.map(|entry| entry.stamp.time.next());
         let held = held.filter(|_| !core.broken().is(Mutation::StampBelowHeld));
         let above = held.unwrap_or_default().max(time);
-        let off_ms = match core.peers.clock_error_ms(now) {
-            Some(off_ms) => off_ms,
-            // The peers would reject it. A server that knows of no peers and has set its own
-            // clock back counts on instead.
-            None if is_beyond_skew(above, now.wall)
-                && (above > time || core.peers.knows_clocks()) =>
-            {
-                let ahead = above.millis().saturating_sub(millis(now.wall));
-                i64::try_from(ahead).unwrap_or(i64::MAX).saturating_neg()
-            }
-            None => return Ok(above),
+        // Stamps may be far ahead of all wall clocks, after these went back. What must agree is what
+        // the clocks show at present.
+        let Some(off_ms) = core.peers.clock_error_ms(now) else {
+            return Ok(above);
         };
         core.counters.refused_for_clock += 1;
         core.refresh_clocks(step, CLOCKS_PERIOD_IN_DOUBT);

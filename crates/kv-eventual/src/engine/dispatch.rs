@@ -11,7 +11,7 @@ use crate::coordinator::request::{Admitted, Arrival, Task, admit};
 use crate::core::Step;
 use crate::deadline::Due;
 use crate::engine::EventualEngine;
-use crate::ids::{Slot, is_plausible_incarnation};
+use crate::ids::{Slot, SlotSet, is_plausible_incarnation};
 use crate::message::{Message, Part, Welcome};
 use crate::peers::Meeting;
 use crate::state::journal::Then;
@@ -39,16 +39,33 @@ impl EventualEngine {
             Err(reason) => return self.core.reply(step, id, Outcome::NotDone(reason)),
         };
         let expires = step.now.mono.saturating_add(options.timeout);
-        let can_start = match task {
-            Task::Get { .. } => self.core.serves_reads(),
-            Task::Write { .. } => self.identity.is_serving(),
-        };
-        if can_start {
+        if self.can_start(step, &task) {
             self.start(step, id, task, expires);
         } else if self.pending() >= self.core.config.limits.requests_max {
             self.core.reply(step, id, Outcome::NotDone(self.core.overloaded()));
         } else {
             self.queue.push(&mut self.core, id, task, expires);
+        }
+    }
+
+    /// Whether work on a request can begin.
+    fn can_start(&self, step: &Step<'_>, task: &Task) -> bool {
+        match task {
+            Task::Get { .. } => self.core.is_settled(step.now.mono),
+            Task::Write { .. } => self.identity.is_serving(),
+        }
+    }
+
+    /// Begins with the requests that have waited for what is the case by now.
+    fn start_queued(&mut self, step: &mut Step<'_>) {
+        let waiting = self.queue.take(&mut self.core);
+        let (ready, waiting): (Vec<_>, Vec<_>) =
+            waiting.into_iter().partition(|queued| self.can_start(step, &queued.task));
+        for queued in waiting {
+            self.queue.push(&mut self.core, queued.id, queued.task, queued.expires);
+        }
+        for queued in ready {
+            self.start(step, queued.id, queued.task, queued.expires);
         }
     }
 
@@ -78,6 +95,10 @@ impl EventualEngine {
             return;
         };
         self.core.peers.connect(slot);
+        let mut peer = SlotSet::EMPTY;
+        peer.insert(slot);
+        self.core.expect(step.now.mono, peer);
+        self.sync.on_peer_up(slot);
         if is_plausible_incarnation(incarnation) {
             self.core.meet(step, slot, incarnation);
         }
@@ -85,6 +106,7 @@ impl EventualEngine {
         self.core.greet(step, slot);
         self.writes.send_all_to(&mut self.core, step, slot);
         self.reads.send_all_to(&mut self.core, step, slot);
+        self.sync.schedule(&mut self.core, step.now.mono);
     }
 
     pub(crate) fn on_peer_down(&mut self, step: &mut Step<'_>, peer: NodeId) {
@@ -95,6 +117,10 @@ impl EventualEngine {
         self.core.peers.disconnect(slot);
         self.core.outbox.discard(slot);
         self.core.end_greeting(slot);
+        self.core.standing.give_up(slot);
+        self.sync.on_peer_down(&mut self.core, slot);
+        self.sync.schedule(&mut self.core, step.now.mono);
+        self.start_queued(step);
         self.reads.fail_hopeless(&mut self.core, step);
         self.identity.resolve(&mut self.core, step, slot);
     }
@@ -119,11 +145,13 @@ impl EventualEngine {
                 | Part::Query(_)
                 | Part::Answer(_)
                 | Part::Repair(_)
+                | Part::Pull(_)
+                | Part::Batch(_)
                     if is_stale =>
                 {
                     self.core.counters.stale_messages += 1;
                 }
-                Part::Write(write) => self.core.on_write(step, slot, &write),
+                Part::Write(write) => self.core.on_write(step, slot, &write, message.wall_ms),
                 Part::Ack(id) => self.writes.on_ack(&mut self.core, step, slot, id),
                 Part::Reject(id) => self.writes.on_reject(&mut self.core, step, slot, id),
                 Part::Query(query) => self.core.on_query(step, slot, query),
@@ -133,6 +161,8 @@ impl EventualEngine {
                     }
                 }
                 Part::Repair(write) => self.on_repair(step, &write),
+                Part::Pull(pull) => self.on_pull(step, slot, pull),
+                Part::Batch(batch) => self.on_batch(step, slot, batch),
             }
         }
     }
@@ -151,20 +181,34 @@ impl EventualEngine {
                 Then::OwnWrite(id) => self.writes.on_own_persisted(&mut self.core, step, id),
                 Then::Acknowledge(slot, id) => self.core.send(step, slot, Part::Ack(id)),
                 Then::Repaired(_) => self.core.counters.repairs_applied += 1,
+                Then::LossNoted => self.core.on_loss_noted(step),
             }
         }
+        self.core.fence();
+        self.note_replaced();
+        self.go_on_pulling(step);
+        self.sync.schedule(&mut self.core, step.now.mono);
     }
 
     pub(crate) fn on_timeout(&mut self, step: &mut Step<'_>) {
         while let Some(due) = self.core.deadlines.pop_due(step.now.mono) {
             match due {
                 Due::Join => self.identity.on_timeout(&mut self.core, step),
+                Due::Settled => {
+                    self.core.standing.on_timeout();
+                    self.start_queued(step);
+                }
+                Due::Sync => self.on_sync_timeout(step),
                 Due::Hello(slot) => self.core.on_hello_timeout(step, slot),
                 Due::Queued(place) => {
                     self.queue.on_timeout(&mut self.core, step, place, self.identity.waiting())
                 }
                 Due::Write(id) => self.writes.on_timeout(&mut self.core, step, id),
-                Due::Read(id) => self.reads.on_timeout(&mut self.core, step, id),
+                Due::Read(id) => {
+                    for repair in self.reads.on_timeout(&mut self.core, step, id) {
+                        self.repair(step, repair);
+                    }
+                }
             }
         }
         for (to, parts) in self.core.outbox.take() {
@@ -176,9 +220,7 @@ impl EventualEngine {
     fn on_incarnation_persisted(&mut self, step: &mut Step<'_>) {
         if self.identity.on_persisted(&mut self.core, step) {
             self.writes.begin_incarnation();
-            while let Some(queued) = self.queue.pop(&mut self.core) {
-                self.start(step, queued.id, queued.task, queued.expires);
-            }
+            self.start_queued(step);
         }
     }
 
@@ -189,7 +231,17 @@ impl EventualEngine {
         }
         self.core.end_greeting(slot);
         self.core.peers.measure(slot, step.now, welcome.sent, wall_ms);
-        self.core.observe_stamp(step, welcome.latest);
+        if !self.core.observe_from(step, welcome.latest, wall_ms) {
+            self.core.counters.skewed_stamps += 1;
+        }
+        self.core.note_members(step, &welcome.members);
+        self.core.standing.hear(slot);
+        if welcome.has_lost {
+            self.core.lose_standing(step);
+            self.sync.on_loss(&mut self.core);
+        }
+        self.start_queued(step);
+        self.sync.schedule(&mut self.core, step.now.mono);
         self.identity.meet(&mut self.core, step, welcome.highest);
         self.identity.resolve(&mut self.core, step, slot);
     }

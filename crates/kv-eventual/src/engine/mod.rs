@@ -20,13 +20,17 @@ use crate::core::{Core, Step};
 use crate::counters::Counters;
 use crate::deadline::Deadlines;
 use crate::identity::{Identity, Phase};
+use crate::ids::SlotSet;
 use crate::message::Message;
 use crate::mutation::{Broken, Mutation};
 use crate::peers::Peers;
 use crate::peers::outbox::Outbox;
+use crate::standing::Standing;
 use crate::state::checkpoint;
 use crate::state::journal::Journal;
 use crate::state::record::{Record, Write};
+use crate::sync::Sync;
+use crate::sync::knowledge::Peerage;
 
 /// The eventual engine; see the crate's documentation for what it promises.
 #[derive(Clone, Debug)]
@@ -36,6 +40,7 @@ pub struct EventualEngine {
     pub(crate) queue: Queue,
     pub(crate) writes: Writes,
     pub(crate) reads: Reads,
+    pub(crate) sync: Sync,
 }
 
 impl ConsistencyEngine for EventualEngine {
@@ -56,6 +61,10 @@ impl ConsistencyEngine for EventualEngine {
 
     fn step(&mut self, now: Now, input: Input<Message>, out: &mut Effects<Message, Record>) {
         let step = &mut Step { now, out };
+        if self.identity.is_new() {
+            let members = self.core.other_members();
+            self.core.expect(now.mono, members);
+        }
         self.identity.begin_if_new(&mut self.core, step);
         match input {
             Input::Request { id, op, options } => self.on_request(step, id, op, &options),
@@ -156,6 +165,11 @@ impl EventualEngine {
             _ if broken.is(Mutation::IncarnationResumed) => Phase::Serving,
             Incarnation(_) => Phase::Returning,
         };
+        let vectors = state.peer_vectors.iter();
+        let peerage = vectors.filter_map(|(node, vector)| {
+            Some((peers.slot(*node)?, Peerage::recovered(vector.clone())))
+        });
+        let peerage = peerage.collect();
         let mut seeds = SeedStream::new(config.seed);
         let run = seeds.next_u64();
         let core = Core {
@@ -167,6 +181,9 @@ impl EventualEngine {
             deadlines: Deadlines::default(),
             counters: Counters::default(),
             shortage: None,
+            standing: Standing::default(),
+            peerage,
+            heard_of: SlotSet::EMPTY,
             peers,
             state,
             config,
@@ -177,6 +194,7 @@ impl EventualEngine {
             queue: Queue::default(),
             writes: Writes::default(),
             reads: Reads::new(seeds.next_u64()),
+            sync: Sync::new(seeds.next_u64()),
         })
     }
 
@@ -195,13 +213,13 @@ impl EventualEngine {
             "the bound of requests is kept"
         );
         assert!(
-            !self.identity.is_serving() || self.queue.len() == 0,
-            "a server that takes writes has none in its queue"
+            !self.identity.is_serving() || !self.core.standing.is_clear() || self.queue.len() == 0,
+            "a server that takes writes, and waits for nobody, has no requests in its queue"
         );
         let timers =
             self.pending() + self.writes.trailing_len() + self.core.peers.others().iter().count();
         assert!(
-            self.core.deadlines.len() <= timers + 1,
+            self.core.deadlines.len() <= timers + 3,
             "a deadline belongs to something that waits"
         );
     }

@@ -19,7 +19,7 @@ impl EventualEngine {
 
     /// Takes over a legal write that another server was seen to hold.
     fn take_repair(&mut self, step: &mut Step<'_>, write: &Write) {
-        if self.core.is_journal_full(write) {
+        if self.core.is_journal_full(write.size_bytes()) {
             self.core.counters.dropped_writes += 1;
         } else {
             self.merge(step, write);
@@ -44,6 +44,9 @@ impl EventualEngine {
         if id.origin == self.core.config.node {
             self.check_own_write(step, write);
         }
+        if self.core.state.vector.contains(id) {
+            return;
+        }
         let held = self.core.state.get(&write.key);
         if !write.entry.wins_over(held, self.core.broken())
             || self.core.journal.has_foreign(id)
@@ -57,7 +60,7 @@ impl EventualEngine {
 
     /// A write under this server's name that comes back from another one was made by an incarnation
     /// before this one, or by this one. Else two incarnations could be taken for one.
-    fn check_own_write(&mut self, step: &mut Step<'_>, write: &Write) {
+    pub(crate) fn check_own_write(&mut self, step: &mut Step<'_>, write: &Write) {
         let id = write.entry.id();
         self.identity.meet(&mut self.core, step, id.incarnation);
         // After a restart, others may well hold what this server's disk never had of its former

@@ -1,8 +1,13 @@
 //! The engine's state in figures.
 
-use kv_core::{ConsistencyEngine, Counter, Key, Positions, Role, Status, Version, Waiting};
+use kv_core::{
+    ConsistencyEngine, Counter, Key, PeerLag, Positions, Role, Status, Version, Waiting,
+};
 
+use crate::core::Core;
 use crate::engine::EventualEngine;
+use crate::ids::Slot;
+use crate::sync::knowledge::Peerage;
 
 impl EventualEngine {
     /// The version that this server itself holds of a key, that of a tombstone included. What it
@@ -23,9 +28,19 @@ impl EventualEngine {
             connected: self.core.peers.connected_nodes().collect(),
             waiting: self.waiting(),
             positions: self.positions(),
-            lags: Vec::new(),
+            lags: self.lags(),
             counters: self.counters(),
         }
+    }
+
+    /// How many writes each peer is not known to have that this server has.
+    fn lags(&self) -> Vec<PeerLag> {
+        let Core { peers, peerage, state, .. } = &self.core;
+        let lag = |(slot, known): (&Slot, &Peerage)| {
+            let entries = state.vector.ahead_of(&known.vector);
+            Some(PeerLag { peer: peers.get(*slot)?.node, entries })
+        };
+        peerage.iter().filter_map(lag).collect()
     }
 
     /// `Servers` is for information: requests with smaller quorums are served all the same.
@@ -40,7 +55,8 @@ impl EventualEngine {
     }
 
     fn role(&self) -> Role {
-        if self.identity.waiting() == Some(Waiting::Joining) {
+        let is_whole = self.core.state.counts || self.core.other_members().is_empty();
+        if self.identity.waiting() == Some(Waiting::Joining) || !is_whole {
             Role::Joining
         } else {
             Role::Coordinator
@@ -55,6 +71,8 @@ impl EventualEngine {
             keys: Some(count(self.core.state.store.len()) - tombstones),
             tombstones: Some(tombstones),
             last_write_seq,
+            gaps: Some(count(self.core.state.vector.gaps())),
+            open_incarnations: Some(count(self.core.state.vector.former())),
             clock_ms: Some(self.core.clock.latest().millis()),
             ..Positions::default()
         }

@@ -180,11 +180,6 @@ impl Peers {
         }
     }
 
-    /// Whether any peer's clock is known.
-    pub(crate) const fn knows_clocks(&self) -> bool {
-        self.median.is_some()
-    }
-
     fn find_median(&self) -> Option<(ClockOffset, ClockOffset)> {
         let mut clocks: Vec<_> = self.all.iter().filter_map(|peer| peer.clock).collect();
         clocks.sort_unstable();

@@ -13,6 +13,7 @@ use crate::mutation::{Broken, Mutation};
 use crate::state::State;
 use crate::state::record::{Record, Write};
 use crate::state::stamp::Entry;
+use crate::vector::Vector;
 
 /// What a checkpoint keeps beside the records of the keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,9 +23,23 @@ pub(crate) struct Metadata {
     pub(crate) incarnation: Incarnation,
     pub(crate) clock_bound: HybridTime,
     pub(crate) incarnations: Vec<(NodeId, Incarnation)>,
+    pub(crate) vector: Vector,
+    pub(crate) peer_vectors: Vec<(NodeId, Vector)>,
+    pub(crate) counts: bool,
+    pub(crate) floor: HybridTime,
 }
 
-wire_struct!(Metadata { node, cluster, incarnation, clock_bound, incarnations });
+wire_struct!(Metadata {
+    node,
+    cluster,
+    incarnation,
+    clock_bound,
+    incarnations,
+    vector,
+    peer_vectors,
+    counts,
+    floor,
+});
 
 /// Opens a view of the state, which reflects the records up to `covers`.
 pub(crate) fn open(
@@ -81,6 +96,10 @@ fn metadata(state: &State, cluster: &ClusterConfig) -> Bytes {
             .iter()
             .map(|(node, incarnation)| (*node, *incarnation))
             .collect(),
+        vector: state.vector.clone(),
+        peer_vectors: state.peer_vectors.iter().map(|(node, v)| (*node, v.clone())).collect(),
+        counts: state.counts,
+        floor: state.floor,
     };
     let mut bytes = BytesMut::new();
     (FORM_FOLLOWS, FORM).encode(&mut bytes);
@@ -140,6 +159,7 @@ fn restore(
         state.tombstones += u64::from(entry.value.is_none());
         held.push((key, entry));
     }
+    state.index = held.iter().map(|(key, entry)| (entry.id(), key.clone())).collect();
     state.store = held.into_iter().collect();
     state.store.note_recovered();
     state.incarnation = metadata.incarnation;
@@ -147,6 +167,11 @@ fn restore(
     for (node, incarnation) in metadata.incarnations {
         state.meet(node, incarnation);
     }
+    // The entries that fence incarnations are part of it.
+    state.vector = metadata.vector;
+    state.peer_vectors = metadata.peer_vectors.into_iter().collect();
+    state.counts = metadata.counts;
+    state.floor = metadata.floor;
     Ok(())
 }
 
@@ -162,7 +187,7 @@ const ITEM_BYTES: usize = 16;
 const FORM_FOLLOWS: u16 = 0;
 
 /// The number of the form in which metadata are written; another one whenever that changes.
-const FORM: u16 = 1;
+const FORM: u16 = 2;
 
 #[cfg(test)]
 mod tests {

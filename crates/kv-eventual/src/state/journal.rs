@@ -30,15 +30,17 @@ pub(crate) enum Then {
     OwnWrite(WriteId),
     /// A write of another server is acknowledged to it.
     Acknowledge(Slot, WriteId),
-    /// A write that came as a repair is there.
+    /// A write that another server was seen to hold is there.
     Repaired(WriteId),
+    /// That this server lost data is noted.
+    LossNoted,
 }
 
 impl Then {
     const fn foreign(self) -> Option<WriteId> {
         match self {
             Self::Acknowledge(_, id) | Self::Repaired(id) => Some(id),
-            Self::Nothing | Self::Begin | Self::OwnWrite(_) => None,
+            Self::Nothing | Self::Begin | Self::OwnWrite(_) | Self::LossNoted => None,
         }
     }
 }
@@ -123,8 +125,14 @@ impl Journal {
 fn record_bytes(record: &Record) -> usize {
     match record {
         Record::Write(write) => write.size_bytes(),
-        Record::Incarnation { .. } | Record::PeerIncarnation { .. } | Record::ClockBound { .. } => {
-            0
-        }
+        Record::Incarnation { .. }
+        | Record::PeerIncarnation { .. }
+        | Record::ClockBound { .. }
+        | Record::Superseded(_)
+        | Record::Join(_)
+        | Record::Standing { .. }
+        | Record::PeerVector { .. }
+        | Record::Retired { .. }
+        | Record::Removed { .. } => 0,
     }
 }

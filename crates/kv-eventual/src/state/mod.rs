@@ -2,6 +2,7 @@
 
 pub(crate) mod checkpoint;
 mod dump;
+pub(crate) mod index;
 pub(crate) mod journal;
 pub(crate) mod record;
 pub(crate) mod stamp;
@@ -13,9 +14,12 @@ use kv_core::{
     Wire, digest,
 };
 
+use crate::ids::WriteId;
 use crate::mutation::{Broken, Mutation};
+use crate::state::index::Index;
 use crate::state::record::{Record, Write};
 use crate::state::stamp::Entry;
+use crate::vector::Vector;
 
 /// The state that the persisted records have made, and nothing else: a record is applied when it
 /// is on disk, never before. So what a read shows cannot be forgotten, a checkpoint is exactly
@@ -33,6 +37,18 @@ pub(crate) struct State {
     /// The highest incarnation that each other server was met in, or has a write from: all servers
     /// ever seen.
     pub(crate) incarnations: BTreeMap<NodeId, Incarnation>,
+    /// The writes that it reflects.
+    pub(crate) vector: Vector,
+    pub(crate) index: Index,
+    /// What each peer has said that its disk reflects.
+    pub(crate) peer_vectors: BTreeMap<NodeId, Vector>,
+    /// Whether what it holds counts towards the answers that a read needs.
+    pub(crate) counts: bool,
+    /// No delete that it has forgotten is later.
+    pub(crate) floor: HybridTime,
+    /// The records that were replaced or removed since this was last emptied, while somebody wants
+    /// to know.
+    pub(crate) replaced: Option<Vec<(WriteId, Key)>>,
     /// For tests of the checkers.
     pub(crate) broken: Broken,
     /// The view of changes that is open leaves out its first one; only where a test has it so.
@@ -51,6 +67,12 @@ impl State {
             incarnation: Incarnation::UNKNOWN,
             clock_bound: HybridTime::ZERO,
             incarnations: BTreeMap::new(),
+            vector: Vector::default(),
+            index: Index::default(),
+            peer_vectors: BTreeMap::new(),
+            counts: false,
+            floor: HybridTime::ZERO,
+            replaced: None,
             broken: Broken::default(),
             forgets_a_change: false,
             taken_for_written: None,
@@ -73,17 +95,66 @@ impl State {
             Record::Incarnation { .. }
             | Record::PeerIncarnation { .. }
             | Record::ClockBound { .. }
-            | Record::Write(_) => Ok(()),
+            | Record::Write(_)
+            | Record::Superseded(_)
+            | Record::Join(_)
+            | Record::Standing { .. }
+            | Record::PeerVector { .. }
+            | Record::Retired { .. }
+            | Record::Removed { .. } => Ok(()),
         }
     }
 
     /// Takes a record that is on disk into effect.
     pub(crate) fn apply(&mut self, record: Record) {
         match record {
-            Record::Incarnation { incarnation, .. } => self.incarnation = incarnation,
+            Record::Incarnation { incarnation, .. } => {
+                self.incarnation = incarnation;
+                self.vector.begin(self.node, incarnation);
+            }
             Record::PeerIncarnation { peer, incarnation } => self.meet(peer, incarnation),
             Record::ClockBound { below } => self.clock_bound = self.clock_bound.max(below),
-            Record::Write(write) => self.merge(write),
+            Record::Write(write) => {
+                self.vector.insert(write.entry.id());
+                self.merge(write);
+            }
+            Record::Superseded(id) => self.vector.insert(id),
+            Record::Join(vector) => self.join(&vector),
+            Record::Standing { counts } => self.counts = counts,
+            Record::PeerVector { peer, vector } => drop(self.peer_vectors.insert(peer, vector)),
+            Record::Retired { node, incarnations } => {
+                incarnations.into_iter().for_each(|former| self.vector.retire(node, former));
+            }
+            Record::Removed { floor, records } => {
+                self.floor = self.floor.max(floor);
+                records.iter().for_each(|(key, id)| self.remove(key, *id));
+            }
+        }
+    }
+
+    fn join(&mut self, vector: &Vector) {
+        self.vector.join(vector);
+        for (node, incarnation) in vector.origins().collect::<Vec<_>>() {
+            if node != self.node {
+                self.meet(node, incarnation);
+            }
+        }
+    }
+
+    /// Removes a key's record if it is still the one of this write.
+    fn remove(&mut self, key: &Key, id: WriteId) {
+        let Some(held) = self.store.get(key).filter(|held| held.id() == id) else {
+            return;
+        };
+        self.tombstones -= u64::from(held.value.is_none());
+        self.store.remove(key);
+        self.index.remove(id, key);
+        self.note_replaced(id, key);
+    }
+
+    fn note_replaced(&mut self, id: WriteId, key: &Key) {
+        if let Some(replaced) = &mut self.replaced {
+            replaced.push((id, key.clone()));
         }
     }
 
@@ -97,19 +168,31 @@ impl State {
             return self.remove_for_good(&key, &entry);
         }
         let mut was_tombstone = false;
+        let mut replaced = None;
+        let (id, name) = (entry.id(), key.clone());
         let is_kept = self.store.insert_if(key, entry, |entry, held| {
             was_tombstone = held.is_some_and(|held| held.value.is_none());
+            replaced = held.map(Entry::id);
             entry.wins_over(held, broken)
         });
         if is_kept {
             self.tombstones -= u64::from(was_tombstone);
             self.tombstones += u64::from(is_tombstone);
+            if let Some(replaced) = replaced {
+                self.index.remove(replaced, &name);
+                self.note_replaced(replaced, &name);
+            }
+            self.index.insert(id, name);
         }
     }
 
     /// Removes a key without a tombstone; only where a test has it so.
     fn remove_for_good(&mut self, key: &Key, entry: &Entry) {
-        if entry.wins_over(self.store.get(key), self.broken) {
+        let held = self.store.get(key);
+        if entry.wins_over(held, self.broken) {
+            if let Some(id) = held.map(Entry::id) {
+                self.index.remove(id, key);
+            }
             self.store.remove(key);
         }
     }
@@ -127,7 +210,14 @@ impl State {
         let highest = self.incarnations.entry(peer).or_insert(Incarnation::UNKNOWN);
         if incarnation.counter() > highest.counter() {
             *highest = incarnation;
+            self.vector.begin(peer, incarnation);
         }
+    }
+
+    /// The servers ever seen, this one included. It only grows.
+    pub(crate) fn members(&self) -> impl Iterator<Item = NodeId> + '_ {
+        let others = self.incarnations.keys().copied().filter(|node| *node != self.node);
+        others.chain([self.node])
     }
 
     pub(crate) fn get(&self, key: &Key) -> Option<&Entry> {

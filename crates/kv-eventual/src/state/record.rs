@@ -2,7 +2,9 @@
 
 use kv_core::{ClusterConfig, HybridTime, Incarnation, Key, NodeId, wire_enum, wire_struct};
 
+use crate::ids::WriteId;
 use crate::state::stamp::Entry;
+use crate::vector::Vector;
 
 /// A write: a key and what became of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +40,7 @@ pub enum Record {
         /// The configuration that it was started with.
         cluster: ClusterConfig,
     },
-    /// A peer was met in an incarnation that was not known before.
+    /// A peer was met in an incarnation that was not known before, or was heard of.
     PeerIncarnation {
         /// The peer.
         peer: NodeId,
@@ -53,6 +55,36 @@ pub enum Record {
     /// A write of this server or of another; it takes effect if it is newer than what the key
     /// holds.
     Write(Write),
+    /// A write of another server came that is older than what its key holds.
+    Superseded(WriteId),
+    /// The server reflects all that this vector knows.
+    Join(Vector),
+    /// Whether what the server holds counts towards the answers that a read needs.
+    Standing {
+        /// If so.
+        counts: bool,
+    },
+    /// A peer has said that its disk reflects this.
+    PeerVector {
+        /// The peer.
+        peer: NodeId,
+        /// What it reflects.
+        vector: Vector,
+    },
+    /// Every write of some former incarnations that any server holds is here.
+    Retired {
+        /// The server.
+        node: NodeId,
+        /// The incarnations.
+        incarnations: Vec<Incarnation>,
+    },
+    /// Records are removed that no server needs any more.
+    Removed {
+        /// None of the deletes that were forgotten so far is later.
+        floor: HybridTime,
+        /// The keys, each with the write that its record is from.
+        records: Vec<(Key, WriteId)>,
+    },
 }
 
 wire_enum!(Record, "record", {
@@ -60,6 +92,12 @@ wire_enum!(Record, "record", {
     1 => PeerIncarnation { peer, incarnation },
     2 => ClockBound { below },
     3 => Write(write),
+    4 => Superseded(id),
+    5 => Join(vector),
+    6 => Standing { counts },
+    7 => PeerVector { peer, vector },
+    8 => Retired { node, incarnations },
+    9 => Removed { floor, records },
 });
 
 /// The byte form of a write without its key and value.

@@ -15,7 +15,8 @@ use kv_core::{
     Versioned,
 };
 use kv_eventual::{
-    Entry, EventualEngine, Message, Part, Record, Stamp, Welcome, Write, WriteId, WriteSeq,
+    Batch, Entry, EventualEngine, Hello, Message, Part, Record, Report, Stamp, Welcome, Write,
+    WriteId, WriteSeq,
 };
 
 pub(crate) type TestEffect = Effect<Message, Record>;
@@ -58,6 +59,9 @@ impl Stand {
     pub(crate) fn serving_with(config: EngineConfig) -> Self {
         let peers: Vec<_> = config.cluster.peers_of(config.node).collect();
         let mut stand = Self::with(config);
+        let begin = stand.now;
+        stand.now.mono -= Duration::from_secs(1);
+        stand.now.wall -= Duration::from_secs(1);
         stand.flush();
         for &peer in &peers {
             stand.up(peer);
@@ -66,16 +70,28 @@ impl Stand {
             let [Part::Hello(hello)] = message.parts.as_slice() else {
                 panic!("no hello: {message:?}");
             };
-            let welcome = Welcome {
-                run: hello.run,
-                sent: hello.sent,
-                highest: Incarnation::UNKNOWN,
-                latest: HybridTime::ZERO,
-            };
-            stand.receive(to, Part::Welcome(welcome));
+            stand.receive_now(to, Part::Welcome(welcome(hello)));
         }
         stand.sync();
         assert_eq!(stand.engine.status().waiting, None);
+        // It cannot know that it is new, and counts for reads once it has what the others have.
+        for _ in &peers {
+            for (to, message) in sends(stand.flush()) {
+                let [Part::Pull(pull)] = message.parts.as_slice() else {
+                    panic!("no pull: {message:?}");
+                };
+                let end = Report { counts: true, is_whole: true, ..Report::default() };
+                let batch = Batch {
+                    transfer: pull.transfer,
+                    number: pull.number,
+                    writes: Vec::new(),
+                    end: Some(Box::new(end)),
+                };
+                stand.receive_now(to, Part::Batch(batch));
+            }
+            stand.sync();
+        }
+        stand.now = begin;
         assert_eq!(stand.flush(), []);
         stand
     }
@@ -87,18 +103,7 @@ impl Stand {
                 if let Part::Hello(hello) = part
                     && to == peer
                 {
-                    let welcome = Welcome {
-                        run: hello.run,
-                        sent: hello.sent,
-                        highest: Incarnation::UNKNOWN,
-                        latest: HybridTime::ZERO,
-                    };
-                    let message = Message {
-                        sender: Incarnation::UNKNOWN,
-                        wall_ms: u64::try_from(self.now.wall.as_millis()).unwrap(),
-                        parts: vec![Part::Welcome(welcome)],
-                    };
-                    self.step(Input::Message { from: peer, message });
+                    self.receive_now(peer, Part::Welcome(welcome(&hello)));
                 }
             }
         }
@@ -183,6 +188,13 @@ impl Stand {
         self.step(Input::Message { from, message })
     }
 
+    /// As [`Stand::receive`], from a server whose wall clock shows what this one's does.
+    pub(crate) fn receive_now(&mut self, from: NodeId, part: Part) -> Vec<TestEffect> {
+        let wall_ms = u64::try_from(self.now.wall.as_millis()).unwrap();
+        let message = Message { sender: Incarnation::UNKNOWN, wall_ms, parts: vec![part] };
+        self.step(Input::Message { from, message })
+    }
+
     pub(crate) fn up(&mut self, peer: NodeId) -> Vec<TestEffect> {
         self.step(Input::PeerUp { peer, incarnation: Incarnation::UNKNOWN })
     }
@@ -224,7 +236,21 @@ impl Stand {
 pub(crate) fn config(nodes: u16, w: u16, r: u16) -> EngineConfig {
     let voters = (1..=nodes).map(node);
     let cluster = ClusterConfig::new(voters, Quorum::Count(w), Quorum::Count(r)).unwrap();
-    EngineConfig::new(node(1), cluster, 7)
+    let mut config = EngineConfig::new(node(1), cluster, 7);
+    config.timing.anti_entropy = Duration::MAX;
+    config
+}
+
+/// The answer to a hello of one who has nothing to tell.
+pub(crate) fn welcome(hello: &Hello) -> Welcome {
+    Welcome {
+        run: hello.run,
+        sent: hello.sent,
+        highest: Incarnation::UNKNOWN,
+        latest: HybridTime::ZERO,
+        members: Vec::new(),
+        has_lost: false,
+    }
 }
 
 pub(crate) fn node(number: u16) -> NodeId {

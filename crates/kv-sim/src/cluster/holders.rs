@@ -58,7 +58,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
         else {
             return Ok(());
         };
-        let lost = self.wiped_at.is_some_and(|at| at >= request.invoked_at)
+        let lost = self.losses.iter().any(|loss| loss.at >= request.invoked_at)
             || self.servers.values().any(|server| server.disk_damaged);
         if lost {
             return Ok(());

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kv_check::Request;
-use kv_check::evidence::KeptWrite;
+use kv_check::evidence::{KeptWrite, Loss};
 use kv_core::{ConsistencyEngine, NodeId, PersistSeq, RequestId, SeedStream, Status, Version};
 use kv_storage::{JournalError, MemoryCheckpoint};
 
@@ -72,8 +72,8 @@ pub struct Cluster<E: ConsistencyEngine> {
     pub(crate) kept: BTreeSet<(KeptWrite, NodeId)>,
     pub(crate) writes_done: u64,
     pub(crate) holders_counted: u64,
-    /// When a server last lost its disk.
-    pub(crate) wiped_at: Option<Duration>,
+    /// When servers lost their disks, or an older copy took their place.
+    pub(crate) losses: Vec<Loss>,
 }
 
 /// What is on a disk: the checkpoint, and the records after it.
@@ -112,7 +112,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
             kept: BTreeSet::new(),
             writes_done: 0,
             holders_counted: 0,
-            wiped_at: None,
+            losses: Vec::new(),
         };
         for &node in &voters {
             cluster.start(node)?;

@@ -69,7 +69,13 @@ impl<E: ConsistencyEngine> Cluster<E> {
         let requests = merged.iter().map(|(id, request)| (*id, request.as_ref()));
         let held = |id| self.held_at_begin(id);
         let evidence = Evidence::of_requests(&self.config.cluster, requests, session, held);
-        Evidence { rest, kept: self.kept.clone(), ..evidence }
+        Evidence {
+            rest,
+            kept: self.kept.clone(),
+            losses: self.losses.clone(),
+            write_quorum: self.config.cluster.write_quorum(),
+            ..evidence
+        }
     }
 
     /// Has every server read every key, up to `rounds` times with 6 s in between, until all

@@ -1,6 +1,7 @@
 //! Servers' processes: they crash, start again, pause and go on.
 
 use kv_check::RequestState;
+use kv_check::evidence::Loss;
 use kv_core::{ClusterConfig, ConsistencyEngine, HaltReason, NodeId, PersistSeq, RecoverError};
 use kv_storage::JournalError;
 
@@ -18,6 +19,8 @@ pub enum Restart {
     Intact,
     /// Nothing, as when it runs in memory or lost its disk.
     Wiped,
+    /// The copy that [`Cluster::copy_disk`] took; everything that was synced if there is none.
+    SetBack,
 }
 
 /// How a server's start went.
@@ -91,10 +94,15 @@ impl<E: ConsistencyEngine> Cluster<E> {
         if disk == Restart::Wiped {
             server.wipe();
         }
+        let is_set_back = disk == Restart::SetBack && server.set_back();
         server.own_config = own_config;
+        if is_set_back {
+            self.counts.note(Fault::SetBackDisk);
+            self.note_loss(node, true);
+        }
         if disk == Restart::Wiped {
             self.counts.note(Fault::WipedDisk);
-            self.wiped_at = Some(self.now);
+            self.note_loss(node, false);
         }
         let server = self.server(node);
         let config = server.cluster(&self.config);
@@ -120,6 +128,21 @@ impl<E: ConsistencyEngine> Cluster<E> {
             return Ok(Started::Refused(*error));
         }
         Err(violation)
+    }
+
+    /// Takes a copy of a server's disk, for [`Restart::SetBack`].
+    pub fn copy_disk(&mut self, node: NodeId) {
+        self.note(node, 15, |_| {}, || "its disk is copied".to_owned());
+        self.server_mut(node).storage.take_copy();
+    }
+
+    /// Whether a server has lost its disk, or an older copy took its place.
+    pub(crate) fn has_lost_disks(&self) -> bool {
+        !self.losses.is_empty()
+    }
+
+    fn note_loss(&mut self, node: NodeId, is_set_back: bool) {
+        self.losses.push(Loss { at: self.now, node, is_set_back });
     }
 
     /// Takes away what would end a server's process before long. One that was told to stop cannot be

@@ -49,6 +49,15 @@ pub(crate) struct Storage<R> {
     /// When the process looks by itself, if that is scheduled.
     pub(crate) look_at: Option<Duration>,
     pub(crate) witness: Witness,
+    copy: Option<DiskCopy>,
+}
+
+/// A disk as it once was.
+#[derive(Debug)]
+struct DiskCopy {
+    disk: SimDisk,
+    checkpoint: MemoryCheckpoint,
+    witness: Witness,
 }
 
 /// What an engine goes on from: a checkpoint, and the records after it.
@@ -144,6 +153,7 @@ impl<R: Wire> Storage<R> {
             held_back: Vec::new(),
             look_at: None,
             witness: Witness::default(),
+            copy: None,
         }
     }
 
@@ -375,7 +385,28 @@ impl<R: Wire> Storage<R> {
     }
 
     /// Ends the process and empties the disk.
+    /// Takes a copy of what is certain to be on the disk.
+    pub(crate) fn take_copy(&mut self) {
+        let checkpoint = self.checkpoint.clone();
+        let witness = self.witness.clone();
+        self.copy = Some(DiskCopy { disk: self.disk.synced(), checkpoint, witness });
+    }
+
+    /// Puts the copy that was taken last in the place of the disk, on which no process runs; false
+    /// if there is none of this disk.
+    pub(crate) fn set_back(&mut self) -> bool {
+        let Some(copy) = self.copy.take() else {
+            return false;
+        };
+        self.forget_process();
+        self.disk = copy.disk;
+        self.checkpoint = copy.checkpoint;
+        self.witness = copy.witness;
+        true
+    }
+
     pub(crate) fn wipe(&mut self) {
+        self.copy = None;
         self.forget_process();
         self.disk.wipe();
         self.checkpoint = MemoryCheckpoint::new();

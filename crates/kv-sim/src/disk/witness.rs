@@ -7,7 +7,7 @@ use kv_core::{PersistSeq, Wire, digest};
 use crate::violation::Breach;
 
 /// Remembers what was written and what was promised of it, and judges each recovery by that.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Witness {
     /// The digest of each record that was written and that no checkpoint on disk covers.
     written: BTreeMap<PersistSeq, u64>,

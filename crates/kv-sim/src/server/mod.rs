@@ -187,6 +187,14 @@ impl<E: ConsistencyEngine> Server<E> {
         self.disk_config = None;
     }
 
+    /// Ends the process and puts the older copy of its disk in place; false if there is none.
+    pub(crate) fn set_back(&mut self) -> bool {
+        self.end();
+        let is_set_back = self.storage.set_back();
+        self.disk_damaged &= !is_set_back;
+        is_set_back
+    }
+
     /// Changes how the clocks run.
     pub(crate) fn set_clock(&mut self, change: impl FnOnce(&mut Clock)) {
         change(&mut self.clock);

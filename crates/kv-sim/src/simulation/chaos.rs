@@ -249,9 +249,13 @@ impl Chaos {
         free: Vec<NodeId>,
     ) -> Result<Option<Ending>, Violation> {
         let mut disk = Restart::Intact;
-        let loses_disk = matches!(fault, Fault::WipedDisk | Fault::FlippedBit);
+        let loses_disk = matches!(fault, Fault::WipedDisk | Fault::SetBackDisk | Fault::FlippedBit);
         if loses_disk && !self.may_lose_disk(cluster, node) {
             return Ok(None);
+        }
+        if fault == Fault::SetBackDisk {
+            cluster.copy_disk(node);
+            return Ok(Some(Ending::Revive(node, Restart::SetBack)));
         }
         if fault == Fault::CrashBetweenEffects {
             cluster.crash_after_effects(node, self.stream.below(30));
@@ -364,12 +368,18 @@ impl Chaos {
         disk: Restart,
     ) -> Result<(), Violation> {
         cluster.spare_process(node);
-        if cluster.is_running(node) && !cluster.is_configured_apart(node) {
+        let is_set_back = disk == Restart::SetBack;
+        if cluster.is_running(node) && !cluster.is_configured_apart(node) && !is_set_back {
             return Ok(());
+        }
+        if is_set_back {
+            self.wipes.push((cluster.now(), node));
         }
         let wiped = match disk {
             Restart::Wiped => true,
-            Restart::Intact => cluster.start_again(node, disk, None)? != Started::Runs,
+            Restart::Intact | Restart::SetBack => {
+                cluster.start_again(node, disk, None)? != Started::Runs
+            }
         };
         if wiped {
             self.wipes.push((cluster.now(), node));
@@ -399,7 +409,10 @@ impl Chaos {
         let lost = |other: &NodeId| {
             let has_lost = self.wipes.iter().any(|(_, wiped)| wiped == other);
             let will_lose = self.under_way.iter().any(|(_, ending)| {
-                matches!(ending, Ending::Revive(down, Restart::Wiped) if down == other)
+                let Ending::Revive(down, disk) = ending else {
+                    return false;
+                };
+                down == other && matches!(disk, Restart::Wiped | Restart::SetBack)
             });
             *other == node || has_lost || will_lose || cluster.has_damaged_disk(*other)
         };

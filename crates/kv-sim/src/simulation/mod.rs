@@ -233,7 +233,7 @@ impl<E: ConsistencyEngine> Simulation<E> {
         Ok(())
     }
 
-    /// Waits until all servers hold the same; where nothing but reads brings that about, reads.
+    /// Waits until all servers hold the same.
     fn converge(&mut self) -> Result<(), SimulationFailure> {
         let give_up = self.cluster.now() + HEALED_WITHIN;
         loop {
@@ -244,9 +244,6 @@ impl<E: ConsistencyEngine> Simulation<E> {
             }
             if self.cluster.now() > give_up {
                 return Err(SimulationFailure::NotConverged { bound: HEALED_WITHIN });
-            }
-            if self.declaration.oracle == Oracle::LastWriterWins {
-                self.read_all()?;
             }
             self.cluster.run_for(Duration::from_millis(100))?;
         }
@@ -347,6 +344,7 @@ impl<E: ConsistencyEngine> Simulation<E> {
             trace_hash: self.cluster.trace_hash(),
             keys_judged: self.judged.clone(),
             holders_counted: self.cluster.holders_counted(),
+            runs_with_losses: u64::from(self.cluster.has_lost_disks()),
             runs_of_many: u64::from(self.cluster.nodes().count() > 1),
             sequencer_chosen_anew: u64::from(report::was_chosen_anew(&self.cluster)),
             ..Report::default()

@@ -116,7 +116,7 @@ fn faults(stream: &mut SeedStream, declaration: &Declaration, nodes: u16) -> BTr
         | Fault::Clog => nodes > 1,
         Fault::PartialPartition => nodes > 2,
         Fault::FlippedBit => may_wipe && declaration.survives.contains(&Fault::WipedDisk),
-        Fault::WipedDisk => may_wipe,
+        Fault::WipedDisk | Fault::SetBackDisk => may_wipe,
         Fault::HeldSync
         | Fault::ClockSkew
         | Fault::ClockDrift

@@ -30,6 +30,8 @@ pub struct Report {
     pub keys_judged: BTreeMap<Promise, u64>,
     /// How often the disks that hold an acknowledged write were counted.
     pub holders_counted: u64,
+    /// In how many runs a server lost its disk, or an older copy took its place.
+    pub runs_with_losses: u64,
     /// How many runs were of more than one server.
     pub runs_of_many: u64,
     /// In how many of these a sequencer was chosen anew; none of an engine without one.
@@ -51,6 +53,13 @@ impl Report {
         self.runs < RUNS_THAT_SHOW || 10 * self.sequencer_chosen_anew >= 3 * self.runs_of_many
     }
 
+    /// Whether disks were lost in a share of the runs that shows how an engine bears it. Nothing is
+    /// asked of few runs.
+    #[must_use]
+    pub const fn loses_disks_enough(&self) -> bool {
+        self.runs < RUNS_THAT_SHOW || 10 * self.runs_with_losses >= 3 * self.runs
+    }
+
     /// Adds another run, or many.
     pub fn add(&mut self, other: &Self) {
         self.runs += other.runs;
@@ -64,6 +73,7 @@ impl Report {
             *self.keys_judged.entry(*promise).or_default() += keys;
         }
         self.holders_counted += other.holders_counted;
+        self.runs_with_losses += other.runs_with_losses;
         self.runs_of_many += other.runs_of_many;
         self.sequencer_chosen_anew += other.sequencer_chosen_anew;
         if other.slowest_heal > self.slowest_heal {
@@ -81,5 +91,5 @@ pub(super) fn was_chosen_anew<E: ConsistencyEngine>(cluster: &Cluster<E>) -> boo
     rounds.any(|round| round > 0)
 }
 
-/// Among so many runs or more, in three of ten a sequencer must be chosen anew.
+/// Among so many runs or more, in three of ten a sequencer must be chosen anew, or a disk be lost.
 const RUNS_THAT_SHOW: u64 = 100;

@@ -77,7 +77,13 @@ thread_local! {
 /// One server holds the only copy, the others ask it; there are no other quorums than 1.
 pub fn declaration() -> Declaration {
     let operations = [OperationKind::Put, OperationKind::Get, OperationKind::Delete];
-    let lost = [Fault::WipedDisk, Fault::FlippedBit, Fault::MixedConfiguration, Fault::HandOver];
+    let lost = [
+        Fault::WipedDisk,
+        Fault::SetBackDisk,
+        Fault::FlippedBit,
+        Fault::MixedConfiguration,
+        Fault::HandOver,
+    ];
     let declaration = Declaration::all(Oracle::Linearizability, &operations).but_not(&lost);
     Declaration { converges: false, quorum_max: 1, ..declaration }
 }

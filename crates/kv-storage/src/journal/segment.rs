@@ -217,11 +217,12 @@ pub(crate) fn is_draft(name: &str) -> bool {
     name.starts_with(PREFIX) && name.ends_with(DRAFT_SUFFIX)
 }
 
-const FORMAT: Preamble = Preamble { magic: *b"KVJOURNL", version: 3 };
+const FORMAT: Preamble = Preamble { magic: *b"KVJOURNL", version: 4 };
 
 /// In the first version a frame's header had no checksum, so its frames would not be found. Up to
-/// the second one the records of the linearizable engine had another form.
-const OLDEST_VERSION: u32 = 3;
+/// the second one the records of the linearizable engine had another form, and up to the third one
+/// those of the eventual engine.
+const OLDEST_VERSION: u32 = 4;
 
 const PREFIX: &str = "journal-";
 const SUFFIX: &str = ".segment";

@@ -22,7 +22,8 @@ pub(crate) fn linearizable() -> Declaration {
         OperationKind::PutForATime,
     ];
     let declaration = Declaration::all(Oracle::Linearizability, &operations).keeping_quorum();
-    Declaration { sessions: true, ..declaration }
+    // One that is set back may halt, as it should.
+    Declaration { sessions: true, ..declaration.but_not(&[Fault::SetBackDisk]) }
 }
 
 /// The eventual engine. If all servers lose their disks at about the same time, a message that was

@@ -63,6 +63,8 @@ pub(crate) enum Law {
     Holders,
     /// What was put for a time goes when that is over.
     Expiry,
+    /// All servers come to hold the same.
+    Converges,
     /// A promise of the engine.
     Promise(Promise),
 }
@@ -78,6 +80,7 @@ impl Law {
                 failure,
                 SimulationFailure::Contract(Violation { breach: Breach::ThinlyHeld { .. }, .. })
             ),
+            Self::Converges => matches!(failure, SimulationFailure::NotConverged { .. }),
             Self::Promise(promise) => matches!(
                 failure,
                 SimulationFailure::Promise { promise: broken, .. } if *broken == promise

@@ -1,0 +1,16 @@
+//! What became of a disk.
+
+use std::time::Duration;
+
+use kv_core::NodeId;
+
+/// A server's disk was lost, or an older copy took its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// When.
+    pub at: Duration,
+    /// Which server's.
+    pub node: NodeId,
+    /// Whether an older copy took its place. The server cannot know before it meets another one.
+    pub is_set_back: bool,
+}

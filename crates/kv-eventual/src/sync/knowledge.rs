@@ -1,0 +1,158 @@
+//! What this server knows of what its peers' disks reflect.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kv_core::{Incarnation, Key, NodeId};
+
+use crate::core::{Core, Step};
+use crate::ids::{Slot, WriteId};
+use crate::message::{Cut, Hello, Report};
+use crate::mutation::Mutation;
+use crate::state::journal::Then;
+use crate::state::record::Record;
+use crate::vector::Vector;
+
+/// One peer, as far as it has told.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Peerage {
+    /// What its disk reflects, at the least.
+    pub(crate) vector: Vector,
+    /// Which start of its process said so; 0 if that was before this server's own.
+    run: u64,
+    /// How far its own writes are.
+    pub(crate) cut: Cut,
+}
+
+impl Peerage {
+    /// What is on this server's disk about a peer.
+    pub(crate) fn recovered(vector: Vector) -> Self {
+        Self { vector, ..Self::default() }
+    }
+}
+
+impl Core {
+    /// What this server says of itself.
+    pub(crate) fn report(&self, now: Duration, cut: Cut) -> Report {
+        Report {
+            vector: self.state.vector.clone(),
+            counts: self.counts(now),
+            is_whole: self.state.counts,
+            members: self.state.members().collect(),
+            cut,
+            floor: self.state.floor,
+        }
+    }
+
+    /// A peer has acknowledged a write.
+    pub(crate) fn note_ack(&mut self, slot: Slot, id: WriteId) {
+        self.peerage.entry(slot).or_default().vector.insert(id);
+    }
+
+    /// Learns from a hello what a peer's disk reflects; whether that lacks what it once had.
+    ///
+    /// Only the first hello of a process tells: a later one may have been overtaken by
+    /// acknowledgements.
+    pub(crate) fn has_lost(&mut self, slot: Slot, hello: &Hello) -> bool {
+        let known = self.peerage.entry(slot).or_default();
+        let is_first = known.run != hello.run;
+        known.run = hello.run;
+        is_first && hello.report.is_whole && !hello.report.vector.covers(&known.vector)
+    }
+
+    /// Learns what a peer says of itself, and keeps it if `is_kept`.
+    pub(crate) fn note_report(
+        &mut self,
+        step: &mut Step<'_>,
+        slot: Slot,
+        report: &Report,
+        is_kept: bool,
+    ) {
+        self.note_members(step, &report.members);
+        self.observe_stamp(step, report.floor);
+        let known = self.peerage.entry(slot).or_default();
+        if report.cut.incarnation != Incarnation::UNKNOWN {
+            known.cut = report.cut;
+        }
+        if report.is_whole {
+            known.vector.join(&report.vector);
+        } else {
+            // It has noted that it lost data, and says what is left.
+            known.vector.clone_from(&report.vector);
+        }
+        let vector = known.vector.clone();
+        if let Some(peer) = self.peers.get(slot).map(|peer| peer.node)
+            && is_kept
+            && *self.state.peer_vectors.get(&peer).unwrap_or(&Vector::default()) != vector
+        {
+            self.persist(step, Record::PeerVector { peer, vector }, Then::Nothing);
+        }
+    }
+
+    /// Learns of servers that others have seen.
+    pub(crate) fn note_members(&mut self, step: &mut Step<'_>, members: &[NodeId]) {
+        for &peer in members {
+            let Some(slot) = self.peers.slot(peer) else {
+                continue;
+            };
+            if self.heard_of.insert(slot) && !self.state.incarnations.contains_key(&peer) {
+                let incarnation = Incarnation::UNKNOWN;
+                self.persist(step, Record::PeerIncarnation { peer, incarnation }, Then::Nothing);
+            }
+        }
+    }
+
+    /// Removes the records that this server held from before it lost data, that are known to a
+    /// peer which holds them no more: they were deleted, and the delete is forgotten.
+    pub(crate) fn drop_suspects(
+        &mut self,
+        step: &mut Step<'_>,
+        suspects: BTreeMap<Key, WriteId>,
+        end: &Report,
+    ) {
+        let is_gone = |(_, id): &(Key, WriteId)| end.vector.contains(*id);
+        let records: Vec<_> = suspects.into_iter().filter(is_gone).collect();
+        if !records.is_empty() {
+            tracing::warn!(count = records.len(), "removed records of an older copy of the disk");
+            self.counters.suspects_removed += super::count(records.len());
+            let floor = self.state.floor.max(end.floor);
+            self.persist(step, Record::Removed { floor, records }, Then::Nothing);
+        }
+    }
+
+    /// Takes former incarnations for completely known of which all servers know the same, once
+    /// every server takes no more messages of them: what no server holds of them is void.
+    pub(crate) fn retire(&mut self, step: &mut Step<'_>) {
+        if !self.state.counts && !self.other_members().is_empty() {
+            return;
+        }
+        let members: Vec<NodeId> = self.state.members().collect();
+        for node in members {
+            let own = &self.state.vector;
+            let Some((current, _)) = own.live_of(node).next_back() else {
+                continue;
+            };
+            let former = |vector: &Vector| {
+                let live = vector.live_of(node).filter(|(incarnation, _)| *incarnation < current);
+                live.map(|(incarnation, seqs)| (incarnation, seqs.clone())).collect::<Vec<_>>()
+            };
+            let known = former(own);
+            if known.is_empty() {
+                continue;
+            }
+            let agrees = |slot: Slot| {
+                let peer = self.peerage.get(&slot).map(|peer| &peer.vector);
+                peer.is_some_and(|peer| {
+                    peer.has_entry(node, current)
+                        && peer.retired_of(node).eq(own.retired_of(node))
+                        && former(peer) == known
+                })
+            };
+            let is_early = self.broken().is(Mutation::RetiresEarly);
+            if is_early || self.other_members().iter().all(agrees) {
+                let incarnations = known.into_iter().map(|(former, _)| former).collect();
+                self.persist(step, Record::Retired { node, incarnations }, Then::Nothing);
+            }
+        }
+    }
+}
