@@ -20,6 +20,7 @@ use crate::state::State;
 use crate::state::journal::{Journal, Then};
 use crate::state::record::Record;
 use crate::sync::knowledge::Peerage;
+use crate::tombstones::CutProgress;
 
 /// A server's state apart from what it coordinates and from which incarnation it takes.
 #[derive(Clone, Debug)]
@@ -41,6 +42,8 @@ pub(crate) struct Core {
     pub(crate) standing: Standing,
     /// What each peer has told of itself.
     pub(crate) peerage: BTreeMap<Slot, Peerage>,
+    /// How far each server's writes are known to be everywhere.
+    pub(crate) cuts: BTreeMap<NodeId, CutProgress>,
     /// Servers that others have seen, which may not be on this disk yet.
     pub(crate) heard_of: SlotSet,
 }

@@ -63,6 +63,7 @@ mod replica;
 mod standing;
 mod state;
 mod sync;
+mod tombstones;
 mod vector;
 
 pub use clock::MAX_SKEW;

@@ -46,6 +46,12 @@ pub enum Mutation {
     LostDataCounts,
     /// Former incarnations are taken for complete before all servers agree on them.
     RetiresEarly,
+    /// A delete is forgotten before every server has it.
+    ForgetsEarly,
+    /// Nobody notices that a disk was set back.
+    LossUnnoticed,
+    /// What an older copy of a disk held stays, though its delete is forgotten.
+    KeepsSuspects,
     /// A checkpoint leaves out a key that changed.
     CheckpointForgetsAChange,
     /// A checkpoint counts as written as soon as it is taken.
@@ -58,7 +64,7 @@ pub(crate) type Broken = kv_core::Broken<Mutation>;
 #[cfg(feature = "mutations")]
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 24] = [
         Self::CountedBeforePersisted,
         Self::AckBeforePersisted,
         Self::DoneWithOneFewer,
@@ -78,6 +84,9 @@ impl Mutation {
         Self::JoinsBeforeTheEnd,
         Self::LostDataCounts,
         Self::RetiresEarly,
+        Self::ForgetsEarly,
+        Self::LossUnnoticed,
+        Self::KeepsSuspects,
         Self::CheckpointForgetsAChange,
         Self::CheckpointTakenForWritten,
     ];

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kv_core::{Key, NotDone, Outcome, RequestId};
+use kv_core::{Key, NotDone, Outcome, RequestId, Waiting};
 
 use crate::coordinator::outcome::read_done;
 use crate::coordinator::request::Arrival;
@@ -75,9 +75,13 @@ impl Reads {
             let outcome = read_done(own, 1);
             return core.reply(step, request, outcome);
         }
-        let reachable = core.peers.reachable() - u16::from(!counts);
-        if reachable < needed {
-            let reason = NotDone::Unavailable { reachable, needed };
+        let reachable = core.peers.reachable();
+        if reachable - u16::from(!counts) < needed {
+            let reason = if reachable < needed {
+                NotDone::Unavailable { reachable, needed }
+            } else {
+                NotDone::Waiting(Waiting::Joining)
+            };
             return core.reply(step, request, Outcome::NotDone(reason));
         }
         if pending >= core.config.limits.requests_max {

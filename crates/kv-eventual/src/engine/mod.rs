@@ -4,6 +4,7 @@ mod dispatch;
 mod repair;
 mod report;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kv_core::{
@@ -183,6 +184,7 @@ impl EventualEngine {
             shortage: None,
             standing: Standing::default(),
             peerage,
+            cuts: BTreeMap::new(),
             heard_of: SlotSet::EMPTY,
             peers,
             state,

@@ -64,7 +64,7 @@ impl EventualEngine {
     }
 
     fn positions(&self) -> Positions {
-        let tombstones = self.core.state.tombstones;
+        let tombstones = count(self.core.state.buried.len());
         // How far a former incarnation numbered its writes is not known.
         let last_write_seq = self.identity.is_serving().then(|| self.writes.last_seq().0);
         Positions {

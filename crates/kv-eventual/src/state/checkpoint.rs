@@ -156,7 +156,9 @@ fn restore(
     for item in checkpoint.items {
         let Write { key, entry } = read_item(item).map_err(RecoverError::Checkpoint)?;
         state.note_stamp(&entry);
-        state.tombstones += u64::from(entry.value.is_none());
+        if entry.value.is_none() {
+            state.buried.insert((entry.stamp.time, key.clone()));
+        }
         held.push((key, entry));
     }
     state.index = held.iter().map(|(key, entry)| (entry.id(), key.clone())).collect();

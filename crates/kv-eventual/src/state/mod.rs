@@ -7,7 +7,7 @@ pub(crate) mod journal;
 pub(crate) mod record;
 pub(crate) mod stamp;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kv_core::{
     ClusterConfig, HybridTime, Incarnation, Key, NodeId, PersistSeq, RecoverError, Store, ViewId,
@@ -28,7 +28,8 @@ use crate::vector::Vector;
 pub(crate) struct State {
     pub(crate) node: NodeId,
     pub(crate) store: Store<Entry>,
-    pub(crate) tombstones: u64,
+    /// The keys that hold a tombstone, by its time.
+    pub(crate) buried: BTreeSet<(HybridTime, Key)>,
     /// No key holds a later stamp.
     pub(crate) latest: HybridTime,
     /// This server's incarnation; [`Incarnation::UNKNOWN`] before its first one.
@@ -62,7 +63,7 @@ impl State {
         Self {
             node,
             store: Store::new(),
-            tombstones: 0,
+            buried: BTreeSet::new(),
             latest: HybridTime::ZERO,
             incarnation: Incarnation::UNKNOWN,
             clock_bound: HybridTime::ZERO,
@@ -146,7 +147,7 @@ impl State {
         let Some(held) = self.store.get(key).filter(|held| held.id() == id) else {
             return;
         };
-        self.tombstones -= u64::from(held.value.is_none());
+        self.buried.remove(&(held.stamp.time, key.clone()));
         self.store.remove(key);
         self.index.remove(id, key);
         self.note_replaced(id, key);
@@ -167,20 +168,21 @@ impl State {
         if is_tombstone && broken.is(Mutation::DeletesLeaveNothing) {
             return self.remove_for_good(&key, &entry);
         }
-        let mut was_tombstone = false;
         let mut replaced = None;
-        let (id, name) = (entry.id(), key.clone());
+        let (id, time, name) = (entry.id(), entry.stamp.time, key.clone());
         let is_kept = self.store.insert_if(key, entry, |entry, held| {
-            was_tombstone = held.is_some_and(|held| held.value.is_none());
-            replaced = held.map(Entry::id);
+            replaced =
+                held.map(|held| (held.id(), held.value.is_none().then_some(held.stamp.time)));
             entry.wins_over(held, broken)
         });
         if is_kept {
-            self.tombstones -= u64::from(was_tombstone);
-            self.tombstones += u64::from(is_tombstone);
-            if let Some(replaced) = replaced {
+            if let Some((replaced, buried)) = replaced {
                 self.index.remove(replaced, &name);
                 self.note_replaced(replaced, &name);
+                buried.map(|time| self.buried.remove(&(time, name.clone())));
+            }
+            if is_tombstone {
+                self.buried.insert((time, name.clone()));
             }
             self.index.insert(id, name);
         }
@@ -275,10 +277,10 @@ mod tests {
         state
     }
 
-    fn content(state: &State) -> (Vec<(Key, Entry)>, u64) {
+    fn content(state: &State) -> (Vec<(Key, Entry)>, BTreeSet<(HybridTime, Key)>) {
         let entries = state.store.after(None);
         let entries = entries.map(|(key, entry)| (key.clone(), entry.clone()));
-        (entries.collect(), state.tombstones)
+        (entries.collect(), state.buried.clone())
     }
 
     proptest! {

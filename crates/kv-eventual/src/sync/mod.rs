@@ -261,6 +261,8 @@ impl EventualEngine {
         self.core.standing.take_from(from, end.counts);
         self.core.settle_standing(step);
         self.core.retire(step);
+        let own = self.cut();
+        self.core.bury(step, own);
         self.core.counters.pulls += 1;
         self.end_pull(step);
     }
@@ -319,12 +321,16 @@ impl EventualEngine {
 
     /// What this server says of itself.
     pub(crate) fn report(&self, now: Duration) -> Report {
+        self.core.report(now, self.cut())
+    }
+
+    fn cut(&self) -> Cut {
         let incarnation = self.core.state.incarnation;
         let is_numbering = self.identity.is_serving();
         // How far a former incarnation numbered its writes is not known.
         let incarnation = if is_numbering { incarnation } else { Incarnation::UNKNOWN };
         let (seq, time) = (self.writes.last_seq(), self.core.clock.latest());
-        self.core.report(now, Cut { incarnation, seq, time })
+        Cut { incarnation, seq, time }
     }
 }
 

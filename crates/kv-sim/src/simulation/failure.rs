@@ -49,6 +49,15 @@ pub enum SimulationFailure {
         /// How long they were given, in virtual time.
         bound: Duration,
     },
+    /// After all faults had ended, servers held on to what nobody needs.
+    #[error(
+        "servers still hold deletes that all have, or do not know what former incarnations wrote, \
+         {bound:?} after all faults had ended"
+    )]
+    NotTidy {
+        /// How long they were given, in virtual time.
+        bound: Duration,
+    },
     /// The history is not linearizable.
     #[error("the history is not linearizable: no order explains these calls\n{0}")]
     NotLinearizable(Counterexample),

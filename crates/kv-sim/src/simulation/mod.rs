@@ -239,14 +239,32 @@ impl<E: ConsistencyEngine> Simulation<E> {
         loop {
             self.fingerprints = self.cluster.fingerprints();
             let distinct: BTreeSet<u64> = self.fingerprints.values().copied().collect();
-            if distinct.len() == 1 || !self.declaration.converges {
+            let is_one = distinct.len() == 1;
+            if !self.declaration.converges || (is_one && self.is_tidy()) {
                 return Ok(());
             }
             if self.cluster.now() > give_up {
-                return Err(SimulationFailure::NotConverged { bound: HEALED_WITHIN });
+                let bound = HEALED_WITHIN;
+                return Err(if is_one {
+                    SimulationFailure::NotTidy { bound }
+                } else {
+                    SimulationFailure::NotConverged { bound }
+                });
             }
             self.cluster.run_for(Duration::from_millis(100))?;
         }
+    }
+
+    /// Whether servers that forget deletes and settle what former incarnations wrote have done so.
+    fn is_tidy(&self) -> bool {
+        if self.declaration.oracle != Oracle::LastWriterWins || self.cluster.nodes().count() == 1 {
+            return true;
+        }
+        let statuses = self.cluster.nodes().filter_map(|node| self.cluster.status(node));
+        statuses.map(|status| status.positions).all(|at| {
+            let left = [at.gaps, at.open_incarnations, at.gaps.and(at.tombstones)];
+            left.into_iter().flatten().all(|left| left == 0)
+        })
     }
 
     /// Reads every key at every server, from all servers where a read may say so, until every read

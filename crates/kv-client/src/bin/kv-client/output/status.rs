@@ -8,6 +8,9 @@ use kv_proto::id_ranges;
 use super::exit::ExitStatus;
 use crate::commands::words::as_line;
 
+/// The engine in which peers lag by writes and not by entries of a log.
+const EVENTUAL: &str = "eventual";
+
 /// What a server does for its clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Service {
@@ -184,8 +187,12 @@ fn of_server(status: &Status, server: NodeId) -> String {
         return format!("this server: {role}{epoch}, incarnation {incarnation}");
     }
     let lag = |lag: &&PeerLag| lag.peer == server;
+    let is_eventual = status.engine == EVENTUAL;
     let behind = match status.lags.iter().find(lag).map(|lag| lag.entries) {
         None => String::new(),
+        Some(0) if is_eventual => ", lacks nothing".to_owned(),
+        Some(1) if is_eventual => ", lacks 1 write".to_owned(),
+        Some(writes) if is_eventual => format!(", lacks {writes} writes"),
         Some(0) => ", has the whole log".to_owned(),
         Some(1) => ", 1 log entry behind".to_owned(),
         Some(entries) => format!(", {entries} log entries behind"),

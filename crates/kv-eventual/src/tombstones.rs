@@ -1,0 +1,140 @@
+//! Deletes that every server has are forgotten, and no earlier.
+//!
+//! A tombstone must stay as long as an older write of its key can come from anywhere. Each server
+//! tells a *cut*: its incarnation, the number of its last write in it, and a time that all its
+//! later writes are stamped after. When the disks of all servers ever seen reflect all cuts, and no
+//! server knows of an incarnation that is not settled, no write up to the least of their times is
+//! under way any more: whoever is sent one drops it, since its vector has the name. To forget
+//! deletes after some time instead would bring back deleted keys from a server that was away for
+//! longer.
+
+use std::time::Duration;
+
+use kv_core::{HybridTime, Key, NodeId};
+
+use crate::core::{Core, Step};
+use crate::ids::WriteId;
+use crate::message::Cut;
+use crate::mutation::Mutation;
+use crate::state::journal::Then;
+use crate::state::record::Record;
+use crate::vector::Vector;
+use crate::vector::seqs::Seqs;
+
+/// How far it is known of one server's writes that all others have them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CutProgress {
+    /// One that was told and that not all are known to reflect.
+    pending: Option<Cut>,
+    /// One that all reflect, and since when that is known.
+    reflected: Option<(Cut, Duration)>,
+    /// One that all have reflected for a while.
+    settled: Option<Cut>,
+}
+
+impl CutProgress {
+    /// Takes the server's latest cut where none is pending, and moves on the others.
+    fn advance(&mut self, now: Duration, latest: Cut, is_reflected: impl Fn(&Cut) -> bool) {
+        let is_old = |cut: &Cut| cut.incarnation != latest.incarnation;
+        self.pending = self.pending.filter(|cut| !is_old(cut));
+        self.reflected = self.reflected.filter(|(cut, _)| !is_old(cut));
+        if let Some((cut, since)) = self.reflected
+            && now >= since.saturating_add(SETTLES_AFTER)
+        {
+            self.settled = Some(cut);
+            self.reflected = None;
+        }
+        if let Some(cut) = self.pending
+            && self.reflected.is_none()
+            && is_reflected(&cut)
+        {
+            self.reflected = Some((cut, now));
+            self.pending = None;
+        }
+        self.pending.get_or_insert(latest);
+    }
+
+    /// Up to when all writes of the server, whose present incarnation is this one, are everywhere.
+    fn settled(&self, latest: Cut) -> Option<HybridTime> {
+        let settled = self.settled.filter(|cut| cut.incarnation == latest.incarnation);
+        settled.map(|cut| cut.time)
+    }
+}
+
+impl Core {
+    /// Forgets the deletes that every server has. `own` is this server's present cut.
+    pub(crate) fn bury(&mut self, step: &mut Step<'_>, own: Cut) {
+        if !self.state.counts {
+            return;
+        }
+        let Some(settled) = self.settled(step.now.mono, own) else {
+            return;
+        };
+        let is_early = self.broken().is(Mutation::ForgetsEarly);
+        let up_to = self.state.buried.iter().take_while(|(time, _)| is_early || *time <= settled);
+        let record = |(_, key): &(HybridTime, Key)| Some((key.clone(), self.state.get(key)?.id()));
+        let records: Vec<(Key, WriteId)> = up_to.filter_map(record).take(AT_ONCE_MAX).collect();
+        let last = self.state.buried.iter().take(records.len()).next_back();
+        let floor = last.map_or(self.state.floor, |(time, _)| self.state.floor.max(*time));
+        if !records.is_empty() {
+            self.persist(step, Record::Removed { floor, records }, Then::Nothing);
+        }
+    }
+
+    /// Up to when all writes of all servers are everywhere.
+    fn settled(&mut self, now: Duration, own: Cut) -> Option<HybridTime> {
+        let me = self.config.node;
+        let others = self.other_members();
+        let latest: Vec<(NodeId, Cut)> = others
+            .iter()
+            .filter_map(|slot| {
+                let node = self.peers.get(slot)?.node;
+                Some((node, self.peerage.get(&slot)?.cut))
+            })
+            .chain([(me, own)])
+            .collect();
+        if latest.len() <= usize::from(others.len()) {
+            return None;
+        }
+        let mut progress = std::mem::take(&mut self.cuts);
+        let vectors: Vec<&Vector> = others
+            .iter()
+            .filter_map(|slot| Some(&self.peerage.get(&slot)?.vector))
+            .chain([&self.state.vector])
+            .collect();
+        let mut settled = Some(HybridTime::from_millis(u64::MAX >> 16));
+        for (node, latest) in &latest {
+            let of_node = progress.entry(*node).or_default();
+            of_node.advance(now, *latest, |cut| {
+                vectors.iter().all(|vector| reflects(vector, *node, cut))
+            });
+            // A later incarnation that is known, or a former one that is not settled, may yet bring
+            // something.
+            let is_single = vectors.iter().all(|vector| reflects_only(vector, *node, latest));
+            let of_node = of_node.settled(*latest).filter(|_| is_single);
+            settled = settled.zip(of_node).map(|(a, b)| a.min(b));
+        }
+        self.cuts = progress;
+        settled
+    }
+}
+
+/// Whether a vector knows no other incarnation of a server that is not retired than the cut's.
+fn reflects_only(vector: &Vector, node: NodeId, cut: &Cut) -> bool {
+    let mut live = vector.live_of(node);
+    live.next().is_some_and(|(incarnation, _)| incarnation == cut.incarnation)
+        && live.next().is_none()
+}
+
+fn reflects(vector: &Vector, node: NodeId, cut: &Cut) -> bool {
+    let mut live = vector.live_of(node);
+    let covers = |seqs: &Seqs| seqs.covers(&Seqs::through(cut.seq.0));
+    reflects_only(vector, node, cut) && live.next().is_some_and(|(_, seqs)| covers(seqs))
+}
+
+/// What all reflect must last for so long before deletes are forgotten by it: a disk that is set
+/// back by less is not always noticed.
+const SETTLES_AFTER: Duration = Duration::from_secs(10);
+
+/// The most deletes that one record forgets.
+const AT_ONCE_MAX: usize = 1_000;
