@@ -48,10 +48,6 @@ pub enum Mutation {
     RetiresEarly,
     /// A delete is forgotten before every server has it.
     ForgetsEarly,
-    /// Nobody notices that a disk was set back.
-    LossUnnoticed,
-    /// What an older copy of a disk held stays, though its delete is forgotten.
-    KeepsSuspects,
     /// A checkpoint leaves out a key that changed.
     CheckpointForgetsAChange,
     /// A checkpoint counts as written as soon as it is taken.
@@ -64,7 +60,7 @@ pub(crate) type Broken = kv_core::Broken<Mutation>;
 #[cfg(feature = "mutations")]
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 22] = [
         Self::CountedBeforePersisted,
         Self::AckBeforePersisted,
         Self::DoneWithOneFewer,
@@ -85,8 +81,6 @@ impl Mutation {
         Self::LostDataCounts,
         Self::RetiresEarly,
         Self::ForgetsEarly,
-        Self::LossUnnoticed,
-        Self::KeepsSuspects,
         Self::CheckpointForgetsAChange,
         Self::CheckpointTakenForWritten,
     ];

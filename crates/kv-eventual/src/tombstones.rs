@@ -67,11 +67,12 @@ impl Core {
         if !self.state.counts {
             return;
         }
-        let Some(settled) = self.settled(step.now.mono, own) else {
+        let is_early = self.broken().is(Mutation::ForgetsEarly);
+        let settled = self.settled(step.now.mono, own).or(is_early.then_some(own.time));
+        let Some(settled) = settled else {
             return;
         };
-        let is_early = self.broken().is(Mutation::ForgetsEarly);
-        let up_to = self.state.buried.iter().take_while(|(time, _)| is_early || *time <= settled);
+        let up_to = self.state.buried.iter().take_while(|(time, _)| *time <= settled);
         let record = |(_, key): &(HybridTime, Key)| Some((key.clone(), self.state.get(key)?.id()));
         let records: Vec<(Key, WriteId)> = up_to.filter_map(record).take(AT_ONCE_MAX).collect();
         let last = self.state.buried.iter().take(records.len()).next_back();
@@ -137,4 +138,4 @@ fn reflects(vector: &Vector, node: NodeId, cut: &Cut) -> bool {
 const SETTLES_AFTER: Duration = Duration::from_secs(10);
 
 /// The most deletes that one record forgets.
-const AT_ONCE_MAX: usize = 1_000;
+const AT_ONCE_MAX: usize = 5_000;

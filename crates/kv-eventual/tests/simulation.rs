@@ -267,6 +267,80 @@ fn a_read_repairs_the_servers_that_are_behind() {
     assert_eq!(audit::counter(&sim, node(3), Counter::RepairsApplied), 1);
 }
 
+fn holders(sim: &Sim, name: &str) -> usize {
+    let holds = |node: &NodeId| audit::disk(sim, *node).contains_key(&key(name));
+    sim.nodes().filter(holds).count()
+}
+
+/// However long it was away: what is older than a delete comes back from nobody.
+#[test]
+fn a_delete_is_forgotten_only_when_a_server_that_was_away_has_it_too() {
+    let mut sim = Sim::new(SimConfig::new(3, 2, 2, 31).unwrap()).unwrap();
+    settle(&mut sim);
+    for name in ["kept", "gone"] {
+        sim.execute(node(1), put(name, "v")).unwrap();
+    }
+    sim.run_for(Duration::from_secs(6)).unwrap();
+    sim.crash(node(3));
+    settle(&mut sim);
+    sim.execute(node(1), Operation::delete(key("gone"))).unwrap();
+    sim.run_for(Duration::from_secs(600)).unwrap();
+    let tombstones = |sim: &Sim, number| sim.status(node(number)).unwrap().positions.tombstones;
+    assert_eq!((tombstones(&sim, 1), tombstones(&sim, 2)), (Some(1), Some(1)));
+    sim.restart(node(3), Restart::Intact).unwrap();
+    sim.run_for(Duration::from_secs(40)).unwrap();
+    assert_eq!((holders(&sim, "gone"), holders(&sim, "kept")), (0, 3));
+    assert!((1..=3).all(|number| tombstones(&sim, number) == Some(0)));
+}
+
+/// The copy holds what was deleted since, and everybody has forgotten the delete.
+#[test]
+fn a_server_that_is_set_back_brings_no_deleted_key_back() {
+    let mut sim = Sim::new(SimConfig::new(3, 2, 2, 32).unwrap()).unwrap();
+    settle(&mut sim);
+    for name in ["kept", "gone"] {
+        sim.execute(node(1), put(name, "v")).unwrap();
+    }
+    sim.run_for(Duration::from_secs(6)).unwrap();
+    sim.copy_disk(node(3));
+    sim.execute(node(1), Operation::delete(key("gone"))).unwrap();
+    sim.execute(node(1), put("later", "v")).unwrap();
+    sim.run_for(Duration::from_secs(60)).unwrap();
+    assert_eq!((holders(&sim, "gone"), holders(&sim, "later")), (0, 3));
+    sim.restart(node(3), Restart::SetBack).unwrap();
+    assert_eq!((holders(&sim, "gone"), holders(&sim, "later")), (1, 2));
+    // While it lacks what it acknowledged, it is in no quorum of a read.
+    sim.run_for(Duration::from_secs(5)).unwrap();
+    assert_eq!(audit::counter(&sim, node(3), Counter::DiskLosses), 1);
+    assert_eq!(audit::counter(&sim, node(3), Counter::RecordsOfOlderCopiesRemoved), 1);
+    assert_eq!((holders(&sim, "gone"), holders(&sim, "later")), (0, 3));
+}
+
+/// With W=2 and R=2 of three, a server that lost its disk has everything again before it counts, so
+/// that the next one may be lost.
+#[test]
+fn one_disk_after_the_other_is_lost_and_no_acknowledged_key_is_missing() {
+    for seed in 500..510 {
+        let mut sim = Sim::new(SimConfig::new(3, 2, 2, seed).unwrap()).unwrap();
+        settle(&mut sim);
+        for number in 0..40 {
+            let written = sim.execute(node(1), put(&format!("k{number}"), "v")).unwrap();
+            assert!(matches!(written, Some(Outcome::Done(_))));
+        }
+        for lost in [3, 1, 2] {
+            sim.restart(node(lost), Restart::Wiped).unwrap();
+            settle(&mut sim);
+        }
+        for number in 0..40 {
+            let get = Operation::get(key(&format!("k{number}")));
+            let read = sim.submit(node(2), get, RequestOptions::default());
+            settle(&mut sim);
+            let shown = audit::read(sim.request(read).unwrap());
+            assert!(matches!(shown, Some(Some(_))), "seed {seed}, k{number}: {shown:?}");
+        }
+    }
+}
+
 #[test]
 fn a_server_with_a_wrong_clock_refuses_writes_and_says_why() {
     let mut sim = Sim::new(SimConfig::new(3, 2, 2, 13).unwrap()).unwrap();

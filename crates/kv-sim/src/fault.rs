@@ -80,7 +80,7 @@ pub enum Fault {
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::Loss,
         Self::Duplication,
         Self::Reordering,

@@ -277,7 +277,9 @@ mod tests {
         state
     }
 
-    fn content(state: &State) -> (Vec<(Key, Entry)>, BTreeSet<(HybridTime, Key)>) {
+    type Content = (Vec<(Key, Entry)>, BTreeSet<(HybridTime, Key)>);
+
+    fn content(state: &State) -> Content {
         let entries = state.store.after(None);
         let entries = entries.map(|(key, entry)| (key.clone(), entry.clone()));
         (entries.collect(), state.buried.clone())

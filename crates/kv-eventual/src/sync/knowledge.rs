@@ -54,9 +54,6 @@ impl Core {
     /// Only the first hello of a process tells: a later one may have been overtaken by
     /// acknowledgements.
     pub(crate) fn has_lost(&mut self, slot: Slot, hello: &Hello) -> bool {
-        if self.broken().is(Mutation::LossUnnoticed) {
-            return false;
-        }
         let known = self.peerage.entry(slot).or_default();
         let is_first = known.run != hello.run;
         known.run = hello.run;
@@ -115,7 +112,7 @@ impl Core {
     ) {
         let is_gone = |(_, id): &(Key, WriteId)| end.vector.contains(*id);
         let records: Vec<_> = suspects.into_iter().filter(is_gone).collect();
-        if !records.is_empty() && !self.broken().is(Mutation::KeepsSuspects) {
+        if !records.is_empty() {
             tracing::warn!(count = records.len(), "removed records of an older copy of the disk");
             self.counters.suspects_removed += super::count(records.len());
             let floor = self.state.floor.max(end.floor);

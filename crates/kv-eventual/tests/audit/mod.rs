@@ -32,19 +32,21 @@ pub(crate) fn holders(sim: &Sim, key: &Key, version: Version) -> usize {
 pub(crate) fn disk(sim: &Sim, node: NodeId) -> BTreeMap<Key, Entry> {
     let (checkpoint, records) = sim.disk(node).unwrap();
     let mut entries = BTreeMap::<Key, Entry>::new();
-    let mut keep = |key: Key, entry: Entry| {
+    let keep = |entries: &mut BTreeMap<Key, Entry>, key: Key, entry: Entry| {
         if entry.supersedes(entries.get(&key)) {
             entries.insert(key, entry);
         }
     };
     if let Some(checkpoint) = checkpoint.read() {
         for (key, entry) in checkpoint.items {
-            keep(Key::new(key).unwrap(), Entry::from_bytes(entry).unwrap());
+            keep(&mut entries, Key::new(key).unwrap(), Entry::from_bytes(entry).unwrap());
         }
     }
     for (_, record) in records {
         if let Record::Write(write) = record {
-            keep(write.key, write.entry);
+            keep(&mut entries, write.key, write.entry);
+        } else if let Record::Removed { records, .. } = record {
+            entries.retain(|key, entry| !records.contains(&(key.clone(), entry.id())));
         }
     }
     entries

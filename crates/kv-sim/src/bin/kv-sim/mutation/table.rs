@@ -31,12 +31,9 @@ pub(super) const fn of_eventual(mutation: kv_eventual::Mutation) -> Checker {
         M::UnknownToldAsNotDone => Checker::Oracle(Quorums, Promise::HonestRefusals),
         M::DeletesLeaveNothing => Checker::Oracle(Quorums, Promise::DeletesStay),
         M::NeverResends => Checker::Clause(Clause::Retransmits),
-        M::OwesNothing
-        | M::JoinsBeforeTheEnd
-        | M::RetiresEarly
-        | M::ForgetsEarly
-        | M::LossUnnoticed
-        | M::KeepsSuspects => Checker::Sweep(Law::Converges),
+        M::OwesNothing | M::JoinsBeforeTheEnd | M::RetiresEarly | M::ForgetsEarly => {
+            Checker::Sweep(Law::Converges)
+        }
         M::LostDataCounts => Checker::Sweep(Law::Promise(Promise::QuorumVisibility)),
         M::CheckpointForgetsAChange | M::CheckpointTakenForWritten => {
             Checker::Clause(Clause::SumsUp)
