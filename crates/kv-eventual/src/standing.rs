@@ -126,10 +126,12 @@ impl Core {
         members.union(self.heard_of)
     }
 
-    /// Notes that the disk of this server has lost what it once said it had.
-    pub(crate) fn lose_standing(&mut self, step: &mut Step<'_>) {
-        if self.standing.is_loss_pending {
-            return;
+    /// Notes that the disk of this server has lost what it once said it had; false if that is noted
+    /// already.
+    pub(crate) fn lose_standing(&mut self, step: &mut Step<'_>) -> bool {
+        // Another peer may say so of a loss that is noted already.
+        if self.standing.is_loss_pending || !self.state.counts {
+            return false;
         }
         tracing::warn!("this server's disk has lost data; it does not count until it has it again");
         self.counters.losses += 1;
@@ -138,6 +140,7 @@ impl Core {
         self.standing.is_loss_pending = true;
         self.standing.is_noted = false;
         self.persist(step, Record::Standing { counts: false }, Then::LossNoted);
+        true
     }
 
     /// That it lost data is on disk: the peers may forget that it had that.

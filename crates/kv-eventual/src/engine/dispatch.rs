@@ -236,8 +236,7 @@ impl EventualEngine {
         }
         self.core.note_members(step, &welcome.members);
         self.core.standing.hear(slot);
-        if welcome.has_lost {
-            self.core.lose_standing(step);
+        if welcome.has_lost && self.core.lose_standing(step) {
             self.sync.on_loss(&mut self.core);
         }
         self.start_queued(step);
