@@ -42,6 +42,11 @@ impl Standing {
         self.armed = None;
     }
 
+    /// Whether it is not on disk yet that this server lost data.
+    pub(crate) const fn is_loss_pending(&self) -> bool {
+        self.is_loss_pending
+    }
+
     /// Whether no peer is waited for.
     pub(crate) fn is_clear(&self) -> bool {
         self.unheard.is_empty()

@@ -337,7 +337,8 @@ impl EventualEngine {
 impl Core {
     /// Whether it is to ask for everything: it lost data, and has taken all from nobody since.
     fn wants_all(&self) -> bool {
-        !self.state.counts && self.standing.taken_from().is_empty()
+        let has_lost = !self.state.counts || self.standing.is_loss_pending();
+        has_lost && self.standing.taken_from().is_empty()
     }
 
     /// The connected peers that it has not taken all from since it lost data.
