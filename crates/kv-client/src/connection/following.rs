@@ -138,7 +138,7 @@ impl fmt::Debug for Attempt {
 
 /// How long requests are held back until what is in flight is answered. A request that takes longer
 /// keeps the client where it is.
-const DRAIN_MAX: Duration = Duration::from_millis(200);
+const DRAIN_MAX: Duration = Duration::from_millis(50);
 
 /// The pause after an attempt in vain; doubled after each further one, up to some 13 s.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
