@@ -86,6 +86,7 @@ pub const NAMES: &[&str] = &[
     "KV_BENCH_READ_PERCENT",
     "KV_BENCH_VALUE_SIZE",
     "KV_BENCH_WARM_UP",
+    "KV_BOOTSTRAP",
     "KV_CHECKPOINT_MIB",
     "KV_CLIENTS_MAX",
     "KV_CLUSTER",

@@ -53,6 +53,8 @@ pub struct ServerConfig {
     /// Whether the first server of a linearizable cluster becomes the sequencer again whenever it has
     /// caught up.
     pub hand_back: bool,
+    /// Whether an empty server may found a linearizable cluster where it meets none; true by default.
+    pub may_found: bool,
     /// Is shown each page that a client's `dump` brings.
     pub on_dump: Option<DumpHook>,
     /// Is told now and then how far a server has come that reads its data directory for long.
@@ -159,6 +161,7 @@ impl ServerConfig {
             timing: Timing::default(),
             limits: Limits::default(),
             hand_back: false,
+            may_found: true,
             on_dump: None,
             on_recovery: None,
         }

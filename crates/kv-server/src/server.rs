@@ -114,6 +114,7 @@ impl Server {
         engine_config.timing = config.timing;
         engine_config.limits = config.limits;
         engine_config.hand_back = config.hand_back;
+        engine_config.may_found = config.may_found;
         let (data, on_recovery) = (config.data.clone(), config.on_recovery.clone());
         let recovered = recover::<E>(engine_config, data, on_recovery, random_seed()).await?;
         let op_log = OpLog::open(config.node, config.op_log.as_ref())?;

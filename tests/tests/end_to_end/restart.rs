@@ -1,4 +1,4 @@
-//! Servers in memory that are started again.
+//! Servers that are started again, most of them in memory.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -140,4 +140,23 @@ fn a_restarted_eventual_server_writes_what_wins_over_its_former_life() {
         assert_eq!(site.run(&format!("2 put x {life}.last")), "ok");
         assert_eq!(site.run("1 get x"), format!("{life}.last"));
     }
+}
+
+/// A server 1 that lost its data and comes up first must not begin a second cluster.
+#[test]
+fn a_server_that_may_not_found_a_cluster_waits_for_the_one_that_it_was_in() {
+    let site = Site::of(3);
+    let words = |id: u16| format!("{id} linearizability 2 2 --data-dir data");
+    let all = [1, 2, 3].map(words);
+    let servers = site.ready_servers(all.each_ref().map(String::as_str));
+    assert_eq!(site.run("put x 1"), "ok");
+    for mut server in servers {
+        server.kill();
+    }
+    std::fs::remove_dir_all(site.folder().join("data/1-linearizable")).unwrap();
+    let mut first = site.server(&format!("{} --bootstrap never", words(1)));
+    first.wait_for("waiting for a cluster that this server is of");
+    let _others = site.ready_servers([words(2), words(3)].each_ref().map(String::as_str));
+    first.wait_for("ready");
+    assert_eq!(site.run("1 get x"), "1");
 }

@@ -251,6 +251,9 @@ pub struct EngineConfig {
     pub limits: Limits,
     /// Whether the first of the servers asks for the sequencer's part whenever it has caught up.
     pub hand_back: bool,
+    /// Whether the server may found a cluster, where it starts empty and meets none. Otherwise it
+    /// waits to be taken into one.
+    pub may_found: bool,
 }
 
 impl EngineConfig {
@@ -258,7 +261,7 @@ impl EngineConfig {
     #[must_use]
     pub fn new(node: NodeId, cluster: ClusterConfig, seed: u64) -> Self {
         let (timing, limits) = (Timing::default(), Limits::default());
-        Self { node, cluster, seed, timing, limits, hand_back: false }
+        Self { node, cluster, seed, timing, limits, hand_back: false, may_found: true }
     }
 }
 

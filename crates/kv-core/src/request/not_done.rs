@@ -260,6 +260,12 @@ pub enum Waiting {
     /// of it.
     #[error("joining the cluster; try again in a moment")]
     Joining,
+    /// The server has no data, may not found a cluster, and meets none.
+    #[error(
+        "waiting for a cluster that this server is of: it has no data and may not found one \
+         (`bootstrap`)"
+    )]
+    Cluster,
     /// The sequencer restarted empty while another server still holds its log, and no other server
     /// can take its place (W = 1 or R = 1).
     #[error(
@@ -336,6 +342,7 @@ impl Waiting {
                 | Self::Sequencer { .. }
                 | Self::Election
                 | Self::Joining
+                | Self::Cluster
                 | Self::OwnDisk
                 | Self::Stopping
         )
@@ -350,6 +357,7 @@ impl Waiting {
             | Self::Sequencer { .. }
             | Self::Election
             | Self::Joining
+            | Self::Cluster
             | Self::LostMemory { .. }
             | Self::OtherCluster { .. }
             | Self::OtherConfiguration { .. }
@@ -370,6 +378,7 @@ wire_enum!(Waiting, "waiting reason", {
     9 => TooManyOpenFiles { node },
     10 => OwnDisk,
     11 => Election,
+    12 => Cluster,
 });
 
 impl Wire for QuorumError {

@@ -59,6 +59,9 @@ impl Founding {
         if self.peers.values().any(|peer| *peer == Peer::Holding) {
             return Waiting::LostMemory { node };
         }
+        if !core.config.may_found {
+            return Waiting::Cluster;
+        }
         let more = needed(core).saturating_sub(self.empty_count());
         match more {
             0 => Waiting::Joining,
@@ -131,6 +134,9 @@ impl Founding {
 
     /// Founds a cluster if the peers allow it; gives its other members with their incarnations.
     pub(crate) fn found(&self, core: &mut Core, out: &mut Out) -> Option<Vec<Member>> {
+        if !core.config.may_found {
+            return None;
+        }
         let unresolved = self.peers.values().any(|peer| *peer == Peer::Unresolved);
         let holding = self.peers.values().any(|peer| *peer == Peer::Holding);
         let resolved = !unresolved || self.give_up_at.is_none();

@@ -158,6 +158,7 @@ impl<E: ConsistencyEngine> Server<E> {
             timing: config.timing,
             limits: config.limits,
             hand_back: config.hand_back,
+            may_found: true,
             ..EngineConfig::new(self.node, self.cluster(config).clone(), seed)
         }
     }

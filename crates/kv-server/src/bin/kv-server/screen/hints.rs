@@ -35,6 +35,7 @@ pub(crate) fn who_is_missing(config: &ServerConfig, waiting: Waiting, status: &S
         Waiting::LostMemory { node } => return where_data_is(config, node),
         Waiting::TooManyOpenFiles { .. } => return " (`ulimit -n`)".to_owned(),
         Waiting::Joining
+        | Waiting::Cluster
         | Waiting::Election
         | Waiting::OtherCluster { .. }
         | Waiting::OtherConfiguration { .. }

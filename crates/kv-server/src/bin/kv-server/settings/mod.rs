@@ -77,6 +77,12 @@ pub(crate) struct Settings {
     #[arg(long, env = "KV_HAND_BACK", value_parser = FalseyValueParser::new())]
     hand_back: bool,
 
+    /// Whether the server with the lowest id founds a cluster when it is empty and meets none: `auto`
+    /// or `never` (linearizable)
+    #[arg(long, env = "KV_BOOTSTRAP", value_name = "WHEN", default_value = "auto")]
+    #[arg(value_parser = ["auto", "never"])]
+    bootstrap: String,
+
     /// MiB of records after which a checkpoint is written, so that the records can go
     #[arg(long, env = "KV_CHECKPOINT_MIB", value_name = "MIB", default_value = "64")]
     #[arg(value_parser = value_parser!(u32).range(1..), hide_short_help = true)]
@@ -175,6 +181,7 @@ impl Settings {
         config.in_flight_max = u32::from(self.in_flight_max);
         config.on_dump = Some(DumpHook(std::sync::Arc::new(screen::show_dump_page)));
         config.hand_back = self.hand_back;
+        config.may_found = self.bootstrap == "auto";
         self.limits.apply(&mut config.limits);
         self.timing.apply(&mut config.timing);
         config
@@ -243,7 +250,7 @@ const fn key(field: &'static str, table: &'static str, name: &'static str, form:
 }
 
 /// The names of all settings in a file, in the order in which they are printed.
-pub(crate) const KEYS: [Key; 31] = [
+pub(crate) const KEYS: [Key; 32] = [
     key("id", "", "id", Form::Number),
     key("consistency", "", "consistency", Form::Text),
     key("w", "", "w", Form::Number),
@@ -253,6 +260,7 @@ pub(crate) const KEYS: [Key; 31] = [
     key("cluster", "", "cluster", Form::Text),
     key("log", "", "log", Form::Text),
     key("hand_back", "", "hand_back", Form::Switch),
+    key("bootstrap", "", "bootstrap", Form::Text),
     key("data_dir", "data", "folder", Form::Text),
     key("memory", "data", "memory", Form::Switch),
     key("fsync", "data", "fsync", Form::Text),
