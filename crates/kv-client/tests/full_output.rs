@@ -48,6 +48,7 @@ async fn output_that_is_lost_is_reported_once_and_is_code_1_for_every_command() 
         "expire x 10s",
         "ttl x",
         "persist x",
+        "lead 2",
         "scan",
         "scan --raw",
         "dump",
