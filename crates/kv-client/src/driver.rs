@@ -37,6 +37,8 @@ pub(crate) struct Driver {
     store: Option<StoreIdentity>,
     search: Search,
     following: Following,
+    /// Whether the server keeps sessions.
+    offers_sessions: bool,
     /// How many callers need the client to stay with its server.
     stays: Arc<AtomicUsize>,
 }
@@ -77,6 +79,7 @@ impl Driver {
             store: None,
             search: Search::default(),
             following: Following::default(),
+            offers_sessions: false,
             stays,
             config,
             inbox,
@@ -129,7 +132,8 @@ impl Driver {
                     self.told_none_answers = false;
                     self.link.send_replace(Link { server: Some(server), ..Link::default() });
                     self.following.on_told(welcome.sequencer);
-                    self.table.on_connected(welcome.sessions);
+                    self.offers_sessions = welcome.sessions;
+                    self.offer_sessions();
                     let welcome = Box::new(welcome);
                     let connected = Event::Connected { server, welcome, skipped };
                     if let Some(connected) = self.search.on_connected(connected) {
@@ -281,6 +285,13 @@ impl Driver {
         Some(connection)
     }
 
+    /// Lets writes have a session, once it is known in which cluster that is: the number of a session
+    /// says nothing of its cluster.
+    fn offer_sessions(&mut self) {
+        let is_known = self.store.as_ref().is_some_and(StoreIdentity::is_known);
+        self.table.on_connected(self.offers_sessions && is_known);
+    }
+
     fn is_held(&self) -> bool {
         self.stays.load(Ordering::Relaxed) > 0
     }
@@ -318,7 +329,11 @@ impl Driver {
         while let Some(message) = connection.next_message()? {
             let response = match message {
                 FromServer::Response(response) => response,
-                FromServer::State(ServerState { sequencer, waiting }) => {
+                FromServer::State(ServerState { sequencer, waiting, cluster_id }) => {
+                    if let Some(store) = &mut self.store {
+                        store.learn(cluster_id);
+                    }
+                    self.offer_sessions();
                     // Whoever loses its sequencer may soon have it again.
                     if sequencer.is_some() {
                         self.following.on_told(sequencer);

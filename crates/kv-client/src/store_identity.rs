@@ -14,6 +14,16 @@ pub(crate) struct StoreIdentity {
 }
 
 impl StoreIdentity {
+    /// Whether the cluster is known: only then do its sessions mean nothing in another one.
+    pub(crate) const fn is_known(&self) -> bool {
+        self.cluster_id.is_some()
+    }
+
+    /// The server has told which cluster it is in, after its welcome.
+    pub(crate) fn learn(&mut self, cluster_id: Option<ClusterId>) {
+        self.cluster_id = self.cluster_id.or(cluster_id);
+    }
+
     /// Holds a server to the store that the session began with, which is its own if it is the first.
     ///
     /// # Errors

@@ -228,7 +228,12 @@ impl Table {
             {
                 self.end_unclear(response.id);
             }
-            ResponseBody::Outcome(Outcome::Unknown(_)) if name.is_some() && has_time => {
+            // This server cannot read it, and one that had it before may have carried it out.
+            ResponseBody::Malformed(_) if is_unclear => self.end_unclear(response.id),
+            // With a version it took effect, and no copy will bring more.
+            ResponseBody::Outcome(Outcome::Unknown(unknown))
+                if name.is_some() && has_time && unknown.version.is_none() =>
+            {
                 if let Some(pending) = self.pending.get_mut(&response.id) {
                     let copy = Answered { server, body: answered.body.clone() };
                     pending.unclear.get_or_insert(Ok(copy));

@@ -13,10 +13,10 @@ use fake::program::{finish, program};
 use fake::{FakeConnection, FakeServer, config};
 use kv_client::{Certainty, Client, ClientError};
 use kv_core::{
-    Answer, CommandResult, Done, Key, NodeId, NotDone, Operation, Outcome, RequestIdentity, Served,
-    SessionId, Value, Version,
+    Answer, ClusterId, CommandResult, Done, Key, NodeId, NotDone, Operation, Outcome,
+    RequestIdentity, Served, SessionId, Unknown, Value, Version,
 };
-use kv_proto::{Request, RequestBody, ResponseBody, Welcome};
+use kv_proto::{Request, RequestBody, ResponseBody, ServerState, Welcome};
 
 fn done(number: u64, results: Vec<CommandResult>) -> ResponseBody {
     ResponseBody::Outcome(Outcome::Done(Done {
@@ -29,7 +29,8 @@ fn done(number: u64, results: Vec<CommandResult>) -> ResponseBody {
 /// Accepts a client as a server that keeps sessions.
 async fn accept(server: &FakeServer) -> FakeConnection {
     let (mut connection, _) = server.accept_hello().await;
-    connection.send(Welcome { sessions: true, ..server.welcome() }).await;
+    let cluster_id = Some(ClusterId(0xc1));
+    connection.send(Welcome { sessions: true, cluster_id, ..server.welcome() }).await;
     connection
 }
 
@@ -184,4 +185,57 @@ async fn what_keeps_a_session_from_being_opened_is_told_of_the_write() {
     first.respond(opening.id, ResponseBody::Outcome(Outcome::NotDone(reason.clone()))).await;
     let error = writing.await.unwrap().unwrap_err();
     assert!(matches!(&error, ClientError::NotDone(told) if *told == reason), "{error:?}");
+}
+
+/// The number of a session says nothing of its cluster: kept over the loss of a whole cluster, it
+/// would be that of somebody else in the next one.
+#[tokio::test]
+async fn no_session_is_opened_before_it_is_known_in_which_cluster() {
+    let (one, _two, client) = pair().await;
+    let writing =
+        tokio::spawn(async move { (written(&client, "a").await, written(&client, "b").await) });
+    let (mut first, _) = one.accept_hello().await;
+    first.send(Welcome { sessions: true, ..one.welcome() }).await;
+    let sent = next(&mut first).await;
+    assert_eq!(identity(&sent), None);
+    let cluster_id = Some(ClusterId(0xc1));
+    first.send(ServerState { sequencer: None, waiting: None, cluster_id }).await;
+    first.respond(sent.id, done(1, vec![CommandResult::Written])).await;
+    open(&mut first, 7).await;
+    let named = next(&mut first).await;
+    assert_eq!(identity(&named), name(7, 1, 1));
+    first.respond(named.id, done(9, vec![CommandResult::Written])).await;
+    let (a, b) = writing.await.unwrap();
+    assert_eq!((a.unwrap(), b.unwrap()), (Some(Version::Log(1)), Some(Version::Log(9))));
+}
+
+#[tokio::test]
+async fn a_later_server_that_cannot_read_a_write_says_nothing_of_what_the_lost_one_did() {
+    let (one, two, client) = pair().await;
+    let writing = tokio::spawn(async move { written(&client, "v").await });
+    let mut first = accept(&one).await;
+    open(&mut first, 7).await;
+    next(&mut first).await;
+    drop(first);
+    let mut second = accept(&two).await;
+    let again = next(&mut second).await;
+    second.respond(again.id, ResponseBody::Malformed("of another release".to_owned())).await;
+    let error = writing.await.unwrap().unwrap_err();
+    assert_eq!(error.certainty(), Certainty::Unknown, "{error:?}");
+}
+
+#[tokio::test]
+async fn a_write_that_took_effect_and_whose_answer_is_gone_is_not_sent_again() {
+    let (one, two, client) = pair().await;
+    let writing = tokio::spawn(async move { written(&client, "v").await });
+    let mut first = accept(&one).await;
+    open(&mut first, 7).await;
+    next(&mut first).await;
+    drop(first);
+    let mut second = accept(&two).await;
+    let again = next(&mut second).await;
+    let gone = Unknown { version: Some(Version::Log(9)), acks: 0, needed: 0 };
+    second.respond(again.id, ResponseBody::Outcome(Outcome::Unknown(gone))).await;
+    let error = writing.await.unwrap().unwrap_err();
+    assert!(matches!(error, ClientError::Unknown(unknown) if unknown == gone), "{error:?}");
 }

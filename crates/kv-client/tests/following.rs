@@ -18,7 +18,7 @@ async fn accept(server: &FakeServer, sequencer: Option<NodeId>) -> FakeConnectio
 }
 
 const fn sequencer_is(sequencer: NodeId) -> ServerState {
-    ServerState { sequencer: Some(sequencer), waiting: None }
+    ServerState { sequencer: Some(sequencer), waiting: None, cluster_id: None }
 }
 
 async fn moved(events: &mut tokio::sync::broadcast::Receiver<Event>) -> (NodeId, NodeId) {
@@ -185,7 +185,7 @@ async fn a_server_that_says_that_it_does_not_serve_is_left_with_what_it_has() {
         first.expect(&put("a", "1")).await;
         first.expect(&get("a")).await;
         let waiting = Some(Waiting::Servers { more: 1 });
-        first.send(ServerState { sequencer: Some(one.node), waiting }).await;
+        first.send(ServerState { sequencer: Some(one.node), waiting, cluster_id: None }).await;
         let mut second = accept(&two, Some(two.node)).await;
         let id = second.expect(&get("a")).await;
         second.answer(id, found("1")).await;
@@ -205,7 +205,7 @@ async fn a_server_that_serves_again_in_time_is_not_left() {
     let script = async {
         let id = first.expect(&put("a", "1")).await;
         let waiting = Some(Waiting::Servers { more: 1 });
-        first.send(ServerState { sequencer: Some(one.node), waiting }).await;
+        first.send(ServerState { sequencer: Some(one.node), waiting, cluster_id: None }).await;
         first.send(sequencer_is(one.node)).await;
         let come = tokio::time::timeout(Duration::from_millis(700), two.accept_silently());
         assert!(come.await.is_err(), "it has left");
@@ -221,7 +221,7 @@ async fn an_idle_client_stays_with_a_server_that_does_not_serve() {
     let client = Client::start(config([one.entry(), two.entry()], 1)).0;
     let mut first = accept(&one, Some(one.node)).await;
     let waiting = Some(Waiting::Servers { more: 1 });
-    first.send(ServerState { sequencer: Some(one.node), waiting }).await;
+    first.send(ServerState { sequencer: Some(one.node), waiting, cluster_id: None }).await;
     let come = tokio::time::timeout(Duration::from_millis(700), two.accept_silently());
     assert!(come.await.is_err(), "it has left");
     assert_eq!(client.server(), Some(one.node));

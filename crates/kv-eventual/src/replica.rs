@@ -30,22 +30,22 @@ impl Core {
             // That version or a newer one is on disk.
             return self.send(step, slot, Part::Ack(id));
         }
-        let held = self.state.get(&write.key);
-        if !write.entry.wins_over(held, self.broken()) {
-            // What is held is on disk, and this name is not.
-            self.persist(step, Record::Superseded(id), Then::Nothing);
-            return self.send(step, slot, Part::Ack(id));
-        }
-        if !self.observe_from(step, write.entry.stamp.time, wall_ms) {
-            self.counters.rejected_writes += 1;
-            return self.send(step, slot, Part::Reject(id));
-        }
         if self.journal.has_foreign(id) {
             return;
         }
         if self.is_journal_full(write.size_bytes()) {
             self.counters.dropped_writes += 1;
             return;
+        }
+        let held = self.state.get(&write.key);
+        if !write.entry.wins_over(held, self.broken()) {
+            // What is held is on disk, and this name is not. Acknowledged before it is, it would be
+            // lacking after a crash, which looks like a disk that lost data.
+            return self.persist(step, Record::Superseded(id), Then::Acknowledge(slot, id));
+        }
+        if !self.observe_from(step, write.entry.stamp.time, wall_ms) {
+            self.counters.rejected_writes += 1;
+            return self.send(step, slot, Part::Reject(id));
         }
         if self.broken().is(Mutation::AckBeforePersisted) {
             self.send(step, slot, Part::Ack(id));
@@ -82,6 +82,9 @@ impl Core {
     /// if the stamp is not to be believed. One that is far ahead is, if the present wall clocks
     /// agree: stamps are logical, and may run ahead of all clocks after these went back.
     pub(crate) fn observe_from(&mut self, step: &Step<'_>, time: HybridTime, wall_ms: u64) -> bool {
+        if !is_plausible(time) {
+            return false;
+        }
         if self.clock.observe(time, step.now.wall) {
             return true;
         }

@@ -1,5 +1,10 @@
 //! How a server that starts empty takes an incarnation, and when it must take another.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail by a panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test may fail by a panic"
+)]
 
 mod stand;
 
@@ -159,6 +164,34 @@ fn a_hello_is_answered_with_the_highest_incarnation_known() {
     // A wiped server that has begun an incarnation before it met anyone is told of its former one.
     stand.receive_as(node(2), incarnation(1, 7), Part::Hello(hello.clone()));
     assert_eq!(stand.flush(), [stand.message(2, vec![answer])]);
+}
+
+/// The answer that tells it may be lost; a server that asks again must hear the same.
+#[test]
+fn a_server_whose_disk_lacks_what_it_acknowledged_is_told_so_each_time_that_it_asks() {
+    let mut stand = Stand::serving(3, 1, 1);
+    stand.put("x", "1");
+    let sent = stand::sends(stand.sync_and_flush().split_off(1));
+    let mut parts = sent.into_iter().flat_map(|(_, message)| message.parts);
+    let write = parts.find_map(|part| match part {
+        Part::Write(write) => Some(write),
+        _ => None,
+    });
+    stand.receive(node(2), Part::Ack(stand::id_of(&write.unwrap())));
+    let mut is_told = |run, is_whole| {
+        let report = Report { is_whole, ..Report::default() };
+        stand.receive(node(2), Part::Hello(Hello { run, sent: Duration::ZERO, report }));
+        let parts = stand::sends(stand.flush()).into_iter().flat_map(|(_, message)| message.parts);
+        let told = parts.filter_map(|part| match part {
+            Part::Welcome(welcome) => Some(welcome.has_lost),
+            _ => None,
+        });
+        told.last()
+    };
+    assert_eq!(is_told(5, true), Some(true));
+    assert_eq!(is_told(5, true), Some(true), "the first answer was lost");
+    assert_eq!(is_told(5, false), Some(false), "it has noted the loss");
+    assert_eq!(is_told(5, true), Some(false), "only a start begins one");
 }
 
 #[test]

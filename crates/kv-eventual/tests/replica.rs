@@ -40,7 +40,7 @@ fn a_duplicate_waits_for_the_first_and_is_acknowledged_at_once_after_it() {
 }
 
 #[test]
-fn a_write_older_than_what_is_on_disk_is_acknowledged_at_once() {
+fn a_write_older_than_what_is_on_disk_is_acknowledged_once_its_name_is_there_too() {
     let mut stand = Stand::serving(3, 2, 1);
     let newer = theirs(2, time(1, 0), "x", "2");
     let older = theirs(1, time(0, 0), "x", "1");
@@ -48,6 +48,9 @@ fn a_write_older_than_what_is_on_disk_is_acknowledged_at_once() {
     stand.sync_and_flush();
     let noted = persist(4, Record::Superseded(id_of(&older)));
     assert_eq!(stand.receive(node(2), Part::Write(older.clone())), [noted]);
+    assert_eq!(stand.receive(node(2), Part::Write(older.clone())), [], "it is on its way");
+    assert_eq!(stand.flush(), []);
+    stand.sync();
     assert_eq!(stand.flush(), ack(&stand, &older));
     assert_eq!(stand.get("x"), [found(1, Some(&newer), 1)]);
 }

@@ -83,9 +83,11 @@ pub struct ServerState {
     pub sequencer: Option<NodeId>,
     /// What this server waits for; `None` while it serves.
     pub waiting: Option<Waiting>,
+    /// The cluster whose data it holds; see [`Welcome::cluster_id`].
+    pub cluster_id: Option<ClusterId>,
 }
 
-wire_struct!(ServerState { sequencer, waiting });
+wire_struct!(ServerState { sequencer, waiting, cluster_id });
 
 /// Why a connection is closed, in one line that says what to do.
 ///

@@ -274,7 +274,7 @@ mod tests {
         let response = Response { id: 1, body: ResponseBody::Malformed("no".to_owned()) };
         let answer = ServerToClient::from_frame(frame_of(&response)).unwrap();
         assert_eq!(answer, ServerToClient::Response(response));
-        let state = ServerState { sequencer: Some(NodeId::FIRST), waiting: None };
+        let state = ServerState { sequencer: Some(NodeId::FIRST), waiting: None, cluster_id: None };
         let news = ServerToClient::from_frame(frame_of(&state)).unwrap();
         assert_eq!(news, ServerToClient::State(state));
         let snapshot = SnapshotFrame::Refused { snapshot: 3 };

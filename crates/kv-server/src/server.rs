@@ -307,7 +307,7 @@ where
             incarnation: Arc::clone(&identity.incarnation),
             looked_at: Duration::ZERO,
             cluster_id: None,
-            state: ServerState { sequencer: None, waiting: None },
+            state: ServerState { sequencer: None, waiting: None, cluster_id: None },
             dirty: Vec::new(),
             snapshots: Vec::new(),
             ended: None,

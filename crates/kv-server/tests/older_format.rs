@@ -59,7 +59,7 @@ fn it_is_refused_with_what_to_do_and_left_as_it_is() {
         let (code, _, error) = output(command());
         let expected = format!(
             "kv-server: {data}/{name}/journal-000000000001.segment has format 2 and this release \
-             reads 3 and later; nothing was changed. Start the older release again, back its data \
+             reads 4 and later; nothing was changed. Start the older release again, back its data \
              up (`kv-server backup`), and restore the backup into a new cluster of this release\n"
         );
         assert_eq!((code, error), (Some(1), expected));

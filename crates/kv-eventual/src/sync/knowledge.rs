@@ -20,6 +20,9 @@ pub(crate) struct Peerage {
     pub(crate) vector: Vector,
     /// Which start of its process said so; 0 if that was before this server's own.
     run: u64,
+    /// Whether that lacked what it once had, and it has not said since that it has noted it or made
+    /// up for it: it asks again until it has heard.
+    has_lost: bool,
     /// How far its own writes are.
     pub(crate) cut: Cut,
 }
@@ -51,13 +54,16 @@ impl Core {
 
     /// Learns from a hello what a peer's disk reflects; whether that lacks what it once had.
     ///
-    /// Only the first hello of a process tells: a later one may have been overtaken by
+    /// Only the first hello of a process can begin it: a later one may have been overtaken by
     /// acknowledgements.
     pub(crate) fn has_lost(&mut self, slot: Slot, hello: &Hello) -> bool {
         let known = self.peerage.entry(slot).or_default();
         let is_first = known.run != hello.run;
         known.run = hello.run;
-        is_first && hello.report.is_whole && !hello.report.vector.covers(&known.vector)
+        known.has_lost = (is_first || known.has_lost)
+            && hello.report.is_whole
+            && !hello.report.vector.covers(&known.vector);
+        known.has_lost
     }
 
     /// Learns what a peer says of itself, and keeps it if `is_kept`.

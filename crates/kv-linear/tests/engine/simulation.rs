@@ -2,7 +2,7 @@
 //! history must be linearizable.
 
 use kv_linear::LinearEngine;
-use kv_sim::{Declaration, NetworkConfig, OperationKind, Oracle, SimConfig, Simulation};
+use kv_sim::{Declaration, Fault, NetworkConfig, OperationKind, Oracle, SimConfig, Simulation};
 
 use std::time::Duration;
 
@@ -24,7 +24,9 @@ fn declaration() -> Declaration {
         OperationKind::Scan,
         OperationKind::Dump,
     ];
-    Declaration::all(Oracle::Linearizability, &operations).keeping_quorum()
+    let declaration = Declaration::all(Oracle::Linearizability, &operations).keeping_quorum();
+    // One that is set back may halt, as it should.
+    declaration.but_not(&[Fault::SetBackDisk])
 }
 
 /// Runs a seed; gives the last round that a server has an entry of.

@@ -290,7 +290,8 @@ where
             Readiness::Waiting(waiting) => Some(*waiting),
             Readiness::Starting | Readiness::Ready => None,
         };
-        let state = ServerState { sequencer: self.core.sequencer(), waiting };
+        let (sequencer, cluster_id) = (self.core.sequencer(), self.cluster_id);
+        let state = ServerState { sequencer, waiting, cluster_id };
         if state == self.state {
             return;
         }

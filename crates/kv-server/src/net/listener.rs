@@ -92,8 +92,8 @@ struct Guest<'a> {
     reading: Reading,
     writer: OwnedWriteHalf,
     admitted: Admitted,
-    /// The sequencer that it was told of.
-    sequencer: Option<NodeId>,
+    /// What it was told of the server.
+    told: ServerState,
     _slot: SemaphorePermit<'a>,
 }
 
@@ -125,8 +125,8 @@ where
         match greeted {
             Err(Unwelcome::Mute) => {}
             Err(Unwelcome::Refused { who, refusal }) => self.complain(who, &refusal).await,
-            Ok(Guest { reading, writer, admitted, sequencer, _slot }) => match admitted {
-                Admitted::Client => self.serve_client(reading, writer, sequencer).await,
+            Ok(Guest { reading, writer, admitted, told, _slot }) => match admitted {
+                Admitted::Client => self.serve_client(reading, writer, &told).await,
                 Admitted::Server(peer) => self.listen_to(peer, reading, writer).await?,
             },
         }
@@ -158,12 +158,12 @@ where
                 Ok(Err(Unwelcome::Refused { who, refusal }))
             }
             Ok((admitted, slot)) => {
-                let known = self.shared.act(|hub, _| (hub.cluster_id, hub.state.sequencer));
-                let (cluster_id, sequencer) = known;
-                let welcome = self.identity.welcome(cluster_id, sequencer);
+                let state = self.shared.act(|hub, _| hub.state);
+                let welcome = self.identity.welcome(state.cluster_id, state.sequencer);
                 framed::send(&mut writer, &welcome).await?;
                 reading.lift_limit();
-                Ok(Ok(Guest { reading, writer, admitted, sequencer, _slot: slot }))
+                let told = ServerState { waiting: None, ..state };
+                Ok(Ok(Guest { reading, writer, admitted, told, _slot: slot }))
             }
         }
     }
@@ -242,18 +242,13 @@ where
         }
     }
 
-    async fn serve_client(
-        &self,
-        reading: Reading,
-        writer: OwnedWriteHalf,
-        told_sequencer: Option<NodeId>,
-    ) {
+    async fn serve_client(&self, reading: Reading, writer: OwnedWriteHalf, told: &ServerState) {
         let number = ClientNumber(self.client_numbers.fetch_add(1, Ordering::Relaxed));
         let in_flight_max = usize::try_from(self.identity.in_flight_max).unwrap_or(usize::MAX);
         let connection = Connection::new(writer, CLIENT_PATIENCE);
         let session = self.shared.act(|hub, _| {
             let session = hub.connected(number, Rc::clone(&connection), in_flight_max);
-            hub.tell_session(session, &ServerState { sequencer: told_sequencer, waiting: None });
+            hub.tell_session(session, told);
             session
         });
         session::serve(&self.shared, session, reading, &connection, &self.frame_bytes).await;
