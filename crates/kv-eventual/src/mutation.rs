@@ -32,8 +32,6 @@ pub enum Mutation {
     TiesReversed,
     /// A write whose time is up is called not done, whatever became of it.
     UnknownToldAsNotDone,
-    /// What a read finds stale is left as it is.
-    NeverRepairs,
     /// A delete leaves no tombstone.
     DeletesLeaveNothing,
     /// What was not acknowledged is never sent again.
@@ -60,7 +58,7 @@ pub(crate) type Broken = kv_core::Broken<Mutation>;
 #[cfg(feature = "mutations")]
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 21] = [
         Self::CountedBeforePersisted,
         Self::AckBeforePersisted,
         Self::DoneWithOneFewer,
@@ -73,7 +71,6 @@ impl Mutation {
         Self::FirstOfATieStays,
         Self::TiesReversed,
         Self::UnknownToldAsNotDone,
-        Self::NeverRepairs,
         Self::DeletesLeaveNothing,
         Self::NeverResends,
         Self::OwesNothing,

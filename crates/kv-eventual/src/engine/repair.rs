@@ -4,7 +4,6 @@ use crate::coordinator::reads::Repair;
 use crate::core::Step;
 use crate::engine::EventualEngine;
 use crate::message::Part;
-use crate::mutation::Mutation;
 use crate::state::journal::Then;
 use crate::state::record::{Record, Write};
 
@@ -28,9 +27,6 @@ impl EventualEngine {
 
     /// Brings a write to where it was seen to be missing.
     pub(crate) fn repair(&mut self, step: &mut Step<'_>, Repair { to, write }: Repair) {
-        if self.core.broken().is(Mutation::NeverRepairs) {
-            return;
-        }
         if to == self.core.peers.me() {
             self.take_repair(step, &write);
         } else {

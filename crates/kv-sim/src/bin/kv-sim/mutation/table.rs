@@ -27,7 +27,7 @@ pub(super) const fn of_eventual(mutation: kv_eventual::Mutation) -> Checker {
         M::ClockReissued => Checker::Oracle(Alone, Promise::StampsRise),
         M::SentAboveBound => Checker::Oracle(CutOff, Promise::SentStampsRise),
         M::IncarnationResumed => Checker::Oracle(Alone, Promise::UniqueNames),
-        M::FirstOfATieStays | M::NeverRepairs => Checker::Oracle(Quorums, Promise::Convergence),
+        M::FirstOfATieStays => Checker::Oracle(Quorums, Promise::Convergence),
         M::UnknownToldAsNotDone => Checker::Oracle(Quorums, Promise::HonestRefusals),
         M::DeletesLeaveNothing => Checker::Oracle(Quorums, Promise::DeletesStay),
         M::NeverResends => Checker::Clause(Clause::Retransmits),
