@@ -131,7 +131,10 @@ impl Driver {
                     let skipped = self.route.on_connected();
                     self.told_none_answers = false;
                     self.link.send_replace(Link { server: Some(server), ..Link::default() });
-                    self.following.on_told(welcome.sequencer);
+                    // A server that knows of none may know of one soon.
+                    if welcome.sequencer.is_some() {
+                        self.following.on_told(welcome.sequencer);
+                    }
                     self.offers_sessions = welcome.sessions;
                     self.offer_sessions();
                     let welcome = Box::new(welcome);
@@ -198,7 +201,7 @@ impl Driver {
                 // Nobody is kept waiting.
                 Some(_) if self.table.is_empty() => {}
                 // Those that it has may still be answered.
-                Some(_) if self.table.in_flight() > 0 && !service.lacks_servers() => {}
+                Some(_) if self.table.in_flight() > 0 && !service.serves_nobody() => {}
                 Some(reason) => break LostReason::NotServing { reason: reason.clone() },
                 None if self.following.has_arrived() && !self.is_held() => {}
                 None => self.table.send_waiting(&mut connection),
@@ -218,6 +221,9 @@ impl Driver {
                     let Some(arrived) = arrived else {
                         return Served::Abandoned;
                     };
+                    if self.table.is_empty() {
+                        service.on_asked(Instant::now());
+                    }
                     self.table.add(arrived);
                     while let Ok(more) = self.inbox.try_recv() {
                         self.table.add(more);
@@ -346,6 +352,7 @@ impl Driver {
                 service.on_refused(Instant::now(), reason);
             } else if !matches!(response.body, ResponseBody::Status(_)) {
                 service.on_served();
+                self.following.on_served(connection.server());
                 self.search.on_served().into_iter().flatten().for_each(|event| self.tell(event));
             }
             self.table.on_response(connection.server(), response)?;

@@ -13,9 +13,9 @@ use crate::event::Event;
 pub(crate) struct Service {
     /// Since when it has said no more than that it cannot serve yet, and why.
     refuses: Option<(Instant, NotDone)>,
-    /// Whether it has told of itself that it lacks servers, and not only in its answers to requests:
+    /// Whether it has told of itself that it serves nobody, and not only in its answers to requests:
     /// then what is in flight is not answered soon either.
-    lacks_servers: bool,
+    serves_nobody: bool,
 }
 
 impl Service {
@@ -28,17 +28,26 @@ impl Service {
         self.refuses = Some((since, reason.clone()));
     }
 
-    /// The server has told whether it serves.
+    /// The server has told whether it serves. One that answers reads is asked.
     pub(crate) fn on_told(&mut self, now: Instant, waiting: Option<Waiting>) {
-        self.lacks_servers = matches!(waiting, Some(Waiting::Servers { .. }));
+        let waiting = waiting.filter(|waiting| !waiting.serves_reads());
+        // One that stops answers what it has.
+        self.serves_nobody = waiting.is_some_and(|waiting| waiting != Waiting::Stopping);
         match waiting {
             Some(waiting) => self.on_refused(now, &NotDone::Waiting(waiting)),
             None => self.refuses = None,
         }
     }
 
-    pub(crate) const fn lacks_servers(&self) -> bool {
-        self.lacks_servers
+    /// Somebody asks after a time in which nobody did: what the server serves now shows from here on.
+    pub(crate) fn on_asked(&mut self, now: Instant) {
+        if let Some((since, _)) = &mut self.refuses {
+            *since = now;
+        }
+    }
+
+    pub(crate) const fn serves_nobody(&self) -> bool {
+        self.serves_nobody
     }
 
     /// When the client goes on to another server, if this one serves nothing until then.
@@ -129,6 +138,34 @@ mod tests {
         assert_eq!(service.reason_to_leave(later), None, "it serves others");
         service.on_refused(start, &NotDone::Waiting(Waiting::Stopping));
         assert!(service.reason_to_leave(start + STAY_MIN).is_some());
+    }
+
+    #[test]
+    fn a_server_that_refused_nobody_but_an_idle_client_is_asked_again() {
+        let mut service = Service::default();
+        let start = Instant::now();
+        service.on_told(start, Some(Waiting::Election));
+        let later = start + STAY_MAX * 10;
+        assert!(service.reason_to_leave(later).is_some());
+        service.on_asked(later);
+        assert_eq!(service.reason_to_leave(later), None);
+        assert!(service.reason_to_leave(later + STAY_MAX).is_some());
+    }
+
+    #[test]
+    fn a_server_that_answers_reads_is_not_left_for_what_it_tells() {
+        let mut service = Service::default();
+        let start = Instant::now();
+        let node = NodeId::FIRST;
+        for waiting in [Waiting::OwnDisk, Waiting::DiskFull { node }] {
+            service.on_told(start, Some(waiting));
+            assert_eq!(service.reason_to_leave(start + STAY_MAX), None);
+            assert!(!service.serves_nobody());
+        }
+        service.on_told(start, Some(Waiting::Sequencer { node }));
+        assert!(service.serves_nobody());
+        service.on_told(start, Some(Waiting::Stopping));
+        assert!(!service.serves_nobody());
     }
 
     #[test]

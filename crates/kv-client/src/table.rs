@@ -262,10 +262,8 @@ impl Table {
         if pending.unclear.is_some() {
             return self.end_unclear(id);
         }
-        pending.sent = None;
-        pending.submission.send_state.fail();
-        self.unsent.insert(id);
-        self.renew_deadline(id);
+        // Where sessions end as soon as they are opened, none is to be opened at once.
+        self.hold(id, answered);
     }
 
     /// Ends a request of which it is not known whether it took effect.

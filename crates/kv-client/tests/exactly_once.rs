@@ -9,12 +9,14 @@
 
 mod fake;
 
+use std::time::Duration;
+
 use fake::program::{finish, program};
 use fake::{FakeConnection, FakeServer, config};
 use kv_client::{Certainty, Client, ClientError};
 use kv_core::{
     Answer, ClusterId, CommandResult, Done, Key, NodeId, NotDone, Operation, Outcome,
-    RequestIdentity, Served, SessionId, Unknown, Value, Version,
+    RequestIdentity, RequestOptions, Served, SessionId, Unknown, Value, Version,
 };
 use kv_proto::{Request, RequestBody, ResponseBody, ServerState, Welcome};
 
@@ -146,6 +148,32 @@ async fn an_expired_session_is_replaced_for_what_was_not_sent_before() {
     first.respond(other.id, done(10, vec![CommandResult::Written])).await;
     let (a, b) = writing.await.unwrap();
     assert_eq!((a.unwrap(), b.unwrap()), (Some(Version::Log(9)), Some(Version::Log(10))));
+}
+
+#[tokio::test]
+async fn sessions_that_expire_at_once_are_not_opened_without_a_pause() {
+    let one = FakeServer::start(1).await;
+    let client = Client::start(config([one.entry()], 1)).0;
+    let timeout = Duration::from_millis(300);
+    let options = RequestOptions { timeout, ..RequestOptions::default() };
+    let (key, value) = put("v");
+    let operation = Operation::put(key, value);
+    let writing = tokio::spawn(async move { client.execute(operation, options).await });
+    let mut connection = accept(&one).await;
+    let mut openings = 0;
+    while let Some(request) = connection.next_request().await {
+        let body = match &request.body {
+            RequestBody::Execute { op: Operation::OpenSession, .. } => {
+                openings += 1;
+                done(openings, Vec::new())
+            }
+            _ => ResponseBody::Outcome(Outcome::NotDone(NotDone::SessionExpired)),
+        };
+        connection.respond(request.id, body).await;
+    }
+    let expired = Outcome::NotDone(NotDone::SessionExpired);
+    assert_eq!(writing.await.unwrap().unwrap(), expired);
+    assert!((1..10).contains(&openings), "{openings}");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ mod fake;
 use std::time::Duration;
 
 use fake::{FakeConnection, FakeServer, config, event, found, get, key, put, value, written};
-use kv_client::{Client, ClientConfig, ClientError, Event};
+use kv_client::{Client, ClientConfig, ClientError, Event, LostReason};
 use kv_core::{Answer, Dump, NodeId, Operation, Page, RequestOptions, Waiting};
 use kv_proto::{ServerState, Welcome};
 
@@ -213,6 +213,57 @@ async fn a_server_that_serves_again_in_time_is_not_left() {
     };
     let (write, ()) = tokio::join!(client.put(key("a"), value("1")), script);
     assert_eq!(write.unwrap().server, one.node);
+}
+
+#[tokio::test]
+async fn a_server_that_loses_the_sequencer_is_left_with_what_it_has() {
+    let (one, two) = (FakeServer::start(1).await, FakeServer::start(2).await);
+    let (client, mut events) = Client::start(config([one.entry(), two.entry()], 1));
+    let mut first = accept(&one, None).await;
+    let script = async {
+        first.expect(&get("a")).await;
+        let waiting = Some(Waiting::Sequencer { node: two.node });
+        first.send(ServerState { sequencer: None, waiting, cluster_id: None }).await;
+        let mut second = accept(&two, Some(two.node)).await;
+        let id = second.expect(&get("a")).await;
+        second.answer(id, found("1")).await;
+        second
+    };
+    let (read, _second) = tokio::join!(client.get(key("a")), script);
+    assert_eq!(read.unwrap().server, two.node);
+    let why = event(&mut events, |event| match event {
+        Event::Lost { why, .. } => Some(why),
+        _ => None,
+    });
+    assert!(matches!(why.await, LostReason::NotServing { .. }));
+}
+
+#[tokio::test]
+async fn an_idle_client_asks_the_server_that_did_not_serve_before_it_leaves() {
+    let (one, two) = (FakeServer::start(1).await, FakeServer::start(2).await);
+    let client = Client::start(config([one.entry(), two.entry()], 1)).0;
+    let mut first = accept(&one, Some(one.node)).await;
+    let waiting = Some(Waiting::Servers { more: 1 });
+    first.send(ServerState { sequencer: Some(one.node), waiting, cluster_id: None }).await;
+    // Longer than a client stays that asks for something.
+    let come = tokio::time::timeout(Duration::from_millis(700), two.accept_silently());
+    assert!(come.await.is_err(), "it has left");
+    let script = async {
+        let id = first.expect(&get("a")).await;
+        first.answer(id, found("1")).await;
+    };
+    let (read, ()) = tokio::join!(client.get(key("a")), script);
+    assert_eq!(read.unwrap().server, one.node);
+}
+
+#[tokio::test]
+async fn a_client_returns_to_the_sequencer_of_which_the_next_server_knows_nothing() {
+    let (one, two) = (FakeServer::start(1).await, FakeServer::start(2).await);
+    let (_client, mut events) = Client::start(config([one.entry(), two.entry()], 1));
+    drop(accept(&one, Some(one.node)).await);
+    let _second = accept(&two, None).await;
+    let _first = accept(&one, Some(one.node)).await;
+    assert_eq!(moved(&mut events).await, (two.node, one.node));
 }
 
 #[tokio::test]

@@ -60,6 +60,13 @@ impl Following {
         }
     }
 
+    /// A server has served the client. Once that is the sequencer, the way there is no longer in vain.
+    pub(crate) fn on_served(&mut self, server: NodeId) {
+        if self.sequencer == Some(server) {
+            self.failures_in_row = 0;
+        }
+    }
+
     /// Whom to dial, if that is due. `present` is the server that serves the client.
     pub(crate) fn wanted(&self, present: NodeId, now: Instant) -> Option<NodeId> {
         let is_due = self.not_before.is_none_or(|at| at <= now);
@@ -144,3 +151,28 @@ const DRAIN_MAX: Duration = Duration::from_millis(50);
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 
 const DOUBLINGS_MAX: u32 = 7;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pause_is_short_again_once_the_sequencer_has_served() {
+        let (present, sequencer) = (NodeId::FIRST, NodeId::new(2).unwrap());
+        let mut following = Following::default();
+        following.on_told(Some(sequencer));
+        for _ in 0..5 {
+            following.put_off();
+        }
+        let is_wanted_soon = |following: &Following| {
+            let soon = Instant::now() + PAUSE_MIN;
+            following.wanted(present, soon) == Some(sequencer)
+        };
+        following.on_served(present);
+        following.put_off();
+        assert!(!is_wanted_soon(&following));
+        following.on_served(sequencer);
+        following.put_off();
+        assert!(is_wanted_soon(&following));
+    }
+}
