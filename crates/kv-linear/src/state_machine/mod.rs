@@ -85,8 +85,9 @@ impl StateMachine {
     /// Goes on to the log time of an entry. Keys whose time is up are not there from here on; some
     /// of them are removed, on all servers the same.
     pub(crate) fn advance(&mut self, log_time_ms: u64) {
+        let before_ms = self.now_ms;
         self.resume(log_time_ms);
-        self.sessions.expire(self.now_ms);
+        self.sessions.advance(before_ms, self.now_ms);
         for _ in 0..REMOVED_AT_ONCE {
             let Some(key) = self.deadlines.pop_over(self.now_ms) else {
                 return;
