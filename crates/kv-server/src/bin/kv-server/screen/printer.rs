@@ -1,30 +1,26 @@
 //! What a server prints is written by a thread of its own: whoever stops the terminal or does not read
 //! the pipe holds up neither serving nor stopping.
 
+mod queue;
+
 use std::io;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use self::queue::Queue;
+
 /// One of a program's two outputs.
 pub(crate) struct Printer {
-    pieces: OnceLock<SyncSender<Piece>>,
-    /// How many pieces found no room and are not printed.
-    left_out: AtomicU64,
+    queue: Mutex<Queue>,
+    /// Something has come, or was written.
+    changed: Condvar,
     write: fn(&[u8]),
-}
-
-enum Piece {
-    Bytes(Vec<u8>),
-    /// All that came before is written.
-    Reached(SyncSender<()>),
 }
 
 impl Printer {
     pub(crate) const fn new(write: fn(&[u8])) -> Self {
-        Self { pieces: OnceLock::new(), left_out: AtomicU64::new(0), write }
+        Self { queue: Mutex::new(Queue::new()), changed: Condvar::new(), write }
     }
 
     /// Gives it a thread. Without one it writes at once, as tools want it.
@@ -32,77 +28,69 @@ impl Printer {
     /// # Errors
     /// If the system gives no thread; it then goes on writing at once.
     pub(crate) fn start(&'static self) -> io::Result<()> {
-        let (pieces, inbox) = mpsc::sync_channel(PIECES_MAX);
         let thread = thread::Builder::new().name("printer".to_owned());
-        thread.spawn(move || self.serve(&inbox))?;
-        // Nobody starts it twice.
-        let _ = self.pieces.set(pieces);
+        thread.spawn(move || self.serve())?;
+        self.queue().is_served = true;
         Ok(())
     }
 
-    /// Prints something, unless what came before it is stuck.
-    pub(crate) fn offer(&self, bytes: &[u8]) {
-        let Some(pieces) = self.pieces.get() else {
-            return (self.write)(bytes);
-        };
-        match pieces.try_send(Piece::Bytes(bytes.to_vec())) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_)) => {
-                self.left_out.fetch_add(1, Ordering::Relaxed);
-            }
-            // Its thread has died, which it does in no other way than by a panic.
-            Err(TrySendError::Disconnected(_)) => (self.write)(bytes),
-        }
-    }
-
-    /// Prints something once there is room. For a thread that holds up nothing else.
-    pub(crate) fn put(&self, bytes: Vec<u8>) {
-        if let Some(pieces) = self.pieces.get() {
-            // Where its thread has died nothing can be printed.
-            let _ = pieces.send(Piece::Bytes(bytes));
+    /// Prints a line. Where what came before is stuck and there is too much of it, the oldest lines
+    /// are left out.
+    pub(crate) fn offer(&self, line: &[u8]) {
+        let mut queue = self.queue();
+        if queue.is_served {
+            queue.offer(line.to_vec());
+            self.changed.notify_all();
         } else {
-            (self.write)(&bytes);
+            (self.write)(line);
         }
     }
 
-    /// Waits until all has been written, but no longer than this.
+    /// Prints a page once the one before it is written. For a thread that holds up nothing else.
+    pub(crate) fn put(&self, page: Vec<u8>) {
+        let queue = self.queue();
+        if queue.is_served {
+            let waiting = self.changed.wait_while(queue, |queue| queue.has_page());
+            waiting.unwrap_or_else(PoisonError::into_inner).put(page);
+            self.changed.notify_all();
+        } else {
+            (self.write)(&page);
+        }
+    }
+
+    /// Waits until all has been written, but no longer than this. What is left then is printed
+    /// nowhere.
     pub(crate) fn finish(&self, at_most: Duration) {
-        let Some(pieces) = self.pieces.get() else {
-            return;
-        };
-        let (reached, wait) = mpsc::sync_channel(1);
-        if pieces.try_send(Piece::Reached(reached)).is_ok() {
-            // If it is not reached, what is left is printed nowhere.
-            let _ = wait.recv_timeout(at_most);
+        let queue = self.queue();
+        if queue.is_served {
+            let _ = self.changed.wait_timeout_while(queue, at_most, |queue| !queue.is_done());
         }
     }
 
-    fn serve(&self, inbox: &Receiver<Piece>) {
-        for piece in inbox {
-            match piece {
-                Piece::Bytes(bytes) => {
-                    let left_out = self.left_out.swap(0, Ordering::Relaxed);
-                    if left_out > 0 {
-                        let text = format!("({left_out} lines or pages were not printed)\n");
-                        (self.write)(text.as_bytes());
-                    }
-                    (self.write)(&bytes);
-                }
-                Piece::Reached(reached) => {
-                    let _ = reached.send(());
-                }
+    fn serve(&self) {
+        let mut queue = self.queue();
+        loop {
+            if let Some(bytes) = queue.begin() {
+                drop(queue);
+                (self.write)(&bytes);
+                queue = self.queue();
+                queue.end();
+                self.changed.notify_all();
+            } else {
+                queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
             }
         }
+    }
+
+    /// Nothing panics that holds the lock.
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// How many lines or pages may wait to be printed.
-const PIECES_MAX: usize = 256;
-
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-
+    use super::queue::LINES_BYTES_MAX;
     use super::*;
 
     #[test]
@@ -113,19 +101,34 @@ mod tests {
         });
         PRINTER.start().unwrap();
         let stuck = WRITTEN.lock().unwrap();
-        for line in 0..PIECES_MAX + 100 {
-            PRINTER.offer(format!("{line}\n").as_bytes());
+        let line = |number: usize| format!("{number} {}\n", "x".repeat(1_000));
+        let count = 2 * LINES_BYTES_MAX / 1_000;
+        for number in 0..count {
+            PRINTER.offer(line(number).as_bytes());
         }
         PRINTER.finish(Duration::from_millis(1));
+        PRINTER.offer(b"last words\n");
         drop(stuck);
-        PRINTER.put(b"last\n".to_vec());
         PRINTER.finish(Duration::from_secs(60));
         let written = WRITTEN.lock().unwrap();
-        assert!(written.contains(&"0\n".to_owned()), "{written:?}");
-        assert_eq!(written.last().map(String::as_str), Some("last\n"));
+        assert_eq!(written.last().map(String::as_str), Some("last words\n"));
+        assert!(written.contains(&line(count - 1)));
         let told = written.iter().filter(|line| line.ends_with("were not printed)\n")).count();
         assert_eq!(told, 1, "{written:?}");
-        let printed = written.len() - 1 - told;
-        assert!((PIECES_MAX..PIECES_MAX + 100).contains(&printed), "{printed}");
+    }
+
+    #[test]
+    fn pages_are_all_printed_and_in_their_order() {
+        static WRITTEN: Mutex<Vec<String>> = Mutex::new(Vec::new());
+        static PRINTER: Printer = Printer::new(|bytes| {
+            WRITTEN.lock().unwrap().push(String::from_utf8(bytes.to_vec()).unwrap());
+        });
+        PRINTER.start().unwrap();
+        PRINTER.offer(b"head\n");
+        let pages = (0..100).map(|page| format!("{page}\n"));
+        pages.clone().for_each(|page| PRINTER.put(page.into_bytes()));
+        PRINTER.finish(Duration::from_secs(60));
+        let written = WRITTEN.lock().unwrap();
+        assert!(["head\n".to_owned()].into_iter().chain(pages).eq(written.iter().cloned()));
     }
 }
