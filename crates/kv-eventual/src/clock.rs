@@ -53,6 +53,14 @@ impl Clock {
         Some(self.bound)
     }
 
+    /// Sets the bound to the highest stamp seen, if that is above it. If a bound is returned, it is to
+    /// go into the journal.
+    pub(crate) fn raise_bound(&mut self) -> Option<HybridTime> {
+        let is_above = self.latest > self.bound;
+        self.bound = self.bound.max(self.latest);
+        is_above.then_some(self.bound)
+    }
+
     /// Moves on to a stamp that was received; false if it is further than [`MAX_SKEW`] ahead of both
     /// the wall clock and this one, which then stays.
     pub(crate) fn observe(&mut self, time: HybridTime, wall: Duration) -> bool {

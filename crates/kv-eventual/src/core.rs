@@ -46,6 +46,8 @@ pub(crate) struct Core {
     pub(crate) cuts: BTreeMap<NodeId, CutProgress>,
     /// Servers that others have seen, which may not be on this disk yet.
     pub(crate) heard_of: SlotSet,
+    /// That some deletes are forgotten is being written to disk.
+    pub(crate) is_burying: bool,
 }
 
 /// One step's clocks, and where its effects go.
@@ -97,13 +99,12 @@ impl Core {
         meeting
     }
 
-    /// Takes no more messages of incarnations that records have shown to be followed by another.
-    /// Whoever has an entry for an incarnation in its vector is taken to have done so.
-    pub(crate) fn fence(&mut self) {
-        for (&node, &incarnation) in &self.state.incarnations {
-            if let Some(slot) = self.peers.slot(node) {
-                self.peers.meet(slot, incarnation);
-            }
+    /// Takes no more messages of a server's incarnations before this one. Whoever has an entry for an
+    /// incarnation in its vector is taken to have done so before that reached its disk, so this comes
+    /// before any record that makes an entry is asked to be persisted.
+    pub(crate) fn fence(&mut self, origin: NodeId, incarnation: Incarnation) {
+        if let Some(slot) = self.peers.slot(origin) {
+            self.peers.meet(slot, incarnation);
         }
     }
 
@@ -131,6 +132,12 @@ impl Core {
     pub(crate) fn bad_message(&mut self, from: NodeId, what: &'static str) {
         self.counters.bad_messages += 1;
         tracing::warn!(%from, what, "dropped a bad message");
+    }
+
+    pub(crate) fn bad_message_from(&mut self, slot: Slot, what: &'static str) {
+        if let Some(from) = self.peers.get(slot).map(|peer| peer.node) {
+            self.bad_message(from, what);
+        }
     }
 
     /// Sends a message with these parts.

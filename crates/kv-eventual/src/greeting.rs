@@ -11,9 +11,21 @@ use crate::message::{Cut, Hello, Part, Welcome};
 use crate::peers::Greeting;
 
 impl Core {
-    pub(crate) fn on_hello(&mut self, step: &mut Step<'_>, slot: Slot, hello: Hello) {
+    /// Answers a hello. One that is stale, because its sender is in a later incarnation by now, is
+    /// answered too: it may be from a server that does not know yet which incarnation it had.
+    pub(crate) fn on_hello(
+        &mut self,
+        step: &mut Step<'_>,
+        slot: Slot,
+        hello: Hello,
+        is_stale: bool,
+    ) {
+        if !self.is_legal_report(&hello.report) {
+            self.counters.bad_messages += 1;
+            return;
+        }
         let highest = self.peers.get(slot).map_or(Incarnation::UNKNOWN, |peer| peer.incarnation);
-        let has_lost = self.has_lost(slot, &hello);
+        let has_lost = self.has_lost(slot, &hello, is_stale);
         let welcome = Welcome {
             run: hello.run,
             sent: hello.sent,
@@ -22,7 +34,9 @@ impl Core {
             members: self.state.members().collect(),
             has_lost,
         };
-        self.note_report(step, slot, &hello.report, false);
+        if !is_stale {
+            self.note_report(step, slot, &hello.report, false);
+        }
         self.send(step, slot, Part::Welcome(welcome));
     }
 

@@ -1,11 +1,11 @@
 //! Writes of others that this server holds, and its answers to their reads.
 
-use kv_core::HybridTime;
+use kv_core::{HybridTime, Incarnation, NodeId};
 
 use crate::clock::{MAX_SKEW, is_plausible, millis};
 use crate::core::{Core, Step};
 use crate::ids::{Slot, WriteSeq, is_plausible_incarnation};
-use crate::message::{Answer, Part, Query};
+use crate::message::{Answer, Part, Query, Report};
 use crate::mutation::Mutation;
 use crate::state::journal::Then;
 use crate::state::record::{Record, Write};
@@ -37,6 +37,7 @@ impl Core {
             self.counters.dropped_writes += 1;
             return;
         }
+        self.fence(id.origin, id.incarnation);
         let held = self.state.get(&write.key);
         if !write.entry.wins_over(held, self.broken()) {
             // What is held is on disk, and this name is not. Acknowledged before it is, it would be
@@ -103,6 +104,18 @@ impl Core {
             && is_plausible_incarnation(stamp.incarnation)
             && stamp.incarnation.counter() > 0
             && entry.seq > WriteSeq(0)
+    }
+
+    /// Whether a report can be of one of this cluster's servers. An incarnation beyond all that a
+    /// server can have reached would fence it for good.
+    pub(crate) fn is_legal_report(&self, report: &Report) -> bool {
+        let is_legal = |(origin, incarnation): (NodeId, Incarnation)| {
+            self.peers.is_voter(origin) && is_plausible_incarnation(incarnation)
+        };
+        report.vector.origins().all(is_legal)
+            && is_plausible_incarnation(report.cut.incarnation)
+            && is_plausible(report.cut.time)
+            && is_plausible(report.floor)
     }
 
     /// Whether too many writes of others wait for the disk to take so much more.

@@ -64,7 +64,7 @@ impl CutProgress {
 impl Core {
     /// Forgets the deletes that every server has. `own` is this server's present cut.
     pub(crate) fn bury(&mut self, step: &mut Step<'_>, own: Cut) {
-        if !self.state.counts {
+        if !self.state.counts || self.is_burying {
             return;
         }
         let is_early = self.broken().is(Mutation::ForgetsEarly);
@@ -74,11 +74,12 @@ impl Core {
         };
         let up_to = self.state.buried.iter().take_while(|(time, _)| *time <= settled);
         let record = |(_, key): &(HybridTime, Key)| Some((key.clone(), self.state.get(key)?.id()));
-        let records: Vec<(Key, WriteId)> = up_to.filter_map(record).take(AT_ONCE_MAX).collect();
+        let records = take_for_removal(&mut up_to.filter_map(record));
         let last = self.state.buried.iter().take(records.len()).next_back();
         let floor = last.map_or(self.state.floor, |(time, _)| self.state.floor.max(*time));
         if !records.is_empty() {
-            self.persist(step, Record::Removed { floor, records }, Then::Nothing);
+            self.is_burying = true;
+            self.persist(step, Record::Removed { floor, records }, Then::Buried);
         }
     }
 
@@ -120,6 +121,21 @@ impl Core {
     }
 }
 
+/// Takes as many keys as one record removes.
+pub(crate) fn take_for_removal(
+    keys: &mut impl Iterator<Item = (Key, WriteId)>,
+) -> Vec<(Key, WriteId)> {
+    let (mut taken, mut bytes) = (Vec::new(), 0);
+    while taken.len() < REMOVED_AT_ONCE_MAX
+        && bytes < REMOVED_BYTES_MAX
+        && let Some((key, id)) = keys.next()
+    {
+        bytes += key.as_bytes().len();
+        taken.push((key, id));
+    }
+    taken
+}
+
 /// Whether a vector knows no other incarnation of a server that is not retired than the cut's.
 fn reflects_only(vector: &Vector, node: NodeId, cut: &Cut) -> bool {
     let mut live = vector.live_of(node);
@@ -137,5 +153,8 @@ fn reflects(vector: &Vector, node: NodeId, cut: &Cut) -> bool {
 /// back by less is not always noticed.
 const SETTLES_AFTER: Duration = Duration::from_secs(10);
 
-/// The most deletes that one record forgets.
-const AT_ONCE_MAX: usize = 5_000;
+/// The most keys that one record removes.
+const REMOVED_AT_ONCE_MAX: usize = 5_000;
+
+/// About how many bytes of keys such a record has at the most.
+const REMOVED_BYTES_MAX: usize = 256 << 10;

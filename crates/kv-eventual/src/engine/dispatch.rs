@@ -135,7 +135,7 @@ impl EventualEngine {
         let is_stale = self.core.meet(step, slot, message.sender) == Meeting::Stale;
         for part in message.parts {
             match part {
-                Part::Hello(hello) => self.core.on_hello(step, slot, hello),
+                Part::Hello(hello) => self.core.on_hello(step, slot, hello, is_stale),
                 Part::Welcome(welcome) => self.on_welcome(step, slot, welcome, message.wall_ms),
                 // A server in an incarnation that was followed by another, or that does not know
                 // yet that it must begin another: what it says must wait until it has.
@@ -182,9 +182,9 @@ impl EventualEngine {
                 Then::Acknowledge(slot, id) => self.core.send(step, slot, Part::Ack(id)),
                 Then::Repaired(_) => self.core.counters.repairs_applied += 1,
                 Then::LossNoted => self.core.on_loss_noted(step),
+                Then::Buried => self.bury_more(step),
             }
         }
-        self.core.fence();
         self.note_replaced();
         self.go_on_pulling(step);
         self.sync.schedule(&mut self.core, step.now.mono);

@@ -186,6 +186,7 @@ impl EventualEngine {
             peerage,
             cuts: BTreeMap::new(),
             heard_of: SlotSet::EMPTY,
+            is_burying: false,
             peers,
             state,
             config,

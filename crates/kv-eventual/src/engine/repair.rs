@@ -51,6 +51,7 @@ impl EventualEngine {
             return;
         }
         self.core.observe_stamp(step, write.entry.stamp.time);
+        self.core.fence(id.origin, id.incarnation);
         self.core.persist(step, Record::Write(write.detached()), Then::Repaired(id));
     }
 

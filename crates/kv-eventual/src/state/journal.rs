@@ -34,13 +34,17 @@ pub(crate) enum Then {
     Repaired(WriteId),
     /// That this server lost data is noted.
     LossNoted,
+    /// Some deletes are forgotten, and others may have to be.
+    Buried,
 }
 
 impl Then {
     const fn foreign(self) -> Option<WriteId> {
         match self {
             Self::Acknowledge(_, id) | Self::Repaired(id) => Some(id),
-            Self::Nothing | Self::Begin | Self::OwnWrite(_) | Self::LossNoted => None,
+            Self::Nothing | Self::Begin | Self::OwnWrite(_) | Self::LossNoted | Self::Buried => {
+                None
+            }
         }
     }
 }

@@ -119,7 +119,12 @@ impl State {
                 self.vector.insert(write.entry.id());
                 self.merge(write);
             }
-            Record::Superseded(id) => self.vector.insert(id),
+            Record::Superseded(id) => {
+                self.vector.insert(id);
+                if id.origin != self.node {
+                    self.meet(id.origin, id.incarnation);
+                }
+            }
             Record::Join(vector) => self.join(&vector),
             Record::Standing { counts } => self.counts = counts,
             Record::PeerVector { peer, vector } => drop(self.peer_vectors.insert(peer, vector)),

@@ -11,7 +11,9 @@ use crate::message::{Cut, Hello, Report};
 use crate::mutation::Mutation;
 use crate::state::journal::Then;
 use crate::state::record::Record;
+use crate::tombstones::take_for_removal;
 use crate::vector::Vector;
+use crate::vector::seqs::RUNS_MAX;
 
 /// One peer, as far as it has told.
 #[derive(Clone, Debug, Default)]
@@ -55,15 +57,19 @@ impl Core {
     /// Learns from a hello what a peer's disk reflects; whether that lacks what it once had.
     ///
     /// Only the first hello of a process can begin it: a later one may have been overtaken by
-    /// acknowledgements.
-    pub(crate) fn has_lost(&mut self, slot: Slot, hello: &Hello) -> bool {
+    /// acknowledgements. A stale one is answered and not kept: it may have been overtaken by all that
+    /// a later process said.
+    pub(crate) fn has_lost(&mut self, slot: Slot, hello: &Hello, is_stale: bool) -> bool {
         let known = self.peerage.entry(slot).or_default();
         let is_first = known.run != hello.run;
-        known.run = hello.run;
-        known.has_lost = (is_first || known.has_lost)
+        let has_lost = (is_first || known.has_lost)
             && hello.report.is_whole
             && !hello.report.vector.covers(&known.vector);
-        known.has_lost
+        if !is_stale {
+            known.run = hello.run;
+            known.has_lost = has_lost;
+        }
+        has_lost
     }
 
     /// Learns what a peer says of itself, and keeps it if `is_kept`.
@@ -86,11 +92,11 @@ impl Core {
             // It has noted that it lost data, and says what is left.
             known.vector.clone_from(&report.vector);
         }
-        let vector = known.vector.clone();
         if let Some(peer) = self.peers.get(slot).map(|peer| peer.node)
             && is_kept
-            && *self.state.peer_vectors.get(&peer).unwrap_or(&Vector::default()) != vector
+            && *self.state.peer_vectors.get(&peer).unwrap_or(&Vector::default()) != known.vector
         {
+            let vector = known.vector.clone();
             self.persist(step, Record::PeerVector { peer, vector }, Then::Nothing);
         }
     }
@@ -122,17 +128,29 @@ impl Core {
             tracing::warn!(count = records.len(), "removed records of an older copy of the disk");
             self.counters.suspects_removed += super::count(records.len());
             let floor = self.state.floor.max(end.floor);
-            self.persist(step, Record::Removed { floor, records }, Then::Nothing);
+            let mut left = records.into_iter().peekable();
+            while left.peek().is_some() {
+                let records = take_for_removal(&mut left);
+                self.persist(step, Record::Removed { floor, records }, Then::Nothing);
+            }
         }
     }
 
     /// Takes former incarnations for completely known of which all servers know the same, once
     /// every server takes no more messages of them: what no server holds of them is void.
+    ///
+    /// Each server must have said so since it met all others in their present incarnations. What a
+    /// disk held that is lost may else be under way still, from an incarnation before the loss.
     pub(crate) fn retire(&mut self, step: &mut Step<'_>) {
         if !self.state.counts && !self.other_members().is_empty() {
             return;
         }
         let members: Vec<NodeId> = self.state.members().collect();
+        let present_of = |node: &NodeId| {
+            let (present, _) = self.state.vector.live_of(*node).next_back()?;
+            Some((*node, present))
+        };
+        let present: Vec<_> = members.iter().filter_map(present_of).collect();
         for node in members {
             let own = &self.state.vector;
             let Some((current, _)) = own.live_of(node).next_back() else {
@@ -146,10 +164,14 @@ impl Core {
             if known.is_empty() {
                 continue;
             }
+            // A set that is full may have forgotten its highest numbers.
+            if known.iter().any(|(_, seqs)| seqs.gaps() >= RUNS_MAX) {
+                continue;
+            }
             let agrees = |slot: Slot| {
                 let peer = self.peerage.get(&slot).map(|peer| &peer.vector);
                 peer.is_some_and(|peer| {
-                    peer.has_entry(node, current)
+                    present.iter().all(|(node, present)| peer.has_entry(*node, *present))
                         && peer.retired_of(node).eq(own.retired_of(node))
                         && former(peer) == known
                 })

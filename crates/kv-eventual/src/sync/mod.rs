@@ -53,6 +53,7 @@ impl Sync {
     /// A pull from a peer that is lost may go on when it is back; another is not kept from it.
     pub(crate) fn on_peer_down(&mut self, core: &mut Core, slot: Slot) {
         self.urgent.remove(slot);
+        self.transfers.remove(&slot);
         if self.pull.as_ref().is_some_and(|pull| pull.from == slot) {
             self.pull = None;
             core.deadlines.disarm(&mut self.armed, Due::Sync);
@@ -137,6 +138,7 @@ impl EventualEngine {
         };
         self.sync.urgent.remove(from);
         self.sync.last.insert(from, step.now.mono);
+        self.core.raise_clock_bound(step);
         // What it lost is not in its vector, or worse, is.
         let suspects = self.core.wants_all().then(|| {
             let held = self.core.state.store.after(None);
@@ -149,6 +151,7 @@ impl EventualEngine {
             number: 0,
             phase: PullPhase::Asked { backoff, times: 1 },
             suspects,
+            is_clean: true,
         });
         self.ask(step);
     }
@@ -172,6 +175,9 @@ impl EventualEngine {
 
     pub(crate) fn on_pull(&mut self, step: &mut Step<'_>, slot: Slot, pull: Pull) {
         if let Some(begin) = pull.begin {
+            if !self.core.is_legal_report(&begin.report) {
+                return self.core.bad_message_from(slot, "pull");
+            }
             self.core.note_report(step, slot, &begin.report, true);
             if self.sync.transfers.get(&slot).is_none_or(|known| known.id() != pull.transfer) {
                 let known = if begin.wants_all { Vector::default() } else { begin.report.vector };
@@ -213,24 +219,30 @@ impl EventualEngine {
             core.counters.stale_messages += 1;
             return;
         }
-        if !batch.writes.iter().all(|write| core.is_legal(&write.entry)) {
-            core.counters.bad_messages += 1;
-            return self.end_pull(step);
-        }
         let bytes: usize = batch.writes.iter().map(Write::size_bytes).sum();
         if core.is_journal_full(bytes) && core.journal.foreign_len() > 0 {
             // It is asked for again.
             core.counters.dropped_writes += count(batch.writes.len());
             return;
         }
-        for write in &batch.writes {
+        // What is illegal is skipped: it would else keep away all that comes after it.
+        let (legal, illegal): (Vec<_>, Vec<_>) =
+            batch.writes.iter().partition(|write| core.is_legal(&write.entry));
+        let is_clean =
+            illegal.is_empty() && batch.end.as_ref().is_none_or(|end| core.is_legal_report(end));
+        if !is_clean {
+            core.bad_message_from(slot, "batch");
+        }
+        let was_clean = sync.pull.as_ref().is_some_and(|pull| pull.is_clean);
+        for write in legal {
             self.take_pulled(step, write);
         }
-        if let Some(end) = &batch.end {
+        if let Some(end) = batch.end.as_ref().filter(|_| is_clean && was_clean) {
             self.core.join(step, &end.vector);
         }
         let until = self.core.journal.asked();
         if let Some(pull) = &mut self.sync.pull {
+            pull.is_clean &= is_clean;
             pull.phase = PullPhase::Storing { until, end: batch.end, bytes };
         }
         self.core.deadlines.disarm(&mut self.sync.armed, Due::Sync);
@@ -256,13 +268,15 @@ impl EventualEngine {
             return self.core.deadlines.arm(&mut self.sync.armed, at, Due::Sync);
         };
         let (from, suspects) = (pull.from, pull.suspects.take());
+        if !pull.is_clean {
+            return self.end_pull(step);
+        }
         self.core.drop_suspects(step, suspects.unwrap_or_default(), &end);
         self.core.note_report(step, from, &end, true);
         self.core.standing.take_from(from, end.counts);
         self.core.settle_standing(step);
         self.core.retire(step);
-        let own = self.cut();
-        self.core.bury(step, own);
+        self.bury(step);
         self.core.counters.pulls += 1;
         self.end_pull(step);
     }
@@ -286,8 +300,8 @@ impl EventualEngine {
                 transfer.on_replaced(state, id, &key);
             });
         }
-        // A peer that went away in the middle of it begins anew.
-        self.sync.transfers.retain(|_, transfer| transfer.owed_len() <= OWED_MAX);
+        // A peer that is owed too much begins anew.
+        self.sync.transfers.retain(|_, transfer| !transfer.owes_too_much());
         if self.sync.transfers.is_empty() {
             self.core.state.replaced = None;
         }
@@ -310,6 +324,7 @@ impl EventualEngine {
         if id.origin == self.core.config.node {
             self.check_own_write(step, write);
         }
+        self.core.fence(id.origin, id.incarnation);
         let held = self.core.state.get(&write.key);
         if write.entry.wins_over(held, self.core.broken()) {
             self.core.observe_stamp(step, write.entry.stamp.time);
@@ -319,17 +334,31 @@ impl EventualEngine {
         }
     }
 
+    /// Goes on to forget deletes, once some are forgotten.
+    pub(crate) fn bury_more(&mut self, step: &mut Step<'_>) {
+        self.core.is_burying = false;
+        self.bury(step);
+    }
+
+    fn bury(&mut self, step: &mut Step<'_>) {
+        let own = self.cut();
+        self.core.bury(step, own);
+    }
+
     /// What this server says of itself.
     pub(crate) fn report(&self, now: Duration) -> Report {
         self.core.report(now, self.cut())
     }
 
+    /// How far this server's writes are. Later ones are stamped after its time in this incarnation and
+    /// in those that follow, which begin at the bound on disk.
     fn cut(&self) -> Cut {
         let incarnation = self.core.state.incarnation;
         let is_numbering = self.identity.is_serving();
         // How far a former incarnation numbered its writes is not known.
         let incarnation = if is_numbering { incarnation } else { Incarnation::UNKNOWN };
-        let (seq, time) = (self.writes.last_seq(), self.core.clock.latest());
+        let time = self.core.clock.latest().min(self.core.state.clock_bound);
+        let seq = self.writes.last_seq();
         Cut { incarnation, seq, time }
     }
 }
@@ -347,9 +376,18 @@ impl Core {
         members.without(self.standing.taken_from())
     }
 
+    /// Puts the clock's bound where its latest stamp is. A server that only takes writes of others, and
+    /// whose bound stays behind, would keep all servers from forgetting deletes.
+    fn raise_clock_bound(&mut self, step: &mut Step<'_>) {
+        if let Some(below) = self.clock.raise_bound() {
+            self.persist(step, Record::ClockBound { below }, Then::Nothing);
+        }
+    }
+
     /// Reflects all that a peer's vector knows, once what was asked to be persisted before is.
     fn join(&mut self, step: &mut Step<'_>, vector: &Vector) {
         if !self.state.vector.covers(vector) {
+            vector.origins().for_each(|(origin, present)| self.fence(origin, present));
             self.persist(step, Record::Join(vector.clone()), Then::Nothing);
         }
     }
@@ -361,9 +399,6 @@ pub(crate) fn count(len: usize) -> u64 {
 
 /// About how many bytes a batch has.
 const BATCH_BYTES: usize = 256 << 10;
-
-/// The most keys that are owed to a requester before its transfer is given up.
-const OWED_MAX: usize = 100_000;
 
 /// A deadline that is set lies in the future.
 const TURN_MIN: Duration = Duration::from_micros(1);

@@ -21,6 +21,9 @@ pub(crate) struct PullUnderWay {
     /// not shown to hold too. Some may be older than a delete that no server needs any more; it
     /// would be undone if they stayed.
     pub(crate) suspects: Option<BTreeMap<Key, WriteId>>,
+    /// Whether all that came was legal. If not, this server lacks something that the peer's vector
+    /// knows, and does not take that.
+    pub(crate) is_clean: bool,
 }
 
 /// What a pull waits for.

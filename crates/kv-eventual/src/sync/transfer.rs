@@ -31,6 +31,8 @@ pub(crate) struct Transfer {
     /// The last record in the batch that was sent last.
     sent: Option<WriteId>,
     owed: BTreeSet<Key>,
+    /// How many bytes those keys have.
+    owed_bytes: usize,
     /// The keys that were owed and are in the batch that was sent last.
     owed_sent: Vec<Key>,
 }
@@ -45,6 +47,7 @@ impl Transfer {
             stored: None,
             sent: None,
             owed: BTreeSet::new(),
+            owed_bytes: 0,
             owed_sent: Vec::new(),
         }
     }
@@ -53,8 +56,9 @@ impl Transfer {
         self.id
     }
 
-    pub(crate) fn owed_len(&self) -> usize {
-        self.owed.len()
+    /// Whether more is owed than is kept for a requester.
+    pub(crate) fn owes_too_much(&self) -> bool {
+        self.owed.len() > OWED_MAX || self.owed_bytes > OWED_BYTES_MAX
     }
 
     /// The batch of a number: the one that was asked for last, again, or the next one. `None` for
@@ -67,7 +71,9 @@ impl Transfer {
         } else if number != self.number {
             return None;
         }
-        self.owed.extend(self.owed_sent.drain(..));
+        for key in std::mem::take(&mut self.owed_sent) {
+            self.owe(key);
+        }
         self.sent = self.stored;
         let (mut writes, mut bytes) = (Vec::new(), 0);
         let mut add = |key: &Key| {
@@ -80,6 +86,7 @@ impl Transfer {
         };
         let mut has_room = true;
         while has_room && let Some(key) = self.owed.pop_first() {
+            self.owed_bytes -= key.as_bytes().len();
             has_room = add(&key);
             self.owed_sent.push(key);
         }
@@ -104,10 +111,23 @@ impl Transfer {
         }
         let is_unsent = self.stored.is_none_or(|stored| id > stored);
         if is_unsent && self.offer.vector.contains(id) && !self.known.contains(id) {
-            self.owed.insert(key.clone());
+            self.owe(key.clone());
+        }
+    }
+
+    fn owe(&mut self, key: Key) {
+        let bytes = key.as_bytes().len();
+        if self.owed.insert(key) {
+            self.owed_bytes += bytes;
         }
     }
 }
+
+/// The most keys that are owed to a requester before its transfer is given up.
+const OWED_MAX: usize = 100_000;
+
+/// The most bytes that those keys have.
+const OWED_BYTES_MAX: usize = 16 << 20;
 
 #[cfg(test)]
 mod tests {
