@@ -57,6 +57,7 @@ mod config;
 mod disk;
 mod output;
 mod peer;
+mod requests;
 mod rule;
 mod session;
 mod session_snapshot;
@@ -64,17 +65,14 @@ mod snapshot;
 mod streams;
 #[cfg(test)]
 mod tests;
+mod view;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use crate::cluster::id::{Incarnation, NodeId, PersistSeq, RequestId};
+use crate::cluster::id::{Incarnation, NodeId, PersistSeq};
 use crate::engine::effect::{Effect, Effects, HaltReason};
 use crate::engine::{ConsistencyEngine, Input, Now, Shortage};
-use crate::request::not_done::{NotDone, Waiting};
-use crate::request::operation::{Operation, RequestOptions};
-use crate::request::outcome::Outcome;
-use crate::status::Status;
 use disk::DiskState;
 use peer::Peer;
 use session::Sessions;
@@ -85,6 +83,7 @@ pub use output::{Output, PeerFrame, Reply, SnapshotFrame};
 pub use rule::{Broken, DriverRule};
 pub use session::SessionId;
 pub use session_snapshot::SessionPart;
+pub use view::DriverCounters;
 
 /// An engine with the requests in flight and whose they are, the order of persisting, sending and
 /// answering, and the snapshots and checkpoints under way.
@@ -124,21 +123,6 @@ pub struct DriverCore<E: ConsistencyEngine> {
     counters: DriverCounters,
 }
 
-/// Things that happened, counted since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct DriverCounters {
-    /// Messages to peers that were not connected, or took nothing more.
-    pub messages_dropped: u64,
-    /// Snapshots that were begun to peers.
-    pub snapshots_begun: u64,
-    /// Those that a peer took to their end.
-    pub snapshots_sent: u64,
-    /// Replies for which nobody waited any more.
-    pub replies_unclaimed: u64,
-    /// Checkpoints that were written.
-    pub checkpoints_written: u64,
-}
-
 impl<E: ConsistencyEngine> DriverCore<E> {
     /// Takes an engine under way. `peers` are those that frames may go to.
     #[must_use]
@@ -170,142 +154,6 @@ impl<E: ConsistencyEngine> DriverCore<E> {
             has_work: true,
             counters: DriverCounters::default(),
         }
-    }
-
-    /// The engine, to look at.
-    #[must_use]
-    pub const fn engine(&self) -> &E {
-        &self.engine
-    }
-
-    /// The engine, for a wrapper around it that keeps notes of what it was given. Stepping it by
-    /// other ways than the driver's breaks the driver's bookkeeping.
-    #[must_use]
-    pub const fn engine_mut(&mut self) -> &mut E {
-        &mut self.engine
-    }
-
-    /// What happened so far, in figures.
-    #[must_use]
-    pub const fn counters(&self) -> DriverCounters {
-        self.counters
-    }
-
-    /// The last record that is on disk.
-    #[must_use]
-    pub const fn persisted(&self) -> PersistSeq {
-        self.disk.persisted
-    }
-
-    /// The last record that the checkpoint on disk reflects.
-    #[must_use]
-    pub const fn checkpoint_covers(&self) -> PersistSeq {
-        self.disk.covers()
-    }
-
-    /// Bytes that the journal has written, as far as the driver was told.
-    #[must_use]
-    pub const fn journal_bytes(&self) -> u64 {
-        self.disk.written_bytes()
-    }
-
-    /// What the disk lacks.
-    #[must_use]
-    pub const fn shortage(&self) -> Option<Shortage> {
-        self.disk.shortage
-    }
-
-    /// The server that orders requests now, as far as this one knows.
-    pub fn sequencer(&self) -> Option<NodeId> {
-        self.engine.sequencer()
-    }
-
-    /// How the server is, its disk included.
-    #[must_use]
-    pub fn status(&self) -> Status {
-        let mut status = self.engine.status();
-        let stopping = self.stop_by.map(|_| Waiting::Stopping);
-        let short = self.disk.shortage.map(|shortage| match shortage {
-            Shortage::Space => Waiting::DiskFull { node: status.node },
-            Shortage::OpenFiles => Waiting::TooManyOpenFiles { node: status.node },
-        });
-        status.waiting = stopping.or(status.waiting).or(short);
-        status
-    }
-
-    /// Opens a session of a client, which may have so many requests in flight.
-    pub fn open_session(&mut self, in_flight_max: usize) -> SessionId {
-        let session = self.sessions.open(in_flight_max.max(1));
-        self.last_session = Some(session);
-        session
-    }
-
-    /// Ends a session: nobody waits for the answers to its requests. What they did stays open; they
-    /// are given.
-    pub fn close_session(&mut self, now: Now, session: SessionId) -> Vec<RequestId> {
-        self.close_session_snapshots(session);
-        let requests = self.sessions.close(session);
-        for &id in &requests {
-            self.step(now, Input::Cancel { id });
-        }
-        requests
-    }
-
-    /// The sessions that are open.
-    #[must_use]
-    pub fn sessions(&self) -> Vec<SessionId> {
-        self.sessions.all()
-    }
-
-    /// Whether a session may put a further request. One that may not waits until one of its
-    /// requests is answered.
-    #[must_use]
-    pub fn has_room(&self, session: SessionId) -> bool {
-        self.sessions.has_room(session)
-    }
-
-    /// How many requests are in flight.
-    #[must_use]
-    pub const fn in_flight(&self) -> usize {
-        self.sessions.in_flight()
-    }
-
-    /// A client asks for something. `tag` is the session's own name for it, which comes back with
-    /// the reply. Gives the driver's name for it; `None` if there is no such session.
-    ///
-    /// A request for which the session has no room is refused.
-    pub fn request(
-        &mut self,
-        now: Now,
-        session: SessionId,
-        tag: u64,
-        op: Operation,
-        options: RequestOptions,
-    ) -> Option<RequestId> {
-        let has_room = self.sessions.has_room(session);
-        let id = self.sessions.begin(session, tag)?;
-        if self.stop_by.is_some() {
-            let stopping = NotDone::Waiting(Waiting::Stopping);
-            self.effects.reply(id, Outcome::NotDone(stopping));
-        } else if has_room {
-            self.step(now, Input::Request { id, op, options });
-        } else {
-            let limit = self.sessions.in_flight_max(session);
-            let limit = u64::try_from(limit).unwrap_or(u64::MAX);
-            self.effects.reply(id, Outcome::NotDone(NotDone::Overloaded { limit }));
-        }
-        Some(id)
-    }
-
-    /// A session waits no more for the answer to what it calls so: there will be none, but for one
-    /// that is on its way already. Gives the request, if it is in flight.
-    pub fn cancel(&mut self, now: Now, session: SessionId, tag: u64) -> Option<RequestId> {
-        let id = self.sessions.find(session, tag)?;
-        if !self.config.broken.is(DriverRule::CancelKeepsPlace) {
-            self.sessions.end(id);
-        }
-        self.step(now, Input::Cancel { id });
-        Some(id)
     }
 
     /// A peer is connected.
@@ -501,18 +349,6 @@ impl<E: ConsistencyEngine> DriverCore<E> {
             Some(peer) if peer.takes_frames() => self.sends.push_back((to, frame)),
             Some(_) | None => self.counters.messages_dropped += 1,
         }
-    }
-
-    fn reply(&mut self, request: RequestId, outcome: Outcome) {
-        let Some((session, tag)) = self.sessions.end(request) else {
-            self.counters.replies_unclaimed += 1;
-            return;
-        };
-        let another = self.last_session.filter(|another| {
-            self.config.broken.is(DriverRule::ReplyToAnotherSession) && *another != session
-        });
-        let session = another.unwrap_or(session);
-        self.replies.push_back(Reply { session, tag, request, outcome });
     }
 }
 

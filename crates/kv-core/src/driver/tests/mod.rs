@@ -12,12 +12,17 @@ use bytes::Bytes;
 
 use super::*;
 use crate::cluster::ClusterConfig;
+use crate::cluster::id::RequestId;
 use crate::cluster::quorum::Quorum;
 use crate::engine::EngineConfig;
 use crate::engine::checkpoint::{
     Checkpoint, CheckpointChange, OpenView, RecoverError, ViewChunk, ViewScope,
 };
 use crate::key::Key;
+use crate::request::not_done::{NotDone, Waiting};
+use crate::request::operation::{Operation, RequestOptions};
+use crate::request::outcome::Outcome;
+use crate::status::Status;
 use crate::store::ViewId;
 
 /// An engine whose next step has the effects that the test put there.
