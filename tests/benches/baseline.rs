@@ -32,8 +32,7 @@ mod raw;
 use build::Build;
 
 fn main() {
-    let wanted: Vec<String> =
-        std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let wanted = kv_tests::chosen_parts();
     let chosen = |among: &[&'static str]| {
         let chosen = among.iter().copied().filter(|name| wanted.iter().any(|word| word == name));
         let chosen: Vec<&str> = chosen.collect();
@@ -43,7 +42,7 @@ fn main() {
     let engines = chosen(&["eventual", "linearizability"]);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let builds = Build::all();
-    println!("{}", build::machine());
+    println!("{}", kv_tests::machine());
     if parts.contains(&"cost") {
         cost::run(&runtime, &builds, &engines);
     }

@@ -35,10 +35,9 @@ mod load;
 mod loss;
 
 fn main() {
-    let wanted: Vec<String> =
-        std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let wanted = kv_tests::chosen_parts();
     let is_wanted = |part: &str| wanted.is_empty() || wanted.iter().any(|word| word == part);
-    println!("{}", figures::machine());
+    println!("{}", kv_tests::machine());
     if is_wanted("loss") {
         loss::run();
     }

@@ -105,7 +105,7 @@ fn report(targets: &[Target], figures: &[[Figures; 2]]) {
         ROUNDS,
         load::DURATION.as_secs()
     );
-    println!("{}", machine());
+    println!("{}", kv_tests::machine());
     println!(
         "{:<24} {:>9} {:>7} {:>7} {:>7} {:>16} {:>16}",
         "", "in flight", "puts/s", "p50 us", "p99 us", "of echo", "of memory"
@@ -129,13 +129,6 @@ fn report(targets: &[Target], figures: &[[Figures; 2]]) {
             memory = figures;
         }
     }
-}
-
-fn machine() -> String {
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    format!("{cores} cores, {}", model.map_or("unknown processor", |(_, name)| name))
 }
 
 /// Ends the name of servers with data directories, which stand after the same in memory.

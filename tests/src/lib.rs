@@ -13,6 +13,7 @@
     reason = "a test fails by panicking, and shows what its processes said"
 )]
 
+mod bench;
 mod binaries;
 mod filling;
 mod history;
@@ -28,6 +29,7 @@ mod site;
 mod small_disk;
 mod transcript;
 
+pub use bench::{chosen_parts, machine};
 pub use binaries::{Program, program};
 pub use filling::fill;
 pub use history::{Access, History, NotLinearizable};
