@@ -19,10 +19,21 @@ impl Core {
         Incarnation::following(highest.max(self.incarnation()), nonce)
     }
 
+    /// An incarnation after all that this server can have had, where its disk says nothing of some:
+    /// a peer that is away may know a later one than `highest`, and count its promise.
+    ///
+    /// A server starts no more than once a second, so its clock in seconds is above them all, unless
+    /// it was set back.
+    pub(crate) fn following_lost(&mut self, highest: Incarnation) -> Incarnation {
+        let by_clock = self.wall.as_secs().min(COUNTER_BY_CLOCK_MAX).saturating_sub(1);
+        self.following(highest.max(Incarnation(by_clock << 32)))
+    }
+
     /// Begins another incarnation with the log that this server has; one that recovers counts for
     /// nothing.
     pub(crate) fn renew(&mut self, highest: Incarnation, recovering: bool, out: &mut Out) {
-        let incarnation = self.following(highest);
+        let incarnation =
+            if recovering { self.following_lost(highest) } else { self.following(highest) };
         let Some(identity) = &mut self.identity else {
             return;
         };
@@ -49,3 +60,6 @@ impl Core {
         self.persist(Record::Known { peer, incarnation }, durable, out);
     }
 }
+
+/// What a clock that is wrong may take of the numbers at most.
+const COUNTER_BY_CLOCK_MAX: u64 = 0xff00_0000;

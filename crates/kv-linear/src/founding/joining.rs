@@ -142,7 +142,7 @@ pub(crate) fn join_recovering(
     highest: Incarnation,
     out: &mut Out,
 ) {
-    let incarnation = core.following(highest);
+    let incarnation = core.following_lost(highest);
     join(core, Identity { cluster, incarnation, recovering: true }, Vec::new(), out);
 }
 

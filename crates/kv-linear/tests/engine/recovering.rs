@@ -53,6 +53,21 @@ fn refill(server: &mut Server, epoch: Epoch, log: &[Entry]) -> Vec<Record> {
     records.into_iter().filter(|record| !matches!(record, Record::Entries { .. })).collect()
 }
 
+/// By the clock, which shows 5 s: a peer that is away may know a process that the others never met.
+#[test]
+fn a_server_without_data_takes_a_number_above_all_that_it_can_have_had() {
+    for (highest, expected) in [(0, 5), (3, 5), (4, 5), (9, 10)] {
+        let mut server = Server::recover(2, &cluster(3, 2, 2), Vec::new());
+        let [Send(1, Body::Join { nonce, .. })] = server.peer_up(1)[..] else { panic!() };
+        let holding = Body::Holding { nonce, highest: incarnation(2, highest) };
+        let effects = server.hears_of_cluster(1, holding);
+        let [Write(Record::Joined { incarnation, .. })] = effects.as_slice() else {
+            panic!("{effects:?}")
+        };
+        assert_eq!(incarnation.counter(), expected);
+    }
+}
+
 #[test]
 fn a_server_without_data_asks_to_be_taken_in_and_then_to_recover() {
     let mut server = Server::recover(2, &cluster(3, 2, 2), Vec::new());
@@ -66,7 +81,7 @@ fn a_server_without_data_asks_to_be_taken_in_and_then_to_recover() {
     else {
         panic!("{effects:?}")
     };
-    assert_eq!((*cluster, incarnation.counter(), known.len()), (CLUSTER, 4, 0));
+    assert_eq!((*cluster, incarnation.counter(), known.len()), (CLUSTER, 5, 0));
     assert_eq!(server.persist_all(), [1, 3].map(|peer| Send(peer, Body::Recover)));
     assert_eq!(server.role(), Role::Joining);
 }
