@@ -69,3 +69,4 @@ pub use message::{Ack, Body, Forward, Message, Prepare, Promise, RecoverOk};
 #[cfg(feature = "mutations")]
 pub use mutation::Mutation;
 pub use quorums::Quorums;
+pub use recovery::checkpoint::StoredKey;

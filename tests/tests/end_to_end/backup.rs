@@ -238,13 +238,13 @@ fn a_bad_file_is_refused_before_anything_is_written_and_a_good_one_is_not_replac
     let new = Site::of(1);
     let _new = new.ready_server("1 --memory");
     let (good, to) = (fs::read(site.folder().join("b")).unwrap(), new.address(1).to_string());
-    let mut newer = b"KVBACKUP\x02\0\0\0".to_vec();
+    let mut newer = b"KVBACKUP\x03\0\0\0".to_vec();
     newer.extend(crc32c::crc32c(&newer).to_le_bytes());
     let mut flipped = good.clone();
     *flipped.get_mut(good.len() / 2).unwrap() ^= 1;
     let truncated = good.get(..good.len() - 1).unwrap().to_vec();
     for (bytes, expected) in [
-        (newer, "has format 2 and this release reads up to 1: use the newer release"),
+        (newer, "has format 3 and this release reads up to 2: use the newer release"),
         (flipped, "is damaged after 0 entries: use another copy of it"),
         (truncated, "ends after 1 entries, before its end: use another copy of it"),
         (b"no backup at all".to_vec(), "is no backup"),
@@ -291,4 +291,36 @@ fn a_backup_goes_to_the_standard_output_whole() {
     let complaint = "kv-server: cannot write the output: No space left on device (os error 28)\n";
     assert!(said.ends_with(complaint), "{said}");
     assert_eq!(said.matches("No space left").count(), 1, "{said}");
+}
+
+/// Deadlines go on while the data lies in a file.
+#[test]
+fn keys_that_expire_are_restored_with_the_time_that_they_have_left() {
+    let old = Site::of(1);
+    let server = old.ready_server("1 linearizability 1 1");
+    for command in ["1 put hour v --ttl 1h", "1 put short v --ttl 1ms", "1 put endless v"] {
+        assert_eq!(old.run(command), "ok");
+    }
+    succeed(&old, &["backup", &list(&old, &[1]), "kv.backup"]);
+    let file = old.folder().join("kv.backup");
+    let restored = |model: &str| {
+        let new = Site::of(1);
+        let server = new.ready_server(&format!("1 {model} 1 1"));
+        let said = succeed(&new, &["restore", file.to_str().unwrap(), &list(&new, &[1])]);
+        (new, server, said)
+    };
+    let (new, _server, said) = restored("linearizability");
+    assert!(said.ends_with("restored 2 keys; each was read back and is equal"), "{said}");
+    assert_eq!(new.run("1 get hour"), "v");
+    let left = new.run("1 ttl hour");
+    let left: u64 = left.strip_suffix("ms").unwrap().parse().unwrap();
+    assert!((3_000_000..3_600_000).contains(&left), "{left}");
+    assert_eq!(new.run("1 ttl endless"), old.run("1 ttl endless"));
+    let (new, _server, said) = restored("eventual");
+    assert!(
+        said.contains("1 key would have expired and last for ever now: the eventual"),
+        "{said}"
+    );
+    assert_eq!(new.run("1 get hour"), "v");
+    drop(server);
 }

@@ -10,9 +10,9 @@ mod set_back;
 use std::time::Duration;
 
 use kv_core::{
-    Checkpoint, CheckpointItem, ConsistencyEngine, DecodeError, Effects, EngineConfig, Input, Key,
+    Checkpoint, CheckpointItem, ConsistencyEngine, DecodeError, Effects, EngineConfig, Input,
     NodeId, NotDone, Now, OpenView, PersistSeq, RecoverError, Shortage, SnapshotPart, Status,
-    Versioned, ViewChunk, ViewId, ViewScope, Waiting,
+    ViewChunk, ViewId, ViewScope, Waiting,
 };
 
 use crate::core::{Core, Out};
@@ -24,7 +24,7 @@ use crate::founding::joining::Joining;
 use crate::message::Message;
 use crate::mutation::Broken;
 use crate::recovery::Recovery;
-use crate::recovery::checkpoint;
+use crate::recovery::checkpoint::{self, StoredKey};
 use crate::sequencer::Sequencer;
 
 /// One server of a linearizable cluster.
@@ -181,9 +181,7 @@ impl LinearEngine {
     ///
     /// # Errors
     /// [`DecodeError`] if it is no item of this engine's checkpoints.
-    pub fn read_checkpoint_item(
-        item: CheckpointItem,
-    ) -> Result<Option<(Key, Versioned)>, DecodeError> {
+    pub fn read_checkpoint_item(item: CheckpointItem) -> Result<Option<StoredKey>, DecodeError> {
         checkpoint::read_key(item)
     }
 

@@ -152,13 +152,25 @@ impl ReplicaDraft {
     }
 }
 
+/// A key in a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredKey {
+    /// The key.
+    pub key: Key,
+    /// What it holds.
+    pub versioned: Versioned,
+    /// When it expires, in milliseconds of log time (which is about the time since the Unix epoch);
+    /// `None` for a key that lasts for ever.
+    pub expires_ms: Option<u64>,
+}
+
 /// What an item says of a key; `None` for one that is of the log or a session.
-pub(crate) fn read_key(
-    (key, held): CheckpointItem,
-) -> Result<Option<(Key, Versioned)>, DecodeError> {
+pub(crate) fn read_key((key, held): CheckpointItem) -> Result<Option<StoredKey>, DecodeError> {
     match read_item(&key, held)? {
         Item::Entry(_) | Item::Session(_) => Ok(None),
-        Item::State(key, held) => Ok(Some((key, held.versioned))),
+        Item::State(key, Held { versioned, expiry }) => {
+            Ok(Some(StoredKey { key, versioned, expires_ms: expiry.deadline_ms() }))
+        }
     }
 }
 

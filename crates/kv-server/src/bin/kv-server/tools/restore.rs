@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use kv_core::{Answer, CommandResult, Dump, Key, Operation, Outcome, Value};
+use kv_core::{
+    Answer, Command, CommandResult, ConsistencyEngine, Dump, Key, Operation, Outcome, Value,
+};
+use kv_eventual::EventualEngine;
 use kv_server::DEFAULT_CLUSTER;
 
 use crate::screen::{self, counted};
-use crate::tools::backup::{BackupReader, addresses};
+use crate::tools::backup::{BackupReader, Entry, addresses, now_ms};
 use crate::tools::error_text::error_text;
 use crate::tools::remote::Remote;
 
@@ -57,8 +60,10 @@ impl RestoreSettings {
                  (--data-dir), and restore into that"
             )
         };
-        write_all(&mut target, &self.file).with_context(half)?;
+        let written = write_all(&mut target, &self.file).with_context(half)?;
         verify_all(&mut target, &self.file).with_context(half)?;
+        written.say_what_differs();
+        let keys = counted(written.keys, "key");
         screen::say(format_args!("restored {keys}; each was read back and is equal"));
         Ok(())
     }
@@ -117,17 +122,61 @@ fn holds_something(remote: &mut Remote) -> anyhow::Result<bool> {
     }
 }
 
+/// A key of a backup.
+#[derive(Clone, Debug)]
+struct Kept {
+    key: Key,
+    value: Value,
+    expires_ms: Option<u64>,
+}
+
+impl Kept {
+    /// How long it still lasts; zero if its time is up.
+    fn time_left(&self) -> Option<Duration> {
+        let left = |expires_ms: u64| Duration::from_millis(expires_ms.saturating_sub(now_ms()));
+        self.expires_ms.map(left)
+    }
+
+    fn is_over(&self) -> bool {
+        self.time_left() == Some(Duration::ZERO)
+    }
+}
+
+/// What was put, and what could not be put as it was.
+#[derive(Debug, Default)]
+struct Written {
+    keys: u64,
+    over: u64,
+    made_endless: u64,
+}
+
+impl Written {
+    fn say_what_differs(&self) {
+        if self.over > 0 {
+            let keys = counted(self.over, "key");
+            screen::say(format_args!("{keys} had expired since and were left out"));
+        }
+        if self.made_endless > 0 {
+            let keys = counted(self.made_endless, "key");
+            screen::say(format_args!(
+                "{keys} would have expired and last for ever now: the eventual engine keeps no \
+                 times to live"
+            ));
+        }
+    }
+}
+
 /// Calls `work` for the keys of a backup, some at a time.
 fn in_batches(
     file: &Path,
-    mut work: impl FnMut(Vec<(Key, Value)>) -> anyhow::Result<()>,
+    mut work: impl FnMut(Vec<Kept>) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let mut reader = BackupReader::open(file)?;
     let (mut batch, mut bytes) = (Vec::new(), 0);
-    while let Some(entry) = reader.read_next()? {
-        let Some(value) = entry.value else { continue };
-        bytes += entry.key.as_bytes().len() + value.as_bytes().len();
-        batch.push((entry.key, value));
+    while let Some(Entry { key, value, expires_ms, .. }) = reader.read_next()? {
+        let Some(value) = value else { continue };
+        bytes += key.as_bytes().len() + value.as_bytes().len();
+        batch.push(Kept { key, value, expires_ms });
         if batch.len() >= BATCH_LEN || bytes >= BATCH_BYTES {
             work(std::mem::take(&mut batch))?;
             bytes = 0;
@@ -136,44 +185,63 @@ fn in_batches(
     work(batch)
 }
 
-/// Puts all keys. A put that was not done, or may not have been, is put again: nobody else writes.
-fn write_all(target: &mut Remote, file: &Path) -> anyhow::Result<()> {
+/// Puts all keys whose time is not up. A put that was not done, or may not have been, is put again:
+/// nobody else writes.
+fn write_all(target: &mut Remote, file: &Path) -> anyhow::Result<Written> {
+    let has_times = target.welcome().engine != EventualEngine::NAME;
+    let mut written = Written::default();
     in_batches(file, |mut batch| {
-        for _ in 0..TRIES_MAX {
-            let puts = batch.iter().map(|(key, value)| Operation::put(key.clone(), value.clone()));
-            let outcomes = target.execute_all(puts.collect::<Vec<_>>())?;
-            let mut why = String::new();
-            let again = batch.into_iter().zip(outcomes).filter(|(_, outcome)| match outcome {
-                Outcome::Done(_) => false,
-                Outcome::NotDone(reason) => {
-                    why = reason.to_string();
-                    true
-                }
-                Outcome::Unknown(reason) => {
-                    why = reason.to_string();
-                    true
-                }
-            });
-            batch = again.map(|(put, _)| put).collect();
-            if batch.is_empty() {
-                return Ok(());
-            }
-            tracing::info!(%why, again = batch.len(), "some keys are put again");
-            std::thread::sleep(PAUSE);
+        let all = batch.len();
+        batch.retain(|kept| !kept.is_over());
+        written.over += count(all - batch.len());
+        written.keys += count(batch.len());
+        if !has_times {
+            written.made_endless +=
+                count(batch.iter().filter(|kept| kept.expires_ms.is_some()).count());
         }
-        let keys = counted(u64::try_from(batch.len()).unwrap_or(u64::MAX), "key");
-        bail!("{} does not take {keys}", target.address())
-    })
+        put_batch(target, batch, has_times)
+    })?;
+    Ok(written)
 }
 
-/// Reads all keys back.
+fn put_batch(target: &mut Remote, mut batch: Vec<Kept>, has_times: bool) -> anyhow::Result<()> {
+    for _ in 0..TRIES_MAX {
+        let puts = batch.iter().map(|kept| {
+            let (key, value) = (kept.key.clone(), kept.value.clone());
+            let time_to_live = kept.time_left().filter(|_| has_times);
+            Operation::of(Command::Put { key, value, time_to_live })
+        });
+        let outcomes = target.execute_all(puts.collect::<Vec<_>>())?;
+        let mut why = String::new();
+        let again = batch.into_iter().zip(outcomes).filter(|(_, outcome)| match outcome {
+            Outcome::Done(_) => false,
+            Outcome::NotDone(reason) => {
+                why = reason.to_string();
+                true
+            }
+            Outcome::Unknown(reason) => {
+                why = reason.to_string();
+                true
+            }
+        });
+        batch = again.map(|(put, _)| put).collect();
+        if batch.is_empty() {
+            return Ok(());
+        }
+        tracing::info!(%why, again = batch.len(), "some keys are put again");
+        std::thread::sleep(PAUSE);
+    }
+    bail!("{} does not take {}", target.address(), counted(count(batch.len()), "key"))
+}
+
+/// Reads all keys back. One whose time is up may be gone.
 fn verify_all(target: &mut Remote, file: &Path) -> anyhow::Result<()> {
     in_batches(file, |batch| {
-        let gets = batch.iter().map(|(key, _)| Operation::get(key.clone()));
+        let gets = batch.iter().map(|kept| Operation::get(kept.key.clone()));
         let outcomes = target.execute_all(gets.collect::<Vec<_>>())?;
-        for ((key, value), outcome) in batch.iter().zip(outcomes) {
-            if !is_value(&outcome, value) {
-                let key = kv_proto::as_word(key.as_bytes());
+        for (kept, outcome) in batch.iter().zip(outcomes) {
+            if !is_value(&outcome, &kept.value) && !kept.is_over() {
+                let key = kv_proto::as_word(kept.key.as_bytes());
                 bail!("the key {key} does not hold what was restored: {outcome:?}");
             }
         }
@@ -192,6 +260,10 @@ fn is_value(outcome: &Outcome, expected: &Value) -> bool {
         },
         Outcome::NotDone(_) | Outcome::Unknown(_) => false,
     }
+}
+
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
 }
 
 /// Keys that are put or read at once.

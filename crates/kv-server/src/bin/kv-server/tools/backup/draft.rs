@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use kv_core::{
     CheckpointItem, ClusterConfig, ClusterId, ConsistencyEngine, DecodeError, Incarnation, Key,
-    NodeId, Operation, Outcome, Status, Waiting,
+    NodeId, Operation, Outcome, Status, Versioned, Waiting,
 };
 use kv_eventual::EventualEngine;
-use kv_linear::{LinearEngine, Quorums};
+use kv_linear::{LinearEngine, Quorums, StoredKey};
 
 use crate::screen::{self, counted};
 use crate::tools::backup::file::{BackupReader, BackupWriter, Entry, Head};
@@ -360,13 +360,18 @@ type ReadItem = fn(CheckpointItem) -> Result<Option<Entry>, DecodeError>;
 
 fn read_linear(item: CheckpointItem) -> Result<Option<Entry>, DecodeError> {
     let found = LinearEngine::read_checkpoint_item(item)?;
-    Ok(found.map(|(key, held)| Entry { key, value: Some(held.value), version: held.version }))
+    Ok(found.map(|StoredKey { key, versioned: Versioned { value, version }, expires_ms }| Entry {
+        key,
+        value: Some(value),
+        version,
+        expires_ms,
+    }))
 }
 
 fn read_eventual(item: CheckpointItem) -> Result<Option<Entry>, DecodeError> {
     let write = EventualEngine::read_checkpoint_item(item)?;
     let (key, version) = (write.key, write.entry.stamp.into());
-    Ok(Some(Entry { key, value: write.entry.value, version }))
+    Ok(Some(Entry { key, value: write.entry.value, version, expires_ms: None }))
 }
 
 fn decoded(items: impl Iterator<Item = CheckpointItem> + 'static, read: ReadItem) -> Entries {
@@ -398,7 +403,8 @@ mod tests {
     fn state(entries: &[(&'static str, u64, Option<&'static str>)]) -> Peekable<Entries> {
         let entries = entries.iter().map(|(key, version, value)| {
             let value = value.map(|value| Value::new(value).unwrap());
-            Ok(Entry { key: Key::new(*key).unwrap(), value, version: Version::Log(*version) })
+            let (key, version) = (Key::new(*key).unwrap(), Version::Log(*version));
+            Ok(Entry { key, value, version, expires_ms: None })
         });
         let entries: Entries = Box::new(entries.collect::<Vec<_>>().into_iter());
         entries.peekable()

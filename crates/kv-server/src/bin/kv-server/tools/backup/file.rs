@@ -40,21 +40,41 @@ pub(crate) struct Entry {
     pub(crate) key: Key,
     pub(crate) value: Option<Value>,
     pub(crate) version: Version,
+    /// When the key expires, in milliseconds since the Unix epoch.
+    pub(crate) expires_ms: Option<u64>,
 }
 
-wire_struct!(Entry { key, value, version });
+wire_struct!(Entry { key, value, version, expires_ms });
+
+/// The same in a file of version 1, in which all keys last for ever.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct EndlessEntry {
+    key: Key,
+    value: Option<Value>,
+    version: Version,
+}
+
+wire_struct!(EndlessEntry { key, value, version });
+
+impl From<EndlessEntry> for Entry {
+    fn from(EndlessEntry { key, value, version }: EndlessEntry) -> Self {
+        Self { key, value, version, expires_ms: None }
+    }
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Body {
     Head(Head),
-    Entries(Vec<Entry>),
+    EndlessEntries(Vec<EndlessEntry>),
     End { entries: u64 },
+    Entries(Vec<Entry>),
 }
 
 wire_enum!(Body, "block of a backup", {
     0 => Head(head),
-    1 => Entries(entries),
+    1 => EndlessEntries(entries),
     2 => End { entries },
+    3 => Entries(entries),
 });
 
 /// Writes a backup. It has its name only once it is whole and on disk.
@@ -204,7 +224,9 @@ impl BackupReader {
         let mut reader = Self { path: own(), file, checksum, head, part, entries: 0, ended: false };
         match reader.read_body()? {
             Body::Head(head) => reader.head = head,
-            Body::Entries(_) | Body::End { .. } => return Err(reader.damaged()),
+            Body::EndlessEntries(_) | Body::Entries(_) | Body::End { .. } => {
+                return Err(reader.damaged());
+            }
         }
         Ok(reader)
     }
@@ -235,6 +257,10 @@ impl BackupReader {
             }
             match self.read_body()? {
                 Body::Head(_) => return Err(self.damaged()),
+                Body::EndlessEntries(part) => {
+                    let part: Vec<Entry> = part.into_iter().map(Entry::from).collect();
+                    self.part = part.into_iter();
+                }
                 Body::Entries(part) => self.part = part.into_iter(),
                 Body::End { entries } => {
                     let is_last = self.file.fill_buf().map(|rest| rest.is_empty()).unwrap_or(false);
@@ -291,7 +317,7 @@ fn preamble(version: u32) -> BytesMut {
 
 const MAGIC: &[u8] = b"KVBACKUP";
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 const PREAMBLE_LEN: usize = 16;
 
@@ -308,7 +334,8 @@ mod tests {
     fn entry(number: u64, len: usize) -> Entry {
         let value = Some(Value::new(vec![7; len]).unwrap());
         let key = Key::new(format!("{number:08}")).unwrap();
-        Entry { key, value, version: Version::Log(number) }
+        let expires_ms = number.is_multiple_of(3).then_some(number);
+        Entry { key, value, version: Version::Log(number), expires_ms }
     }
 
     fn head() -> Head {
@@ -407,6 +434,33 @@ mod tests {
         assert_eq!(BackupReader::verify(&path).unwrap(), 3);
     }
 
+    /// Data of earlier builds comes in such files.
+    #[test]
+    fn a_file_of_version_1_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("b");
+        let mut bytes = preamble(1);
+        let mut checksum = crc32c::crc32c(&bytes);
+        bytes.put_u32_le(checksum);
+        let Entry { key, value, version, .. } = entry(1, 20);
+        let endless = EndlessEntry { key, value, version };
+        let bodies = [
+            Body::Head(head()),
+            Body::EndlessEntries(vec![endless.clone()]),
+            Body::End { entries: 1 },
+        ];
+        for body in bodies.map(|body| body.to_bytes()) {
+            checksum = crc32c::crc32c_append(checksum, &body);
+            bytes.put_u32_le(u32::try_from(body.len()).unwrap());
+            bytes.put_u32_le(checksum);
+            bytes.put_slice(&body);
+        }
+        fs::write(&path, &bytes).unwrap();
+        let mut reader = BackupReader::open(&path).unwrap();
+        assert_eq!(reader.read_next().unwrap(), Some(endless.into()));
+        assert_eq!(reader.read_next().unwrap(), None);
+    }
+
     #[test]
     fn a_newer_format_is_named() {
         let folder = tempfile::tempdir().unwrap();
@@ -417,7 +471,7 @@ mod tests {
         fs::write(&path, &newer).unwrap();
         let error = BackupReader::verify(&path).unwrap_err().to_string();
         assert!(
-            error.ends_with("has format 2 and this release reads up to 1: use the newer release")
+            error.ends_with("has format 3 and this release reads up to 2: use the newer release")
         );
     }
 }

@@ -18,7 +18,7 @@ use crate::screen::{self, counted};
 use crate::tools::backup::draft::Draft;
 use crate::tools::error_text::error_text;
 
-pub(crate) use file::BackupReader;
+pub(crate) use file::{BackupReader, Entry};
 
 /// The words of `kv-server backup`.
 #[derive(Debug, Args)]
@@ -90,12 +90,7 @@ impl BackupSettings {
     /// Writes and verifies a file; returns how many entries and bytes it has.
     fn write_to(&self, path: &Path) -> anyhow::Result<(u64, u64)> {
         let file = path.display();
-        let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let mut draft = Draft {
-            file: path,
-            began_ms: u64::try_from(began.as_millis()).unwrap_or(u64::MAX),
-            parts: Vec::new(),
-        };
+        let mut draft = Draft { file: path, began_ms: now_ms(), parts: Vec::new() };
         let directories = self.sources.iter().filter(|source| Path::new(source).is_dir()).count();
         let entries = if directories == self.sources.len() {
             draft.write_resting(&self.sources)?
@@ -161,6 +156,12 @@ pub(crate) fn addresses(words: &[String]) -> anyhow::Result<Vec<String>> {
         }
     }
     Ok(all)
+}
+
+/// The time of day, in milliseconds since the Unix epoch.
+pub(crate) fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
