@@ -10,9 +10,8 @@
 
 use std::time::Duration;
 
-use kv_client::{Client, ClientConfig, ClientError};
-use kv_core::{Batch, Check, Command, Condition, Key, NotDone, Operation, Outcome};
-use kv_core::{RequestOptions, Value};
+use kv_client::{Batch, Check, Client, ClientConfig, ClientError, Command, Condition, Key};
+use kv_client::{NotDone, Operation, RequestOptions, Value};
 use tokio::time::{Instant, sleep};
 
 #[tokio::main]
@@ -47,13 +46,11 @@ pub async fn count_once(
     for attempt in 1.. {
         let options = RequestOptions { timeout: Duration::from_secs(2), ..Default::default() };
         let error = match client.execute(operation.clone(), options).await {
-            Ok(Outcome::Done(_)) => return Ok(attempt),
+            Ok(_) => return Ok(attempt),
             // An earlier attempt was done after all.
-            Ok(Outcome::NotDone(NotDone::ConditionFailed { .. })) => return Ok(attempt),
+            Err(ClientError::NotDone(NotDone::ConditionFailed { .. })) => return Ok(attempt),
             // No server would ever do it.
-            Ok(Outcome::NotDone(reason @ NotDone::NotSupported(_))) => return Err(reason.into()),
-            Ok(Outcome::NotDone(reason)) => ClientError::NotDone(reason),
-            Ok(Outcome::Unknown(unknown)) => ClientError::Unknown(unknown),
+            Err(error @ ClientError::NotDone(NotDone::NotSupported(_))) => return Err(error.into()),
             Err(error) => error,
         };
         // Thanks to the receipt, what is unknown is retried like what was not done, though in

@@ -40,15 +40,6 @@ pub struct DumpEntries {
     pub entries: Vec<(Key, Versioned)>,
 }
 
-/// What was done, or the error that the server gave instead.
-pub(crate) fn done(outcome: Outcome) -> Result<Done, ClientError> {
-    match outcome {
-        Outcome::Done(done) => Ok(done),
-        Outcome::NotDone(reason) => Err(ClientError::NotDone(reason)),
-        Outcome::Unknown(unknown) => Err(ClientError::Unknown(unknown)),
-    }
-}
-
 impl Read {
     pub(crate) fn of(server: NodeId, done: Done) -> Result<Self, ClientError> {
         let unexpected = ClientError::Unexpected { server };

@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use kv_core::{
-    Command, CommandResult, Done, Key, NodeId, Operation, Outcome, RequestOptions, Status,
-    TimeToLive, Value, Version, Versioned,
+    Command, CommandResult, Done, Key, NodeId, Operation, RequestOptions, Status, TimeToLive,
+    Value, Version, Versioned,
 };
 use kv_proto::{RequestBody, ResponseBody};
 use tokio::sync::{Notify, Semaphore, broadcast, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
-use crate::answer::{DumpEntries, Read, Written, done};
+use crate::answer::{DumpEntries, Read, Written};
 use crate::config::ClientConfig;
 use crate::driver::{Driver, Link, TIMEOUT_MAX};
 use crate::error::ClientError;
@@ -123,16 +123,16 @@ impl Client {
         (Self { shared }, receiver)
     }
 
-    /// Carries out an operation and returns how it ended in the server's words, whatever they are.
+    /// Carries out an operation: `Ok` is that it was done, as with [`Client::put`].
     ///
     /// # Errors
-    /// [`ClientError`] if the server gave none.
+    /// [`ClientError`]; what the server refuses is [`ClientError::NotDone`].
     pub async fn execute(
         &self,
         op: Operation,
         options: RequestOptions,
-    ) -> Result<Outcome, ClientError> {
-        self.execute_somewhere(op, options).await.map(|(_, outcome)| outcome)
+    ) -> Result<Done, ClientError> {
+        self.execute_somewhere(op, options).await.map(|(_, done)| done)
     }
 
     /// Reads a key.
@@ -140,9 +140,16 @@ impl Client {
     /// # Errors
     /// [`ClientError`]; a read has no effect, so it may be repeated.
     pub async fn get(&self, key: Key) -> Result<Read, ClientError> {
-        let operation = Operation::get(key);
-        let (server, outcome) = self.execute_somewhere(operation, self.options()).await?;
-        Read::of(server, done(outcome)?)
+        self.get_with(key, self.options()).await
+    }
+
+    /// Reads a key with options of its own: a level, an R, a time.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn get_with(&self, key: Key, options: RequestOptions) -> Result<Read, ClientError> {
+        let (server, done) = self.execute_somewhere(Operation::get(key), options).await?;
+        Read::of(server, done)
     }
 
     /// Writes a key.
@@ -151,7 +158,20 @@ impl Client {
     /// [`ClientError`], whose [`certainty`](ClientError::certainty) tells whether the write may have
     /// taken effect.
     pub async fn put(&self, key: Key, value: Value) -> Result<Written, ClientError> {
-        self.write(Operation::put(key, value)).await
+        self.put_with(key, value, self.options()).await
+    }
+
+    /// Writes a key with options of its own: a W, a time.
+    ///
+    /// # Errors
+    /// As [`Client::put`].
+    pub async fn put_with(
+        &self,
+        key: Key,
+        value: Value,
+        options: RequestOptions,
+    ) -> Result<Written, ClientError> {
+        self.write(Operation::put(key, value), options).await
     }
 
     /// Writes a key that lasts for a time. The eventual engine has no such keys.
@@ -165,7 +185,7 @@ impl Client {
         time_to_live: Duration,
     ) -> Result<Written, ClientError> {
         let put = Command::Put { key, value, time_to_live: Some(time_to_live) };
-        self.write(Operation::of(put)).await
+        self.write(Operation::of(put), self.options()).await
     }
 
     /// Sets for how long a key lasts from now on, for ever if `None`; whether there was anything to
@@ -202,7 +222,19 @@ impl Client {
     /// [`ClientError`], whose [`certainty`](ClientError::certainty) tells whether the delete may
     /// have taken effect.
     pub async fn delete(&self, key: Key) -> Result<Written, ClientError> {
-        self.write(Operation::delete(key)).await
+        self.delete_with(key, self.options()).await
+    }
+
+    /// Removes a key with options of its own.
+    ///
+    /// # Errors
+    /// As [`Client::delete`].
+    pub async fn delete_with(
+        &self,
+        key: Key,
+        options: RequestOptions,
+    ) -> Result<Written, ClientError> {
+        self.write(Operation::delete(key), options).await
     }
 
     /// Asks the server that the client is connected to how it is.
@@ -245,7 +277,7 @@ impl Client {
     /// Like [`Client::lead`].
     pub async fn lead_within(&self, node: NodeId, timeout: Duration) -> Result<(), ClientError> {
         let options = RequestOptions { timeout, ..RequestOptions::default() };
-        done(self.execute(Operation::Lead { node }, options).await?).map(drop)
+        self.execute(Operation::Lead { node }, options).await.map(drop)
     }
 
     /// Reads all that one server holds into memory. [`ClientConfig::timeout`] is for each page. It
@@ -312,7 +344,7 @@ impl Client {
         &self,
         op: Operation,
         options: RequestOptions,
-    ) -> Result<(NodeId, Outcome), ClientError> {
+    ) -> Result<(NodeId, Done), ClientError> {
         self.execute_by(op, options, SendState::default()).await
     }
 
@@ -326,8 +358,8 @@ impl Client {
         op: Operation,
         options: RequestOptions,
         send_state: SendState,
-    ) -> Result<Outcome, ClientError> {
-        self.execute_by(op, options, send_state).await.map(|(_, outcome)| outcome)
+    ) -> Result<Done, ClientError> {
+        self.execute_by(op, options, send_state).await.map(|(_, done)| done)
     }
 
     async fn execute_by(
@@ -335,7 +367,7 @@ impl Client {
         op: Operation,
         options: RequestOptions,
         send_state: SendState,
-    ) -> Result<(NodeId, Outcome), ClientError> {
+    ) -> Result<(NodeId, Done), ClientError> {
         let timeout = options.timeout;
         let seen = options.seen.or_else(|| self.seen()).filter(|_| options.level.is_some());
         let body = RequestBody::Execute { op, options: RequestOptions { seen, ..options } };
@@ -343,10 +375,11 @@ impl Client {
         let server = answered.server;
         match answered.body {
             ResponseBody::Outcome(outcome) => {
-                if let Outcome::Done(Done { version: Some(Version::Log(number)), .. }) = outcome {
+                let done = outcome.into_result()?;
+                if let Some(Version::Log(number)) = done.version {
                     self.shared.seen.fetch_max(number, Ordering::AcqRel);
                 }
-                Ok((server, outcome))
+                Ok((server, done))
             }
             ResponseBody::Malformed(why) => Err(ClientError::Malformed { server, why }),
             ResponseBody::Status(_) | ResponseBody::Snapshot(_) => {
@@ -367,13 +400,17 @@ impl Client {
         command: Command,
     ) -> Result<(NodeId, Option<CommandResult>), ClientError> {
         let operation = Operation::of(command);
-        let (server, outcome) = self.execute_somewhere(operation, self.options()).await?;
-        Ok((server, done(outcome)?.answer.single()))
+        let (server, done) = self.execute_somewhere(operation, self.options()).await?;
+        Ok((server, done.answer.single()))
     }
 
-    async fn write(&self, operation: Operation) -> Result<Written, ClientError> {
-        let (server, outcome) = self.execute_somewhere(operation, self.options()).await?;
-        Written::of(server, done(outcome)?)
+    async fn write(
+        &self,
+        operation: Operation,
+        options: RequestOptions,
+    ) -> Result<Written, ClientError> {
+        let (server, done) = self.execute_somewhere(operation, options).await?;
+        Written::of(server, done)
     }
 
     async fn dump_once(&self) -> Result<DumpEntries, ClientError> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kv_core::{NodeId, NotDone, Unknown};
+use kv_core::{NoResult, NodeId, NotDone, Unknown};
 use kv_proto::Refusal;
 
 use crate::connection::error::{DialFailure, LostReason};
@@ -10,6 +10,7 @@ use crate::connection::error::{DialFailure, LostReason};
 /// Why a request brought no result. [`ClientError::certainty`] tells whether it may have had an
 /// effect.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ClientError {
     /// The server says that it was definitely not done.
     #[error("{0}")]
@@ -131,6 +132,15 @@ impl ClientError {
             | Self::Lost { .. }
             | Self::Unexpected { .. }
             | Self::Stopped => Certainty::Unknown,
+        }
+    }
+}
+
+impl From<NoResult> for ClientError {
+    fn from(none: NoResult) -> Self {
+        match none {
+            NoResult::NotDone(reason) => Self::NotDone(reason),
+            NoResult::Unknown(unknown) => Self::Unknown(unknown),
         }
     }
 }

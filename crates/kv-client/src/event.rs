@@ -7,6 +7,7 @@ use crate::connection::error::{DialFailure, LostReason};
 
 /// What happens to a client's connection, for people and logs; nothing has to be done about it.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Event {
     /// A server accepted the client.
     Connected {

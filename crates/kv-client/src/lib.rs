@@ -11,8 +11,7 @@
 //! order. A client is cheap to clone, and every clone uses the same connection.
 //!
 //! ```no_run
-//! use kv_client::{Certainty, Client, ClientConfig};
-//! use kv_core::{Key, Value};
+//! use kv_client::{Certainty, Client, ClientConfig, Key, Value};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let config = ClientConfig { servers: "1-3".parse()?, ..ClientConfig::default() };
@@ -52,5 +51,16 @@ pub use config::ClientConfig;
 pub use connection::error::{DialError, DialFailure, LostReason};
 pub use error::{Certainty, ClientError};
 pub use event::Event;
+#[doc(no_inline)]
+pub use kv_core::{
+    Answer, Batch, BatchError, CannotLead, Check, Command, CommandResult, Condition, Done, Dump,
+    Feature, Key, Level, NoResult, NodeId, NotDone, Operation, Outcome, Page, Quorum, QuorumError,
+    RequestOptions, Scan, Served, SizeError, Status, TimeToLive, Unknown, Value, Version,
+    Versioned, Waiting,
+};
+#[doc(no_inline)]
+pub use kv_proto::{Refusal, RefusalCode, ServerList, ServerListError, Welcome};
 pub use pages::Pages;
 pub use send_state::SendState;
+#[doc(no_inline)]
+pub use {bytes, kv_core, kv_proto};

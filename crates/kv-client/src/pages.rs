@@ -2,7 +2,7 @@
 
 use kv_core::{Dump, Key, NodeId, Operation, RequestOptions, Scan, Versioned};
 
-use crate::answer::{done, page_after};
+use crate::answer::page_after;
 use crate::client::{Client, Stay};
 use crate::error::ClientError;
 
@@ -82,8 +82,8 @@ impl Pages {
             Kind::Dump => Operation::Dump(Dump { after: after.clone(), limit: self.page_len }),
         };
         let answered = self.client.execute_somewhere(operation, self.options.clone());
-        let (server, outcome) = answered.await?;
-        let page = page_after(server, done(outcome)?, after.as_ref())?;
+        let (server, done) = answered.await?;
+        let page = page_after(server, done, after.as_ref())?;
         match (&self.kind, self.server) {
             (Kind::Dump, Some(before)) if before != server => {
                 return Err(ClientError::DumpInterrupted);

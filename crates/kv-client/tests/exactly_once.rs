@@ -171,8 +171,8 @@ async fn sessions_that_expire_at_once_are_not_opened_without_a_pause() {
         };
         connection.respond(request.id, body).await;
     }
-    let expired = Outcome::NotDone(NotDone::SessionExpired);
-    assert_eq!(writing.await.unwrap().unwrap(), expired);
+    let expired = ClientError::NotDone(NotDone::SessionExpired);
+    assert_eq!(writing.await.unwrap(), Err(expired));
     assert!((1..10).contains(&openings), "{openings}");
 }
 

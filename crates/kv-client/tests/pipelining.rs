@@ -60,7 +60,7 @@ async fn typed_results_and_the_servers_own_words() {
         assert_eq!(refused, Err(ClientError::NotDone(reason.clone())));
         let options = RequestOptions::default();
         let outcome = client.execute(put("a", "1"), options.clone()).await;
-        assert_eq!(outcome, Ok(Outcome::NotDone(reason)));
+        assert_eq!(outcome, Err(ClientError::NotDone(reason)));
         let malformed = client.execute(incr("n"), options).await.unwrap_err();
         assert_eq!(malformed.to_string(), "server 1 refuses the request: no such thing");
     };

@@ -67,7 +67,7 @@ pub use request::operation::{
     Dump, Level, Operation, RequestIdentity, RequestOptions, Scan, SessionId,
 };
 pub use request::outcome::{
-    Answer, CommandResult, Done, Outcome, Page, Served, TimeToLive, Unknown, Versioned,
+    Answer, CommandResult, Done, NoResult, Outcome, Page, Served, TimeToLive, Unknown, Versioned,
 };
 pub use seed::SeedStream;
 pub use status::{Counter, Outlook, PeerLag, Positions, Role, Status, Unit};

@@ -173,7 +173,7 @@ impl<E: ConsistencyEngine> LocalCluster<E> {
         let mut nodes = BTreeMap::new();
         for &node in &voters {
             let seed = seed.wrapping_add(u64::from(node.number()) << 32);
-            let config = EngineConfig::new(node, cluster.clone(), seed);
+            let config = EngineConfig::seeded(node, cluster.clone(), seed);
             let engine = E::recover(config, None, [])?;
             nodes.insert(node, LocalNode::new(engine, cluster.peers_of(node)));
         }

@@ -1,5 +1,7 @@
 //! Randomness that a seed decides.
 
+use std::hash::{BuildHasher, RandomState};
+
 /// A stream of pseudo-random numbers from a seed (`SplitMix64`; Steele, Lea & Flood, *Fast
 /// Splittable Pseudorandom Number Generators*, 2014).
 ///
@@ -12,6 +14,12 @@ impl SeedStream {
     #[must_use]
     pub const fn new(seed: u64) -> Self {
         Self(seed)
+    }
+
+    /// A seed that no other program run has: the system draws it. It is the one thing here that is
+    /// not repeatable, and nothing but [`EngineConfig::new`](crate::EngineConfig::new) asks for it.
+    pub(crate) fn drawn_by_the_system() -> u64 {
+        RandomState::new().hash_one(0)
     }
 
     /// The next number, uniform over all of 64 bits.
@@ -37,6 +45,11 @@ impl SeedStream {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn seeds_that_the_system_draws_differ() {
+        assert_ne!(SeedStream::drawn_by_the_system(), SeedStream::drawn_by_the_system());
+    }
 
     #[test]
     fn the_stream_is_the_published_one() {

@@ -39,7 +39,7 @@ fn measure(keys: u64, in_flight: u64, puts: u64) -> Result<f64, Box<dyn Error>> 
     let cluster = ClusterConfig::new(nodes, Quorum::Count(2), Quorum::Count(2))?;
     let mut servers = Vec::new();
     for node in nodes {
-        let config = EngineConfig::new(node, cluster.clone(), u64::from(node.number()));
+        let config = EngineConfig::new(node, cluster.clone());
         let up = |peer| Input::PeerUp { peer, incarnation: Incarnation::UNKNOWN };
         servers.push(Server {
             engine: EventualEngine::recover(config, None, [])?,

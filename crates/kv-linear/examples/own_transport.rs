@@ -33,7 +33,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         for peer in cluster.peers_of(node) {
             network[&node].send(Event::Connected(peer))?;
         }
-        let config = EngineConfig::new(node, cluster.clone(), u64::from(node.number()));
+        let config = EngineConfig::new(node, cluster.clone());
         let engine = LinearEngine::recover(config, None, [])?;
         let server = LocalNode::new(engine, cluster.peers_of(node));
         let (network, reply) = (network.clone(), reply.clone());

@@ -136,7 +136,7 @@ pub enum ServerListError {
     },
     /// An id is none.
     #[error("{0}: write for example 1-3, or 1=host1:4961,2=host2:4961")]
-    Id(#[from] IdError),
+    Id(IdError),
     /// A server's id is over the limit.
     #[error("server {node} does not exist: ids go from 1 to {max}", max = ClusterConfig::VOTERS_MAX)]
     IdTooGreat {
@@ -160,8 +160,14 @@ pub enum ServerListError {
     #[error("the list of servers has a semicolon: put commas between servers")]
     Separator,
     /// An address is none.
-    #[error("{0}")]
+    #[error(transparent)]
     Address(#[from] AddressError),
+}
+
+impl From<IdError> for ServerListError {
+    fn from(error: IdError) -> Self {
+        Self::Id(error)
+    }
 }
 
 /// Why a text is no address.

@@ -5,9 +5,8 @@
 
 use std::error::Error;
 
-use kv_core::{Key, NodeId, Operation, Quorum, RequestOptions, Value};
-use kv_proto::ServerList;
-use kv_server::{Consistency, Server, ServerConfig};
+use kv_server::{Consistency, Key, NodeId, Operation, Quorum, RequestOptions, Server};
+use kv_server::{ServerConfig, ServerList, Value};
 use tokio::net::TcpListener;
 
 #[tokio::main(flavor = "current_thread")]
@@ -17,12 +16,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let colour = Key::new("colour")?;
     let put = Operation::put(colour.clone(), Value::new("green")?);
-    let outcome = first.client().execute(put, RequestOptions::default()).await?;
-    println!("put at server 1: {outcome:?}");
+    let done = first.client().execute(put, RequestOptions::default()).await?;
+    println!("put at server 1: {done:?}");
     for (number, server) in [(2, second), (3, third)] {
         let get = Operation::get(colour.clone());
-        let outcome = server.client().execute(get, RequestOptions::default()).await?;
-        println!("get at server {number}: {outcome:?}");
+        let done = server.client().execute(get, RequestOptions::default()).await?;
+        println!("get at server {number}: {done:?}");
     }
 
     for server in servers {

@@ -193,9 +193,10 @@ impl ServerConfig {
 
 /// Why a server's configuration is not legal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ConfigError {
     /// The list of servers lacks this one.
-    #[error("server {node} is not in the list of servers: add it to --servers on every server")]
+    #[error("server {node} is not in the list of servers: add it, on every server")]
     NotListed {
         /// This server.
         node: NodeId,
@@ -211,13 +212,19 @@ pub enum ConfigError {
     },
     /// W, R or the list is outside its limits.
     #[error("{problem}{remedy}", problem = .0, remedy = remedy(*.0))]
-    Cluster(#[from] ClusterConfigError),
+    Cluster(ClusterConfigError),
+}
+
+impl From<ClusterConfigError> for ConfigError {
+    fn from(problem: ClusterConfigError) -> Self {
+        Self::Cluster(problem)
+    }
 }
 
 const fn remedy(error: ClusterConfigError) -> &'static str {
     match error {
-        ClusterConfigError::Quorum { source: QuorumError::TooMany { .. }, .. } => {
-            "; ask for fewer, or add servers to --servers"
+        ClusterConfigError::Quorum { problem: QuorumError::TooMany { .. }, .. } => {
+            "; ask for fewer, or list more servers"
         }
         ClusterConfigError::Quorum { .. }
         | ClusterConfigError::ListedTwice { .. }
@@ -294,8 +301,8 @@ mod tests {
 
     #[test]
     fn quorums_are_held_against_the_list() {
-        let source = QuorumError::TooMany { asked: 4, nodes: 3 };
-        let error = ClusterConfigError::Quorum { name: "W", source };
+        let problem = QuorumError::TooMany { asked: 4, nodes: 3 };
+        let error = ClusterConfigError::Quorum { name: "W", problem };
         assert_eq!(config(1, "1-3", 4), Err(error.into()));
     }
 

@@ -11,9 +11,10 @@ use crate::op_log::OpLogError;
 
 /// Why a server cannot start.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StartError {
     /// The configuration is not legal.
-    #[error("{0}")]
+    #[error(transparent)]
     Config(#[from] ConfigError),
     /// Another program listens there.
     #[error(
@@ -25,26 +26,26 @@ pub enum StartError {
         address: String,
     },
     /// It cannot listen there.
-    #[error("cannot listen on {address}: {source}; correct this server's address in --servers")]
+    #[error("cannot listen on {address}: {cause}; correct this server's address")]
     Bind {
         /// Where this server should listen.
         address: String,
         /// What the system says.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The socket that was given does not listen.
     #[error("the socket to listen on is not usable: {0}")]
     Socket(io::Error),
     /// The engine refuses what the disk holds.
-    #[error("{0}")]
+    #[error(transparent)]
     Recover(#[from] RecoverError),
     /// The data directory cannot be made or written.
-    #[error("{0}; keep the data elsewhere with --data-dir, or do without with --memory")]
+    #[error("{0}; keep the data elsewhere, or in memory only")]
     NoFolder(DiskError),
     /// There is no room for the journal's first file.
     #[error(
         "the disk of {} is too full to begin on: {needed_bytes} bytes are needed and {free_bytes} \
-         are free; make room, or keep the data elsewhere with --data-dir",
+         are free; make room, or keep the data elsewhere",
         directory.display()
     )]
     NoRoom {
@@ -56,17 +57,17 @@ pub enum StartError {
         free_bytes: u64,
     },
     /// The data directory cannot be used.
-    #[error("{0}")]
+    #[error(transparent)]
     Data(#[from] DataDirectoryError),
     /// The journal is damaged or its disk fails.
-    #[error("{0}")]
+    #[error(transparent)]
     Journal(#[from] JournalError),
     /// The checkpoint is damaged or its disk fails.
-    #[error("{0}")]
+    #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     /// What a loss of power may have cut short cannot be set aside.
     #[error(
-        "cannot set aside what is in {}: {source}; move its journal and checkpoint elsewhere, then \
+        "cannot set aside what is in {}: {cause}; move its journal and checkpoint elsewhere, then \
          start again",
         directory.display()
     )]
@@ -74,7 +75,7 @@ pub enum StartError {
         /// The data directory.
         directory: PathBuf,
         /// What the system says.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The threads that write to the disk cannot be started.
     #[error("cannot start the threads that write to the disk: {0}")]
@@ -83,22 +84,23 @@ pub enum StartError {
     #[error("the start was interrupted")]
     Interrupted,
     /// The log of operations cannot be written.
-    #[error("{0}")]
+    #[error(transparent)]
     OpLog(#[from] OpLogError),
 }
 
 impl StartError {
-    pub(crate) fn bind(address: String, source: io::Error) -> Self {
-        if source.kind() == io::ErrorKind::AddrInUse {
+    pub(crate) fn bind(address: String, cause: io::Error) -> Self {
+        if cause.kind() == io::ErrorKind::AddrInUse {
             Self::AddressInUse { address }
         } else {
-            Self::Bind { address, source }
+            Self::Bind { address, cause }
         }
     }
 }
 
 /// Why a server stopped by itself.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ServerError {
     /// The engine found an invariant broken.
     #[error("stopped: {reason}")]

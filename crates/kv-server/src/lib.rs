@@ -15,8 +15,8 @@
 //! into their connections. `op_log` notes what was asked and answered.
 //!
 //! ```
-//! use kv_core::{Key, NodeId, Operation, Outcome, Quorum, RequestOptions, Value};
-//! use kv_server::{Consistency, Server, ServerConfig};
+//! use kv_server::{Consistency, Key, NodeId, Operation, Quorum, RequestOptions, Value};
+//! use kv_server::{Server, ServerConfig};
 //! use tokio::net::TcpListener;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -28,8 +28,8 @@
 //! let server = Server::start_on(TcpListener::bind("127.0.0.1:0").await?, config).await?;
 //!
 //! let put = Operation::put(Key::new("x")?, Value::new("1")?);
-//! let outcome = server.client().execute(put, RequestOptions::default()).await?;
-//! assert!(matches!(outcome, Outcome::Done(_)));
+//! let done = server.client().execute(put, RequestOptions::default()).await?;
+//! assert!(done.version.is_some());
 //! server.stop().await?;
 //! # Ok(())
 //! # })
@@ -56,8 +56,21 @@ pub use data::{FoundData, SetAside};
 pub use delay::{Delay, DelayError};
 pub use driver::Readiness;
 pub use failure::{ServerError, StartError};
-pub use kv_storage::SyncPolicy;
-pub use local::{LocalClient, ServerGone};
+#[doc(no_inline)]
+pub use kv_core::{
+    Answer, Batch, BatchError, CannotLead, Check, ClusterConfig, ClusterConfigError, Command,
+    CommandResult, Condition, ConsistencyEngine, Counter, Done, Dump, Feature, HaltReason, Key,
+    Level, Limits, NoResult, NodeId, NotDone, Operation, Outcome, Page, Quorum, QuorumError,
+    RecoverError, RequestIdentity, RequestOptions, Role, Scan, Served, SessionId, SizeError,
+    Status, TimeToLive, Timing, Unknown, Value, Version, Versioned, Waiting,
+};
+#[doc(no_inline)]
+pub use kv_proto::{ServerList, ServerListError};
+#[doc(no_inline)]
+pub use kv_storage::{CheckpointError, DataDirectoryError, DiskError, JournalError, SyncPolicy};
+pub use local::{LocalClient, LocalError, ServerGone};
 pub use op_log::OpLogError;
 pub use promises::promises;
 pub use server::Server;
+#[doc(no_inline)]
+pub use {bytes, kv_core, kv_proto};

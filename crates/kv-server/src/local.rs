@@ -2,9 +2,13 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use kv_core::{Operation, Outcome, RequestOptions, Status};
+use kv_core::{
+    Done, NoResult, NotDone, Operation, Outcome, RequestOptions, Status, Unknown, Waiting,
+};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use crate::client_number::ClientNumber;
 use crate::driver::event::LocalEvent;
@@ -23,16 +27,41 @@ impl LocalClient {
         Self { client: Arc::default(), numbers, inbox }
     }
 
-    /// Does something and waits for the outcome; waits as well while the server's inbox is full.
+    /// Carries out an operation: `Ok` is that it was done. Waits as well while the server's inbox is
+    /// full.
+    ///
+    /// What the server cannot serve yet ([`NotDone::is_transient`]), as while it joins, has had no
+    /// effect. It is asked again within its time, and ends with what the server said if it is not
+    /// served until then. Must be called within a tokio runtime that has its timer.
     ///
     /// # Errors
-    /// [`ServerGone`] if the server stops before the outcome is known: the operation may have
-    /// taken effect or not.
+    /// [`LocalError`], which tells what was not done from what may have been.
     pub async fn execute(
         &self,
         op: Operation,
         options: RequestOptions,
-    ) -> Result<Outcome, ServerGone> {
+    ) -> Result<Done, LocalError> {
+        let deadline = Instant::now().checked_add(options.timeout);
+        let mut pause = PAUSE_MIN;
+        loop {
+            let now = Instant::now();
+            let left = deadline
+                .map_or(options.timeout, |deadline| deadline.saturating_duration_since(now));
+            let options = RequestOptions { timeout: left, ..options.clone() };
+            let outcome = self.ask(op.clone(), options).await?;
+            let none = match outcome.into_result() {
+                Ok(done) => return Ok(done),
+                Err(none) => none,
+            };
+            if !may_be_served_later(&none) || left <= pause {
+                return Err(none.into());
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    async fn ask(&self, op: Operation, options: RequestOptions) -> Result<Outcome, ServerGone> {
         let (reply, outcome) = oneshot::channel();
         let next = || ClientNumber(self.numbers.fetch_add(1, Ordering::Relaxed));
         let client = *self.client.get_or_init(next);
@@ -53,7 +82,45 @@ impl LocalClient {
     }
 }
 
+/// Why an operation brought no result.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LocalError {
+    /// It had no effect and never will.
+    #[error("{0}")]
+    NotDone(NotDone),
+    /// It may have taken effect, or may still.
+    #[error("{0}")]
+    Unknown(Unknown),
+    /// The server stopped before the outcome was known: the operation may have taken effect.
+    #[error(transparent)]
+    Gone(#[from] ServerGone),
+}
+
+impl From<NoResult> for LocalError {
+    fn from(none: NoResult) -> Self {
+        match none {
+            NoResult::NotDone(reason) => Self::NotDone(reason),
+            NoResult::Unknown(unknown) => Self::Unknown(unknown),
+        }
+    }
+}
+
 /// The server has stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the server has stopped: what was under way may have taken effect or not")]
 pub struct ServerGone;
+
+/// A server that is stopping serves nothing more, and there is no other one to go to.
+fn may_be_served_later(none: &NoResult) -> bool {
+    match none {
+        NoResult::NotDone(reason) => {
+            reason.is_transient() && *reason != NotDone::Waiting(Waiting::Stopping)
+        }
+        NoResult::Unknown(_) => false,
+    }
+}
+
+/// Between two attempts, the first and the longest.
+const PAUSE_MIN: Duration = Duration::from_millis(2);
+const PAUSE_MAX: Duration = Duration::from_millis(100);

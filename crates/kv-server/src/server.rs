@@ -110,7 +110,7 @@ impl Server {
         let cluster = config.cluster()?;
         let address = socket.local_addr().map_err(StartError::Socket)?;
         let socket = socket.into_std().map_err(StartError::Socket)?;
-        let mut engine_config = EngineConfig::new(config.node, cluster.clone(), random_seed());
+        let mut engine_config = EngineConfig::new(config.node, cluster.clone());
         engine_config.timing = config.timing;
         engine_config.limits = config.limits;
         engine_config.hand_back = config.hand_back;

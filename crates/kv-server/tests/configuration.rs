@@ -77,7 +77,7 @@ fn settings_that_make_no_server_are_shown_and_refused() {
     assert_eq!(
         error,
         "kv-server: argument W: a quorum of 4 servers cannot be had: the cluster has 3; ask for fewer, or \
-         add servers to --servers\n"
+         list more servers (--servers)\n"
     );
 }
 

@@ -56,7 +56,10 @@ fn a_folder_that_is_not_there_is_to_be_made() {
     let words = format!("dev --op-log {} --servers {}", missing.display(), free_servers(1));
     let (code, _, error) = output(kv_server(&words));
     assert_eq!(code, Some(1));
-    assert!(error.contains("make the folder or use --op-log off"), "{error}");
+    assert!(
+        error.contains("make the folder or keep no log of operations (--op-log off)"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use in_process::{config, execute, get, put, ready, sockets, start, value};
 use kv_core::{NotDone, Outcome, RequestOptions, Waiting};
-use kv_server::{Consistency, DataConfig, Server, ServerConfig, StartError};
+use kv_server::{Consistency, DataConfig, LocalError, Readiness, Server, ServerConfig, StartError};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -56,13 +56,33 @@ async fn a_server_without_its_quorum_says_so_and_does_nothing() {
     drop(sockets);
     let config = config(1, Consistency::Eventual, 2, &list);
     let server = Server::start_on(socket, config).await.unwrap();
-    assert_eq!(
-        execute(&server, put("x", "1")).await,
-        Outcome::NotDone(NotDone::Unavailable { reachable: 1, needed: 2 })
-    );
+    let options =
+        RequestOptions { timeout: Duration::from_millis(50), ..RequestOptions::default() };
+    let reason = NotDone::Unavailable { reachable: 1, needed: 2 };
+    let refused = server.client().execute(put("x", "1"), options).await;
+    assert_eq!(refused, Err(LocalError::NotDone(reason)));
     let mut readiness = server.readiness();
     let waiting = kv_server::Readiness::Waiting(Waiting::Servers { more: 1 });
     readiness.wait_for(|readiness| *readiness == waiting).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_request_that_comes_before_the_other_server_waits_for_it() {
+    for consistency in [Consistency::Eventual, Consistency::Linearizable] {
+        let (mut sockets, list) = sockets(2).await;
+        let second = sockets.pop().unwrap();
+        let first = sockets.pop().unwrap();
+        let first = Server::start_on(first, config(1, consistency, 2, &list)).await.unwrap();
+        let early = execute(&first, put("x", "1"));
+        let late = async {
+            let mut readiness = first.readiness();
+            let is_waiting = |readiness: &Readiness| matches!(readiness, Readiness::Waiting(_));
+            readiness.wait_for(is_waiting).await.unwrap();
+            Server::start_on(second, config(2, consistency, 2, &list)).await.unwrap()
+        };
+        let (early, _second) = tokio::join!(early, late);
+        assert!(matches!(early, Outcome::Done(_)), "{consistency}: {early:?}");
+    }
 }
 
 #[tokio::test]

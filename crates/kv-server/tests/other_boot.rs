@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kv_core::{
-    Answer, CommandResult, ConsistencyEngine, Incarnation, Key, NodeId, Operation, Outcome, Quorum,
+    Answer, CommandResult, ConsistencyEngine, Incarnation, Key, NodeId, Operation, Quorum,
     RequestOptions, Value,
 };
 use kv_eventual::EventualEngine;
@@ -43,8 +43,7 @@ async fn run_and_look(
     assert!(set_aside.iter().all(|found| found.bytes > 4 << 20), "a journal begins with 4 MiB");
     let set_aside = set_aside.iter().map(|found| found.folder.clone()).collect();
     server.ready().await;
-    let outcome = server.client().execute(op, RequestOptions::default()).await.unwrap();
-    let Outcome::Done(done) = outcome else { panic!("{outcome:?}") };
+    let done = server.client().execute(op, RequestOptions::default()).await.unwrap();
     let incarnation = server.client().status().await.unwrap().incarnation;
     server.stop().await.unwrap();
     match done.answer {

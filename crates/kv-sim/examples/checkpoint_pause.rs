@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn measure<E: ConsistencyEngine>() -> Result<(), Box<dyn Error>> {
     let cluster = ClusterConfig::new([NodeId::FIRST], Quorum::All, Quorum::All)?;
-    let engine = E::recover(EngineConfig::new(NodeId::FIRST, cluster, 7), None, [])?;
+    let engine = E::recover(EngineConfig::seeded(NodeId::FIRST, cluster, 7), None, [])?;
     let mut server = Server { engine, effects: Effects::new(), now: START, puts: 0, done: 0 };
     server.step(Input::Timeout);
     server.put_every(1)?;

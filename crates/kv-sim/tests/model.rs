@@ -136,7 +136,7 @@ impl Checked for EventualEngine {
 fn on_disk(server: &Server<LinearEngine>) -> LinearEngine {
     let records = (1..).map(PersistSeq).zip(server.records_on_disk().iter().cloned());
     let status = server.engine.status();
-    let config = EngineConfig::new(status.node, status.cluster, 1);
+    let config = EngineConfig::seeded(status.node, status.cluster, 1);
     LinearEngine::recover(config, None, records).unwrap()
 }
 

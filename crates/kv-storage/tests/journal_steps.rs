@@ -244,10 +244,10 @@ fn a_record_of_another_kind_ends_the_replay_with_an_error_that_names_it() {
     journal.sync().unwrap();
     let mut replay = journal.replay::<u64>(PersistSeq(0));
     assert_eq!(replay.by_ref().collect::<Vec<_>>(), [(PersistSeq(1), 7)]);
-    let Err(JournalError::NotReadable { seq, source, .. }) = replay.finish() else {
+    let Err(JournalError::NotReadable { seq, problem, .. }) = replay.finish() else {
         panic!("record 2 is no u64");
     };
-    assert_eq!((seq, source), (PersistSeq(2), DecodeError::Truncated { needed: 8, left: 4 }));
+    assert_eq!((seq, problem), (PersistSeq(2), DecodeError::Truncated { needed: 8, left: 4 }));
 }
 
 #[test]

@@ -30,7 +30,7 @@ fn a_server_with_impossible_words_does_not_start() {
         ("0", "ids start at 1"),
         ("11", "ids go from 1 to 10"),
         ("one", "a whole number from 1 to"),
-        ("4", "server 4 is not in the list of servers: add it to --servers"),
+        ("4", "server 4 is not in the list of servers: add it, on every server (--servers)"),
         ("1 strong", "`eventual` or `linearizability`"),
         ("1 eventual 0", "use 1 or more"),
         ("1 eventual 4", "W: a quorum of 4 servers cannot be had: the cluster has 3"),

@@ -198,7 +198,7 @@ fn a_directory_in_use_is_refused_in_one_line_and_its_holder_goes_on() {
     let words = format!("1 eventual 1 1 --data-dir {}", data.display());
     let (line, code) = complaint(other.server(&words));
     assert!(line.contains("1-eventual is in use by process "), "{line}");
-    assert!(line.ends_with("stop that server, or use another directory with --data-dir"), "{line}");
+    assert!(line.ends_with("stop that server, or use another directory (--data-dir)"), "{line}");
     assert_eq!(code, Some(1));
     assert_eq!(site.run("1 put x 1"), "ok");
 }
@@ -274,7 +274,7 @@ fn a_journal_that_is_gone_stops_the_start_and_is_named() {
 }
 
 pub(crate) const ELSEWHERE: &str =
-    "keep the data elsewhere with --data-dir, or do without with --memory";
+    "keep the data elsewhere, or in memory only (--data-dir, --memory)";
 
 #[test]
 fn a_folder_that_cannot_be_made_is_named_in_one_line_that_says_what_to_do() {

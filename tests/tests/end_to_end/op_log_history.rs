@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use kv_check::{Budget, History, Verdict, linearizability};
 use kv_client::Client;
-use kv_core::{Key, Operation, Outcome, RequestOptions, Value};
+use kv_core::{Key, Operation, RequestOptions, Value};
 use kv_tests::{Site, wait_until};
 use tokio::runtime::Runtime;
 
@@ -27,12 +27,10 @@ async fn work(client: Client, number: u64, done: Arc<AtomicU64>, stopped: Arc<At
         let options =
             RequestOptions { timeout: Duration::from_millis(500), ..RequestOptions::default() };
         match client.execute(op, options).await {
-            Ok(Outcome::Done(_)) => {
+            Ok(_) => {
                 done.fetch_add(1, Ordering::Relaxed);
             }
-            Ok(Outcome::NotDone(_) | Outcome::Unknown(_)) | Err(_) => {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
+            Err(_) => tokio::time::sleep(Duration::from_millis(2)).await,
         }
     }
 }

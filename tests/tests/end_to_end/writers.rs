@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use kv_client::Client;
-use kv_core::{Key, Operation, Outcome, RequestOptions, Value};
+use kv_core::{Key, Operation, RequestOptions, Value};
 use kv_tests::Site;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
@@ -73,10 +73,8 @@ async fn write(
         let options =
             RequestOptions { timeout: Duration::from_millis(500), ..RequestOptions::default() };
         match client.execute(put, options).await {
-            Ok(Outcome::Done(_)) => acknowledged.push(key),
-            Ok(Outcome::NotDone(_) | Outcome::Unknown(_)) | Err(_) => {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
+            Ok(_) => acknowledged.push(key),
+            Err(_) => tokio::time::sleep(Duration::from_millis(2)).await,
         }
     }
     acknowledged

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kv_check::{Event, Process as Caller, Refusal, Seen};
-use kv_client::{Certainty, Client};
+use kv_client::{Certainty, Client, ClientError};
 use kv_core::{
-    Answer, Batch, Command, CommandResult, Key, Operation, Outcome, RequestOptions, SeedStream,
-    Value, Version,
+    Answer, Batch, Command, CommandResult, Key, Operation, RequestOptions, SeedStream, Value,
+    Version,
 };
 use kv_tests::wait_until;
 
@@ -168,14 +168,13 @@ pub(crate) async fn execute_within(
 ) -> Told {
     let options = RequestOptions { timeout, ..RequestOptions::default() };
     match connection.execute(Operation::of(command), options).await {
-        Ok(Outcome::Done(done)) => match done.answer {
+        Ok(done) => match done.answer {
             Answer::Results(results) => {
                 Told::Done(results.into_iter().next().unwrap(), done.version)
             }
             Answer::Page(_) => panic!("a page was not asked for"),
         },
-        Ok(Outcome::NotDone(_)) => Told::NotDone,
-        Ok(Outcome::Unknown(unknown)) => Told::Unknown(unknown.version),
+        Err(ClientError::Unknown(unknown)) => Told::Unknown(unknown.version),
         Err(error) => match error.certainty() {
             Certainty::NotDone => Told::NotDone,
             Certainty::Unknown => Told::Unknown(None),

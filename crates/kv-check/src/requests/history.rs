@@ -133,7 +133,8 @@ fn refusal(reason: &NotDone) -> Refusal {
         | NotDone::Overloaded { .. }
         | NotDone::ClockSkew { .. }
         | NotDone::SessionExpired
-        | NotDone::CannotLead(_) => Refusal::NeverTried,
+        | NotDone::CannotLead(_)
+        | _ => Refusal::NeverTried,
     }
 }
 

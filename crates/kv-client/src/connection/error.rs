@@ -9,6 +9,7 @@ use kv_proto::{FrameError, Refusal};
 
 /// Why a server gave no connection.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum DialError {
     /// It cannot be reached.
     #[error("{kind}")]
@@ -92,6 +93,7 @@ impl fmt::Display for DialFailure {
 
 /// How a connection ended.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum LostReason {
     /// The server closed it.
     #[error("connection closed")]

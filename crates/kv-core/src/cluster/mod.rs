@@ -50,7 +50,7 @@ impl ClusterConfig {
             return Err(ClusterConfigError::VoterCount { count: voters.len() });
         }
         let quorum = |name, quorum: Quorum| {
-            quorum.resolve(count).map_err(|source| ClusterConfigError::Quorum { name, source })
+            quorum.resolve(count).map_err(|problem| ClusterConfigError::Quorum { name, problem })
         };
         Ok(Self {
             version: 1,
@@ -120,12 +120,12 @@ impl fmt::Display for ClusterConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClusterConfigError {
     /// W or R cannot be had from this many servers.
-    #[error("{name}: {source}")]
+    #[error("{name}: {problem}")]
     Quorum {
         /// `W` or `R`.
         name: &'static str,
         /// What is wrong with it.
-        source: QuorumError,
+        problem: QuorumError,
     },
     /// A server stands in the list twice.
     #[error("server {node} is listed twice")]

@@ -13,6 +13,7 @@ use crate::engine::checkpoint::{
 };
 use crate::engine::effect::Effects;
 use crate::request::operation::{Operation, RequestOptions};
+use crate::seed::SeedStream;
 use crate::status::Status;
 use crate::store::ViewId;
 use crate::wire::Wire;
@@ -243,7 +244,8 @@ pub struct EngineConfig {
     pub node: NodeId,
     /// The cluster as this server was told.
     pub cluster: ClusterConfig,
-    /// Decides all randomness. Two incarnations of a server must not share it: it also names them.
+    /// Decides all randomness. Neither two servers nor two incarnations of one may share it: it also
+    /// names them, and clusters.
     pub seed: u64,
     /// Waiting times.
     pub timing: Timing,
@@ -257,9 +259,17 @@ pub struct EngineConfig {
 }
 
 impl EngineConfig {
-    /// A configuration with the default times and bounds.
+    /// A configuration with the default times and bounds, and a seed that no other has: for servers
+    /// that are to serve.
     #[must_use]
-    pub fn new(node: NodeId, cluster: ClusterConfig, seed: u64) -> Self {
+    pub fn new(node: NodeId, cluster: ClusterConfig) -> Self {
+        Self::seeded(node, cluster, SeedStream::drawn_by_the_system())
+    }
+
+    /// A configuration with the default times and bounds, and a seed that makes what the engine does
+    /// repeatable: for tests. Servers that keep data must not be started from a seed twice.
+    #[must_use]
+    pub fn seeded(node: NodeId, cluster: ClusterConfig, seed: u64) -> Self {
         let (timing, limits) = (Timing::default(), Limits::default());
         Self { node, cluster, seed, timing, limits, hand_back: false, may_found: true }
     }

@@ -8,6 +8,7 @@ use crate::{DecodeError, Wire, wire_enum};
 
 /// Why a request had no effect and never will.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
 pub enum NotDone {
     /// Too few servers are connected.
     #[error("unavailable: {reachable} of {needed} servers reachable; start or reconnect {} more",
@@ -144,6 +145,7 @@ wire_enum!(NotDone, "reason", {
 
 /// Why a server cannot become the sequencer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
 pub enum CannotLead {
     /// It is not in the cluster.
     #[error("server {node} is not one of the cluster's servers")]
@@ -191,6 +193,7 @@ wire_enum!(CannotLead, "reason not to lead", {
 
 /// What an engine was asked for and does not do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
 pub enum Feature {
     /// A batch with conditions, in the eventual engine.
     #[error("conditional writes; use a cluster with the linearizable engine")]
@@ -239,6 +242,7 @@ wire_enum!(Feature, "feature", {
 
 /// Why a server does not serve now, in the words that its screen and its clients show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
 pub enum Waiting {
     /// Fewer servers are up than the quorums need.
     #[error("waiting for {more} more server{}", if *more == 1 { "" } else { "s" })]

@@ -21,6 +21,31 @@ pub enum Outcome {
 
 wire_enum!(Outcome, "outcome", { 0 => Done(done), 1 => NotDone(reason), 2 => Unknown(unknown) });
 
+impl Outcome {
+    /// What was done, or why that is not known.
+    ///
+    /// # Errors
+    /// [`NoResult`] for whatever is not [`Outcome::Done`].
+    pub fn into_result(self) -> Result<Done, NoResult> {
+        match self {
+            Self::Done(done) => Ok(done),
+            Self::NotDone(reason) => Err(NoResult::NotDone(reason)),
+            Self::Unknown(unknown) => Err(NoResult::Unknown(unknown)),
+        }
+    }
+}
+
+/// Why a request brought no result: an [`Outcome`] as an error.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum NoResult {
+    /// It had no effect and never will.
+    #[error("{0}")]
+    NotDone(NotDone),
+    /// It may have taken effect, or may still.
+    #[error("{0}")]
+    Unknown(Unknown),
+}
+
 /// What a request that took effect brought.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Done {
@@ -193,6 +218,21 @@ mod tests {
         assert_eq!(answer(vec![written.clone()]), Some(written.clone()));
         assert_eq!(answer(vec![]), None);
         assert_eq!(answer(vec![written.clone(), written]), None);
+    }
+
+    #[test]
+    fn only_what_was_done_is_ok() {
+        let reason = NotDone::SessionExpired;
+        let unknown = Unknown { version: None, acks: 1, needed: 2 };
+        let done = Done {
+            answer: Answer::Results(vec![CommandResult::Written]),
+            version: None,
+            served: Served::Local,
+        };
+        assert_eq!(Outcome::Done(done.clone()).into_result(), Ok(done));
+        let refused = Outcome::NotDone(reason.clone()).into_result();
+        assert_eq!(refused, Err(NoResult::NotDone(reason)));
+        assert_eq!(Outcome::Unknown(unknown).into_result(), Err(NoResult::Unknown(unknown)));
     }
 
     proptest! {

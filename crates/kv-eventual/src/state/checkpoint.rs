@@ -199,7 +199,7 @@ mod tests {
 
     fn recovered(metadata: Bytes) -> Option<RecoverError> {
         let cluster = ClusterConfig::new([NodeId::FIRST], Quorum::All, Quorum::All).unwrap();
-        let config = EngineConfig::new(NodeId::FIRST, cluster, 7);
+        let config = EngineConfig::seeded(NodeId::FIRST, cluster, 7);
         let checkpoint =
             Checkpoint { covers: PersistSeq(3), metadata, items: Box::new(std::iter::empty()) };
         recover(&config, Some(checkpoint), [], Broken::default()).err()

@@ -236,7 +236,7 @@ impl Stand {
 pub(crate) fn config(nodes: u16, w: u16, r: u16) -> EngineConfig {
     let voters = (1..=nodes).map(node);
     let cluster = ClusterConfig::new(voters, Quorum::Count(w), Quorum::Count(r)).unwrap();
-    let mut config = EngineConfig::new(node(1), cluster, 7);
+    let mut config = EngineConfig::seeded(node(1), cluster, 7);
     config.timing.anti_entropy = Duration::MAX;
     config
 }

@@ -127,7 +127,7 @@ mod tests {
     fn core(number: u16, owner: u16) -> Core {
         let voters = [1, 2, 3].map(node);
         let cluster = ClusterConfig::new(voters, Quorum::Majority, Quorum::Majority).unwrap();
-        let config = EngineConfig::new(node(number), cluster, 5);
+        let config = EngineConfig::seeded(node(number), cluster, 5);
         let mut core = Core::new(config, PersistSeq(0), Broken::default());
         core.recover_promise(Epoch {
             round: 1,

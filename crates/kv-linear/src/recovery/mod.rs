@@ -203,7 +203,7 @@ mod tests {
     fn config() -> EngineConfig {
         let voters = [1, 2, 3].map(|number| NodeId::new(number).unwrap());
         let cluster = ClusterConfig::new(voters, Quorum::Majority, Quorum::Majority).unwrap();
-        EngineConfig::new(NodeId::FIRST, cluster, 5)
+        EngineConfig::seeded(NodeId::FIRST, cluster, 5)
     }
 
     fn epoch(round: u32) -> Epoch {

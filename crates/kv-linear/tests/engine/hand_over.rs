@@ -268,7 +268,7 @@ fn the_first_server_asks_for_the_lead_by_itself_where_that_is_wanted() {
     let asked = |hand_back| {
         let records = disk(1, &config, epoch(1, 3), &base);
         let engine_config =
-            EngineConfig { hand_back, ..EngineConfig::new(node(1), config.clone(), 9) };
+            EngineConfig { hand_back, ..EngineConfig::seeded(node(1), config.clone(), 9) };
         let mut server = Server::recover(1, &config, records.clone());
         let numbered = (1..).map(PersistSeq).zip(records);
         server.engine = LinearEngine::recover(engine_config, None, numbered).unwrap();

@@ -175,7 +175,7 @@ fn a_checkpoint_never_forgets_who_the_server_is() {
     follower.hears(3, Body::EpochRequest { epoch: epoch(1, 3) });
     let checkpoint = follower.checkpoint();
     assert_eq!(checkpoint.covers, PersistSeq(u64::try_from(promised).unwrap()));
-    let config = EngineConfig::new(node(2), cluster(3, 2, 2), 9);
+    let config = EngineConfig::seeded(node(2), cluster(3, 2, 2), 9);
     let recovered = LinearEngine::recover(config, Some(checkpoint), []).unwrap();
     assert_eq!(recovered.status().incarnation, follower.incarnation);
     assert_eq!(recovered.log_hash(base()[1].index()), Some(base()[1].hash()));
@@ -185,7 +185,7 @@ fn a_checkpoint_never_forgets_who_the_server_is() {
 fn a_journal_of_another_configuration_or_with_a_hole_is_refused() {
     let config = cluster(3, 2, 2);
     let recover = |records: Vec<(u64, Record)>| {
-        let config = EngineConfig::new(node(2), cluster(3, 2, 2), 9);
+        let config = EngineConfig::seeded(node(2), cluster(3, 2, 2), 9);
         let records = records.into_iter().map(|(seq, record)| (PersistSeq(seq), record));
         LinearEngine::recover(config, None, records).map(|_| ())
     };

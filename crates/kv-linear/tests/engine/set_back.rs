@@ -182,7 +182,7 @@ fn a_sequencer_on_an_older_disk_stops_for_good_where_nobody_can_replace_it() {
     }
     let checkpoint = sequencer.restart().checkpoint();
     assert_eq!(checkpoint.covers, PersistSeq(u64::try_from(sequencer.persisted).unwrap()));
-    let config = EngineConfig::new(node(1), cluster(3, 1, 3), 9);
+    let config = EngineConfig::seeded(node(1), cluster(3, 1, 3), 9);
     let engine = LinearEngine::recover(config, Some(checkpoint), []).unwrap();
     let mut again = Server { engine, ..sequencer.restart() };
     assert_eq!(again.peer_up(2), set_back());

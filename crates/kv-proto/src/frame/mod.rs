@@ -212,7 +212,7 @@ pub struct MessageTooLarge {
 pub enum FrameError {
     /// The connection failed.
     #[error("the connection failed: {0}")]
-    Io(#[from] io::Error),
+    Io(io::Error),
     /// The frame is over the limit: its sender speaks another protocol, or sends too much.
     #[error(
         "a frame of {size} bytes is over the limit of {limit}: send less at once, and \
@@ -252,7 +252,19 @@ pub enum FrameError {
     },
     /// The message is not well formed.
     #[error("a message is not well formed: {0}")]
-    Decode(#[from] DecodeError),
+    Decode(DecodeError),
+}
+
+impl From<io::Error> for FrameError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<DecodeError> for FrameError {
+    fn from(error: DecodeError) -> Self {
+        Self::Decode(error)
+    }
 }
 
 /// Appends a frame that says no more than that its sender lives.

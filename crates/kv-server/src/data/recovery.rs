@@ -106,8 +106,7 @@ where
     };
     directory.take_configuration()?;
     let set_aside = all_set_aside(&folder);
-    let set_aside =
-        set_aside.map_err(|source| StartError::SetAside { directory: folder, source })?;
+    let set_aside = set_aside.map_err(|cause| StartError::SetAside { directory: folder, cause })?;
     let found = Some(FoundData { set_aside, ..reading.found(&engine.status()) });
     directory.begin_run(boot, data.sync == SyncPolicy::Always)?;
     let files = DataFiles::start(directory, journal, store, data);
@@ -173,7 +172,7 @@ fn set_aside_all(
     let folder = disk.directory();
     let lost = set_aside(disk, &directory.meta().identity, now);
     let lost =
-        lost.map_err(|source| StartError::SetAside { directory: folder.to_owned(), source })?;
+        lost.map_err(|cause| StartError::SetAside { directory: folder.to_owned(), cause })?;
     if let Some(lost) = lost {
         let (folder, lost) = (folder.display(), lost.display());
         tracing::warn!(
@@ -201,7 +200,7 @@ mod tests {
         assert_eq!(
             tell_no_room(full, Path::new("d")).to_string(),
             "the disk of d is too full to begin on: 7 bytes are needed and 3 are free; make room, \
-             or keep the data elsewhere with --data-dir"
+             or keep the data elsewhere"
         );
     }
 }

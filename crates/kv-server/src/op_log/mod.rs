@@ -45,7 +45,7 @@ impl OpLog {
         };
         if let Some(config) = config {
             let path = config.folder.join(format!("output_log{node}.txt"));
-            let failed = |source| OpLogError { path: path.clone(), source };
+            let failed = |cause| OpLogError { path: path.clone(), cause };
             let file = OpLogFile::open(path.clone(), config.rotate_bytes).map_err(failed)?;
             log.next_client = file.next_client();
             let (start, end) = queue();
@@ -149,14 +149,14 @@ fn millis(now: Now) -> u64 {
 
 /// The log of operations cannot be opened.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot open {}: {source}; {} or use --op-log off", path.display(), remedy(source))]
+#[error("cannot open {}: {cause}; {} or keep no log of operations", path.display(), remedy(cause))]
 pub struct OpLogError {
     path: PathBuf,
-    source: io::Error,
+    cause: io::Error,
 }
 
-fn remedy(source: &io::Error) -> &'static str {
-    if source.kind() == io::ErrorKind::NotFound {
+fn remedy(cause: &io::Error) -> &'static str {
+    if cause.kind() == io::ErrorKind::NotFound {
         "make the folder"
     } else {
         "make its folder writable"

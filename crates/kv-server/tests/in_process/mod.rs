@@ -13,7 +13,7 @@ use kv_core::{
     Answer, CommandResult, Key, NodeId, Operation, Outcome, Quorum, RequestOptions, Value,
 };
 use kv_proto::ServerList;
-use kv_server::{Consistency, Server, ServerConfig};
+use kv_server::{Consistency, LocalError, Server, ServerConfig};
 use tokio::net::TcpListener;
 
 pub fn node(number: u16) -> NodeId {
@@ -75,7 +75,12 @@ pub fn get(key: &str) -> Operation {
 }
 
 pub async fn execute(server: &Server, op: Operation) -> Outcome {
-    server.client().execute(op, RequestOptions::default()).await.unwrap()
+    match server.client().execute(op, RequestOptions::default()).await {
+        Ok(done) => Outcome::Done(done),
+        Err(LocalError::NotDone(reason)) => Outcome::NotDone(reason),
+        Err(LocalError::Unknown(unknown)) => Outcome::Unknown(unknown),
+        Err(error) => panic!("{error}"),
+    }
 }
 
 /// The value that a get brought, or `None` for a missing key.

@@ -394,7 +394,8 @@ const fn is_of_the_server(reason: &NotDone) -> bool {
         | NotDone::Quorum(_)
         | NotDone::ConditionFailed { .. }
         | NotDone::NotANumber { .. }
-        | NotDone::ValueTooLarge { .. } => false,
+        | NotDone::ValueTooLarge { .. }
+        | _ => false,
     }
 }
 

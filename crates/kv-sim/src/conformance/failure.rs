@@ -10,7 +10,7 @@ use crate::violation::Violation;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
     /// The simulator saw it while it ran.
-    #[error("{0}")]
+    #[error(transparent)]
     Contract(#[from] Violation),
     /// The clause's own test found it.
     #[error("clause {clause}: {finding} (seed {seed})")]
@@ -23,7 +23,7 @@ pub enum Failure {
         finding: Finding,
     },
     /// The suite asked for a cluster that cannot be: a defect of the suite.
-    #[error("the suite's own configuration is not legal: {0}")]
+    #[error(transparent)]
     Config(#[from] ClusterConfigError),
 }
 

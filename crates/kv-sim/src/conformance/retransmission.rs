@@ -81,7 +81,7 @@ fn odd_timeouts<E: ConsistencyEngine>(seed: u64) -> Result<(), Failure> {
     let mut stream = SeedStream::new(seed);
     let mut workload = Workload::new(seed, 3);
     let cluster = SimConfig::new(3, 1, 1, seed)?.cluster;
-    let config = EngineConfig::new(NodeId::FIRST, cluster.clone(), seed);
+    let config = EngineConfig::seeded(NodeId::FIRST, cluster.clone(), seed);
     let Ok(mut engine) = E::recover(config, None, []) else {
         return Ok(());
     };

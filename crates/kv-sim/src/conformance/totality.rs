@@ -46,7 +46,7 @@ pub fn survives_any_input<E: ConsistencyEngine>() -> Result<(), Failure> {
             let Ok(node) = NodeId::new(number) else {
                 continue;
             };
-            let config = EngineConfig::new(node, cluster.config().cluster.clone(), seed);
+            let config = EngineConfig::seeded(node, cluster.config().cluster.clone(), seed);
             let mut fuzzer = Fuzzer {
                 stream: SeedStream::new(seed ^ (u64::from(number) << 32)),
                 workload: Workload::new(seed, 4),

@@ -159,7 +159,7 @@ impl<E: ConsistencyEngine> Server<E> {
             limits: config.limits,
             hand_back: config.hand_back,
             may_found: true,
-            ..EngineConfig::new(self.node, self.cluster(config).clone(), seed)
+            ..EngineConfig::seeded(self.node, self.cluster(config).clone(), seed)
         }
     }
 

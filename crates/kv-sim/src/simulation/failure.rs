@@ -13,7 +13,7 @@ use crate::violation::Violation;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SimulationFailure {
     /// The engine broke its contract.
-    #[error("{0}")]
+    #[error(transparent)]
     Contract(#[from] Violation),
     /// An engine halted though nothing was damaged.
     #[error("server {node} halted: {reason}")]
@@ -94,7 +94,7 @@ pub enum SimulationFailure {
         id: RequestId,
     },
     /// The history cannot be judged: a defect of the simulator.
-    #[error("{0}")]
+    #[error(transparent)]
     History(#[from] HistoryError),
     /// A key is there although its time is over.
     #[error(
@@ -134,6 +134,6 @@ pub enum SimulationFailure {
         faults: FaultCounts,
     },
     /// No cluster can be made of the plan: a defect of the simulator.
-    #[error("{0}")]
+    #[error(transparent)]
     Config(#[from] ClusterConfigError),
 }

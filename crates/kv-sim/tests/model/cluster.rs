@@ -45,7 +45,7 @@ impl<E: Checked> ClusterModel<E> {
     ) -> Server<E> {
         let node = self.config.voters()[place];
         let seed = 1000 * u64::from(node.number()) + incarnation;
-        let config = EngineConfig::new(node, self.config.clone(), seed);
+        let config = EngineConfig::seeded(node, self.config.clone(), seed);
         let numbered = (1..).map(PersistSeq).zip(records.iter().cloned());
         let engine = (self.recover)(config, numbered.collect());
         let records = records.to_vec();

@@ -16,13 +16,13 @@ pub enum CheckpointError {
     /// The store below failed. What it held before is unchanged.
     #[error(
         "the checkpoint in {} failed: {}; {}",
-        directory.display(), Plain(source), advice(source)
+        directory.display(), Plain(cause), advice(cause)
     )]
     Failed {
         /// The checkpoint's directory.
         directory: PathBuf,
         /// Why.
-        source: fjall::Error,
+        cause: fjall::Error,
     },
     /// What is on disk is not what was written.
     #[error(
@@ -91,14 +91,14 @@ impl CheckpointError {
         if is_damage(&source) {
             return Self::Damaged { directory, what: NOT_AS_WRITTEN };
         }
-        Self::Failed { directory, source }
+        Self::Failed { directory, cause: source }
     }
 
     /// Whether the files are not those that were written; `false` where that cannot be told.
     #[must_use]
     pub fn is_damage(&self) -> bool {
         match self {
-            Self::Failed { source, .. } => is_missing_or_cut(source),
+            Self::Failed { cause, .. } => is_missing_or_cut(cause),
             Self::NewerFormat { .. } | Self::Abandoned { .. } => false,
             Self::Damaged { .. }
             | Self::OtherStore { .. }
@@ -112,10 +112,10 @@ impl CheckpointError {
     /// there is.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        let Some(cause) = io_cause(self) else {
+        let Self::Failed { cause, .. } = self else {
             return false;
         };
-        lacks_room(cause) || lacks_descriptors(cause)
+        io_cause(cause).is_some_and(|cause| lacks_room(cause) || lacks_descriptors(cause))
     }
 }
 

@@ -17,8 +17,7 @@ pub enum DataDirectoryError {
     Failed(#[from] DiskError),
     /// Another process uses it.
     #[error(
-        "the data directory {} is in use by {}: stop that server, or use another directory with \
-         --data-dir",
+        "the data directory {} is in use by {}: stop that server, or use another directory",
         directory.display(),
         Held(*holder, *now)
     )]
@@ -33,7 +32,7 @@ pub enum DataDirectoryError {
     /// There are files, and none that says whose they are.
     #[error(
         "the data directory {} has no `meta` that says whose it is: put it back, or use another \
-         directory with --data-dir",
+         directory",
         directory.display()
     )]
     NotDescribed {
@@ -62,8 +61,7 @@ pub enum DataDirectoryError {
     },
     /// It is another server's.
     #[error(
-        "the data directory {} is server {found}'s and this is server {wanted}: use another one \
-         with --data-dir",
+        "the data directory {} is server {found}'s and this is server {wanted}: use another one",
         directory.display()
     )]
     OtherServer {
@@ -77,7 +75,7 @@ pub enum DataDirectoryError {
     /// It is another engine's.
     #[error(
         "the data directory {} is of the {found} engine and this is the {wanted} one: use another \
-         one with --data-dir",
+         one",
         directory.display()
     )]
     OtherEngine {

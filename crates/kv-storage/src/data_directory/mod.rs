@@ -266,13 +266,12 @@ mod tests {
         drop(data);
         assert_eq!(
             open(&disk, &DataOwner { node: node(2), ..owner() }).unwrap_err(),
-            "the data directory  is server 1's and this is server 2: use another one with \
-             --data-dir"
+            "the data directory  is server 1's and this is server 2: use another one"
         );
         assert_eq!(
             open(&disk, &DataOwner { engine: "linearizable", ..owner() }).unwrap_err(),
             "the data directory  is of the eventual engine and this is the linearizable one: use \
-             another one with --data-dir"
+             another one"
         );
     }
 
@@ -337,7 +336,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "the data directory  is in use by process 77, for 1 h 2 min: stop that server, or use \
-             another directory with --data-dir"
+             another directory"
         );
         drop(held);
         assert!(open(&disk, &owner()).is_ok());

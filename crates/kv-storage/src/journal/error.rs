@@ -13,7 +13,7 @@ pub enum JournalError {
     /// A file operation failed. The journal takes nothing more, and gives this error for ever:
     /// the system may have dropped what was to be written, and trying again would hide it.
     #[error("the journal cannot go on: {0}; then start the server again")]
-    Failed(#[from] DiskError),
+    Failed(DiskError),
     /// There is no room for the record. Nothing is broken and nothing was written: reads go on,
     /// and the same record can be appended once there is room.
     #[error(
@@ -164,7 +164,7 @@ pub enum JournalError {
     },
     /// A record's bytes are whole but not the form of any record.
     #[error(
-        "record {seq} in {} is not readable: {source}; it was written by another release",
+        "record {seq} in {} is not readable: {problem}; it was written by another release",
         file.display()
     )]
     NotReadable {
@@ -173,8 +173,14 @@ pub enum JournalError {
         /// Which record.
         seq: PersistSeq,
         /// What is wrong with it.
-        source: DecodeError,
+        problem: DecodeError,
     },
+}
+
+impl From<DiskError> for JournalError {
+    fn from(error: DiskError) -> Self {
+        Self::Failed(error)
+    }
 }
 
 impl JournalError {

@@ -89,7 +89,8 @@ impl<D: Disk, R: Wire> Replay<D, R> {
                 let record = R::from_bytes(Bytes::copy_from_slice(frame.record));
                 let file = self.file(segment.number);
                 self.after = seq;
-                let record = record.map_err(|e| JournalError::NotReadable { file, seq, source: e });
+                let record =
+                    record.map_err(|problem| JournalError::NotReadable { file, seq, problem });
                 return record.map(|record| Some((seq, record)));
             }
         }

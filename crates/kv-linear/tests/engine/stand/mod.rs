@@ -108,7 +108,7 @@ impl Server {
         records: Vec<Record>,
     ) -> Self {
         let engine_config =
-            EngineConfig { limits, ..EngineConfig::new(node(number), config.clone(), 9) };
+            EngineConfig { limits, ..EngineConfig::seeded(node(number), config.clone(), 9) };
         let numbered = (1..).map(PersistSeq).zip(records.clone());
         let engine = LinearEngine::recover(engine_config, None, numbered).unwrap();
         let mut server = Self {

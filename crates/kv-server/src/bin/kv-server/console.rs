@@ -2,8 +2,8 @@
 
 use std::io::{BufRead, IsTerminal};
 
-use kv_core::{Answer, Dump, Operation, Outcome, RequestOptions};
-use kv_server::{LocalClient, ServerGone};
+use kv_core::{Answer, Dump, Operation, RequestOptions};
+use kv_server::{LocalClient, LocalError, ServerGone};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::screen;
@@ -77,31 +77,22 @@ async fn dump(client: &LocalClient) -> Result<(), ServerGone> {
     let mut after = None;
     loop {
         let op = Operation::Dump(Dump { after, limit: PAGE_LEN });
-        match client.execute(op, RequestOptions::default()).await? {
-            Outcome::Done(done) => match done.answer {
-                Answer::Page(page) => {
-                    let next = page.next.clone();
-                    // Whoever has stopped the terminal stops this command alone.
-                    let shown = tokio::task::spawn_blocking(move || screen::show_dump_page(&page));
-                    if shown.await.is_err() {
-                        return Ok(());
-                    }
-                    match next {
-                        Some(next) => after = Some(next),
-                        None => return Ok(()),
-                    }
-                }
-                Answer::Results(_) => return Ok(()),
-            },
-            Outcome::NotDone(reason) => {
-                screen::say(format_args!("{reason}"));
+        let done = match client.execute(op, RequestOptions::default()).await {
+            Ok(done) => done,
+            Err(LocalError::Gone(gone)) => return Err(gone),
+            Err(error) => {
+                screen::say(format_args!("{error}"));
                 return Ok(());
             }
-            Outcome::Unknown(unknown) => {
-                screen::say(format_args!("{unknown}"));
-                return Ok(());
-            }
+        };
+        let Answer::Page(page) = done.answer else { return Ok(()) };
+        let next = page.next.clone();
+        // Whoever has stopped the terminal stops this command alone.
+        let shown = tokio::task::spawn_blocking(move || screen::show_dump_page(&page));
+        if shown.await.is_err() || next.is_none() {
+            return Ok(());
         }
+        after = next;
     }
 }
 

@@ -21,6 +21,7 @@ use kv_storage::DataDirectoryError;
 use crate::cli::Invocation;
 use crate::fleet::{Fleet, Plan};
 use crate::screen::hints;
+use crate::screen::options::{options_against, options_against_config};
 
 fn main() -> ExitCode {
     for line in kv_cli::environment::warnings() {
@@ -64,7 +65,9 @@ fn serve_until_stopped(plan: &Plan) -> ExitCode {
     match run(plan) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => match error.downcast_ref::<StartError>() {
-            Some(StartError::Config(problem)) => cli::refuse(problem),
+            Some(StartError::Config(problem)) => {
+                cli::refuse(format_args!("{problem}{}", options_against_config(problem)))
+            }
             Some(StartError::AddressInUse { address }) if plan.is_dev => {
                 let text = hints::address_in_use(address, &plan.servers);
                 screen::complain(format_args!("{text}"));
@@ -77,8 +80,9 @@ fn serve_until_stopped(plan: &Plan) -> ExitCode {
                 screen::complain(format_args!("{}", text.unwrap_or_default()));
                 ExitCode::FAILURE
             }
-            Some(_) | None => {
-                screen::complain(format_args!("{error}"));
+            start => {
+                let options = start.map_or("", options_against);
+                screen::complain(format_args!("{error}{options}"));
                 ExitCode::FAILURE
             }
         },

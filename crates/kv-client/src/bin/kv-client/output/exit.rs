@@ -37,7 +37,8 @@ impl ExitStatus {
             | ClientError::Lost { .. }
             | ClientError::Unexpected { .. }
             | ClientError::DumpInterrupted
-            | ClientError::Stopped => match error.certainty() {
+            | ClientError::Stopped
+            | _ => match error.certainty() {
                 Certainty::NotDone => Self::NotDone,
                 Certainty::Unknown => Self::Unclear,
             },
@@ -57,7 +58,8 @@ impl ExitStatus {
             | NotDone::Overloaded { .. }
             | NotDone::ClockSkew { .. }
             | NotDone::SessionExpired
-            | NotDone::CannotLead(_) => Self::NotDone,
+            | NotDone::CannotLead(_)
+            | _ => Self::NotDone,
         }
     }
 }

@@ -173,7 +173,8 @@ fn put_error(object: &mut Object, error: &ClientError) {
         | ClientError::Lost { .. }
         | ClientError::Unexpected { .. }
         | ClientError::DumpInterrupted
-        | ClientError::Stopped => {}
+        | ClientError::Stopped
+        | _ => {}
     }
 }
 
@@ -204,6 +205,7 @@ const fn reason(error: &ClientError) -> &'static str {
             NotDone::ClockSkew { .. } => "clock_skew",
             NotDone::SessionExpired => "session_expired",
             NotDone::CannotLead(_) => "cannot_lead",
+            _ => "other",
         },
         ClientError::Unknown(_) => "too_few_acks",
         ClientError::Malformed { .. } => "malformed",
@@ -216,6 +218,7 @@ const fn reason(error: &ClientError) -> &'static str {
         ClientError::Unexpected { .. } => "unexpected_answer",
         ClientError::DumpInterrupted => "dump_interrupted",
         ClientError::Stopped => "stopped",
+        _ => "other",
     }
 }
 

@@ -105,7 +105,8 @@ pub(crate) fn error_text(error: &ClientError) -> String {
         | ClientError::Lost { .. }
         | ClientError::Unexpected { .. }
         | ClientError::DumpInterrupted
-        | ClientError::Stopped => error.to_string(),
+        | ClientError::Stopped
+        | _ => error.to_string(),
     }
 }
 

@@ -137,7 +137,7 @@ async fn ask_one(
                     let why = failures.first().map(|failure| failure.error.to_string());
                     return Err(why.unwrap_or_else(|| NO_ANSWER.to_owned()));
                 }
-                Ok(Event::Lost { .. } | Event::Moved { .. }) => {}
+                Ok(Event::Lost { .. } | Event::Moved { .. } | _) => {}
                 Err(_) => return Err(NO_ANSWER.to_owned()),
             }
         }

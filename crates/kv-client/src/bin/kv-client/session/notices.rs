@@ -51,6 +51,7 @@ impl Notices {
                 let first = first.map_or_else(String::new, |failure| format!(" ({failure})"));
                 Some(format!("{lost}no server of {ids} answers{first}; still trying"))
             }
+            _ => None,
         }
     }
 
@@ -79,6 +80,7 @@ pub(crate) fn json(event: &Event) -> String {
             "event": "none_answers",
             "message": failures.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
         }),
+        _ => json!({ "event": "other" }),
     };
     object.to_string()
 }
@@ -92,7 +94,8 @@ fn lost_text((server, why): &(NodeId, LostReason)) -> String {
         | LostReason::Garbage { .. }
         | LostReason::Silent { .. }
         | LostReason::OutOfPlace
-        | LostReason::Refused(_) => format!("server {server} is lost ({why})"),
+        | LostReason::Refused(_)
+        | _ => format!("server {server} is lost ({why})"),
     }
 }
 

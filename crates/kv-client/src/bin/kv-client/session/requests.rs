@@ -4,7 +4,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use kv_client::{Client, ClientError, SendState};
-use kv_core::{Answer, Command as Step, CommandResult, Key, Operation, Outcome, RequestOptions};
+use kv_core::{Answer, Command as Step, CommandResult, Key, Operation, RequestOptions};
 use tokio::task::JoinSet;
 
 use super::wait::{LinesDropped, WaitMode};
@@ -129,18 +129,15 @@ pub(super) async fn execute(
     send_state: SendState,
 ) -> Result<Success, ClientError> {
     let options = RequestOptions { timeout, ..request.options };
-    match client.execute_revocable(request.operation, options, send_state).await? {
-        Outcome::Done(mut done) if request.asks_existence => {
-            let is_found = matches!(&done.answer, Answer::Results(results)
-                if matches!(results.as_slice(), [CommandResult::Value(Some(_))]));
-            // What it holds was not asked for.
-            done.answer = Answer::Results(Vec::new());
-            Ok(Success::Existence(is_found, done))
-        }
-        Outcome::Done(done) => Ok(Success::Done(done)),
-        Outcome::NotDone(reason) => Err(ClientError::NotDone(reason)),
-        Outcome::Unknown(unknown) => Err(ClientError::Unknown(unknown)),
+    let mut done = client.execute_revocable(request.operation, options, send_state).await?;
+    if !request.asks_existence {
+        return Ok(Success::Done(done));
     }
+    let is_found = matches!(&done.answer, Answer::Results(results)
+        if matches!(results.as_slice(), [CommandResult::Value(Some(_))]));
+    // What it holds was not asked for.
+    done.answer = Answer::Results(Vec::new());
+    Ok(Success::Existence(is_found, done))
 }
 
 /// Counts what it has removed in `count`.
@@ -174,9 +171,5 @@ async fn delete_all(
 }
 
 async fn delete(client: Client, key: Key, options: RequestOptions) -> Result<(), ClientError> {
-    match client.execute(Operation::of(Step::Delete { key }), options).await? {
-        Outcome::Done(_) => Ok(()),
-        Outcome::NotDone(reason) => Err(ClientError::NotDone(reason)),
-        Outcome::Unknown(unknown) => Err(ClientError::Unknown(unknown)),
-    }
+    client.execute(Operation::of(Step::Delete { key }), options).await.map(drop)
 }

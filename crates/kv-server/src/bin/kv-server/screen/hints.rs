@@ -41,7 +41,8 @@ pub(crate) fn who_is_missing(config: &ServerConfig, waiting: Waiting, status: &S
         | Waiting::OtherConfiguration { .. }
         | Waiting::DiskFull { .. }
         | Waiting::OwnDisk
-        | Waiting::Stopping => return String::new(),
+        | Waiting::Stopping
+        | _ => return String::new(),
     };
     let missing = not_connected(config, &status.connected);
     // A sequencer that is connected has other reasons not to serve.

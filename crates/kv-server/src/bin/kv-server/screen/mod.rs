@@ -2,6 +2,7 @@
 
 mod found;
 pub(crate) mod hints;
+pub(crate) mod options;
 mod printer;
 mod start;
 

@@ -13,6 +13,7 @@ use kv_core::ClusterConfigError;
 use kv_server::ConfigError;
 use toml_writer::{ToTomlValue, TomlStringBuilder};
 
+use crate::screen::options::options_against_config;
 use crate::settings::config_file::{ConfigFileError, FileSetting, LineProblem, read_settings};
 use crate::settings::{Form, KEYS, Key};
 
@@ -94,7 +95,7 @@ impl Layers {
 
     /// Says where the setting is from that makes no server together with the others.
     pub(crate) fn blame(&self, problem: ConfigError) -> LayersError {
-        let text = problem.to_string();
+        let text = format!("{problem}{}", options_against_config(&problem));
         let ConfigError::Cluster(ClusterConfigError::Quorum { name, .. }) = problem else {
             return LayersError::Together { text };
         };

@@ -76,7 +76,7 @@ impl RestingServer {
         covers: PersistSeq,
     ) -> Result<E, RestingError> {
         let meta = self.meta();
-        let config = EngineConfig::new(meta.identity.node, meta.configuration.clone(), 0);
+        let config = EngineConfig::seeded(meta.identity.node, meta.configuration.clone(), 0);
         let (checkpoint, reading) = self.read_checkpoint()?.unzip();
         let mut records = journal.replay::<E::Record>(covers);
         let engine = E::recover(config, checkpoint, records.by_ref());

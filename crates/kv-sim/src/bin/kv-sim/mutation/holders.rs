@@ -32,7 +32,7 @@ pub(super) fn on_disk(
     records_max: usize,
 ) -> Option<LinearEngine> {
     let (checkpoint, records) = cluster.disk(node).ok()?;
-    let config = EngineConfig::new(node, cluster.config().cluster.clone(), 1);
+    let config = EngineConfig::seeded(node, cluster.config().cluster.clone(), 1);
     let records = records.into_iter().take(records_max);
     LinearEngine::recover(config, checkpoint.read(), records).ok()
 }
