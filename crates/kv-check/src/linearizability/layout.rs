@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::budget::{Bound, Meter};
 use super::foresight::Foresight;
 use super::partition::{Moment, Partition};
-use super::register::{Call, End};
+use super::register::{Action, Call, End, Test};
 
 /// What is known of a partition before the search.
 #[derive(Debug)]
@@ -21,6 +21,9 @@ pub(super) struct Layout {
     pub(super) endless_begun: Vec<usize>,
     /// Calls without an end that do the same are one class.
     pub(super) class_of: BTreeMap<usize, usize>,
+    /// Calls without an end that need not be remembered once they took effect: they delete a value that
+    /// is put only once, so that they cannot take effect again.
+    leave_no_trace: BTreeSet<usize>,
     pub(super) foresight: Option<Foresight>,
     /// How many steps it is to try a call in a state.
     pub(super) weight: u64,
@@ -36,6 +39,7 @@ impl Layout {
             endless: Vec::new(),
             endless_begun: Vec::with_capacity(partition.moments.len()),
             class_of: BTreeMap::new(),
+            leave_no_trace: leave_no_trace(partition),
             foresight: Foresight::of(partition),
             weight: 1,
         };
@@ -78,9 +82,43 @@ impl Layout {
         Ok(layout)
     }
 
+    /// Whether it makes a difference later that a call took effect, beside what it left.
+    pub(super) fn leaves_trace(&self, place: usize) -> bool {
+        !self.leave_no_trace.contains(&place)
+    }
+
     pub(super) fn slot(&self, place: usize) -> u32 {
         self.slot_of.get(place).copied().unwrap_or_default()
     }
+}
+
+/// The expiries of values that their keys can come to hold by one call alone. There may be one for each
+/// put, and all of them stay open: to tell those apart that took effect would double the configurations
+/// for each.
+fn leave_no_trace(partition: &Partition) -> BTreeSet<usize> {
+    let mut puts: BTreeMap<(usize, &[u8]), u64> = BTreeMap::new();
+    let mut computed = BTreeSet::new();
+    for (key, action) in partition.ops.iter().flat_map(|op| &op.call.commands) {
+        match action {
+            Action::Put(value) => *puts.entry((*key, value)).or_default() += 1,
+            Action::Increment(_) | Action::Append(_) => {
+                computed.insert(*key);
+            }
+            Action::Get | Action::Delete | Action::Time => {}
+        }
+    }
+    let is_once = |key: usize, value: &[u8]| {
+        !computed.contains(&key) && puts.get(&(key, value)).is_none_or(|puts| *puts <= 1)
+    };
+    let expires = |call: &Call| match (&call.conditions[..], &call.commands[..]) {
+        ([(held, Test::Is(value))], [(deleted, Action::Delete)]) => {
+            held == deleted && is_once(*held, value)
+        }
+        _ => false,
+    };
+    let ops = partition.ops.iter().enumerate();
+    let expiries = ops.filter(|(_, op)| op.end == End::Open && expires(&op.call));
+    expiries.map(|(place, _)| place).collect()
 }
 
 /// What a moment takes: its place here, and its set of configurations in the search.

@@ -246,7 +246,9 @@ impl<'a, S: Slots> Search<'a, S> {
             meter.take(STATE_BYTES + HELD_BYTES * self.partition.keys.len() + bytes)?;
         }
         let mut next = Configuration { at: config.at, done: config.done.clone(), state };
-        next.done.insert(self.layout.slot(place));
+        if self.layout.leaves_trace(place) {
+            next.done.insert(self.layout.slot(place));
+        }
         for &other in open {
             meter.spend(self.layout.weight)?;
             if self.is_seen_now(other, next.state) {

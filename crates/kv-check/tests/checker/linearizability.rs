@@ -287,6 +287,16 @@ fn what_is_too_hard_is_undecided_within_bounded_memory() {
 }
 
 #[test]
+fn many_values_that_may_have_expired_unseen_are_no_hard_case() {
+    let time_to_live = Some(Duration::from_secs(1));
+    let put_for =
+        |text: &str| one(Command::Put { key: key("k"), value: value(text), time_to_live });
+    let calls = (0..60).map(|n| (put_for(&n.to_string()), written()));
+    let lost: Vec<_> = calls.chain([(get("k"), nothing()), (get("k"), found("0"))]).collect();
+    assert!(!is_linearizable(&in_turn(lost)));
+}
+
+#[test]
 fn a_check_ends_when_its_time_is_over() {
     let (looks_max, mut looks) = (5, 0);
     let mut is_over = || {
