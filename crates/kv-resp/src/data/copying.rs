@@ -1,0 +1,41 @@
+//! Keys under other names.
+
+use kv_core::Key;
+
+use crate::data::overlay::Overlay;
+use crate::error::ReplyError;
+use crate::reply::Reply;
+
+pub(super) fn rename(
+    overlay: &mut Overlay,
+    from: &Key,
+    to: &Key,
+    only_if_absent: bool,
+    now_ms: i64,
+) -> Result<Reply, ReplyError> {
+    let held = overlay.get(from).cloned().ok_or(ReplyError::NoSuchKey)?;
+    if only_if_absent && (from == to || overlay.get(to).is_some()) {
+        return Ok(Reply::Integer(0));
+    }
+    if from != to {
+        overlay.delete(from);
+        overlay.put(to, held, now_ms);
+    }
+    Ok(if only_if_absent { Reply::Integer(1) } else { Reply::OK })
+}
+
+pub(super) fn copy(
+    overlay: &mut Overlay,
+    from: &Key,
+    to: &Key,
+    replace: bool,
+    now_ms: i64,
+) -> Reply {
+    match overlay.get(from).cloned() {
+        Some(held) if replace || overlay.get(to).is_none() => {
+            overlay.put(to, held, now_ms);
+            Reply::Integer(1)
+        }
+        Some(_) | None => Reply::Integer(0),
+    }
+}

@@ -1,0 +1,182 @@
+//! Commands in the eventual engine, which takes single reads, writes and deletes alone.
+
+use bytes::BytesMut;
+use kv_core::{Command, CommandResult, Key, Operation, Outcome};
+
+use crate::clock::now_ms;
+use crate::data::{DataCommand, Set, SetExpiry, SetReply, Shape, put_replies, straight};
+use crate::error::ReplyError;
+use crate::front::Context;
+use crate::reply::Reply;
+use crate::session::{Session, Work, outcome};
+
+/// A run of commands whose requests are in flight together: all of them read, or all of them write.
+#[derive(Debug, Default)]
+pub(super) struct Singles {
+    shapes: Vec<Shape>,
+    commands: Vec<Command>,
+    outcomes: Vec<Option<Outcome>>,
+    missing: usize,
+    /// The keys of a `DEL` that are looked at first.
+    deletes: Vec<Key>,
+}
+
+impl Singles {
+    pub(super) fn is_empty(&self) -> bool {
+        self.shapes.is_empty()
+    }
+
+    /// Whether a command of such a kind can go with the others.
+    fn takes(&self, reads: bool, is_alone: bool) -> bool {
+        let fits = |first: &Command| first.is_read_only() == reads && !is_alone;
+        let has_room = self.commands.len() < COMMANDS_MAX && self.deletes.is_empty();
+        self.commands.first().is_none_or(fits) && has_room
+    }
+}
+
+impl Session {
+    /// Puts a command to the others, or refuses it; whether that was possible before the others are
+    /// done.
+    pub(super) fn take_single(
+        &mut self,
+        context: &mut Context<'_>,
+        name: &'static str,
+        command: &DataCommand,
+        out: &mut BytesMut,
+    ) -> bool {
+        let Some((shape, reads)) = shape_of(command) else {
+            if self.singles.is_empty() {
+                let error = ReplyError::NeedsLinearizable { command: name };
+                self.reply(context, &error.into(), out);
+            }
+            return self.singles.is_empty();
+        };
+        let deletes =
+            if let DataCommand::Delete { keys } = command { keys.as_slice() } else { &[] };
+        if !self.singles.takes(reads, !deletes.is_empty()) {
+            return false;
+        }
+        let get = |key: &Key| Command::Get { key: key.clone() };
+        let commands = &mut self.singles.commands;
+        // There is no time to live in this engine by which a key could be looked at.
+        if let DataCommand::Delete { keys } | DataCommand::Exists { keys } = command {
+            commands.extend(keys.iter().map(get));
+        } else if let DataCommand::Type { key } = command {
+            commands.push(get(key));
+        } else {
+            straight(command, now_ms(context.now), commands);
+        }
+        self.singles.deletes = deletes.to_vec();
+        self.singles.shapes.push(shape);
+        true
+    }
+
+    pub(super) fn ask_singles(&mut self) {
+        let singles = &mut self.singles;
+        singles.missing = singles.commands.len();
+        singles.outcomes.clear();
+        singles.outcomes.resize(singles.missing, None);
+        self.asks.extend(singles.commands.drain(..).map(Operation::of));
+        self.work = Work::Singles;
+    }
+
+    pub(super) fn on_single_outcome(
+        &mut self,
+        context: &mut Context<'_>,
+        place: usize,
+        outcome: Outcome,
+        out: &mut BytesMut,
+    ) {
+        if let Some(empty @ None) = self.singles.outcomes.get_mut(place) {
+            *empty = Some(outcome);
+            self.singles.missing -= 1;
+        }
+        if self.singles.missing > 0 {
+            self.work = Work::Singles;
+            return;
+        }
+        let outcomes = std::mem::take(&mut self.singles.outcomes);
+        let deletes = std::mem::take(&mut self.singles.deletes);
+        if !deletes.is_empty() {
+            let is_there = |outcome: &Option<Outcome>| is_there(outcome.as_ref());
+            let there = deletes.iter().zip(&outcomes).filter(|(_, outcome)| is_there(outcome));
+            // A key of which it is not known is deleted as well; its own outcome tells then.
+            self.singles.shapes = vec![Shape::WrittenOf {
+                reply: i64::try_from(there.count()).unwrap_or(i64::MAX),
+                count: deletes.len(),
+            }];
+            let deletes = deletes.into_iter().map(|key| Command::Delete { key });
+            self.singles.commands.extend(deletes);
+            return self.ask_singles();
+        }
+        let mut outcomes = outcomes.into_iter().flatten();
+        for shape in std::mem::take(&mut self.singles.shapes) {
+            let of_command = outcomes.by_ref().take(shape.results()).map(single_result);
+            let results: Result<Vec<CommandResult>, ReplyError> = of_command.collect();
+            let from = out.len();
+            let put = results.and_then(|results| {
+                let (mut results, now_ms) = (results.into_iter(), now_ms(context.now));
+                put_replies(shape, &mut results, now_ms, self.protocol, out)
+                    .ok_or(ReplyError::Unfit)
+            });
+            match put {
+                Ok(()) if self.is_reply_unwanted() => out.truncate(from),
+                Ok(()) => {}
+                Err(error) => {
+                    out.truncate(from);
+                    self.reply(context, &Reply::Error(error), out);
+                }
+            }
+        }
+    }
+}
+
+/// How the reply is made to a command that this engine takes, and whether it only reads.
+fn shape_of(command: &DataCommand) -> Option<(Shape, bool)> {
+    match command {
+        DataCommand::Get { .. } => Some((Shape::Value, true)),
+        DataCommand::Length { .. } => Some((Shape::ValueLength, true)),
+        DataCommand::Type { .. } => Some((Shape::Type, true)),
+        DataCommand::GetMany { keys } => Some((Shape::Values { count: keys.len() }, true)),
+        DataCommand::Exists { keys } => Some((Shape::Existing { keys: keys.len() }, true)),
+        DataCommand::Delete { keys } => Some((Shape::Existing { keys: keys.len() }, true)),
+        DataCommand::Set(Set {
+            expiry: SetExpiry::Never,
+            condition: None,
+            reply: SetReply::Ok,
+            ..
+        }) => Some((Shape::Written { count: 1 }, false)),
+        DataCommand::SetMany { pairs, only_if_absent: false } => {
+            Some((Shape::Written { count: pairs.len() }, false))
+        }
+        DataCommand::Set(_)
+        | DataCommand::SetMany { only_if_absent: true, .. }
+        | DataCommand::GetDelete { .. }
+        | DataCommand::GetExpire { .. }
+        | DataCommand::GetRange { .. }
+        | DataCommand::SetRange { .. }
+        | DataCommand::Append { .. }
+        | DataCommand::Increment { .. }
+        | DataCommand::IncrementFloat { .. }
+        | DataCommand::Expire(_)
+        | DataCommand::Persist { .. }
+        | DataCommand::Lifetime { .. }
+        | DataCommand::Rename { .. }
+        | DataCommand::Copy { .. }
+        | DataCommand::Object { .. }
+        | DataCommand::Lcs(_) => None,
+    }
+}
+
+fn single_result(outcome: Outcome) -> Result<CommandResult, ReplyError> {
+    let mut results = outcome::results(outcome)?;
+    results.pop().ok_or(ReplyError::Unfit)
+}
+
+fn is_there(outcome: Option<&Outcome>) -> bool {
+    let result = outcome.cloned().map(single_result);
+    matches!(result, Some(Ok(CommandResult::Value(Some(_)))))
+}
+
+/// The most requests in flight together, unless one command alone has more keys.
+const COMMANDS_MAX: usize = 512;
