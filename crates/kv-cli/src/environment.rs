@@ -120,6 +120,7 @@ pub const NAMES: &[&str] = &[
     "KV_REQUESTS_MAX",
     "KV_RESEND_MAX",
     "KV_RESEND_MIN",
+    "KV_RESP",
     "KV_SERVERS",
     "KV_TIMEOUT",
     "KV_W",

@@ -34,6 +34,8 @@ pub struct ServerConfig {
     pub cluster_name: String,
     /// Where the server keeps its data; `None` to keep it in memory only.
     pub data: Option<DataConfig>,
+    /// Where clients of Redis's protocol are taken; `None` for nowhere.
+    pub resp: Option<RespConfig>,
     /// Where the log of operations goes.
     pub op_log: Option<OpLogConfig>,
     /// How long each message to another server is held back.
@@ -122,6 +124,23 @@ impl DataConfig {
     }
 }
 
+/// Where a server takes clients of Redis's protocol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RespConfig {
+    /// `host:port`.
+    pub address: String,
+    /// Whether the server starts without them if it cannot listen there.
+    pub is_optional: bool,
+}
+
+impl RespConfig {
+    /// An address on which the server must be able to listen.
+    #[must_use]
+    pub const fn required(address: String) -> Self {
+        Self { address, is_optional: false }
+    }
+}
+
 /// Where the log of operations goes and how large it may grow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpLogConfig {
@@ -153,6 +172,7 @@ impl ServerConfig {
             servers: ServerList::default(),
             cluster_name: DEFAULT_CLUSTER.to_owned(),
             data: None,
+            resp: None,
             op_log: None,
             delay: Delay::OFF,
             clients_max: 1024,

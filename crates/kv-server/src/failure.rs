@@ -33,6 +33,14 @@ pub enum StartError {
         /// What the system says.
         cause: io::Error,
     },
+    /// It cannot listen there for clients of Redis's protocol.
+    #[error("cannot listen on {address} for Redis clients: {source}; choose another --resp")]
+    BindResp {
+        /// Where this server should listen.
+        address: String,
+        /// What the system says.
+        source: io::Error,
+    },
     /// The socket that was given does not listen.
     #[error("the socket to listen on is not usable: {0}")]
     Socket(io::Error),

@@ -50,7 +50,7 @@ mod server;
 
 pub use config::{
     ConfigError, Consistency, ConsistencyError, DEFAULT_CLUSTER, DataConfig, DumpHook, OpLogConfig,
-    RecoveryHook, RecoveryProgress, ServerConfig,
+    RecoveryHook, RecoveryProgress, RespConfig, ServerConfig,
 };
 pub use data::{FoundData, SetAside};
 pub use delay::{Delay, DelayError};

@@ -15,11 +15,12 @@ use kv_core::{ConsistencyEngine, EngineConfig, NodeId};
 use kv_eventual::EventualEngine;
 use kv_linear::LinearEngine;
 use kv_proto::{Refusal, ServerState};
+use kv_resp::{Facts, Front};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::LocalSet;
 
-use crate::config::{Consistency, ServerConfig};
+use crate::config::{Consistency, RespConfig, ServerConfig};
 use crate::data::FoundData;
 use crate::data::Persistence;
 use crate::data::recovery::{Recovered, recover};
@@ -29,6 +30,7 @@ use crate::driver::dump::DumpThread;
 use crate::driver::event::{Ending, LocalEvent};
 use crate::driver::hub::Hub;
 use crate::driver::peers::{Delayed, Peers};
+use crate::driver::redis::RedisClients;
 use crate::driver::{Loop, Readiness, Telling, serve_local, watch_disk};
 use crate::failure::{ServerError, StartError};
 use crate::local::LocalClient;
@@ -39,6 +41,7 @@ use crate::net::held_back::HeldBack;
 use crate::net::link::Link;
 use crate::net::listener::{Door, Listener};
 use crate::net::reading::FrameBytes;
+use crate::net::redis::RedisListener;
 use crate::op_log::OpLog;
 
 /// A server under way, in this process, on a thread of its own.
@@ -48,6 +51,7 @@ use crate::op_log::OpLog;
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
+    resp_address: Option<SocketAddr>,
     found: Option<FoundData>,
     local: mpsc::Sender<LocalEvent>,
     client_numbers: Arc<AtomicU64>,
@@ -110,6 +114,11 @@ impl Server {
         let cluster = config.cluster()?;
         let address = socket.local_addr().map_err(StartError::Socket)?;
         let socket = socket.into_std().map_err(StartError::Socket)?;
+        let resp = match &config.resp {
+            Some(resp) => listen_for_redis(resp).await?,
+            None => None,
+        };
+        let resp_address = resp.as_ref().and_then(|socket| socket.local_addr().ok());
         let mut engine_config = EngineConfig::new(config.node, cluster.clone());
         engine_config.timing = config.timing;
         engine_config.limits = config.limits;
@@ -137,6 +146,7 @@ impl Server {
         let (end, ended) = oneshot::channel();
         let server = Self {
             address,
+            resp_address,
             found: recovered.found.clone(),
             local,
             client_numbers: Arc::clone(&client_numbers),
@@ -152,6 +162,7 @@ impl Server {
             op_log,
             identity,
             socket,
+            resp,
             local_events,
             ending: told_to_end,
             telling: Telling { readiness: readiness_sender, connected: connected_sender },
@@ -175,6 +186,12 @@ impl Server {
     #[must_use]
     pub const fn local_address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it listens for clients of Redis's protocol, if it does.
+    #[must_use]
+    pub const fn resp_address(&self) -> Option<SocketAddr> {
+        self.resp_address
     }
 
     /// What it found in its data directory; `None` for a server in memory.
@@ -267,6 +284,7 @@ struct Parts<E: ConsistencyEngine> {
     op_log: OpLog,
     identity: Arc<Identity>,
     socket: std::net::TcpListener,
+    resp: Option<std::net::TcpListener>,
     local_events: mpsc::Receiver<LocalEvent>,
     ending: watch::Receiver<Ending>,
     telling: Telling,
@@ -283,23 +301,22 @@ where
     async fn run(self) -> Result<(), ServerError> {
         let Self { config, recovered, op_log, identity, .. } = self;
         let socket = TcpListener::from_std(self.socket).map_err(ServerError::Socket)?;
+        let resp = self.resp.map(TcpListener::from_std).transpose();
+        let resp = resp.map_err(ServerError::Socket)?;
+        let front = front_of::<E>(&config, resp.as_ref());
         let (persistence, disk, events) = Persistence::of(recovered.files);
         let driver = DriverConfig { disk, ..DriverConfig::MEMORY };
         let peers: Vec<NodeId> = identity.config.peers_of(config.node).collect();
         let mut core = DriverCore::new(recovered.engine, peers.iter().copied(), driver);
         let local = LocalRequests::new(core.open_session(usize::MAX));
-        let delays: Vec<(NodeId, Rc<Delayed>)> = peers
-            .iter()
-            .map(|peer| (*peer, Delayed::new(HeldBack::new(config.delay, random_seed()))))
-            .collect();
-        let mut all_peers = Peers::default();
-        delays.iter().for_each(|(peer, delayed)| all_peers.add(*peer, Rc::clone(delayed)));
+        let (delays, all_peers) = delayed_peers(&peers, &config);
         let shared = Loop::new(Hub {
             core,
             clock: Clock::start(),
             persistence,
             op_log,
             clients: Clients::default(),
+            redis: RedisClients::new(front),
             local,
             peers: all_peers,
             telling: self.telling,
@@ -338,7 +355,7 @@ where
             doorbells,
         };
         let ending = self.ending.clone();
-        tokio::task::spawn_local(Listener { door: Rc::new(door), socket, ending }.run());
+        listen(Rc::new(door), socket, resp, &ending);
         tokio::task::spawn_local(serve_local(Rc::clone(&shared), self.local_events));
         if let Some(events) = events {
             tokio::task::spawn_local(watch_disk(Rc::clone(&shared), events));
@@ -350,6 +367,60 @@ where
         let closed = shared.close_disk();
         outcome.and(closed)
     }
+}
+
+/// The peers, and what holds back the messages to each.
+fn delayed_peers(peers: &[NodeId], config: &ServerConfig) -> (Vec<(NodeId, Rc<Delayed>)>, Peers) {
+    let delayed = |peer: &NodeId| {
+        let held_back = HeldBack::new(config.delay, random_seed());
+        (*peer, Delayed::new(held_back))
+    };
+    let delays: Vec<_> = peers.iter().map(delayed).collect();
+    let mut all = Peers::default();
+    delays.iter().for_each(|(peer, delayed)| all.add(*peer, Rc::clone(delayed)));
+    (delays, all)
+}
+
+/// Takes connections, also of clients of Redis's protocol if there is a socket for them.
+fn listen<E>(
+    door: Rc<Door<E>>,
+    socket: TcpListener,
+    resp: Option<TcpListener>,
+    ending: &watch::Receiver<Ending>,
+) where
+    E: ConsistencyEngine + 'static,
+    E::Record: Send + 'static,
+{
+    if let Some(socket) = resp {
+        let (door, ending) = (Rc::clone(&door), ending.clone());
+        tokio::task::spawn_local(RedisListener { door, socket, ending }.run());
+    }
+    tokio::task::spawn_local(Listener { door, socket, ending: ending.clone() }.run());
+}
+
+/// Listens for clients of Redis's protocol.
+async fn listen_for_redis(
+    config: &RespConfig,
+) -> Result<Option<std::net::TcpListener>, StartError> {
+    match TcpListener::bind(&config.address).await {
+        Ok(socket) => socket.into_std().map(Some).map_err(StartError::Socket),
+        Err(_) if config.is_optional => Ok(None),
+        Err(source) => Err(StartError::BindResp { address: config.address.clone(), source }),
+    }
+}
+
+/// What the clients of Redis's protocol are told of the server.
+fn front_of<E: ConsistencyEngine>(config: &ServerConfig, socket: Option<&TcpListener>) -> Front {
+    let address = socket.and_then(|socket| socket.local_addr().ok());
+    Front::new(Facts {
+        version: env!("CARGO_PKG_VERSION"),
+        port: address.map_or(0, |address| address.port()),
+        clients_max: config.clients_max,
+        started: Duration::ZERO,
+        is_linearizable: E::NAME == LinearEngine::NAME,
+        is_durable: config.data.is_some(),
+        seed: random_seed(),
+    })
 }
 
 /// A number that no other start has. The standard library's hasher draws its keys from the

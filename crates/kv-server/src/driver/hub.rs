@@ -22,6 +22,7 @@ use crate::driver::clock::Clock;
 use crate::driver::dump::DumpThread;
 use crate::driver::event::LocalEvent;
 use crate::driver::peers::{Inbound, Peers};
+use crate::driver::redis::RedisClients;
 use crate::driver::{Readiness, Telling};
 use crate::failure::ServerError;
 use crate::net::admission::Identity;
@@ -36,6 +37,7 @@ pub(crate) struct Hub<E: ConsistencyEngine> {
     pub(crate) persistence: Persistence<E::Record>,
     pub(crate) op_log: OpLog,
     pub(crate) clients: Clients,
+    pub(crate) redis: RedisClients,
     pub(crate) local: LocalRequests,
     pub(crate) peers: Peers,
     pub(crate) telling: Telling,
@@ -229,6 +231,7 @@ where
         self.tell_state();
         let core = &mut self.core;
         self.peers.write(on_drained.clone(), |peer, full| core.set_congested(peer, full));
+        self.write_redis(&on_drained);
         self.write_replies(on_drained);
         self.op_log.flush();
         if self.core.is_stopped(now) {
@@ -236,24 +239,8 @@ where
         }
     }
 
-    /// How the server is.
     fn status(&self) -> Status {
-        let mut status = self.core.status();
-        status.positions.journal_persisted = Some(self.core.persisted().0);
-        status.positions.checkpoint_covers = Some(self.core.checkpoint_covers().0);
-        let counters = self.core.counters();
-        let lacks = |shortage| u64::from(self.core.shortage() == Some(shortage));
-        status.counters.extend([
-            (Counter::MessagesDropped, counters.messages_dropped),
-            (Counter::SnapshotsBegun, counters.snapshots_begun),
-            (Counter::SnapshotsSent, counters.snapshots_sent),
-            (Counter::CheckpointsWritten, counters.checkpoints_written),
-            (Counter::JournalWrittenBytes, self.core.journal_bytes()),
-            (Counter::DiskFull, lacks(Shortage::Space)),
-            (Counter::TooManyOpenFiles, lacks(Shortage::OpenFiles)),
-        ]);
-        status.counters.extend(self.persistence.counters());
-        status
+        status_of(&self.core, &self.persistence)
     }
 
     fn carry_out(&mut self, now: Now, output: Output<E::Message, E::Record>) {
@@ -278,6 +265,9 @@ where
         if session == self.local.session() {
             return self.local.answer(tag, outcome);
         }
+        let Some(outcome) = self.redis_outcome(now, session, tag, outcome) else {
+            return;
+        };
         if let Some(dumps) = &self.dumps {
             dumps.show(&outcome);
         }
@@ -411,11 +401,35 @@ where
     }
 }
 
+/// How a server is.
+pub(crate) fn status_of<E>(core: &DriverCore<E>, persistence: &Persistence<E::Record>) -> Status
+where
+    E: ConsistencyEngine,
+    E::Record: Send + 'static,
+{
+    let mut status = core.status();
+    status.positions.journal_persisted = Some(core.persisted().0);
+    status.positions.checkpoint_covers = Some(core.checkpoint_covers().0);
+    let counters = core.counters();
+    let lacks = |shortage| u64::from(core.shortage() == Some(shortage));
+    status.counters.extend([
+        (Counter::MessagesDropped, counters.messages_dropped),
+        (Counter::SnapshotsBegun, counters.snapshots_begun),
+        (Counter::SnapshotsSent, counters.snapshots_sent),
+        (Counter::CheckpointsWritten, counters.checkpoints_written),
+        (Counter::JournalWrittenBytes, core.journal_bytes()),
+        (Counter::DiskFull, lacks(Shortage::Space)),
+        (Counter::TooManyOpenFiles, lacks(Shortage::OpenFiles)),
+    ]);
+    status.counters.extend(persistence.counters());
+    status
+}
+
 /// From here on no further request is taken from the client.
-const BYTES_BEFORE_WAIT: usize = 16 << 20;
+pub(crate) const BYTES_BEFORE_WAIT: usize = 16 << 20;
 
 /// From here on the client counts as gone. Requests that were in flight may bring it so far.
-const BYTES_MAX: usize = 512 << 20;
+pub(crate) const BYTES_MAX: usize = 512 << 20;
 
 /// A snapshot's next part is read once fewer bytes wait to be written.
 const SNAPSHOT_BYTES_AHEAD: usize = 256 << 10;

@@ -11,7 +11,9 @@ pub(crate) mod clock;
 pub(crate) mod dump;
 pub(crate) mod event;
 pub(crate) mod hub;
+pub(crate) mod hub_redis;
 pub(crate) mod peers;
+pub(crate) mod redis;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -155,7 +157,8 @@ where
         let connections: Vec<_> = {
             let hub = self.hub.borrow();
             let of_peers = hub.peers.connections();
-            hub.clients.connections().chain(of_peers).cloned().collect()
+            let of_clients = hub.clients.connections().chain(hub.redis.connections());
+            of_clients.chain(of_peers).cloned().collect()
         };
         let written = async {
             for connection in &connections {

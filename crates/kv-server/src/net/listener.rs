@@ -359,9 +359,9 @@ fn full(admitted: Admitted, are_lowered: bool) -> Refusal {
 const MUTUAL_MAX: Duration = Duration::from_secs(5);
 
 /// A client that takes nothing for this long counts as gone.
-const CLIENT_PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const CLIENT_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long a new connection may take to say hello.
 const HELLO_MAX: Duration = Duration::from_secs(5);
 
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

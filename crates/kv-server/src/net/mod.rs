@@ -10,5 +10,6 @@ pub(crate) mod link;
 pub(crate) mod listener;
 pub(crate) mod pulse;
 pub(crate) mod reading;
+pub(crate) mod redis;
 pub(crate) mod session;
 pub(crate) mod strangers;

@@ -1,14 +1,16 @@
 //! `kv-server dev`: a cluster in one process.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use clap::builder::FalseyValueParser;
 use clap::{Args, value_parser};
 use kv_core::{NodeId, Page, Quorum};
-use kv_proto::{ServerList, ServerListError};
+use kv_proto::{AddressError, ServerList, ServerListError, check_address};
 use kv_server::{
-    Consistency, DEFAULT_CLUSTER, DataConfig, Delay, DumpHook, RecoveryHook, ServerConfig,
+    Consistency, DEFAULT_CLUSTER, DataConfig, Delay, DumpHook, RecoveryHook, RespConfig,
+    ServerConfig,
 };
 use tracing_subscriber::filter::Targets;
 
@@ -40,6 +42,11 @@ pub(crate) struct DevSettings {
     /// The servers with their addresses, instead of --nodes
     #[arg(long, value_name = "LIST", conflicts_with = "nodes")]
     servers: Option<ServerList>,
+
+    /// Take Redis clients: `auto`, at each server's own port + 20; the first server's address, for
+    /// example `127.0.0.1:6379`, with the others at the ports behind it; or `off` (docs/redis.md)
+    #[arg(long, value_name = "WHERE", default_value = "auto")]
+    resp: RespChoice,
 
     /// The cluster's name; clients of another name are refused
     #[arg(long, env = "KV_CLUSTER", value_name = "NAME", default_value = DEFAULT_CLUSTER)]
@@ -86,6 +93,7 @@ impl DevSettings {
         config.servers = list.clone();
         config.cluster_name.clone_from(&self.cluster);
         config.data = (!self.memory).then(|| DataConfig::new(&self.data_dir));
+        config.resp = self.resp.config(node, list);
         config.on_recovery = Some(RecoveryHook(Arc::new(screen::show_recovery)));
         config.op_log = match (&self.op_log, self.memory) {
             (Some(folder), _) => op_log(folder, self.op_log_mib),
@@ -99,6 +107,64 @@ impl DevSettings {
         config
     }
 }
+
+/// Where Redis clients are taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum RespChoice {
+    /// Beside each server's own port.
+    Auto,
+    Off,
+    /// There by the first server, and at the ports behind it by the others.
+    From {
+        host: String,
+        port: u16,
+    },
+}
+
+impl FromStr for RespChoice {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "off" => Ok(Self::Off),
+            address => {
+                check_address(address)?;
+                let no_port = || AddressError::NoPort { address: address.to_owned() };
+                let (host, port) = split_address(address).ok_or_else(no_port)?;
+                Ok(Self::From { host, port })
+            }
+        }
+    }
+}
+
+impl RespChoice {
+    /// Where a server of the list takes them.
+    fn config(&self, node: NodeId, list: &ServerList) -> Option<RespConfig> {
+        let (host, port, is_optional) = match self {
+            Self::Off => return None,
+            Self::Auto => {
+                let (host, port) = split_address(list.address(node)?)?;
+                (host, port.checked_add(RESP_PORTS_APART)?, true)
+            }
+            Self::From { host, port } => {
+                let place = list.ids().position(|other| other == node)?;
+                let port = port.checked_add(u16::try_from(place).ok()?)?;
+                (host.clone(), port, false)
+            }
+        };
+        Some(RespConfig { address: format!("{host}:{port}"), is_optional })
+    }
+}
+
+fn split_address(address: &str) -> Option<(String, u16)> {
+    let (host, port) = address.rsplit_once(':')?;
+    Some((host.to_owned(), port.parse().ok()?))
+}
+
+/// From a server's own port to the one for Redis clients: there are ten servers at most, whose ports
+/// stand together.
+const RESP_PORTS_APART: u16 = 20;
 
 /// The folder of the data unless another is named: that of servers of their own is beside it.
 const FOLDER: &str = "kv-data/dev";
@@ -135,6 +201,19 @@ mod tests {
             assert_eq!(server.node.number(), number);
             assert_eq!(server.consistency, Consistency::Linearizable);
         }
+    }
+
+    #[test]
+    fn redis_clients_are_taken_beside_each_server_unless_told_otherwise() {
+        let resp = |words: &str| -> Vec<Option<String>> {
+            let servers = plan(words).servers.into_iter();
+            servers.map(|server| server.resp.map(|resp| resp.address)).collect()
+        };
+        let ports = |ports: [u16; 3]| ports.map(|port| Some(format!("127.0.0.1:{port}")));
+        assert_eq!(resp(""), ports([4981, 4982, 4983]));
+        assert_eq!(resp("--resp 127.0.0.1:6379"), ports([6379, 6380, 6381]));
+        assert_eq!(resp("--resp off"), [None, None, None]);
+        assert!(plan("").servers.iter().all(|server| server.resp.as_ref().unwrap().is_optional));
     }
 
     #[test]

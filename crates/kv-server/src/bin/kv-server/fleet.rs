@@ -83,14 +83,16 @@ impl Fleet {
     fn show(&self) -> Result<(), StartError> {
         match self.members.as_slice() {
             [only] if !self.is_dev => {
-                let (address, found) = (only.server.local_address(), only.server.found_data());
-                screen::show_start(&only.config, address, found)
+                let (address, resp) = (only.server.local_address(), only.server.resp_address());
+                screen::show_start(&only.config, address, resp, only.server.found_data())
             }
             many => {
                 let configs: Vec<&ServerConfig> =
                     many.iter().map(|member| &member.config).collect();
                 let found = many.iter().filter_map(|member| member.server.found_data());
-                screen::show_cluster_start(&configs, &found.collect::<Vec<_>>())
+                let resp = many.iter().filter_map(|member| member.server.resp_address());
+                let resp: Vec<_> = resp.collect();
+                screen::show_cluster_start(&configs, &resp, &found.collect::<Vec<_>>())
             }
         }
     }

@@ -24,22 +24,24 @@ use start::{cluster_start_text, start_text};
 pub(crate) fn show_start(
     config: &ServerConfig,
     address: SocketAddr,
+    resp: Option<SocketAddr>,
     found: Option<&FoundData>,
 ) -> Result<(), StartError> {
     let cluster = config.cluster()?;
-    say(format_args!("{}", start_text(config, &cluster, address, found)));
+    say(format_args!("{}", start_text(config, &cluster, address, resp, found)));
     Ok(())
 }
 
 /// Shows what `kv-server dev` has started.
 pub(crate) fn show_cluster_start(
     servers: &[&ServerConfig],
+    resp: &[SocketAddr],
     found: &[&FoundData],
 ) -> Result<(), StartError> {
     let Some(first) = servers.first() else {
         return Ok(());
     };
-    say(format_args!("{}", cluster_start_text(first, servers, found)?));
+    say(format_args!("{}", cluster_start_text(first, servers, resp, found)?));
     Ok(())
 }
 

@@ -13,11 +13,13 @@ pub(super) fn start_text(
     config: &ServerConfig,
     cluster: &ClusterConfig,
     address: SocketAddr,
+    resp: Option<SocketAddr>,
     found: Option<&FoundData>,
 ) -> String {
     let node = config.node;
     let peers = peers_text(config, cluster);
     let mut rows = vec![("listens on", address.to_string()), ("peers", peers)];
+    rows.extend(resp.map(|resp| ("redis", resp_text(resp))));
     let data = found.map_or_else(|| IN_MEMORY.to_owned(), data_text);
     rows.extend(common_rows(config, cluster, data));
     rows.extend(found.and_then(set_aside_text).map(|text| ("set aside", text)));
@@ -32,6 +34,11 @@ pub(super) fn start_text(
         cluster.read_quorum(),
     );
     with_rows(title, rows)
+}
+
+/// Where Redis clients are taken.
+fn resp_text(address: SocketAddr) -> String {
+    format!("at {address}: redis-cli -p {}", address.port())
 }
 
 /// The other servers: many at their usual addresses in short, otherwise each with its own.
@@ -54,6 +61,7 @@ const PEERS_IN_FULL: usize = 3;
 pub(super) fn cluster_start_text(
     first: &ServerConfig,
     servers: &[&ServerConfig],
+    resp: &[SocketAddr],
     found: &[&FoundData],
 ) -> Result<String, StartError> {
     let cluster = first.cluster()?;
@@ -64,6 +72,15 @@ pub(super) fn cluster_start_text(
     }
     if let Some(row) = rows.first_mut() {
         row.0 = "runs here";
+    }
+    let resp_texts: Vec<String> = resp.iter().map(ToString::to_string).collect();
+    match resp {
+        [] => {}
+        [only] => rows.push(("redis", resp_text(*only))),
+        [first, ..] => {
+            rows.push(("redis", format!("at {}:", resp_texts.join(", "))));
+            rows.push(("", format!("redis-cli -p {}", first.port())));
+        }
     }
     rows.extend(common_rows(first, &cluster, cluster_data_text(first, found)));
     let set_aside = found.iter().filter_map(|found| set_aside_text(found));
@@ -160,7 +177,7 @@ mod tests {
         config.servers = "1-2".parse().unwrap();
         let cluster = config.cluster().unwrap();
         let address = "127.0.0.1:4961".parse().unwrap();
-        let text = start_text(&config, &cluster, address, None);
+        let text = start_text(&config, &cluster, address, None, None);
         assert!(text.contains("server 1 of 2 | eventual | W=2 R=2"), "{text}");
         assert!(text.contains("listens on   127.0.0.1:4961"), "{text}");
         assert!(text.contains("peers        2 at 127.0.0.1:4962"), "{text}");
@@ -179,21 +196,21 @@ mod tests {
             took: Duration::from_millis(20),
             set_aside: Vec::new(),
         };
-        let text = start_text(&config, &cluster, address, Some(&found));
+        let text = start_text(&config, &cluster, address, None, Some(&found));
         assert!(text.contains("data         kv-data/1-eventual (new)"), "{text}");
         found = FoundData { is_new: false, keys: 1_234_567, records: 1, ..found };
-        let text = start_text(&config, &cluster, address, Some(&found));
+        let text = start_text(&config, &cluster, address, None, Some(&found));
         let expected = "data         kv-data/1-eventual: found 1,234,567 keys; 1 record since the \
                         last checkpoint; read in 0.02 s";
         assert!(text.contains(expected), "{text}");
         found.unconfirmed = 1;
-        let text = start_text(&config, &cluster, address, Some(&found));
+        let text = start_text(&config, &cluster, address, None, Some(&found));
         assert!(text.contains("1,234,567 keys and 1 log entry to be confirmed; 1 rec"), "{text}");
         assert!(text.contains("fsync        always: what was acknowledged outlives"), "{text}");
         assert!(!text.contains("set aside"), "{text}");
         found.set_aside = vec![SetAside { folder: "d/lost-1".into(), bytes: 22_020_096 }];
         config.data.as_mut().unwrap().sync = SyncPolicy::Interval(Duration::from_millis(50));
-        let text = start_text(&config, &cluster, address, Some(&found));
+        let text = start_text(&config, &cluster, address, None, Some(&found));
         assert!(text.contains("set aside    d/lost-1 (21.0 MiB):"), "{text}");
         assert!(text.contains("`rm -r d/lost-1` once nobody needs it"), "{text}");
         let more = (2..=6).map(|number| SetAside {
@@ -201,7 +218,7 @@ mod tests {
             bytes: number << 17,
         });
         found.set_aside.extend(more);
-        let text = start_text(&config, &cluster, address, Some(&found));
+        let text = start_text(&config, &cluster, address, None, Some(&found));
         let expected = "set aside    d/lost-6 (0.7 MiB), lost-5 (0.6 MiB), lost-4 (0.5 MiB), lost-3 \
                         (0.3 MiB) and 2 older, 23.5 MiB in all:";
         assert!(text.contains(expected), "{text}");
@@ -211,7 +228,7 @@ mod tests {
             "{text}"
         );
         config.servers = "1-10".parse().unwrap();
-        let text = start_text(&config, &config.cluster().unwrap(), address, Some(&found));
+        let text = start_text(&config, &config.cluster().unwrap(), address, None, Some(&found));
         assert!(text.contains("peers        2-10 at 127.0.0.1, ports 4960 + id"), "{text}");
     }
 
@@ -225,7 +242,7 @@ mod tests {
             config.delay = "1-5".parse().unwrap();
             config
         });
-        let text = cluster_start_text(&configs[0], &configs.each_ref(), &[]).unwrap();
+        let text = cluster_start_text(&configs[0], &configs.each_ref(), &[], &[]).unwrap();
         assert!(text.contains("3 servers in this process | linearizable | W=2 R=2"), "{text}");
         assert!(text.contains("server 3 at 127.0.0.1:4963"), "{text}");
         assert!(text.contains("kv-client 1 --servers 1-3"), "{text}");

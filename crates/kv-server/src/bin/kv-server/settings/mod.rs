@@ -14,7 +14,7 @@ use kv_core::{IdError, NodeId, Quorum};
 use kv_proto::{AddressError, ServerList, ServerListError, check_address, parse_server_id};
 use kv_server::{
     Consistency, DEFAULT_CLUSTER, DataConfig, Delay, DumpHook, OpLogConfig, RecoveryHook,
-    ServerConfig, SyncPolicy,
+    RespConfig, ServerConfig, SyncPolicy,
 };
 use tracing_subscriber::filter::Targets;
 
@@ -53,6 +53,10 @@ pub(crate) struct Settings {
     /// Listen here instead of on this server's address in the list, for example 0.0.0.0:4961
     #[arg(long, env = "KV_LISTEN", value_name = "HOST:PORT", value_parser = parse_listen)]
     listen: Option<String>,
+
+    /// Take Redis clients there, for example `127.0.0.1:6379` (docs/redis.md)
+    #[arg(long, env = "KV_RESP", value_name = "HOST:PORT", value_parser = parse_listen)]
+    resp: Option<String>,
 
     /// The cluster's name; servers and clients of another name are refused
     #[arg(long, env = "KV_CLUSTER", value_name = "NAME", default_value = DEFAULT_CLUSTER)]
@@ -174,6 +178,7 @@ impl Settings {
             sync: self.fsync,
             checkpoint_bytes: u64::from(self.checkpoint_mib) << 20,
         });
+        config.resp = self.resp.clone().map(RespConfig::required);
         config.on_recovery = Some(RecoveryHook(std::sync::Arc::new(screen::show_recovery)));
         config.op_log = op_log(&self.op_log, self.op_log_mib);
         config.delay = self.delay;
@@ -250,13 +255,14 @@ const fn key(field: &'static str, table: &'static str, name: &'static str, form:
 }
 
 /// The names of all settings in a file, in the order in which they are printed.
-pub(crate) const KEYS: [Key; 32] = [
+pub(crate) const KEYS: [Key; 33] = [
     key("id", "", "id", Form::Number),
     key("consistency", "", "consistency", Form::Text),
     key("w", "", "w", Form::Number),
     key("r", "", "r", Form::Number),
     key("servers", "", "servers", Form::Addresses),
     key("listen", "", "listen", Form::Text),
+    key("resp", "", "resp", Form::Text),
     key("cluster", "", "cluster", Form::Text),
     key("log", "", "log", Form::Text),
     key("hand_back", "", "hand_back", Form::Switch),

@@ -1,0 +1,140 @@
+//! What the hub does for clients of Redis's protocol.
+
+use std::rc::Rc;
+
+use bytes::BytesMut;
+use kv_core::driver::SessionId;
+use kv_core::{ConsistencyEngine, Now, Outcome, RequestOptions};
+use kv_resp::{Context, Next, Session};
+
+use crate::client_number::ClientNumber;
+use crate::driver::hub::{BYTES_BEFORE_WAIT, BYTES_MAX, Hub, status_of};
+use crate::driver::redis::RedisClient;
+use crate::net::connection::Connection;
+
+/// What the task of such a client does next.
+pub(crate) struct Going {
+    pub(crate) next: Next,
+    /// How much waits to be carried out.
+    pub(crate) input_len: usize,
+    /// How long the request at the front is at least, where that is known.
+    pub(crate) announced_len: usize,
+}
+
+impl<E> Hub<E>
+where
+    E: ConsistencyEngine,
+    E::Record: Send + 'static,
+{
+    pub(crate) fn redis_connected(
+        &mut self,
+        now: Now,
+        number: ClientNumber,
+        address: String,
+        connection: Rc<Connection>,
+    ) -> SessionId {
+        // A session has one batch in flight, or the requests of a few commands.
+        let id = self.core.open_session(usize::MAX);
+        self.redis.front.connected(number.0, address, now);
+        self.redis.insert(RedisClient {
+            id,
+            session: Session::new(number.0),
+            input: BytesMut::new(),
+            connection,
+            is_dirty: false,
+            is_called: false,
+        });
+        id
+    }
+
+    pub(crate) fn redis_disconnected(&mut self, now: Now, id: SessionId) {
+        self.redis.remove(id);
+        for request in self.core.close_session(now, id) {
+            self.op_log.cancelled(request, now);
+        }
+    }
+
+    /// Lets a client read into what is not carried out yet; `None` if it is not there any more.
+    pub(crate) fn redis_input<T>(
+        &mut self,
+        id: SessionId,
+        read: impl FnOnce(&mut BytesMut) -> T,
+    ) -> Option<T> {
+        self.redis.get_mut(id).map(|(client, _)| read(&mut client.input))
+    }
+
+    /// Carries out what a client has sent, as far as that goes; `None` if it is not there any more.
+    pub(crate) fn redis_advance(&mut self, now: Now, id: SessionId) -> Option<Going> {
+        let Self { core, persistence, redis, op_log, .. } = self;
+        let (client, front) = redis.get_mut(id)?;
+        let RedisClient { session, input, connection, .. } = client;
+        let is_full = connection.waiting_bytes() >= BYTES_BEFORE_WAIT;
+        let next = if is_full {
+            Next::Outcomes
+        } else {
+            let status = || status_of(core, persistence);
+            let context = &mut Context { front, now, status: &status };
+            connection.put(|out| session.advance(context, input, out))
+        };
+        let number = ClientNumber(session.id());
+        for (tag, op) in (0..).zip(session.take_asks()) {
+            let logged = op_log.is_on().then(|| op.clone());
+            let request = core.request(now, id, tag, op, RequestOptions::default());
+            if let (Some(request), Some(op)) = (request, logged) {
+                op_log.invoked(request, number, now, &op);
+            }
+        }
+        let announced_len = session.announced_len().unwrap_or(0);
+        let going = Going { next, input_len: input.len(), announced_len };
+        if connection.waiting_bytes() > 0 {
+            redis.mark(id);
+        }
+        redis.close_killed();
+        Some(going)
+    }
+
+    /// Hands an outcome to the client that asked; gives it back if it is none of these.
+    pub(crate) fn redis_outcome(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        tag: u64,
+        outcome: Outcome,
+    ) -> Option<Outcome> {
+        let Self { core, persistence, redis, .. } = self;
+        let Some((client, front)) = redis.get_mut(id) else {
+            return Some(outcome);
+        };
+        let RedisClient { session, input, connection, .. } = client;
+        let status = || status_of(core, persistence);
+        let context = &mut Context { front, now, status: &status };
+        let place = usize::try_from(tag).unwrap_or(usize::MAX);
+        let goes_on = connection.put(|out| session.on_outcome(context, place, outcome, out));
+        client.is_called |= goes_on && (session.has_more() || !input.is_empty());
+        redis.mark(id);
+        None
+    }
+
+    /// Writes what came of this turn, and calls the tasks of clients that go on.
+    pub(crate) fn write_redis(&mut self, on_drained: &(impl Fn() + Clone + 'static)) {
+        let mut dirty = std::mem::take(&mut self.redis.dirty);
+        for id in dirty.drain(..) {
+            let Some((client, _)) = self.redis.get_mut(id) else {
+                continue;
+            };
+            client.is_dirty = false;
+            client.connection.write(on_drained.clone());
+            if client.connection.waiting_bytes() > BYTES_MAX {
+                tracing::warn!(
+                    client = client.session.id(),
+                    "closing the connection of a client that asks for much and does not read it"
+                );
+                client.connection.close();
+            }
+            if std::mem::take(&mut client.is_called) {
+                client.connection.make_room();
+            }
+        }
+        self.redis.dirty = dirty;
+    }
+}

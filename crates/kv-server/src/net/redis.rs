@@ -1,0 +1,213 @@
+//! The port for clients of Redis's protocol.
+
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use kv_core::ConsistencyEngine;
+use kv_core::driver::SessionId;
+use kv_resp::{Next, Protocol, Reply, ReplyError};
+use tokio::net::tcp::OwnedReadHalf;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::timeout;
+
+use crate::client_number::ClientNumber;
+use crate::driver::Loop;
+use crate::driver::event::Ending;
+use crate::driver::hub_redis::Going;
+use crate::net::connection::Connection;
+use crate::net::framed;
+use crate::net::listener::{ACCEPT_PAUSE, CLIENT_PATIENCE, Door};
+
+/// Accepts clients of Redis's protocol and serves each in a task of its own.
+pub(crate) struct RedisListener<E: ConsistencyEngine> {
+    pub(crate) door: Rc<Door<E>>,
+    pub(crate) socket: TcpListener,
+    pub(crate) ending: watch::Receiver<Ending>,
+}
+
+impl<E> RedisListener<E>
+where
+    E: ConsistencyEngine + 'static,
+    E::Record: Send + 'static,
+{
+    /// Runs until the server is told to stop.
+    pub(crate) async fn run(mut self) {
+        loop {
+            let accepted = tokio::select! {
+                // An error means that the server has been dropped.
+                _ = self.ending.wait_for(|ending| *ending != Ending::Not) => break,
+                accepted = self.socket.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, from)) => {
+                    let door = Rc::clone(&self.door);
+                    tokio::task::spawn_local(async move {
+                        if let Err(error) = serve(&door, stream, from).await {
+                            tracing::debug!(%from, %error, "a connection ended");
+                        }
+                    });
+                }
+                Err(error) => {
+                    tracing::error!(%error, "cannot accept connections: raise `ulimit -n`");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+/// Serves a client until either side goes.
+async fn serve<E>(door: &Door<E>, stream: TcpStream, from: SocketAddr) -> io::Result<()>
+where
+    E: ConsistencyEngine + 'static,
+    E::Record: Send + 'static,
+{
+    framed::tune(&stream, CLIENT_PATIENCE)?;
+    let (socket, writer) = stream.into_split();
+    let connection = Connection::new(writer, CLIENT_PATIENCE);
+    let Ok(_slot) = door.slots.clients.try_acquire() else {
+        door.shared.act(|hub, _| hub.redis.front.rejected());
+        refuse(&connection, ReplyError::TooManyClients).await;
+        return Ok(());
+    };
+    let number = ClientNumber(door.client_numbers.fetch_add(1, Ordering::Relaxed));
+    let session = door
+        .shared
+        .act(|hub, now| hub.redis_connected(now, number, from.to_string(), Rc::clone(&connection)));
+    let mut reading =
+        RedisReading { door, socket, session, is_at_end: false, share: None, share_len: 0 };
+    let served = reading.serve(&connection).await;
+    door.shared.act(|hub, now| hub.redis_disconnected(now, session));
+    connection.write_out().await;
+    if served.is_ok() && !reading.is_at_end {
+        framed::drain(reading.socket).await;
+    }
+    served
+}
+
+async fn refuse(connection: &Connection, error: ReplyError) {
+    connection.put(|out: &mut BytesMut| Reply::Error(error).encode(Protocol::Resp2, out));
+    connection.write_out().await;
+}
+
+/// The reading side of a client's connection.
+struct RedisReading<'a, E: ConsistencyEngine> {
+    door: &'a Door<E>,
+    socket: OwnedReadHalf,
+    session: SessionId,
+    is_at_end: bool,
+    /// What a large request takes of the bytes for all connections.
+    share: Option<OwnedSemaphorePermit>,
+    share_len: u32,
+}
+
+impl<E> RedisReading<'_, E>
+where
+    E: ConsistencyEngine + 'static,
+    E::Record: Send + 'static,
+{
+    async fn serve(&mut self, connection: &Rc<Connection>) -> io::Result<()> {
+        let shared: &Rc<Loop<E>> = &self.door.shared;
+        loop {
+            let going = shared.act(|hub, now| hub.redis_advance(now, self.session));
+            let Some(going) = going else {
+                return Ok(());
+            };
+            let may_read = match going.next {
+                Next::Close => return Ok(()),
+                Next::Input if self.is_at_end => return Ok(()),
+                Next::Input => {
+                    if !self.make_space(&going, connection).await {
+                        return Ok(());
+                    }
+                    true
+                }
+                Next::Outcomes => !self.is_at_end && going.input_len < READ_AHEAD_BYTES,
+                Next::Time(pause) => {
+                    tokio::select! {
+                        biased;
+                        () = connection.closed() => return Ok(()),
+                        () = shared.ended() => return Ok(()),
+                        () = tokio::time::sleep(pause) => {}
+                    }
+                    continue;
+                }
+            };
+            tokio::select! {
+                biased;
+                readable = self.socket.readable(), if may_read => {
+                    readable?;
+                    self.read(going.announced_len)?;
+                }
+                () = connection.room() => {}
+                () = connection.closed() => return Ok(()),
+            }
+        }
+    }
+
+    /// Reads what has come in.
+    fn read(&mut self, announced_len: usize) -> io::Result<()> {
+        let (socket, session) = (&self.socket, self.session);
+        let read = self.door.shared.act(|hub, _| {
+            hub.redis_input(session, |input| {
+                let missing = announced_len.saturating_sub(input.len());
+                input.reserve(missing.max(READ_BYTES));
+                socket.try_read_buf(input)
+            })
+        });
+        match read {
+            Some(Ok(0)) | None => self.is_at_end = true,
+            Some(Ok(_)) => {}
+            Some(Err(error)) if error.kind() == ErrorKind::WouldBlock => {}
+            Some(Err(error)) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Waits for a share of the memory for large requests, if the one that has begun is large; false
+    /// if the connection ended meanwhile, or there was no share to be had.
+    async fn make_space(&mut self, going: &Going, connection: &Rc<Connection>) -> bool {
+        let wanted = going.announced_len.max(going.input_len);
+        if wanted <= FREE_LEN_MAX {
+            self.share = None;
+            self.share_len = 0;
+            return true;
+        }
+        if usize::try_from(self.share_len).is_ok_and(|len| len >= wanted) {
+            return true;
+        }
+        // A request that grows bulk string by bulk string does not ask again for each.
+        let len = u32::try_from(wanted.saturating_mul(2)).unwrap_or(u32::MAX).min(SHARE_LEN_MAX);
+        self.share = None;
+        let share = timeout(SHARE_TIME_MAX, self.door.frame_bytes.share(len));
+        tokio::select! {
+            biased;
+            () = connection.closed() => false,
+            share = share => {
+                self.share_len = len;
+                self.share = share.ok().flatten();
+                self.share.is_some()
+            }
+        }
+    }
+}
+
+/// So much is read at once, at the least.
+const READ_BYTES: usize = 16 << 10;
+
+/// So much is read while requests before it are carried out.
+const READ_AHEAD_BYTES: usize = 256 << 10;
+
+/// A request up to this length is read without a share.
+const FREE_LEN_MAX: usize = 64 << 10;
+
+/// The largest share: of a request as long as any may be.
+const SHARE_LEN_MAX: u32 = 64 << 20;
+
+/// How long a client waits for memory before its connection is closed.
+const SHARE_TIME_MAX: Duration = Duration::from_secs(30);
