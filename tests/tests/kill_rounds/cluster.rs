@@ -1,6 +1,8 @@
-//! Three servers of the linearizable engine with data on disk, which lose one of them at a time.
+//! Servers with data on disk, which lose one of them at a time.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use kv_client::{Client, ClientConfig, ClientError};
@@ -9,9 +11,20 @@ use kv_proto::ServerList;
 use kv_tests::{Cut, Network, Process, Site, wait_until};
 use tokio::runtime::Runtime;
 
-pub(crate) const SERVERS: [u16; 3] = [1, 2, 3];
+/// Which servers a cluster has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setup {
+    pub(crate) engine: &'static str,
+    /// Servers 1 to this number are listed.
+    pub(crate) listed: u16,
+    /// Of these, those from here on are started.
+    pub(crate) first: u16,
+    /// W and R.
+    pub(crate) quorum: u16,
+}
 
 pub(crate) struct Cluster {
+    setup: Setup,
     site: Site,
     runtime: Runtime,
     network: Network,
@@ -22,16 +35,22 @@ pub(crate) struct Cluster {
 pub(crate) type Held = BTreeMap<Key, Versioned>;
 
 impl Cluster {
-    pub(crate) fn start() -> Self {
-        let site = Site::of(3);
+    pub(crate) fn start(setup: Setup) -> Self {
+        let site = Site::of(setup.listed);
         let runtime = Runtime::new().unwrap();
-        let network = runtime.block_on(Network::between(&site, &SERVERS));
-        let mut cluster = Self { site, runtime, network, servers: BTreeMap::new() };
-        for id in SERVERS {
+        let listed: Vec<u16> = (1..=setup.listed).collect();
+        let network = runtime.block_on(Network::between(&site, &listed));
+        let mut cluster = Self { setup, site, runtime, network, servers: BTreeMap::new() };
+        for id in cluster.ids() {
             cluster.start_server(id);
         }
         cluster.servers.values_mut().for_each(|server| drop(server.wait_for("ready")));
         cluster
+    }
+
+    /// The servers that are started.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = u16> + use<> {
+        self.setup.first..=self.setup.listed
     }
 
     pub(crate) const fn runtime(&self) -> &Runtime {
@@ -44,7 +63,7 @@ impl Cluster {
         wait_until("a server says that it is the sequencer", || {
             found = self.runtime.block_on(async {
                 let mut statuses = Vec::new();
-                for id in SERVERS {
+                for id in self.ids() {
                     statuses.extend(self.status(id).await);
                 }
                 present_sequencer(&statuses)
@@ -69,7 +88,7 @@ impl Cluster {
     /// Removes all data of a server that does not run.
     pub(crate) fn wipe(&mut self, id: u16) {
         assert!(!self.server(id).runs(), "its data is in use");
-        let folder = self.site.folder().join(format!("kv-data/{id}-linearizable"));
+        let folder = self.data_of(id);
         let is_empty = folder.read_dir().unwrap().next().is_none();
         assert!(!is_empty, "there is no data in {}", folder.display());
         std::fs::remove_dir_all(folder).unwrap();
@@ -105,7 +124,7 @@ impl Cluster {
 
     /// Waits until each server carries out a write that it is asked for itself.
     pub(crate) fn wait_until_all_serve(&self) {
-        for id in SERVERS {
+        for id in self.ids() {
             wait_until(&format!("server {id} serves writes"), || self.serves(id));
         }
     }
@@ -114,11 +133,12 @@ impl Cluster {
     pub(crate) fn held_by_all(&self) -> Held {
         let mut held = None;
         wait_until("all servers hold the same", || {
-            let held_by = SERVERS.map(|id| self.runtime.block_on(self.held_by(id)));
-            let [Ok(first), Ok(second), Ok(third)] = held_by else {
+            let held_by = self.ids().map(|id| self.runtime.block_on(self.held_by(id)));
+            let Ok(all) = held_by.collect::<Result<Vec<Held>, _>>() else {
                 return false;
             };
-            held = (first == second && second == third).then_some(first);
+            let are_equal = all.windows(2).all(|pair| pair.first() == pair.last());
+            held = all.into_iter().next().filter(|_| are_equal);
             held.is_some()
         });
         held.unwrap()
@@ -138,6 +158,11 @@ impl Cluster {
         self.client_of(id, PROBE_MAX).await?.put(key, value).await.map(drop)
     }
 
+    /// What a server says of itself.
+    pub(crate) fn status_of(&self, id: u16) -> Option<Status> {
+        self.runtime.block_on(self.status(id))
+    }
+
     async fn status(&self, id: u16) -> Option<Status> {
         self.client_of(id, PROBE_MAX).await.ok()?.status().await.ok()
     }
@@ -155,13 +180,25 @@ impl Cluster {
         Client::connect(config).await
     }
 
+    /// Where a server's data is.
+    pub(crate) fn data_of(&self, id: u16) -> PathBuf {
+        let folders = self.site.folder().join("kv-data");
+        let is_its = |path: &PathBuf| {
+            let name = path.file_name().and_then(OsStr::to_str);
+            name.is_some_and(|name| name.starts_with(&format!("{id}-")))
+        };
+        let mut paths = folders.read_dir().unwrap().map(|entry| entry.unwrap().path());
+        paths.find(is_its).unwrap()
+    }
+
     fn server(&mut self, id: u16) -> &mut Process {
         self.servers.get_mut(&id).unwrap()
     }
 
     fn start_server(&mut self, id: u16) {
         let servers = self.network.servers_of(&self.site, id);
-        let words = format!("{id} linearizability 2 2 --op-log off --checkpoint-mib 1");
+        let Setup { engine, quorum, .. } = self.setup;
+        let words = format!("{id} {engine} {quorum} {quorum} --op-log off --checkpoint-mib 1");
         self.servers.insert(id, self.site.server_among(&servers, &words));
     }
 }

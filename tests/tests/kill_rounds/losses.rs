@@ -3,12 +3,12 @@
 //!
 //! `--nocapture` shows for each fault how long nothing was acknowledged.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::MutexGuard;
 use std::time::{Duration, Instant};
 
 use kv_tests::Cut;
 
-use crate::cluster::{Cluster, SERVERS};
+use crate::cluster::{Cluster, Setup};
 use crate::judgement::judge;
 use crate::traffic::Traffic;
 
@@ -37,12 +37,10 @@ struct Losses {
 
 impl Losses {
     fn begin(title: &'static str) -> Self {
-        // Deadlines are for servers that have the machine's processors.
-        static TURN: Mutex<()> = Mutex::new(());
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = crate::turn();
         let seed = crate::seed();
         println!("{title}: the lots were drawn by KV_TEST_SEED={seed}");
-        let cluster = Cluster::start();
+        let cluster = Cluster::start(SETUP);
         let traffic = Traffic::start(&cluster, seed);
         Self { title, cluster, traffic, _turn: turn }
     }
@@ -134,7 +132,7 @@ impl Fault {
 
 /// Another server than these.
 fn other_than(ids: &[u16]) -> u16 {
-    SERVERS.into_iter().find(|id| !ids.contains(id)).unwrap()
+    (1..=SETUP.listed).find(|id| !ids.contains(id)).unwrap()
 }
 
 #[test]
@@ -210,6 +208,8 @@ fn a_sequencer_that_lost_its_data_recovers_through_the_others() {
     losses.lose(other, Fault::Kill);
     losses.end();
 }
+
+const SETUP: Setup = Setup { engine: "linearizability", listed: 3, first: 1, quorum: 2 };
 
 /// How soon a write is acknowledged without the server that was lost.
 const RESUMED_MAX: Duration = Duration::from_secs(10);

@@ -6,6 +6,8 @@
 //! run beside each other. `KV_KILL_ROUNDS=100` asks for that many rounds, half of them of each model,
 //! instead of a quarter of a minute; `KV_TEST_SEED` draws the lots of another run again.
 //!
+//! `turmoil` has five servers of the eventual engine that are lost in turn, in more ways than by a kill.
+//!
 //! `losses` has the ways in which a linearizable cluster loses one server, its sequencer above all,
 //! and continues without it.
 
@@ -20,18 +22,27 @@ mod cluster;
 mod judgement;
 mod load;
 mod losses;
+mod own_keys;
 mod rising;
 mod rounds;
 mod tally;
 mod told_of_key;
 mod traffic;
+mod turmoil;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::rounds::Rounds;
 
 fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap())
+}
+
+/// Deadlines are for servers that have the machine's processors: tests that have some take turns.
+fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What draws the lots of a test.

@@ -10,7 +10,7 @@ use kv_core::{Batch, Command, Key, SeedStream};
 use kv_tests::{Service, wait_until};
 use tokio::task::JoinSet;
 
-use crate::cluster::{Cluster, SERVERS};
+use crate::cluster::Cluster;
 use crate::load::{Told, execute_within, get, put, seen};
 
 /// Clients at work, until they are stopped.
@@ -48,10 +48,11 @@ impl Traffic {
         });
         let mut draws = SeedStream::new(seed);
         let mut workers = JoinSet::new();
-        let starts = SERVERS.iter().cycle();
+        let starts: Vec<u16> = cluster.ids().collect();
+        let starts = starts.into_iter().cycle();
         let clients: Vec<Client> = starts
             .take(CLIENTS)
-            .map(|server| cluster.runtime().block_on(cluster.client(*server)))
+            .map(|server| cluster.runtime().block_on(cluster.client(server)))
             .collect();
         for (number, client) in (0..REQUESTS).zip(clients.iter().cycle()) {
             let draw = SeedStream::new(draws.next_u64());
