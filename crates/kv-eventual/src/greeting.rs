@@ -59,7 +59,7 @@ impl Core {
         let at = greeting.backoff.next(step.now.mono, &self.config.timing);
         greeting.armed = None;
         self.deadlines.arm(&mut greeting.armed, at, Due::Hello(slot));
-        let report = self.report(step.now.mono, Cut::default());
+        let report = Box::new(self.report(step.now.mono, Cut::default()));
         let hello = Hello { run: self.run, sent: step.now.mono, report };
         self.send(step, slot, Part::Hello(hello));
     }

@@ -85,7 +85,7 @@ pub struct Hello {
     /// The sender's monotonic clock when it sent.
     pub sent: Duration,
     /// What the sender's disk reflects, and whether that counts.
-    pub report: Report,
+    pub report: Box<Report>,
 }
 
 wire_struct!(Hello { run, sent, report });

@@ -38,7 +38,7 @@ impl Core {
             return;
         }
         self.fence(id.origin, id.incarnation);
-        let held = self.state.get(&write.key);
+        let held = self.state.rival(&write.key, write.entry.stamp.time);
         if !write.entry.wins_over(held, self.broken()) {
             // What is held is on disk, and this name is not. Acknowledged before it is, it would be
             // lacking after a crash, which looks like a disk that lost data.

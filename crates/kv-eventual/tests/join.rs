@@ -152,7 +152,7 @@ fn a_welcome_to_an_earlier_start_resolves_nothing() {
 #[test]
 fn a_hello_is_answered_with_the_highest_incarnation_known() {
     let mut stand = Stand::serving(3, 1, 1);
-    let hello = Hello { run: 5, sent: Duration::from_secs(1), report: Report::default() };
+    let hello = Hello { run: 5, sent: Duration::from_secs(1), report: Box::new(Report::default()) };
     stand.receive_as(node(2), incarnation(3, 1), Part::Hello(hello.clone()));
     let welcome = |members| {
         let highest = incarnation(3, 1);
@@ -180,7 +180,10 @@ fn a_server_whose_disk_lacks_what_it_acknowledged_is_told_so_each_time_that_it_a
     stand.receive(node(2), Part::Ack(stand::id_of(&write.unwrap())));
     let mut is_told = |run, is_whole| {
         let report = Report { is_whole, ..Report::default() };
-        stand.receive(node(2), Part::Hello(Hello { run, sent: Duration::ZERO, report }));
+        stand.receive(
+            node(2),
+            Part::Hello(Hello { run, sent: Duration::ZERO, report: Box::new(report) }),
+        );
         let parts = stand::sends(stand.flush()).into_iter().flat_map(|(_, message)| message.parts);
         let told = parts.filter_map(|part| match part {
             Part::Welcome(welcome) => Some(welcome.has_lost),

@@ -150,7 +150,7 @@ fn a_hello_of_a_former_incarnation_that_comes_late_is_not_believed() {
     stand.sync_and_flush();
     // It began three incarnations with an empty disk before it met anyone.
     let report = Report { vector: vector([id(2, incarnation(3, 7), 1)]), ..Report::default() };
-    let hello = Hello { run: 9, sent: Duration::ZERO, report };
+    let hello = Hello { run: 9, sent: Duration::ZERO, report: Box::new(report) };
     stand.receive_as(node(2), incarnation(3, 7), Part::Hello(hello));
     assert_eq!(stand::sends(stand.flush()).len(), 1, "it is answered");
     let mut later = present;
@@ -172,7 +172,7 @@ fn a_stale_hello_from_a_disk_that_was_set_back_is_told_of_the_loss() {
     stand.sync_and_flush();
     let older = whole(vector([id(2, incarnation(4, 2), 3)]));
     for _ in 0..2 {
-        let hello = Hello { run: 9, sent: Duration::ZERO, report: older.clone() };
+        let hello = Hello { run: 9, sent: Duration::ZERO, report: Box::new(older.clone()) };
         stand.receive_as(node(2), incarnation(4, 2), Part::Hello(hello));
         let sent = stand::sends(stand.flush());
         let parts = &sent[0].1.parts;
@@ -201,7 +201,7 @@ fn absurd() -> Vec<Report> {
 fn a_report_that_no_server_can_make_is_not_believed_in_any_message() {
     for report in absurd() {
         let mut stand = Stand::serving(3, 1, 1);
-        let hello = Hello { run: 9, sent: Duration::ZERO, report: report.clone() };
+        let hello = Hello { run: 9, sent: Duration::ZERO, report: Box::new(report.clone()) };
         assert_eq!(stand.receive(node(2), Part::Hello(hello)), []);
         assert_eq!(stand.flush(), []);
         let begin = PullBegin { report: report.clone(), wants_all: false };

@@ -74,7 +74,7 @@ fn hellos() -> impl Strategy<Value = Hello> {
     (any::<u64>(), any::<u64>(), reports()).prop_map(|(run, sent, report)| Hello {
         run,
         sent: Duration::from_nanos(sent),
-        report,
+        report: Box::new(report),
     })
 }
 
@@ -243,7 +243,7 @@ fn golden_bytes_of_every_part() {
         cut: Cut { incarnation: Incarnation(4), seq: WriteSeq(5), time: HybridTime::ZERO.next() },
         floor: HybridTime::ZERO,
     };
-    let hello = Hello { run: 6, sent: Duration::from_nanos(7), report: report.clone() };
+    let hello = Hello { run: 6, sent: Duration::from_nanos(7), report: Box::new(report.clone()) };
     let welcome = Welcome {
         run: 6,
         sent: Duration::from_nanos(7),

@@ -103,7 +103,11 @@ impl Writes {
     }
 
     pub(crate) fn on_ack(&mut self, core: &mut Core, step: &mut Step<'_>, slot: Slot, id: WriteId) {
-        if id.origin == core.config.node && core.state.vector.has_entry(id.origin, id.incarnation) {
+        let is_of = |incarnation| id.incarnation == incarnation;
+        if id.origin == core.config.node
+            && (is_of(core.state.incarnation)
+                || core.state.vector.has_entry(id.origin, id.incarnation))
+        {
             core.note_ack(slot, id);
         }
         match self.table.get_mut(id).filter(|write| write.is_sent) {
@@ -268,9 +272,7 @@ impl Writes {
         }
         let now = step.now;
         let time = core.clock.tick(now.wall);
-        // Nearly always later than all that is held, which spares the look.
-        let held = if time > core.state.latest { None } else { core.state.get(key) };
-        let held = held.map(|entry| entry.stamp.time.next());
+        let held = core.state.rival(key, time).map(|entry| entry.stamp.time.next());
         let held = held.filter(|_| !core.broken().is(Mutation::StampBelowHeld));
         let above = held.unwrap_or_default().max(time);
         // Stamps may be far ahead of all wall clocks, after these went back. What must agree is what

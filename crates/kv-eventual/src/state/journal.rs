@@ -1,8 +1,8 @@
 //! Records being written to disk.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
-use kv_core::PersistSeq;
+use kv_core::{IdSet, PersistSeq};
 
 use crate::ids::{Slot, WriteId};
 use crate::state::record::Record;
@@ -14,7 +14,7 @@ pub(crate) struct Journal {
     asked: PersistSeq,
     waiting: VecDeque<(Record, Then)>,
     /// Writes of other servers among the waiting.
-    foreign: BTreeSet<WriteId>,
+    foreign: IdSet<WriteId>,
     foreign_bytes: usize,
     own_bytes: usize,
 }
@@ -50,11 +50,11 @@ impl Then {
 }
 
 impl Journal {
-    pub(crate) const fn after(last: PersistSeq) -> Self {
+    pub(crate) fn after(last: PersistSeq) -> Self {
         Self {
             asked: last,
             waiting: VecDeque::new(),
-            foreign: BTreeSet::new(),
+            foreign: IdSet::default(),
             foreign_bytes: 0,
             own_bytes: 0,
         }

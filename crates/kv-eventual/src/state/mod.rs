@@ -231,6 +231,12 @@ impl State {
         self.store.get(key)
     }
 
+    /// What a key holds, unless a write of that time is later. It nearly always is later than all that
+    /// is held, which spares the look.
+    pub(crate) fn rival(&self, key: &Key, time: HybridTime) -> Option<&Entry> {
+        if time > self.latest { None } else { self.get(key) }
+    }
+
     /// A hash of all records: equal on servers that hold the same.
     pub(crate) fn fingerprint(&self) -> u64 {
         let mut bytes = bytes::BytesMut::new();
