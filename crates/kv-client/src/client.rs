@@ -18,8 +18,7 @@ use crate::driver::{Driver, Link, TIMEOUT_MAX};
 use crate::error::ClientError;
 use crate::event::Event;
 use crate::pages::Pages;
-use crate::pending::{Answered, Submission};
-use crate::send_state::SendState;
+use crate::requests::{Answered, SendState, Submission};
 
 /// A connection to a cluster: to one server at a time, and to the next one when that is lost.
 ///

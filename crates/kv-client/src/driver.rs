@@ -17,10 +17,9 @@ use crate::connection::route::Route;
 use crate::connection::{Connection, FromServer};
 use crate::error::ClientError;
 use crate::event::Event;
-use crate::pending::Submission;
+use crate::requests::{Submission, Table, reason_for_now};
 use crate::service::{Search, Service};
 use crate::store_identity::StoreIdentity;
-use crate::table::{Table, reason_for_now};
 
 /// Owns the connection and the requests in hand; ends when the last client is dropped.
 #[derive(Debug)]

@@ -37,13 +37,10 @@ mod connection;
 mod driver;
 mod error;
 mod event;
-mod exactly_once;
 mod pages;
-mod pending;
-mod send_state;
+mod requests;
 mod service;
 mod store_identity;
-mod table;
 
 pub use answer::{DumpEntries, Read, Written};
 pub use client::Client;
@@ -61,6 +58,6 @@ pub use kv_core::{
 #[doc(no_inline)]
 pub use kv_proto::{Refusal, RefusalCode, ServerList, ServerListError, Welcome};
 pub use pages::Pages;
-pub use send_state::SendState;
+pub use requests::SendState;
 #[doc(no_inline)]
 pub use {bytes, kv_core, kv_proto};

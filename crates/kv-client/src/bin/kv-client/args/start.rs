@@ -7,7 +7,8 @@ use kv_client::ClientConfig;
 use kv_core::NodeId;
 
 use crate::bench::Bench;
-use crate::commands::command::{Line, LineOptions};
+use crate::commands::command::Line;
+use crate::commands::line_options::LineOptions;
 use crate::output::pager::Pager;
 
 /// What to do.

@@ -6,8 +6,8 @@ use std::time::Duration;
 use kv_core::{Check, Key, Level, NodeId, Quorum, RequestOptions, Value, Version};
 use kv_proto::parse_duration;
 
-use super::command::LineOptions;
 use super::help::CommandHelp;
+use super::line_options::LineOptions;
 use super::timeout::parse_timeout;
 use super::usage::UsageError;
 use super::words::Word;

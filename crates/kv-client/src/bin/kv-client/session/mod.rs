@@ -20,8 +20,9 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::args::start::Defaults;
-use crate::commands::command::{Command, Line, LineOptions};
+use crate::commands::command::{Command, Line};
 use crate::commands::help::help_text;
+use crate::commands::line_options::LineOptions;
 use crate::commands::usage::UsageError;
 use crate::output::exit::ExitStatus;
 use crate::output::finished::{Effect, Failure, Finished, Success};

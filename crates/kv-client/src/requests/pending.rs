@@ -7,8 +7,8 @@ use kv_proto::{Request, RequestBody, ResponseBody};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
 
+use super::send_state::SendState;
 use crate::error::ClientError;
-use crate::send_state::SendState;
 
 /// A request as a caller hands it in.
 #[derive(Debug)]
