@@ -94,6 +94,13 @@ fn a_sequencer_whose_disk_is_full_hands_over_and_nothing_is_lost() {
     let acknowledged = load.end();
     assert!(acknowledged.len() >= 100, "only {} writes were done", acknowledged.len());
 
+    // So it is after more than may be in flight to a server that acknowledges nothing.
+    let large = "v".repeat(100_000);
+    for number in 0..400 {
+        assert_eq!(site.run(&format!("2 put large{number} {large}")), "ok");
+    }
+    assert_eq!(site.run("1 get large399"), large);
+
     // With the full disk gone for good, its data is lost with it.
     first.kill();
     assert_eq!(site.run("2 put x 4"), "ok");

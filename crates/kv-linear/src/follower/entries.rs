@@ -60,7 +60,9 @@ impl Follower {
         } else if let Err(differs) = self.take_prepare(core, now, prepare, out) {
             match differs {
                 // The sequencer finds out by that, and knows what to do about its disk.
-                Differs::Committed(_) => self.nack(core, now, out),
+                Differs::Committed(_) => {
+                    self.nack(core, now, out);
+                }
                 Differs::Entries(index) => return core.halt(from, index, out),
             }
         }
@@ -81,6 +83,7 @@ impl Follower {
             epoch, receiver, previous, previous_hash, entries, commit, last, round, ..
         } = prepare;
         let is_heartbeat = entries.is_empty();
+        self.note_unkept(core, entries.iter().map(Entry::size_bytes).sum());
         let (taken, is_known) = match core.replica.log().hash_at(previous) {
             Some(hash) if hash == previous_hash => {
                 self.verified = self.verified.max(previous);
@@ -119,6 +122,8 @@ impl Follower {
         }
         if !is_known || last > log_last || self.held.len() > 0 {
             self.nack(core, now, out);
+        } else {
+            self.ask_for_more_than_the_disk_takes(core, now, out);
         }
         self.check_recovery(core, now, out);
         Ok(())

@@ -5,6 +5,7 @@ pub(crate) mod entries;
 mod recovering;
 mod requests;
 mod transfer;
+mod unkept;
 
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use crate::core::{Core, Out};
 use crate::election::{Campaign, ElectionTimer};
 use crate::follower::recovering::Recovering;
 use crate::follower::transfer::Transfer;
+use crate::follower::unkept::Unkept;
 use crate::log::epoch::LogIndex;
 use crate::log::hold_back::HoldBack;
 use crate::log::tail::Tail;
@@ -41,6 +43,8 @@ pub(crate) struct Follower {
     ask_backoff: Backoff,
     /// When the sequencer was last told how far this server is.
     acked_at: Option<Duration>,
+    /// What has come since the disk is full.
+    unkept: Unkept,
     /// A snapshot on its way to the disk.
     transfer: Option<Transfer>,
     pub(crate) timer: ElectionTimer,
@@ -68,6 +72,7 @@ impl Follower {
             ask_at: Duration::ZERO,
             ask_backoff: asking(core),
             acked_at: None,
+            unkept: Unkept::default(),
             transfer: None,
             timer: ElectionTimer::start(core, now),
             campaign: None,
@@ -126,6 +131,7 @@ impl Follower {
         self.held.clear();
         self.report_not_before = Duration::ZERO;
         self.acked_at = None;
+        self.unkept.forget_told();
         self.round = 0;
         core.reads.ask_again();
         self.campaign = None;
@@ -162,16 +168,17 @@ impl Follower {
         self.acked_at.is_none_or(|at| at.saturating_add(every) <= now)
     }
 
-    /// Tells the sequencer that something is missing: not at each of its messages.
-    fn nack(&mut self, core: &mut Core, now: Duration, out: &mut Out) {
+    /// Tells the sequencer where to go on: not at each of its messages. Whether it was told.
+    fn nack(&mut self, core: &mut Core, now: Duration, out: &mut Out) -> bool {
         if now < self.report_not_before {
-            return;
+            return false;
         }
         self.report_not_before = now.saturating_add(core.config.timing.resend_min / 2);
         core.counters.nacks += 1;
         let epoch = core.promised();
         let tail = Tail::of(core.replica.log(), core.replica.commit());
         core.send(epoch.owner, Body::Nack { epoch, tail }, out);
+        true
     }
 
     /// Something of the log or a promise came to the disk.

@@ -30,6 +30,8 @@ pub(crate) struct Progress {
     pub(crate) next: LogIndex,
     /// The position after which it was sent entries since that was last found out.
     sent_after: LogIndex,
+    /// Up to here it has said to have this epoch's log, on disk or not.
+    located: LogIndex,
     /// The messages in flight: the last entry of each, and its bytes.
     in_flight: VecDeque<(LogIndex, usize)>,
     in_flight_bytes: usize,
@@ -62,6 +64,7 @@ impl Progress {
             heard_at: None,
             next,
             sent_after: next.previous(),
+            located: LogIndex::ZERO,
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
             stale_bytes: 0,
@@ -92,6 +95,7 @@ impl Progress {
         self.intake = intake;
         self.checkpoint_not_before = Duration::ZERO;
         self.sent_after = self.next.previous();
+        self.located = LogIndex::ZERO;
         self.rewind(self.sent_after);
     }
 
@@ -121,6 +125,7 @@ impl Progress {
     pub(crate) fn locate(&mut self, agreed: LogIndex) {
         self.is_located = true;
         self.sent_after = agreed;
+        self.located = agreed;
         self.rewind(agreed);
     }
 
@@ -162,11 +167,14 @@ impl Progress {
         self.in_flight_bytes
     }
 
-    /// After which entry to send again what may be lost: what is acknowledged, or, where nothing is,
-    /// the first that was sent.
+    /// After which entry to send again what may be lost: what it is known to have, or, where nothing
+    /// is, the first that was sent.
     fn resend_after(&self) -> LogIndex {
         let sent = self.next.previous();
-        if self.acked > LogIndex::ZERO { self.acked } else { self.sent_after.min(sent) }
+        match self.acked.max(self.located.min(sent)) {
+            LogIndex::ZERO => self.sent_after.min(sent),
+            had => had,
+        }
     }
 
     /// Goes back to the first entry that is not acknowledged if its time has come.
@@ -280,6 +288,22 @@ mod tests {
         assert!(progress.acknowledge(&timing(), MS, LogIndex(5)));
         assert_eq!(progress.checkpoint_not_before, MS * 26);
         assert_eq!(progress.checkpoint_backoff.wait, MS * 25);
+    }
+
+    #[test]
+    fn what_a_follower_has_in_memory_is_not_sent_again() {
+        let mut progress = progress();
+        progress.note_sent(MS, LogIndex(9), 9);
+        progress.acknowledge(&timing(), MS, LogIndex(3));
+        progress.locate(LogIndex(9));
+        progress.note_sent(MS, LogIndex(12), 9);
+        assert!(progress.rewind_if_due(MS * 11));
+        assert_eq!(progress.next, LogIndex(10));
+        progress.begin_incarnation(Incarnation(2), Intake::new());
+        progress.acknowledge(&timing(), MS * 12, LogIndex(3));
+        progress.note_sent(MS * 12, LogIndex(12), 9);
+        assert!(progress.rewind_if_due(MS * 50));
+        assert_eq!(progress.next, LogIndex(4), "that was in the memory of another process");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! How a follower takes entries, and what it says of them.
 
-use kv_core::{ConsistencyEngine, Counter, HaltReason, Limits, ViewScope};
+use kv_core::{ConsistencyEngine, Counter, HaltReason, Input, Limits, Shortage, ViewScope};
 use kv_linear::{Ack, Body, Entry, Epoch, Record};
 
 use super::stand::log::{extend, log, record, tail};
@@ -38,6 +38,29 @@ fn entries_are_acknowledged_once_they_are_on_disk_and_again_when_they_come_again
     assert_eq!(follower.fed(OLD, &log, 1, 0), []);
     assert_eq!(follower.persist_all(), [Send(1, ack(OLD, 3))]);
     assert_eq!(follower.fed(OLD, &log, 1, 0), [Send(1, ack(OLD, 3))]);
+}
+
+/// Nothing of it is acknowledged, which would end what may be in flight to it.
+#[test]
+fn a_follower_with_a_full_disk_asks_for_more_while_its_memory_takes_it() {
+    let log = old(&["", "a", "b", "c"]);
+    let config = cluster(3, 2, 2);
+    let two_bytes: usize = log[1..3].iter().map(Entry::size_bytes).sum();
+    let limits = Limits { log_bytes_max: two_bytes, ..Limits::default() };
+    let records = disk(2, &config, OLD, &log[..1]);
+    let mut follower = Server::recover_with(2, &config, limits, records);
+    follower.peer_up(1);
+    follower.persist_all();
+    follower.fed(OLD, &log[..1], 1, 1);
+    follower.step(Input::DiskShort { shortage: Shortage::Space });
+    assert_eq!(answers(follower.fed(OLD, &log[..2], 1, 2)), [nack(OLD, &log[..2], 2)]);
+    // It has what is committed, whatever its disk has.
+    assert_eq!(follower.log(), [2, 1, 2, 2]);
+    follower.now.mono += MS * 500;
+    let beyond = answers(follower.fed(OLD, &log[..3], 2, 3));
+    assert!(!beyond.iter().any(|sent| matches!(sent, Send(_, Body::Nack { .. }))), "{beyond:?}");
+    follower.step(Input::DiskRoom);
+    assert_eq!(answers(follower.persist_all()), [Send(1, ack(OLD, 3))]);
 }
 
 #[test]
