@@ -15,7 +15,7 @@ use crate::durable::journal::{Durable, Journal, LogOnDisk};
 use crate::durable::list::ListOnDisk;
 use crate::durable::record::Record;
 use crate::durable::view::LogView;
-use crate::identity::{Identity, Known};
+use crate::identity::{Identity, Known, Salvaged};
 use crate::links::Links;
 use crate::log::entry::{Entry, EntryHeader, Origin};
 use crate::log::epoch::{Epoch, LogIndex};
@@ -43,6 +43,8 @@ pub(crate) struct Core {
     pub(crate) identity_on_disk: Option<Identity>,
     /// The name of an empty server, as its disk has it.
     pub(crate) named: Option<u64>,
+    /// What this server is to found a cluster with, where a person has given its former one up.
+    pub(crate) salvaged: Option<Salvaged>,
     /// Whether this process has recovered, so that its disk has all that any process before it can
     /// have acknowledged.
     pub(crate) is_proven: bool,
@@ -114,6 +116,7 @@ impl Core {
             identity: None,
             identity_on_disk: None,
             named: None,
+            salvaged: None,
             is_proven: false,
             refuted: None,
             promised: Epoch::default(),

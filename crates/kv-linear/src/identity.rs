@@ -14,6 +14,18 @@ pub(crate) struct Identity {
     pub(crate) recovering: bool,
 }
 
+/// What a server founds a cluster with that has left its former one and kept its log.
+#[derive(Clone, Debug)]
+pub(crate) struct Salvaged {
+    /// The name of the cluster to be.
+    pub(crate) cluster: ClusterId,
+    /// Its incarnation in the former cluster.
+    pub(crate) incarnation: Incarnation,
+    /// What it knew of the others there. The log may tell requests of theirs from later ones by it, so
+    /// their incarnations go on from there.
+    pub(crate) known: Known,
+}
+
 /// The highest incarnation known of each peer. Everything of an earlier one is over.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Known {

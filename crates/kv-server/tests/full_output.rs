@@ -48,6 +48,7 @@ fn output_that_is_lost_is_reported_once_and_is_code_1_for_every_command() {
         "config".to_owned(),
         format!("inspect {resting}"),
         format!("inspect {resting} --json"),
+        format!("recover {resting}"),
         format!("backup {resting} {file} --force"),
         "completions bash".to_owned(),
         "man".to_owned(),

@@ -19,6 +19,7 @@ mod op_log;
 mod op_log_history;
 mod outage;
 mod quick_start;
+mod recover;
 mod restart;
 mod set_back;
 mod stopping;

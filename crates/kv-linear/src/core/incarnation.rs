@@ -25,8 +25,21 @@ impl Core {
     /// A server starts no more than once a second, so its clock in seconds is above them all, unless
     /// it was set back.
     pub(crate) fn following_lost(&mut self, highest: Incarnation) -> Incarnation {
-        let by_clock = self.wall.as_secs().min(COUNTER_BY_CLOCK_MAX).saturating_sub(1);
-        self.following(highest.max(Incarnation(by_clock << 32)))
+        let by_clock = Incarnation(self.clock_counter() << 32);
+        self.following(highest.max(by_clock))
+    }
+
+    /// A number below that of the next incarnation by the clock.
+    fn clock_counter(&self) -> u64 {
+        self.wall.as_secs().min(COUNTER_BY_CLOCK_MAX).saturating_sub(1)
+    }
+
+    /// The incarnation in which a server of this name takes part in a cluster that is founded on a log
+    /// in which it had others.
+    pub(crate) fn named_after(&self, highest: Incarnation, nonce: u64) -> Incarnation {
+        let by_clock = Incarnation(self.clock_counter() << 32);
+        let nonce = u32::try_from(nonce & 0xffff_ffff).unwrap_or(u32::MAX);
+        Incarnation::following(highest.max(by_clock), nonce)
     }
 
     /// Begins another incarnation with the log that this server has; one that recovers counts for

@@ -98,6 +98,12 @@ pub enum Record {
         /// The peer.
         peer: NodeId,
     },
+    /// A person has given up what other servers of the cluster may have had: this one leaves it with
+    /// its log, and founds another one with servers that are empty.
+    Salvaged {
+        /// The name of the cluster to be.
+        cluster: ClusterId,
+    },
 }
 
 wire_enum!(Record, "record of the linearizable engine", {
@@ -113,4 +119,5 @@ wire_enum!(Record, "record of the linearizable engine", {
     9 => Staged { part, items },
     10 => Installed { promised, parts, metadata },
     11 => Refuted { peer },
+    12 => Salvaged { cluster },
 });

@@ -32,11 +32,15 @@ pub(crate) struct LogView {
     forgets_deadlines: bool,
 }
 
-/// Opens a view. What changed may hold more than the records that it covers say; these change nothing when they
+/// Opens a view; `None` while a log that was kept has no cluster. What changed may hold more than the records that it covers say; these change nothing when they
 /// are replayed on it. `None` while entries are gone here that the disk still has, and while the
 /// promise is not on disk: what was learned to be committed in an epoch must not outlive the promise
 /// of it, or a server that forgot only that would drop what is committed.
 pub(crate) fn open(core: &mut Core, scope: ViewScope) -> Option<OpenView> {
+    // A checkpoint says of a server without a cluster that it is empty.
+    if core.salvaged.is_some() {
+        return None;
+    }
     let is_due = core.replica.is_cut_on_disk() && core.is_promise_durable();
     if scope == ViewScope::Changes && !is_due {
         return None;

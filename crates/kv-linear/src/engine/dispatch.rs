@@ -9,7 +9,8 @@ use crate::election::Part;
 use crate::engine::set_back::shows_older_disk;
 use crate::engine::{LinearEngine, Role};
 use crate::follower::Follower;
-use crate::founding::{first_incarnation, joining};
+use crate::founding::is_named;
+use crate::founding::joining::{self, Joining};
 use crate::identity::Standing;
 use crate::log::epoch::Epoch;
 use crate::log::tail::Tail;
@@ -35,7 +36,7 @@ impl LinearEngine {
         }
         self.core.links.matches(from);
         match (message.cluster, self.core.identity) {
-            (None, None) => self.on_empty_to_empty(from, &message.body, out),
+            (None, None) => self.on_empty_to_empty(now, from, &message.body, out),
             (None, Some(_)) => self.on_empty(from, &message.body, out),
             (Some(_), None) => self.on_holder(now, from, message, out),
             (Some(_), Some(_)) => self.on_member(now, from, message, out),
@@ -72,14 +73,20 @@ impl LinearEngine {
     }
 
     /// Neither has a cluster.
-    fn on_empty_to_empty(&mut self, from: NodeId, body: &Body, out: &mut Out) {
+    fn on_empty_to_empty(&mut self, now: Duration, from: NodeId, body: &Body, out: &mut Out) {
         let core = &mut self.core;
         match (&mut self.role, body) {
             (Role::Founding(founding), Body::Join { nonce, asked }) => {
                 founding.on_join(core, from, (*nonce, *asked), out);
             }
-            (Role::Joining(joining), Body::Hello { nonce }) if from == core.founder() => {
+            (Role::Joining(joining), Body::Hello { nonce }) => {
                 joining.on_hello(core, (from, *nonce), out);
+            }
+            // It keeps a log, and founds in the place of the server that is meant to.
+            (Role::Founding(_), Body::Hello { nonce }) if core.salvaged.is_none() => {
+                let mut joining = Joining::start(core, now);
+                joining.on_hello(core, (from, *nonce), out);
+                self.role = Role::Joining(joining);
             }
             _ => core.counters.stray_messages += 1,
         }
@@ -93,7 +100,7 @@ impl LinearEngine {
         match body {
             // One that recovers may not know who the founding members were.
             Body::Join { .. } if core.is_recovering() => {}
-            Body::Join { nonce, .. } if first_incarnation(*nonce) == highest => {
+            Body::Join { nonce, .. } if is_named(highest, *nonce) => {
                 if core.known.is_on_disk(from, highest) {
                     core.welcome(from, *nonce, out);
                 }
@@ -116,10 +123,11 @@ impl LinearEngine {
         };
         let has_joined = match (&mut self.role, message.body) {
             (Role::Founding(founding), Body::Holding { nonce, highest }) => {
-                founding.on_holder(from);
+                founding.on_holder(from, cluster);
                 // Where nobody can take its place, it has to come back with its data, and must not
                 // make that count as older than what it is.
                 let is_for_this = founding.asked(nonce)
+                    && core.salvaged.is_none()
                     && core.quorums.survive_the_sequencer()
                     && !core.broken.is(Mutation::FoundsBesideHolders);
                 if is_for_this {
@@ -128,7 +136,7 @@ impl LinearEngine {
                 is_for_this
             }
             (Role::Founding(founding), _) => {
-                founding.on_holder(from);
+                founding.on_holder(from, cluster);
                 founding.ask(core, from, out);
                 false
             }

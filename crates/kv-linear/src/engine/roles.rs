@@ -29,7 +29,9 @@ impl LinearEngine {
         }
         let is_founder = core.node() == core.founder();
         self.role = match core.identity {
-            None if is_founder => Role::Founding(Founding::start(core, now)),
+            None if is_founder || core.salvaged.is_some() => {
+                Role::Founding(Founding::start(core, now))
+            }
             None => Role::Joining(Joining::start(core, now)),
             Some(identity) => {
                 core.renew(identity.incarnation, identity.recovering, out);

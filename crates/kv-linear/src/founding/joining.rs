@@ -8,7 +8,7 @@ use crate::backoff::Backoff;
 use crate::core::{Core, Out};
 use crate::durable::journal::Durable;
 use crate::durable::record::Record;
-use crate::founding::first_incarnation;
+use crate::founding::is_named;
 use crate::identity::Identity;
 use crate::message::Body;
 
@@ -47,7 +47,7 @@ impl Joining {
         let node = core.founder();
         if let Some(waiting) = core.links.mismatch_of(node) {
             waiting
-        } else if core.links.is_connected(node) {
+        } else if node == core.node() || core.links.is_connected(node) {
             Waiting::Joining
         } else {
             Waiting::Sequencer { node }
@@ -105,12 +105,13 @@ impl Joining {
         (nonce, members): (u64, Vec<(NodeId, Incarnation)>),
         out: &mut Out,
     ) -> bool {
-        let incarnation = first_incarnation(nonce);
-        let is_member = members.contains(&(core.node(), incarnation));
-        if nonce != self.nonce || !is_member {
+        let named = members
+            .iter()
+            .find(|(node, incarnation)| *node == core.node() && is_named(*incarnation, nonce));
+        let Some((_, incarnation)) = named.copied().filter(|_| nonce == self.nonce) else {
             core.counters.stray_messages += 1;
             return false;
-        }
+        };
         let others = members.into_iter().filter(|(node, _)| *node != core.node());
         let known: Vec<_> =
             others.filter(|(node, _)| core.config.cluster.contains(*node)).collect();

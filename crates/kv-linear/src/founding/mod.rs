@@ -12,7 +12,7 @@ use crate::backoff::Backoff;
 use crate::core::{Core, Out};
 use crate::durable::journal::Durable;
 use crate::durable::record::Record;
-use crate::identity::Identity;
+use crate::identity::{Identity, Salvaged};
 use crate::log::epoch::Epoch;
 use crate::message::Body;
 use crate::mutation::Mutation;
@@ -38,7 +38,7 @@ enum Peer {
     Empty { nonce: u64 },
     /// It is in a cluster that this server has forgotten. Only its own word that it is empty ends
     /// this, not a lost connection.
-    Holding,
+    Holding { cluster: ClusterId },
 }
 
 impl Founding {
@@ -56,10 +56,18 @@ impl Founding {
 
     pub(crate) fn waiting(&self, core: &Core) -> Waiting {
         let node = core.node();
-        if self.peers.values().any(|peer| *peer == Peer::Holding) {
-            return Waiting::LostMemory { node };
+        let holding = self.peers.iter().find_map(|(peer, known)| match known {
+            Peer::Holding { cluster } => Some((*peer, *cluster)),
+            Peer::Unresolved | Peer::Away | Peer::Empty { .. } => None,
+        });
+        match (holding, &core.salvaged) {
+            (Some((node, theirs)), Some(salvaged)) => {
+                return Waiting::OtherCluster { node, ours: salvaged.cluster, theirs };
+            }
+            (Some(_), None) => return Waiting::LostMemory { node },
+            (None, _) => {}
         }
-        if !core.config.may_found {
+        if !core.config.may_found && core.salvaged.is_none() {
             return Waiting::Cluster;
         }
         let more = needed(core).saturating_sub(self.empty_count());
@@ -81,7 +89,7 @@ impl Founding {
     pub(crate) fn on_peer_up(&mut self, core: &Core, peer: NodeId, out: &mut Out) {
         self.change(peer, |known| match known {
             Peer::Away => Peer::Unresolved,
-            Peer::Unresolved | Peer::Empty { .. } | Peer::Holding => known,
+            Peer::Unresolved | Peer::Empty { .. } | Peer::Holding { .. } => known,
         });
         self.ask(core, peer, out);
     }
@@ -89,7 +97,7 @@ impl Founding {
     pub(crate) fn on_peer_away(&mut self, peer: NodeId) {
         self.change(peer, |known| match known {
             Peer::Unresolved | Peer::Empty { .. } | Peer::Away => Peer::Away,
-            Peer::Holding => known,
+            Peer::Holding { .. } => known,
         });
     }
 
@@ -109,8 +117,8 @@ impl Founding {
     }
 
     /// A peer is in a cluster.
-    pub(crate) fn on_holder(&mut self, from: NodeId) {
-        self.change(from, |_| Peer::Holding);
+    pub(crate) fn on_holder(&mut self, from: NodeId, cluster: ClusterId) {
+        self.change(from, |_| Peer::Holding { cluster });
     }
 
     /// Asks again those that have not said that they are empty.
@@ -122,7 +130,7 @@ impl Founding {
         self.backoff.double();
         self.ask_at = now.saturating_add(self.backoff.wait);
         for (peer, known) in &self.peers {
-            if matches!(known, Peer::Unresolved | Peer::Holding) {
+            if matches!(known, Peer::Unresolved | Peer::Holding { .. }) {
                 self.ask(core, *peer, out);
             }
         }
@@ -134,23 +142,35 @@ impl Founding {
 
     /// Founds a cluster if the peers allow it; gives its other members with their incarnations.
     pub(crate) fn found(&self, core: &mut Core, out: &mut Out) -> Option<Vec<Member>> {
-        if !core.config.may_found {
+        if !core.config.may_found && core.salvaged.is_none() {
             return None;
         }
         let unresolved = self.peers.values().any(|peer| *peer == Peer::Unresolved);
-        let holding = self.peers.values().any(|peer| *peer == Peer::Holding);
+        let holding = self.peers.values().any(|peer| matches!(peer, Peer::Holding { .. }));
         let resolved = !unresolved || self.give_up_at.is_none();
         let careless = core.broken.is(Mutation::FoundsBesideHolders);
         if (holding && !careless) || !resolved || self.empty_count() < needed(core) {
             return None;
         }
         let empty = self.peers.iter().filter_map(|(peer, known)| match known {
-            Peer::Empty { nonce } => Some(Member::new(*peer, *nonce)),
-            Peer::Unresolved | Peer::Away | Peer::Holding => None,
+            Peer::Empty { nonce } => Some((*peer, *nonce)),
+            Peer::Unresolved | Peer::Away | Peer::Holding { .. } => None,
         });
-        let members: Vec<Member> = empty.collect();
-        let cluster = ClusterId(core.seed.next_u64());
-        let incarnation = first_incarnation(self.nonce);
+        let (cluster, incarnation, members) = match core.salvaged.take() {
+            None => {
+                let members = empty.map(|(node, nonce)| Member::new(node, nonce)).collect();
+                (ClusterId(core.seed.next_u64()), first_incarnation(self.nonce), members)
+            }
+            Some(Salvaged { cluster, incarnation, known }) => {
+                let member = |(node, nonce)| Member {
+                    node,
+                    incarnation: core.named_after(known.highest(node), nonce),
+                    nonce,
+                };
+                let members: Vec<Member> = empty.map(member).collect();
+                (cluster, core.named_after(incarnation, self.nonce), members)
+            }
+        };
         let identity = Identity { cluster, incarnation, recovering: false };
         core.identity = Some(identity);
         let incarnations: Vec<_> =
@@ -166,7 +186,11 @@ impl Founding {
         };
         core.persist(record, Durable::Identity(identity), out);
         tracing::info!(cluster = %format_args!("{:016x}", cluster.0), "founding a cluster");
-        core.open(Epoch::first(core.node(), incarnation), out);
+        // The log is empty unless it was kept from a former cluster.
+        let first = Epoch::first(core.node(), incarnation);
+        let has_log = core.promised() != Epoch::default();
+        let next = core.promised().next(first.owner, incarnation).filter(|_| has_log);
+        core.open(next.unwrap_or(first), out);
         Some(members)
     }
 
@@ -196,6 +220,14 @@ impl Member {
         Self { node, incarnation: first_incarnation(nonce), nonce }
     }
 }
+
+/// Whether a server of this name would have begun with this incarnation.
+pub(crate) const fn is_named(incarnation: Incarnation, nonce: u64) -> bool {
+    incarnation.counter() > 0 && first_incarnation(nonce).0 & NAME == incarnation.0 & NAME
+}
+
+/// The part of an incarnation that a name gives it.
+const NAME: u64 = 0xffff_ffff;
 
 /// The first incarnation of a server of this name.
 pub(crate) const fn first_incarnation(nonce: u64) -> Incarnation {

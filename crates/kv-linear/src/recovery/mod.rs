@@ -11,7 +11,7 @@ use kv_core::{
 use crate::core::Core;
 use crate::durable::journal::Journal;
 use crate::durable::record::Record;
-use crate::identity::Identity;
+use crate::identity::{Identity, Salvaged};
 use crate::log::entry::Entry;
 use crate::log::epoch::LogIndex;
 use crate::mutation::Broken;
@@ -64,6 +64,7 @@ impl Recovery {
             Record::Named { nonce } => core.named = Some(nonce),
             Record::Founded { cluster, configuration, incarnation, members } => {
                 self.check_configuration(&configuration)?;
+                self.core.salvaged = None;
                 self.core.known.recover(members);
                 self.identify(cluster, incarnation, false);
             }
@@ -96,6 +97,12 @@ impl Recovery {
                 self.core.recover_promise(promised);
             }
             Record::Refuted { peer } => core.refuted = Some(peer),
+            Record::Salvaged { cluster } => {
+                let incarnation = core.identity.take().ok_or(wrong)?.incarnation;
+                let known = std::mem::take(&mut core.known);
+                core.salvaged = Some(Salvaged { cluster, incarnation, known });
+                core.refuted = None;
+            }
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! How a cluster is founded, and by whom.
 
-use kv_core::{ConsistencyEngine, NotDone, Outcome, Role, Waiting};
+use kv_core::{ConsistencyEngine, Incarnation, NotDone, Outcome, Role, Waiting};
 use kv_linear::{Body, Epoch, Record};
 
 use super::stand::log::{done, put};
@@ -219,7 +219,7 @@ fn every_member_can_tell_one_that_missed_it_that_it_is_one_too() {
     let holding = |nonce, highest| [Send(3, Body::Holding { nonce, highest })];
     assert_eq!(server.hears_empty(3, join(32)), holding(32, first(3)));
     assert_eq!(server.hears_empty(3, Body::Hello { nonce: 31 }), holding(31, first(3)));
-    let renewed = incarnation(3, 2);
+    let renewed = Incarnation((2 << 32) | 32);
     server.hears_in(3, renewed, Body::Recover);
     assert_eq!(server.hears_empty(3, join(31)), holding(31, renewed));
 }
@@ -252,7 +252,9 @@ fn a_single_server_founds_a_cluster_at_its_first_step() {
 fn only_the_lowest_voter_founds() {
     let mut server = Server::recover(2, &cluster(3, 2, 2), vec![Record::Named { nonce: 21 }]);
     server.peer_up(3);
-    assert_eq!(server.hears_empty(3, Body::Hello { nonce: 5 }), []);
+    // Only one whose log was kept asks so beside the lowest; it is answered, and not asked back.
+    let join = Body::Join { nonce: 21, asked: 5 };
+    assert_eq!(server.hears_empty(3, Body::Hello { nonce: 5 }), [Send(3, join)]);
     assert_eq!(server.hears_empty(3, Body::Join { nonce: 31, asked: 0 }), []);
     assert!(!is_founded(&server.timeout_after(MS * 5000)));
     assert_eq!(waiting(&server), Some(Waiting::Sequencer { node: node(1) }));

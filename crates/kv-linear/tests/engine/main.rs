@@ -31,6 +31,7 @@ mod refusals;
 mod replication;
 mod requests;
 mod restart;
+mod salvage;
 mod sequential;
 mod sessions;
 mod set_back;

@@ -221,6 +221,10 @@ impl Server {
 
     fn note_record(&mut self, record: Record) {
         match &record {
+            Record::Salvaged { .. } => {
+                self.cluster = None;
+                self.incarnation = UNKNOWN;
+            }
             Record::Founded { cluster, incarnation, .. }
             | Record::Joined { cluster, incarnation, .. } => {
                 (self.cluster, self.incarnation) = (Some(*cluster), *incarnation);

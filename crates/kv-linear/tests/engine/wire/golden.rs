@@ -203,6 +203,7 @@ fn golden_bytes_of_the_records_of_an_identity() {
         (Record::Recovered, "04".to_owned()),
         (Record::Known { peer, incarnation }, format!("050100{}", n(2))),
         (Record::Refuted { peer }, "0b0100".to_owned()),
+        (Record::Salvaged { cluster: ClusterId(1) }, format!("0c{}", n(1))),
     ];
     cases.into_iter().for_each(|(record, expected)| assert_record(&record, &expected));
 }

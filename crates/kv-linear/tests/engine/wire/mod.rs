@@ -243,6 +243,7 @@ fn identity_record() -> impl Strategy<Value = Record> {
         Just(Record::Recovered),
         (node(), incarnation()).prop_map(|(peer, incarnation)| Record::Known { peer, incarnation }),
         node().prop_map(|peer| Record::Refuted { peer }),
+        any::<u64>().prop_map(|name| Record::Salvaged { cluster: ClusterId(name) }),
     ]
 }
 

@@ -18,6 +18,7 @@ use crate::settings::Settings;
 use crate::settings::layers::{Layers, LayersError, settings_of};
 use crate::tools::backup::BackupSettings;
 use crate::tools::inspect::InspectSettings;
+use crate::tools::recover::RecoverSettings;
 use crate::tools::restore::RestoreSettings;
 use crate::{manual, screen};
 
@@ -63,6 +64,8 @@ enum Command {
     /// Puts a backup into a new cluster, which runs and is empty
     #[command(mut_args(|arg| arg.hide_env_values(true)))]
     Restore(RestoreSettings),
+    /// Founds another cluster on what one server has left, where too many disks are lost
+    Recover(RecoverSettings),
     /// Prints what teaches a shell the words of this program
     #[command(mut_args(|arg| arg.hide_env_values(true)))]
     Completions {
@@ -83,6 +86,8 @@ pub(crate) enum Invocation {
     Inspect(InspectSettings),
     /// Back a cluster up.
     Backup(BackupSettings),
+    /// Found a cluster on what is left.
+    Recover(RecoverSettings),
     /// Restore a backup.
     Restore(RestoreSettings),
     /// Print completions or the manual.
@@ -103,6 +108,7 @@ impl Invocation {
             }
             Some(("inspect", words)) => return Ok(Self::Inspect(read(words)?)),
             Some(("backup", words)) => return Ok(Self::Backup(read(words)?)),
+            Some(("recover", words)) => return Ok(Self::Recover(read(words)?)),
             Some(("restore", words)) => return Ok(Self::Restore(read(words)?)),
             Some(("completions", words)) => {
                 // The parser has seen to it that there is one.

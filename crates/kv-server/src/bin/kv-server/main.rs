@@ -49,6 +49,7 @@ fn carry_out(invocation: Result<Invocation, cli::Answer>) -> ExitCode {
         }
         Ok(Invocation::Inspect(settings)) => settings.run(),
         Ok(Invocation::Backup(settings)) => settings.run(),
+        Ok(Invocation::Recover(settings)) => settings.run(),
         Ok(Invocation::Restore(settings)) => settings.run(),
         Err(answer) => answer.give(),
     }

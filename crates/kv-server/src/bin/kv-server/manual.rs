@@ -36,7 +36,7 @@ fn write_page(page: &mut Vec<u8>, command: &Command) -> std::io::Result<()> {
     program.render_description_section(page)?;
     program.render_options_section(page)?;
     program.render_subcommands_section(page)?;
-    for name in ["dev", "inspect", "backup", "restore"] {
+    for name in ["dev", "inspect", "backup", "recover", "restore"] {
         let Some(command) = command.find_subcommand(name).cloned() else {
             continue;
         };

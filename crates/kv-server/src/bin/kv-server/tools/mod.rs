@@ -3,6 +3,8 @@
 pub(crate) mod backup;
 mod error_text;
 pub(crate) mod inspect;
+mod kept_log;
+pub(crate) mod recover;
 mod remote;
 mod resting;
 mod resting_error;

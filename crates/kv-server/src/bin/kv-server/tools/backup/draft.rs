@@ -1,14 +1,14 @@
 //! A backup is put together from what servers hold, running or not.
 
-use std::fmt::{self, Display};
+use std::fmt::Display;
 use std::fs;
 use std::iter::Peekable;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use kv_core::{
-    CheckpointItem, ClusterConfig, ClusterId, ConsistencyEngine, DecodeError, Incarnation, Key,
-    NodeId, Operation, Outcome, Status, Versioned, Waiting,
+    CheckpointItem, ClusterConfig, ConsistencyEngine, DecodeError, Incarnation, Key, Operation,
+    Outcome, Versioned, Waiting,
 };
 use kv_eventual::EventualEngine;
 use kv_linear::{LinearEngine, Quorums, StoredKey};
@@ -16,6 +16,7 @@ use kv_linear::{LinearEngine, Quorums, StoredKey};
 use crate::screen::{self, counted};
 use crate::tools::backup::file::{BackupReader, BackupWriter, Entry, Head};
 use crate::tools::error_text::error_text;
+use crate::tools::kept_log::{KeptLog, newest_of};
 use crate::tools::remote::Remote;
 use crate::tools::resting::RestingServer;
 
@@ -33,7 +34,7 @@ impl Draft<'_> {
     /// Backs up what servers that do not run have in their data directories.
     pub(crate) fn write_resting(&self, directories: &[String]) -> anyhow::Result<u64> {
         let mut states: Vec<Entries> = Vec::new();
-        let mut logs: Vec<(Log, LinearEngine)> = Vec::new();
+        let mut logs: Vec<(KeptLog, LinearEngine)> = Vec::new();
         let mut may_lack = Vec::new();
         let mut first: Option<(String, ClusterConfig)> = None;
         for directory in directories {
@@ -57,7 +58,7 @@ impl Draft<'_> {
                 LinearEngine::NAME => {
                     let mut engine: LinearEngine = server.engine(&journal, covers)?;
                     engine.apply_whole_log();
-                    let log = Log::of(directory, identity.node, &engine.status());
+                    let log = KeptLog::of(directory, identity.node, &engine.status());
                     screen::say(format_args!("server {}: read {directory}: {log}", identity.node));
                     logs.push((log, engine));
                     continue;
@@ -261,78 +262,7 @@ fn whole<E: ConsistencyEngine>(
     Ok(view.context("what the directory holds can be read")?.into_checkpoint().items)
 }
 
-/// How far the log in a data directory goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Log {
-    directory: String,
-    node: NodeId,
-    cluster: Option<ClusterId>,
-    /// The greatest one is ahead.
-    end: LogEnd,
-}
-
-/// Where a log ends: the epoch of its last entry, and that entry's position.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-struct LogEnd {
-    round: u64,
-    owner: u64,
-    incarnation: u64,
-    last: u64,
-}
-
-impl Log {
-    fn of(directory: &str, node: NodeId, status: &Status) -> Self {
-        let known = |position: Option<u64>| position.unwrap_or_default();
-        let positions = &status.positions;
-        let end = LogEnd {
-            round: known(positions.epoch_round),
-            owner: known(positions.epoch_owner),
-            incarnation: known(positions.epoch_incarnation),
-            last: known(positions.last),
-        };
-        Self { directory: directory.to_owned(), node, cluster: status.cluster_id, end }
-    }
-}
-
-impl Display for Log {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.end {
-            LogEnd { last: 0, .. } => write!(f, "its log is empty"),
-            LogEnd { round, owner, last, .. } => {
-                write!(f, "its log ends at entry {last} of epoch {round} of server {owner}")
-            }
-        }
-    }
-}
-
-/// The log that is ahead of the others, with its engine; `None` if there is none at all.
-fn newest_of<E>(logs: Vec<(Log, E)>) -> anyhow::Result<Option<(Log, E)>> {
-    let mut newest: Option<(Log, E)> = None;
-    for (log, engine) in logs {
-        let Some((best, _)) = &newest else {
-            newest = Some((log, engine));
-            continue;
-        };
-        if let (Some(one), Some(other)) = (best.cluster, log.cluster)
-            && one != other
-        {
-            bail!(
-                "{} holds cluster {:016x} and {} cluster {:016x}: name the directories of one \
-                 cluster",
-                best.directory,
-                one.0,
-                log.directory,
-                other.0
-            );
-        }
-        if log.end > best.end {
-            newest = Some((log, engine));
-        }
-    }
-    Ok(newest)
-}
-
-fn say_whose_log(log: &Log, named: usize, config: &ClusterConfig) {
+fn say_whose_log(log: &KeptLog, named: usize, config: &ClusterConfig) {
     if named > 1 {
         screen::say(format_args!("server {} is ahead, so its log is the backup", log.node));
     }
@@ -408,31 +338,6 @@ mod tests {
         });
         let entries: Entries = Box::new(entries.collect::<Vec<_>>().into_iter());
         entries.peekable()
-    }
-
-    #[test]
-    fn the_log_that_is_ahead_is_chosen_by_its_epoch_and_then_by_its_end() {
-        let log = |directory: &str, cluster: Option<u64>, (round, owner, last)| Log {
-            directory: directory.to_owned(),
-            node: NodeId::FIRST,
-            cluster: cluster.map(ClusterId),
-            end: LogEnd { round, owner, incarnation: 1, last },
-        };
-        let chosen = |logs: &[Log]| {
-            let logs = logs.iter().map(|log| (log.clone(), ())).collect();
-            newest_of(logs).map(|newest| newest.map(|(log, ())| log.directory))
-        };
-        let (short, long) = (log("a", Some(7), (0, 1, 30)), log("b", Some(7), (0, 1, 40)));
-        let later = log("c", Some(7), (1, 1, 35));
-        let new = log("d", None, (0, 0, 0));
-        assert_eq!(chosen(&[short.clone(), long.clone()]).unwrap().as_deref(), Some("b"));
-        assert_eq!(chosen(&[long.clone(), short.clone()]).unwrap().as_deref(), Some("b"));
-        assert_eq!(chosen(&[later, long.clone()]).unwrap().as_deref(), Some("c"));
-        assert_eq!(chosen(&[new.clone(), short.clone()]).unwrap().as_deref(), Some("a"));
-        assert_eq!(chosen(&[]).unwrap(), None);
-        let other = log("e", Some(8), (9, 9, 9));
-        let error = chosen(&[short, new, other]).unwrap_err().to_string();
-        assert!(error.starts_with("a holds cluster 0000000000000007 and e cluster"), "{error}");
     }
 
     #[test]
