@@ -39,6 +39,12 @@ impl RedisServer {
         self.child.id()
     }
 
+    /// Where it listens on the loopback interface.
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Sets the keys of these numbers, a thousand in one go.
     ///
     /// # Panics

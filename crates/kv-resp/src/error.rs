@@ -30,6 +30,9 @@ pub enum ReplyError {
     /// An argument, or what a key holds, is no 64-bit integer.
     #[error("ERR value is not an integer or out of range")]
     NotAnInteger,
+    /// An argument is beyond 32 bits.
+    #[error("ERR value is out of range, value must between -2147483648 and 2147483647")]
+    NotAShortInteger,
     /// An argument, or what a key holds, is no number.
     #[error("ERR value is not a valid float")]
     NotAFloat,
@@ -99,6 +102,11 @@ pub enum ReplyError {
     /// `EXEC` after a command that was refused when it was queued.
     #[error("EXECABORT Transaction discarded because of previous errors.")]
     ExecAbort,
+    /// `EXEC` with more words.
+    #[error(
+        "EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command"
+    )]
+    ExecArity,
     /// A command that no transaction can hold.
     #[error("ERR Command not allowed inside a transaction")]
     NotInTransaction,
@@ -248,8 +256,10 @@ fn prefix_of(reason: &NotDone) -> &'static str {
     }
 }
 
+/// The first bytes of a text, which ends at a zero byte, as in C.
 fn front(bytes: &[u8], max: usize) -> &[u8] {
-    bytes.get(..max).unwrap_or(bytes)
+    let bytes = bytes.get(..max).unwrap_or(bytes);
+    bytes.split(|byte| *byte == 0).next().unwrap_or(bytes)
 }
 
 /// So much of a wrong name is shown.

@@ -35,8 +35,7 @@ pub(crate) enum Kind {
 impl Spec {
     /// Whether it takes so many words.
     pub(crate) fn takes(&self, words: usize) -> bool {
-        let words = i64::try_from(words).unwrap_or(i64::MAX);
-        if self.arity < 0 { words >= -self.arity } else { words == self.arity }
+        takes(self.arity, words)
     }
 }
 
@@ -47,7 +46,35 @@ impl Spec {
 pub(crate) fn find(words: &[Bytes]) -> Result<&'static Spec, ReplyError> {
     let unknown = || ReplyError::unknown_command(words);
     let spec = words.first().and_then(|name| by_name(name)).ok_or_else(unknown)?;
-    if spec.takes(words.len()) { Ok(spec) } else { Err(ReplyError::Arity { command: spec.name }) }
+    if !spec.takes(words.len()) {
+        return Err(ReplyError::Arity { command: spec.name });
+    }
+    if CONTAINERS.contains(&spec.name)
+        && let Some(subcommand) = words.get(1)
+    {
+        check_subcommand(spec.name, subcommand, words.len())?;
+    }
+    Ok(spec)
+}
+
+/// Whether there is such a subcommand and it takes so many words.
+fn check_subcommand(command: &str, subcommand: &[u8], words: usize) -> Result<(), ReplyError> {
+    let is_meant = |full: &str| {
+        full.split_once('|').is_some_and(|(of, name)| {
+            of == command && subcommand.eq_ignore_ascii_case(name.as_bytes())
+        })
+    };
+    let found = SUBCOMMANDS.iter().find(|(full, _)| is_meant(full));
+    let unknown = || ReplyError::unknown_subcommand(command, subcommand);
+    let (full, arity) = found.ok_or_else(unknown)?;
+    let takes = takes(*arity, words);
+    if takes { Ok(()) } else { Err(ReplyError::Arity { command: full }) }
+}
+
+/// Whether an arity is that of so many words.
+fn takes(arity: i64, words: usize) -> bool {
+    let words = i64::try_from(words).unwrap_or(i64::MAX);
+    if arity < 0 { words >= -arity } else { words == arity }
 }
 
 /// The command of a name in any case.
@@ -96,6 +123,42 @@ const fn other(
 }
 
 use Kind::{Immediate, Paged, Transaction};
+
+/// Commands whose second word names a subcommand.
+const CONTAINERS: &[&str] = &["client", "command", "config", "function", "object"];
+
+/// The subcommands, with the number of words that each takes.
+const SUBCOMMANDS: &[(&str, i64)] = &[
+    ("client|getname", 2),
+    ("client|help", 2),
+    ("client|id", 2),
+    ("client|info", 2),
+    ("client|kill", -3),
+    ("client|list", -2),
+    ("client|no-evict", 3),
+    ("client|no-touch", 3),
+    ("client|reply", 3),
+    ("client|setinfo", 4),
+    ("client|setname", 3),
+    ("command|count", 2),
+    ("command|docs", -2),
+    ("command|getkeys", -3),
+    ("command|help", 2),
+    ("command|info", -2),
+    ("command|list", -2),
+    ("config|get", -3),
+    ("config|help", 2),
+    ("config|resetstat", 2),
+    ("config|rewrite", 2),
+    ("config|set", -4),
+    ("function|flush", -2),
+    ("function|list", -2),
+    ("object|encoding", 3),
+    ("object|freq", 3),
+    ("object|help", 2),
+    ("object|idletime", 3),
+    ("object|refcount", 3),
+];
 
 /// All commands, in the order of their names.
 pub(crate) static SPECS: &[Spec] = &[

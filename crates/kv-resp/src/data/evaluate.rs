@@ -20,7 +20,7 @@ pub(crate) fn evaluate(command: &DataCommand, overlay: &mut Overlay, now_ms: i64
             before
         }
         DataCommand::GetExpire { key, expiry } => {
-            expiring::get_expire(overlay, key, *expiry, now_ms).into()
+            expiring::get_expire(overlay, key, expiry.as_ref(), now_ms).into()
         }
         DataCommand::GetRange { key, start, end } => ranges::get_range(overlay, key, *start, *end),
         DataCommand::Length { key } => {

@@ -26,7 +26,7 @@ pub(super) fn deadline(
 pub(super) fn get_expire(
     overlay: &mut Overlay,
     key: &Key,
-    expiry: Option<NewExpiry>,
+    expiry: Option<&Result<NewExpiry, ReplyError>>,
     now_ms: i64,
 ) -> Result<Reply, ReplyError> {
     let Some(held) = overlay.get(key) else {
@@ -34,7 +34,7 @@ pub(super) fn get_expire(
     };
     let reply = Reply::Value(held.value.clone());
     let has_end = held.deadline_ms.is_some();
-    match expiry {
+    match expiry.cloned().transpose()? {
         None => {}
         Some(NewExpiry::Persist) if !has_end => {}
         Some(expiry) => overlay.expire(key, deadline(expiry, now_ms, "getex")?, now_ms),

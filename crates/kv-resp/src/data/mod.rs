@@ -16,9 +16,10 @@ use kv_core::{Key, Value};
 
 pub(crate) use evaluate::evaluate;
 pub(crate) use overlay::{Held, Overlay, Read};
-pub(crate) use parse::parse;
+pub(crate) use parse::{check_database, parse};
 pub(crate) use straight::{Shape, put_replies, straight};
 
+use crate::error::ReplyError;
 use crate::float::LongDouble;
 
 /// A command on keys and values. All of them can be part of a transaction.
@@ -30,9 +31,10 @@ pub(crate) enum DataCommand {
     GetDelete {
         key: Key,
     },
+    /// `GETEX`, which looks whether the time makes sense only if there is the key.
     GetExpire {
         key: Key,
-        expiry: Option<NewExpiry>,
+        expiry: Option<Result<NewExpiry, ReplyError>>,
     },
     GetRange {
         key: Key,
@@ -110,6 +112,8 @@ pub(crate) struct Set {
     pub(crate) expiry: SetExpiry,
     pub(crate) condition: Option<Presence>,
     pub(crate) reply: SetReply,
+    /// Shown in errors.
+    pub(crate) command: &'static str,
 }
 
 /// How long a key lasts that is set.
@@ -240,11 +244,11 @@ impl DataCommand {
 }
 
 /// Makes a key of a word.
-pub(crate) fn key_of(word: &Bytes) -> Result<Key, crate::error::ReplyError> {
-    Key::new(word.clone()).map_err(|_| crate::error::ReplyError::Key { size: word.len() })
+pub(crate) fn key_of(word: &Bytes) -> Result<Key, ReplyError> {
+    Key::new(word.clone()).map_err(|_| ReplyError::Key { size: word.len() })
 }
 
 /// Makes a value of a word.
-pub(crate) fn value_of(word: &Bytes) -> Result<Value, crate::error::ReplyError> {
-    Value::new(word.clone()).map_err(|_| crate::error::ReplyError::TooLong)
+pub(crate) fn value_of(word: &Bytes) -> Result<Value, ReplyError> {
+    Value::new(word.clone()).map_err(|_| ReplyError::TooLong)
 }

@@ -67,7 +67,14 @@ fn of_key_and_word(
     let plain_set = |condition, reply| {
         let (key, value) = (key_of(key)?, value_of(word)?);
         let expiry = SetExpiry::Never;
-        Ok::<_, ReplyError>(DataCommand::Set(Set { key, value, expiry, condition, reply }))
+        Ok::<_, ReplyError>(DataCommand::Set(Set {
+            key,
+            value,
+            expiry,
+            condition,
+            reply,
+            command: name,
+        }))
     };
     Ok(Some(match name {
         "setnx" => plain_set(Some(Presence::Absent), SetReply::Flag)?,
@@ -103,7 +110,14 @@ fn of_key_and_words(
             let (unit, command) = if name == "setex" { (1000, "setex") } else { (1, "psetex") };
             let expiry = SetExpiry::New(relative(one, unit, command)?);
             let (key, value) = (key_of(key)?, value_of(other)?);
-            DataCommand::Set(Set { key, value, expiry, condition: None, reply: SetReply::Ok })
+            DataCommand::Set(Set {
+                key,
+                value,
+                expiry,
+                condition: None,
+                reply: SetReply::Ok,
+                command,
+            })
         }
         "getrange" | "substr" => {
             let (start, end) = (integer(one)?, integer(other)?);
@@ -172,7 +186,7 @@ fn parse_set(arguments: &[Bytes]) -> Result<DataCommand, ReplyError> {
     };
     let (key, value) = (key_of(key)?, value_of(value)?);
     let reply = if gets { SetReply::Before } else { SetReply::Ok };
-    Ok(DataCommand::Set(Set { key, value, expiry, condition, reply }))
+    Ok(DataCommand::Set(Set { key, value, expiry, condition, reply, command: "set" }))
 }
 
 fn parse_getex(arguments: &[Bytes]) -> Result<DataCommand, ReplyError> {
@@ -190,8 +204,8 @@ fn parse_getex(arguments: &[Bytes]) -> Result<DataCommand, ReplyError> {
         }
     }
     let expiry = match expiry {
-        Some(Lasting::New(unit, text)) => Some(unit.expiry(&text, "getex")?),
-        Some(Lasting::Keep) | None => persists.then_some(NewExpiry::Persist),
+        Some(Lasting::New(unit, text)) => Some(unit.expiry(&text, "getex")),
+        Some(Lasting::Keep) | None => persists.then_some(Ok(NewExpiry::Persist)),
     };
     Ok(DataCommand::GetExpire { key: key_of(key)?, expiry })
 }
@@ -307,9 +321,7 @@ fn parse_copy(arguments: &[Bytes]) -> Result<DataCommand, ReplyError> {
             b"replace" => replace = true,
             b"db" => {
                 let database = options.next().ok_or(ReplyError::Syntax)?;
-                if integer(database)? != 0 {
-                    return Err(ReplyError::Database);
-                }
+                check_database(database)?;
             }
             _ => return Err(ReplyError::Syntax),
         }
@@ -345,6 +357,16 @@ fn parse_lcs(arguments: &[Bytes]) -> Result<DataCommand, ReplyError> {
         (false, false) => LcsForm::Text,
     };
     Ok(DataCommand::Lcs(Lcs { keys: [key_of(one)?, key_of(other)?], form }))
+}
+
+/// The only database is 0.
+pub(crate) fn check_database(word: &[u8]) -> Result<(), ReplyError> {
+    let number = parse_integer(word).ok_or(ReplyError::NotAnInteger)?;
+    match i32::try_from(number) {
+        Ok(0) => Ok(()),
+        Ok(_) => Err(ReplyError::Database),
+        Err(_) => Err(ReplyError::NotAShortInteger),
+    }
 }
 
 fn integer(word: &[u8]) -> Result<i64, ReplyError> {

@@ -13,7 +13,7 @@ pub(super) fn set(overlay: &mut Overlay, set: &Set, now_ms: i64) -> Result<Reply
     let deadline_ms = match set.expiry {
         SetExpiry::Never | SetExpiry::New(NewExpiry::Persist) => None,
         SetExpiry::Keep => before.and_then(|held| held.deadline_ms),
-        SetExpiry::New(expiry) => deadline(expiry, now_ms, "set")?,
+        SetExpiry::New(expiry) => deadline(expiry, now_ms, set.command)?,
     };
     let holds = match set.condition {
         None => true,

@@ -20,40 +20,31 @@ impl Session {
         let [subcommand, arguments @ ..] = arguments else {
             return Err(ReplyError::Arity { command: "client" });
         };
-        let arity = |command| Err(ReplyError::Arity { command });
         match (subcommand.to_ascii_lowercase().as_slice(), arguments) {
             (b"id", []) => Ok(Reply::Integer(i64::try_from(self.id).unwrap_or(i64::MAX))),
-            (b"id", _) => arity("client|id"),
             (b"getname", []) => Ok(match self.record(context) {
                 Some(record) if !record.name.is_empty() => Reply::Bulk(record.name.clone()),
                 Some(_) | None => Reply::Null,
             }),
-            (b"getname", _) => arity("client|getname"),
             (b"setname", [name]) => {
                 check_name(name)?;
                 self.set_name(context, name.clone());
                 Ok(Reply::OK)
             }
-            (b"setname", _) => arity("client|setname"),
             (b"setinfo", [attribute, value]) => self.set_info(context, attribute, value),
-            (b"setinfo", _) => arity("client|setinfo"),
             (b"info", []) => {
                 let now = context.now;
                 let record = self.record(context);
                 let line = record.map_or_else(String::new, |record| line_of(self.id, record, now));
                 Ok(Reply::Text(line))
             }
-            (b"info", _) => arity("client|info"),
             (b"list", options) => list(context, options),
             (b"kill", options) => self.kill(context, options),
             (b"reply", [mode]) => self.set_mute(mode),
-            (b"reply", _) => arity("client|reply"),
             (b"no-evict" | b"no-touch", [mode]) => match mode.to_ascii_lowercase().as_slice() {
                 b"on" | b"off" => Ok(Reply::OK),
                 _ => Err(ReplyError::Syntax),
             },
-            (b"no-evict", _) => arity("client|no-evict"),
-            (b"no-touch", _) => arity("client|no-touch"),
             (b"help", _) => Ok(debug::help("CLIENT", HELP)),
             _ => Err(ReplyError::unknown_subcommand("client", subcommand)),
         }
@@ -103,9 +94,6 @@ impl Session {
                 };
                 wanted.add(option, value, self.id)?;
             }
-        }
-        if options.is_empty() {
-            return Err(ReplyError::Arity { command: "client|kill" });
         }
         let found = context.front.clients.iter();
         let found: Vec<u64> = found

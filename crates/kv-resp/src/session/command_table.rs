@@ -15,7 +15,6 @@ pub(super) fn command(arguments: &[Bytes]) -> Result<Reply, ReplyError> {
     let named = || names.iter().map(|name| spec::by_name(name));
     match (subcommand.to_ascii_lowercase().as_slice(), names) {
         (b"count", []) => Ok(Reply::count(SPECS.len())),
-        (b"count", _) => Err(ReplyError::Arity { command: "command|count" }),
         (b"info", []) => Ok(Reply::Array(SPECS.iter().map(describe).collect())),
         (b"info", _) => {
             let described = named().map(|spec| spec.map_or(Reply::NullArray, describe));

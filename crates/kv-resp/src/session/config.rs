@@ -14,7 +14,6 @@ pub(super) fn config(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<R
         return Err(ReplyError::Arity { command: "config" });
     };
     match (subcommand.to_ascii_lowercase().as_slice(), arguments) {
-        (b"get", []) => Err(ReplyError::Arity { command: "config|get" }),
         (b"get", patterns) => {
             let is_wanted = |name: &str| {
                 let lower = patterns.iter().map(|pattern| pattern.to_ascii_lowercase());
@@ -34,7 +33,6 @@ pub(super) fn config(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<R
             context.front.stats = Stats::default();
             Ok(Reply::OK)
         }
-        (b"resetstat", _) => Err(ReplyError::Arity { command: "config|resetstat" }),
         (b"rewrite", []) => {
             Err(ReplyError::Other { what: "The server is running without a config file" })
         }

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use crate::data::check_database;
 use crate::error::ReplyError;
 use crate::front::Context;
 use crate::number::parse_integer;
@@ -52,10 +53,6 @@ pub(super) fn object(words: &[Bytes]) -> Reply {
     };
     match subcommand.to_ascii_lowercase().as_slice() {
         b"help" => debug::help("OBJECT", &["ENCODING <key>", "IDLETIME <key>", "REFCOUNT <key>"]),
-        b"encoding" => ReplyError::Arity { command: "object|encoding" }.into(),
-        b"freq" => ReplyError::Arity { command: "object|freq" }.into(),
-        b"idletime" => ReplyError::Arity { command: "object|idletime" }.into(),
-        b"refcount" => ReplyError::Arity { command: "object|refcount" }.into(),
         _ => ReplyError::unknown_subcommand("object", subcommand).into(),
     }
 }
@@ -79,11 +76,8 @@ pub(super) fn authenticate(arguments: &[Bytes]) -> Result<Reply, ReplyError> {
 }
 
 fn select(arguments: &[Bytes]) -> Result<Reply, ReplyError> {
-    let database = arguments.first().and_then(|word| parse_integer(word));
-    match database.ok_or(ReplyError::NotAnInteger)? {
-        0 => Ok(Reply::OK),
-        _ => Err(ReplyError::Database),
-    }
+    let database = arguments.first().ok_or(ReplyError::Arity { command: "select" })?;
+    check_database(database).map(|()| Reply::OK)
 }
 
 /// What a write is acknowledged by beside this server: in both engines a write that was answered

@@ -218,6 +218,11 @@ impl Session {
         self.is_pending = false;
         self.note_command(context, found.as_ref().map_or("NULL", |spec| spec.name));
         match found {
+            Err(ReplyError::Arity { command: "exec" }) => {
+                self.queue = None;
+                self.watched.clear();
+                self.reply(context, &ReplyError::ExecArity.into(), out);
+            }
             Err(error) => {
                 if let Some(queue) = &mut self.queue {
                     queue.is_broken = true;

@@ -15,8 +15,6 @@ use crate::net::connection::Connection;
 /// What the task of such a client does next.
 pub(crate) struct Going {
     pub(crate) next: Next,
-    /// How much waits to be carried out.
-    pub(crate) input_len: usize,
     /// How long the request at the front is at least, where that is known.
     pub(crate) announced_len: usize,
 }
@@ -39,7 +37,7 @@ where
         self.redis.insert(RedisClient {
             id,
             session: Session::new(number.0),
-            input: BytesMut::new(),
+            has_input: false,
             connection,
             is_dirty: false,
             is_called: false,
@@ -54,20 +52,16 @@ where
         }
     }
 
-    /// Lets a client read into what is not carried out yet; `None` if it is not there any more.
-    pub(crate) fn redis_input<T>(
-        &mut self,
-        id: SessionId,
-        read: impl FnOnce(&mut BytesMut) -> T,
-    ) -> Option<T> {
-        self.redis.get_mut(id).map(|(client, _)| read(&mut client.input))
-    }
-
     /// Carries out what a client has sent, as far as that goes; `None` if it is not there any more.
-    pub(crate) fn redis_advance(&mut self, now: Now, id: SessionId) -> Option<Going> {
+    pub(crate) fn redis_advance(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        input: &mut BytesMut,
+    ) -> Option<Going> {
         let Self { core, persistence, redis, op_log, .. } = self;
         let (client, front) = redis.get_mut(id)?;
-        let RedisClient { session, input, connection, .. } = client;
+        let RedisClient { session, connection, .. } = client;
         let is_full = connection.waiting_bytes() >= BYTES_BEFORE_WAIT;
         let next = if is_full {
             Next::Outcomes
@@ -84,9 +78,9 @@ where
                 op_log.invoked(request, number, now, &op);
             }
         }
-        let announced_len = session.announced_len().unwrap_or(0);
-        let going = Going { next, input_len: input.len(), announced_len };
-        if connection.waiting_bytes() > 0 {
+        client.has_input = !input.is_empty();
+        let going = Going { next, announced_len: client.session.announced_len().unwrap_or(0) };
+        if client.connection.waiting_bytes() > 0 {
             redis.mark(id);
         }
         redis.close_killed();
@@ -105,12 +99,12 @@ where
         let Some((client, front)) = redis.get_mut(id) else {
             return Some(outcome);
         };
-        let RedisClient { session, input, connection, .. } = client;
+        let RedisClient { session, connection, .. } = client;
         let status = || status_of(core, persistence);
         let context = &mut Context { front, now, status: &status };
         let place = usize::try_from(tag).unwrap_or(usize::MAX);
         let goes_on = connection.put(|out| session.on_outcome(context, place, outcome, out));
-        client.is_called |= goes_on && (session.has_more() || !input.is_empty());
+        client.is_called |= goes_on && (session.has_more() || client.has_input);
         redis.mark(id);
         None
     }

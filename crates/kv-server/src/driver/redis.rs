@@ -2,7 +2,6 @@
 
 use std::rc::Rc;
 
-use bytes::BytesMut;
 use kv_core::driver::SessionId;
 use kv_resp::{Front, Session};
 
@@ -20,8 +19,8 @@ pub(crate) struct RedisClients {
 pub(crate) struct RedisClient {
     pub(crate) id: SessionId,
     pub(crate) session: Session,
-    /// What was read and is not carried out yet.
-    pub(crate) input: BytesMut,
+    /// Something was read that is not carried out yet.
+    pub(crate) has_input: bool,
     pub(crate) connection: Rc<Connection>,
     pub(crate) is_dirty: bool,
     /// Its task is to go on, although nothing has come in.

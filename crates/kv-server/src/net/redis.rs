@@ -1,6 +1,6 @@
 //! The port for clients of Redis's protocol.
 
-use std::io::{self, ErrorKind};
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
@@ -10,6 +10,7 @@ use bytes::BytesMut;
 use kv_core::ConsistencyEngine;
 use kv_core::driver::SessionId;
 use kv_resp::{Next, Protocol, Reply, ReplyError};
+use tokio::io::AsyncReadExt;
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, watch};
@@ -80,14 +81,14 @@ where
         .shared
         .act(|hub, now| hub.redis_connected(now, number, from.to_string(), Rc::clone(&connection)));
     let mut reading =
-        RedisReading { door, socket, session, is_at_end: false, share: None, share_len: 0 };
+        RedisReading { door, socket, input: BytesMut::new(), session, share: None, share_len: 0 };
     let served = reading.serve(&connection).await;
     door.shared.act(|hub, now| hub.redis_disconnected(now, session));
     connection.write_out().await;
-    if served.is_ok() && !reading.is_at_end {
+    if let Ok(Last::Reply) = served {
         framed::drain(reading.socket).await;
     }
-    served
+    served.map(|_| ())
 }
 
 async fn refuse(connection: &Connection, error: ReplyError) {
@@ -95,12 +96,21 @@ async fn refuse(connection: &Connection, error: ReplyError) {
     connection.write_out().await;
 }
 
+/// What came last on a connection.
+enum Last {
+    /// Something of the client, or its end.
+    Request,
+    /// A reply behind which the server closes the connection, whatever the client still sends.
+    Reply,
+}
+
 /// The reading side of a client's connection.
 struct RedisReading<'a, E: ConsistencyEngine> {
     door: &'a Door<E>,
     socket: OwnedReadHalf,
+    /// What was read and is not carried out yet.
+    input: BytesMut,
     session: SessionId,
-    is_at_end: bool,
     /// What a large request takes of the bytes for all connections.
     share: Option<OwnedSemaphorePermit>,
     share_len: u32,
@@ -111,68 +121,51 @@ where
     E: ConsistencyEngine + 'static,
     E::Record: Send + 'static,
 {
-    async fn serve(&mut self, connection: &Rc<Connection>) -> io::Result<()> {
+    async fn serve(&mut self, connection: &Rc<Connection>) -> io::Result<Last> {
         let shared: &Rc<Loop<E>> = &self.door.shared;
+        let mut is_at_end = false;
         loop {
-            let going = shared.act(|hub, now| hub.redis_advance(now, self.session));
+            let (session, input) = (self.session, &mut self.input);
+            let going = shared.act(|hub, now| hub.redis_advance(now, session, input));
             let Some(going) = going else {
-                return Ok(());
+                return Ok(Last::Request);
             };
             let may_read = match going.next {
-                Next::Close => return Ok(()),
-                Next::Input if self.is_at_end => return Ok(()),
+                Next::Close => return Ok(Last::Reply),
+                Next::Input if is_at_end => return Ok(Last::Request),
                 Next::Input => {
                     if !self.make_space(&going, connection).await {
-                        return Ok(());
+                        return Ok(Last::Reply);
                     }
                     true
                 }
-                Next::Outcomes => !self.is_at_end && going.input_len < READ_AHEAD_BYTES,
+                Next::Outcomes => !is_at_end && self.input.len() < READ_AHEAD_BYTES,
                 Next::Time(pause) => {
                     tokio::select! {
                         biased;
-                        () = connection.closed() => return Ok(()),
-                        () = shared.ended() => return Ok(()),
+                        () = connection.closed() => return Ok(Last::Request),
+                        () = shared.ended() => return Ok(Last::Request),
                         () = tokio::time::sleep(pause) => {}
                     }
                     continue;
                 }
             };
+            if self.input.capacity() - self.input.len() < SPARE_BYTES_MIN {
+                self.input.reserve(READ_BYTES);
+            }
             tokio::select! {
                 biased;
-                readable = self.socket.readable(), if may_read => {
-                    readable?;
-                    self.read(going.announced_len)?;
-                }
+                read = self.socket.read_buf(&mut self.input), if may_read => is_at_end = read? == 0,
                 () = connection.room() => {}
-                () = connection.closed() => return Ok(()),
+                () = connection.closed() => return Ok(Last::Request),
             }
         }
-    }
-
-    /// Reads what has come in.
-    fn read(&mut self, announced_len: usize) -> io::Result<()> {
-        let (socket, session) = (&self.socket, self.session);
-        let read = self.door.shared.act(|hub, _| {
-            hub.redis_input(session, |input| {
-                let missing = announced_len.saturating_sub(input.len());
-                input.reserve(missing.max(READ_BYTES));
-                socket.try_read_buf(input)
-            })
-        });
-        match read {
-            Some(Ok(0)) | None => self.is_at_end = true,
-            Some(Ok(_)) => {}
-            Some(Err(error)) if error.kind() == ErrorKind::WouldBlock => {}
-            Some(Err(error)) => return Err(error),
-        }
-        Ok(())
     }
 
     /// Waits for a share of the memory for large requests, if the one that has begun is large; false
     /// if the connection ended meanwhile, or there was no share to be had.
     async fn make_space(&mut self, going: &Going, connection: &Rc<Connection>) -> bool {
-        let wanted = going.announced_len.max(going.input_len);
+        let wanted = going.announced_len.max(self.input.len());
         if wanted <= FREE_LEN_MAX {
             self.share = None;
             self.share_len = 0;
@@ -191,14 +184,17 @@ where
             share = share => {
                 self.share_len = len;
                 self.share = share.ok().flatten();
+                // Taken at once, memory need not be copied again and again.
+                self.input.reserve(going.announced_len.saturating_sub(self.input.len()));
                 self.share.is_some()
             }
         }
     }
 }
 
-/// So much is read at once, at the least.
+/// So much is read at once, at the most unless a request is longer, and at the least.
 const READ_BYTES: usize = 16 << 10;
+const SPARE_BYTES_MIN: usize = 2 << 10;
 
 /// So much is read while requests before it are carried out.
 const READ_AHEAD_BYTES: usize = 256 << 10;

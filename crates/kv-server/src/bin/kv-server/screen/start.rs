@@ -1,6 +1,6 @@
 //! The screen with which a server, or a whole cluster, starts.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use kv_core::{ClusterConfig, NodeId};
 use kv_linear::Quorums;
@@ -38,7 +38,16 @@ pub(super) fn start_text(
 
 /// Where Redis clients are taken.
 fn resp_text(address: SocketAddr) -> String {
-    format!("at {address}: redis-cli -p {}", address.port())
+    format!("at {address}: {}", redis_cli(address))
+}
+
+/// How to start Redis's own client of a server.
+fn redis_cli(address: SocketAddr) -> String {
+    let host = match address.ip() {
+        ip if ip == Ipv4Addr::LOCALHOST || ip.is_unspecified() => String::new(),
+        ip => format!("-h {ip} "),
+    };
+    format!("redis-cli {host}-p {}", address.port())
 }
 
 /// The other servers: many at their usual addresses in short, otherwise each with its own.
@@ -79,7 +88,7 @@ pub(super) fn cluster_start_text(
         [only] => rows.push(("redis", resp_text(*only))),
         [first, ..] => {
             rows.push(("redis", format!("at {}:", resp_texts.join(", "))));
-            rows.push(("", format!("redis-cli -p {}", first.port())));
+            rows.push(("", redis_cli(*first)));
         }
     }
     rows.extend(common_rows(first, &cluster, cluster_data_text(first, found)));

@@ -1,0 +1,18 @@
+//! Servers as Redis clients see them: beside a real redis-server, byte by byte, and with the programs
+//! and libraries that people use. What needs one of them is left out where it is not installed,
+//! unless `KV_TEST_REDIS` is set.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test fails by it, and says what it leaves out"
+)]
+
+mod clients;
+mod cluster;
+mod commands;
+mod differential;
+mod protocol;
+mod wire;
