@@ -4,7 +4,7 @@
 //! it would make a quorum that misses them. It counts again once it has taken everything from as many
 //! others as it takes to meet one that holds such a write: a write is on W of the servers S that
 //! were ever seen, so |S| - W + 1 of the others. Those must count themselves, or else be all there
-//! are. At W = 1 nothing can bring back what was lost, and it takes what can be reached.
+//! are and, with this one, W at least: fewer than that may all have lost what others still hold. At W = 1 nothing can bring back what was lost, and it takes what can be reached.
 //!
 //! A server that starts empty cannot know whether it had data before, so that the rule is the same.
 
@@ -118,8 +118,8 @@ impl Core {
         // Fewer servers than W have acknowledged nothing, so that there are others which this one
         // has not met, or none at all.
         let members = (others.len() + 1).max(write_quorum);
-        taken_from_sound.len() > members - write_quorum
-            || (!taken_from.is_empty() && others.without(taken_from).is_empty())
+        let has_all = others.len() + 1 >= write_quorum && others.without(taken_from).is_empty();
+        taken_from_sound.len() > members - write_quorum || has_all
     }
 
     /// The other servers ever seen.

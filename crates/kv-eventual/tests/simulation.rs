@@ -341,6 +341,30 @@ fn one_disk_after_the_other_is_lost_and_no_acknowledged_key_is_missing() {
     }
 }
 
+/// With W=3 of three a write outlives two lost disks. Those two servers know only each other then, and
+/// together are no proof that nothing was ever acknowledged.
+#[test]
+fn two_servers_that_lost_their_disks_do_not_take_each_other_for_a_new_cluster() {
+    let mut sim = Sim::new(SimConfig::new(3, 3, 2, 520).unwrap()).unwrap();
+    settle(&mut sim);
+    let written = sim.execute(node(1), put("k", "v")).unwrap();
+    assert!(matches!(written, Some(Outcome::Done(_))));
+    (1..=3).for_each(|number| sim.crash(node(number)));
+    for lost in [2, 1] {
+        sim.restart(node(lost), Restart::Wiped).unwrap();
+        sim.run_for(Duration::from_secs(2)).unwrap();
+    }
+    let read = sim.submit(node(2), Operation::get(key("k")), RequestOptions::default());
+    sim.run_for(Duration::from_secs(1)).unwrap();
+    assert_eq!(audit::read(sim.request(read).unwrap()), None);
+    sim.restart(node(3), Restart::Intact).unwrap();
+    settle(&mut sim);
+    let read = sim.submit(node(2), Operation::get(key("k")), RequestOptions::default());
+    settle(&mut sim);
+    let shown = audit::read(sim.request(read).unwrap());
+    assert!(matches!(shown, Some(Some(_))), "{shown:?}");
+}
+
 #[test]
 fn a_server_with_a_wrong_clock_refuses_writes_and_says_why() {
     let mut sim = Sim::new(SimConfig::new(3, 2, 2, 13).unwrap()).unwrap();
