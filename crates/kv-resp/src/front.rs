@@ -37,8 +37,21 @@ pub struct Facts {
     pub is_linearizable: bool,
     /// Whether data is kept on disk.
     pub is_durable: bool,
+    /// What the process has used so far.
+    pub usage: fn() -> Usage,
     /// A number that differs from start to start.
     pub seed: u64,
+}
+
+/// What a process has used, as far as its system tells.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Usage {
+    /// Time of the processor in the program.
+    pub user: Duration,
+    /// Time of the processor in the system on its behalf.
+    pub system: Duration,
+    /// Memory that is resident.
+    pub memory_bytes: u64,
 }
 
 /// A client that is connected.
@@ -62,6 +75,8 @@ pub(crate) struct Stats {
     pub(crate) commands: u64,
     pub(crate) rejected: u64,
     pub(crate) errors: u64,
+    /// Commands that there are not, or with too few or too many words.
+    pub(crate) refused: u64,
 }
 
 /// What a session looks at when it goes on.

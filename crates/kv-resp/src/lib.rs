@@ -20,7 +20,7 @@ mod session;
 mod spec;
 
 pub use error::ReplyError;
-pub use front::{Context, Facts, Front};
+pub use front::{Context, Facts, Front, Usage};
 pub use reader::{ProtocolError, RequestReader};
 pub use reply::{Protocol, Reply};
 pub use session::{Next, Session};

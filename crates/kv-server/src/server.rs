@@ -31,6 +31,7 @@ use crate::driver::event::{Ending, LocalEvent};
 use crate::driver::hub::Hub;
 use crate::driver::peers::{Delayed, Peers};
 use crate::driver::redis::RedisClients;
+use crate::driver::usage::usage;
 use crate::driver::{Loop, Readiness, Telling, serve_local, watch_disk};
 use crate::failure::{ServerError, StartError};
 use crate::local::LocalClient;
@@ -419,6 +420,7 @@ fn front_of<E: ConsistencyEngine>(config: &ServerConfig, socket: Option<&TcpList
         started: Duration::ZERO,
         is_linearizable: E::NAME == LinearEngine::NAME,
         is_durable: config.data.is_some(),
+        usage,
         seed: random_seed(),
     })
 }

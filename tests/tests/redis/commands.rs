@@ -22,6 +22,7 @@ pub(crate) fn command() -> impl Strategy<Value = Words> {
         4 => getex(),
         3 => of(&["rename", "renamenx"], vec![key().boxed(), key().boxed()]),
         3 => copy(),
+        3 => bits(),
         5 => many(),
         4 => pairs(),
         3 => lcs(),
@@ -160,14 +161,23 @@ fn getex() -> impl Strategy<Value = Words> {
     })
 }
 
+/// Ends are compared only with moments of which no two are the same: the store is not exact to the
+/// millisecond.
 fn expire() -> impl Strategy<Value = Words> {
-    let options = || vec(select(vec!["nx", "XX", "gt", "LT", "nosuch"]).prop_map(bytes), 0..3);
-    let relative = (select(vec!["expire", "pexpire"]), key(), seconds(), options());
-    let absolute = (select(vec!["expireat", "pexpireat"]), key(), moment(), options());
+    let of = |words: Vec<&'static str>| vec(select(words).prop_map(bytes), 0..3);
+    let relative =
+        (select(vec!["expire", "pexpire"]), key(), seconds(), of(vec!["nx", "XX", "no"]));
+    let absolute = (select(vec!["expireat", "pexpireat"]), key(), moment(), of(vec!["nx", "xx"]));
+    let compared = (
+        select(vec!["expireat", "pexpireat"]),
+        key(),
+        (4_000_000_000u64..5_000_000_000).prop_map(|moment| moment.to_string().into_bytes()),
+        of(vec!["nx", "xx", "GT", "lt"]),
+    );
     let joined = |(name, key, time, options): (&str, Vec<u8>, Vec<u8>, Words)| -> Words {
         [bytes(name), key, time].into_iter().chain(options).collect()
     };
-    prop_oneof![relative.prop_map(joined), absolute.prop_map(joined)]
+    prop_oneof![relative.prop_map(joined), absolute.prop_map(joined), compared.prop_map(joined)]
 }
 
 fn copy() -> impl Strategy<Value = Words> {
@@ -175,6 +185,17 @@ fn copy() -> impl Strategy<Value = Words> {
     (key(), key(), options).prop_map(|(from, to, options)| {
         [bytes("copy"), from, to].into_iter().chain(options).collect()
     })
+}
+
+fn bits() -> impl Strategy<Value = Words> {
+    let offset =
+        || select(vec!["0", "1", "7", "8", "100", "-1", "x", "4294967296"]).prop_map(bytes);
+    let bit = select(vec!["0", "1", "2", "-1", "y"]).prop_map(bytes);
+    prop_oneof![
+        (key(), offset()).prop_map(|(key, offset)| vec![bytes("getbit"), key, offset]),
+        (key(), offset(), bit)
+            .prop_map(|(key, offset, bit)| { vec![bytes("setbit"), key, offset, bit] }),
+    ]
 }
 
 fn many() -> impl Strategy<Value = Words> {

@@ -26,6 +26,10 @@ pub(crate) fn evaluate(command: &DataCommand, overlay: &mut Overlay, now_ms: i64
         DataCommand::Length { key } => {
             Reply::count(overlay.get(key).map_or(0, |held| held.value.as_bytes().len()))
         }
+        DataCommand::GetBit { key, offset } => ranges::get_bit(overlay, key, *offset),
+        DataCommand::SetBit { key, offset, bit } => {
+            ranges::set_bit(overlay, key, *offset, *bit, now_ms).into()
+        }
         DataCommand::Set(set) => setting::set(overlay, set, now_ms).into(),
         DataCommand::SetRange { key, offset, value } => {
             ranges::set_range(overlay, key, *offset, value, now_ms).into()
@@ -94,7 +98,11 @@ fn object(overlay: &Overlay, key: &Key, what: ObjectQuestion) -> Reply {
                    some time to adjust.",
         }),
         ObjectQuestion::IdleTime => Reply::Integer(0),
-        ObjectQuestion::References => Reply::Integer(1),
+        // Redis shares small numbers.
+        ObjectQuestion::References => Reply::Integer(match parse_integer(held.value.as_bytes()) {
+            Some(0..=9999) => i64::from(i32::MAX),
+            Some(_) | None => 1,
+        }),
     }
 }
 

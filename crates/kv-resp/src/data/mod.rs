@@ -44,6 +44,15 @@ pub(crate) enum DataCommand {
     Length {
         key: Key,
     },
+    GetBit {
+        key: Key,
+        offset: usize,
+    },
+    SetBit {
+        key: Key,
+        offset: usize,
+        bit: bool,
+    },
     Set(Set),
     SetRange {
         key: Key,
@@ -222,6 +231,8 @@ impl DataCommand {
             | Self::Length { key }
             | Self::Set(Set { key, .. })
             | Self::SetRange { key, .. }
+            | Self::GetBit { key, .. }
+            | Self::SetBit { key, .. }
             | Self::Append { key, .. }
             | Self::Increment { key, .. }
             | Self::IncrementFloat { key, .. }

@@ -80,6 +80,7 @@ fn of_key_and_word(
         "setnx" => plain_set(Some(Presence::Absent), SetReply::Flag)?,
         "getset" => plain_set(None, SetReply::Before)?,
         "append" => DataCommand::Append { key: key_of(key)?, suffix: value_of(word)? },
+        "getbit" => DataCommand::GetBit { key: key_of(key)?, offset: bit_offset(word)? },
         "incrby" => DataCommand::Increment { by: integer(word)?, key: key_of(key)? },
         "decrby" => {
             let by = integer(word)?.checked_neg().ok_or(ReplyError::DecrementOverflow)?;
@@ -123,6 +124,18 @@ fn of_key_and_words(
             let (start, end) = (integer(one)?, integer(other)?);
             DataCommand::GetRange { key: key_of(key)?, start, end }
         }
+        "setbit" => {
+            let offset = bit_offset(one)?;
+            let bit = match parse_integer(other) {
+                Some(0) => false,
+                Some(1) => true,
+                Some(_) | None => {
+                    let what = "bit is not an integer or out of range";
+                    return Err(ReplyError::Other { what });
+                }
+            };
+            DataCommand::SetBit { key: key_of(key)?, offset, bit }
+        }
         "setrange" => {
             let offset = integer(one)?;
             let offset = usize::try_from(offset).map_err(|_| ReplyError::Offset)?;
@@ -130,6 +143,13 @@ fn of_key_and_words(
         }
         _ => return Ok(None),
     }))
+}
+
+/// The number of a bit that a value can have.
+fn bit_offset(word: &[u8]) -> Result<usize, ReplyError> {
+    let offset = parse_integer(word).and_then(|offset| usize::try_from(offset).ok());
+    let what = "bit offset is not an integer or out of range";
+    offset.filter(|offset| offset / 8 < Value::LEN_MAX).ok_or(ReplyError::Other { what })
 }
 
 fn object(subcommand: &Bytes, key: &Bytes) -> Result<DataCommand, ReplyError> {

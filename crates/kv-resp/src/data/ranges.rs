@@ -66,6 +66,35 @@ pub(super) fn append(
     put(overlay, key, new, deadline_ms, now_ms)
 }
 
+/// A bit, of which number 0 is the highest of the first byte.
+pub(super) fn get_bit(overlay: &Overlay, key: &Key, offset: usize) -> Reply {
+    let byte = overlay.get(key).and_then(|held| held.value.as_bytes().get(offset / 8).copied());
+    Reply::flag(byte.is_some_and(|byte| byte & mask(offset) != 0))
+}
+
+/// Sets a bit; gives what it was before.
+pub(super) fn set_bit(
+    overlay: &mut Overlay,
+    key: &Key,
+    offset: usize,
+    bit: bool,
+    now_ms: i64,
+) -> Result<Reply, ReplyError> {
+    let before = get_bit(overlay, key, offset);
+    let held = overlay.get(key);
+    let mut new = BytesMut::from(held.map_or(&[][..], |held| held.value.as_bytes()));
+    new.resize(new.len().max(offset / 8 + 1), 0);
+    if let Some(byte) = new.get_mut(offset / 8) {
+        *byte = if bit { *byte | mask(offset) } else { *byte & !mask(offset) };
+    }
+    let deadline_ms = held.and_then(|held| held.deadline_ms);
+    put(overlay, key, new, deadline_ms, now_ms).map(|_| before)
+}
+
+const fn mask(offset: usize) -> u8 {
+    0x80 >> (offset % 8)
+}
+
 fn put(
     overlay: &mut Overlay,
     key: &Key,

@@ -1,7 +1,9 @@
 //! Commands that the engine carries out as they are, and replies made of its results.
 
+use std::collections::BTreeMap;
+
 use bytes::{BufMut, BytesMut};
-use kv_core::{Command, CommandResult, TimeToLive};
+use kv_core::{Batch, Command, CommandResult, Key, TimeToLive, Value};
 
 use crate::clock::{left, millis};
 use crate::data::evaluate::type_of;
@@ -94,12 +96,7 @@ pub(crate) fn straight(
             Some(Shape::Values { count: keys.len() })
         }
         DataCommand::SetMany { pairs, only_if_absent: false } => {
-            commands.extend(pairs.iter().map(|(key, value)| Command::Put {
-                key: key.clone(),
-                value: value.clone(),
-                time_to_live: None,
-            }));
-            Some(Shape::Written { count: pairs.len() })
+            Some(straight_set_many(pairs, commands))
         }
         DataCommand::Delete { keys } => {
             for key in keys {
@@ -128,6 +125,8 @@ pub(crate) fn straight(
         DataCommand::GetExpire { expiry: Some(_), .. }
         | DataCommand::GetRange { .. }
         | DataCommand::SetRange { .. }
+        | DataCommand::GetBit { .. }
+        | DataCommand::SetBit { .. }
         | DataCommand::IncrementFloat { .. }
         | DataCommand::SetMany { only_if_absent: true, .. }
         | DataCommand::Rename { .. }
@@ -158,6 +157,23 @@ fn straight_set(set: &Set, now_ms: i64, commands: &mut Vec<Command>) -> Option<S
     let (key, value) = (set.key.clone(), set.value.clone());
     commands.push(Command::Put { key, value, time_to_live });
     Some(shape)
+}
+
+fn straight_set_many(pairs: &[(Key, Value)], commands: &mut Vec<Command>) -> Shape {
+    let put = |(key, value): (&Key, &Value)| Command::Put {
+        key: key.clone(),
+        value: value.clone(),
+        time_to_live: None,
+    };
+    let before = commands.len();
+    if pairs.len() <= Batch::LEN_MAX {
+        commands.extend(pairs.iter().map(|(key, value)| put((key, value))));
+    } else {
+        // Of a key that is there several times the last value counts.
+        let last: BTreeMap<&Key, &Value> = pairs.iter().map(|(key, value)| (key, value)).collect();
+        commands.extend(last.into_iter().map(put));
+    }
+    Shape::Written { count: commands.len() - before }
 }
 
 fn straight_expire(expire: &Expire, now_ms: i64, commands: &mut Vec<Command>) -> Option<Shape> {

@@ -14,12 +14,12 @@ pub(super) const REDIS_VERSION: &str = "7.0.15";
 /// Describes the sections that are named, or all of them.
 pub(super) fn info(context: &Context<'_>, names: &[Bytes]) -> Reply {
     let status = (context.status)();
+    let is_named = |word: &str| names.iter().any(|name| name.eq_ignore_ascii_case(word.as_bytes()));
     let is_wanted = |section: &str| {
-        names.is_empty()
-            || names.iter().any(|name| {
-                name.eq_ignore_ascii_case(section.as_bytes())
-                    || ALL.iter().any(|all| name.eq_ignore_ascii_case(all.as_bytes()))
-            })
+        let is_default = section != "Commandstats";
+        is_named(section)
+            || ALL.into_iter().any(is_named)
+            || is_default && (names.is_empty() || is_named("default"))
     };
     let mut text = String::new();
     for (title, section) in SECTIONS {
@@ -70,8 +70,14 @@ fn clients(context: &Context<'_>, _: &Status) -> Lines {
     ]
 }
 
-fn memory(_: &Context<'_>, _: &Status) -> Lines {
-    vec![("maxmemory", "0".to_owned()), ("maxmemory_policy", "noeviction".to_owned())]
+fn memory(context: &Context<'_>, _: &Status) -> Lines {
+    let used = (context.front.facts.usage)().memory_bytes;
+    vec![
+        ("used_memory", used.to_string()),
+        ("used_memory_rss", used.to_string()),
+        ("maxmemory", "0".to_owned()),
+        ("maxmemory_policy", "noeviction".to_owned()),
+    ]
 }
 
 fn persistence(context: &Context<'_>, status: &Status) -> Lines {
@@ -100,8 +106,26 @@ fn replication(_: &Context<'_>, status: &Status) -> Lines {
     ]
 }
 
-fn cpu(_: &Context<'_>, _: &Status) -> Lines {
-    Vec::new()
+fn cpu(context: &Context<'_>, _: &Status) -> Lines {
+    let usage = (context.front.facts.usage)();
+    let seconds = |time: std::time::Duration| format!("{:.6}", time.as_secs_f64());
+    vec![
+        ("used_cpu_sys", seconds(usage.system)),
+        ("used_cpu_user", seconds(usage.user)),
+        ("used_cpu_sys_children", "0.000000".to_owned()),
+        ("used_cpu_user_children", "0.000000".to_owned()),
+    ]
+}
+
+/// All commands together: they are not counted one by one.
+fn command_stats(context: &Context<'_>, _: &Status) -> Lines {
+    let stats = &context.front.stats;
+    let failed = stats.errors.saturating_sub(stats.refused);
+    let counts = format!(
+        "calls={},usec=0,usec_per_call=0.00,rejected_calls={},failed_calls={failed}",
+        stats.commands, stats.refused
+    );
+    vec![("cmdstat_all", counts)]
 }
 
 fn errors(context: &Context<'_>, _: &Status) -> Lines {
@@ -141,7 +165,7 @@ fn store(_: &Context<'_>, status: &Status) -> Lines {
 
 type Section = fn(&Context<'_>, &Status) -> Lines;
 
-const SECTIONS: [(&str, Section); 11] = [
+const SECTIONS: [(&str, Section); 12] = [
     ("Server", server),
     ("Clients", clients),
     ("Memory", memory),
@@ -149,6 +173,7 @@ const SECTIONS: [(&str, Section); 11] = [
     ("Stats", stats),
     ("Replication", replication),
     ("CPU", cpu),
+    ("Commandstats", command_stats),
     ("Errorstats", errors),
     ("Cluster", cluster),
     ("Keyspace", keyspace),
@@ -156,4 +181,4 @@ const SECTIONS: [(&str, Section); 11] = [
 ];
 
 /// Names of all sections together.
-const ALL: [&str; 3] = ["all", "default", "everything"];
+const ALL: [&str; 2] = ["all", "everything"];

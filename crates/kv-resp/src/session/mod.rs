@@ -217,6 +217,7 @@ impl Session {
         }
         self.is_pending = false;
         self.note_command(context, found.as_ref().map_or("NULL", |spec| spec.name));
+        context.front.stats.refused += u64::from(found.is_err());
         match found {
             Err(ReplyError::Arity { command: "exec" }) => {
                 self.queue = None;

@@ -155,6 +155,8 @@ fn shape_of(command: &DataCommand) -> Option<(Shape, bool)> {
         | DataCommand::GetExpire { .. }
         | DataCommand::GetRange { .. }
         | DataCommand::SetRange { .. }
+        | DataCommand::GetBit { .. }
+        | DataCommand::SetBit { .. }
         | DataCommand::Append { .. }
         | DataCommand::Increment { .. }
         | DataCommand::IncrementFloat { .. }

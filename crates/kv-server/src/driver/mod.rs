@@ -14,6 +14,7 @@ pub(crate) mod hub;
 pub(crate) mod hub_redis;
 pub(crate) mod peers;
 pub(crate) mod redis;
+pub(crate) mod usage;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
