@@ -60,9 +60,10 @@ impl Workload {
             },
             write_quorum: quorum(&mut self.stream),
             read_quorum: quorum(&mut self.stream),
-            level: match self.stream.below(4) {
+            level: match self.stream.below(5) {
                 0 => Some(Level::Linearizable),
                 1 => Some(Level::Sequential),
+                2 => Some(Level::Sequenced),
                 _ => None,
             },
             seen: self.stream.chance(300).then(|| Version::Log(self.stream.below(20))),

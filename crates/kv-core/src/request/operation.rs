@@ -178,9 +178,12 @@ pub enum Level {
     /// It is local, and sees at least what its client has seen ([`RequestOptions::seen`]): so a client
     /// reads its own writes, and never goes back, at whichever server. It may be old otherwise.
     Sequential,
+    /// It sees what [`Level::Linearizable`] does, and takes a position in the log for that, as a write
+    /// does: the textbook way, which costs as much as a write.
+    Sequenced,
 }
 
-wire_enum!(Level, "consistency level", { 0 => Linearizable, 1 => Sequential });
+wire_enum!(Level, "consistency level", { 0 => Linearizable, 1 => Sequential, 2 => Sequenced });
 
 #[cfg(test)]
 mod tests {

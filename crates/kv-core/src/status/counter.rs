@@ -108,6 +108,8 @@ counters! {
     17 => Elections, "elections", Count;
     /// Epochs that this server opened.
     18 => EpochsOpened, "epochs_opened", Count;
+    /// Clients' sessions at present.
+    19 => Sessions, "sessions", Count;
 
     // Of the eventual engine.
     /// Writes that wait for their quorum at present.

@@ -193,7 +193,7 @@ impl LinearEngine {
         sequencer.peers.iter().filter_map(lag).collect()
     }
 
-    fn counters(&self) -> [(Counter, u64); 18] {
+    fn counters(&self) -> [(Counter, u64); 19] {
         let core = &self.core;
         let replica = &core.replica;
         let (queued, held) = match &self.role {
@@ -220,6 +220,7 @@ impl LinearEngine {
             (Counter::CheckpointsInstalled, core.counters.checkpoints_installed),
             (Counter::Elections, core.counters.elections),
             (Counter::EpochsOpened, core.counters.epochs_opened),
+            (Counter::Sessions, count(replica.machine().sessions().len())),
         ]
     }
 

@@ -55,13 +55,14 @@ impl LinearEngine {
             core.answer_reads(out);
             return;
         }
-        if operation.is_read_only() && core.broken.is(Mutation::ReadsLocally) {
+        let needs_no_position = needs_no_position(&operation, options);
+        if needs_no_position && core.broken.is(Mutation::ReadsLocally) {
             let (machine, number) = (core.replica.machine(), core.replica.applied().operations);
             let with = (PageBounds::of(&core.config.limits), core.broken);
             out.reply(id, machine.read(&operation, number, core.wall_ms(), with));
             return;
         }
-        if operation.is_read_only() {
+        if needs_no_position {
             core.reads.submit(id, operation, now.saturating_add(options.timeout));
             core.flush_soon(now);
             return;
@@ -126,7 +127,7 @@ impl LinearEngine {
         let requests_max = self.core.config.limits.requests_max;
         let core = &self.core;
         let requests = core.forwarder.len() + core.reads.len() + core.leads.len();
-        let reads = operation.is_read_only();
+        let reads = needs_no_position(operation, options);
         let writes = !reads && !matches!(operation, Operation::Lead { .. });
         if requests >= requests_max || (writes && self.core.forwarder.is_stretched()) {
             return Err(NotDone::Overloaded {
@@ -151,6 +152,11 @@ impl LinearEngine {
 /// Whether this server answers from what it has applied.
 fn is_sequential(operation: &Operation, options: &RequestOptions) -> bool {
     options.level == Some(Level::Sequential) && operation.is_read_only()
+}
+
+/// Whether a request reads without a position in the log.
+fn needs_no_position(operation: &Operation, options: &RequestOptions) -> bool {
+    options.level != Some(Level::Sequenced) && operation.is_read_only()
 }
 
 /// What this server itself holds, whatever the others do.

@@ -1,8 +1,8 @@
 //! Where clients' requests go, and how they are answered.
 
 use kv_core::{
-    ConsistencyEngine, Counter, Input, NotDone, Operation, Outcome, RequestId, RequestOptions,
-    Role, Unknown, Value, Waiting,
+    Answer, CommandResult, ConsistencyEngine, Counter, Done, Input, Level, NotDone, Operation,
+    Outcome, RequestId, RequestOptions, Role, Served, Unknown, Value, Version, Versioned, Waiting,
 };
 use kv_linear::{Body, Entry, Epoch, Forward, Promise, Record};
 
@@ -287,4 +287,31 @@ fn a_large_request_that_is_still_arriving_is_not_sent_again() {
         again += sent(follower.timeout_after(MS * 100));
     }
     assert_eq!(again, 0);
+}
+
+/// The textbook way to read.
+#[test]
+fn a_read_that_asks_for_a_position_in_the_log_takes_one() {
+    let read = || {
+        let options = RequestOptions { level: Some(Level::Sequenced), ..RequestOptions::default() };
+        Input::Request { id: RequestId(1), op: get(), options }
+    };
+    let mut sequencer = Server::settled_sequencer(&base());
+    assert_eq!(sequencer.step(read()), []);
+    assert_eq!(sequenced(&sequencer.timeout()), [1]);
+    let mut follower = Server::follower(&base());
+    follower.timeout();
+    follower.step(read());
+    assert_eq!(follower.timeout(), [Send(1, forward(epoch(0, 1), &[(1, get())]))]);
+    let own = origin(2, follower.incarnation, 1);
+    let mut longer = base();
+    longer.push(next_entry(&longer, epoch(0, 1), &[(own, get())]));
+    let effects = follower.fed(epoch(0, 1), &longer, 2, 3);
+    let found = Versioned { value: Value::new("a").unwrap(), version: Version::Log(1) };
+    let answered = Outcome::Done(Done {
+        answer: Answer::Results(vec![CommandResult::Value(Some(found))]),
+        version: Some(Version::Log(2)),
+        served: Served::Linearizable,
+    });
+    assert!(effects.contains(&Reply(1, answered)), "{effects:?}");
 }

@@ -3,8 +3,8 @@
 
 use kv_core::local::LocalCluster;
 use kv_core::{
-    Answer, ClusterConfig, Command, CommandResult, Done, Key, NodeId, NotDone, Operation, Outcome,
-    Quorum, RequestIdentity, RequestOptions, SessionId, Version,
+    Answer, ClusterConfig, Command, CommandResult, ConsistencyEngine, Counter, Done, Key, NodeId,
+    NotDone, Operation, Outcome, Quorum, RequestIdentity, RequestOptions, SessionId, Version,
 };
 use kv_linear::LinearEngine;
 
@@ -36,6 +36,8 @@ fn open(local: &mut LocalCluster<LinearEngine>) -> SessionId {
         Outcome::Done(Done { answer: Answer::Results(results), version, .. }) => {
             assert_eq!(results, []);
             let Some(Version::Log(number)) = version else { panic!("{version:?}") };
+            let counters = local.engine(node(2)).unwrap().status().counters;
+            assert!(counters.contains(&(Counter::Sessions, 1)), "{counters:?}");
             SessionId(number)
         }
         other => panic!("{other:?}"),

@@ -370,7 +370,7 @@ impl Clients {
         let write_quorum = if own { quorum(&mut self.stream) } else { None };
         let read_quorum = if own { quorum(&mut self.stream) } else { None };
         let level = (self.config.levels && self.stream.chance(500))
-            .then(|| if self.stream.chance(300) { Level::Linearizable } else { Level::Sequential });
+            .then(|| if self.stream.chance(300) { Level::Sequenced } else { Level::Sequential });
         let timeout = draw(&mut self.stream, &self.config.timeout);
         RequestOptions { timeout, write_quorum, read_quorum, level, ..RequestOptions::default() }
     }

@@ -185,6 +185,7 @@ impl Arguments {
             None => Ok(None),
             Some(b"linearizable") => Ok(Some(Level::Linearizable)),
             Some(b"sequential") => Ok(Some(Level::Sequential)),
+            Some(b"sequenced") => Ok(Some(Level::Sequenced)),
             Some(word) => Err(UsageError::Level { word: text(word) }),
         }
     }

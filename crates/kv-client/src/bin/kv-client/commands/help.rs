@@ -48,8 +48,8 @@ const R: OptionHelp =
 const LEVEL: OptionHelp = option(
     "--level",
     "LEVEL",
-    "linearizable (default), or sequential: by this server alone, no older than what this client \
-     has seen (linearizable engine)",
+    "linearizable (default), sequential: by this server alone, no older than what this client has \
+     seen, or sequenced: linearizable, in the log as a write is (linearizable engine)",
 );
 const W: OptionHelp =
     option("--w", QUORUM, "how many servers must hold it, for this write alone (eventual engine)");
