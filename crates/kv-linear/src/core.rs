@@ -20,7 +20,7 @@ use crate::links::Links;
 use crate::log::entry::{Entry, EntryHeader, Origin};
 use crate::log::epoch::{Epoch, LogIndex};
 use crate::message::{Body, Message};
-use crate::mutation::Broken;
+use crate::mutation::{Broken, Mutation};
 use crate::quorums::Quorums;
 use crate::replica::Replica;
 use crate::requests::forward::Forwarder;
@@ -109,7 +109,10 @@ impl Core {
         timing.election = timing.election.max(timing.heartbeat.saturating_mul(2));
         Self {
             configuration_hash: config.cluster.hash(),
-            quorums: Quorums::of(&config.cluster),
+            quorums: match broken.is(Mutation::PromisesMeetWritesAlone) {
+                true => Quorums::of(&config.cluster).without_reads(),
+                false => Quorums::of(&config.cluster),
+            },
             wall: Duration::ZERO,
             seed: SeedStream::new(config.seed),
             config,

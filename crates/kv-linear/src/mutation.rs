@@ -42,6 +42,8 @@ pub enum Mutation {
     DifferingTailKept,
     /// An epoch is opened with one promise fewer than it takes.
     OpensWithOneFewer,
+    /// Promises meet every quorum of writes, and not every one of reads.
+    PromisesMeetWritesAlone,
     /// Of the logs that were promised the longest is taken, whatever its epoch.
     LongestLogTaken,
     /// A server promises before that is on its disk.
@@ -102,7 +104,7 @@ pub(crate) type Broken = kv_core::Broken<Mutation>;
 #[cfg(feature = "mutations")]
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 44] = [
         Self::AckBeforePersisted,
         Self::OwnDiskNotCounted,
         Self::CommitsWithOneFewer,
@@ -120,6 +122,7 @@ impl Mutation {
         Self::WholeTailAcknowledged,
         Self::DifferingTailKept,
         Self::OpensWithOneFewer,
+        Self::PromisesMeetWritesAlone,
         Self::LongestLogTaken,
         Self::PromisedBeforePersisted,
         Self::LeadsWithoutPromises,

@@ -39,6 +39,12 @@ impl Quorums {
         }
     }
 
+    /// The same with promises that meet writes alone, for tests of the checkers.
+    pub(crate) fn without_reads(self) -> Self {
+        let promises = (self.nodes + 1).saturating_sub(self.write);
+        Self { promises, pre_votes: promises.max(self.write), ..self }
+    }
+
     /// Whether another server can take over when the sequencer is lost for good.
     #[must_use]
     pub const fn survive_the_sequencer(&self) -> bool {

@@ -71,9 +71,10 @@ pub(super) const fn of_linear(mutation: kv_linear::Mutation) -> Checker {
         M::PlacedForwardRefused => Checker::Founded(Refusals),
         M::RecoveringServerVotes | M::RecoveringServerCounted => Checker::Founded(Losses),
         M::OldEpochAcksCounted => Checker::Held(Failover),
-        M::ReadBeforeOpening | M::ReadJoinsEarlierRound | M::ReadConfirmedByOneFewer => {
-            Checker::Linearizability(Failover)
-        }
+        M::ReadBeforeOpening
+        | M::ReadJoinsEarlierRound
+        | M::ReadConfirmedByOneFewer
+        | M::PromisesMeetWritesAlone => Checker::Linearizability(Failover),
         M::InheritedCommitted
         | M::DifferingTailKept
         | M::OpensWithOneFewer
