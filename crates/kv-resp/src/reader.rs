@@ -14,6 +14,8 @@ use crate::number::parse_integer;
 pub struct RequestReader {
     /// Of the request that is incomplete.
     begun: Option<Begun>,
+    /// Where its bulk strings are that have come.
+    ranges: Vec<Range<usize>>,
     /// Up to where the front line was searched for its end.
     searched: usize,
 }
@@ -27,7 +29,6 @@ struct Begun {
     position: usize,
     /// The length of the bulk string at `position`, once that is known.
     bulk_len: Option<usize>,
-    words: Vec<Range<usize>>,
 }
 
 /// Why the input is no request. Nothing after it can be read.
@@ -104,11 +105,12 @@ impl RequestReader {
             let Some(begun) = &mut self.begun else {
                 return Ok(false);
             };
-            if !begun.read(input)? {
+            if !begun.read(input, &mut self.ranges)? {
                 return Ok(false);
             }
             let frame = input.split_to(begun.position).freeze();
-            words.extend(begun.words.drain(..).map(|range| frame.slice(range)));
+            words.extend(self.ranges.drain(..).map(|range| frame.slice(range)));
+            self.ranges.shrink_to(WORDS_KEPT);
             self.begun = None;
             return Ok(true);
         }
@@ -134,9 +136,8 @@ impl RequestReader {
         }
         let missing = usize::try_from(count).ok().filter(|count| *count <= Self::WORDS_MAX);
         let missing = missing.ok_or(ProtocolError::ArrayLength)?;
-        let words = Vec::with_capacity(missing.min(WORDS_AHEAD));
-        self.begun =
-            Some(Begun { missing, position: line + LINE_END.len(), bulk_len: None, words });
+        self.ranges.clear();
+        self.begun = Some(Begun { missing, position: line + LINE_END.len(), bulk_len: None });
         Ok(Progress::Whole)
     }
 
@@ -169,7 +170,11 @@ enum Progress {
 
 impl Begun {
     /// Reads on; true once all bulk strings are there.
-    fn read(&mut self, input: &BytesMut) -> Result<bool, ProtocolError> {
+    fn read(
+        &mut self,
+        input: &BytesMut,
+        ranges: &mut Vec<Range<usize>>,
+    ) -> Result<bool, ProtocolError> {
         while self.missing > 0 {
             let len = match self.bulk_len {
                 Some(len) => len,
@@ -187,7 +192,7 @@ impl Begun {
             if input.len() < end + LINE_END.len() {
                 return Ok(false);
             }
-            self.words.push(self.position..end);
+            ranges.push(self.position..end);
             self.position = end + LINE_END.len();
             self.bulk_len = None;
             self.missing -= 1;
@@ -233,8 +238,8 @@ const LINE_END: &[u8] = b"\r\n";
 /// The longest line that is no bulk string, as in Redis.
 const LINE_BYTES_MAX: usize = 64 << 10;
 
-/// Memory is taken at once for so many words, and for more as they come.
-const WORDS_AHEAD: usize = 1024;
+/// Memory for the places of so many words is kept from request to request.
+const WORDS_KEPT: usize = 1024;
 
 #[cfg(test)]
 mod tests {

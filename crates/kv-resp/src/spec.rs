@@ -33,6 +33,11 @@ pub(crate) enum Kind {
 }
 
 impl Spec {
+    /// Whether its second word names a subcommand.
+    pub(crate) fn has_subcommands(&self) -> bool {
+        CONTAINERS.contains(&self.name)
+    }
+
     /// Whether it takes so many words.
     pub(crate) fn takes(&self, words: usize) -> bool {
         takes(self.arity, words)
@@ -49,7 +54,7 @@ pub(crate) fn find(words: &[Bytes]) -> Result<&'static Spec, ReplyError> {
     if !spec.takes(words.len()) {
         return Err(ReplyError::Arity { command: spec.name });
     }
-    if CONTAINERS.contains(&spec.name)
+    if spec.has_subcommands()
         && let Some(subcommand) = words.get(1)
     {
         check_subcommand(spec.name, subcommand, words.len())?;

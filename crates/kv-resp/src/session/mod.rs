@@ -49,6 +49,10 @@ pub struct Session {
     watched: Vec<Watched>,
     asks: Vec<Operation>,
     pause: Option<std::time::Duration>,
+    /// The last command that was found in the table.
+    last: Option<&'static Spec>,
+    /// Commands were carried out since the client's record was written.
+    is_used: bool,
     is_closing: bool,
     mute: Mute,
 }
@@ -105,6 +109,8 @@ impl Session {
             watched: Vec::new(),
             asks: Vec::new(),
             pause: None,
+            last: None,
+            is_used: false,
             is_closing: false,
             mute: Mute::No,
         }
@@ -124,6 +130,19 @@ impl Session {
 
     /// Goes on with what has come in, as far as that goes, and appends replies to `out`.
     pub fn advance(
+        &mut self,
+        context: &mut Context<'_>,
+        input: &mut BytesMut,
+        out: &mut BytesMut,
+    ) -> Next {
+        let next = self.go_on(context, input, out);
+        if std::mem::take(&mut self.is_used) {
+            self.write_record(context);
+        }
+        next
+    }
+
+    fn go_on(
         &mut self,
         context: &mut Context<'_>,
         input: &mut BytesMut,
@@ -203,7 +222,7 @@ impl Session {
 
     /// Carries out the request that was read, unless what came before it must be answered first.
     fn take_request(&mut self, context: &mut Context<'_>, out: &mut BytesMut) {
-        let found = spec::find(&self.words);
+        let found = self.find();
         if self.queue.is_none()
             && let Ok(spec) = found
             && spec.kind == Kind::Data
@@ -216,7 +235,8 @@ impl Session {
             return self.ask_gathered(context, out);
         }
         self.is_pending = false;
-        self.note_command(context, found.as_ref().map_or("NULL", |spec| spec.name));
+        self.note_command(context);
+        self.write_record(context);
         context.front.stats.refused += u64::from(found.is_err());
         match found {
             Err(ReplyError::Arity { command: "exec" }) => {
@@ -252,7 +272,7 @@ impl Session {
         if is_taken {
             self.is_pending = false;
             self.words.clear();
-            self.note_command(context, spec.name);
+            self.note_command(context);
         } else {
             self.ask_gathered(context, out);
         }
@@ -324,13 +344,33 @@ impl Session {
         }
     }
 
-    fn note_command(&self, context: &mut Context<'_>, name: &'static str) {
+    /// The command that the words ask for: most often the one before once more.
+    fn find(&mut self) -> Result<&'static Spec, ReplyError> {
+        if let (Some(last), Some(name)) = (self.last, self.words.first())
+            && name.eq_ignore_ascii_case(last.name.as_bytes())
+            && last.kind == Kind::Data
+            && last.takes(self.words.len())
+            && !last.has_subcommands()
+        {
+            return Ok(last);
+        }
+        let found = spec::find(&self.words);
+        self.last = found.as_ref().ok().copied();
+        found
+    }
+
+    const fn note_command(&mut self, context: &mut Context<'_>) {
         context.front.stats.commands += 1;
+        self.is_used = true;
+    }
+
+    /// Writes down what others are shown of the client.
+    fn write_record(&self, context: &mut Context<'_>) {
         let now = context.now.mono;
         let queued = self.queue.as_ref().map(Queue::len);
         if let Some(record) = self.record(context) {
             record.last_used = now;
-            record.last_command = name;
+            record.last_command = self.last.map_or("NULL", |spec| spec.name);
             record.protocol = self.protocol;
             record.queued = queued;
         }

@@ -66,7 +66,8 @@ impl Session {
     /// Asks for what was put to the unit.
     pub(super) fn ask_unit(&mut self, context: &mut Context<'_>, out: &mut BytesMut) {
         self.unit.bytes = 0;
-        match Batch::new(Vec::new(), std::mem::take(&mut self.unit.commands)) {
+        let room = Vec::with_capacity(self.unit.commands.len());
+        match Batch::new(Vec::new(), std::mem::replace(&mut self.unit.commands, room)) {
             Ok(batch) => {
                 self.asks.push(Operation::Batch(batch));
                 self.work = Work::Unit;

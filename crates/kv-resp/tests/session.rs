@@ -1,0 +1,180 @@
+//! Sessions over an engine in memory: what they ask of it, and what they make of its outcomes.
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use kv_core::local::LocalCluster;
+use kv_core::{
+    ClusterConfig, Key, NodeId, NotDone, Now, Operation, Outcome, Quorum, Unknown, Value, Waiting,
+};
+use kv_linear::LinearEngine;
+use kv_resp::{Context, Facts, Front, Next, Session, Usage};
+
+/// A session and the engine that it asks.
+struct Client {
+    cluster: LocalCluster<LinearEngine>,
+    front: Front,
+    session: Session,
+    input: BytesMut,
+    now: Now,
+}
+
+impl Client {
+    fn new() -> Self {
+        let one = Quorum::Count(1);
+        let cluster = ClusterConfig::new([NodeId::FIRST], one, one).unwrap();
+        let front = Front::new(Facts {
+            version: "0",
+            port: 1,
+            clients_max: 1,
+            started: Duration::ZERO,
+            is_linearizable: true,
+            is_durable: false,
+            usage: Usage::default,
+            seed: 1,
+        });
+        Self {
+            cluster: LocalCluster::start(cluster, 1).unwrap(),
+            front,
+            session: Session::new(1),
+            input: BytesMut::new(),
+            now: Now { wall: Duration::from_secs(1_000_000), ..Now::default() },
+        }
+    }
+
+    /// Lets the session go on; gives what it says and asks.
+    fn advance(&mut self) -> (Next, String, Vec<Operation>) {
+        let mut out = BytesMut::new();
+        let Self { cluster, front, session, input, now } = self;
+        let status = || kv_core::ConsistencyEngine::status(cluster.engine(NodeId::FIRST).unwrap());
+        let context = &mut Context { front, now: *now, status: &status };
+        let next = session.advance(context, input, &mut out);
+        let asks = session.take_asks().collect();
+        (next, String::from_utf8(out.to_vec()).unwrap(), asks)
+    }
+
+    fn answer(&mut self, outcome: Outcome) -> String {
+        let mut out = BytesMut::new();
+        let Self { cluster, front, session, now, .. } = self;
+        let status = || kv_core::ConsistencyEngine::status(cluster.engine(NodeId::FIRST).unwrap());
+        let context = &mut Context { front, now: *now, status: &status };
+        session.on_outcome(context, 0, outcome, &mut out);
+        String::from_utf8(out.to_vec()).unwrap()
+    }
+
+    /// Sends bytes, and has all that comes of them carried out; gives the replies and how many
+    /// requests it took.
+    fn send(&mut self, bytes: &str) -> (String, usize) {
+        self.input.extend_from_slice(bytes.as_bytes());
+        let (mut replies, mut requests) = (String::new(), 0);
+        loop {
+            let (next, said, asks) = self.advance();
+            replies.push_str(&said);
+            for ask in asks {
+                requests += 1;
+                let outcome = self.cluster.execute(NodeId::FIRST, ask).unwrap();
+                replies.push_str(&self.answer(outcome));
+            }
+            if next != Next::Outcomes {
+                return (replies, requests);
+            }
+        }
+    }
+}
+
+fn set(key: &'static str, value: &'static str) -> Operation {
+    Operation::put(Key::new(key).unwrap(), Value::new(value).unwrap())
+}
+
+#[test]
+fn a_pipeline_is_one_request() {
+    let mut client = Client::new();
+    let (replies, requests) = client
+        .send("SET a 1\r\nINCR a\r\nGET a\r\nDEL a b\r\nEXISTS a\r\nTTL a\r\nMSET a 1 b 2\r\n");
+    assert_eq!(replies, "+OK\r\n:2\r\n$1\r\n2\r\n:1\r\n:0\r\n:-2\r\n+OK\r\n");
+    assert_eq!(requests, 1);
+}
+
+#[test]
+fn a_command_that_fails_in_a_pipeline_fails_alone() {
+    let mut client = Client::new();
+    let (replies, _) = client.send("SET a x\r\nINCR a\r\nAPPEND a y\r\nGET a\r\n");
+    let error = "-ERR value is not an integer or out of range\r\n";
+    assert_eq!(replies, format!("+OK\r\n{error}:2\r\n$2\r\nxy\r\n"));
+}
+
+#[test]
+fn a_command_that_looks_first_is_done_anew_when_its_key_has_changed() {
+    let mut client = Client::new();
+    client.send("SET a 1\r\n");
+    client.input.extend_from_slice(b"INCRBYFLOAT a 0.5\r\n");
+    let (_, _, mut read) = client.advance();
+    let outcome = client.cluster.execute(NodeId::FIRST, read.pop().unwrap()).unwrap();
+    client.cluster.execute(NodeId::FIRST, set("a", "10")).unwrap();
+    assert_eq!(client.answer(outcome), "");
+    assert_eq!(client.send(""), ("$4\r\n10.5\r\n".to_owned(), 3));
+}
+
+#[test]
+fn a_watched_key_that_was_written_voids_the_transaction() {
+    for (meanwhile, expected) in [("b", "*1\r\n:1\r\n"), ("a", "*-1\r\n")] {
+        let mut client = Client::new();
+        client.send("WATCH a\r\nMULTI\r\nINCR n\r\n");
+        client.cluster.execute(NodeId::FIRST, set(meanwhile, "x")).unwrap();
+        assert_eq!(client.send("EXEC\r\n").0, expected);
+    }
+}
+
+#[test]
+fn what_a_client_may_try_again_is_told_from_what_may_have_been_done() {
+    let unknown = Unknown { version: None, acks: 1, needed: 2 };
+    let waiting = NotDone::Waiting(Waiting::Election);
+    for (outcome, start) in [
+        (Outcome::Unknown(unknown), "-UNKNOWN "),
+        (Outcome::NotDone(waiting), "-CLUSTERDOWN "),
+        (Outcome::NotDone(NotDone::Overloaded { limit: 1 }), "-TRYAGAIN "),
+        (Outcome::NotDone(NotDone::TimedOut { answered: 1, needed: 2 }), "-TRYAGAIN "),
+    ] {
+        let mut client = Client::new();
+        client.input.extend_from_slice(b"SET a 1\r\nGET a\r\n");
+        let (next, _, asks) = client.advance();
+        assert_eq!((next, asks.len()), (Next::Outcomes, 1));
+        let replies = client.answer(outcome);
+        assert_eq!(replies.lines().filter(|line| line.starts_with(start)).count(), 2, "{replies}");
+    }
+}
+
+#[test]
+fn a_client_that_wants_no_replies_gets_none() {
+    let mut client = Client::new();
+    let (replies, _) = client.send(
+        "CLIENT REPLY SKIP\r\nSET a 1\r\nGET a\r\nCLIENT REPLY OFF\r\nSET a 2\r\nPING\r\n\
+         CLIENT REPLY ON\r\nGET a\r\n",
+    );
+    assert_eq!(replies, "$1\r\n1\r\n+OK\r\n$1\r\n2\r\n");
+}
+
+#[test]
+fn a_scan_goes_on_where_its_cursor_was_given() {
+    let mut client = Client::new();
+    for number in 0..25 {
+        client.send(&format!("SET key:{number} x\r\n"));
+    }
+    client.send("SET other x\r\n");
+    let (mut cursor, mut keys) = ("0".to_owned(), Vec::new());
+    loop {
+        let (replies, _) = client.send(&format!("SCAN {cursor} MATCH key:* COUNT 7\r\n"));
+        let mut lines = replies.lines().filter(|line| !line.starts_with(['*', '$']));
+        cursor = lines.next().unwrap().to_owned();
+        keys.extend(lines.map(str::to_owned));
+        if cursor == "0" {
+            break;
+        }
+    }
+    keys.sort();
+    keys.dedup();
+    assert_eq!(keys.len(), 25);
+    assert_eq!(client.send("SCAN 12345\r\n").0, "-ERR invalid cursor\r\n");
+    assert_eq!(client.send("DBSIZE\r\nFLUSHALL\r\nDBSIZE\r\n").0, ":26\r\n+OK\r\n:0\r\n");
+}
