@@ -101,3 +101,56 @@ for protocol in (2, 3):
         assert "unknown command" in str(error), error
     print("ok")
 "#;
+
+#[test]
+fn ioredis_and_node_redis_run_a_script() {
+    if !is_there("node", &["-e", "require('ioredis'); require('redis')"]) {
+        return;
+    }
+    let cluster = Cluster::linearizable();
+    assert_eq!(run(&cluster, "node", &["-"], NODE), "ioredis\nredis 2\nredis 3\n");
+}
+
+const NODE: &str = r#"
+const assert = require("node:assert");
+const Redis = require("ioredis");
+const { createClient } = require("redis");
+const host = process.env.KV_HOST, port = Number(process.env.KV_PORT);
+
+async function ioredis() {
+    const r = new Redis({ host, port });
+    await r.flushall();
+    assert.equal(await r.set("a", "1"), "OK");
+    assert.equal(await r.incr("a"), 2);
+    assert.equal(await r.set("a", "x", "EX", 100, "NX"), null);
+    assert.equal(await r.expire("a", 100), 1);
+    assert((await r.ttl("a")) > 90);
+    assert.deepEqual(await r.multi().set("b", "5").incr("b").exec(), [[null, "OK"], [null, 6]]);
+    assert.deepEqual(await r.mget("a", "b", "c"), ["2", "6", null]);
+    const pipeline = r.pipeline();
+    for (let number = 0; number < 500; number++) pipeline.set(`k${number}`, number);
+    await pipeline.exec();
+    let found = 0;
+    for await (const keys of r.scanStream({ match: "k*", count: 50 })) found += keys.length;
+    assert.equal(found, 500);
+    await assert.rejects(r.lpush("list", 1), /unknown command/);
+    r.disconnect();
+    console.log("ioredis");
+}
+
+async function nodeRedis(RESP) {
+    const r = await createClient({ RESP, socket: { host, port } }).connect();
+    await r.flushAll();
+    assert.equal(await r.set("a", "1"), "OK");
+    assert.equal(await r.incrBy("a", 4), 5);
+    assert.equal(await r.set("a", "2", { NX: true, GET: true }), "5");
+    await r.watch("a");
+    assert.deepEqual(await r.multi().get("a").set("b", "x").exec(), ["5", "OK"]);
+    assert.deepEqual(await r.mGet(["a", "b", "c"]), ["5", "x", null]);
+    assert.equal(await r.del(["a", "b"]), 2);
+    await r.close();
+    console.log("redis", RESP);
+}
+
+ioredis().then(() => nodeRedis(2)).then(() => nodeRedis(3));
+"#;

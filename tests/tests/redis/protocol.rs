@@ -120,6 +120,35 @@ fn writers_of_one_key_who_look_first_lose_no_update() {
 }
 
 #[test]
+fn all_servers_of_a_cluster_are_one() {
+    let cluster = Cluster::of_three();
+    let mut wires: Vec<Wire> = cluster.addresses.iter().map(|at| Wire::connect(*at)).collect();
+    assert_eq!(wires.len(), 3);
+    for round in 0..20 {
+        let place = round % 3;
+        assert_eq!(wires[place].command(&format!("set k {round}")), "+OK\r\n");
+        for wire in &mut wires {
+            let text = round.to_string();
+            assert_eq!(wire.command("get k"), format!("${}\r\n{text}\r\n", text.len()));
+        }
+    }
+    std::thread::scope(|scope| {
+        for address in &cluster.addresses {
+            scope.spawn(|| {
+                let mut wire = Wire::connect(*address);
+                for _ in 0..20 {
+                    wire.send(&["incr n", "multi", "incr m", "get n", "exec"].map(words));
+                    let replies: Vec<Vec<u8>> = (0..5).map(|_| wire.reply()).collect();
+                    assert!(replies[4].starts_with(b"*2\r\n:"), "{replies:?}");
+                }
+            });
+        }
+    });
+    assert_eq!(wires[0].command("mget n m"), "*2\r\n$2\r\n60\r\n$2\r\n60\r\n");
+    assert_eq!(wires[1].command("wait 1 0"), ":1\r\n");
+}
+
+#[test]
 fn the_eventual_engine_takes_single_reads_and_writes_and_refuses_the_rest() {
     let cluster = Cluster::eventual();
     let mut wire = Wire::connect(cluster.address);
