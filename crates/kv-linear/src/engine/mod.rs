@@ -1,5 +1,6 @@
 //! The engine: who a server is, and which of its parts takes which input.
 
+mod by_role;
 mod dispatch;
 mod durability;
 mod report;
