@@ -5,7 +5,7 @@ use std::fmt;
 use crate::cluster::id::{Incarnation, NodeId};
 use crate::wire_enum;
 
-/// Which write a value is from. Versions of one engine are ordered; a greater one is newer.
+/// Which write a value is from. Versions of one key are ordered; a greater one is newer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Version {
     /// The write's number among all operations in the one log of the linearizable engine, from 1. It
@@ -20,19 +20,30 @@ pub enum Version {
         /// That server's incarnation.
         incarnation: Incarnation,
     },
+    /// The write's tag in an engine that orders writes key by key: a number, and what broke a tie.
+    Tag {
+        /// One more than any that its writer had met.
+        number: u64,
+        /// The server that coordinated the write.
+        writer: NodeId,
+        /// That server's incarnation.
+        incarnation: Incarnation,
+    },
 }
 
 wire_enum!(Version, "version", {
     0 => Log(index),
     1 => Stamp { time, origin, incarnation },
+    2 => Tag { number, writer, incarnation },
 });
 
-/// `17` or `1460490249593.2@1`
+/// `17`, `1460490249593.2@1` or `17@1`
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Log(index) => index.fmt(f),
             Self::Stamp { time, origin, .. } => write!(f, "{time}@{origin}"),
+            Self::Tag { number, writer, .. } => write!(f, "{number}@{writer}"),
         }
     }
 }

@@ -33,6 +33,9 @@ pub struct SimConfig {
     pub part_bytes_max: usize,
     /// For tests: the rule of the server's driver that is broken.
     pub driver_broken: kv_core::driver::Broken,
+    /// Whether each link has randomness of its own, so that a message less on one changes nothing on
+    /// the others; [`schedule`](crate::schedule)s do.
+    pub streams_of_links: bool,
     /// Whether all that each engine is given and gives is kept; it takes memory without end.
     pub keep_tapes: bool,
 }
@@ -95,6 +98,7 @@ impl SimConfig {
             part_bytes_max: 256,
             driver_broken: kv_core::driver::Broken::NONE,
             hand_back: false,
+            streams_of_links: false,
             keep_tapes: false,
         })
     }

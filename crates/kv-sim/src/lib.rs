@@ -5,11 +5,14 @@
 //! run. There are no threads, no sockets and no system clock: equal configurations driven by the
 //! same calls do the same, byte for byte.
 //!
-//! [`Simulation`] makes whole runs of seeds, and [`schedule`] short ones that shrink.
+//! [`Simulation`] makes whole runs of seeds, [`sweep()`] many of them on all processors, and
+//! [`schedule`] short ones that shrink.
 //! [`conformance`] holds an engine to its contract; `kv-check` judges what its clients saw.
 
 mod client;
 mod cluster;
+#[cfg(feature = "cli")]
+pub mod command;
 mod config;
 pub mod conformance;
 mod disk;
@@ -18,6 +21,7 @@ mod network;
 pub mod schedule;
 mod server;
 mod simulation;
+mod sweep;
 mod violation;
 mod workload;
 
@@ -26,10 +30,17 @@ pub use cluster::probe::Probe;
 pub use cluster::process::{Restart, Started};
 pub use cluster::tape::{Tape, TapedBatch, TapedIncarnation};
 pub use cluster::{Cluster, OnDisk};
+#[cfg(feature = "cli")]
+pub use command::cli;
 pub use config::{DiskConfig, NetworkConfig, SimConfig};
 pub use fault::{Fault, FaultCounts};
+pub use kv_check::evidence::VersionScope;
 pub use kv_check::{Request, RequestState};
 pub use network::intercept::{Captured, Fate};
 pub use server::clock::WallOffset;
-pub use simulation::{Declaration, Oracle, Plan, Report, Simulation, SimulationFailure};
+pub use simulation::{
+    Availability, Away, Declaration, Needs, Oracle, Plan, QuorumRule, Report, Simulation,
+    SimulationFailure,
+};
+pub use sweep::{Sometimes, Swept, sweep};
 pub use violation::{Breach, Violation};

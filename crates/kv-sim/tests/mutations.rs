@@ -14,6 +14,7 @@
 
 #[path = "mutations/directed.rs"]
 mod directed;
+#[allow(dead_code, reason = "the command says which states were reached")]
 #[path = "../src/bin/kv-sim/engines.rs"]
 mod engines;
 #[path = "../src/bin/kv-sim/mutation/mod.rs"]

@@ -8,6 +8,19 @@ mod outside;
 use outside::{Outside, example, programs_of};
 
 #[test]
+fn the_programs_of_the_third_engine_compile() {
+    let document = "docs/third-engine.md";
+    let mut outside = Outside::new();
+    let [declaration] = &programs_of(document, "What an engine says of itself")[..] else {
+        panic!("one program")
+    };
+    outside.add("declaration", declaration, &["kv-check", "kv-sim"]);
+    let [run] = &programs_of(document, "In the order that pays")[..] else { panic!("one program") };
+    outside.add("own-run", run, &["kv-abd", "kv-check", "kv-core", "kv-sim"]);
+    outside.check();
+}
+
+#[test]
 fn the_programs_of_embedding_need_the_crate_that_is_named_and_none_of_ours_beside() {
     let document = "docs/embedding.md";
     let mut outside = Outside::new();

@@ -189,7 +189,7 @@ fn number_of(value: &Value) -> Option<usize> {
 
 const fn issuer(version: Version) -> Issuer {
     match version {
-        Version::Log(_) => None,
+        Version::Log(_) | Version::Tag { .. } => None,
         Version::Stamp { origin, .. } => Some(origin),
     }
 }
@@ -199,7 +199,9 @@ const fn issuer(version: Version) -> Issuer {
 fn is_issued_later(version: Version, before: Version) -> bool {
     match (version, before) {
         (Version::Stamp { time, .. }, Version::Stamp { time: before, .. }) => time > before,
-        (Version::Log(_), _) | (_, Version::Log(_)) => version > before,
+        (Version::Log(_) | Version::Tag { .. }, _) | (_, Version::Log(_) | Version::Tag { .. }) => {
+            version > before
+        }
     }
 }
 

@@ -32,6 +32,18 @@ pub struct Evidence {
     /// W as the servers are configured, by which one that lost its disk makes up for it; 0 if that
     /// is not known.
     pub write_quorum: u16,
+    /// How far the order of the versions reaches.
+    pub versions: VersionScope,
+}
+
+/// How far the order of an engine's versions reaches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum VersionScope {
+    /// Over all keys: each version names one write of the store.
+    #[default]
+    Store,
+    /// Over the writes of one key: those of two keys may have the same.
+    Key,
 }
 
 impl Evidence {

@@ -10,6 +10,9 @@ use crate::evidence::{Action, Call, Evidence};
 
 pub(super) fn converged(evidence: &Evidence) -> Result<(), OracleFinding> {
     let rest = evidence.rest.as_ref().ok_or(OracleFinding::NotAtRest)?;
+    if rest.fingerprints.len() < usize::from(evidence.nodes) {
+        return Err(OracleFinding::NotAtRest);
+    }
     if rest.is_one_state() {
         return Ok(());
     }
@@ -25,6 +28,11 @@ pub(super) fn judge(evidence: &Evidence, deletes: bool) -> Result<(), OracleFind
             continue;
         }
         let of_key = rest.shown.iter().filter(|((_, shown_key), _)| shown_key == key);
+        let (answered, nodes) = (of_key.clone().count(), evidence.nodes);
+        // What nobody shows cannot be told from what is lost.
+        if answered < usize::from(nodes) {
+            return Err(OracleFinding::NotReadAtRest { key: key.clone(), answered, nodes });
+        }
         for ((node, _), shown) in of_key {
             let hidden = |call: &Call| call.may_hide(key, version, Duration::MAX);
             match shown {

@@ -9,7 +9,8 @@ use kv_core::{HybridTime, Incarnation, Key, NodeId, RequestId, Value, Version};
 pub enum OracleFinding {
     /// A read shows less than what was acknowledged before it began.
     #[error(
-        "read {read} of {key:?} shows {shown:?} after write {write} of {version} was acknowledged"
+        "read {read} of {key:?} shows {} after write {write} of {version} was acknowledged",
+        in_words(*shown)
     )]
     Stale {
         /// The read.
@@ -148,6 +149,19 @@ pub enum OracleFinding {
     /// A rule about rest was asked of a run that was not brought to rest.
     #[error("the run was not brought to rest: there is nothing to judge")]
     NotAtRest,
+    /// A key with an acknowledged write was not read at every server at rest.
+    #[error(
+        "{key:?} was read at {answered} of {nodes} servers only: the run was not brought to rest, \
+         and there is nothing to judge"
+    )]
+    NotReadAtRest {
+        /// The key.
+        key: Key,
+        /// How many servers answered.
+        answered: usize,
+        /// How many servers there are.
+        nodes: u16,
+    },
     /// Servers hold different states at rest.
     #[error("servers hold different states at rest: {fingerprints:?}")]
     Differ {
@@ -156,7 +170,8 @@ pub enum OracleFinding {
     },
     /// An acknowledged write is gone at rest.
     #[error(
-        "at rest server {node} shows {shown:?} at {key:?} although write {write} of {version} was acknowledged"
+        "at rest server {node} shows {} at {key:?} although write {write} of {version} was acknowledged",
+        in_words(*shown)
     )]
     Lost {
         /// Who shows it.
@@ -198,4 +213,9 @@ pub enum Guarantee {
     /// Its reads never go back.
     #[error("monotonic reads")]
     MonotonicReads,
+}
+
+/// What a read shows.
+fn in_words(shown: Option<Version>) -> String {
+    shown.map_or_else(|| "nothing".to_owned(), |version| version.to_string())
 }

@@ -50,6 +50,6 @@ pub(super) fn judge(evidence: &Evidence) -> Result<(), OracleFinding> {
 const fn stamp(version: Version) -> Option<(NodeId, HybridTime)> {
     match version {
         Version::Stamp { time, origin, .. } => Some((origin, time)),
-        Version::Log(_) => None,
+        Version::Log(_) | Version::Tag { .. } => None,
     }
 }

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use kv_core::{Key, RequestId, Value, Version};
 
 use super::finding::OracleFinding;
-use crate::evidence::{Action, Call, End, Evidence};
+use crate::evidence::{Action, Call, End, Evidence, VersionScope};
 
 /// A write as far as clients know it: its key and value, which is `None` for a delete.
 type Write<'a> = (&'a Key, Option<&'a Value>);
 
 /// A batch writes several keys under one version: of keys that some batch writes together with
-/// others, versions are compared key by key.
+/// others, versions are compared key by key. So are all where their order reaches no further.
 pub(super) fn judge(evidence: &Evidence) -> Result<(), OracleFinding> {
     let (together, changed) = (written_together(evidence), evidence.changed_keys());
     let mut writes: BTreeMap<(Version, Option<&Key>), Write<'_>> = BTreeMap::new();
@@ -19,7 +19,8 @@ pub(super) fn judge(evidence: &Evidence) -> Result<(), OracleFinding> {
         let (key, value) = write;
         // What a change made of the key is not known to whoever made it.
         let write = (key, value.filter(|_| !changed.contains(key)));
-        let apart = Some(key).filter(|key| together.contains(*key));
+        let by_key = evidence.versions == VersionScope::Key;
+        let apart = Some(key).filter(|key| by_key || together.contains(*key));
         let first = writes.entry((version, apart)).or_insert(write);
         if *first != write {
             let keys = [first.0.clone(), write.0.clone()];

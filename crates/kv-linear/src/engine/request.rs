@@ -48,7 +48,7 @@ impl LinearEngine {
         if is_sequential(&operation, options) {
             let seen = match options.seen {
                 Some(Version::Log(number)) => number,
-                Some(Version::Stamp { .. }) | None => 0,
+                Some(Version::Stamp { .. } | Version::Tag { .. }) | None => 0,
             };
             let deadline = now.saturating_add(options.timeout);
             core.reads.submit_sequential(id, operation, deadline, seen);

@@ -9,7 +9,7 @@ pub(crate) fn unsupported_options(options: &RequestOptions) -> Option<NotDone> {
     }
     match (options.level, options.seen) {
         // It is of another store.
-        (Some(Level::Sequential), Some(Version::Stamp { .. })) => {
+        (Some(Level::Sequential), Some(Version::Stamp { .. } | Version::Tag { .. })) => {
             Some(NotDone::NotSupported(Feature::Level))
         }
         (Some(Level::Sequential), Some(Version::Log(_)) | None)

@@ -90,8 +90,13 @@ impl<E: ConsistencyEngine> Cluster<E> {
         let driver_stream = SeedStream::new(streams.next_u64());
         let voters = config.cluster.voters().to_vec();
         let servers = voters.iter().map(|&node| (node, Server::new(node, &config))).collect();
+        let network = Network::new(config.network.clone(), network_stream);
         let mut cluster = Self {
-            network: Network::new(config.network.clone(), network_stream),
+            network: if config.streams_of_links {
+                network.with_streams_of_links()
+            } else {
+                network
+            },
             config,
             now: Duration::ZERO,
             clocks_differed: false,

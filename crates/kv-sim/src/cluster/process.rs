@@ -137,7 +137,8 @@ impl<E: ConsistencyEngine> Cluster<E> {
     }
 
     /// Whether a server has lost its disk, or an older copy took its place.
-    pub(crate) fn has_lost_disks(&self) -> bool {
+    #[must_use]
+    pub fn has_lost_disks(&self) -> bool {
         !self.losses.is_empty()
     }
 

@@ -42,7 +42,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
     }
 
     /// All requests so far, in the order in which they were put.
-    pub fn requests(&self) -> impl Iterator<Item = (RequestId, &Request)> {
+    pub fn requests(&self) -> impl DoubleEndedIterator<Item = (RequestId, &Request)> {
         self.requests.iter().map(|(id, request)| (*id, request))
     }
 
@@ -58,7 +58,19 @@ impl<E: ConsistencyEngine> Cluster<E> {
     /// # Errors
     /// [`Violation`] if an engine breaks its contract meanwhile.
     pub fn execute(&mut self, node: NodeId, op: Operation) -> Result<Option<Outcome>, Violation> {
-        let options = RequestOptions::default();
+        self.execute_with(node, op, RequestOptions::default())
+    }
+
+    /// Like [`Cluster::execute`], with options.
+    ///
+    /// # Errors
+    /// Like [`Cluster::execute`].
+    pub fn execute_with(
+        &mut self,
+        node: NodeId,
+        op: Operation,
+        options: RequestOptions,
+    ) -> Result<Option<Outcome>, Violation> {
         let bound = options.timeout + Duration::from_secs(1);
         let id = self.submit(node, op, options);
         self.run_until(bound, |cluster| cluster.request(id).is_none_or(Request::has_ended))?;

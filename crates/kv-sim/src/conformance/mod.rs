@@ -34,17 +34,44 @@ pub use retransmission::{deadlines_move_on, retransmits_what_was_lost};
 pub use shortage::{refuses_at_once_if_driven_by, refuses_at_once_what_a_full_disk_cannot_keep};
 pub use totality::survives_any_input;
 
+use kv_core::ConsistencyEngine;
+
+/// Holds an engine to every clause, one after the other.
+///
+/// # Errors
+/// [`Failure`] of the first clause that it does not keep.
+pub fn every_clause<E: ConsistencyEngine>() -> Result<(), Failure> {
+    withholds_until_persisted::<E>()?;
+    only_appends_effects::<E>()?;
+    survives_any_input::<E>()?;
+    retransmits_what_was_lost::<E>()?;
+    deadlines_move_on::<E>()?;
+    answers_once_and_honestly::<E>()?;
+    same_inputs_give_same_effects::<E>()?;
+    recovers_from_any_prefix::<E>()?;
+    a_checkpoint_stands_for_its_records::<E>()?;
+    checkpoints_sum_up_to_the_state::<E>()?;
+    acknowledged_writes_survive_a_crash::<E>()?;
+    halts_never_without_cause::<E>()?;
+    dumps_come_in_pages::<E>()?;
+    refuses_at_once_what_a_full_disk_cannot_keep::<E>()
+}
+
 /// Makes a test of each clause for an engine; with a [`Declaration`](crate::Declaration) behind it
-/// also one of random schedules of the faults that the engine survives, which shrink.
+/// also one of random schedules of the faults that the engine survives, which shrink. How many is
+/// [`SCHEDULES`](crate::schedule::SCHEDULES), or a third argument.
 #[macro_export]
 macro_rules! conformance_suite {
     ($engine:ty, $declaration:expr) => {
+        $crate::conformance_suite!($engine, $declaration, $crate::schedule::SCHEDULES);
+    };
+    ($engine:ty, $declaration:expr, $schedules:expr) => {
         $crate::conformance_suite!($engine);
 
         #[test]
         fn passes_schedules_of_requests_and_faults() {
-            const CASES: u32 = 100;
-            if let Err(smallest) = $crate::schedule::explore::<$engine>(&$declaration, CASES) {
+            let schedules: u32 = $schedules;
+            if let Err(smallest) = $crate::schedule::explore::<$engine>(&$declaration, schedules) {
                 panic!("{smallest}");
             }
         }

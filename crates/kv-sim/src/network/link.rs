@@ -99,7 +99,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
         let nodes: Vec<NodeId> = self.nodes().collect();
         for &node in &nodes {
             for &peer in nodes.iter().filter(|peer| **peer != node) {
-                let at = self.now + self.network.hint_delay();
+                let at = self.now + self.network.hint_delay(node, peer);
                 self.queue.push(at, Event::Look { node, peer });
             }
         }

@@ -26,12 +26,15 @@ pub(crate) struct Network {
     stream: SeedStream,
     /// A stream of its own, so that slow messages change nothing else.
     slow_stream: SeedStream,
+    /// Where each link has streams of its own: these, made as they are needed.
+    of_links: Option<BTreeMap<Link, [SeedStream; 2]>>,
 }
 
 /// One direction between two servers: from, to.
 pub(crate) type Link = (NodeId, NodeId);
 
 impl Network {
+    /// A network whose links share their randomness.
     pub(crate) fn new(config: NetworkConfig, stream: SeedStream) -> Self {
         let slow_stream = SeedStream::new(stream.clone().next_u64());
         Self {
@@ -43,7 +46,28 @@ impl Network {
             counts: FaultCounts::default(),
             stream,
             slow_stream,
+            of_links: None,
         }
+    }
+
+    /// The same, but what happens on a link depends on nothing that is sent on others.
+    pub(crate) fn with_streams_of_links(mut self) -> Self {
+        self.of_links = Some(BTreeMap::new());
+        self
+    }
+
+    /// What decides a link's delays and losses, and its slow messages.
+    fn streams(&mut self, link: Link) -> (&mut SeedStream, &mut SeedStream) {
+        let Some(of_links) = &mut self.of_links else {
+            return (&mut self.stream, &mut self.slow_stream);
+        };
+        let (from, to) = (u64::from(link.0.number()), u64::from(link.1.number()));
+        let start = &self.stream;
+        let [stream, slow] = of_links.entry(link).or_insert_with(|| {
+            let mut own = SeedStream::new(start.clone().next_u64() ^ (from << 32 | to));
+            [SeedStream::new(own.next_u64()), SeedStream::new(own.next_u64())]
+        });
+        (stream, slow)
     }
 
     pub(crate) fn block(&mut self, link: Link) {
@@ -110,13 +134,15 @@ impl Network {
     pub(crate) fn arrivals(&mut self, link: Link, now: Duration) -> [Option<Duration>; 2] {
         // Every draw is made for every message, so that a change of one rate does not change what
         // the others decide.
-        let lost = self.stream.chance(self.config.loss_per_mille);
-        let doubled = self.stream.chance(self.config.duplicate_per_mille);
-        let overtakes = self.stream.chance(self.config.reorder_per_mille);
-        let first = now + draw(&mut self.stream, &self.config.delay);
-        let second = now + draw(&mut self.stream, &self.config.delay);
-        let is_slow = self.slow_stream.chance(self.config.slow_per_mille);
-        let slow = draw(&mut self.slow_stream, &self.config.slow_delay);
+        let config = self.config.clone();
+        let (stream, slow_stream) = self.streams(link);
+        let lost = stream.chance(config.loss_per_mille);
+        let doubled = stream.chance(config.duplicate_per_mille);
+        let overtakes = stream.chance(config.reorder_per_mille);
+        let first = now + draw(stream, &config.delay);
+        let second = now + draw(stream, &config.delay);
+        let is_slow = slow_stream.chance(config.slow_per_mille);
+        let slow = draw(slow_stream, &config.slow_delay);
         if lost || self.is_blocked(link) {
             if lost {
                 self.counts.note(Fault::Loss);
@@ -153,8 +179,9 @@ impl Network {
     }
 
     /// How long it takes until a server learns that a peer has come or gone.
-    pub(crate) fn hint_delay(&mut self) -> Duration {
-        draw(&mut self.stream, &self.config.hint_delay)
+    pub(crate) fn hint_delay(&mut self, server: NodeId, peer: NodeId) -> Duration {
+        let delay = self.config.hint_delay.clone();
+        draw(self.streams((peer, server)).0, &delay)
     }
 }
 
@@ -192,6 +219,23 @@ mod tests {
         assert!((800..1200).contains(&lost), "{lost}");
         assert!((700..1100).contains(&doubled), "{doubled}");
         assert!(overtaken > 500, "{overtaken}");
+    }
+
+    #[test]
+    fn a_link_with_streams_of_its_own_does_not_depend_on_the_others() {
+        let other = (NodeId::new(3).unwrap(), NodeId::FIRST);
+        let arrivals = |between: usize| {
+            let network = Network::new(NetworkConfig::lossy(), SeedStream::new(3));
+            let mut network = network.with_streams_of_links();
+            let mut send = |_| {
+                for _ in 0..between {
+                    network.arrivals(other, Duration::ZERO);
+                }
+                network.arrivals(link(), Duration::ZERO)
+            };
+            (0..100).map(&mut send).collect::<Vec<_>>()
+        };
+        assert_eq!(arrivals(0), arrivals(2));
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::time::Duration;
 
+use kv_check::evidence::VersionScope;
 use kv_check::oracle::Promise;
 use kv_core::NodeId;
 
@@ -31,8 +33,13 @@ pub struct Declaration {
     pub request_quorums: bool,
     /// Whether the engine keeps sessions, so that clients may send writes again.
     pub sessions: bool,
-    /// The largest W and R that the engine takes.
-    pub quorum_max: u16,
+    /// The W and R that the engine takes.
+    pub quorums: QuorumRule,
+    /// How far the order of its versions reaches; [`Promise::VersionOrder`] is asked only where that
+    /// is over all keys.
+    pub versions: VersionScope,
+    /// With whom up it serves, if that is less than all.
+    pub availability: Option<Availability>,
     /// Whether all servers have equal fingerprints once they are at rest.
     pub converges: bool,
     /// What its histories must satisfy.
@@ -54,6 +61,65 @@ pub enum Oracle {
     LastWriterWins,
 }
 
+/// Which W and R an engine takes. What the simulator draws is bent to fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QuorumRule {
+    /// Any.
+    Any,
+    /// So many servers at most.
+    AtMost(u16),
+    /// A majority of the servers each.
+    Majority,
+    /// W + R > N.
+    Meeting,
+}
+
+impl QuorumRule {
+    /// The W and R that are nearest to these and fit.
+    #[must_use]
+    pub fn fit(self, nodes: u16, write: u16, read: u16) -> (u16, u16) {
+        let (write, read) = (write.clamp(1, nodes), read.clamp(1, nodes));
+        match self {
+            Self::Any => (write, read),
+            Self::AtMost(most) => (write.min(most), read.min(most)),
+            Self::Majority => (nodes / 2 + 1, nodes / 2 + 1),
+            Self::Meeting => (write, read.max(nodes + 1 - write)),
+        }
+    }
+}
+
+/// With whom up an engine serves, and how soon. After all faults, as many servers as may be away are
+/// cut off or crash, and each of the others must do a write and a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Availability {
+    /// How many servers it takes.
+    pub needs: Needs,
+    /// Within which virtual time each of the others does both.
+    pub within: Duration,
+}
+
+/// How many connected servers an engine takes to serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// W and R.
+    Quorums,
+    /// W, R, and N + 1 - min(W, R): as many as it takes to choose a sequencer among them.
+    Sequencer,
+}
+
+impl Needs {
+    /// How many of so many servers may be away.
+    #[must_use]
+    pub fn may_be_away(self, nodes: u16, write: u16, read: u16) -> u16 {
+        let quorums = write.max(read);
+        let needed = match self {
+            Self::Quorums => quorums,
+            Self::Sequencer => quorums.max(nodes + 1 - write.min(read)),
+        };
+        nodes.saturating_sub(needed)
+    }
+}
+
 impl Declaration {
     /// An engine that survives all that the simulator can do.
     #[must_use]
@@ -67,7 +133,9 @@ impl Declaration {
             operations: operations.to_vec(),
             request_quorums: false,
             sessions: false,
-            quorum_max: u16::MAX,
+            quorums: QuorumRule::Any,
+            versions: VersionScope::Store,
+            availability: None,
             converges: true,
             oracle,
             promises: match oracle {
@@ -141,6 +209,16 @@ impl fmt::Display for Declaration {
         if self.keeps_a_disk {
             write!(f, "; at least one server keeps its disk")?;
         }
+        match self.availability {
+            Some(Availability { needs, within }) => {
+                let who = match needs {
+                    Needs::Quorums => "W and R are up",
+                    Needs::Sequencer => "W, R and who can choose a sequencer are up",
+                };
+                write!(f, "; serves within {within:?} while {who}")?;
+            }
+            None => f.write_str("; is not asked to serve while a server is away")?,
+        }
         f.write_str(WHAT_IS_REAL)
     }
 }
@@ -154,6 +232,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn quorums_are_bent_to_the_rule() {
+        assert_eq!(QuorumRule::Any.fit(5, 9, 2), (5, 2));
+        assert_eq!(QuorumRule::AtMost(1).fit(5, 3, 2), (1, 1));
+        assert_eq!(QuorumRule::Majority.fit(4, 1, 1), (3, 3));
+        assert_eq!(QuorumRule::Meeting.fit(5, 2, 1), (2, 4));
+        assert_eq!(QuorumRule::Meeting.fit(5, 4, 3), (4, 3));
+    }
+
+    #[test]
+    fn a_sequencer_takes_more_servers_than_small_quorums_do() {
+        assert_eq!(Needs::Quorums.may_be_away(5, 2, 2), 3);
+        assert_eq!(Needs::Sequencer.may_be_away(5, 2, 2), 1);
+        assert_eq!(Needs::Sequencer.may_be_away(3, 2, 2), 1);
+        assert_eq!(Needs::Sequencer.may_be_away(3, 3, 1), 0);
+    }
+
+    #[test]
     fn what_is_left_out_is_said() {
         let declaration = Declaration::all(Oracle::Linearizability, &[OperationKind::Get])
             .but_not(&[Fault::WipedDisk])
@@ -165,7 +260,7 @@ mod tests {
         assert!(
             text.ends_with(
                 "left out: wiped disk; the process and disk of server 1 are left alone; server 1 \
-                 keeps its disk"
+                 keeps its disk; is not asked to serve while a server is away"
             ),
             "{text}"
         );

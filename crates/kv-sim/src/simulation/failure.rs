@@ -1,5 +1,6 @@
 //! Why a run does not pass.
 
+use std::fmt;
 use std::time::Duration;
 
 use kv_check::oracle::{OracleFinding, Promise};
@@ -34,6 +35,16 @@ pub enum SimulationFailure {
         bound: Duration,
         /// Its last answer.
         last: Option<Outcome>,
+    },
+    /// With servers away that the engine can do without, another one did not serve.
+    #[error("server {node} did no write and read within {bound:?} while {away}")]
+    NeverServesWithout {
+        /// Which server.
+        node: NodeId,
+        /// Who was away, and why.
+        away: Box<Away>,
+        /// How long it was given, in virtual time.
+        bound: Duration,
     },
     /// After all faults had ended, a read got no answer.
     #[error("server {node} did not read {key:?} after all faults had ended")]
@@ -111,7 +122,8 @@ pub enum SimulationFailure {
     /// An acknowledged write is gone.
     #[error(
         "write {id} of {key:?} was acknowledged as {acknowledged}, but a read from all servers \
-         through server {node} shows {found:?}"
+         through server {node} shows {}",
+        found.map_or_else(|| "nothing".to_owned(), |version| version.to_string())
     )]
     WriteLost {
         /// The write.
@@ -136,4 +148,30 @@ pub enum SimulationFailure {
     /// No cluster can be made of the plan: a defect of the simulator.
     #[error(transparent)]
     Config(#[from] ClusterConfigError),
+}
+
+/// Servers that were taken away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Away {
+    /// Which.
+    pub nodes: Vec<NodeId>,
+    /// Whether they had crashed; otherwise they were cut off from all others.
+    pub by_crash: bool,
+    /// The last answer of the one that should have served.
+    pub last: Option<Outcome>,
+}
+
+/// `servers 2 and 3 were cut off`
+impl fmt::Display for Away {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let numbers: Vec<String> = self.nodes.iter().map(ToString::to_string).collect();
+        let (servers, were) =
+            if numbers.len() == 1 { ("server", "was") } else { ("servers", "were") };
+        let how = if self.by_crash { "down" } else { "cut off" };
+        write!(f, "{servers} {} {were} {how}", numbers.join(" and "))?;
+        match &self.last {
+            Some(last) => write!(f, "; last: {last:?}"),
+            None => f.write_str("; it gave no answer"),
+        }
+    }
 }

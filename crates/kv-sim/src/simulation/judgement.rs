@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use kv_check::evidence::Rest;
+use kv_check::evidence::{Evidence, Rest, VersionScope};
 use kv_check::oracle::Promise;
 use kv_check::{
     Budget, History, Process, Request, Verdict, answered_twice, disorderly_page, linearizability,
@@ -86,7 +86,7 @@ pub(super) fn rest<E: ConsistencyEngine>(
 
 /// Judges a run by some promises; `calls` say whose call a request is. How many keys each judged.
 pub(super) fn judge_promises<'a, E: ConsistencyEngine>(
-    cluster: &Cluster<E>,
+    (cluster, versions): (&Cluster<E>, VersionScope),
     calls: impl Iterator<Item = &'a (RequestId, Process)>,
     rest: Rest,
     promises: impl Iterator<Item = Promise>,
@@ -95,7 +95,7 @@ pub(super) fn judge_promises<'a, E: ConsistencyEngine>(
     // Whoever is no client asks once.
     let session =
         |id: RequestId| calls.get(&id).copied().unwrap_or_else(|| Process(u64::MAX - id.0));
-    let evidence = cluster.evidence(session, Some(rest));
+    let evidence = Evidence { versions, ..cluster.evidence(session, Some(rest)) };
     let mut judged = BTreeMap::new();
     for promise in promises {
         promise

@@ -1,6 +1,7 @@
 //! Whole runs: a seed makes a cluster, clients and faults; then all faults end, and the cluster
 //! must serve and come to rest; then what the clients saw is judged.
 
+mod absence;
 mod chaos;
 mod declaration;
 mod failure;
@@ -8,14 +9,15 @@ mod judgement;
 mod plan;
 mod report;
 
-pub use declaration::{Declaration, Oracle};
-pub use failure::SimulationFailure;
+pub use declaration::{Availability, Declaration, Needs, Oracle, QuorumRule};
+pub use failure::{Away, SimulationFailure};
 pub use plan::Plan;
 pub use report::Report;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use kv_check::evidence::VersionScope;
 use kv_check::oracle::Promise;
 use kv_check::{History, Process, Request, RequestState};
 use kv_core::{
@@ -27,6 +29,7 @@ use crate::client::{Clients, OperationKind, TIME_TO_LIVE_MS_MAX};
 use crate::cluster::Cluster;
 use crate::cluster::probe::Probe;
 use crate::config::NetworkConfig;
+use crate::sweep::{Reached, Sometimes};
 use crate::violation::Violation;
 use chaos::Chaos;
 use plan::{ACKNOWLEDGED_MIN, KINDS_MIN};
@@ -48,6 +51,7 @@ pub struct Simulation<E: ConsistencyEngine> {
     fingerprints: BTreeMap<NodeId, u64>,
     /// How many keys each promise judged.
     judged: BTreeMap<Promise, u64>,
+    reached: Reached<E>,
 }
 
 impl<E: ConsistencyEngine> Simulation<E> {
@@ -81,6 +85,7 @@ impl<E: ConsistencyEngine> Simulation<E> {
             asked: Vec::new(),
             fingerprints: BTreeMap::new(),
             judged: BTreeMap::new(),
+            reached: Reached::new(),
         })
     }
 
@@ -101,6 +106,7 @@ impl<E: ConsistencyEngine> Simulation<E> {
         self.cluster.trace.remark(self.cluster.now, "all faults have ended");
         let healed_at = self.cluster.now();
         self.serve()?;
+        self.serve_without_some()?;
         self.close()?;
         self.converge()?;
         let slowest_heal = self.cluster.now() - healed_at;
@@ -151,6 +157,11 @@ impl<E: ConsistencyEngine> Simulation<E> {
         self.cluster.probe(probe, Self::WRITES_PER_LOOK);
     }
 
+    /// Notes, from here on, which of these states the cluster reaches in the first phase.
+    pub fn watch_for(&mut self, sometimes: &[Sometimes<E>]) {
+        self.reached.watch_for(sometimes);
+    }
+
     /// To count the disks that hold a write takes as long as to restart all servers.
     pub const WRITES_PER_LOOK: u64 = 16;
 
@@ -179,6 +190,7 @@ impl<E: ConsistencyEngine> Simulation<E> {
             self.chaos.act(&mut self.cluster)?;
             let time = Duration::from_micros(self.stream.below(MOMENT_MICROS_MAX));
             self.cluster.run_for(time)?;
+            self.reached.look(&self.cluster);
             if let Some((node, reason)) = self.cluster.halted().next() {
                 return Err(SimulationFailure::Halted { node, reason });
             }
@@ -230,6 +242,11 @@ impl<E: ConsistencyEngine> Simulation<E> {
             self.clients.act(&mut self.cluster, true);
             self.cluster.run_for(Duration::from_millis(20))?;
         }
+        // What a paused server has taken runs once it goes on, and no read beside it is one at rest.
+        self.cluster.run_until(HEALED_WITHIN, |cluster| {
+            let mut asked = self.asked.iter().map(|(id, _)| cluster.request(*id));
+            asked.all(|request| request.is_none_or(Request::has_ended))
+        })?;
         Ok(())
     }
 
@@ -271,10 +288,19 @@ impl<E: ConsistencyEngine> Simulation<E> {
     /// is done.
     fn read_all(&mut self) -> Result<(), SimulationFailure> {
         let give_up = self.cluster.now() + HEALED_WITHIN;
-        let keys = self.clients.keys().into_iter().chain([crate::workload::key(HEALED_KEY)]);
+        let mut keys = BTreeSet::from([crate::workload::key(HEALED_KEY)]);
+        keys.extend(self.clients.keys());
+        for (id, _) in &self.asked {
+            if let Some(Operation::Batch(batch)) = self.cluster.request(*id).map(|asked| &asked.op)
+            {
+                keys.extend(batch.commands().iter().map(|command| command.key().clone()));
+            }
+        }
         let nodes: Vec<NodeId> = self.cluster.nodes().collect();
-        let mut wanted: Vec<(NodeId, Key)> =
-            keys.flat_map(|key| nodes.iter().map(move |node| (*node, key.clone()))).collect();
+        let mut wanted: Vec<(NodeId, Key)> = keys
+            .into_iter()
+            .flat_map(|key| nodes.iter().map(move |node| (*node, key.clone())))
+            .collect();
         self.finals.clear();
         while let Some((node, key)) = wanted.first().cloned() {
             if self.cluster.now() > give_up {
@@ -329,7 +355,12 @@ impl<E: ConsistencyEngine> Simulation<E> {
         }
         let rest = judgement::rest(&self.cluster, &self.finals, self.fingerprints.clone());
         let calls = self.clients.calls().iter().chain(&self.asked);
-        self.judged = judgement::judge_promises(&self.cluster, calls, rest, self.promises())?;
+        self.judged = judgement::judge_promises(
+            (&self.cluster, self.declaration.versions),
+            calls,
+            rest,
+            self.promises(),
+        )?;
         Ok(())
     }
 
@@ -339,10 +370,12 @@ impl<E: ConsistencyEngine> Simulation<E> {
         let disks = anyway || self.chaos.wipes.is_empty();
         let quorums = anyway || (self.plan.quorums_meet() && !self.plan.clients.request_quorums);
         let converges = self.declaration.converges;
+        let in_one_order = self.declaration.versions == VersionScope::Store;
         self.declaration.promises.iter().copied().filter(move |promise| {
             (disks || !promise.rests_on_disks())
                 && (quorums || !promise.rests_on_quorums())
                 && (converges || *promise != Promise::Convergence)
+                && (in_one_order || *promise != Promise::VersionOrder)
         })
     }
 
@@ -362,9 +395,7 @@ impl<E: ConsistencyEngine> Simulation<E> {
             trace_hash: self.cluster.trace_hash(),
             keys_judged: self.judged.clone(),
             holders_counted: self.cluster.holders_counted(),
-            runs_with_losses: u64::from(self.cluster.has_lost_disks()),
-            runs_of_many: u64::from(self.cluster.nodes().count() > 1),
-            sequencer_chosen_anew: u64::from(report::was_chosen_anew(&self.cluster)),
+            sometimes: self.reached.names.iter().map(|name| (*name, 1)).collect(),
             ..Report::default()
         };
         for (_, request) in self.cluster.requests() {

@@ -43,8 +43,7 @@ impl Plan {
         let mut stream = SeedStream::new(seed ^ PLAN);
         let nodes = *pick(&mut stream, &[1, 2, 3, 3, 3, 3, 4, 5, 5, 7]).unwrap_or(&3);
         let (write, read) = quorums(&mut stream, nodes);
-        let quorum_max = declaration.quorum_max;
-        let (write, read) = (write.min(quorum_max), read.min(quorum_max));
+        let (write, read) = declaration.quorums.fit(nodes, write, read);
         let mut faults = faults(&mut stream, declaration, nodes);
         let mut own = SeedStream::new(seed ^ HAND_OVER);
         let hands_over = declaration.survives.contains(&Fault::HandOver)

@@ -27,7 +27,7 @@ use kv_core::{
     Served, Status, Store, Unknown, Value, Version, Versioned, ViewChunk, ViewId, ViewRead,
     ViewScope, Waiting, Wire, digest,
 };
-use kv_sim::{Declaration, Fault, OperationKind, Oracle};
+use kv_sim::{Declaration, Fault, OperationKind, Oracle, QuorumRule};
 pub use message::{Message, Record, Ticket};
 
 /// A way to break the engine.
@@ -85,7 +85,7 @@ pub fn declaration() -> Declaration {
         Fault::HandOver,
     ];
     let declaration = Declaration::all(Oracle::Linearizability, &operations).but_not(&lost);
-    Declaration { converges: false, quorum_max: 1, ..declaration }
+    Declaration { converges: false, quorums: QuorumRule::AtMost(1), ..declaration }
 }
 
 /// The engine, broken as [`broken_by`] said when it was recovered.

@@ -9,7 +9,7 @@ mod engines;
 mod one_copy;
 
 mod broken_engines;
-#[cfg(feature = "cli")]
+#[cfg(feature = "program")]
 mod command;
 mod conformance;
 mod determinism;

@@ -42,7 +42,7 @@ fn the_eventual_engine_passes() {
 /// A write, and a crash after which it is to be read from disk.
 #[test]
 fn a_forgotten_record_shrinks_to_a_write_and_a_crash() {
-    let Smallest { schedule, failure } = smallest(Mutation::ForgetsARecord);
+    let Smallest { schedule, failure, .. } = smallest(Mutation::ForgetsARecord);
     let broken = matches!(
         failure,
         Some(SimulationFailure::NotLinearizable(_) | SimulationFailure::Promise { .. })
@@ -63,7 +63,7 @@ fn a_forgotten_record_shrinks_to_a_write_and_a_crash() {
 /// The engine refuses whatever it is asked: not one move is needed to see that.
 #[test]
 fn an_engine_that_does_nothing_shrinks_to_nothing() {
-    let Smallest { schedule, failure } = smallest(Mutation::RefusesEverything);
+    let Smallest { schedule, failure, .. } = smallest(Mutation::RefusesEverything);
     assert!(matches!(failure, Some(SimulationFailure::NeverServes { .. })), "{failure:?}");
     assert_eq!(schedule.moves, []);
 }

@@ -4,13 +4,12 @@ use std::fmt::Debug;
 use std::io;
 
 use kv_core::driver::{self, DriverRule};
+use kv_sim::command::{Subject as Swept, complain, run_in_turn, say};
 use kv_sim::{Declaration, SimConfig};
 use kv_storage::{Broken, Mutation};
 
 use crate::args::{Args, Engine};
 use crate::mutation::{self, Caught, Checker, DiskChecker, DriverChecker, Row, SEEDS_MAX, Subject};
-use crate::screen::{complain, say};
-use crate::sweep;
 
 /// Shows the rules of an engine, or of both, those of the driver and those of the disks.
 pub(crate) fn list(engine: Option<Engine>) -> u8 {
@@ -92,7 +91,7 @@ fn run_broken<E: Subject>(
 ) -> io::Result<bool> {
     E::break_rule(Some(mutation));
     say(format_args!("broken: {mutation:?}"));
-    let passed = sweep::run::<E>(args, declaration, |_| {})?;
+    let passed = run_seeds::<E>(args, declaration, |_| {})?;
     let found = checker.find::<E>(SEEDS_MAX);
     E::break_rule(None);
     match &found {
@@ -110,11 +109,11 @@ fn run_broken<E: Subject>(
 fn run_in<E: Subject>(
     (args, declaration): (&Args, &Declaration),
     (rule, checker): (impl Debug, impl Debug),
-    break_rule: impl Fn(&mut SimConfig),
+    break_rule: impl Fn(&mut SimConfig) + Sync,
     find: impl FnOnce() -> Option<Caught>,
 ) -> io::Result<bool> {
     say(format_args!("broken: {rule:?}"));
-    let passed = sweep::run::<E>(args, declaration, break_rule)?;
+    let passed = run_seeds::<E>(args, declaration, break_rule)?;
     let found = find();
     match &found {
         Some(Caught { seed, finding }) => {
@@ -124,6 +123,20 @@ fn run_in<E: Subject>(
     }
     Ok(passed && found.is_none())
 }
+
+/// Runs seeds up to the first that fails, on this thread: a rule is broken for one thread.
+fn run_seeds<E: Subject>(
+    args: &Args,
+    declaration: &Declaration,
+    break_rule: impl Fn(&mut SimConfig) + Sync,
+) -> io::Result<bool> {
+    let subject =
+        Swept { declaration, probe: Some(E::probe()), sometimes: &[], again: args.again() };
+    run_in_turn(&args.sweep, &subject, 1..=SEEDS, break_rule)
+}
+
+/// So many, if nothing is said.
+const SEEDS: u64 = 100;
 
 /// A name without what people write differently.
 fn plain(name: &str) -> String {

@@ -1,10 +1,14 @@
 //! What the engines of this workspace survive today.
 
+use std::time::Duration;
+
 use kv_check::evidence::KeptWrite;
-use kv_core::{ConsistencyEngine, Key, Version, Wire, digest};
+use kv_core::{ConsistencyEngine, Key, Role, Status, Version, Wire, digest};
 use kv_eventual::{Entry, EventualEngine, Record, Write};
 use kv_linear::LinearEngine;
-use kv_sim::{Declaration, Fault, OperationKind, Oracle, Probe};
+use kv_sim::{
+    Availability, Cluster, Declaration, Fault, Needs, OperationKind, Oracle, Probe, Sometimes,
+};
 
 /// The linearizable engine. A server that lost its disk counts again once it has caught up; until
 /// then a quorum of others must have theirs.
@@ -23,7 +27,12 @@ pub(crate) fn linearizable() -> Declaration {
     ];
     let declaration = Declaration::all(Oracle::Linearizability, &operations).keeping_quorum();
     // One that is set back may halt, as it should.
-    Declaration { sessions: true, ..declaration.but_not(&[Fault::SetBackDisk]) }
+    let availability = Availability { needs: Needs::Sequencer, within: Duration::from_secs(15) };
+    Declaration {
+        sessions: true,
+        availability: Some(availability),
+        ..declaration.but_not(&[Fault::SetBackDisk])
+    }
 }
 
 /// The eventual engine. If all servers lose their disks at about the same time, a message that was
@@ -35,11 +44,20 @@ pub(crate) fn eventual() -> Declaration {
         [OperationKind::Put, OperationKind::Get, OperationKind::Delete, OperationKind::Dump];
     let declaration =
         Declaration::all(Oracle::LastWriterWins, &operations).but_not(&[Fault::HandOver]);
-    Declaration { request_quorums: true, keeps_a_disk: true, ..declaration }
+    let availability = Availability { needs: Needs::Quorums, within: Duration::from_secs(5) };
+    Declaration {
+        request_quorums: true,
+        keeps_a_disk: true,
+        availability: Some(availability),
+        ..declaration
+    }
 }
 
 /// An engine that says what it holds.
-pub(crate) trait Holder: ConsistencyEngine {
+pub(crate) trait Holder: ConsistencyEngine + 'static {
+    /// The states that runs must reach.
+    const SOMETIMES: &'static [Sometimes<Self>];
+
     /// Whether what is on this disk includes a write that `answered` acknowledged.
     fn holds(&self, answered: &Self, key: &Key, version: Version) -> bool;
 
@@ -55,11 +73,58 @@ pub(crate) trait Holder: ConsistencyEngine {
     }
 }
 
+/// Whether some server says this of itself.
+fn any<E: ConsistencyEngine>(cluster: &Cluster<E>, is_so: impl Fn(Status) -> bool) -> bool {
+    cluster.nodes().filter_map(|node| cluster.status(node)).any(is_so)
+}
+
+/// Whether a client waits.
+fn is_asked<E: ConsistencyEngine>(cluster: &Cluster<E>) -> bool {
+    cluster.requests().rev().any(|(_, request)| !request.has_ended())
+}
+
 impl Holder for LinearEngine {
+    const SOMETIMES: &'static [Sometimes<Self>] = &[
+        Sometimes {
+            name: "a sequencer was chosen anew",
+            is_so: |cluster| any(cluster, |status| status.positions.epoch_round > Some(0)),
+            per_mille: 260,
+            runs_min: 100,
+        },
+        Sometimes {
+            name: "no sequencer is known while clients wait",
+            is_so: |cluster| {
+                !any(cluster, |status| status.role == Role::Sequencer)
+                    && any(cluster, |status| status.positions.epoch_round > Some(0))
+                    && is_asked(cluster)
+            },
+            per_mille: 50,
+            runs_min: 100,
+        },
+        Sometimes {
+            name: "a server joins a cluster that has a sequencer",
+            is_so: |cluster| {
+                any(cluster, |status| status.role == Role::Sequencer)
+                    && any(cluster, |status| status.role == Role::Joining)
+            },
+            per_mille: 50,
+            runs_min: 100,
+        },
+        Sometimes {
+            name: "two servers take themselves for the sequencer",
+            is_so: |cluster| {
+                let nodes = cluster.nodes().filter_map(|node| cluster.status(node));
+                nodes.filter(|status| status.role == Role::Sequencer).count() > 1
+            },
+            per_mille: 1,
+            runs_min: 100,
+        },
+    ];
+
     fn holds(&self, answered: &Self, _key: &Key, version: Version) -> bool {
         match version {
             Version::Log(number) => self.has_operation_of(answered, number),
-            Version::Stamp { .. } => false,
+            Version::Stamp { .. } | Version::Tag { .. } => false,
         }
     }
 
@@ -74,6 +139,29 @@ impl Holder for LinearEngine {
 }
 
 impl Holder for EventualEngine {
+    const SOMETIMES: &'static [Sometimes<Self>] = &[
+        Sometimes {
+            name: "a server has lost its disk",
+            is_so: Cluster::has_lost_disks,
+            per_mille: 300,
+            runs_min: 100,
+        },
+        Sometimes {
+            name: "a server is joining while clients wait",
+            is_so: |cluster| {
+                any(cluster, |status| status.role == Role::Joining) && is_asked(cluster)
+            },
+            per_mille: 50,
+            runs_min: 100,
+        },
+        Sometimes {
+            name: "a server lacks writes that a peer numbered",
+            is_so: |cluster| any(cluster, |status| status.positions.gaps > Some(0)),
+            per_mille: 1,
+            runs_min: 100,
+        },
+    ];
+
     fn holds(&self, _answered: &Self, key: &Key, version: Version) -> bool {
         self.held_version(key).is_some_and(|held| held >= version)
     }

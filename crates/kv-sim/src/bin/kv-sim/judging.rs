@@ -5,9 +5,8 @@ use std::fs;
 use std::time::Duration;
 
 use crate::args::Args;
-use crate::screen::{complain, say};
-use crate::stopwatch::Stopwatch;
 use kv_check::{Budget, History, Verdict, linearizability_until};
+use kv_sim::command::{Stopwatch, complain, say};
 
 /// What is known of all files together; what stands later outweighs what stands before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -7,17 +7,17 @@ mod engines;
 mod judging;
 #[cfg(feature = "mutations")]
 mod mutation;
-mod screen;
-mod stopwatch;
-mod sweep;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 use kv_eventual::EventualEngine;
 use kv_linear::LinearEngine;
+use kv_sim::Declaration;
+use kv_sim::command::{self, Subject, check_out, complain, is_cut_off};
 
 use args::{Args, Engine};
+use engines::Holder;
 use judging::Judged;
 
 fn main() -> ExitCode {
@@ -33,7 +33,7 @@ fn main() -> ExitCode {
         }
     };
     // Whoever reads nothing but the exit code must not take half an output for all of it.
-    ExitCode::from(if screen::is_cut_off() { code.max(FAILED) } else { code })
+    ExitCode::from(if is_cut_off() { code.max(FAILED) } else { code })
 }
 
 /// Runs seeds; the exit code.
@@ -44,14 +44,24 @@ fn run(args: &Args) -> u8 {
     let Some(engine) = args.engine else {
         return USAGE;
     };
-    if let Err(error) = sweep::check_out(args) {
+    if let Err(error) = check_out(&args.sweep) {
         return complain_of_out(args, &error);
     }
     let passed = match engine {
-        Engine::Eventual => sweep::run::<EventualEngine>(args, &engines::eventual(), |_| {}),
-        Engine::Linearizable => sweep::run::<LinearEngine>(args, &engines::linearizable(), |_| {}),
+        Engine::Eventual => run_seeds::<EventualEngine>(args, &engines::eventual()),
+        Engine::Linearizable => run_seeds::<LinearEngine>(args, &engines::linearizable()),
     };
     code_of(passed)
+}
+
+fn run_seeds<E: Holder>(args: &Args, declaration: &Declaration) -> std::io::Result<bool> {
+    let subject = Subject {
+        declaration,
+        probe: Some(E::probe()),
+        sometimes: E::SOMETIMES,
+        again: args.again(),
+    };
+    command::run(&args.sweep, &subject, |_| {})
 }
 
 #[cfg(feature = "mutations")]
@@ -65,7 +75,7 @@ fn run_broken(args: &Args, name: &str) -> u8 {
             .error(missing, "--mutation NAME needs --engine")
             .exit()
     };
-    if let Err(error) = sweep::check_out(args) {
+    if let Err(error) = check_out(&args.sweep) {
         return complain_of_out(args, &error);
     }
     let passed = match engine {
@@ -80,7 +90,7 @@ fn run_broken(args: &Args, name: &str) -> u8 {
 #[cfg(not(feature = "mutations"))]
 fn run_broken(args: &Args, name: &str) -> u8 {
     let engine = args.engine.map(|engine| format!("--engine {engine} ")).unwrap_or_default();
-    screen::complain(format_args!(
+    complain(format_args!(
         "this build breaks no rules; use\n\
          cargo run --release -p kv-sim --features mutations -- {engine}--mutation {name}"
     ));
@@ -92,15 +102,15 @@ fn code_of(passed: std::io::Result<bool>) -> u8 {
         Ok(true) => PASSED,
         Ok(false) => FAILED,
         Err(error) => {
-            screen::complain(format_args!("{error}"));
+            complain(format_args!("{error}"));
             FAILED
         }
     }
 }
 
 fn complain_of_out(args: &Args, error: &std::io::Error) -> u8 {
-    let folder = args.out.display();
-    screen::complain(format_args!(
+    let folder = args.sweep.out.display();
+    complain(format_args!(
         "cannot write histories into {folder}: {error}; --out names another folder"
     ));
     USAGE

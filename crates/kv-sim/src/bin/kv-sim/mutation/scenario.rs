@@ -1,13 +1,13 @@
 //! Runs in which a broken rule can show.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
 use kv_check::evidence::Evidence;
 use kv_check::{History, Process};
-use kv_core::{NodeId, RequestId, SeedStream, Timing};
+use kv_core::{Key, NodeId, RequestId, SeedStream, Timing};
 use kv_sim::{Cluster, DiskConfig, Fate, NetworkConfig, SimConfig, Violation};
 
 use super::clients::Clients;
@@ -102,9 +102,13 @@ impl Scenario {
         watching.run_for(&mut cluster, Duration::from_secs(10))?;
         cluster.stop_intercepting();
         states.look(&cluster);
-        let rest = cluster.bring_to_rest(&clients.keys, 4, !E::LINEARIZABLE)?;
-        states.look(&cluster);
         let session = |id: RequestId| clients.sessions.get(&id).copied().unwrap_or(Process(id.0));
+        let mut keys: BTreeSet<Key> = clients.keys.iter().cloned().collect();
+        // One is counted on beside those of the clients.
+        keys.extend(cluster.evidence(session, None).calls.into_iter().map(|call| call.key));
+        let keys: Vec<Key> = keys.into_iter().collect();
+        let rest = cluster.bring_to_rest(&keys, 4, !E::LINEARIZABLE)?;
+        states.look(&cluster);
         let evidence = cluster.evidence(session, Some(rest));
         Ok(Run {
             history: cluster.history(),

@@ -15,7 +15,7 @@ use kv_core::{
 };
 use kv_eventual::EventualEngine;
 use kv_linear::{LinearEngine, Message};
-use kv_sim::{Cluster, Declaration};
+use kv_sim::{Cluster, Declaration, Sometimes};
 
 /// An engine that can be told, before a cluster is made, which rule to break.
 pub(crate) trait Subject: Holder<Message: 'static> {
@@ -117,6 +117,8 @@ macro_rules! subject {
         }
 
         impl Holder for $name {
+            const SOMETIMES: &'static [Sometimes<Self>] = &[];
+
             fn holds(&self, answered: &Self, key: &Key, version: Version) -> bool {
                 self.0.holds(&answered.0, key, version)
             }

@@ -4,15 +4,19 @@ use std::time::{Duration, Instant};
 
 /// Measures from its making on.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Stopwatch(Instant);
+pub struct Stopwatch(Instant);
 
 impl Stopwatch {
-    pub(crate) fn start() -> Self {
+    /// Begins to measure.
+    #[must_use]
+    pub fn start() -> Self {
         #[expect(clippy::disallowed_methods, reason = "only what is shown depends on it")]
         Self(Instant::now())
     }
 
-    pub(crate) fn elapsed(self) -> Duration {
+    /// How long ago that was.
+    #[must_use]
+    pub fn elapsed(self) -> Duration {
         self.0.elapsed()
     }
 }

@@ -1,14 +1,18 @@
-//! What `kv-sim` says on its standard output and standard error.
+//! What the command says on its standard output and standard error.
 
 use std::fmt;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use kv_sim::{Fault, Report};
+use kv_core::ConsistencyEngine;
+
+use crate::fault::Fault;
+use crate::simulation::Report;
+use crate::sweep::Sometimes;
 
 /// Writes a line.
-pub(crate) fn say(text: fmt::Arguments<'_>) {
+pub fn say(text: fmt::Arguments<'_>) {
     match writeln!(io::stdout().lock(), "{text}") {
         // Whoever closed the output does not want it any more.
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
@@ -21,12 +25,13 @@ pub(crate) fn say(text: fmt::Arguments<'_>) {
 }
 
 /// Whether something could not be written that somebody waits for.
-pub(crate) fn is_cut_off() -> bool {
+#[must_use]
+pub fn is_cut_off() -> bool {
     IS_CUT_OFF.load(Ordering::Relaxed)
 }
 
 /// Writes a line that is no part of the result: what is wrong, how long it took.
-pub(crate) fn complain(text: fmt::Arguments<'_>) {
+pub fn complain(text: fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
@@ -63,7 +68,11 @@ impl Progress {
 }
 
 /// Writes what happened in all runs together.
-pub(crate) fn summarize(report: &Report, elapsed: Duration) {
+pub(crate) fn summarize<E: ConsistencyEngine>(
+    report: &Report,
+    sometimes: &[Sometimes<E>],
+    elapsed: Duration,
+) {
     let per_minute = u128::from(report.steps) * 60_000 / elapsed.as_millis().max(1);
     say(format_args!("runs that passed     {}", report.runs));
     say(format_args!("steps                {}", report.steps));
@@ -86,11 +95,12 @@ pub(crate) fn summarize(report: &Report, elapsed: Duration) {
     ));
     say(format_args!("hash of all traces   {:016x}", report.trace_hash));
     say(format_args!("disks counted        at {} acknowledged writes", report.holders_counted));
-    if report.sequencer_chosen_anew > 0 {
-        say(format_args!(
-            "sequencer chosen anew in {} of {} runs with more than one server",
-            report.sequencer_chosen_anew, report.runs_of_many
-        ));
+    if !sometimes.is_empty() {
+        say(format_args!("runs that reached"));
+    }
+    for Sometimes { name, .. } in sometimes {
+        let runs = report.sometimes.get(name).copied().unwrap_or_default();
+        say(format_args!("  {name:<46} {runs:>8}"));
     }
     say(format_args!("keys judged by each promise"));
     for (promise, keys) in &report.keys_judged {

@@ -3,21 +3,22 @@
 //! A seed of a [`Simulation`] is long and cannot be shortened; what fails here shrinks to the few
 //! moves that it takes.
 
+mod draw;
+mod shrink;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use kv_check::{Process, Request};
 use kv_core::{Command, ConsistencyEngine, NodeId, Operation, Outcome, RequestId, RequestOptions};
-use proptest::prelude::{BoxedStrategy, Just, Strategy, any};
-use proptest::strategy::Union;
-use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use crate::client::OperationKind;
 use crate::cluster::Cluster;
 use crate::cluster::process::Restart;
 use crate::config::{DiskConfig, NetworkConfig, SimConfig};
-use crate::fault::Fault;
 use crate::server::clock::WallOffset;
 use crate::simulation::{Declaration, Plan, Simulation, SimulationFailure};
 use crate::violation::Violation;
@@ -98,36 +99,42 @@ pub struct Smallest {
     pub schedule: Schedule,
     /// What comes of it; `None` if the engine panicked.
     pub failure: Option<SimulationFailure>,
+    /// How many schedules passed before one failed.
+    pub passed: u32,
+    /// How many were run to make it smaller.
+    pub shrinking_runs: u32,
 }
+
+/// How many schedules are enough by default: fewer miss engines that are broken in ways of which one
+/// schedule in some hundreds shows something.
+pub const SCHEDULES: u32 = 2_000;
 
 /// Runs so many random schedules of the faults that an engine declares to survive, always the same
 /// ones.
 ///
 /// # Errors
-/// [`Smallest`]: of the first schedule that fails, as little as still fails.
+/// [`Smallest`]: of the first schedule that fails, as little as was found to fail.
+///
+/// # Panics
+/// If no schedule can be drawn, as of a declaration without operations.
 pub fn explore<E: ConsistencyEngine>(
     declaration: &Declaration,
     cases: u32,
 ) -> Result<(), Box<Smallest>> {
-    let config = Config {
-        cases,
-        failure_persistence: None,
-        max_shrink_iters: SHRINKS_MAX,
-        ..Config::default()
-    };
     let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
-    let run = |schedule: Schedule| {
-        schedule.run::<E>(declaration).map_err(|failure| TestCaseError::fail(failure.to_string()))
-    };
-    match TestRunner::new_with_rng(config, rng).run(&schedules(declaration), run) {
-        Ok(()) => Ok(()),
-        Err(TestError::Fail(_, schedule)) => {
-            let run = std::panic::AssertUnwindSafe(|| schedule.run::<E>(declaration).err());
-            let failure = std::panic::catch_unwind(run).unwrap_or(None);
-            Err(Box::new(Smallest { schedule, failure }))
+    let mut runner = TestRunner::new_with_rng(Config::default(), rng);
+    let schedules = draw::schedules(declaration);
+    for passed in 0..cases {
+        let schedule = match schedules.new_tree(&mut runner) {
+            Ok(tree) => tree.current().fitted(declaration),
+            Err(reason) => panic!("no schedule can be drawn: {reason}"),
+        };
+        if let Some(failure) = shrink::fails::<E>(&schedule, declaration) {
+            let smallest = shrink::shrink::<E>(schedule, failure, declaration);
+            return Err(Box::new(Smallest { passed, ..smallest }));
         }
-        Err(TestError::Abort(reason)) => panic!("no schedule can be drawn: {reason}"),
     }
+    Ok(())
 }
 
 impl Schedule {
@@ -139,23 +146,60 @@ impl Schedule {
         &self,
         declaration: &Declaration,
     ) -> Result<(), SimulationFailure> {
-        let quorum = |wanted: u16| wanted.clamp(1, self.nodes.min(declaration.quorum_max));
-        let cluster = SimConfig::new(self.nodes, quorum(self.write), quorum(self.read), self.seed)?;
+        let mut simulation = self.begin::<E>(declaration)?;
+        self.play(&mut simulation, declaration)
+    }
+
+    /// All that happens in the run, line by line.
+    ///
+    /// # Errors
+    /// [`SimulationFailure`] if an engine does not start on an empty disk.
+    pub fn trace<E: ConsistencyEngine>(
+        &self,
+        declaration: &Declaration,
+    ) -> Result<Vec<String>, SimulationFailure> {
+        let mut simulation = self.begin::<E>(declaration)?;
+        simulation.keep_trace(TRACE_LINES_MAX);
+        let ended = self.play(&mut simulation, declaration);
+        let lines = simulation.cluster.trace_lines().map(ToOwned::to_owned);
+        Ok(lines.chain(ended.err().map(|failure| failure.to_string())).collect())
+    }
+
+    fn begin<E: ConsistencyEngine>(
+        &self,
+        declaration: &Declaration,
+    ) -> Result<Simulation<E>, SimulationFailure> {
+        let Self { nodes, write, read, .. } = self.clone().fitted(declaration);
+        let cluster = SimConfig::new(nodes, write, read, self.seed)?;
         let mut plan = Plan::of(self.seed, declaration)?;
         plan.cluster = cluster.with_disk(DiskConfig::slow());
+        plan.cluster.streams_of_links = true;
         plan.clients.clients = 0;
         plan.clients.keys = u64::from(KEYS);
         plan.clients.request_quorums = false;
-        let mut simulation = Simulation::<E>::with_plan(plan, declaration)?;
+        Simulation::<E>::with_plan(plan, declaration)
+    }
+
+    fn play<E: ConsistencyEngine>(
+        &self,
+        simulation: &mut Simulation<E>,
+        declaration: &Declaration,
+    ) -> Result<(), SimulationFailure> {
         simulation.cluster.run_for(WARM)?;
         let mut players = Players::default();
         for next in &self.moves {
-            self.make(*next, &mut simulation, &mut players, declaration)?;
+            self.make(*next, simulation, &mut players, declaration)?;
             simulation.cluster.run_for(BETWEEN)?;
         }
         simulation.cluster.run_for(CALLS_END_WITHIN)?;
         simulation.asked = players.calls;
         simulation.finish().map(|_| ())
+    }
+
+    /// The same with the W and R that the engine takes.
+    fn fitted(self, declaration: &Declaration) -> Self {
+        let (write, read) = declaration.quorums.fit(self.nodes, self.write, self.read);
+        Self { write, read, ..self }
     }
 
     fn make<E: ConsistencyEngine>(
@@ -281,102 +325,17 @@ impl fmt::Display for Smallest {
             Some(failure) => write!(f, "{failure}")?,
             None => f.write_str("the engine panicked; its message stands above")?,
         }
-        write!(f, "\nafter this schedule, which cannot be made smaller:\n{}", self.schedule)
+        let Self { schedule, passed, shrinking_runs, .. } = self;
+        write!(
+            f,
+            "\nafter this schedule, {passed} others having passed; none smaller was found in "
+        )?;
+        write!(f, "{shrinking_runs} runs:\n{schedule}")
     }
 }
 
-/// All schedules of what the engine does and survives.
-fn schedules(declaration: &Declaration) -> impl Strategy<Value = Schedule> + use<> {
-    let moves = proptest::collection::vec(Union::new_weighted(moves(declaration)), 0..MOVES_MAX);
-    let sizes = (1..=SERVERS_MAX, 1..=SERVERS_MAX, 1..=SERVERS_MAX);
-    (sizes, any::<u64>(), moves).prop_map(|((nodes, write, read), seed, moves)| {
-        let (write, read) = (write.min(nodes), read.min(nodes));
-        Schedule { nodes, write, read, seed, moves }
-    })
-}
-
-/// What can be done, each with how often it is.
-fn moves(declaration: &Declaration) -> Vec<(u32, BoxedStrategy<Move>)> {
-    let kinds = [OperationKind::Get, OperationKind::Put, OperationKind::Delete]
-        .into_iter()
-        .chain([OperationKind::Increment]);
-    let kinds: Vec<_> = kinds.filter(|kind| declaration.operations.contains(kind)).collect();
-    let server = || 1..=SERVERS_MAX;
-    let ask = (0..CLIENTS, server(), proptest::sample::select(kinds), 0..KEYS);
-    let ask = ask.prop_map(|(client, server, kind, key)| Move::Ask { client, server, kind, key });
-    let wait = (1..=WAIT_MILLIS_MAX).prop_map(|millis| Move::Wait { millis });
-    let mut moves =
-        vec![(24, ask.boxed()), (8, wait.boxed()), (2, Just(Move::OpenNetwork).boxed())];
-    for fault in &declaration.survives {
-        let kinds = match fault {
-            Fault::Loss => vec![any::<bool>().prop_map(Move::Lossy).boxed()],
-            Fault::Partition => vec![server().prop_map(Move::CutOff).boxed()],
-            Fault::OneWayPartition => {
-                vec![(server(), server()).prop_map(|(from, to)| Move::Block(from, to)).boxed()]
-            }
-            Fault::HeldSync => vec![
-                server().prop_map(Move::HoldDisk).boxed(),
-                server().prop_map(Move::ReleaseDisk).boxed(),
-            ],
-            Fault::Crash => vec![
-                server().prop_map(Move::Crash).boxed(),
-                server().prop_map(Move::Restart).boxed(),
-            ],
-            Fault::Kill => vec![server().prop_map(Move::Kill).boxed()],
-            Fault::Stop => vec![server().prop_map(Move::Stop).boxed()],
-            Fault::Disconnect => vec![
-                (server(), 0..3_u8).prop_map(|(at, session)| Move::Disconnect(at, session)).boxed(),
-            ],
-            Fault::CrashBetweenEffects => {
-                let crash = (server(), 0..20_u8).prop_map(|(at, left)| Move::CrashAfter(at, left));
-                vec![crash.boxed()]
-            }
-            Fault::WipedDisk => vec![server().prop_map(Move::Wipe).boxed()],
-            Fault::Pause => vec![
-                server().prop_map(Move::Pause).boxed(),
-                server().prop_map(Move::Resume).boxed(),
-            ],
-            Fault::ClockJump => {
-                let set = (server(), -OFF_MILLIS_MAX..OFF_MILLIS_MAX);
-                vec![set.prop_map(|(at, millis)| Move::SetClock(at, millis)).boxed()]
-            }
-            // These are states of the network or the disk, or need what a long run has: the seeds
-            // of a simulation draw them.
-            Fault::Duplication
-            | Fault::SetBackDisk
-            | Fault::Reordering
-            | Fault::SlowMessage
-            | Fault::SlowLink
-            | Fault::PartialPartition
-            | Fault::Clog
-            | Fault::TornWrite
-            | Fault::ReorderedWrites
-            | Fault::FailedSync
-            | Fault::FailedWrite
-            | Fault::FullDisk
-            | Fault::PowerLossAtDisk
-            | Fault::InterruptedRecovery
-            | Fault::LostCheckpoint
-            | Fault::FlippedBit
-            | Fault::ClockSkew
-            | Fault::ClockDrift
-            | Fault::ClockFreeze
-            | Fault::RollingRestart
-            | Fault::MixedConfiguration
-            | Fault::HandOver => Vec::new(),
-        };
-        moves.extend(kinds.into_iter().map(|kind| (1, kind)));
-    }
-    moves
-}
-
-const SERVERS_MAX: u16 = 5;
-const CLIENTS: u8 = 3;
 const KEYS: u8 = 2;
-const MOVES_MAX: usize = 60;
-const WAIT_MILLIS_MAX: u16 = 600;
-const OFF_MILLIS_MAX: i32 = 20_000;
-const SHRINKS_MAX: u32 = 2_000;
+const TRACE_LINES_MAX: usize = 1_000_000;
 
 /// Time for a cluster to be founded before the first move.
 const WARM: Duration = Duration::from_secs(2);

@@ -1,0 +1,103 @@
+//! Rules that a test can have the engine break, to see that the suite notices.
+
+/// One rule that the engine breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "mutations"), expect(unreachable_pub, reason = "exported for tests"))]
+pub enum Rule {
+    /// A server acknowledges what it is to store before that is on its disk.
+    AckBeforePersisted,
+    /// A coordinator counts its own copy before that is on its disk.
+    CountsItselfBeforePersisted,
+    /// A read shows what it found without storing it at a quorum.
+    ReadsWithoutWriteBack,
+    /// Storing is done with one server fewer than a quorum.
+    StoresAtOneFewer,
+    /// Asking is done with one server fewer than a quorum.
+    AsksOneFewer,
+    /// Requests wait for all servers in place of a quorum.
+    WaitsForAll,
+    /// Everything is refused for 10 s after a peer is lost.
+    RefusesAfterPeerDown,
+    /// Of two writes with the same number, the one that came first stays, whoever wrote it.
+    TieIgnored,
+    /// The record of a write has no number.
+    TagNotPersisted,
+    /// Two writes of one server at a time may have one tag.
+    IssuedTwice,
+    /// What comes to a server last stays, whatever its tag.
+    LastToComeWins,
+    /// What is not answered is never sent again.
+    NeverResends,
+    /// A write whose time is up is called not done, whatever became of it.
+    UnknownToldAsNotDone,
+    /// A delete leaves nothing behind.
+    DeletesLeaveNothing,
+    /// A write takes the next number of its server, whatever the quorum said.
+    WritesWithoutAsking,
+}
+
+/// The rule that an engine breaks, if it breaks one.
+pub(crate) type Broken = kv_core::Broken<Rule>;
+
+#[cfg(feature = "mutations")]
+mod broken {
+    use std::cell::Cell;
+
+    use super::{Broken, Rule};
+
+    impl Rule {
+        /// All of them.
+        pub const ALL: [Self; 15] = [
+            Self::AckBeforePersisted,
+            Self::CountsItselfBeforePersisted,
+            Self::ReadsWithoutWriteBack,
+            Self::StoresAtOneFewer,
+            Self::AsksOneFewer,
+            Self::WaitsForAll,
+            Self::RefusesAfterPeerDown,
+            Self::TieIgnored,
+            Self::TagNotPersisted,
+            Self::IssuedTwice,
+            Self::LastToComeWins,
+            Self::NeverResends,
+            Self::UnknownToldAsNotDone,
+            Self::DeletesLeaveNothing,
+            Self::WritesWithoutAsking,
+        ];
+    }
+
+    /// Runs something with every engine that is recovered meanwhile on this thread broken so.
+    pub fn broken_by<T>(rule: Rule, run: impl FnOnce() -> T) -> T {
+        let _mended = Mended(BROKEN.replace(Broken::by(rule)));
+        run()
+    }
+
+    /// The rule that an engine which is recovered now breaks.
+    pub(crate) fn broken() -> Broken {
+        BROKEN.get()
+    }
+
+    /// What is to be broken again when this is dropped.
+    struct Mended(Broken);
+
+    impl Drop for Mended {
+        fn drop(&mut self) {
+            BROKEN.set(self.0);
+        }
+    }
+
+    thread_local! {
+        static BROKEN: Cell<Broken> = const { Cell::new(Broken::NONE) };
+    }
+}
+
+#[cfg(feature = "mutations")]
+pub(crate) use broken::broken;
+#[cfg(feature = "mutations")]
+pub use broken::broken_by;
+
+/// None: without the feature nothing can be broken.
+#[cfg(not(feature = "mutations"))]
+pub(crate) const fn broken() -> Broken {
+    Broken::NONE
+}
