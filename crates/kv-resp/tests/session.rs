@@ -156,6 +156,19 @@ fn a_client_that_wants_no_replies_gets_none() {
 }
 
 #[test]
+fn a_session_whose_output_is_not_written_waits() {
+    let mut client = Client::new();
+    let mut request = b"*2\r\n$4\r\nECHO\r\n$4194304\r\n".to_vec();
+    request.resize(request.len() + (4 << 20), b'x');
+    request.extend_from_slice(b"\r\n");
+    client.input.extend_from_slice(&request.repeat(9));
+    for (replies, expected) in [(4, Next::Room), (4, Next::Room), (1, Next::Input)] {
+        let (next, said, _) = client.advance();
+        assert_eq!((next, said.matches("$4194304").count()), (expected, replies));
+    }
+}
+
+#[test]
 fn a_scan_goes_on_where_its_cursor_was_given() {
     let mut client = Client::new();
     for number in 0..25 {

@@ -53,6 +53,22 @@ fn the_largest_value_comes_back_and_a_larger_one_is_refused() {
 }
 
 #[test]
+fn many_large_replies_come_to_a_client_that_reads_late() {
+    let cluster = Cluster::linearizable();
+    let mut wire = Wire::connect(cluster.address);
+    let value = vec![b'v'; 1 << 20];
+    wire.send(&[vec![b"set".to_vec(), b"k".to_vec(), value.clone()]]);
+    assert_eq!(wire.reply(), b"+OK\r\n");
+    let mut commands = vec![words("get k"); 100];
+    commands.push(words("ping"));
+    wire.send(&commands);
+    for _ in 0..100 {
+        assert_eq!(wire.reply().len(), value.len() + b"$1048576\r\n\r\n".len());
+    }
+    assert_eq!(wire.reply(), b"+PONG\r\n");
+}
+
+#[test]
 fn a_client_that_stops_sending_gets_its_last_replies() {
     let cluster = Cluster::linearizable();
     let mut wire = Wire::connect(cluster.address);

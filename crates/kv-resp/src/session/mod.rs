@@ -86,6 +86,8 @@ pub enum Next {
     Input,
     /// The outcomes of what it asked ([`Session::take_asks`]).
     Outcomes,
+    /// Room for more output.
+    Room,
     /// So much time.
     Time(std::time::Duration),
     /// Nothing: what is in its output is the last of it.
@@ -154,6 +156,9 @@ impl Session {
             }
             if let Some(pause) = self.pause.take() {
                 return Next::Time(pause);
+            }
+            if out.len() >= OUTPUT_BYTES_MAX {
+                return Next::Room;
             }
             if let Some(command) = self.unit.one_by_one.pop() {
                 self.begin_single(context, command, out);
@@ -380,6 +385,9 @@ impl Session {
         context.front.clients.get_mut(&self.id)
     }
 }
+
+/// With so much output a session waits until it is written, if commands wait in its input.
+const OUTPUT_BYTES_MAX: usize = 16 << 20;
 
 /// Commands that no transaction holds: they are about it, or about the connection as such.
 fn is_taken_at_once(spec: &Spec) -> bool {

@@ -62,14 +62,10 @@ where
         let Self { core, persistence, redis, op_log, .. } = self;
         let (client, front) = redis.get_mut(id)?;
         let RedisClient { session, connection, .. } = client;
-        let is_full = connection.waiting_bytes() >= BYTES_BEFORE_WAIT;
-        let next = if is_full {
-            Next::Outcomes
-        } else {
-            let status = || status_of(core, persistence);
-            let context = &mut Context { front, now, status: &status };
-            connection.put(|out| session.advance(context, input, out))
-        };
+        let status = || status_of(core, persistence);
+        let context = &mut Context { front, now, status: &status };
+        let next = connection.put(|out| session.advance(context, input, out));
+        client.is_called |= next == Next::Room;
         let number = ClientNumber(session.id());
         for (tag, op) in (0..).zip(session.take_asks()) {
             let logged = op_log.is_on().then(|| op.clone());
@@ -80,6 +76,7 @@ where
         }
         client.has_input = !input.is_empty();
         let going = Going { next, announced_len: client.session.announced_len().unwrap_or(0) };
+        // Once this is written the task goes on that found no room.
         if client.connection.waiting_bytes() > 0 {
             redis.mark(id);
         }
@@ -125,7 +122,9 @@ where
                 );
                 client.connection.close();
             }
-            if std::mem::take(&mut client.is_called) {
+            let has_room = client.connection.waiting_bytes() < BYTES_BEFORE_WAIT;
+            // Where there is none, what writes the rest tells that there is.
+            if std::mem::take(&mut client.is_called) && has_room {
                 client.connection.make_room();
             }
         }

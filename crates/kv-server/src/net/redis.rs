@@ -139,7 +139,7 @@ where
                     }
                     true
                 }
-                Next::Outcomes => !is_at_end && self.input.len() < READ_AHEAD_BYTES,
+                Next::Outcomes | Next::Room => !is_at_end && self.input.len() < READ_AHEAD_BYTES,
                 Next::Time(pause) => {
                     tokio::select! {
                         biased;
