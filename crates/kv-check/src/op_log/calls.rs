@@ -10,8 +10,8 @@ use crate::history::{Event, History, Process, Seen};
 #[derive(Default)]
 pub(super) struct Calls {
     pub(super) calls: Vec<Call>,
-    /// When the first server was killed, as far as its lines tell.
-    pub(super) first_kill_ms: Option<u64>,
+    /// When servers may have been killed, as far as their lines tell.
+    pub(super) kills_ms: BTreeSet<u64>,
 }
 
 /// A call; at `u64::MAX` ends what has no end.
@@ -24,11 +24,12 @@ pub(super) struct Call {
 
 impl Calls {
     /// What was shown after a server was killed and was written by nobody was written by a call
-    /// whose lines are lost.
+    /// whose lines are lost. Whoever finds a key missing after that may see a delete that was.
     pub(super) fn add_lost_writes(&mut self) {
-        let Some(begins_ms) = self.first_kill_ms else {
+        let Some(&begins_ms) = self.kills_ms.first() else {
             return;
         };
+        self.add_lost_deletes();
         let (computed, writes) = (self.computed_keys(), self.first_writes());
         let mut lost = BTreeSet::new();
         for (key, value, read) in self.shown() {
@@ -39,6 +40,22 @@ impl Calls {
         }
         for (key, value) in lost {
             let command = Command::Put { key, value, time_to_live: None };
+            self.calls.push(Call { begins_ms, ends_ms: u64::MAX, command, end: None });
+        }
+    }
+
+    fn add_lost_deletes(&mut self) {
+        let mut lost = BTreeSet::new();
+        for call in &self.calls {
+            if let Some(Event::Ok(seen)) = &call.end
+                && matches!(seen.as_slice(), [Seen::Value(None)])
+            {
+                let before = self.kills_ms.range(..=call.ends_ms);
+                lost.extend(before.map(|begins_ms| (call.command.key().clone(), *begins_ms)));
+            }
+        }
+        for (key, begins_ms) in lost {
+            let command = Command::Delete { key };
             self.calls.push(Call { begins_ms, ends_ms: u64::MAX, command, end: None });
         }
     }

@@ -29,7 +29,8 @@ impl History {
     ///
     /// A server that was killed takes its last lines with it. Half a line counts for nothing, and
     /// a value that is shown and that no line writes is from a write that was lost, if it is shown
-    /// after a server was killed; lost deletes, increments and appends are not assumed.
+    /// after a server was killed. For each kill, a key that is missing later may have been deleted by
+    /// one. Lost increments and appends are not assumed.
     ///
     /// The keys are taken to hold nothing at first: see [`History::from_op_logs_since`].
     ///
@@ -211,6 +212,21 @@ mod tests {
         let twice = put(0, "a", 10) + STARTED + &get(1, "b", 30) + &put(1, "c", 40);
         let twice = twice + &get(1, "b", 50) + &get(1, "c", 60) + &get(1, "b", 70);
         assert!(matches!(verdict(&[&twice], 0), Verdict::NotLinearizable(_)));
+    }
+
+    #[test]
+    fn a_delete_may_have_been_lost_with_a_killed_server_once() {
+        let missing = |from_ms| get(1, "", from_ms);
+        let ran_on = put(0, "a", 10) + &missing(30);
+        assert!(matches!(verdict(&[&ran_on], 0), Verdict::NotLinearizable(_)));
+        let killed = put(0, "a", 10) + STARTED + &missing(30);
+        assert_eq!(verdict(&[&killed], 0), Verdict::Linearizable);
+        let back = killed.clone() + &get(1, "a", 50);
+        assert!(matches!(verdict(&[&back], 0), Verdict::NotLinearizable(_)));
+        let again = killed + &put(1, "b", 50) + &missing(70);
+        assert!(matches!(verdict(&[&again], 0), Verdict::NotLinearizable(_)));
+        let early = put(0, "a", 10) + &missing(20) + &put(0, "b", 30) + STARTED;
+        assert!(matches!(verdict(&[&early], 0), Verdict::NotLinearizable(_)));
     }
 
     #[test]

@@ -84,8 +84,7 @@ impl Pairing {
 
     fn note_kill(&mut self) {
         let at = self.last_ms.saturating_sub(self.widen_ms);
-        let first = &mut self.calls.first_kill_ms;
-        *first = Some(first.map_or(at, |first| first.min(at)));
+        self.calls.kills_ms.insert(at);
     }
 
     fn line(&mut self, line: &str, may_be_older: bool) -> Result<(), Fault> {
