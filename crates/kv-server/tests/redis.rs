@@ -1,0 +1,59 @@
+//! The port for Redis clients.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod in_process;
+
+use in_process::{config, ready, sockets};
+use kv_server::{Consistency, RespConfig, Server, ServerConfig, StartError};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+async fn start(resp: RespConfig, clients_max: usize) -> Result<Server, StartError> {
+    let (mut sockets, list) = sockets(1).await;
+    let config = config(1, Consistency::Linearizable, 1, &list);
+    let config = ServerConfig { resp: Some(resp), clients_max, ..config };
+    Server::start_on(sockets.pop().unwrap(), config).await
+}
+
+async fn ping(stream: &mut TcpStream) -> String {
+    stream.write_all(b"PING\r\n").await.unwrap();
+    let mut reply = [0; 7];
+    stream.read_exact(&mut reply).await.unwrap();
+    String::from_utf8(reply.to_vec()).unwrap()
+}
+
+#[tokio::test]
+async fn one_client_too_many_is_told_so_and_its_connection_closed() {
+    let server = start(RespConfig::required("127.0.0.1:0".to_owned()), 1).await.unwrap();
+    ready(&server).await;
+    let address = server.resp_address().unwrap();
+    let mut first = TcpStream::connect(address).await.unwrap();
+    assert_eq!(ping(&mut first).await, "+PONG\r\n");
+    let mut second = TcpStream::connect(address).await.unwrap();
+    let mut told = String::new();
+    second.read_to_string(&mut told).await.unwrap();
+    assert_eq!(told, "-ERR max number of clients reached\r\n");
+    assert_eq!(ping(&mut first).await, "+PONG\r\n");
+    server.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_keeps_a_server_from_starting_unless_it_is_optional() {
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    match start(RespConfig::required(address.clone()), 1).await {
+        Err(error @ StartError::BindResp { .. }) => {
+            assert!(error.to_string().contains(&address), "{error}");
+        }
+        other => panic!("{other:?}"),
+    }
+    let server = start(RespConfig { address, is_optional: true }, 1).await.unwrap();
+    assert_eq!(server.resp_address(), None);
+    server.stop().await.unwrap();
+}
