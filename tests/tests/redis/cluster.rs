@@ -30,6 +30,11 @@ impl Cluster {
         Self::start(3, "--op-log off")
     }
 
+    /// Three linearizable servers in memory, far enough from each other that an answer takes its time.
+    pub(crate) fn far_apart() -> Self {
+        Self::start(3, "--memory --op-log off --delay 15-25")
+    }
+
     fn start(count: u16, words: &str) -> Self {
         let site = Site::of(count);
         let mut servers = site.dev(words);

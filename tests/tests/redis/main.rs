@@ -14,5 +14,6 @@ mod clients;
 mod cluster;
 mod commands;
 mod differential;
+mod leaving;
 mod protocol;
 mod wire;

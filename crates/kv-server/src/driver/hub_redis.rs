@@ -53,11 +53,14 @@ where
     }
 
     /// Carries out what a client has sent, as far as that goes; `None` if it is not there any more.
+    /// The task of one that sends nothing more (`is_at_end`) is called all the same once everything
+    /// is answered, so that it ends.
     pub(crate) fn redis_advance(
         &mut self,
         now: Now,
         id: SessionId,
         input: &mut BytesMut,
+        is_at_end: bool,
     ) -> Option<Going> {
         let Self { core, persistence, redis, op_log, .. } = self;
         let (client, front) = redis.get_mut(id)?;
@@ -74,7 +77,7 @@ where
                 op_log.invoked(request, number, now, &op);
             }
         }
-        client.has_input = !input.is_empty();
+        client.has_input = is_at_end || !input.is_empty();
         let going = Going { next, announced_len: client.session.announced_len().unwrap_or(0) };
         // Once this is written the task goes on that found no room.
         if client.connection.waiting_bytes() > 0 {

@@ -19,7 +19,7 @@ pub(crate) struct RedisClients {
 pub(crate) struct RedisClient {
     pub(crate) id: SessionId,
     pub(crate) session: Session,
-    /// Something was read that is not carried out yet.
+    /// Something was read that is not carried out yet, or the end of all that the client sends.
     pub(crate) has_input: bool,
     pub(crate) connection: Rc<Connection>,
     pub(crate) is_dirty: bool,

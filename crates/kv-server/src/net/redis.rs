@@ -126,7 +126,7 @@ where
         let mut is_at_end = false;
         loop {
             let (session, input) = (self.session, &mut self.input);
-            let going = shared.act(|hub, now| hub.redis_advance(now, session, input));
+            let going = shared.act(|hub, now| hub.redis_advance(now, session, input, is_at_end));
             let Some(going) = going else {
                 return Ok(Last::Request);
             };
