@@ -22,6 +22,15 @@ struct Client {
 
 impl Client {
     fn new() -> Self {
+        Self::of(true)
+    }
+
+    /// A client of a server that takes single reads, writes and deletes alone.
+    fn eventual() -> Self {
+        Self::of(false)
+    }
+
+    fn of(is_linearizable: bool) -> Self {
         let one = Quorum::Count(1);
         let cluster = ClusterConfig::new([NodeId::FIRST], one, one).unwrap();
         let front = Front::new(Facts {
@@ -29,7 +38,7 @@ impl Client {
             port: 1,
             clients_max: 1,
             started: Duration::ZERO,
-            is_linearizable: true,
+            is_linearizable,
             is_durable: false,
             usage: Usage::default,
             seed: 1,
@@ -55,12 +64,32 @@ impl Client {
     }
 
     fn answer(&mut self, outcome: Outcome) -> String {
+        self.answer_at(0, outcome)
+    }
+
+    fn answer_at(&mut self, place: usize, outcome: Outcome) -> String {
         let mut out = BytesMut::new();
         let Self { cluster, front, session, now, .. } = self;
         let status = || kv_core::ConsistencyEngine::status(cluster.engine(NodeId::FIRST).unwrap());
         let context = &mut Context { front, now: *now, status: &status };
-        session.on_outcome(context, 0, outcome, &mut out);
+        session.on_outcome(context, place, outcome, &mut out);
         String::from_utf8(out.to_vec()).unwrap()
+    }
+
+    /// Sends bytes, and has what is asked for first carried out, except for the requests at
+    /// `failing`, which come to `outcome`.
+    fn send_failing(&mut self, bytes: &str, failing: &[usize], outcome: &Outcome) -> String {
+        self.input.extend_from_slice(bytes.as_bytes());
+        let (_, mut replies, asks) = self.advance();
+        for (place, ask) in asks.into_iter().enumerate() {
+            let outcome = if failing.contains(&place) {
+                outcome.clone()
+            } else {
+                self.cluster.execute(NodeId::FIRST, ask).unwrap()
+            };
+            replies.push_str(&self.answer_at(place, outcome));
+        }
+        replies
     }
 
     /// Sends bytes, and has all that comes of them carried out; gives the replies and how many
@@ -71,10 +100,10 @@ impl Client {
         loop {
             let (next, said, asks) = self.advance();
             replies.push_str(&said);
-            for ask in asks {
+            for (place, ask) in asks.into_iter().enumerate() {
                 requests += 1;
                 let outcome = self.cluster.execute(NodeId::FIRST, ask).unwrap();
-                replies.push_str(&self.answer(outcome));
+                replies.push_str(&self.answer_at(place, outcome));
             }
             if next != Next::Outcomes {
                 return (replies, requests);
@@ -190,4 +219,45 @@ fn a_scan_goes_on_where_its_cursor_was_given() {
     assert_eq!(keys.len(), 25);
     assert_eq!(client.send("SCAN 12345\r\n").0, "-ERR invalid cursor\r\n");
     assert_eq!(client.send("DBSIZE\r\nFLUSHALL\r\nDBSIZE\r\n").0, ":26\r\n+OK\r\n:0\r\n");
+}
+
+/// What a read comes to that too few servers answered.
+const TIMED_OUT: Outcome = Outcome::NotDone(NotDone::TimedOut { answered: 1, needed: 2 });
+
+#[test]
+fn a_key_that_fails_leaves_the_other_commands_of_a_pipeline_their_own_outcomes() {
+    let mut client = Client::eventual();
+    assert_eq!(client.send("MSET a 1 b 2 c 3 x 9\r\n").0, "+OK\r\n");
+    let replies = client.send_failing("MGET a b c\r\nGET x\r\n", &[0], &TIMED_OUT);
+    let (first, second) = replies.split_once("\r\n").unwrap();
+    assert!(first.starts_with("-TRYAGAIN "), "{replies}");
+    assert_eq!(second, "$1\r\n9\r\n");
+    let unknown = Outcome::Unknown(Unknown { version: None, acks: 1, needed: 2 });
+    let replies = client.send_failing("MSET a 1 b 2\r\nSET c 3\r\n", &[0, 2], &unknown);
+    assert_eq!(replies.lines().filter(|line| line.starts_with("-UNKNOWN ")).count(), 2);
+}
+
+#[test]
+fn a_delete_whose_keys_cannot_be_counted_deletes_nothing() {
+    let mut client = Client::eventual();
+    client.send("MSET a 1 b 2\r\n");
+    let replies = client.send_failing("DEL a b\r\n", &[1], &TIMED_OUT);
+    assert!(replies.starts_with("-TRYAGAIN "), "{replies}");
+    assert_eq!(client.send("EXISTS a b\r\nDEL a b\r\n").0, ":2\r\n:2\r\n");
+}
+
+#[test]
+fn a_command_has_as_many_keys_as_it_may_in_either_engine() {
+    for (mut client, deletes_max) in [(Client::new(), 2048), (Client::eventual(), 4096)] {
+        let numbers = |count: usize| (0..count).map(|number| format!(" k{number}"));
+        let pairs = |count| numbers(count).map(|key| format!("{key} x")).collect::<String>();
+        // Of a key that is there twice the last value counts.
+        assert_eq!(client.send(&format!("MSET{} k0 y\r\n", pairs(4096))).0, "+OK\r\n");
+        let too_many =
+            |max| format!("-ERR too many keys or commands at once: at most {max} are allowed\r\n");
+        assert_eq!(client.send(&format!("MSET{}\r\n", pairs(4097))).0, too_many(4096));
+        let delete = |count| format!("DEL{}\r\n", numbers(count).collect::<String>());
+        assert_eq!(client.send(&delete(deletes_max + 1)).0, too_many(deletes_max));
+        assert_eq!(client.send(&delete(deletes_max)).0, format!(":{deletes_max}\r\n"));
+    }
 }

@@ -1,7 +1,7 @@
 //! Commands in the eventual engine, which takes single reads, writes and deletes alone.
 
 use bytes::BytesMut;
-use kv_core::{Command, CommandResult, Key, Operation, Outcome};
+use kv_core::{Batch, Command, CommandResult, Key, Operation, Outcome};
 
 use crate::clock::now_ms;
 use crate::data::{DataCommand, Set, SetExpiry, SetReply, Shape, put_replies, straight};
@@ -45,11 +45,8 @@ impl Session {
         out: &mut BytesMut,
     ) -> bool {
         let Some((shape, reads)) = shape_of(command) else {
-            if self.singles.is_empty() {
-                let error = ReplyError::NeedsLinearizable { command: name };
-                self.reply(context, &error.into(), out);
-            }
-            return self.singles.is_empty();
+            let error = ReplyError::NeedsLinearizable { command: name };
+            return self.refuse_single(context, error, out);
         };
         let deletes =
             if let DataCommand::Delete { keys } = command { keys.as_slice() } else { &[] };
@@ -58,17 +55,40 @@ impl Session {
         }
         let get = |key: &Key| Command::Get { key: key.clone() };
         let commands = &mut self.singles.commands;
+        let before = commands.len();
         // There is no time to live in this engine by which a key could be looked at.
-        if let DataCommand::Delete { keys } | DataCommand::Exists { keys } = command {
+        let shape = if let DataCommand::Delete { keys } | DataCommand::Exists { keys } = command {
             commands.extend(keys.iter().map(get));
+            shape
         } else if let DataCommand::Type { key } = command {
             commands.push(get(key));
+            shape
         } else {
-            straight(command, now_ms(context.now), commands);
+            straight(command, now_ms(context.now), commands).unwrap_or(shape)
+        };
+        if commands.len() - before > Batch::LEN_MAX {
+            commands.truncate(before);
+            let error = ReplyError::TooManyKeys { max: Batch::LEN_MAX };
+            return self.refuse_single(context, error, out);
         }
         self.singles.deletes = deletes.to_vec();
         self.singles.shapes.push(shape);
         true
+    }
+
+    /// Answers a command with an error, unless others before it are to be answered first; whether it
+    /// did.
+    fn refuse_single(
+        &mut self,
+        context: &mut Context<'_>,
+        error: ReplyError,
+        out: &mut BytesMut,
+    ) -> bool {
+        let is_first = self.singles.is_empty();
+        if is_first {
+            self.reply(context, &error.into(), out);
+        }
+        is_first
     }
 
     pub(super) fn ask_singles(&mut self) {
@@ -98,11 +118,20 @@ impl Session {
         let outcomes = std::mem::take(&mut self.singles.outcomes);
         let deletes = std::mem::take(&mut self.singles.deletes);
         if !deletes.is_empty() {
-            let is_there = |outcome: &Option<Outcome>| is_there(outcome.as_ref());
-            let there = deletes.iter().zip(&outcomes).filter(|(_, outcome)| is_there(outcome));
-            // A key of which it is not known is deleted as well; its own outcome tells then.
+            let found: Result<Vec<_>, _> =
+                outcomes.into_iter().flatten().map(single_result).collect();
+            let found = match found {
+                Ok(found) => found,
+                // Nothing is deleted that could not be counted.
+                Err(error) => {
+                    self.singles.shapes.clear();
+                    return self.reply(context, &Reply::Error(error), out);
+                }
+            };
+            let is_there =
+                |result: &&CommandResult| matches!(result, CommandResult::Value(Some(_)));
             self.singles.shapes = vec![Shape::WrittenOf {
-                reply: i64::try_from(there.count()).unwrap_or(i64::MAX),
+                reply: i64::try_from(found.iter().filter(is_there).count()).unwrap_or(i64::MAX),
                 count: deletes.len(),
             }];
             let deletes = deletes.into_iter().map(|key| Command::Delete { key });
@@ -111,8 +140,10 @@ impl Session {
         }
         let mut outcomes = outcomes.into_iter().flatten();
         for shape in std::mem::take(&mut self.singles.shapes) {
-            let of_command = outcomes.by_ref().take(shape.results()).map(single_result);
-            let results: Result<Vec<CommandResult>, ReplyError> = of_command.collect();
+            // All outcomes of the command are taken here, also those behind an error.
+            let of_command: Vec<Outcome> = outcomes.by_ref().take(shape.results()).collect();
+            let results = of_command.into_iter().map(single_result);
+            let results: Result<Vec<CommandResult>, ReplyError> = results.collect();
             let from = out.len();
             let put = results.and_then(|results| {
                 let (mut results, now_ms) = (results.into_iter(), now_ms(context.now));
@@ -173,11 +204,6 @@ fn shape_of(command: &DataCommand) -> Option<(Shape, bool)> {
 fn single_result(outcome: Outcome) -> Result<CommandResult, ReplyError> {
     let mut results = outcome::results(outcome)?;
     results.pop().ok_or(ReplyError::Unfit)
-}
-
-fn is_there(outcome: Option<&Outcome>) -> bool {
-    let result = outcome.cloned().map(single_result);
-    matches!(result, Some(Ok(CommandResult::Value(Some(_)))))
 }
 
 /// The most requests in flight together, unless one command alone has more keys.

@@ -1,7 +1,7 @@
 //! Commands that came together and are carried out together.
 
 use bytes::{Bytes, BytesMut};
-use kv_core::{Batch, Command, Operation, Outcome};
+use kv_core::{Batch, BatchError, Command, Operation, Outcome};
 
 use crate::clock::now_ms;
 use crate::data::{DataCommand, Shape, put_replies, straight};
@@ -24,6 +24,11 @@ pub(super) struct Unit {
 impl Unit {
     pub(super) fn is_empty(&self) -> bool {
         self.members.is_empty()
+    }
+
+    /// Whether it deletes keys, each with two of the engine's commands.
+    fn is_a_delete(&self) -> bool {
+        matches!(self.members.first(), Some((_, Shape::Deleted { .. })))
     }
 
     /// Puts a command to it; gives it back if it does not fit.
@@ -71,6 +76,11 @@ impl Session {
             Ok(batch) => {
                 self.asks.push(Operation::Batch(batch));
                 self.work = Work::Unit;
+            }
+            // A command that does not fit is alone.
+            Err(BatchError::TooMany { .. }) if !self.unit.is_a_delete() => {
+                let error = ReplyError::TooManyKeys { max: Batch::LEN_MAX };
+                self.fail_unit(context, &error, out);
             }
             Err(error) => self.fail_unit(context, &error.into(), out),
         }
