@@ -17,7 +17,7 @@ const MODELS: [&str; 2] = ["eventual", "linearizability"];
 fn a_full_disk_refuses_writes_serves_reads_and_resumes_when_there_is_room() {
     for model in MODELS {
         let site = Site::of(1);
-        // The journal's second segment finds room beside what must stay free, its third does not.
+        // An eighth of it is left free, and the rest is used.
         let Some(disk) = SmallDisk::mount(site.folder().join("data"), 160) else {
             println!("NOT TESTED: this user may not mount a tmpfs, so no disk was full");
             return;
@@ -39,7 +39,7 @@ fn a_full_disk_refuses_writes_serves_reads_and_resumes_when_there_is_room() {
         server.kill();
         let server = site.ready_server(&words);
         assert_eq!(site.run("1 get x"), "3");
-        assert!(acknowledged.len() >= 20, "only {} writes were done", acknowledged.len());
+        assert!(acknowledged.len() >= 1_000, "only {} writes were done", acknowledged.len());
         stop(server);
     }
 }

@@ -89,7 +89,9 @@ where
     let identity = directory.meta().identity.clone();
     let mut store = CheckpointStore::open(folder.join(CHECKPOINT_DIRECTORY), identity.clone())?;
     let covers = store.covers();
-    let recovered = Journal::recover(disk, JournalConfig::new(identity), covers);
+    let total_bytes = disk.total_bytes().map_err(JournalError::from)?;
+    let layout = JournalConfig::new(identity).fitting(total_bytes);
+    let recovered = Journal::recover(disk, layout, covers);
     let (journal, recovery) = recovered.map_err(|error| tell_no_room(error, &folder))?;
     if let Some(torn) = &recovery.torn {
         let (file, offset) = (torn.file.display(), torn.offset);

@@ -130,6 +130,19 @@ impl RealDisk {
 
 type Opened = Result<RealFile, DiskError>;
 
+impl RealDisk {
+    /// The size of the file system, whatever is free of it.
+    ///
+    /// # Errors
+    /// [`DiskError`] if the system does not tell.
+    pub fn total_bytes(&self) -> Result<u64, DiskError> {
+        let figures = rustix::fs::statvfs(self.directory()).map_err(|e| {
+            DiskError::new(DiskAction::MeasureFree, self.directory(), &io::Error::from(e))
+        })?;
+        Ok(figures.f_blocks.saturating_mul(figures.f_frsize))
+    }
+}
+
 impl Disk for RealDisk {
     type File = RealFile;
     type Lock = RealLock;

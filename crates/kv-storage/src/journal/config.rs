@@ -41,6 +41,17 @@ impl JournalConfig {
         }
     }
 
+    /// The same on a file system of so many bytes: no segment takes more than a sixteenth of it, and
+    /// no more than an eighth is left free.
+    #[must_use]
+    pub fn fitting(self, total_bytes: u64) -> Self {
+        Self {
+            segment_bytes: self.segment_bytes.min((total_bytes / 16).max(FIRST_BYTES)),
+            reserve_bytes: self.reserve_bytes.min(total_bytes / 8),
+            ..self
+        }
+    }
+
     /// The size of a segment that is made now.
     pub(crate) fn capacity_bytes(&self, number: u64) -> u64 {
         let before = u32::try_from(number - FIRST_NUMBER).unwrap_or(u32::MAX);
@@ -65,7 +76,20 @@ mod tests {
         let sizes = [1, 2, 3, 4, 31, 32, 33, 1 << 40].map(|number| config.capacity_bytes(number));
         let mebibytes = sizes.map(|size| size >> 20);
         assert_eq!(mebibytes, [4, 16, 64, 64, 64, 64, 64, 64]);
-        let small = JournalConfig { segment_bytes: 512, ..config };
+        let small = JournalConfig { segment_bytes: 512, ..config.clone() };
         assert_eq!(small.capacity_bytes(1), 512);
+    }
+
+    #[test]
+    fn on_a_small_file_system_less_is_left_free() {
+        let identity = StoreIdentity { store: 1, node: NodeId::FIRST, engine: "e".to_owned() };
+        let config = JournalConfig::new(identity);
+        let of = |mebibytes: u64| {
+            let config = config.clone().fitting(mebibytes << 20);
+            (config.segment_bytes >> 20, config.reserve_bytes >> 20)
+        };
+        assert_eq!(of(16), (4, 2));
+        assert_eq!(of(160), (10, 20));
+        assert_eq!(of(1 << 20), (64, 128));
     }
 }
