@@ -86,6 +86,33 @@ impl Reply {
         Self::Integer(i64::try_from(count).unwrap_or(i64::MAX))
     }
 
+    /// How many bytes it brings, without those that say what they are.
+    pub(crate) fn payload_len(&self) -> usize {
+        let of_all = |replies: &[Self]| replies.iter().map(Self::payload_len).sum();
+        let of_pairs = |pairs: &[(Self, Self)]| {
+            pairs.iter().map(|(name, value)| name.payload_len() + value.payload_len()).sum()
+        };
+        match self {
+            Self::Bulk(bytes) => bytes.len(),
+            Self::Value(value) => value.as_bytes().len(),
+            Self::Text(text) => text.len(),
+            Self::Array(replies) | Self::Set(replies) | Self::Push(replies) => of_all(replies),
+            Self::Map(pairs) => of_pairs(pairs),
+            Self::Attributed(pairs, reply) => {
+                let len: usize = of_pairs(pairs);
+                len + reply.payload_len()
+            }
+            Self::Simple(_)
+            | Self::Error(_)
+            | Self::Integer(_)
+            | Self::Null
+            | Self::NullArray
+            | Self::Double(_)
+            | Self::Boolean(_)
+            | Self::BigNumber(_) => 0,
+        }
+    }
+
     /// Appends the reply in the form of a version.
     pub fn encode(&self, protocol: Protocol, out: &mut BytesMut) {
         let is_resp3 = protocol == Protocol::Resp3;

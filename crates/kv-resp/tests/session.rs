@@ -261,3 +261,75 @@ fn a_command_has_as_many_keys_as_it_may_in_either_engine() {
         assert_eq!(client.send(&delete(deletes_max)).0, format!(":{deletes_max}\r\n"));
     }
 }
+
+#[test]
+fn a_transaction_brings_no_more_bytes_than_are_written_together() {
+    let mut client = Client::new();
+    client.send(&format!("SET big \"{}\"\r\n", "x".repeat(60 << 10)));
+    let append = format!("APPEND big \"{}\"\r\n", "x".repeat(60 << 10));
+    client.send(&append.repeat(17));
+    let gets = |count| "GET big\r\n".repeat(count);
+    let (replies, _) = client.send(&format!("MULTI\r\n{}EXEC\r\n", gets(20)));
+    assert_eq!(replies.matches("$1105920\r\n").count(), 20);
+    let too_much = "-ERR too large: keys and values at once have at most 25165824 bytes in all\r\n";
+    let (replies, _) = client.send(&format!("MULTI\r\nSET a 1\r\n{}EXEC\r\nGET a\r\n", gets(30)));
+    assert_eq!(
+        replies.trim_start_matches("+OK\r\n").replace("+QUEUED\r\n", ""),
+        format!("{too_much}$-1\r\n")
+    );
+    let (replies, _) = client.send(&format!("MGET{}\r\n", " big".repeat(30)));
+    assert_eq!(replies, too_much);
+}
+
+#[test]
+fn a_transaction_copies_no_more_than_is_a_moments_work() {
+    let mut client = Client::new();
+    client.send("SETRANGE big 8388607 x\r\n");
+    let changes = |count| format!("MULTI\r\n{}EXEC\r\n", "SETBIT big 0 1\r\n".repeat(count));
+    let (replies, _) = client.send(&changes(20));
+    assert!(replies.contains("*20\r\n:0\r\n:1\r\n"), "{replies}");
+    let (replies, _) = client.send(&changes(40));
+    assert!(replies.ends_with(
+        "\r\n-ERR too large: keys and values at once have at most 25165824 bytes in all\r\n"
+    ));
+}
+
+#[test]
+fn what_is_about_the_session_is_done_once_the_transaction_is() {
+    let mut client = Client::new();
+    client.send("MULTI\r\nHELLO 3\r\nINCR n\r\n");
+    let unknown = Outcome::Unknown(Unknown { version: None, acks: 1, needed: 2 });
+    client.input.extend_from_slice(b"EXEC\r\n");
+    let (_, _, mut read) = client.advance();
+    let outcome = client.cluster.execute(NodeId::FIRST, read.pop().unwrap()).unwrap();
+    client.answer(outcome);
+    let (_, _, write) = client.advance();
+    assert_eq!(write.len(), 1);
+    assert!(client.answer(unknown).starts_with("-UNKNOWN "));
+    assert_eq!(client.send("GET missing\r\n").0, "$-1\r\n");
+    let (replies, _) = client.send("MULTI\r\nHELLO 3\r\nINCR n\r\nEXEC\r\nGET missing\r\n");
+    assert!(replies.ends_with(":1\r\n_\r\n"), "{replies}");
+}
+
+#[test]
+fn a_number_counts_alike_alone_and_in_a_transaction() {
+    let mut client = Client::new();
+    let (replies, _) = client.send("SET a 007\r\nMULTI\r\nINCR a\r\nEXEC\r\n");
+    assert_eq!(replies, "+OK\r\n+OK\r\n+QUEUED\r\n*1\r\n:8\r\n");
+    assert_eq!(client.send("SET a 007\r\nINCR a\r\n").0, "+OK\r\n:8\r\n");
+}
+
+#[test]
+fn a_client_watches_no_more_keys_than_a_transaction_can_read() {
+    let mut client = Client::new();
+    let watch = |from: usize, to: usize| {
+        format!("WATCH{}\r\n", (from..to).map(|number| format!(" k{number}")).collect::<String>())
+    };
+    assert_eq!(client.send(&watch(0, 2000)).0, "+OK\r\n");
+    let (replies, requests) = client.send(&watch(1990, 2049));
+    let too_many = "-ERR too many keys or commands at once: at most 2048 are allowed\r\n";
+    assert_eq!((replies.as_str(), requests), (too_many, 0));
+    assert_eq!(client.send(&watch(1990, 2048)), ("+OK\r\n".to_owned(), 1));
+    assert_eq!(client.send(&watch(0, 2048)), ("+OK\r\n".to_owned(), 0));
+    assert_eq!(client.send("UNWATCH\r\nWATCH other\r\n").0, "+OK\r\n+OK\r\n");
+}

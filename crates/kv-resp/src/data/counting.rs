@@ -6,7 +6,6 @@ use kv_core::{Key, Value};
 use crate::data::overlay::{Held, Overlay};
 use crate::error::ReplyError;
 use crate::float::LongDouble;
-use crate::number::parse_integer;
 use crate::reply::Reply;
 
 pub(super) fn increment(
@@ -15,10 +14,12 @@ pub(super) fn increment(
     by: i64,
     now_ms: i64,
 ) -> Result<Reply, ReplyError> {
-    let (old, deadline_ms) = match overlay.get(key) {
+    let (old, deadline_ms): (i64, _) = match overlay.get(key) {
         None => (0, None),
         Some(held) => {
-            let old = parse_integer(held.value.as_bytes()).ok_or(ReplyError::NotAnInteger)?;
+            // As the engine reads it where it counts by itself.
+            let text = std::str::from_utf8(held.value.as_bytes()).ok();
+            let old = text.and_then(|text| text.parse().ok()).ok_or(ReplyError::NotAnInteger)?;
             (old, held.deadline_ms)
         }
     };

@@ -1,19 +1,20 @@
 //! The longest common subsequence of two strings.
 
+use bytes::Bytes;
+
 use crate::data::overlay::Overlay;
 use crate::data::{Lcs, LcsForm};
 use crate::error::ReplyError;
 use crate::reply::Reply;
 
-pub(super) fn lcs(overlay: &Overlay, lcs: &Lcs) -> Result<Reply, ReplyError> {
+pub(super) fn lcs(overlay: &mut Overlay, lcs: &Lcs) -> Result<Reply, ReplyError> {
     let [one, other] = lcs
         .keys
         .each_ref()
-        .map(|key| overlay.get(key).map_or_else(Vec::new, |held| held.value.as_bytes().to_vec()));
+        .map(|key| overlay.get(key).map_or_else(Bytes::new, |held| held.value.to_shared()));
     let cells = (one.len() + 1).checked_mul(other.len() + 1);
-    if cells.is_none_or(|cells| cells > CELLS_MAX) {
-        return Err(ReplyError::LcsMemory);
-    }
+    let cells = cells.filter(|cells| *cells <= CELLS_MAX).ok_or(ReplyError::LcsMemory)?;
+    overlay.spend(cells * size_of::<u32>());
     let lens = Lens::of(&one, &other);
     let len = usize::try_from(lens.at(one.len(), other.len())).unwrap_or(0);
     if lcs.form == LcsForm::Length {

@@ -26,6 +26,8 @@ pub(crate) struct Read {
 #[derive(Debug, Default)]
 pub(crate) struct Overlay {
     slots: BTreeMap<Key, Slot>,
+    /// How many bytes were copied, or gone through as often as copied ones.
+    work_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -56,6 +58,16 @@ impl Overlay {
     /// What a key holds.
     pub(crate) fn get(&self, key: &Key) -> Option<&Held> {
         self.slots.get(key)?.held.as_ref()
+    }
+
+    /// Counts bytes that a command copies, or goes through as many times.
+    pub(crate) const fn spend(&mut self, bytes: usize) {
+        self.work_bytes = self.work_bytes.saturating_add(bytes);
+    }
+
+    /// How much work the commands were so far, in bytes.
+    pub(crate) const fn work_bytes(&self) -> usize {
+        self.work_bytes
     }
 
     /// The version that was read of a key.

@@ -103,6 +103,7 @@ fn put(
     now_ms: i64,
 ) -> Result<Reply, ReplyError> {
     let len = bytes.len();
+    overlay.spend(len);
     let value = Value::new(bytes.freeze()).map_err(|_| ReplyError::TooLong)?;
     overlay.put(key, Held { value, deadline_ms }, now_ms);
     Ok(Reply::count(len))

@@ -46,7 +46,7 @@ pub struct Session {
     singles: Singles,
     work: Work,
     queue: Option<Queue>,
-    watched: Vec<Watched>,
+    watched: Watched,
     asks: Vec<Operation>,
     pause: Option<std::time::Duration>,
     /// The last command that was found in the table.
@@ -108,7 +108,7 @@ impl Session {
             singles: Singles::default(),
             work: Work::Nothing,
             queue: None,
-            watched: Vec::new(),
+            watched: Watched::new(),
             asks: Vec::new(),
             pause: None,
             last: None,

@@ -4,7 +4,7 @@
 //! write is one batch, on the condition that no key has changed meanwhile. If one has, all of it is
 //! done anew.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -38,12 +38,8 @@ enum Queued {
     Wrong(ReplyError),
 }
 
-/// A key that was watched, and which write it was from then.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Watched {
-    key: Key,
-    version: Option<Version>,
-}
+/// The keys that are watched, and which write each was from then.
+pub(super) type Watched = BTreeMap<Key, Option<Version>>;
 
 /// A transaction under way.
 #[derive(Debug)]
@@ -51,7 +47,7 @@ pub(super) struct Transaction {
     commands: Vec<Queued>,
     /// Those of all commands, and the watched ones.
     keys: Vec<Key>,
-    watched: Vec<Watched>,
+    watched: Watched,
     /// Whether it is between `MULTI` and `EXEC`.
     is_exec: bool,
     since: Duration,
@@ -91,6 +87,7 @@ impl Session {
             ("discard", false) => ReplyError::WithoutMulti { command: "DISCARD" }.into(),
             ("watch", true) => ReplyError::WatchInMulti.into(),
             ("watch", false) => match self.begin_watching(words) {
+                Ok(()) if matches!(self.work, Work::Nothing) => Reply::OK,
                 Ok(()) => return,
                 Err(error) => error.into(),
             },
@@ -147,7 +144,18 @@ impl Session {
     fn begin_watching(&mut self, words: &[Bytes]) -> Result<(), ReplyError> {
         let words = words.iter().skip(1);
         let keys: BTreeSet<Key> = words.map(key_of).collect::<Result<_, _>>()?;
-        let keys: Vec<Key> = keys.into_iter().collect();
+        let keys = keys.into_iter().filter(|key| !self.watched.contains_key(key));
+        let keys: Vec<Key> = keys.map(|key| key.detached()).collect();
+        if keys.is_empty() {
+            return Ok(());
+        }
+        if self.watched.len() + keys.len() > WATCHED_MAX {
+            return Err(ReplyError::TooManyKeys { max: WATCHED_MAX });
+        }
+        let bytes: usize = self.watched.keys().chain(&keys).map(|key| key.as_bytes().len()).sum();
+        if 2 * bytes > Batch::BYTES_MAX {
+            return Err(ReplyError::TooMuch);
+        }
         self.ask_for(&keys)?;
         self.work = Work::Watching(keys);
         Ok(())
@@ -163,10 +171,7 @@ impl Session {
         let reply = match read_keys(keys, outcome, now_ms(context.now)) {
             Ok(overlay) => {
                 for key in keys {
-                    if self.watched.iter().all(|watched| watched.key != *key) {
-                        let version = overlay.version(key);
-                        self.watched.push(Watched { key: key.clone(), version });
-                    }
+                    self.watched.insert(key.clone(), overlay.version(key));
                 }
                 Reply::OK
             }
@@ -191,18 +196,18 @@ impl Session {
         command: DataCommand,
         out: &mut BytesMut,
     ) {
-        self.begin(context, vec![Queued::Data(command)], Vec::new(), false, out);
+        self.begin(context, vec![Queued::Data(command)], Watched::new(), false, out);
     }
 
     fn begin(
         &mut self,
         context: &mut Context<'_>,
         commands: Vec<Queued>,
-        watched: Vec<Watched>,
+        watched: Watched,
         is_exec: bool,
         out: &mut BytesMut,
     ) {
-        let mut keys: BTreeSet<Key> = watched.iter().map(|watched| watched.key.clone()).collect();
+        let mut keys: BTreeSet<Key> = watched.keys().cloned().collect();
         for command in &commands {
             if let Queued::Data(command) = command {
                 command.for_each_key(|key| {
@@ -260,7 +265,7 @@ impl Session {
             return self.begin_reading(context, transaction, out);
         }
         match outcome::results(outcome) {
-            Ok(_) => self.finish(context, transaction.is_exec, replies, out),
+            Ok(_) => self.finish(context, &transaction, replies, out),
             Err(error) => self.reply(context, &error.into(), out),
         }
     }
@@ -272,27 +277,28 @@ impl Session {
         mut overlay: Overlay,
         out: &mut BytesMut,
     ) {
-        let has_changed = |watched: &Watched| overlay.version(&watched.key) != watched.version;
-        if transaction.watched.iter().any(has_changed) {
+        let mut watched = transaction.watched.iter();
+        if watched.any(|(key, version)| overlay.version(key) != *version) {
             return self.reply(context, &Reply::NullArray, out);
         }
         let now_ms = now_ms(context.now);
         let mut replies = Vec::with_capacity(transaction.commands.len());
+        let mut bytes = 0;
         for command in &transaction.commands {
-            replies.push(match command {
+            let reply = match command {
                 Queued::Data(command) => evaluate(command, &mut overlay, now_ms),
-                Queued::Immediate(spec, words) if spec.kind == Kind::Immediate => {
-                    self.immediate(context, spec, words)
-                }
-                Queued::Immediate(spec, words) if spec.kind == Kind::Data => {
-                    immediate::object(words)
-                }
-                Queued::Immediate(..) => Reply::OK,
+                // It is carried out once what the others write is written.
+                Queued::Immediate(..) => Reply::Null,
                 Queued::Wrong(error) => error.clone().into(),
-            });
+            };
+            bytes += reply.payload_len();
+            if bytes > Batch::BYTES_MAX || overlay.work_bytes() > WORK_BYTES_MAX {
+                return self.reply(context, &ReplyError::TooMuch.into(), out);
+            }
+            replies.push(reply);
         }
         match overlay.into_batch(now_ms) {
-            Ok(None) => self.finish(context, transaction.is_exec, replies, out),
+            Ok(None) => self.finish(context, &transaction, replies, out),
             Ok(Some(batch)) => {
                 transaction.replies = Some(replies);
                 self.asks.push(Operation::Batch(batch));
@@ -305,11 +311,23 @@ impl Session {
     fn finish(
         &mut self,
         context: &mut Context<'_>,
-        is_exec: bool,
+        transaction: &Transaction,
         mut replies: Vec<Reply>,
         out: &mut BytesMut,
     ) {
-        let reply = if is_exec {
+        let mut bytes: usize = replies.iter().map(Reply::payload_len).sum();
+        for (command, reply) in transaction.commands.iter().zip(&mut replies) {
+            if let Queued::Immediate(spec, words) = command {
+                *reply = match spec.kind {
+                    _ if bytes > Batch::BYTES_MAX => ReplyError::TooMuch.into(),
+                    Kind::Immediate => self.immediate(context, spec, words),
+                    Kind::Data => immediate::object(words),
+                    Kind::Paged | Kind::Transaction => Reply::OK,
+                };
+                bytes += reply.payload_len();
+            }
+        }
+        let reply = if transaction.is_exec {
             Reply::Array(replies)
         } else {
             replies.pop().unwrap_or(ReplyError::Unfit.into())
@@ -345,6 +363,12 @@ fn read_keys(keys: &[Key], outcome: Outcome, now_ms: i64) -> Result<Overlay, Rep
 
 /// For so long a transaction is tried again whose keys others change.
 const TRIES_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// The most keys that are watched: an `EXEC` reads the value and the end of each.
+const WATCHED_MAX: usize = Batch::LEN_MAX / 2;
+
+/// The most bytes that the commands of a transaction copy: a moment's work.
+const WORK_BYTES_MAX: usize = 256 << 20;
 
 /// The most bytes of the words of a transaction, and what each word counts for itself.
 const QUEUE_BYTES_MAX: usize = 64 << 20;
