@@ -174,6 +174,15 @@ pub enum ReplyError {
     /// `KEYS` found more than is kept for one reply.
     #[error("ERR too many keys match: use SCAN")]
     TooManyFound,
+    /// A pattern with so much to try that the other clients would wait.
+    #[error("ERR the pattern takes too long to match")]
+    PatternTime,
+    /// `CLIENT LIST TYPE` of another type.
+    #[error("ERR Unknown client type '{kind}'")]
+    ClientType {
+        /// The type.
+        kind: String,
+    },
     /// Others changed the same keys again and again. Nothing was done.
     #[error("TRYAGAIN others keep changing the same keys; nothing was done")]
     Contended,

@@ -1,8 +1,13 @@
 //! Patterns of `KEYS` and `SCAN`.
 
+use crate::error::ReplyError;
+
 /// Whether a text is one that a pattern describes: `*`, `?`, `[a-c]`, `[^a]`, and `\` before a byte
 /// that is meant as it stands. What is not closed goes to the end, as in Redis.
-pub(crate) fn matches(pattern: &[u8], text: &[u8]) -> bool {
+///
+/// # Errors
+/// If that would take more than `steps`, from which those are taken that it took.
+pub(crate) fn matches(pattern: &[u8], text: &[u8], steps: &mut usize) -> Result<bool, ReplyError> {
     let (mut pattern, mut text) = (pattern, text);
     // The last `*` is the only one that need be tried again: what stood before it has its match.
     let mut retry: Option<(&[u8], &[u8])> = None;
@@ -10,44 +15,50 @@ pub(crate) fn matches(pattern: &[u8], text: &[u8]) -> bool {
         let step = match pattern {
             [b'*', after @ ..] => {
                 if after.is_empty() {
-                    return true;
+                    return Ok(true);
                 }
+                spend(steps, 1)?;
                 retry = Some((after, text));
                 pattern = after;
                 continue;
             }
-            [] if text.is_empty() => return true,
+            [] if text.is_empty() => return Ok(true),
             [] => None,
-            _ => text.split_first().and_then(|(byte, rest)| {
-                let after = one(pattern, *byte)?;
-                Some((after, rest))
-            }),
+            _ => match text.split_first() {
+                None => None,
+                Some((byte, rest)) => {
+                    let (is_one, after) = one(pattern, *byte);
+                    spend(steps, pattern.len() - after.len())?;
+                    is_one.then_some((after, rest))
+                }
+            },
         };
         match (step, retry) {
             (Some((after, rest)), _) => (pattern, text) = (after, rest),
             (None, Some((after, from))) => {
                 let Some((_, rest)) = from.split_first() else {
-                    return false;
+                    return Ok(false);
                 };
                 retry = Some((after, rest));
                 (pattern, text) = (after, rest);
             }
-            (None, None) => return false,
+            (None, None) => return Ok(false),
         }
     }
 }
 
+fn spend(steps: &mut usize, count: usize) -> Result<(), ReplyError> {
+    *steps = steps.checked_sub(count).ok_or(ReplyError::PatternTime)?;
+    Ok(())
+}
+
 /// Whether the front of a pattern, which is no `*`, takes a byte; gives the pattern behind it.
-fn one(pattern: &[u8], byte: u8) -> Option<&[u8]> {
+fn one(pattern: &[u8], byte: u8) -> (bool, &[u8]) {
     match pattern {
-        [b'?', after @ ..] => Some(after),
-        [b'[', class @ ..] => {
-            let (is_in, after) = class_takes(class, byte);
-            is_in.then_some(after)
-        }
-        [b'\\', literal, after @ ..] => (*literal == byte).then_some(after),
-        [literal, after @ ..] => (*literal == byte).then_some(after),
-        [] => None,
+        [b'?', after @ ..] => (true, after),
+        [b'[', class @ ..] => class_takes(class, byte),
+        [b'\\', literal, after @ ..] | [literal, after @ ..] => (*literal == byte, after),
+        [] => (false, pattern),
     }
 }
 
@@ -79,9 +90,16 @@ fn class_takes(class: &[u8], byte: u8) -> (bool, &[u8]) {
     }
 }
 
+/// The most steps of a pattern for all keys that are looked at in one turn.
+pub(crate) const STEPS_MAX: usize = 16 << 20;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn matches(pattern: &[u8], text: &[u8]) -> bool {
+        super::matches(pattern, text, &mut STEPS_MAX.clone()).unwrap()
+    }
 
     #[test]
     fn patterns_are_those_of_redis() {
@@ -122,5 +140,13 @@ mod tests {
     fn many_stars_take_no_time() {
         let pattern = "a*".repeat(50) + "b";
         assert!(!matches(pattern.as_bytes(), "a".repeat(10_000).as_bytes()));
+    }
+
+    #[test]
+    fn a_pattern_takes_no_more_steps_than_it_may() {
+        let pattern = format!("*{}b", "a".repeat(1 << 15));
+        let text = "a".repeat(1 << 16);
+        let matched = super::matches(pattern.as_bytes(), text.as_bytes(), &mut STEPS_MAX.clone());
+        assert!(matches!(matched, Err(ReplyError::PatternTime)), "{matched:?}");
     }
 }

@@ -333,3 +333,61 @@ fn a_client_watches_no_more_keys_than_a_transaction_can_read() {
     assert_eq!(client.send(&watch(0, 2048)), ("+OK\r\n".to_owned(), 0));
     assert_eq!(client.send("UNWATCH\r\nWATCH other\r\n").0, "+OK\r\n+OK\r\n");
 }
+
+#[test]
+fn what_a_browser_sends_is_not_carried_out() {
+    for (lines, said) in [
+        ("POST / HTTP/1.1\r\nHost: localhost:4981\r\n\r\nSET pwn 1\r\n", ""),
+        ("SET a 1\r\nhost: localhost\r\n\r\nSET pwn 1\r\n", "+OK\r\n"),
+        ("MULTI\r\nHOST: localhost\r\n\r\nSET pwn 1\r\nEXEC\r\n", "+OK\r\n"),
+    ] {
+        let mut client = Client::new();
+        assert_eq!(client.send(lines).0, said);
+        assert_eq!(client.advance().0, Next::Close);
+        assert!(client.session.is_http());
+    }
+}
+
+#[test]
+fn a_pattern_that_takes_long_is_refused() {
+    let mut client = Client::new();
+    client.send(&format!("SET {} x\r\n", "a".repeat(65_000)));
+    let pattern = format!("*{}b", "a".repeat(32_000));
+    let error = "-ERR the pattern takes too long to match\r\n";
+    for command in ["KEYS", "SCAN 0 MATCH", "DEBUG STRINGMATCH-LEN 65536"] {
+        assert_eq!(client.send(&format!("{command} {pattern}\r\n")).0, error, "{command}");
+    }
+    assert_eq!(client.send("DEBUG STRINGMATCH-LEN 1048576 *b\r\n").0, ":0\r\n");
+}
+
+#[test]
+fn a_flush_does_not_begin_again_for_keys_written_meanwhile() {
+    let mut client = Client::new();
+    let pairs: String = (0..1500).map(|number| format!(" k{number} x")).collect();
+    client.send(&format!("MSET{pairs}\r\n"));
+    client.input.extend_from_slice(b"FLUSHALL\r\n");
+    for _ in 0..2 {
+        let (_, _, mut asks) = client.advance();
+        let outcome = client.cluster.execute(NodeId::FIRST, asks.pop().unwrap()).unwrap();
+        client.answer(outcome);
+    }
+    client.cluster.execute(NodeId::FIRST, set("a", "x")).unwrap();
+    assert_eq!(client.send("KEYS *\r\n").0, "+OK\r\n*1\r\n$1\r\na\r\n");
+}
+
+#[test]
+fn replies_that_are_off_are_not_turned_on_by_skipping_one() {
+    let mut client = Client::new();
+    let (replies, _) = client.send(
+        "CLIENT REPLY OFF\r\nCLIENT REPLY SKIP\r\nPING\r\nPING\r\nCLIENT REPLY ON\r\nPING\r\n",
+    );
+    assert_eq!(replies, "+OK\r\n+PONG\r\n");
+}
+
+#[test]
+fn clients_of_a_type_that_there_is_not_are_not_listed() {
+    let mut client = Client::new();
+    let error = "-ERR Unknown client type 'foo'\r\n";
+    assert_eq!(client.send("CLIENT LIST TYPE foo\r\n").0, error);
+    assert_eq!(client.send("CLIENT LIST TYPE pubsub\r\n").0, "$0\r\n\r\n");
+}

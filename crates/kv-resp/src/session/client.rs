@@ -75,6 +75,7 @@ impl Session {
             b"on" => Mute::No,
             b"off" => Mute::All,
             // This very command has no reply either.
+            b"skip" if self.mute == Mute::All => Mute::All,
             b"skip" => Mute::Next,
             _ => return Err(ReplyError::Syntax),
         };
@@ -162,7 +163,14 @@ fn list(context: &Context<'_>, options: &[Bytes]) -> Result<Reply, ReplyError> {
             Some(ids.collect::<Result<_, _>>()?)
         }
         [option, kind] if option.eq_ignore_ascii_case(b"type") => {
-            if kind.eq_ignore_ascii_case(b"normal") { None } else { Some(Vec::new()) }
+            match kind.to_ascii_lowercase().as_slice() {
+                b"normal" => None,
+                b"master" | b"replica" | b"slave" | b"pubsub" => Some(Vec::new()),
+                _ => {
+                    let kind = String::from_utf8_lossy(kind).into_owned();
+                    return Err(ReplyError::ClientType { kind });
+                }
+            }
         }
         _ => return Err(ReplyError::Syntax),
     };

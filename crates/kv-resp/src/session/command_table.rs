@@ -56,7 +56,16 @@ fn list(options: &[Bytes]) -> Result<Reply, ReplyError> {
         [] => all.collect(),
         [filter, by, pattern] if filter.eq_ignore_ascii_case(b"filterby") => {
             match by.to_ascii_lowercase().as_slice() {
-                b"pattern" => all.filter(|name| glob::matches(pattern, name.as_bytes())).collect(),
+                b"pattern" => {
+                    let mut steps = glob::STEPS_MAX;
+                    let mut named = Vec::new();
+                    for name in all {
+                        if glob::matches(pattern, name.as_bytes(), &mut steps)? {
+                            named.push(name);
+                        }
+                    }
+                    named
+                }
                 // There are no modules and no categories.
                 b"module" | b"aclcat" => Vec::new(),
                 _ => return Err(ReplyError::Syntax),

@@ -15,14 +15,18 @@ pub(super) fn config(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<R
     };
     match (subcommand.to_ascii_lowercase().as_slice(), arguments) {
         (b"get", patterns) => {
-            let is_wanted = |name: &str| {
-                let lower = patterns.iter().map(|pattern| pattern.to_ascii_lowercase());
-                lower.into_iter().any(|pattern| glob::matches(&pattern, name.as_bytes()))
-            };
-            let found = settings(&context.front.facts).into_iter();
-            let found = found.filter(|(name, _)| is_wanted(name));
-            let pairs = found.map(|(name, value)| (Reply::text(name), Reply::owned(value)));
-            Ok(Reply::Map(pairs.collect()))
+            let patterns: Vec<_> = patterns.iter().map(|word| word.to_ascii_lowercase()).collect();
+            let mut steps = glob::STEPS_MAX;
+            let mut pairs = Vec::new();
+            for (name, value) in settings(&context.front.facts) {
+                for pattern in &patterns {
+                    if glob::matches(pattern, name.as_bytes(), &mut steps)? {
+                        pairs.push((Reply::text(name), Reply::owned(value)));
+                        break;
+                    }
+                }
+            }
+            Ok(Reply::Map(pairs))
         }
         (b"set", pairs) if !pairs.is_empty() && pairs.len().is_multiple_of(2) => {
             pairs.chunks(2).try_for_each(|pair| set(&context.front.facts, pair))?;

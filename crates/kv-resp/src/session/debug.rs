@@ -24,7 +24,8 @@ impl Session {
             (b"stringmatch-len", [len, pattern]) => {
                 let len = std::str::from_utf8(len).ok().and_then(|len| len.parse().ok());
                 let len = len.filter(|len| *len <= TEXT_BYTES_MAX).unwrap_or(0);
-                Ok(Reply::flag(glob::matches(pattern, &vec![b'a'; len])))
+                let text = vec![b'a'; len];
+                glob::matches(pattern, &text, &mut glob::STEPS_MAX.clone()).map(Reply::flag)
             }
             (b"protocol", [kind]) => protocol(kind),
             (b"help", _) => Ok(help("DEBUG", HELP)),

@@ -54,6 +54,8 @@ pub struct Session {
     /// Commands were carried out since the client's record was written.
     is_used: bool,
     is_closing: bool,
+    /// What it sent is a request of HTTP.
+    is_http: bool,
     mute: Mute,
 }
 
@@ -114,6 +116,7 @@ impl Session {
             last: None,
             is_used: false,
             is_closing: false,
+            is_http: false,
             mute: Mute::No,
         }
     }
@@ -122,6 +125,13 @@ impl Session {
     #[must_use]
     pub const fn id(&self) -> u64 {
         self.id
+    }
+
+    /// Whether its connection is closed because a web browser or the like has connected. A page that
+    /// somebody looks at may have sent what follows, so nothing of that is carried out.
+    #[must_use]
+    pub const fn is_http(&self) -> bool {
+        self.is_http
     }
 
     /// How long the request at the front of the input is at least.
@@ -240,6 +250,11 @@ impl Session {
             return self.ask_gathered(context, out);
         }
         self.is_pending = false;
+        if is_http(&self.words) {
+            self.is_http = true;
+            self.is_closing = true;
+            return;
+        }
         self.note_command(context);
         self.write_record(context);
         context.front.stats.refused += u64::from(found.is_err());
@@ -388,6 +403,13 @@ impl Session {
 
 /// With so much output a session waits until it is written, if commands wait in its input.
 const OUTPUT_BYTES_MAX: usize = 16 << 20;
+
+/// Whether a line is one with which requests of HTTP begin that others can have a browser send, or go
+/// on. There are no such commands.
+fn is_http(words: &[Bytes]) -> bool {
+    let is = |word: &[u8]| words.first().is_some_and(|first| first.eq_ignore_ascii_case(word));
+    is(b"post") || is(b"host:")
+}
 
 /// Commands that no transaction holds: they are about it, or about the connection as such.
 fn is_taken_at_once(spec: &Spec) -> bool {

@@ -29,8 +29,10 @@ pub(super) enum Paging {
     },
     /// `FLUSHALL`, which reads a page.
     Flush,
-    /// `FLUSHALL`, which deletes what it read.
-    Flushing,
+    /// `FLUSHALL`, which deletes what it read; behind which key it goes on.
+    Flushing {
+        next: Option<Key>,
+    },
 }
 
 /// The options of `SCAN`.
@@ -91,7 +93,7 @@ impl Session {
                 let start = context.front.random.next_u64().to_be_bytes();
                 Key::new(Bytes::copy_from_slice(&start)).ok()
             }
-            Paging::Keys { .. } | Paging::Count | Paging::Flush | Paging::Flushing => None,
+            Paging::Keys { .. } | Paging::Count | Paging::Flush | Paging::Flushing { .. } => None,
         };
         self.ask_page(context, paging, after);
         Ok(())
@@ -102,7 +104,9 @@ impl Session {
             Paging::Scan(options) => (options.count, prefix_of(options.pattern.as_ref())),
             Paging::Keys { pattern, .. } => (PAGE_KEYS, prefix_of(Some(pattern))),
             Paging::Count => (1, Bytes::new()),
-            Paging::Random { .. } | Paging::Flush | Paging::Flushing => (PAGE_KEYS, Bytes::new()),
+            Paging::Random { .. } | Paging::Flush | Paging::Flushing { .. } => {
+                (PAGE_KEYS, Bytes::new())
+            }
         };
         self.asks.push(if context.front.facts.is_linearizable {
             Operation::Scan(Scan { until: end_of(&from), from, after, limit })
@@ -119,10 +123,12 @@ impl Session {
         outcome: Outcome,
         out: &mut BytesMut,
     ) {
-        if matches!(paging, Paging::Flushing) {
-            return match outcome::results(outcome) {
-                Ok(_) => self.ask_page(context, Paging::Flush, None),
-                Err(error) => self.reply(context, &error.into(), out),
+        if let Paging::Flushing { next } = paging {
+            return match (outcome::results(outcome), next) {
+                // Keys that are written meanwhile need not keep it at work for ever.
+                (Ok(_), Some(next)) => self.ask_page(context, Paging::Flush, Some(next)),
+                (Ok(_), None) => self.reply(context, &Reply::OK, out),
+                (Err(error), _) => self.reply(context, &error.into(), out),
             };
         }
         let page = match outcome::page(outcome) {
@@ -130,14 +136,15 @@ impl Session {
             Err(error) => return self.reply(context, &error.into(), out),
         };
         let reply = match paging {
-            Paging::Scan(options) => options.reply(context, page),
+            Paging::Scan(options) => options.reply(context, page).into(),
             Paging::Keys { pattern, mut found, mut bytes } => {
-                for (key, _) in page.entries {
-                    if glob::matches(&pattern, key.as_bytes()) {
-                        bytes += key.as_bytes().len() + KEY_BYTES;
-                        found.push(Reply::Bulk(key.to_shared()));
-                    }
-                }
+                let matching = matching(page.entries, Some(&pattern));
+                let keys = match matching {
+                    Ok(keys) => keys,
+                    Err(error) => return self.reply(context, &error.into(), out),
+                };
+                bytes += keys.iter().map(|key| key.as_bytes().len() + KEY_BYTES).sum::<usize>();
+                found.extend(keys.iter().map(|key| Reply::Bulk(key.to_shared())));
                 match page.next {
                     _ if bytes > FOUND_BYTES_MAX => ReplyError::TooManyFound.into(),
                     Some(next) => {
@@ -157,12 +164,13 @@ impl Session {
                 let some = page.entries.get(place);
                 some.map_or(Reply::Null, |(key, _)| Reply::Bulk(key.to_shared()))
             }
-            Paging::Flush | Paging::Flushing => {
+            Paging::Flush | Paging::Flushing { .. } => {
+                let next = page.next;
                 let deletes = page.entries.into_iter().map(|(key, _)| Command::Delete { key });
                 match Batch::new(Vec::new(), deletes.collect()) {
                     Ok(batch) => {
                         self.asks.push(Operation::Batch(batch));
-                        self.work = Work::Paging(Box::new(Paging::Flushing));
+                        self.work = Work::Paging(Box::new(Paging::Flushing { next }));
                         return;
                     }
                     // There was nothing left to delete.
@@ -209,17 +217,31 @@ impl ScanOptions {
         Ok(Self { after, pattern, count, wants_strings })
     }
 
-    fn reply(&self, context: &mut Context<'_>, page: Page) -> Reply {
-        let is_wanted = |key: &Key| {
-            let pattern = self.pattern.as_ref();
-            self.wants_strings
-                && pattern.is_none_or(|pattern| glob::matches(pattern, key.as_bytes()))
+    fn reply(&self, context: &mut Context<'_>, page: Page) -> Result<Reply, ReplyError> {
+        let keys = if self.wants_strings {
+            matching(page.entries, self.pattern.as_ref())?
+        } else {
+            Vec::new()
         };
-        let keys = page.entries.into_iter().map(|(key, _)| key).filter(is_wanted);
-        let keys = keys.map(|key| Reply::Bulk(key.to_shared())).collect();
+        let keys = keys.iter().map(|key| Reply::Bulk(key.to_shared())).collect();
         let cursor = page.next.map_or(0, |next| context.front.cursors.cursor_behind(next));
-        Reply::Array(vec![Reply::owned(cursor.to_string()), Reply::Array(keys)])
+        Ok(Reply::Array(vec![Reply::owned(cursor.to_string()), Reply::Array(keys)]))
     }
+}
+
+/// The keys of a page that a pattern describes.
+fn matching<T>(entries: Vec<(Key, T)>, pattern: Option<&Bytes>) -> Result<Vec<Key>, ReplyError> {
+    let mut steps = glob::STEPS_MAX;
+    let mut keys = Vec::new();
+    for (key, _) in entries {
+        if match pattern {
+            None => true,
+            Some(pattern) => glob::matches(pattern, key.as_bytes(), &mut steps)?,
+        } {
+            keys.push(key);
+        }
+    }
+    Ok(keys)
 }
 
 /// How many keys this server holds.
@@ -268,5 +290,5 @@ const DEFAULT_COUNT: u32 = 10;
 const PAGE_KEYS: u32 = 1000;
 
 /// The most bytes that `KEYS` finds, and what each key counts for itself.
-const FOUND_BYTES_MAX: usize = 64 << 20;
+const FOUND_BYTES_MAX: usize = 128 << 20;
 const KEY_BYTES: usize = 64;

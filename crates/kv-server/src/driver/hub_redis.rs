@@ -69,6 +69,13 @@ where
         let context = &mut Context { front, now, status: &status };
         let next = connection.put(|out| session.advance(context, input, out));
         client.is_called |= next == Next::Room;
+        if next == Next::Close && session.is_http() {
+            tracing::warn!(
+                client = session.id(),
+                "closing the connection of a client that speaks HTTP: a web page may try to reach \
+                 the store"
+            );
+        }
         let number = ClientNumber(session.id());
         for (tag, op) in (0..).zip(session.take_asks()) {
             let logged = op_log.is_on().then(|| op.clone());
@@ -106,6 +113,7 @@ where
         let goes_on = connection.put(|out| session.on_outcome(context, place, outcome, out));
         client.is_called |= goes_on && (session.has_more() || client.has_input);
         redis.mark(id);
+        redis.close_killed();
         None
     }
 
