@@ -186,6 +186,9 @@ pub enum ReplyError {
     /// Others changed the same keys again and again. Nothing was done.
     #[error("TRYAGAIN others keep changing the same keys; nothing was done")]
     Contended,
+    /// Other large requests take all memory that there is for them; the connection is closed.
+    #[error("TRYAGAIN too many large requests are being sent; nothing was done")]
+    LargeRequests,
     /// Nothing was done, since the cluster cannot, or not now.
     #[error("{}{reason}", prefix_of(reason))]
     NotDone {

@@ -57,3 +57,29 @@ async fn a_port_that_is_taken_keeps_a_server_from_starting_unless_it_is_optional
     assert_eq!(server.resp_address(), None);
     server.stop().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_large_request_that_is_not_finished_keeps_others_from_theirs_for_a_moment_only() {
+    let server = start(RespConfig::required("127.0.0.1:0".to_owned()), 10).await.unwrap();
+    ready(&server).await;
+    let address = server.resp_address().unwrap();
+    let mut stalled = Vec::new();
+    for _ in 0..8 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"PING\r\n*1\r\n$16777216\r\nx").await.unwrap();
+        let mut reply = [0; 7];
+        stream.read_exact(&mut reply).await.unwrap();
+        stalled.push(stream);
+    }
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let value = "x".repeat(200_000);
+    let request = format!("*3\r\n$3\r\nSET\r\n$1\r\na\r\n$200000\r\n{value}\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut reply = [0; 5];
+    stream.read_exact(&mut reply).await.unwrap();
+    assert_eq!(&reply, b"+OK\r\n");
+    for mut stream in stalled {
+        assert_eq!(stream.read_to_end(&mut Vec::new()).await.unwrap(), 0);
+    }
+    server.stop().await.unwrap();
+}

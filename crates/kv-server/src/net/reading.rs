@@ -115,9 +115,7 @@ impl Reading {
             return (silence > silence_max).then_some(Overdue::Silent);
         };
         let len = self.decoder.announced_len(&self.buffer).unwrap_or(0);
-        let kibibytes = u32::try_from(len >> 10).unwrap_or(u32::MAX);
-        let time_max = FRAME_TIME_MIN + FRAME_TIME_PER_KIBIBYTE * kibibytes;
-        let is_late = now.saturating_duration_since(since) > time_max;
+        let is_late = now.saturating_duration_since(since) > time_max(len);
         (is_late || silence > silence_max.min(STALL_MAX)).then_some(Overdue::Frame)
     }
 
@@ -162,6 +160,12 @@ impl FrameBytes {
     }
 }
 
+/// The time that a message of so many bytes has from its first byte to its last.
+pub(crate) fn time_max(len: usize) -> Duration {
+    let kibibytes = u32::try_from(len >> 10).unwrap_or(u32::MAX);
+    FRAME_TIME_MIN + FRAME_TIME_PER_KIBIBYTE * kibibytes
+}
+
 /// So much is read at once, at the least.
 const READ_BYTES: usize = 16 << 10;
 
@@ -178,4 +182,4 @@ const FRAME_TIME_MIN: Duration = Duration::from_secs(10);
 const FRAME_TIME_PER_KIBIBYTE: Duration = Duration::from_millis(2);
 
 /// In the middle of a frame nothing may be missing for longer than this.
-const STALL_MAX: Duration = Duration::from_secs(5);
+pub(crate) const STALL_MAX: Duration = Duration::from_secs(5);

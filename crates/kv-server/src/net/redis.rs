@@ -14,7 +14,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::client_number::ClientNumber;
 use crate::driver::Loop;
@@ -23,6 +23,7 @@ use crate::driver::hub_redis::Going;
 use crate::net::connection::Connection;
 use crate::net::framed;
 use crate::net::listener::{ACCEPT_PAUSE, CLIENT_PATIENCE, Door};
+use crate::net::reading::{STALL_MAX, time_max};
 
 /// Accepts clients of Redis's protocol and serves each in a task of its own.
 pub(crate) struct RedisListener<E: ConsistencyEngine> {
@@ -80,8 +81,7 @@ where
     let session = door
         .shared
         .act(|hub, now| hub.redis_connected(now, number, from.to_string(), Rc::clone(&connection)));
-    let mut reading =
-        RedisReading { door, socket, input: BytesMut::new(), session, share: None, share_len: 0 };
+    let mut reading = RedisReading { door, socket, input: BytesMut::new(), session, share: None };
     let served = reading.serve(&connection).await;
     door.shared.act(|hub, now| hub.redis_disconnected(now, session));
     connection.write_out().await;
@@ -92,8 +92,12 @@ where
 }
 
 async fn refuse(connection: &Connection, error: ReplyError) {
-    connection.put(|out: &mut BytesMut| Reply::Error(error).encode(Protocol::Resp2, out));
+    put_error(connection, error);
     connection.write_out().await;
+}
+
+fn put_error(connection: &Connection, error: ReplyError) {
+    connection.put(|out: &mut BytesMut| Reply::Error(error).encode(Protocol::Resp2, out));
 }
 
 /// What came last on a connection.
@@ -112,8 +116,14 @@ struct RedisReading<'a, E: ConsistencyEngine> {
     input: BytesMut,
     session: SessionId,
     /// What a large request takes of the bytes for all connections.
-    share: Option<OwnedSemaphorePermit>,
-    share_len: u32,
+    share: Option<Share>,
+}
+
+/// Memory for a request that is large and not there as a whole.
+struct Share {
+    _permit: OwnedSemaphorePermit,
+    len: u32,
+    since: Instant,
 }
 
 impl<E> RedisReading<'_, E>
@@ -130,11 +140,16 @@ where
             let Some(going) = going else {
                 return Ok(Last::Request);
             };
+            let wanted = going.announced_len.max(self.input.len());
+            if wanted <= FREE_LEN_MAX && self.share.take().is_some() {
+                // What is left begins anew, so that it does not hold the memory of what was large.
+                self.input = BytesMut::from(&self.input[..]);
+            }
             let may_read = match going.next {
                 Next::Close => return Ok(Last::Reply),
                 Next::Input if is_at_end => return Ok(Last::Request),
                 Next::Input => {
-                    if !self.make_space(&going, connection).await {
+                    if !self.make_space(&going, wanted, connection).await {
                         return Ok(Last::Reply);
                     }
                     true
@@ -150,6 +165,12 @@ where
                     continue;
                 }
             };
+            let is_waited_for = going.next == Next::Input;
+            let late = self
+                .share
+                .as_ref()
+                .filter(|_| is_waited_for)
+                .map(|share| (Instant::now() + STALL_MAX).min(share.since + time_max(wanted)));
             if self.input.capacity() - self.input.len() < SPARE_BYTES_MIN {
                 self.input.reserve(READ_BYTES);
             }
@@ -158,20 +179,24 @@ where
                 read = self.socket.read_buf(&mut self.input), if may_read => is_at_end = read? == 0,
                 () = connection.room() => {}
                 () = connection.closed() => return Ok(Last::Request),
+                () = until(late) => {
+                    tracing::debug!("closing a connection whose large request does not come");
+                    return Ok(Last::Request);
+                }
             }
         }
     }
 
     /// Waits for a share of the memory for large requests, if the one that has begun is large; false
     /// if the connection ended meanwhile, or there was no share to be had.
-    async fn make_space(&mut self, going: &Going, connection: &Rc<Connection>) -> bool {
-        let wanted = going.announced_len.max(self.input.len());
-        if wanted <= FREE_LEN_MAX {
-            self.share = None;
-            self.share_len = 0;
-            return true;
-        }
-        if usize::try_from(self.share_len).is_ok_and(|len| len >= wanted) {
+    async fn make_space(
+        &mut self,
+        going: &Going,
+        wanted: usize,
+        connection: &Rc<Connection>,
+    ) -> bool {
+        let has_share = |share: &Share| usize::try_from(share.len).is_ok_and(|len| len >= wanted);
+        if wanted <= FREE_LEN_MAX || self.share.as_ref().is_some_and(has_share) {
             return true;
         }
         // A request that grows bulk string by bulk string does not ask again for each.
@@ -182,13 +207,24 @@ where
             biased;
             () = connection.closed() => false,
             share = share => {
-                self.share_len = len;
-                self.share = share.ok().flatten();
+                let Some(permit) = share.ok().flatten() else {
+                    put_error(connection, ReplyError::LargeRequests);
+                    return false;
+                };
+                self.share = Some(Share { _permit: permit, len, since: Instant::now() });
                 // Taken at once, memory need not be copied again and again.
                 self.input.reserve(going.announced_len.saturating_sub(self.input.len()));
-                self.share.is_some()
+                true
             }
         }
+    }
+}
+
+/// Completes at a time, if there is one.
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
 
