@@ -140,10 +140,19 @@ fn local<M, R>(output: Output<M, R>) -> Option<LocalOutput<M>> {
 /// All servers of a cluster in one process: messages arrive in order and at once, time goes by
 /// only when somebody waits.
 ///
-/// ```ignore
-/// let cluster = ClusterConfig::new([1, 2, 3].map(node), Quorum::Majority, Quorum::Majority)?;
-/// let mut local = LocalCluster::<EventualEngine>::start(cluster, 7)?;
-/// let outcome = local.execute(node(1), Operation::put(key, value));
+/// ```
+/// use kv_core::local::LocalCluster;
+/// use kv_core::{ClusterConfig, ConsistencyEngine, Key, NodeId, Operation, Quorum, Value};
+///
+/// /// With `kv_eventual::EventualEngine`, for example.
+/// fn write<E: ConsistencyEngine>() -> Result<(), Box<dyn std::error::Error>> {
+///     let nodes = [NodeId::new(1)?, NodeId::new(2)?, NodeId::new(3)?];
+///     let cluster = ClusterConfig::new(nodes, Quorum::Majority, Quorum::Majority)?;
+///     let mut local = LocalCluster::<E>::start(cluster, 7)?;
+///     let put = Operation::put(Key::new("colour")?, Value::new("green")?);
+///     println!("{:?}", local.execute(NodeId::FIRST, put));
+///     Ok(())
+/// }
 /// ```
 #[derive(Debug)]
 pub struct LocalCluster<E: ConsistencyEngine> {
