@@ -21,6 +21,8 @@ pub(crate) struct Connection {
     buffer: RefCell<BytesMut>,
     /// A task waits for the socket to take more.
     has_writer: Cell<bool>,
+    /// The buffer has grown so much that it is given back once it is written.
+    is_large: Cell<bool>,
     /// Something was written since the last sign of life was due.
     has_written: Cell<bool>,
     is_closed: Cell<bool>,
@@ -48,6 +50,7 @@ impl Connection {
             socket,
             buffer: RefCell::new(BytesMut::new()),
             has_writer: Cell::new(false),
+            is_large: Cell::new(false),
             has_written: Cell::new(false),
             is_closed: Cell::new(false),
             closed: Notify::new(),
@@ -135,6 +138,8 @@ impl Connection {
 
     fn write_now(&self) -> Written {
         let mut buffer = self.buffer.borrow_mut();
+        // What is written is no part of its capacity any more.
+        self.is_large.set(self.is_large.get() || buffer.capacity() > CAPACITY_MAX);
         while !buffer.is_empty() {
             match self.socket.try_write(&buffer) {
                 Ok(0) => return Written::Lost,
@@ -146,7 +151,7 @@ impl Connection {
                 Err(_) => return Written::Lost,
             }
         }
-        if buffer.capacity() > CAPACITY_MAX {
+        if self.is_large.take() {
             *buffer = BytesMut::new();
         } else {
             buffer.clear();
