@@ -23,7 +23,7 @@ pub(crate) struct Counters {
     pub(crate) repairs_applied: u64,
     /// Writes and queries that were sent again.
     pub(crate) resends: u64,
-    /// Own writes that were given up before every server had acknowledged them.
+    /// Own writes whose time was up before enough servers had acknowledged them.
     pub(crate) unfinished_writes: u64,
     /// Inputs of the driver that cannot be right.
     pub(crate) bad_inputs: u64,

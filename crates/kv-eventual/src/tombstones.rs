@@ -64,7 +64,8 @@ impl CutProgress {
 impl Core {
     /// Forgets the deletes that every server has. `own` is this server's present cut.
     pub(crate) fn bury(&mut self, step: &mut Step<'_>, own: Cut) {
-        if !self.state.counts || self.is_burying {
+        let is_alone = self.peers.others().is_empty();
+        if !(self.state.counts || is_alone) || self.is_burying {
             return;
         }
         let is_early = self.broken().is(Mutation::ForgetsEarly);

@@ -8,9 +8,13 @@
 
 mod stand;
 
-use kv_core::{Effect, Operation};
-use kv_eventual::{Batch, Cut, Part, Pull, PullBegin, Record, Report, Vector, WriteId, WriteSeq};
-use stand::{Stand, TestEffect, incarnation, key, node, time};
+use std::time::Duration;
+
+use kv_core::{ConsistencyEngine, Effect, Operation, PersistSeq};
+use kv_eventual::{
+    Batch, Cut, EventualEngine, Part, Pull, PullBegin, Record, Report, Vector, WriteId, WriteSeq,
+};
+use stand::{Stand, TestEffect, config, incarnation, key, node, time};
 
 fn removed(effects: &[TestEffect]) -> Vec<usize> {
     let removed = |effect: &TestEffect| match effect {
@@ -81,4 +85,32 @@ fn deletes_that_may_be_forgotten_are_forgotten_without_a_pause() {
     assert_eq!(removed(&stand.sync()), [2_000]);
     assert_eq!(removed(&stand.sync()), Vec::<usize>::new());
     assert_eq!(stand.positions().tombstones, Some(0));
+}
+
+#[test]
+fn a_cluster_of_one_server_forgets_deletes_and_former_incarnations_too() {
+    let mut config = config(1, 1, 1);
+    config.timing.anti_entropy = Duration::from_secs(1);
+    let deletes = (1..=2).map(|seq| {
+        let name = format!("k{seq}");
+        Record::Write(stand::write((1, incarnation(1, 1)), seq, time(seq, 0), &name, None))
+    });
+    let own = Record::Incarnation {
+        node: node(1),
+        incarnation: incarnation(1, 1),
+        cluster: config.cluster.clone(),
+    };
+    let all = (1..)
+        .map(PersistSeq)
+        .zip([own, Record::ClockBound { below: time(9, 0) }].into_iter().chain(deletes));
+    let mut stand = Stand::of(EventualEngine::recover(config, None, all).unwrap(), 4);
+    stand.flush();
+    stand.sync();
+    for _ in 0..20 {
+        stand.wait_ms(1_200);
+        stand.sync();
+    }
+    let at = stand.positions();
+    assert_eq!((at.tombstones, at.open_incarnations, at.keys), (Some(0), Some(0), Some(0)));
+    assert_eq!(stand.engine.next_deadline(), None);
 }

@@ -134,10 +134,25 @@ fn w_acknowledgements_of_distinct_servers_make_it_done() {
     assert_eq!(stand.receive(node(2), ack.clone()), []);
     assert_eq!(stand.receive(node(2), ack.clone()), []);
     assert_eq!(stand.receive(node(3), ack.clone()), [written(1, &write, 3)]);
-    assert_eq!(stand.counter(Counter::TrailingWrites), 1);
-    assert_eq!(stand.receive(node(4), ack.clone()), []);
-    assert_eq!(stand.counter(Counter::TrailingWrites), 0);
+    assert_eq!(stand.counter(Counter::PendingWrites), 0);
     assert_eq!(stand.receive(node(4), ack), []);
+    assert_eq!(stand.counter(Counter::StaleMessages), 0);
+}
+
+/// Whoever misses it pulls it.
+#[test]
+fn a_write_that_is_done_is_sent_no_more() {
+    let mut stand = Stand::serving(3, 2, 1);
+    let write = stand.own(1, 0, "x", Some("1"));
+    stand.put("x", "1");
+    stand.sync_and_flush();
+    let effects = stand.receive(node(2), Part::Ack(id_of(&write)));
+    assert_eq!(effects, [written(1, &write, 2)]);
+    assert_eq!(stand.engine.next_deadline(), None);
+    stand.down(node(3));
+    stand.up(node(3));
+    let parts = stand::sends(stand.flush()).into_iter().flat_map(|(_, message)| message.parts);
+    assert!(parts.into_iter().all(|part| !matches!(part, Part::Write(_))));
 }
 
 #[test]
@@ -203,14 +218,15 @@ fn a_timeout_before_the_own_disk_has_it_is_unknown_however_many_others_have() {
 
 #[test]
 fn servers_that_do_not_answer_are_asked_again_ever_more_rarely() {
-    let mut stand = Stand::serving(3, 2, 1);
+    let mut stand = Stand::serving(3, 3, 1);
     let write = stand.own(1, 0, "x", Some("1"));
     stand.put("x", "1");
     stand.sync_and_flush();
     stand.receive(node(2), Part::Ack(id_of(&write)));
+    let version = Some(version_of(&write));
     let parts = vec![Part::Write(write)];
     let mut times = Vec::new();
-    for tenth in 1..=60 {
+    for tenth in 1..50 {
         let effects = stand.wait_ms(100);
         if !effects.is_empty() {
             assert_eq!(effects, [stand.message(3, parts.clone())]);
@@ -218,14 +234,14 @@ fn servers_that_do_not_answer_are_asked_again_ever_more_rarely() {
         }
     }
     assert_eq!(times, [1, 3, 7, 15, 31]);
-    assert_eq!(stand.counter(Counter::TrailingWrites), 0);
+    assert_eq!(stand.wait_ms(100), [unknown(1, version, 2, 3)]);
     assert_eq!(stand.counter(Counter::UnfinishedWrites), 1);
     assert_eq!(stand.engine.next_deadline(), None);
 }
 
 #[test]
-fn a_server_that_comes_back_is_sent_what_it_lacks_at_once() {
-    let mut stand = Stand::serving(3, 2, 1);
+fn a_server_that_comes_back_is_sent_what_waits_for_it_at_once() {
+    let mut stand = Stand::serving(3, 3, 1);
     let write = stand.own(1, 0, "x", Some("1"));
     stand.put("x", "1");
     stand.sync_and_flush();
@@ -382,21 +398,6 @@ fn too_many_pending_bytes_are_overloaded() {
     stand.put("a", &"x".repeat(2_000));
     let reason = NotDone::Overloaded { limit: 65_536 };
     assert_eq!(stand.put("b", "1"), [refused(2, reason)]);
-}
-
-#[test]
-fn of_too_many_unfinished_writes_the_oldest_is_given_up() {
-    let mut config = config(2, 1, 1);
-    config.limits.window_entries_max = 2;
-    let mut stand = Stand::serving_with(config);
-    for name in ["a", "b", "c"] {
-        stand.put(name, "1");
-    }
-    stand.sync_and_flush();
-    assert_eq!(stand.counter(Counter::TrailingWrites), 2);
-    assert_eq!(stand.counter(Counter::UnfinishedWrites), 1);
-    let (b, c) = (stand.own(2, 1, "b", Some("1")), stand.own(3, 2, "c", Some("1")));
-    assert_eq!(stand.wait_ms(100), [stand.message(2, vec![Part::Write(b), Part::Write(c)])]);
 }
 
 #[test]

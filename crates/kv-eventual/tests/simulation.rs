@@ -365,6 +365,55 @@ fn two_servers_that_lost_their_disks_do_not_take_each_other_for_a_new_cluster() 
     assert!(matches!(shown, Some(Some(_))), "{shown:?}");
 }
 
+/// With W=2 and R=2 of three, as above; the second server is lost for good.
+#[test]
+fn after_one_disk_is_lost_another_server_may_be_lost_and_no_acknowledged_key_is_missing() {
+    for seed in 520..530 {
+        let mut sim = Sim::new(SimConfig::new(3, 2, 2, seed).unwrap()).unwrap();
+        settle(&mut sim);
+        for number in 0..40 {
+            let at = node(number % 3 + 1);
+            let written = sim.execute(at, put(&format!("k{number}"), "v")).unwrap();
+            assert!(matches!(written, Some(Outcome::Done(_))));
+        }
+        sim.restart(node(3), Restart::Wiped).unwrap();
+        settle(&mut sim);
+        sim.crash(node(1));
+        settle(&mut sim);
+        for number in 0..40 {
+            let get = Operation::get(key(&format!("k{number}")));
+            let read = sim.submit(node(3), get, RequestOptions::default());
+            sim.run_for(Duration::from_millis(200)).unwrap();
+            let shown = audit::read(sim.request(read).unwrap());
+            assert!(matches!(shown, Some(Some(_))), "seed {seed}, k{number}: {shown:?}");
+        }
+    }
+}
+
+/// It holds nothing, so that nothing waits for it.
+#[test]
+fn a_server_that_is_listed_and_was_never_started_keeps_no_delete_from_being_forgotten() {
+    let mut sim = Sim::new(SimConfig::new(3, 2, 2, 33).unwrap()).unwrap();
+    sim.crash(node(3));
+    settle(&mut sim);
+    for name in ["kept", "gone"] {
+        sim.execute(node(1), put(name, "v")).unwrap();
+    }
+    sim.execute(node(2), Operation::delete(key("gone"))).unwrap();
+    sim.restart(node(1), Restart::Intact).unwrap();
+    sim.run_for(Duration::from_secs(40)).unwrap();
+    let positions = |sim: &Sim, number| sim.status(node(number)).unwrap().positions;
+    for number in [1, 2] {
+        let at = positions(&sim, number);
+        assert_eq!((at.tombstones, at.open_incarnations), (Some(0), Some(0)));
+    }
+    sim.restart(node(3), Restart::Intact).unwrap();
+    assert_eq!(sim.status(node(3)).unwrap().incarnation, Incarnation::UNKNOWN, "its first start");
+    settle(&mut sim);
+    assert_eq!((holders(&sim, "gone"), holders(&sim, "kept")), (0, 3));
+    assert_eq!(sim.status(node(3)).unwrap().incarnation.counter(), 1);
+}
+
 #[test]
 fn a_server_with_a_wrong_clock_refuses_writes_and_says_why() {
     let mut sim = Sim::new(SimConfig::new(3, 2, 2, 13).unwrap()).unwrap();

@@ -114,8 +114,6 @@ counters! {
     // Of the eventual engine.
     /// Writes that wait for their quorum at present.
     32 => PendingWrites, "pending_writes", Count;
-    /// Writes that are answered, but not acknowledged by every server at present.
-    33 => TrailingWrites, "trailing_writes", Count;
     /// Reads that wait for their quorum at present.
     34 => PendingReads, "pending_reads", Count;
     /// Requests that wait to be begun at present.
@@ -138,7 +136,7 @@ counters! {
     43 => RepairsSent, "repairs_sent", Count;
     /// Writes that were taken from a server that was ahead.
     44 => RepairsApplied, "repairs_applied", Count;
-    /// Own writes that were given up before every server had acknowledged them.
+    /// Own writes whose time was up before enough servers had acknowledged them.
     45 => UnfinishedWrites, "unfinished_writes", Count;
     /// Inputs of the driver that cannot be right.
     46 => BadInputs, "bad_inputs", Count;

@@ -17,13 +17,10 @@ use crate::state::record::Write;
 pub(crate) struct Table {
     /// Ascending; a write that has left is `None`. The first one is not.
     places: VecDeque<(WriteId, Option<Box<PendingWrite>>)>,
-    waiting: Sum,
-    trailing: Sum,
-    /// No write before this one has its answer.
-    trailing_from: Option<WriteId>,
+    sum: Sum,
 }
 
-/// How many writes there are of a kind, and their bytes.
+/// How many writes there are, and their bytes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Sum {
     pub(crate) count: usize,
@@ -44,27 +41,19 @@ pub(crate) struct PendingWrite {
     pub(crate) is_sent: bool,
     /// Whether it is on this server's own disk. It is not done before that.
     pub(crate) is_persisted: bool,
-    /// Whether its client has its answer.
-    is_answered: bool,
     pub(crate) expires: Duration,
     pub(crate) armed: Option<Duration>,
     pub(crate) backoff: Backoff,
 }
 
 impl Table {
-    /// Those whose client has no answer yet.
-    pub(crate) const fn waiting(&self) -> Sum {
-        self.waiting
+    pub(crate) const fn sum(&self) -> Sum {
+        self.sum
     }
 
-    /// Those whose client has its answer, and which some server has not acknowledged yet.
-    pub(crate) const fn trailing(&self) -> Sum {
-        self.trailing
-    }
-
-    /// Takes in a write that waits.
+    /// Takes in a write.
     pub(crate) fn insert(&mut self, id: WriteId, pending: PendingWrite) {
-        self.waiting.add(&pending);
+        self.sum.add(&pending);
         let place = (id, Some(Box::new(pending)));
         if self.places.back().is_none_or(|(last, _)| *last < id) {
             self.places.push_back(place);
@@ -86,40 +75,15 @@ impl Table {
     pub(crate) fn remove(&mut self, id: WriteId) -> Option<Box<PendingWrite>> {
         let at = self.find(id)?;
         let pending = self.places.get_mut(at)?.1.take()?;
-        self.sum_of(&pending).subtract(&pending);
+        self.sum.subtract(&pending);
         while self.places.front().is_some_and(|(_, pending)| pending.is_none()) {
             self.places.pop_front();
         }
         // One that stays for long must not have the gaps behind it stay, too.
-        let count = self.waiting.count + self.trailing.count;
-        if self.places.len() > 2 * count + GAPS_ALLOWED {
+        if self.places.len() > 2 * self.sum.count + GAPS_ALLOWED {
             self.places.retain(|(_, pending)| pending.is_some());
         }
         Some(pending)
-    }
-
-    /// Notes that the client has its answer.
-    pub(crate) fn note_answered(&mut self, id: WriteId) {
-        let at = self.find(id);
-        let pending = at.and_then(|at| self.places.get_mut(at)?.1.as_deref_mut());
-        if let Some(pending) = pending.filter(|pending| !pending.is_answered) {
-            pending.is_answered = true;
-            self.waiting.subtract(pending);
-            self.trailing.add(pending);
-            self.trailing_from = Some(self.trailing_from.map_or(id, |from| from.min(id)));
-        }
-    }
-
-    /// The oldest one whose client has its answer.
-    pub(crate) fn oldest_trailing(&mut self) -> Option<WriteId> {
-        let from = self.trailing_from?;
-        // Many that wait may stand before it.
-        let first = self.places.partition_point(|(id, _)| *id < from);
-        let mut rest = self.places.range(first..);
-        let is_answered = |pending: &PendingWrite| pending.is_answered;
-        let oldest = rest.find(|(_, pending)| pending.as_deref().is_some_and(is_answered));
-        self.trailing_from = oldest.map(|(id, _)| *id);
-        self.trailing_from
     }
 
     /// All of them, the oldest first.
@@ -135,10 +99,6 @@ impl Table {
         ahead
             .filter(is_there)
             .or_else(|| self.places.binary_search_by_key(&id, |(other, _)| *other).ok())
-    }
-
-    const fn sum_of(&mut self, pending: &PendingWrite) -> &mut Sum {
-        if pending.is_answered { &mut self.trailing } else { &mut self.waiting }
     }
 }
 
@@ -170,15 +130,10 @@ impl PendingWrite {
             rejected: SlotSet::default(),
             is_sent: false,
             is_persisted: false,
-            is_answered: false,
             expires,
             armed: None,
             backoff,
         }
-    }
-
-    pub(crate) const fn is_answered(&self) -> bool {
-        self.is_answered
     }
 
     /// What its client is told if it may or may not take effect.
@@ -238,7 +193,9 @@ mod tests {
         assert_eq!(all.map(|id| table.get(id).is_some()), [false, false, true, true, true]);
         assert!(table.remove(all[3]).is_some());
         assert_eq!(requests(&table), [9, 2]);
-        assert_eq!(table.waiting().count, 2);
+        assert_eq!(table.sum().count, 2);
+        let each = pending(1, 9).1.write.size_bytes();
+        assert_eq!(table.sum().bytes, 2 * each);
     }
 
     #[test]
@@ -250,25 +207,5 @@ mod tests {
         assert!(table.places.len() <= GAPS_ALLOWED + 4, "{}", table.places.len());
         assert_eq!(requests(&table), [1, 100_000]);
         assert!(table.get(pending(1, 100_000).0).is_some());
-    }
-
-    #[test]
-    fn what_is_answered_counts_as_trailing_until_it_leaves() {
-        let mut table = table([(1, 1), (1, 2), (1, 3)]);
-        let id = |seq| pending(1, seq).0;
-        assert_eq!(table.oldest_trailing(), None);
-        table.note_answered(id(3));
-        table.note_answered(id(2));
-        table.note_answered(id(2));
-        assert_eq!((table.waiting().count, table.trailing().count), (1, 2));
-        let each = pending(1, 1).1.write.size_bytes();
-        assert_eq!((table.waiting().bytes, table.trailing().bytes), (each, 2 * each));
-        assert_eq!(table.oldest_trailing(), Some(id(2)));
-        assert!(table.remove(id(2)).is_some());
-        assert_eq!(table.oldest_trailing(), Some(id(3)));
-        table.note_answered(id(1));
-        assert_eq!(table.oldest_trailing(), Some(id(1)));
-        (1..=3).for_each(|seq| drop(table.remove(id(seq))));
-        assert_eq!((table.waiting().bytes, table.trailing().bytes), (0, 0));
     }
 }

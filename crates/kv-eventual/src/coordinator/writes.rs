@@ -21,8 +21,7 @@ use crate::state::stamp::{Entry, Stamp};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Writes {
     last_seq: WriteSeq,
-    /// Those that some server has not acknowledged yet. When there are too many whose client has
-    /// its answer, the oldest is given up: later reads repair what it lacks.
+    /// Those whose client waits. A server that misses one after that pulls it.
     table: Table,
 }
 
@@ -37,11 +36,7 @@ impl Writes {
     }
 
     pub(crate) const fn waiting_len(&self) -> usize {
-        self.table.waiting().count
-    }
-
-    pub(crate) const fn trailing_len(&self) -> usize {
-        self.table.trailing().count
+        self.table.sum().count
     }
 
     /// Whether this server's disk is to have a write and has not yet. Another server can have it.
@@ -152,9 +147,7 @@ impl Writes {
             return self.send_to_connected(core, step, id);
         }
         core.counters.unfinished_writes += 1;
-        if let Some(pending) = self.table.remove(id)
-            && !pending.is_answered()
-        {
+        if let Some(pending) = self.table.remove(id) {
             let outcome = if core.broken().is(Mutation::UnknownToldAsNotDone) {
                 let (answered, needed) = (pending.acked.len(), pending.needed);
                 Outcome::NotDone(NotDone::TimedOut { answered, needed })
@@ -172,11 +165,8 @@ impl Writes {
         let lacking = self.table.iter().filter(|(_, pending)| {
             pending.is_sent && !pending.acked.contains(slot) && pending.expires > step.now.mono
         });
-        // Those first whose clients wait.
-        let (trailing, mut ids): (Vec<_>, Vec<_>) =
-            lacking.map(|(id, pending)| (pending.is_answered(), id)).partition(|(is, _)| *is);
-        ids.extend(trailing);
-        for (_, id) in ids {
+        let ids: Vec<_> = lacking.map(|(id, _)| id).collect();
+        for id in ids {
             self.send(core, step, id, peer);
         }
     }
@@ -206,43 +196,23 @@ impl Writes {
         }
     }
 
-    /// Answers the client if the acknowledgements suffice or cannot come any more, and forgets
-    /// the write once every server has answered.
+    /// Answers the client, and forgets the write, if the acknowledgements suffice or cannot come any
+    /// more.
     fn settle(&mut self, core: &mut Core, step: &mut Step<'_>, id: WriteId) {
         let nodes = core.config.cluster.nodes();
         let Some(pending) = self.table.get(id) else {
             return;
         };
         let acks = pending.acked.len();
-        let answered = pending.acked.union(pending.rejected);
-        if !pending.is_answered() {
-            let fewer = u16::from(core.broken().is(Mutation::DoneWithOneFewer));
-            let outcome = if pending.is_persisted && acks + fewer >= pending.needed {
-                write_done(pending.write.entry.stamp.into(), acks)
-            } else if nodes - pending.rejected.len() < pending.needed {
-                pending.unknown()
-            } else {
-                return;
-            };
-            core.reply(step, pending.request, outcome);
-            self.table.note_answered(id);
-        }
-        if core.peers.everyone().without(answered).is_empty() {
-            self.forget(core, id);
-        }
-        let limits = core.config.limits;
-        while self.table.trailing().count > limits.window_entries_max
-            || self.table.trailing().bytes > limits.window_bytes_max
-        {
-            let Some(oldest) = self.table.oldest_trailing() else {
-                return;
-            };
-            core.counters.unfinished_writes += 1;
-            self.forget(core, oldest);
-        }
-    }
-
-    fn forget(&mut self, core: &mut Core, id: WriteId) {
+        let fewer = u16::from(core.broken().is(Mutation::DoneWithOneFewer));
+        let outcome = if pending.is_persisted && acks + fewer >= pending.needed {
+            write_done(pending.write.entry.stamp.into(), acks)
+        } else if nodes - pending.rejected.len() < pending.needed {
+            pending.unknown()
+        } else {
+            return;
+        };
+        core.reply(step, pending.request, outcome);
         if let Some(mut pending) = self.table.remove(id) {
             core.deadlines.disarm(&mut pending.armed, Due::Write(id));
         }
@@ -265,7 +235,7 @@ impl Writes {
         let limits = core.config.limits;
         if pending >= limits.requests_max
             || core.journal.len() >= limits.requests_max
-            || self.table.waiting().bytes >= limits.window_bytes_max
+            || self.table.sum().bytes >= limits.window_bytes_max
             || core.journal.own_bytes() >= limits.window_bytes_max
         {
             return Err(core.overloaded());

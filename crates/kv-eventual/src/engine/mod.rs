@@ -219,8 +219,7 @@ impl EventualEngine {
             !self.identity.is_serving() || !self.core.standing.is_clear() || self.queue.len() == 0,
             "a server that takes writes, and waits for nobody, has no requests in its queue"
         );
-        let timers =
-            self.pending() + self.writes.trailing_len() + self.core.peers.others().iter().count();
+        let timers = self.pending() + self.core.peers.others().iter().count();
         assert!(
             self.core.deadlines.len() <= timers + 3,
             "a deadline belongs to something that waits"

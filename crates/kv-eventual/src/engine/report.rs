@@ -81,7 +81,6 @@ impl EventualEngine {
     fn counters(&self) -> Vec<(Counter, u64)> {
         let present = [
             (Counter::PendingWrites, count(self.writes.waiting_len())),
-            (Counter::TrailingWrites, count(self.writes.trailing_len())),
             (Counter::PendingReads, count(self.reads.len())),
             (Counter::QueuedRequests, count(self.queue.len())),
             (Counter::UnpersistedRecords, count(self.core.journal.len())),

@@ -80,7 +80,8 @@ impl Sync {
             return;
         }
         self.urgent = self.urgent.both(core.peers.connected());
-        if core.peers.connected().is_empty() || !core.serves_reads() {
+        let has_turns = !core.peers.connected().is_empty() || core.is_untidy_alone();
+        if !has_turns || !core.serves_reads() {
             return core.deadlines.disarm(&mut self.armed, Due::Sync);
         }
         let is_urgent =
@@ -134,7 +135,7 @@ impl EventualEngine {
     fn begin_pull(&mut self, step: &mut Step<'_>) {
         let Some(from) = self.sync.next_peer(&self.core).filter(|_| self.core.serves_reads())
         else {
-            return;
+            return self.tidy_alone(step);
         };
         self.sync.urgent.remove(from);
         self.sync.last.insert(from, step.now.mono);
@@ -154,6 +155,16 @@ impl EventualEngine {
             is_clean: true,
         });
         self.ask(step);
+    }
+
+    /// Does what follows a pull, where there is nobody to pull from.
+    fn tidy_alone(&mut self, step: &mut Step<'_>) {
+        if self.core.is_untidy_alone() {
+            self.core.raise_clock_bound(step);
+            self.core.retire(step);
+            self.bury(step);
+            self.sync.schedule(&mut self.core, step.now.mono);
+        }
     }
 
     fn ask(&mut self, step: &mut Step<'_>) {
@@ -368,6 +379,12 @@ impl Core {
     fn wants_all(&self) -> bool {
         let has_lost = !self.state.counts || self.standing.is_loss_pending();
         has_lost && self.standing.taken_from().is_empty()
+    }
+
+    /// Whether a server that has no peers has deletes to forget, or former incarnations.
+    fn is_untidy_alone(&self) -> bool {
+        self.peers.others().is_empty()
+            && (!self.state.buried.is_empty() || self.state.vector.former() > 0)
     }
 
     /// The connected peers that it has not taken all from since it lost data.

@@ -249,8 +249,7 @@ pub(crate) fn check_converges(sim: &mut Sim, keys: &[Key]) {
         let fingerprints: BTreeSet<u64> = sim.fingerprints().into_values().collect();
         let at_rest = sim.nodes().all(|node| {
             let status = sim.status(node).unwrap();
-            let pending =
-                [Counter::PendingWrites, Counter::TrailingWrites, Counter::UnpersistedRecords];
+            let pending = [Counter::PendingWrites, Counter::UnpersistedRecords];
             pending.into_iter().all(|counter| status.counter(counter) == Some(0))
         });
         if fingerprints.len() == 1 && at_rest {

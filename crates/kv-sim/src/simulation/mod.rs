@@ -274,7 +274,7 @@ impl<E: ConsistencyEngine> Simulation<E> {
 
     /// Whether servers that forget deletes and settle what former incarnations wrote have done so.
     fn is_tidy(&self) -> bool {
-        if self.declaration.oracle != Oracle::LastWriterWins || self.cluster.nodes().count() == 1 {
+        if self.declaration.oracle != Oracle::LastWriterWins {
             return true;
         }
         let statuses = self.cluster.nodes().filter_map(|node| self.cluster.status(node));
