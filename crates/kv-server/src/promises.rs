@@ -18,19 +18,16 @@ pub fn promises(
         Consistency::Eventual => {
             let visible = if w + r <= n {
                 "a read may miss the latest writes: W + R is not above N"
-            } else if keeps_data {
-                "a read sees every write acknowledged before it began, or a newer one, as long \
-                 as no server has lost its data"
             } else {
-                "a read sees every write acknowledged before it began, or a newer one, as long \
-                 as no server has started again"
+                "a read sees every write acknowledged before it began, or a newer one, as long as \
+                 that is still held"
             };
             let restarted = if keeps_data {
-                "a server that starts again goes on with the data that it had; what it missed \
-                 comes as keys are read"
+                "a server that starts again goes on with the data that it had, and takes what it \
+                 missed from the others; if it lost its data, it counts for reads once it has it again"
             } else {
-                "a server that starts again is empty and counts at once: it is filled as keys are \
-                 read, and a read that counts on it may miss a write until then"
+                "a server that starts again is empty, takes everything from the others, and counts \
+                 for reads once it has it"
             };
             vec![
                 format!("a write is done when {} it, a read when {}", holders(w), answerers(r)),
@@ -195,7 +192,10 @@ mod tests {
         assert!(strong.contains("a read sees every write"));
         let weak = words(Consistency::Eventual, 3, 1, 2);
         assert!(weak.contains("still held after the loss of no server"));
-        assert!(weak.contains("a read that counts on it may miss a write"));
+        assert!(
+            weak.contains("starts again is empty")
+                && weak.contains("counts for reads once it has it")
+        );
         assert!(weak.contains("writes go on with any 2 servers down"));
         assert!(weak.contains("a read may miss the latest writes"));
     }

@@ -5,8 +5,7 @@ use std::fmt;
 use crate::cluster::id::NodeId;
 use crate::status::{Role, Status};
 
-/// What the loss of one more server would cost a cluster with a sequencer, as one of its servers sees
-/// it. Its text is a sentence without a full stop.
+/// What the loss of one more server would cost a cluster, as one of its servers sees it. Its text is a sentence without a full stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outlook {
     /// It has stopped already.
@@ -43,19 +42,20 @@ impl Status {
         NodeId::new(owner).ok()
     }
 
-    /// What the next loss costs; `None` in an engine without a sequencer, and for a server that is no
-    /// part of its cluster yet.
+    /// What the next loss costs; `None` for a server that is no part of its cluster yet. In an engine
+    /// without a sequencer, it is what the loss costs requests with the cluster's quorums.
     #[must_use]
     pub fn outlook(&self) -> Option<Outlook> {
-        if !matches!(self.role, Role::Sequencer | Role::Follower) {
-            return None;
-        }
-        let sequencer = self.last_sequencer()?;
+        let sequencer = match self.role {
+            Role::Joining | Role::Founding => return None,
+            Role::Sequencer | Role::Follower => Some(self.last_sequencer()?),
+            Role::Coordinator => None,
+        };
         let write = usize::from(self.cluster.write_quorum());
         let read = usize::from(self.cluster.read_quorum());
         let servers = self.cluster.voters().len();
         let (needed, promises) = (write.max(read), servers + 1 - write.min(read));
-        let to_succeed = needed.max(promises);
+        let to_succeed = if sequencer.is_some() { needed.max(promises) } else { needed };
         let up = self.connected.len() + 1;
         Some(if up < needed {
             Outlook::Stopped { needed }
@@ -64,6 +64,7 @@ impl Status {
         } else if up > to_succeed {
             Outlook::Safe { spare: up - to_succeed }
         } else {
+            let sequencer = sequencer?;
             let to_succeed = Some(to_succeed).filter(|to_succeed| *to_succeed < servers);
             Outlook::NeedsSequencer { sequencer, to_succeed }
         })
@@ -119,6 +120,10 @@ mod tests {
 
     /// What server 2 of `servers` says, whose sequencer is server 1, while `up` of them are up.
     fn outlook(servers: u16, write: u16, read: u16, up: usize) -> String {
+        outlook_of(Role::Follower, servers, (write, read), up)
+    }
+
+    fn outlook_of(role: Role, servers: u16, (write, read): (u16, u16), up: usize) -> String {
         let node = |number| NodeId::new(number).unwrap();
         let (write, read) = (Quorum::Count(write), Quorum::Count(read));
         let cluster = ClusterConfig::new((1..=servers).map(node), write, read).unwrap();
@@ -126,7 +131,7 @@ mod tests {
         let status = Status {
             node: node(2),
             cluster,
-            role: Role::Follower,
+            role,
             connected: others.take(up - 1).collect(),
             positions: Positions { epoch_owner: Some(1), ..Positions::default() },
             ..crate::status::tests::status()
@@ -165,9 +170,20 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_no_part_of_a_cluster_with_a_sequencer_says_nothing() {
+    fn whoever_is_no_part_of_a_cluster_says_nothing() {
         let status = crate::status::tests::status();
-        assert_eq!(Status { role: Role::Coordinator, ..status.clone() }.outlook(), None);
-        assert_eq!(Status { role: Role::Joining, ..status }.outlook(), None);
+        assert_eq!(Status { role: Role::Joining, ..status.clone() }.outlook(), None);
+        assert_eq!(Status { role: Role::Founding, ..status }.outlook(), None);
+    }
+
+    #[test]
+    fn without_a_sequencer_the_greater_quorum_decides() {
+        let outlook = |write, read, up| outlook_of(Role::Coordinator, 5, (write, read), up);
+        assert_eq!(outlook(2, 4, 5), "any one server may be lost, the others go on");
+        assert_eq!(
+            outlook(4, 1, 4),
+            "the loss of one more server stops the cluster until 4 servers are up again"
+        );
+        assert_eq!(outlook(3, 3, 2), "the cluster goes on once 3 servers are up");
     }
 }

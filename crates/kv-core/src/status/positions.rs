@@ -70,6 +70,11 @@ positions! {
     14 => gaps, "gaps";
     /// Former incarnations of servers of which it is not settled yet what they wrote.
     15 => open_incarnations, "open_incarnations";
+    /// By how many milliseconds the wall clock is ahead of the median of its peers', as last measured;
+    /// `None` if it is not.
+    16 => clock_ahead_ms, "clock_ahead_ms";
+    /// By how many milliseconds it is behind; `None` if it is not.
+    17 => clock_behind_ms, "clock_behind_ms";
 }
 
 /// A list of tags and values. Tags that this program does not know are skipped.

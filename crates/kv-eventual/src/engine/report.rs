@@ -65,6 +65,8 @@ impl EventualEngine {
 
     fn positions(&self) -> Positions {
         let tombstones = count(self.core.state.buried.len());
+        let offset_ms = self.core.peers.clock_offset_ms();
+        let positive = |ms: i64| u64::try_from(ms).ok().filter(|ms| *ms > 0);
         // How far a former incarnation numbered its writes is not known.
         let last_write_seq = self.identity.is_serving().then(|| self.writes.last_seq().0);
         Positions {
@@ -74,6 +76,8 @@ impl EventualEngine {
             gaps: Some(count(self.core.state.vector.gaps())),
             open_incarnations: Some(count(self.core.state.vector.former())),
             clock_ms: Some(self.core.clock.latest().millis()),
+            clock_ahead_ms: offset_ms.and_then(positive),
+            clock_behind_ms: offset_ms.and_then(|ms| positive(ms.saturating_neg())),
             ..Positions::default()
         }
     }

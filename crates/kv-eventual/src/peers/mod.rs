@@ -18,6 +18,8 @@ pub(crate) struct Peers {
     connected: SlotSet,
     /// The two middle ones of the peers' clocks; one twice if their number is odd.
     median: Option<(ClockOffset, ClockOffset)>,
+    /// This server's own, when a peer's was last measured.
+    own_clock: Option<ClockOffset>,
     /// When the peers' clocks were last asked for.
     pub(crate) clocks_asked: Option<Duration>,
 }
@@ -68,6 +70,7 @@ impl Peers {
             all: voters.iter().map(peer).collect(),
             connected: SlotSet::default(),
             median: None,
+            own_clock: None,
             clocks_asked: None,
         })
     }
@@ -155,6 +158,7 @@ impl Peers {
         if sent > now.mono || round_trip > ROUND_TRIP_MAX {
             return;
         }
+        self.own_clock = Some(own_clock(now));
         let middle = sent.saturating_add(round_trip / 2);
         if let Some(peer) = self.get_mut(slot) {
             peer.clock = Some(signed(wall_ms).saturating_sub(signed(millis(middle))));
@@ -166,18 +170,21 @@ impl Peers {
     /// is more than [`MAX_SKEW`]; negative if it is behind. Of an even number of peers, both
     /// middle ones must say so.
     pub(crate) fn clock_error_ms(&self, now: Now) -> Option<i64> {
-        let (low, high) = self.median?;
-        let own = signed(millis(now.wall)).saturating_sub(signed(millis(now.mono)));
         let limit = signed(millis(MAX_SKEW));
-        let ahead = own.saturating_sub(high);
-        let behind = low.saturating_sub(own);
-        if ahead > limit {
-            Some(ahead)
-        } else if behind > limit {
-            Some(behind.saturating_neg())
-        } else {
-            None
-        }
+        self.off_median_ms(own_clock(now)).filter(|off_ms| off_ms.saturating_abs() > limit)
+    }
+
+    /// By how many milliseconds it was ahead when a peer's clock was last measured, negative if it was
+    /// behind; `None` if no peer's is known.
+    pub(crate) fn clock_offset_ms(&self) -> Option<i64> {
+        self.off_median_ms(self.own_clock?)
+    }
+
+    fn off_median_ms(&self, own: ClockOffset) -> Option<i64> {
+        let (low, high) = self.median?;
+        let ahead = own.saturating_sub(high).max(0);
+        let behind = low.saturating_sub(own).max(0);
+        Some(ahead.saturating_sub(behind))
     }
 
     fn find_median(&self) -> Option<(ClockOffset, ClockOffset)> {
@@ -187,6 +194,10 @@ impl Peers {
         let high = clocks.get(clocks.len() / 2)?;
         Some((*low, *high))
     }
+}
+
+fn own_clock(now: Now) -> ClockOffset {
+    signed(millis(now.wall)).saturating_sub(signed(millis(now.mono)))
 }
 
 fn signed(value: u64) -> i64 {
@@ -253,6 +264,26 @@ mod tests {
         assert_eq!(peers.clock_error_ms(now(200, 5100)), Some(-4_000_000));
         peers.disconnect(slot(3));
         assert_eq!(peers.clock_error_ms(now(200, 5100)), None);
+    }
+
+    #[test]
+    fn the_offset_is_that_of_the_last_measurement() {
+        let now = Now { mono: Duration::from_secs(100), wall: Duration::from_secs(5000) };
+        let mut peers = peers(3);
+        assert_eq!(peers.clock_offset_ms(), None);
+        for (index, wall_ms) in [(1, 4_999_000), (2, 4_997_000)] {
+            peers.measure(slot(index), now, now.mono, wall_ms);
+        }
+        assert_eq!(
+            peers.clock_offset_ms(),
+            Some(1_000),
+            "as the nearer of the two middle ones says"
+        );
+        peers.measure(slot(1), now, now.mono, 5_004_000);
+        peers.measure(slot(2), now, now.mono, 5_003_000);
+        assert_eq!(peers.clock_offset_ms(), Some(-3_000));
+        peers.measure(slot(2), now, now.mono, 4_990_000);
+        assert_eq!(peers.clock_offset_ms(), Some(0), "between them");
     }
 
     #[test]

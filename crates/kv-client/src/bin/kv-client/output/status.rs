@@ -1,5 +1,6 @@
 //! How servers are, in words.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use kv_core::{NodeId, PeerLag, Role, Status};
@@ -10,6 +11,9 @@ use crate::commands::words::as_line;
 
 /// The engine in which peers lag by writes and not by entries of a log.
 const EVENTUAL: &str = "eventual";
+
+/// Clocks that are off by less than a second are as they should be.
+const CLOCK_OFF_MS_MIN: u64 = 1_000;
 
 /// What a server does for its clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,6 +145,9 @@ pub(crate) fn status_text(status: &Status, all: bool) -> String {
         let held = if held == 1 { "1 server".to_owned() } else { format!("{held} servers") };
         let _ = write!(text, "\n  acknowledged writes are on {held} or more; {outlook}");
     }
+    for line in [deletes(status), clock(status)].into_iter().flatten() {
+        let _ = write!(text, "\n  {line}");
+    }
     let rows =
         cluster.voters().iter().map(|server| [server.to_string(), of_server(status, *server)]);
     let heading = ["server", "state"].map(ToOwned::to_owned);
@@ -175,6 +182,38 @@ fn verdict(status: &Status) -> String {
             format!("server {node} serves reads and writes{missing}")
         }
     }
+}
+
+/// How many deletes are remembered, and which servers are in the way of forgetting them.
+fn deletes(status: &Status) -> Option<String> {
+    let deletes = status.positions.tombstones.filter(|deletes| *deletes > 0)?;
+    let lacking = status.lags.iter().filter(|lag| lag.entries > 0).map(|lag| lag.peer);
+    let away = status.lags.iter().map(|lag| lag.peer);
+    let away = away.filter(|peer| !status.connected.contains(peer));
+    let in_the_way: BTreeSet<NodeId> = lacking.chain(away).collect();
+    let in_the_way: Vec<NodeId> = in_the_way.into_iter().collect();
+    let deletes = match deletes {
+        1 => "1 delete is".to_owned(),
+        deletes => format!("{deletes} deletes are"),
+    };
+    Some(match in_the_way.as_slice() {
+        [] => format!("{deletes} remembered until all servers have had that for a while"),
+        [one] => format!("{deletes} remembered until server {one} is known to have that, too"),
+        several => {
+            let several = id_ranges(several);
+            format!("{deletes} remembered until servers {several} are known to have that, too")
+        }
+    })
+}
+
+/// By how much its clock is off, if that is worth a line.
+fn clock(status: &Status) -> Option<String> {
+    let at = &status.positions;
+    let off = |ms: Option<u64>, how| Some((ms.filter(|ms| *ms >= CLOCK_OFF_MS_MIN)?, how));
+    let (ms, how) =
+        off(at.clock_ahead_ms, "ahead of").or_else(|| off(at.clock_behind_ms, "behind"))?;
+    let (seconds, tenths) = (ms / 1_000, ms % 1_000 / 100);
+    Some(format!("its clock is {seconds}.{tenths} s {how} those of the other servers"))
 }
 
 /// What a server says of itself, or of another one.
@@ -217,4 +256,75 @@ fn table<const N: usize>(rows: &[[String; N]]) -> String {
         cells.collect::<String>().trim_end().to_owned()
     };
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use kv_core::{ClusterConfig, Incarnation, Positions, Quorum};
+
+    use super::*;
+
+    fn node(number: u16) -> NodeId {
+        NodeId::new(number).unwrap()
+    }
+
+    fn status(positions: Positions, connected: &[u16], lags: &[(u16, u64)]) -> Status {
+        let quorum = Quorum::Count(2);
+        Status {
+            engine: EVENTUAL.to_owned(),
+            node: node(1),
+            incarnation: Incarnation::following(Incarnation::UNKNOWN, 7),
+            cluster_id: None,
+            cluster: ClusterConfig::new((1..=3).map(node), quorum, quorum).unwrap(),
+            role: Role::Coordinator,
+            connected: connected.iter().copied().map(node).collect(),
+            waiting: None,
+            positions,
+            lags: lags
+                .iter()
+                .map(|&(peer, entries)| PeerLag { peer: node(peer), entries })
+                .collect(),
+            counters: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn an_eventual_server_says_what_each_lacks_and_who_keeps_deletes_from_being_forgotten() {
+        let positions = Positions {
+            keys: Some(5),
+            tombstones: Some(2),
+            clock_behind_ms: Some(3_250),
+            ..Positions::default()
+        };
+        let text = status_text(&status(positions, &[2], &[(2, 0), (3, 12)]), false);
+        for line in [
+            "acknowledged writes are on 2 servers or more; the loss of one more server stops the \
+             cluster until 2 servers are up again",
+            "2 deletes are remembered until server 3 is known to have that, too",
+            "its clock is 3.2 s behind those of the other servers",
+            "connected, lacks nothing",
+            "not connected, lacks 12 writes",
+        ] {
+            assert!(text.contains(line), "no `{line}` in:\n{text}");
+        }
+    }
+
+    #[test]
+    fn what_needs_no_attention_has_no_line() {
+        let positions = Positions { clock_ahead_ms: Some(999), ..Positions::default() };
+        let all_well = status(positions, &[2, 3], &[(2, 0), (3, 0)]);
+        assert_eq!((deletes(&all_well), clock(&all_well)), (None, None));
+        let some = Positions { tombstones: Some(1), ..Positions::default() };
+        let some = status(some, &[2, 3], &[(2, 0), (3, 0)]);
+        assert_eq!(
+            deletes(&some).unwrap(),
+            "1 delete is remembered until all servers have had that for a while"
+        );
+        let away = Positions { tombstones: Some(1), ..Positions::default() };
+        let away = status(away, &[], &[(2, 0), (3, 4)]);
+        assert_eq!(
+            deletes(&away).unwrap(),
+            "1 delete is remembered until servers 2-3 are known to have that, too"
+        );
+    }
 }
