@@ -44,6 +44,9 @@ pub(crate) struct Core {
     pub(crate) named: Option<u64>,
     /// What this server is to found a cluster with, where a person has given its former one up.
     pub(crate) salvaged: Option<Salvaged>,
+    /// Where the log ends that this server's cluster was founded on, until that is known to be
+    /// committed; 0 if the cluster was founded empty.
+    pub(crate) founded_on: LogIndex,
     /// Whether this process has recovered, so that its disk has all that any process before it can
     /// have acknowledged.
     pub(crate) is_proven: bool,
@@ -119,6 +122,7 @@ impl Core {
             identity_on_disk: None,
             named: None,
             salvaged: None,
+            founded_on: LogIndex::ZERO,
             is_proven: false,
             refuted: None,
             promised: Epoch::default(),
@@ -162,6 +166,20 @@ impl Core {
     /// Whether this server counts for nothing, since it lost what its disk held.
     pub(crate) fn is_recovering(&self) -> bool {
         self.identity.is_none_or(|identity| identity.recovering)
+    }
+
+    /// Whether this server lacks a part of the log that its cluster was founded on, so that it must not
+    /// promise an epoch to one that lacks it too.
+    pub(crate) fn lacks_founding(&self) -> bool {
+        self.founded_on > self.replica.durable()
+    }
+
+    /// Notes, before the cluster is founded or joined, where the log ends that it is founded on.
+    pub(crate) fn found_on(&mut self, last: LogIndex, out: &mut Out) {
+        if last != self.founded_on {
+            self.founded_on = last;
+            self.persist(Record::FoundedOn { last }, Durable::FoundedOn, out);
+        }
     }
 
     /// The epoch that this server has promised. Nothing of an earlier one is taken any more.
@@ -230,7 +248,9 @@ impl Core {
     pub(crate) fn welcome(&self, member: NodeId, nonce: u64, out: &mut Out) {
         let own = (self.node(), self.incarnation());
         let members = self.known.on_disk().into_iter().chain([own]).collect();
-        self.send(member, Body::Welcome { nonce, members }, out);
+        let is_committed = self.replica.commit() >= self.founded_on;
+        let founded_on = if is_committed { LogIndex::ZERO } else { self.founded_on };
+        self.send(member, Body::Welcome { nonce, members, founded_on }, out);
     }
 
     /// The time of day at this step.

@@ -43,6 +43,8 @@ pub enum Body {
         nonce: u64,
         /// All founding members with their incarnations, the receiver's among them.
         members: Vec<(NodeId, Incarnation)>,
+        /// The log that the cluster was founded on ends here; 0 if it was founded empty.
+        founded_on: LogIndex,
     },
     /// An empty server meets a cluster that was founded without it, or in which it has lost its
     /// data.
@@ -187,7 +189,7 @@ pub enum Body {
 wire_enum!(Body, "message of the linearizable engine", {
     0 => Hello { nonce },
     1 => Join { nonce, asked },
-    2 => Welcome { nonce, members },
+    2 => Welcome { nonce, members, founded_on },
     3 => Holding { nonce, highest },
     4 => Recover,
     5 => RecoverOk(answer),

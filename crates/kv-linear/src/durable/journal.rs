@@ -28,6 +28,8 @@ pub(crate) enum Durable {
     Installed { promised: Epoch },
     /// The name of an empty server.
     Named,
+    /// On which log the cluster is founded.
+    FoundedOn,
     /// That the disk is not to be started on again.
     Refuted,
 }

@@ -98,6 +98,12 @@ pub enum Record {
         /// The peer.
         peer: NodeId,
     },
+    /// The cluster that the next record founds or joins is founded on a log that one server kept, so that
+    /// V promises say nothing of it before W servers hold it: this one makes none until it does.
+    FoundedOn {
+        /// Where that log ends.
+        last: LogIndex,
+    },
     /// A person has given up what other servers of the cluster may have had: this one leaves it with
     /// its log, and founds another one with servers that are empty.
     Salvaged {
@@ -120,4 +126,5 @@ wire_enum!(Record, "record of the linearizable engine", {
     10 => Installed { promised, parts, metadata },
     11 => Refuted { peer },
     12 => Salvaged { cluster },
+    13 => FoundedOn { last },
 });

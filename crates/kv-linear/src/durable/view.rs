@@ -32,16 +32,15 @@ pub(crate) struct LogView {
     forgets_deadlines: bool,
 }
 
-/// Opens a view; `None` while a log that was kept has no cluster. What changed may hold more than the records that it covers say; these change nothing when they
+/// Opens a view. What changed may hold more than the records that it covers say; these change nothing when they
 /// are replayed on it. `None` while entries are gone here that the disk still has, and while the
 /// promise is not on disk: what was learned to be committed in an epoch must not outlive the promise
-/// of it, or a server that forgot only that would drop what is committed.
+/// of it, or a server that forgot only that would drop what is committed. `None` of what changed as well
+/// while a log that was kept has no cluster, since a checkpoint would say that the server is empty, and
+/// until its cluster is known to have committed it, since a checkpoint does not say that it was founded on it.
 pub(crate) fn open(core: &mut Core, scope: ViewScope) -> Option<OpenView> {
-    // A checkpoint says of a server without a cluster that it is empty.
-    if core.salvaged.is_some() {
-        return None;
-    }
-    let is_due = core.replica.is_cut_on_disk() && core.is_promise_durable();
+    let has_cluster = core.salvaged.is_none() && core.replica.commit() >= core.founded_on;
+    let is_due = core.replica.is_cut_on_disk() && core.is_promise_durable() && has_cluster;
     if scope == ViewScope::Changes && !is_due {
         return None;
     }

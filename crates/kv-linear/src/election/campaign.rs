@@ -46,6 +46,7 @@ impl Follower {
     pub(crate) fn may_stand(&self, core: &Core) -> bool {
         core.is_durable()
             && !core.is_recovering()
+            && !core.lacks_founding()
             && core.shortage.is_none()
             && !core.is_stopping
             && !self.is_switching()

@@ -19,7 +19,8 @@ impl Core {
 
     /// Agrees that the sequencer is missing.
     pub(crate) fn grant_pre_vote(&self, to: NodeId, epoch: Epoch, out: &mut Out) {
-        let may_promise = !self.is_recovering() || self.broken.is(Mutation::RecoveringServerVotes);
+        let counts = !self.is_recovering() || self.broken.is(Mutation::RecoveringServerVotes);
+        let may_promise = counts && !self.lacks_founding();
         self.send(to, Body::PreVoteOk { epoch, may_promise }, out);
     }
 
@@ -31,7 +32,7 @@ impl Core {
     /// Promises an epoch to its owner, if this server may; true if it had not before.
     pub(crate) fn promise_to(&mut self, from: NodeId, epoch: Epoch, out: &mut Out) -> bool {
         let recovers = self.is_recovering() && !self.broken.is(Mutation::RecoveringServerVotes);
-        if recovers || !self.may_ask(from, epoch) {
+        if recovers || self.lacks_founding() || !self.may_ask(from, epoch) {
             self.counters.stray_messages += 1;
             return false;
         }
@@ -54,7 +55,8 @@ impl Core {
         let early = self.broken.is(Mutation::PromisedBeforePersisted);
         let log = self.replica.log();
         let is_durable = self.is_promise_durable() && self.replica.durable() == log.last().index;
-        let votes = !self.is_recovering() || self.broken.is(Mutation::RecoveringServerVotes);
+        let votes = (!self.is_recovering() || self.broken.is(Mutation::RecoveringServerVotes))
+            && !self.lacks_founding();
         if epoch.owner == self.node() || !votes || !(is_durable || early) {
             return;
         }

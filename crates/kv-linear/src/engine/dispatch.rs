@@ -139,8 +139,8 @@ impl LinearEngine {
                 founding.ask(core, from, out);
                 false
             }
-            (Role::Joining(joining), Body::Welcome { nonce, members }) => {
-                joining.on_welcome(core, cluster, (nonce, members), out)
+            (Role::Joining(joining), Body::Welcome { nonce, members, founded_on }) => {
+                joining.on_welcome(core, cluster, (nonce, members, founded_on), out)
             }
             (Role::Joining(joining), Body::Holding { nonce, highest }) => {
                 joining.on_holding(core, cluster, (nonce, highest), out)

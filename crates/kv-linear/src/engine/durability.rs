@@ -56,7 +56,7 @@ impl LinearEngine {
                 core.replica.note_durable(log);
                 return false;
             }
-            Durable::Staged | Durable::Refuted => {}
+            Durable::Staged | Durable::Refuted | Durable::FoundedOn => {}
             Durable::Installed { promised } => {
                 core.note_promised_on_disk(promised);
                 if let Role::Follower(follower) = &mut self.role {

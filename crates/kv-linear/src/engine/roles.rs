@@ -29,7 +29,8 @@ impl LinearEngine {
         }
         let is_founder = core.node() == core.founder();
         self.role = match core.identity {
-            None if is_founder || core.salvaged.is_some() => {
+            // A founder has a name only where a server that kept its log has asked it.
+            None if (is_founder && core.named.is_none()) || core.salvaged.is_some() => {
                 Role::Founding(Founding::start(core, now))
             }
             None => Role::Joining(Joining::start(core, now)),

@@ -10,6 +10,7 @@ use crate::durable::journal::Durable;
 use crate::durable::record::Record;
 use crate::founding::is_named;
 use crate::identity::Identity;
+use crate::log::epoch::LogIndex;
 use crate::message::Body;
 
 /// An empty server that asks the others to take it into their cluster, or to found one with it.
@@ -102,7 +103,7 @@ impl Joining {
         &self,
         core: &mut Core,
         cluster: ClusterId,
-        (nonce, members): (u64, Vec<(NodeId, Incarnation)>),
+        (nonce, members, founded_on): (u64, Vec<(NodeId, Incarnation)>, LogIndex),
         out: &mut Out,
     ) -> bool {
         let named = members
@@ -115,6 +116,7 @@ impl Joining {
         let others = members.into_iter().filter(|(node, _)| *node != core.node());
         let known: Vec<_> =
             others.filter(|(node, _)| core.config.cluster.contains(*node)).collect();
+        core.found_on(founded_on, out);
         join(core, Identity { cluster, incarnation, recovering: false }, known, out);
         true
     }

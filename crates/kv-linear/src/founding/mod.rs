@@ -171,6 +171,7 @@ impl Founding {
                 (cluster, core.named_after(incarnation, self.nonce), members)
             }
         };
+        core.found_on(core.replica.log().last().index, out);
         let identity = Identity { cluster, incarnation, recovering: false };
         core.identity = Some(identity);
         let incarnations: Vec<_> =

@@ -97,6 +97,7 @@ impl Recovery {
                 self.core.recover_promise(promised);
             }
             Record::Refuted { peer } => core.refuted = Some(peer),
+            Record::FoundedOn { last } => core.founded_on = last,
             Record::Salvaged { cluster } => {
                 let incarnation = core.identity.take().ok_or(wrong)?.incarnation;
                 let known = std::mem::take(&mut core.known);

@@ -1,7 +1,7 @@
 //! How a cluster is founded, and by whom.
 
-use kv_core::{ConsistencyEngine, Incarnation, NotDone, Outcome, Role, Waiting};
-use kv_linear::{Body, Epoch, Record};
+use kv_core::{ConsistencyEngine, Incarnation, NodeId, NotDone, Outcome, Role, Waiting};
+use kv_linear::{Body, Epoch, LogIndex, Record};
 
 use super::stand::log::{done, put};
 use super::stand::{
@@ -63,14 +63,17 @@ fn founding() -> Server {
     server
 }
 
+fn welcome(nonce: u64, members: Vec<(NodeId, Incarnation)>) -> Body {
+    Body::Welcome { nonce, members, founded_on: LogIndex::ZERO }
+}
+
 #[test]
 fn members_are_told_once_the_founding_is_on_disk() {
     let mut server = founding();
     assert_eq!(server.timeout_after(MS * 200), []);
     let mut members = [2, 3].map(|peer| (node(peer), first(peer))).to_vec();
     members.push((node(1), server.incarnation));
-    let welcome =
-        NAMES.map(|(peer, nonce)| Send(peer, Body::Welcome { nonce, members: members.clone() }));
+    let welcome = NAMES.map(|(peer, nonce)| Send(peer, welcome(nonce, members.clone())));
     assert_eq!(server.persist_up_to(1), welcome);
     // Nor do they get the first entry before the promise of its epoch is there.
     assert_eq!(server.timeout_after(MS * 200), []);
@@ -190,10 +193,10 @@ fn a_member_takes_part_from_the_founding_on() {
     server.peer_up(1);
     let members = [1, 2, 3].map(|number| (node(number), first(number))).to_vec();
     let without = vec![(node(1), first(1)), (node(2), first(3))];
-    let other_name = Body::Welcome { nonce: 22, members: members.clone() };
+    let other_name = welcome(22, members.clone());
     assert_eq!(server.hears_of_cluster(1, other_name), []);
-    assert_eq!(server.hears_of_cluster(1, Body::Welcome { nonce: 21, members: without }), []);
-    let effects = server.hears_of_cluster(1, Body::Welcome { nonce: 21, members });
+    assert_eq!(server.hears_of_cluster(1, welcome(21, without)), []);
+    let effects = server.hears_of_cluster(1, welcome(21, members));
     let known = [1, 3].map(|number| (node(number), first(number))).to_vec();
     let joined = Record::Joined {
         cluster: CLUSTER,
@@ -213,7 +216,7 @@ fn every_member_can_tell_one_that_missed_it_that_it_is_one_too() {
     let mut members: Vec<_> = [1, 3].map(|number| (node(number), first(number))).to_vec();
     members.push((node(2), server.incarnation));
     let join = |nonce| Body::Join { nonce, asked: 0 };
-    let welcome = Body::Welcome { nonce: 31, members };
+    let welcome = welcome(31, members);
     assert_eq!(server.hears_empty(3, join(31)), [Send(3, welcome)]);
     // One of another name, or one that is known to be over, has lost its data.
     let holding = |nonce, highest| [Send(3, Body::Holding { nonce, highest })];

@@ -1,7 +1,7 @@
 //! A server that left its cluster with its log founds another one.
 
 use kv_core::{ClusterId, ConsistencyEngine, Incarnation, ViewScope, Waiting};
-use kv_linear::{Body, Entry, Record};
+use kv_linear::{Body, Entry, LogIndex, Record};
 
 use super::stand::log::{extend, log, record};
 use super::stand::{
@@ -37,6 +37,7 @@ fn a_cluster_is_founded_on_a_log_that_was_kept() {
     let (mut server, asked) = salvaged();
     let effects = found(&mut server, asked);
     let [
+        Write(Record::FoundedOn { last: LogIndex(4) }),
         Write(Record::Founded { cluster, incarnation, members, .. }),
         Write(Record::Opened { entry }),
     ] = effects.as_slice()
@@ -61,13 +62,16 @@ fn a_cluster_is_founded_on_a_log_that_was_kept() {
 #[test]
 fn a_server_whose_log_was_kept_keeps_it_until_it_has_founded() {
     let (mut server, asked) = salvaged();
-    assert!(server.engine.open_view(ViewScope::Whole).is_none());
+    // A checkpoint would say that it is empty; a backup is not to be refused.
+    assert!(server.engine.open_view(ViewScope::Changes).is_none());
+    assert!(server.engine.open_view(ViewScope::Whole).is_some());
     let mut again = server.restart();
     assert!(matches!(again.peer_up(1)[..], [Send(1, Body::Hello { .. })]));
     assert_eq!(again.log(), [4, 4, 0, 0]);
     found(&mut server, asked);
     server.persist_all();
-    assert!(server.engine.open_view(ViewScope::Whole).is_some());
+    // Nor does it say on which log a cluster was founded that may not have committed it.
+    assert!(server.engine.open_view(ViewScope::Changes).is_none());
     let mut again = server.restart();
     again.timeout();
     assert_eq!(again.engine.status().cluster_id, Some(NEXT));
@@ -97,13 +101,31 @@ fn an_empty_server_that_would_found_a_cluster_leaves_that_to_one_with_a_log() {
     assert!(empty.persist_all().contains(&Send(2, Body::Join { nonce, asked: 77 })));
     let incarnation = Incarnation((9 << 32) | (nonce & 0xffff_ffff));
     let members = vec![(node(1), incarnation), (node(2), first(2))];
-    let joined = empty.hears_of_cluster(2, Body::Welcome { nonce, members });
-    let [Write(Record::Joined { incarnation: taken, recovering: false, .. })] = joined.as_slice()
+    let welcome = Body::Welcome { nonce, members, founded_on: LogIndex(4) };
+    let joined = empty.hears_of_cluster(2, welcome);
+    let [
+        Write(Record::FoundedOn { last: LogIndex(4) }),
+        Write(Record::Joined { incarnation: taken, recovering: false, .. }),
+    ] = joined.as_slice()
     else {
         panic!("{joined:?}")
     };
     assert_eq!(*taken, incarnation);
-    let log = extend(&kept(), &[(epoch(4, 2), "")]);
     empty.persist_all();
+    // Until it has that log, it is not one of those whose promises stand for it: the kept log is on one
+    // disk alone.
+    empty.incarnation = incarnation;
+    let mut again = empty.restart();
+    again.peer_up(2);
+    again.peer_up(3);
+    let asked = again.hears(2, Body::EpochRequest { epoch: epoch(5, 2) });
+    assert!(!asked.iter().any(|effect| matches!(effect, Write(Record::Promised { .. }))));
+    again.peer_down(2);
+    let alone = again.timeout_after(MS * 10_000);
+    assert!(
+        !alone.iter().any(|effect| matches!(effect, Send(_, Body::PreVote { .. }))),
+        "{alone:?}"
+    );
+    let log = extend(&kept(), &[(epoch(4, 2), "")]);
     assert!(empty.fed(epoch(4, 2), &log, 0, 0).contains(&Write(record(epoch(4, 2), 0, &log, 0))));
 }

@@ -104,7 +104,10 @@ fn golden_bytes_of_the_messages_of_founding_and_recovery() {
     let cases = [
         (Body::Hello { nonce: 1 }, format!("00{}", n(1))),
         (Body::Join { nonce: 1, asked: 2 }, format!("01{}{}", n(1), n(2))),
-        (Body::Welcome { nonce: 1, members }, format!("02{}010000000100{}", n(1), n(2))),
+        (
+            Body::Welcome { nonce: 1, members, founded_on: LogIndex(3) },
+            format!("02{}010000000100{}{}", n(1), n(2), n(3)),
+        ),
         (Body::Holding { nonce: 1, highest: Incarnation(2) }, format!("03{}{}", n(1), n(2))),
         (Body::Recover, "04".to_owned()),
         (Body::RecoverOk(answer), format!("05{}{E}0101{}", n(1), n(3))),
@@ -204,6 +207,7 @@ fn golden_bytes_of_the_records_of_an_identity() {
         (Record::Known { peer, incarnation }, format!("050100{}", n(2))),
         (Record::Refuted { peer }, "0b0100".to_owned()),
         (Record::Salvaged { cluster: ClusterId(1) }, format!("0c{}", n(1))),
+        (Record::FoundedOn { last: LogIndex(1) }, format!("0d{}", n(1))),
     ];
     cases.into_iter().for_each(|(record, expected)| assert_record(&record, &expected));
 }

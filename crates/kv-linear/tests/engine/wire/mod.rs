@@ -128,7 +128,9 @@ fn founding_body() -> impl Strategy<Value = Body> {
     prop_oneof![
         any::<u64>().prop_map(|nonce| Body::Hello { nonce }),
         (any::<u64>(), any::<u64>()).prop_map(|(nonce, asked)| Body::Join { nonce, asked }),
-        (any::<u64>(), members()).prop_map(|(nonce, members)| Body::Welcome { nonce, members }),
+        (any::<u64>(), members(), index()).prop_map(|(nonce, members, founded_on)| {
+            Body::Welcome { nonce, members, founded_on }
+        }),
         (any::<u64>(), incarnation()).prop_map(|(nonce, highest)| Body::Holding { nonce, highest }),
         Just(Body::Recover),
         recover_ok().prop_map(Body::RecoverOk),
@@ -244,6 +246,7 @@ fn identity_record() -> impl Strategy<Value = Record> {
         (node(), incarnation()).prop_map(|(peer, incarnation)| Record::Known { peer, incarnation }),
         node().prop_map(|peer| Record::Refuted { peer }),
         any::<u64>().prop_map(|name| Record::Salvaged { cluster: ClusterId(name) }),
+        index().prop_map(|last| Record::FoundedOn { last }),
     ]
 }
 
