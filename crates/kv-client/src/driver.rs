@@ -207,6 +207,9 @@ impl Driver {
             }
             self.follow(server);
             let watch_at = connection.watch_at();
+            if self.table.is_empty() {
+                service.on_idle(Instant::now());
+            }
             let leave_at = service.leave_at().filter(|at| *at > Instant::now());
             // What has come counts before any time that is up: this program may have been suspended.
             tokio::select! {
@@ -220,9 +223,7 @@ impl Driver {
                     let Some(arrived) = arrived else {
                         return Served::Abandoned;
                     };
-                    if self.table.is_empty() {
-                        service.on_asked(Instant::now());
-                    }
+                    service.on_asked(Instant::now());
                     self.table.add(arrived);
                     while let Ok(more) = self.inbox.try_recv() {
                         self.table.add(more);

@@ -16,11 +16,13 @@ pub(crate) struct Service {
     /// Whether it has told of itself that it serves nobody, and not only in its answers to requests:
     /// then what is in flight is not answered soon either.
     serves_nobody: bool,
+    /// Since when nobody has asked it anything.
+    idle_since: Option<Instant>,
 }
 
 impl Service {
     pub(crate) fn on_served(&mut self) {
-        *self = Self::default();
+        *self = Self { idle_since: self.idle_since, ..Self::default() };
     }
 
     pub(crate) fn on_refused(&mut self, now: Instant, reason: &NotDone) {
@@ -39,9 +41,15 @@ impl Service {
         }
     }
 
-    /// Somebody asks after a time in which nobody did: what the server serves now shows from here on.
+    /// No request waits any more.
+    pub(crate) fn on_idle(&mut self, now: Instant) {
+        self.idle_since.get_or_insert(now);
+    }
+
+    /// Somebody asks. After a long time in which nobody did, what the server serves shows from here on.
     pub(crate) fn on_asked(&mut self, now: Instant) {
-        if let Some((since, _)) = &mut self.refuses {
+        let was_idle = self.idle_since.take().is_some_and(|since| now - since >= STAY_MAX);
+        if let Some((since, _)) = self.refuses.as_mut().filter(|_| was_idle) {
             *since = now;
         }
     }
@@ -145,11 +153,24 @@ mod tests {
         let mut service = Service::default();
         let start = Instant::now();
         service.on_told(start, Some(Waiting::Election));
+        service.on_idle(start);
         let later = start + STAY_MAX * 10;
         assert!(service.reason_to_leave(later).is_some());
         service.on_asked(later);
         assert_eq!(service.reason_to_leave(later), None);
         assert!(service.reason_to_leave(later + STAY_MAX).is_some());
+    }
+
+    #[test]
+    fn a_server_is_left_by_a_client_whose_requests_are_short_and_one_at_a_time() {
+        let mut service = Service::default();
+        let start = Instant::now();
+        service.on_told(start, Some(Waiting::Election));
+        for asked in [Duration::ZERO, STAY_MAX * 3 / 5] {
+            service.on_idle(start + asked);
+            service.on_asked(start + asked);
+        }
+        assert!(service.reason_to_leave(start + STAY_MAX).is_some());
     }
 
     #[test]

@@ -284,7 +284,8 @@ pub enum Waiting {
     /// A server is of another cluster than the one that this server's log is from.
     #[error(
         "this server holds cluster {:016x} but server {node} is of cluster {:016x}: are both started \
-         on the right data directories? To join that cluster, start this server on a new one",
+         on the right data directories? To be in one cluster, one of them must start on a new one; remove no \
+         data before you know which to keep",
         ours.0,
         theirs.0
     )]

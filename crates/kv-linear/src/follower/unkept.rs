@@ -25,10 +25,12 @@ impl Unkept {
 }
 
 impl Follower {
-    /// Counts what has come, if the disk is full.
-    pub(super) const fn note_unkept(&mut self, core: &Core, bytes: usize) {
-        self.unkept.bytes =
-            if core.shortage.is_some() { self.unkept.bytes.saturating_add(bytes) } else { 0 };
+    /// Counts what has come, until the disk has had room for all of it.
+    pub(super) fn note_unkept(&mut self, core: &Core, bytes: usize) {
+        let is_kept = core.replica.durable() == core.replica.log().last().index;
+        let before = if is_kept { 0 } else { self.unkept.bytes };
+        let is_full = core.shortage.is_some();
+        self.unkept.bytes = if is_full { before.saturating_add(bytes) } else { before };
     }
 
     /// Asks the sequencer to go on after what this server has in memory.

@@ -119,7 +119,10 @@ impl StateMachine {
             return outcome;
         }
         let outcome = self.apply(operation, number, bounds, broken);
-        self.sessions.keep(identity, number, &outcome);
+        // How large a page is, is each server's own affair; and to read again does no harm.
+        if !operation.is_read_only() {
+            self.sessions.keep(identity, number, &outcome);
+        }
         outcome
     }
 

@@ -39,6 +39,11 @@ impl KeptLog {
 }
 
 impl KeptLog {
+    /// The owner of the epoch in which it ends.
+    pub(crate) const fn sequencer(&self) -> u64 {
+        self.end.owner
+    }
+
     /// Whether there is anything in it.
     pub(crate) const fn is_empty(&self) -> bool {
         self.end.last == 0

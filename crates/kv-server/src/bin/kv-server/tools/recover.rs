@@ -29,6 +29,13 @@ pub(crate) struct RecoverSettings {
     accept_data_loss: bool,
 }
 
+/// The record could not be written for certain, and not for certain not.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the server may have left its cluster or not; name its directory to `kv-server recover` to see"
+)]
+struct MayHaveLeft;
+
 /// What one server has left.
 struct Found {
     log: KeptLog,
@@ -45,7 +52,8 @@ impl RecoverSettings {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) => ExitCode::FAILURE,
             Err(error) => {
-                screen::complain(format_args!("{}; nothing was changed", error_text(&error)));
+                let changed = if error.is::<MayHaveLeft>() { "" } else { "; nothing was changed" };
+                screen::complain(format_args!("{}{changed}", error_text(&error)));
                 ExitCode::FAILURE
             }
         }
@@ -113,17 +121,19 @@ fn say_what_it_means(log: &KeptLog, named: usize, config: &ClusterConfig) {
     if named > 1 {
         screen::say(format_args!("server {} is ahead", log.node));
     }
-    let promises = Quorums::of(config).promises;
+    let Quorums { nodes, promises, recovery, .. } = Quorums::of(config);
     screen::say(format_args!(
-        "nothing was changed. The servers form their cluster again by themselves while {promises} \
-         of {} have their data: do this only if more disks are lost for good.\n\
+        "nothing was changed. The servers form their cluster again by themselves while {} of {nodes} \
+         have their data, or {recovery} with server {}, the last sequencer, among them: do this only if \
+         more disks are lost for good.\n\
          With --accept-data-loss, server {} leaves the cluster and founds another one with what it \
-         has:\n  \
+         has, which cannot be undone (`kv-server backup` its directory first):\n  \
          - writes that were acknowledged and are not in this log are lost for ever;\n  \
          - the other servers join with nothing, and whatever they have must be removed: name the \
          directories of all that are left first, to see which is ahead.\n\
          To do it: kv-server recover {} --accept-data-loss",
-        config.nodes(),
+        promises.max(recovery),
+        log.sequencer(),
         log.node,
         log.directory
     ));
@@ -144,9 +154,12 @@ fn leave(folder: &Path, left: &Found) -> anyhow::Result<ClusterId> {
     let mut directory = DataDirectory::open(disk.clone(), &owner, holder, identity.store)?;
     let (mut journal, _) = Journal::recover(disk, JournalConfig::new(identity), left.covers)?;
     let cluster = ClusterId(RandomState::new().build_hasher().finish());
-    journal.append(journal.last().next(), &Record::Salvaged { cluster })?;
-    journal.close()?;
+    let next = journal.last().next();
+    journal.append(next, &Record::Salvaged { cluster }).context(MayHaveLeft)?;
+    journal.close().context(MayHaveLeft)?;
     // For people and tools to read; the record is what counts.
-    directory.note_cluster(cluster)?;
+    if let Err(error) = directory.note_cluster(cluster) {
+        screen::complain(format_args!("the name of the new cluster was not noted: {error}"));
+    }
     Ok(cluster)
 }

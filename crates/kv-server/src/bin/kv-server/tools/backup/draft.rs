@@ -259,7 +259,7 @@ fn whole<E: ConsistencyEngine>(
     engine: &mut E,
 ) -> anyhow::Result<Box<dyn Iterator<Item = CheckpointItem> + Send>> {
     let view = kv_core::read_whole_view(engine, kv_core::ViewScope::Whole);
-    Ok(view.context("what the directory holds can be read")?.into_checkpoint().items)
+    Ok(view.context("what the directory holds cannot be read")?.into_checkpoint().items)
 }
 
 fn say_whose_log(log: &KeptLog, named: usize, config: &ClusterConfig) {
