@@ -85,6 +85,7 @@ impl RequestReader {
         words: &mut Vec<Bytes>,
     ) -> Result<bool, ProtocolError> {
         words.clear();
+        words.shrink_to(WORDS_KEPT);
         loop {
             if self.begun.is_none() {
                 let Some(first) = input.first() else {
@@ -238,7 +239,7 @@ const LINE_END: &[u8] = b"\r\n";
 /// The longest line that is no bulk string, as in Redis.
 const LINE_BYTES_MAX: usize = 64 << 10;
 
-/// Memory for the places of so many words is kept from request to request.
+/// Memory for so many words and their places is kept from request to request.
 const WORDS_KEPT: usize = 1024;
 
 #[cfg(test)]
@@ -293,6 +294,17 @@ mod tests {
             assert_eq!(requests, Vec::<Vec<Bytes>>::new());
             assert_eq!(error.map(|error| error.to_string()).as_deref(), Some(expected));
         }
+    }
+
+    #[test]
+    fn memory_for_many_words_is_given_back() {
+        let (mut reader, mut words) = (RequestReader::default(), Vec::new());
+        let mut input = BytesMut::from("*5000\r\n");
+        input.extend_from_slice(&b"$0\r\n\r\n".repeat(5000));
+        assert_eq!(reader.next(&mut input, &mut words), Ok(true));
+        assert_eq!(words.len(), 5000);
+        assert_eq!(reader.next(&mut input, &mut words), Ok(false));
+        assert!(words.capacity() < 2 * WORDS_KEPT, "{}", words.capacity());
     }
 
     proptest! {

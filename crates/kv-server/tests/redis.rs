@@ -9,10 +9,13 @@
 
 mod in_process;
 
+use std::time::Duration;
+
 use in_process::{config, ready, sockets};
 use kv_server::{Consistency, RespConfig, Server, ServerConfig, StartError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
 
 async fn start(resp: RespConfig, clients_max: usize) -> Result<Server, StartError> {
     let (mut sockets, list) = sockets(1).await;
@@ -79,7 +82,9 @@ async fn a_large_request_that_is_not_finished_keeps_others_from_theirs_for_a_mom
     stream.read_exact(&mut reply).await.unwrap();
     assert_eq!(&reply, b"+OK\r\n");
     for mut stream in stalled {
-        assert_eq!(stream.read_to_end(&mut Vec::new()).await.unwrap(), 0);
+        let mut said = Vec::new();
+        let closed = timeout(Duration::from_secs(60), stream.read_to_end(&mut said));
+        assert_eq!(closed.await.expect("it is closed").unwrap(), 0);
     }
     server.stop().await.unwrap();
 }

@@ -38,7 +38,7 @@ struct Slot {
 }
 
 /// What the transaction did to a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Change {
     None,
     Deadline,
@@ -135,11 +135,5 @@ impl Overlay {
             }
         }
         Batch::new(conditions, commands).map(Some).map_err(Into::into)
-    }
-}
-
-impl Change {
-    fn max(self, other: Self) -> Self {
-        if self == Self::Value { self } else { other }
     }
 }
