@@ -133,7 +133,10 @@ impl LinearEngine {
             cluster: core.config.cluster.clone(),
             role: self.reported_role(),
             connected: core.links.connected().collect(),
-            waiting: self.waiting().or_else(|| self.missing_servers()),
+            waiting: self
+                .waiting()
+                .or_else(|| self.missing_name())
+                .or_else(|| self.missing_servers()),
             positions: self.positions(),
             lags: self.lags(),
             counters: self.counters().to_vec(),
@@ -149,6 +152,12 @@ impl LinearEngine {
             Role::Follower(_) if counts => kv_core::Role::Follower,
             Role::Follower(_) => kv_core::Role::Joining,
         }
+    }
+
+    /// What a server waits for that has founded a cluster of which its disk does not know yet. Clients are
+    /// to know the cluster from the beginning, since they keep sessions in no unknown one.
+    fn missing_name(&self) -> Option<Waiting> {
+        self.core.identity_on_disk.is_none().then_some(Waiting::OwnDisk)
     }
 
     /// What the sequencer waits for while it refuses requests because too few servers are up.

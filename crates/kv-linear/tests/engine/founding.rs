@@ -71,6 +71,7 @@ fn welcome(nonce: u64, members: Vec<(NodeId, Incarnation)>) -> Body {
 fn members_are_told_once_the_founding_is_on_disk() {
     let mut server = founding();
     assert_eq!(server.timeout_after(MS * 200), []);
+    assert_eq!(server.engine.status().waiting, Some(Waiting::OwnDisk));
     let mut members = [2, 3].map(|peer| (node(peer), first(peer))).to_vec();
     members.push((node(1), server.incarnation));
     let welcome = NAMES.map(|(peer, nonce)| Send(peer, welcome(nonce, members.clone())));
