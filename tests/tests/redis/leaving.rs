@@ -56,3 +56,15 @@ fn the_memory_of_a_large_request_is_given_back() {
     let bytes: usize = line.parse().unwrap();
     assert!(bytes < 10 * text.len(), "{bytes} bytes for {} connections", wires.len());
 }
+
+/// Without a log of operations the store counts its clients from 0, which names none here.
+#[test]
+fn the_first_client_of_all_is_killed_by_its_id() {
+    let cluster = Cluster::linearizable();
+    let mut first = Wire::connect(cluster.address);
+    let id = first.command("client id");
+    let id = id.trim_end().strip_prefix(':').unwrap().to_owned();
+    let mut second = Wire::connect(cluster.address);
+    assert_eq!(second.command(&format!("client kill id {id}")), ":1\r\n");
+    assert_eq!(first.rest(), "");
+}

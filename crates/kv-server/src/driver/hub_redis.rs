@@ -33,10 +33,13 @@ where
     ) -> SessionId {
         // A session has one batch in flight, or the requests of a few commands.
         let id = self.core.open_session(usize::MAX);
-        self.redis.front.connected(number.0, address, now);
+        // Redis counts clients from 1, and 0 names none.
+        let redis_id = number.0.saturating_add(1);
+        self.redis.front.connected(redis_id, address, now);
         self.redis.insert(RedisClient {
             id,
-            session: Session::new(number.0),
+            number,
+            session: Session::new(redis_id),
             has_input: false,
             connection,
             is_dirty: false,
@@ -64,7 +67,8 @@ where
     ) -> Option<Going> {
         let Self { core, persistence, redis, op_log, .. } = self;
         let (client, front) = redis.get_mut(id)?;
-        let RedisClient { session, connection, .. } = client;
+        let RedisClient { session, connection, number, .. } = client;
+        let number = *number;
         let status = || status_of(core, persistence);
         let context = &mut Context { front, now, status: &status };
         let next = connection.put(|out| session.advance(context, input, out));
@@ -76,7 +80,6 @@ where
                  the store"
             );
         }
-        let number = ClientNumber(session.id());
         for (tag, op) in (0..).zip(session.take_asks()) {
             let logged = op_log.is_on().then(|| op.clone());
             let request = core.request(now, id, tag, op, RequestOptions::default());

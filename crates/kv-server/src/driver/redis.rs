@@ -5,6 +5,7 @@ use std::rc::Rc;
 use kv_core::driver::SessionId;
 use kv_resp::{Front, Session};
 
+use crate::client_number::ClientNumber;
 use crate::net::connection::Connection;
 
 /// The clients of Redis's protocol that are connected, by the places of their sessions.
@@ -18,6 +19,8 @@ pub(crate) struct RedisClients {
 /// One of them.
 pub(crate) struct RedisClient {
     pub(crate) id: SessionId,
+    /// Its number in the log of operations.
+    pub(crate) number: ClientNumber,
     pub(crate) session: Session,
     /// Something was read that is not carried out yet, or the end of all that the client sends.
     pub(crate) has_input: bool,
