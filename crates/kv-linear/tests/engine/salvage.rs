@@ -129,3 +129,11 @@ fn an_empty_server_that_would_found_a_cluster_leaves_that_to_one_with_a_log() {
     let log = extend(&kept(), &[(epoch(4, 2), "")]);
     assert!(empty.fed(epoch(4, 2), &log, 0, 0).contains(&Write(record(epoch(4, 2), 0, &log, 0))));
 }
+
+/// It may have been counted under that name in a founding of which it does not know.
+#[test]
+fn a_server_that_was_asked_keeps_its_name_over_a_restart_and_founds_nothing() {
+    let config = cluster(3, 2, 2);
+    let mut server = Server::recover(1, &config, vec![Record::Named { nonce: 21 }]);
+    assert_eq!(server.peer_up(2), [Send(2, Body::Join { nonce: 21, asked: 0 })]);
+}
