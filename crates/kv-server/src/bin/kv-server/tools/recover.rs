@@ -122,20 +122,23 @@ fn say_what_it_means(log: &KeptLog, named: usize, config: &ClusterConfig) {
         screen::say(format_args!("server {} is ahead", log.node));
     }
     let Quorums { nodes, promises, recovery, .. } = Quorums::of(config);
+    let needed = promises.max(recovery);
+    let with_sequencer = if recovery < needed {
+        let last = log.sequencer();
+        format!(", or {recovery} with server {last}, the last sequencer, among them")
+    } else {
+        String::new()
+    };
     screen::say(format_args!(
-        "nothing was changed. The servers form their cluster again by themselves while {} of {nodes} \
-         have their data, or {recovery} with server {}, the last sequencer, among them: do this only if \
-         more disks are lost for good.\n\
+        "nothing was changed. The servers form their cluster again by themselves while {needed} of \
+         {nodes} have their data{with_sequencer}: do this only if more disks are lost for good.\n\
          With --accept-data-loss, server {} leaves the cluster and founds another one with what it \
          has, which cannot be undone (`kv-server backup` its directory first):\n  \
          - writes that were acknowledged and are not in this log are lost for ever;\n  \
          - the other servers join with nothing, and whatever they have must be removed: name the \
          directories of all that are left first, to see which is ahead.\n\
          To do it: kv-server recover {} --accept-data-loss",
-        promises.max(recovery),
-        log.sequencer(),
-        log.node,
-        log.directory
+        log.node, log.directory
     ));
 }
 
