@@ -14,33 +14,26 @@
 )]
 
 mod bench;
-mod binaries;
+mod faults;
 mod filling;
 mod history;
-mod loopback;
-mod network;
 mod op_log;
-mod process;
-mod proxy;
 mod raw_connection;
-mod redis;
+mod running;
 mod service;
-mod site;
-mod small_disk;
-mod transcript;
 
 pub use bench::{chosen_parts, machine};
-pub use binaries::{Program, program};
+pub use faults::network::{Cut, Network};
+pub use faults::proxy::{Mood, Proxy};
+pub use faults::small_disk::SmallDisk;
 pub use filling::fill;
 pub use history::{Access, History, NotLinearizable};
-pub use loopback::Loopback;
-pub use network::{Cut, Network};
 pub use op_log::{OpLogEvent, OpLogLine, read_op_log};
-pub use process::{PATIENCE, Process, wait_until};
-pub use proxy::{Mood, Proxy};
 pub use raw_connection::RawConnection;
-pub use redis::RedisServer;
+pub use running::binaries::{Program, program};
+pub use running::loopback::Loopback;
+pub use running::process::{PATIENCE, Process, wait_until};
+pub use running::redis::RedisServer;
+pub use running::site::Site;
+pub use running::transcript::Stream;
 pub use service::Service;
-pub use site::Site;
-pub use small_disk::SmallDisk;
-pub use transcript::Stream;

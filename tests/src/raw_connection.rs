@@ -10,7 +10,7 @@ use kv_proto::{
     ServerToClient, put_message,
 };
 
-use crate::process::PATIENCE;
+use crate::running::process::PATIENCE;
 
 /// A connection over which anything can be sent.
 #[derive(Debug)]

@@ -16,15 +16,15 @@
     reason = "a benchmark prints its figures and fails by panicking"
 )]
 
-#[path = "../tests/program/mod.rs"]
-mod program;
+#[path = "../tests/program/run.rs"]
+mod run;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use kv_client::{Client, ClientConfig};
 use kv_core::{Key, NodeId, Value};
-use program::{Running, free_servers, kv_server};
+use run::{Running, free_servers, kv_server};
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -4,7 +4,7 @@
 
 use kv_tests::{Site, wait_until};
 
-use crate::durable::stop;
+use crate::disks::durable::stop;
 use crate::writers::Load;
 
 #[test]

@@ -1,12 +1,6 @@
 //! One client's session: requests in, replies out, and what it asks of the engine in between.
 
-mod client;
-mod command_table;
-mod config;
-mod connection;
-mod debug;
 mod immediate;
-mod info;
 mod outcome;
 mod paging;
 mod singles;

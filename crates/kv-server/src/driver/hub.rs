@@ -25,7 +25,7 @@ use crate::driver::peers::{Inbound, Peers};
 use crate::driver::redis::RedisClients;
 use crate::driver::{Readiness, Telling};
 use crate::failure::ServerError;
-use crate::net::admission::Identity;
+use crate::net::bounds::admission::Identity;
 use crate::net::connection::Connection;
 use crate::op_log::OpLog;
 

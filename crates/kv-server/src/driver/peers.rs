@@ -11,9 +11,9 @@ use kv_proto::{MessageTooLarge, put_message, put_peer_frame};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::net::admission::Identity;
+use crate::net::bounds::admission::Identity;
+use crate::net::bounds::held_back::HeldBack;
 use crate::net::connection::Connection;
-use crate::net::held_back::HeldBack;
 
 /// The connections to peers and from them.
 ///

@@ -12,7 +12,7 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use crate::net::admission::Identity;
+use crate::net::bounds::admission::Identity;
 
 /// What is to be written to one socket. Messages are encoded straight into its buffer, which is
 /// written once a turn of the loop; only where the socket takes no more, a task waits for it.

@@ -9,7 +9,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::net::admission::Identity;
+use crate::net::bounds::admission::Identity;
 
 /// Sends small messages at once, and has the system give up what the other machine does not
 /// acknowledge for `patience`. That the other side lives is seen from what it sends

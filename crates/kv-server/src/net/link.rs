@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::driver::Loop;
 use crate::driver::peers::Delayed;
-use crate::net::admission::Identity;
+use crate::net::bounds::admission::Identity;
 use crate::net::connection::Connection;
 use crate::net::framed;
 use crate::net::pulse::Pulse;

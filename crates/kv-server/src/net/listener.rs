@@ -20,13 +20,13 @@ use crate::driver::Loop;
 use crate::driver::event::Ending;
 use crate::driver::hub::Hub;
 use crate::driver::peers::Inbound;
-use crate::net::admission::{Admitted, Identity};
+use crate::net::bounds::admission::{Admitted, Identity};
+use crate::net::bounds::connection_bounds::ConnectionSlots;
+use crate::net::bounds::strangers::Stranger;
 use crate::net::complaints::Complaints;
 use crate::net::connection::Connection;
-use crate::net::connection_bounds::ConnectionSlots;
 use crate::net::pulse::Pulse;
 use crate::net::reading::{FrameBytes, Reading};
-use crate::net::strangers::Stranger;
 use crate::net::{framed, session};
 
 /// Accepts connections and serves each in a task of its own.

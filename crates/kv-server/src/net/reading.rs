@@ -11,7 +11,7 @@ use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use crate::net::admission::Identity;
+use crate::net::bounds::admission::Identity;
 
 /// The reading side of a connection.
 pub(crate) struct Reading {

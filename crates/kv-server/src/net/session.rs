@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::driver::Loop;
 use crate::driver::hub::{Hub, Room};
-use crate::net::admission::Identity;
+use crate::net::bounds::admission::Identity;
 use crate::net::connection::Connection;
 use crate::net::framed;
 use crate::net::pulse::Pulse;

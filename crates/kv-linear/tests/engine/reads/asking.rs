@@ -3,10 +3,10 @@
 use kv_core::Role;
 use kv_linear::{Body, Epoch, LogIndex, Prepare, Record};
 
-use super::super::requests::{base, winner};
 use super::super::stand::log::get;
 use super::super::stand::{MS, Send, Server, Write, ack, epoch, first, heartbeat, sent_to};
 use super::{E, ask, asked, confirm, found, granted, reading, replies, rounds};
+use crate::serving::requests::{base, winner};
 
 /// A heartbeat that names a round, from a sequencer that knows how far the server is.
 fn asking(server: &Server, epoch: Epoch, round: u64) -> Body {

@@ -8,12 +8,12 @@ use kv_linear::{Ack, Body, Epoch, LogIndex, Prepare, Record};
 
 mod asking;
 
-use super::requests::base;
 use super::stand::log::{done, extend, get, put};
 use super::stand::{
     Given, MS, Reply, Send, Server, Write, ack, cluster, first, heartbeat, incarnation, node,
     sent_to, written,
 };
+use crate::serving::requests::base;
 
 /// The first epoch.
 const E: Epoch = Epoch { round: 0, owner: NodeId::FIRST, incarnation: Incarnation((1 << 32) | 11) };

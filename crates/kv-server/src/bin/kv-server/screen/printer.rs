@@ -113,8 +113,15 @@ mod tests {
         let written = WRITTEN.lock().unwrap();
         assert_eq!(written.last().map(String::as_str), Some("last words\n"));
         assert!(written.contains(&line(count - 1)));
-        let told = written.iter().filter(|line| line.ends_with("were not printed)\n")).count();
-        assert_eq!(told, 1, "{written:?}");
+        // The thread may meet the stuck output when some lines are lost already: then it is told twice.
+        let told = written.iter().filter_map(|line| {
+            let (count, _) = line.strip_prefix('(')?.split_once(" lines were not printed)")?;
+            Some(count.parse::<usize>().unwrap())
+        });
+        let told: Vec<_> = told.collect();
+        assert!(matches!(told[..], [_] | [_, _]), "{told:?}");
+        let printed = written.len() - told.len() - 1;
+        assert_eq!(told.iter().sum::<usize>() + printed, count, "{told:?}");
     }
 
     #[test]

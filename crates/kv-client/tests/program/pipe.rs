@@ -1,0 +1,175 @@
+//! The program with commands from a pipe.
+
+use std::process::Stdio;
+
+use crate::fake::program::{Run, finish, program, run_lines};
+use crate::fake::{FakeServer, get, put, store};
+use kv_core::Operation;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+
+fn run(code: i32, stdout: &str, stderr: &str) -> Run {
+    Run { code: Some(code), stdout: stdout.to_owned(), stderr: stderr.to_owned() }
+}
+
+fn asked(log: &store::Log) -> Vec<Operation> {
+    log.lock().unwrap().iter().map(|(op, _)| op.clone()).collect()
+}
+
+#[tokio::test]
+async fn commands_run_in_order_and_print_a_line_each() {
+    let server = FakeServer::start(2).await;
+    let at = server.entry();
+    let log = store::serve(server);
+    let lines = b"put x 1\nget x\n\n  put y \"a b\"\nget y\nincr x\nget x";
+    assert_eq!(run_lines(&at, &[], lines).await, run(0, "ok\n1\nok\na b\n2\n2\n", ""));
+    assert_eq!(asked(&log)[..3], [put("x", "1"), get("x"), put("y", "a b")]);
+}
+
+#[tokio::test]
+async fn comments_are_skipped_and_counted_as_lines() {
+    let server = FakeServer::start(2).await;
+    let at = server.entry();
+    let log = store::serve(server);
+    let lines = b"# it's a comment\nput x '#1'\n  #get x\nfoo\nget x # y\n";
+    let expected = "line 4: unknown command foo; `help` lists all\n\
+                    line 5: a comment stands on a line of its own; write \"#\" in quotes for the \
+                    key\n";
+    let printed = "ok\n(wrong usage)\n(wrong usage)\n";
+    assert_eq!(run_lines(&at, &[], lines).await, run(2, printed, expected));
+    assert_eq!(asked(&log), [put("x", "#1")]);
+}
+
+#[tokio::test]
+async fn a_mistake_does_not_end_it_and_the_first_failure_is_the_code() {
+    let server = FakeServer::start(2).await;
+    let at = server.entry();
+    store::serve(server);
+    let lines = b"get nothing\nput x 1\nfoo\ncas x 5 6\nget x\n";
+    let printed = "(not found)\nok\n(wrong usage)\n(not done)\n1\n";
+    let expected = "line 3: unknown command foo; `help` lists all\n\
+                    line 4: not done: the value is \"1\" (version 1)\n";
+    assert_eq!(run_lines(&at, &[], lines).await, run(2, printed, expected));
+    let lines = b"put x 1\ncas x 5 6\nfoo\n";
+    assert_eq!(run_lines(&at, &[], lines).await.code, Some(1));
+    let lines = b"get nothing\n";
+    assert_eq!(run_lines(&at, &[], lines).await.code, Some(0));
+}
+
+#[tokio::test]
+async fn each_command_prints_one_line_that_cannot_be_mistaken() {
+    let server = FakeServer::start(2).await;
+    let at = server.entry();
+    store::serve(server);
+    let lines = b"get a\nput b \"(not found)\"\nget b\nget a b\nexists a b\nincr b\nget a\n";
+    let printed = "(not found)\nok\n\"(not found)\"\n(not found)\n\"(not found)\"\nfalse\ntrue\n\
+                   (not done)\n(not found)\n";
+    let ran = run_lines(&at, &[], lines).await;
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), printed));
+    assert_eq!(ran.stderr.lines().count(), 1, "{ran:?}");
+    let raw = run_lines(&at, &["--raw"], b"get a\nget b\n").await;
+    assert_eq!(raw, run(0, "(not found)\n(not found)\n", ""));
+}
+
+#[tokio::test]
+async fn exit_ends_it_and_the_rest_is_not_run() {
+    let server = FakeServer::start(2).await;
+    let at = server.entry();
+    let log = store::serve(server);
+    assert_eq!(run_lines(&at, &[], b"put x 1\nexit\nput x 2\n").await, run(0, "ok\n", ""));
+    assert_eq!(asked(&log), [put("x", "1")]);
+}
+
+#[tokio::test]
+async fn values_stay_on_their_line() {
+    let server = FakeServer::start(2).await;
+    let at = server.entry();
+    store::serve(server);
+    let lines = b"put x \"a\\nb\\xff\"\nget x\nput x \"\"\nget x\nput x \"\\\"q\\\"\"\nget x\n";
+    let expected = "ok\n\"a\\nb\\xff\"\nok\n\nok\n\"\\\"q\\\"\"\n";
+    assert_eq!(run_lines(&at, &[], lines).await, run(0, expected, ""));
+}
+
+#[tokio::test]
+async fn lines_that_come_during_a_delay_run_after_it_in_order() {
+    let server = FakeServer::start(2).await;
+    let at = server.entry();
+    let log = store::serve(server);
+    let mut command = program([at], &["2"]);
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let begin = std::time::Instant::now();
+    stdin.write_all(b"put x 0\ndelay 600\nget x\nput x 1\ndelay 1\nget x\n").await.unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next_line().await.unwrap().unwrap(), "ok");
+    // These come while the pause runs, and the input ends while it runs.
+    stdin.write_all(b"put x 2\nget x\n").await.unwrap();
+    drop(stdin);
+    if begin.elapsed().as_millis() < 500 {
+        assert_eq!(asked(&log), [put("x", "0")], "nothing runs during the pause");
+    }
+    let mut rest = Vec::new();
+    while let Some(line) = lines.next_line().await.unwrap() {
+        rest.push(line);
+    }
+    assert_eq!(rest, ["0", "ok", "1", "ok", "2"]);
+    assert!(begin.elapsed().as_millis() >= 600, "it did not pause");
+    let expected = [put("x", "0"), get("x"), put("x", "1"), get("x"), put("x", "2"), get("x")];
+    assert_eq!(asked(&log), expected);
+    assert_eq!(finish(child).await.code, Some(0));
+}
+
+#[tokio::test]
+async fn more_lines_than_may_wait_lose_nothing() {
+    let server = FakeServer::start(2).await;
+    let at = server.entry();
+    store::serve(server);
+    let mut lines = String::from("delay 50\n");
+    for _ in 0..3000 {
+        lines.push_str("incr n\n");
+    }
+    let counted = run_lines(&at, &[], lines.as_bytes()).await;
+    let expected: String = (1..=3000).map(|n| format!("{n}\n")).collect();
+    assert_eq!(counted, run(0, &expected, ""));
+}
+
+#[tokio::test]
+async fn json_is_one_object_for_each_command() {
+    let server = FakeServer::start(2).await;
+    let at = server.entry();
+    store::serve(server);
+    let lines = b"put x \"a\\nb\"\nfoo\ndelay 1\nget x\nget nothing\n";
+    let printed = run_lines(&at, &["--json"], lines).await;
+    assert_eq!((printed.code, printed.stderr.lines().count()), (Some(2), 1), "{printed:?}");
+    let objects = printed.stdout.lines().map(serde_json::from_str::<serde_json::Value>);
+    let objects: Vec<_> = objects.map(Result::unwrap).collect();
+    let outcomes: Vec<_> =
+        objects.iter().map(|object| object["outcome"].as_str().unwrap()).collect();
+    assert_eq!(outcomes, ["done", "usage", "done", "done", "done"]);
+    assert_eq!(objects[3]["value"], "a\nb");
+    assert_eq!(objects[3]["line"], 4);
+    assert_eq!(objects[4]["found"], false);
+}
+
+#[tokio::test]
+async fn an_output_that_nobody_reads_ends_it_quietly() {
+    let server = FakeServer::start(2).await;
+    let at = server.entry();
+    store::serve(server);
+    let mut command = program([at], &["2"]);
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"put x 1\nget x\n").await.unwrap();
+    // The input stays open: the program ends by itself.
+    let ended = finish_with_open_input(child, stdin).await;
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+}
+
+async fn finish_with_open_input(
+    child: tokio::process::Child,
+    stdin: tokio::process::ChildStdin,
+) -> Run {
+    let ended = finish(child).await;
+    drop(stdin);
+    ended
+}

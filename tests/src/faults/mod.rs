@@ -1,0 +1,5 @@
+//! What goes wrong around a server.
+
+pub(crate) mod network;
+pub(crate) mod proxy;
+pub(crate) mod small_disk;
