@@ -114,6 +114,7 @@ pub const NAMES: &[&str] = &[
     "KV_OP_LOG_MIB",
     "KV_PAGER",
     "KV_PAGE_ENTRIES_MAX",
+    "KV_PIPELINE",
     "KV_PLAIN",
     "KV_R",
     "KV_RAW",

@@ -1,10 +1,13 @@
 //! The program with commands from a pipe.
 
 use std::process::Stdio;
+use std::time::Duration;
 
 use crate::fake::program::{Run, finish, program, run_lines};
-use crate::fake::{FakeServer, get, put, store};
-use kv_core::Operation;
+use crate::fake::{FakeConnection, FakeServer, SOON, found, get, put, store, written};
+use futures_util::StreamExt;
+use kv_core::{NotDone, Operation, Outcome};
+use kv_proto::RequestBody;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
 fn run(code: i32, stdout: &str, stderr: &str) -> Run {
@@ -68,6 +71,141 @@ async fn each_command_prints_one_line_that_cannot_be_mistaken() {
     assert_eq!(ran.stderr.lines().count(), 1, "{ran:?}");
     let raw = run_lines(&at, &["--raw"], b"get a\nget b\n").await;
     assert_eq!(raw, run(0, "(not found)\n(not found)\n", ""));
+}
+
+/// Whether anything comes from the client in a time in which it would.
+async fn is_quiet(connection: &mut FakeConnection) -> bool {
+    let next = connection.framed.next();
+    tokio::time::timeout(Duration::from_millis(100), next).await.is_err()
+}
+
+#[tokio::test]
+async fn lines_on_different_keys_run_at_the_same_time_and_print_in_order() {
+    let server = FakeServer::start(2).await;
+    let at = server.entry();
+    let lines = b"put a 1\nget b\ncas c 1 2\nput d 4\nfoo\nget d\n";
+    let ran = tokio::spawn(async move { run_lines(&at, &[], lines).await });
+    let mut connection = server.accept().await;
+    let a = connection.expect(&put("a", "1")).await;
+    let b = connection.expect(&get("b")).await;
+    let c = connection.request().await.id;
+    let d = connection.expect(&put("d", "4")).await;
+    connection.answer(d, written()).await;
+    let refusal = NotDone::ConditionFailed { index: 0, found: None };
+    connection.answer(c, Outcome::NotDone(refusal)).await;
+    assert!(is_quiet(&mut connection).await, "a mistake waits for the lines before it");
+    connection.answer(b, found("2")).await;
+    connection.answer(a, written()).await;
+    let last = connection.expect(&get("d")).await;
+    connection.answer(last, found("4")).await;
+    let printed = "ok\n2\n(not done)\nok\n(wrong usage)\n4\n";
+    let messages = "line 3: not done: the key is missing\n\
+                    line 5: unknown command foo; `help` lists all\n";
+    assert_eq!(ran.await.unwrap(), run(1, printed, messages));
+}
+
+#[tokio::test]
+async fn a_line_waits_for_an_earlier_one_on_its_key() {
+    let server = FakeServer::start(2).await;
+    let at = server.entry();
+    let ran = tokio::spawn(async move { run_lines(&at, &[], b"put a 1\nget b\nget a\n").await });
+    let mut connection = server.accept().await;
+    let a = connection.expect(&put("a", "1")).await;
+    let b = connection.expect(&get("b")).await;
+    connection.answer(b, found("2")).await;
+    assert!(is_quiet(&mut connection).await, "two requests on one key are in flight");
+    connection.answer(a, written()).await;
+    let a = connection.expect(&get("a")).await;
+    connection.answer(a, found("1")).await;
+    assert_eq!(ran.await.unwrap(), run(0, "ok\n2\n1\n", ""));
+}
+
+#[tokio::test]
+async fn what_is_about_more_than_a_key_waits_for_all_lines_before_it() {
+    for (line, at_once) in [
+        ("scan", false),
+        ("dump", false),
+        ("get b c", false),
+        ("get b --level sequential", false),
+        ("get b --repeat 2", false),
+        ("get b", true),
+    ] {
+        let server = FakeServer::start(2).await;
+        let at = server.entry();
+        let lines = format!("put a 1\n{line}\n");
+        let ran = tokio::spawn(async move { run_lines(&at, &[], lines.as_bytes()).await });
+        let mut connection = server.accept().await;
+        connection.expect(&put("a", "1")).await;
+        assert_ne!(is_quiet(&mut connection).await, at_once, "{line}");
+        ran.abort();
+    }
+}
+
+#[tokio::test]
+async fn a_result_is_printed_although_no_further_line_comes() {
+    let server = FakeServer::start(2).await;
+    let at = server.entry();
+    store::serve(server);
+    let mut command = program([at], &["2"]);
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    for (line, expected) in [("put x 1\n", "ok"), ("get x\n", "1")] {
+        stdin.write_all(line.as_bytes()).await.unwrap();
+        let printed = tokio::time::timeout(SOON, lines.next_line()).await;
+        assert_eq!(printed.expect("nothing is printed").unwrap().unwrap(), expected);
+    }
+}
+
+#[tokio::test]
+async fn as_many_lines_run_as_it_is_told() {
+    for (lines_max, in_flight) in [("1", 1), ("3", 3)] {
+        let server = FakeServer::start(2).await;
+        let at = server.entry();
+        let lines = b"put a 1\nput b 1\nput c 1\nput d 1\n";
+        let args = ["--pipeline", lines_max];
+        let ran = tokio::spawn(async move { run_lines(&at, &args, lines).await });
+        let mut connection = server.accept().await;
+        let mut ids = Vec::new();
+        for _ in 0..in_flight {
+            ids.push(connection.request().await.id);
+        }
+        assert!(is_quiet(&mut connection).await, "more than {lines_max} are in flight");
+        for id in ids {
+            connection.answer(id, written()).await;
+        }
+        for _ in in_flight..4 {
+            let id = connection.request().await.id;
+            connection.answer(id, written()).await;
+        }
+        assert_eq!(ran.await.unwrap(), run(0, "ok\nok\nok\nok\n", ""));
+    }
+}
+
+#[tokio::test]
+async fn each_line_that_a_lost_server_had_is_unknown_and_the_next_ones_run() {
+    let server = FakeServer::start(2).await;
+    let at = server.entry();
+    let lines = b"put a 1\nput b 1\nget c\nput a 2\n";
+    let ran = tokio::spawn(async move { run_lines(&at, &[], lines).await });
+    let mut connection = server.accept().await;
+    connection.expect(&put("a", "1")).await;
+    connection.expect(&put("b", "1")).await;
+    connection.expect(&get("c")).await;
+    drop(connection);
+    let mut connection = server.accept().await;
+    for _ in 0..2 {
+        let request = connection.request().await;
+        connection.answer(request.id, written_or_found(&request.body)).await;
+    }
+    let ran = ran.await.unwrap();
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(4), "(unknown)\n(unknown)\n3\nok\n"));
+    assert!(ran.stderr.contains("line 1: ") && ran.stderr.contains("line 2: "), "{ran:?}");
+}
+
+fn written_or_found(body: &RequestBody) -> Outcome {
+    let is_read = matches!(body, RequestBody::Execute { op, .. } if op.is_read_only());
+    if is_read { found("3") } else { written() }
 }
 
 #[tokio::test]

@@ -109,7 +109,10 @@ async fn run(start: Start) -> ExitStatus {
                 run_shell(session, lookup, history::file(start.history.as_deref())).await
             }
         }
-        Task::Session => session(targets, defaults, screen).0.run_pipe(Input::stdin()).await,
+        Task::Session => {
+            let (session, _) = session(targets, defaults, screen);
+            session.run_pipe(Input::stdin(), start.pipeline).await
+        }
     };
     result.unwrap_or_else(|error| status_of(&error))
 }

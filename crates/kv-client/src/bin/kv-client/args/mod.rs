@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::builder::FalseyValueParser;
-use clap::{CommandFactory, FromArgMatches, Parser};
+use clap::{CommandFactory, FromArgMatches, Parser, value_parser};
 use clap_complete::Shell;
 use kv_cli::environment::without_empty;
 use kv_client::ClientConfig;
@@ -54,6 +54,12 @@ pub(crate) struct Args {
     /// an end of line
     #[arg(long, env = "KV_RAW", value_parser = FalseyValueParser::new())]
     raw: bool,
+
+    /// How many commands from a pipe or a file may run at the same time; they do if each is about
+    /// one key and the keys differ. With 1 each waits for the end of the one before
+    #[arg(long, env = "KV_PIPELINE", value_name = "N", default_value_t = 256,
+        value_parser = value_parser!(u16).range(1..=1024))]
+    pipeline: u16,
 
     /// Use the plain prompt on a terminal: no editing, completion, history and colours
     #[arg(long, env = "KV_PLAIN", value_parser = FalseyValueParser::new())]
@@ -141,7 +147,8 @@ impl Args {
         }
         let defaults = Defaults { json: self.json, raw: self.raw, timeout: self.timeout };
         let (plain, history, pager) = (self.plain, self.history, Pager::of(self.pager));
-        Ok(Start { config, named: first, defaults, task, plain, history, pager })
+        let pipeline = self.pipeline.into();
+        Ok(Start { config, named: first, defaults, task, plain, history, pager, pipeline })
     }
 }
 

@@ -23,6 +23,8 @@ pub(crate) struct Start {
     pub(crate) plain: bool,
     pub(crate) history: Option<String>,
     pub(crate) pager: Pager,
+    /// How many commands from a pipe may run at the same time.
+    pub(crate) pipeline: usize,
 }
 
 /// What to run.

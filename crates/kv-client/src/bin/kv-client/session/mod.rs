@@ -4,6 +4,7 @@ pub(crate) mod health;
 mod interrupts;
 mod listing;
 mod notices;
+mod pipe;
 mod requests;
 mod source;
 mod terminal;
@@ -28,8 +29,7 @@ use crate::output::exit::ExitStatus;
 use crate::output::finished::{Effect, Failure, Finished, Success};
 use crate::output::screen::{Screen, Style};
 use crate::output::{json, text};
-use crate::shell::editor::Typed;
-use crate::shell::input::{Input, InputLine, LINE_BYTES_MAX};
+use crate::shell::input::{InputLine, LINE_BYTES_MAX};
 use crate::shell::known_keys::KnownKeys;
 use crate::shell::prompt::{Prompt, full_text, short_text};
 use health::Targets;
@@ -125,48 +125,23 @@ impl Session {
         }
     }
 
-    /// Runs lines to the end of the input or to `exit`; the first failure is the status.
-    pub(crate) async fn run_pipe(mut self, input: Input) -> io::Result<ExitStatus> {
-        self.mode = Mode::Pipe;
-        self.source = Source::Plain(input);
-        let mut status = ExitStatus::Done;
-        while let Some(line) = self.next_line().await {
-            self.line = Some(self.line.unwrap_or(0) + 1);
-            match self.run_line(line).await? {
-                Flow::Exit => break,
-                Flow::Next(ExitStatus::NotFound) => {}
-                Flow::Next(next) => status = status.or_later(next),
-            }
-        }
-        Ok(status)
-    }
-
-    async fn next_line(&mut self) -> Option<InputLine> {
-        if let Some(line) = self.waiting.pop_front() {
-            return Some(line);
-        }
-        match self.source.next().await {
-            Typed::Lines(lines) => {
-                self.waiting.extend(lines);
-                self.waiting.pop_front()
-            }
-            Typed::Interrupt | Typed::End => None,
-        }
-    }
-
     async fn run_line(&mut self, line: InputLine) -> io::Result<Flow> {
-        let parsed = match &line {
-            InputLine::Text(text) => Line::parse(text),
-            InputLine::TooLong => Err(UsageError::LineTooLong { limit: LINE_BYTES_MAX }),
-            InputLine::NoText => Err(UsageError::NoText),
-        };
-        match parsed {
+        match Self::parse(&line) {
             Ok(Some(line)) => self.run(line).await,
             Ok(None) => Ok(Flow::Next(ExitStatus::Done)),
             Err(error) => {
                 self.refuse(&error, self.defaults.json)?;
                 Ok(Flow::Next(ExitStatus::Usage))
             }
+        }
+    }
+
+    /// What a line means; `None` if nothing.
+    fn parse(line: &InputLine) -> Result<Option<Line>, UsageError> {
+        match line {
+            InputLine::Text(text) => Line::parse(text),
+            InputLine::TooLong => Err(UsageError::LineTooLong { limit: LINE_BYTES_MAX }),
+            InputLine::NoText => Err(UsageError::NoText),
         }
     }
 
@@ -307,7 +282,11 @@ impl Session {
     }
 
     fn tell(&mut self, event: Event) {
-        if let Some(line) = self.notice_line(Ok(event)) {
+        self.tell_event(Ok(event));
+    }
+
+    fn tell_event(&mut self, event: Result<Event, RecvError>) {
+        if let Some(line) = self.notice_line(event) {
             self.screen.event(&line);
         }
     }

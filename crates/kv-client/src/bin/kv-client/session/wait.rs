@@ -47,11 +47,7 @@ impl Session {
             let patience = sleep_until(opens_at.unwrap_or_else(Instant::now));
             tokio::select! {
                 biased;
-                event = self.events.recv() => {
-                    if let Some(line) = self.notice_line(event) {
-                        self.screen.event(&line);
-                    }
-                }
+                event = self.events.recv() => self.tell_event(event),
                 result = &mut work => break Ok(result),
                 () = self.interrupts.next() => break Err(self.drop_waiting()),
                 typed = self.source.next(), if reads => match typed {
@@ -104,7 +100,7 @@ impl Session {
     }
 
     /// Tells what has happened by now, all of it.
-    fn tell_rest(&mut self) {
+    pub(super) fn tell_rest(&mut self) {
         loop {
             match self.events.try_recv() {
                 Ok(event) => self.tell(event),

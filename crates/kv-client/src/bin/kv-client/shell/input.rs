@@ -22,6 +22,16 @@ pub(crate) enum InputLine {
     NoText,
 }
 
+impl InputLine {
+    /// How many bytes are kept of it.
+    pub(crate) const fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::TooLong | Self::NoText => 0,
+        }
+    }
+}
+
 impl Input {
     pub(crate) fn stdin() -> Self {
         Self::of(|| std::io::stdin().lock())
