@@ -4,6 +4,8 @@ use std::ffi::OsStr;
 
 use clap::Command;
 
+use crate::suggestion::nearest;
+
 /// The command line without the variables that are set to nothing: `KV_SERVERS=` means the same as
 /// no `KV_SERVERS`, as in every file of variables where a line was left empty.
 #[must_use]
@@ -40,10 +42,8 @@ fn warning(name: &str, value: &str) -> Option<String> {
     if !is_ours || value.is_empty() || is_of_tests(name) || is_of_kubernetes(name, value) {
         return None;
     }
-    let likeness = |known: &&&str| strsim::jaro_winkler(own(name), own(known));
-    let nearest = NAMES.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
-    let nearest = nearest.filter(|known| likeness(known) >= LIKENESS_MIN);
-    let hint = nearest.map_or_else(String::new, |known| format!("; did you mean {known}?"));
+    let nearest = nearest(own(name), NAMES.iter().map(|known| own(known)));
+    let hint = nearest.map_or_else(String::new, |known| format!("; did you mean {PREFIX}{known}?"));
     Some(format!("{name} is set but is no known setting, and is ignored{hint}"))
 }
 
@@ -71,9 +71,6 @@ const PREFIX: &str = "KV_";
 /// Of measurements and tests of this project.
 const OF_TESTS: [&str; 5] =
     ["KV_TEST_", "KV_BENCH_DIR", "KV_KILL_ROUNDS", "KV_BASELINE", "KV_HISTORIES"];
-
-/// From this likeness on (0 to 1, Jaro-Winkler) a name is proposed for a wrong one.
-const LIKENESS_MIN: f64 = 0.8;
 
 /// The variables of both programs, since one environment often serves both.
 pub const NAMES: &[&str] = &[

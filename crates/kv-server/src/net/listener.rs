@@ -20,6 +20,7 @@ use crate::driver::Loop;
 use crate::driver::event::Ending;
 use crate::driver::hub::Hub;
 use crate::driver::peers::Inbound;
+use crate::net::accepting::{accept, spawn};
 use crate::net::bounds::admission::{Admitted, Identity};
 use crate::net::bounds::connection_bounds::ConnectionSlots;
 use crate::net::bounds::strangers::Stranger;
@@ -55,35 +56,17 @@ where
     E::Record: Send + 'static,
 {
     /// Runs until the server is told to stop.
-    pub(crate) async fn run(mut self) {
-        loop {
-            let accepted = tokio::select! {
-                // An error means that the server has been dropped.
-                _ = self.ending.wait_for(|ending| *ending != Ending::Not) => break,
-                accepted = self.socket.accept() => accepted,
-            };
-            match accepted {
-                Ok((stream, from)) => {
-                    let door = Rc::clone(&self.door);
-                    let (stranger, displaces) = door.slots.strangers.admit();
-                    tokio::task::spawn_local(async move {
-                        if let Err(error) = door.serve(stream, stranger).await {
-                            tracing::debug!(%from, %error, "a connection ended");
-                        }
-                    });
-                    if displaces {
-                        // The one whose place was taken closes its connection first.
-                        tokio::task::yield_now().await;
-                    }
-                }
-                Err(error) => {
-                    // Most often there are no more file descriptors; connections that end free
-                    // some, and trying at once would only burn the processor.
-                    tracing::error!(%error, "cannot accept connections: raise `ulimit -n`");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
+    pub(crate) async fn run(self) {
+        accept(self.socket, self.ending, async |stream, from| {
+            let door = Rc::clone(&self.door);
+            let (stranger, displaces) = door.slots.strangers.admit();
+            spawn(from, async move { door.serve(stream, stranger).await });
+            if displaces {
+                // The one whose place was taken closes its connection first.
+                tokio::task::yield_now().await;
             }
-        }
+        })
+        .await;
     }
 }
 
@@ -363,5 +346,3 @@ pub(crate) const CLIENT_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long a new connection may take to say hello.
 const HELLO_MAX: Duration = Duration::from_secs(5);
-
-pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

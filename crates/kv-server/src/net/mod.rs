@@ -1,5 +1,6 @@
 //! Connections: of clients, from other servers and to them.
 
+pub(crate) mod accepting;
 pub(crate) mod bounds;
 pub(crate) mod complaints;
 pub(crate) mod connection;

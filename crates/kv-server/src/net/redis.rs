@@ -20,9 +20,10 @@ use crate::client_number::ClientNumber;
 use crate::driver::Loop;
 use crate::driver::event::Ending;
 use crate::driver::hub_redis::Going;
+use crate::net::accepting::{accept, spawn};
 use crate::net::connection::Connection;
 use crate::net::framed;
-use crate::net::listener::{ACCEPT_PAUSE, CLIENT_PATIENCE, Door};
+use crate::net::listener::{CLIENT_PATIENCE, Door};
 use crate::net::reading::{STALL_MAX, time_max};
 
 /// Accepts clients of Redis's protocol and serves each in a task of its own.
@@ -38,28 +39,12 @@ where
     E::Record: Send + 'static,
 {
     /// Runs until the server is told to stop.
-    pub(crate) async fn run(mut self) {
-        loop {
-            let accepted = tokio::select! {
-                // An error means that the server has been dropped.
-                _ = self.ending.wait_for(|ending| *ending != Ending::Not) => break,
-                accepted = self.socket.accept() => accepted,
-            };
-            match accepted {
-                Ok((stream, from)) => {
-                    let door = Rc::clone(&self.door);
-                    tokio::task::spawn_local(async move {
-                        if let Err(error) = serve(&door, stream, from).await {
-                            tracing::debug!(%from, %error, "a connection ended");
-                        }
-                    });
-                }
-                Err(error) => {
-                    tracing::error!(%error, "cannot accept connections: raise `ulimit -n`");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            }
-        }
+    pub(crate) async fn run(self) {
+        accept(self.socket, self.ending, async |stream, from| {
+            let door = Rc::clone(&self.door);
+            spawn(from, async move { serve(&door, stream, from).await });
+        })
+        .await;
     }
 }
 

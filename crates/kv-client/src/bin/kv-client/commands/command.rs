@@ -10,9 +10,9 @@ use kv_proto::parse_duration;
 use super::arguments::{Arguments, text};
 use super::help::{COMMANDS, CommandHelp, named};
 use super::line_options::LineOptions;
-use super::suggestion::nearest;
 use super::usage::UsageError;
 use super::words::{Word, split};
+use kv_cli::suggestion::nearest;
 
 /// One command with its options.
 #[derive(Clone, Debug, PartialEq)]
@@ -284,8 +284,8 @@ impl Shape {
 
 fn find_command(name: &str) -> Result<&'static CommandHelp, UsageError> {
     named(name).ok_or_else(|| {
-        let names: Vec<&str> = COMMANDS.iter().map(|help| help.name).collect();
-        UsageError::UnknownCommand { word: name.to_owned(), nearest: nearest(name, &names) }
+        let nearest = nearest(name, COMMANDS.iter().map(|help| help.name));
+        UsageError::UnknownCommand { word: name.to_owned(), nearest }
     })
 }
 

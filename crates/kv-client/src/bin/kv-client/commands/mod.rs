@@ -4,7 +4,6 @@ pub(crate) mod arguments;
 pub(crate) mod command;
 pub(crate) mod help;
 pub(crate) mod line_options;
-pub(crate) mod suggestion;
 pub(crate) mod timeout;
 pub(crate) mod usage;
 pub(crate) mod words;

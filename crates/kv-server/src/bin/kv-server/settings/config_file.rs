@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use kv_cli::suggestion::nearest;
 use toml::Spanned;
 use toml::de::{DeInteger, DeString, DeTable, DeValue};
 
@@ -147,29 +148,24 @@ fn is_table(name: &str) -> bool {
     KEYS.iter().any(|key| key.table == name)
 }
 
-/// The setting whose name is most like this one, if any is like it at all.
+/// The setting whose name is most like this one, if any is like it at all; the table may be wrong or
+/// missing.
 fn nearest_name(wrong: &str) -> Option<String> {
-    let last = |name: &str| name.rsplit('.').next().unwrap_or_default().to_owned();
-    let wrong_last = last(wrong);
-    let likeness = |name: &String| {
-        let whole = strsim::jaro_winkler(wrong, name);
-        whole.max(strsim::jaro_winkler(&wrong_last, &last(name)))
-    };
-    let names = KEYS.iter().map(|key| full_name(key.table, key.name));
-    let best = names.max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
-    (likeness(&best) >= LIKENESS_MIN).then_some(best)
+    let names = || KEYS.iter().map(|key| full_name(key.table, key.name));
+    nearest(wrong, names()).or_else(|| {
+        let last = wrong.rsplit('.').next()?;
+        let last = nearest(last, KEYS.iter().map(|key| key.name))?;
+        names().find(|name| name.rsplit('.').next() == Some(last))
+    })
 }
 
 /// The table whose name is most like this one, if any is like it at all.
 fn nearest_table(wrong: &str) -> Option<&'static str> {
-    let likeness = |name: &&str| strsim::jaro_winkler(wrong, name);
     let table = |key: &Key| match key.form {
         Form::Addresses => key.name,
         Form::Text | Form::Number | Form::Range | Form::Switch => key.table,
     };
-    let tables = KEYS.iter().map(table).filter(|table| !table.is_empty());
-    let best = tables.max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
-    (likeness(&best) >= LIKENESS_MIN).then_some(best)
+    nearest(wrong, KEYS.iter().map(table).filter(|table| !table.is_empty()))
 }
 
 /// A setting's name with its table's.
@@ -208,9 +204,6 @@ pub(crate) enum LineProblem {
 
 /// A file larger than this is none that a person wrote.
 const FILE_BYTES_MAX: u64 = 1 << 20;
-
-/// From this likeness on (0 to 1, Jaro-Winkler) a name is proposed for a wrong one.
-const LIKENESS_MIN: f64 = 0.8;
 
 #[cfg(test)]
 mod tests {
