@@ -8,6 +8,7 @@
 //! deletes after some time instead would bring back deleted keys from a server that was away for
 //! longer.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use kv_core::{HybridTime, Key, NodeId};
@@ -26,9 +27,9 @@ use crate::vector::seqs::Seqs;
 pub(crate) struct CutProgress {
     /// One that was told and that not all are known to reflect.
     pending: Option<Cut>,
-    /// One that all reflect, and since when that is known.
-    reflected: Option<(Cut, Duration)>,
-    /// One that all have reflected for a while.
+    /// Those that all reflect, each with the time since when that is known, ascending.
+    reflected: VecDeque<(Cut, Duration)>,
+    /// The last one that all have reflected for a while.
     settled: Option<Cut>,
 }
 
@@ -37,19 +38,19 @@ impl CutProgress {
     fn advance(&mut self, now: Duration, latest: Cut, is_reflected: impl Fn(&Cut) -> bool) {
         let is_old = |cut: &Cut| cut.incarnation != latest.incarnation;
         self.pending = self.pending.filter(|cut| !is_old(cut));
-        self.reflected = self.reflected.filter(|(cut, _)| !is_old(cut));
-        if let Some((cut, since)) = self.reflected
+        self.reflected.retain(|(cut, _)| !is_old(cut));
+        while let Some((cut, since)) = self.reflected.front()
             && now >= since.saturating_add(SETTLES_AFTER)
         {
-            self.settled = Some(cut);
-            self.reflected = None;
+            self.settled = Some(*cut);
+            self.reflected.pop_front();
         }
-        if let Some(cut) = self.pending
-            && self.reflected.is_none()
-            && is_reflected(&cut)
-        {
-            self.reflected = Some((cut, now));
-            self.pending = None;
+        // A cut that came just before a delete must not keep the next one waiting for as long as it
+        // waits itself.
+        let has_room =
+            self.reflected.back().is_none_or(|(_, since)| now >= since.saturating_add(APART));
+        if let Some(cut) = self.pending.take_if(|cut| has_room && is_reflected(cut)) {
+            self.reflected.push_back((cut, now));
         }
         self.pending.get_or_insert(latest);
     }
@@ -81,6 +82,21 @@ impl Core {
         if !records.is_empty() {
             self.is_burying = true;
             self.persist(step, Record::Removed { floor, records }, Then::Buried);
+        }
+    }
+
+    /// Moves the clock on to the wall clock where that is past a delete and the clock is not.
+    ///
+    /// A delete may be stamped far ahead, by a clock that was wrong. It moves no clock, so that only
+    /// time brings the cuts past it, and the clock of a server that takes no writes stands still.
+    pub(crate) fn pass_deletes(&mut self, step: &Step<'_>) {
+        let (latest, present) = (self.clock.latest(), self.clock.tick(step.now.wall));
+        let Ok(least) = Key::new(LEAST_KEY) else {
+            return;
+        };
+        let ahead = self.state.buried.range((latest.next(), least)..).next();
+        if ahead.is_some_and(|(time, _)| *time <= present) {
+            self.clock.follow(present);
         }
     }
 
@@ -153,6 +169,12 @@ fn reflects(vector: &Vector, node: NodeId, cut: &Cut) -> bool {
 /// What all reflect must last for so long before deletes are forgotten by it: a disk that is set
 /// back by less is not always noticed.
 const SETTLES_AFTER: Duration = Duration::from_secs(10);
+
+/// No key is before it.
+const LEAST_KEY: &[u8] = &[0];
+
+/// How far cuts that all reflect are apart at the least, which bounds how many are remembered.
+const APART: Duration = Duration::from_secs(1);
 
 /// The most keys that one record removes.
 const REMOVED_AT_ONCE_MAX: usize = 5_000;

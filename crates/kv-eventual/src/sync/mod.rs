@@ -396,6 +396,7 @@ impl Core {
     /// Puts the clock's bound where its latest stamp is. A server that only takes writes of others, and
     /// whose bound stays behind, would keep all servers from forgetting deletes.
     fn raise_clock_bound(&mut self, step: &mut Step<'_>) {
+        self.pass_deletes(step);
         if let Some(below) = self.clock.raise_bound() {
             self.persist(step, Record::ClockBound { below }, Then::Nothing);
         }

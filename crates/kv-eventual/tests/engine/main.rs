@@ -11,6 +11,7 @@
 
 mod audit;
 mod conformance;
+mod deletes;
 mod forgetting;
 mod get;
 mod join;

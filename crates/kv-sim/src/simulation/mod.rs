@@ -111,8 +111,7 @@ impl<E: ConsistencyEngine> Simulation<E> {
         self.converge()?;
         let slowest_heal = self.cluster.now() - healed_at;
         if self.plan.clients.operations.contains(&OperationKind::PutForATime) {
-            let clocks_off =
-                if self.cluster.clocks_differed { CLOCK_OFF_MAX } else { Duration::ZERO };
+            let clocks_off = self.clocks_off();
             self.cluster.run_for(EXPIRED_WITHIN + clocks_off)?;
             self.fingerprints = self.cluster.fingerprints();
         }
@@ -250,9 +249,16 @@ impl<E: ConsistencyEngine> Simulation<E> {
         Ok(())
     }
 
+    /// How far ahead of the present time a stamp may be.
+    const fn clocks_off(&self) -> Duration {
+        if self.cluster.clocks_differed { CLOCK_OFF_MAX } else { Duration::ZERO }
+    }
+
     /// Waits until all servers hold the same.
     fn converge(&mut self) -> Result<(), SimulationFailure> {
-        let give_up = self.cluster.now() + HEALED_WITHIN;
+        // A delete that a clock stamped ahead is kept until the other clocks are past it.
+        let bound = HEALED_WITHIN + self.clocks_off();
+        let give_up = self.cluster.now() + bound;
         loop {
             self.fingerprints = self.cluster.fingerprints();
             let distinct: BTreeSet<u64> = self.fingerprints.values().copied().collect();
@@ -261,7 +267,6 @@ impl<E: ConsistencyEngine> Simulation<E> {
                 return Ok(());
             }
             if self.cluster.now() > give_up {
-                let bound = HEALED_WITHIN;
                 return Err(if is_one {
                     SimulationFailure::NotTidy { bound }
                 } else {

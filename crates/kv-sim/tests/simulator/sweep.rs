@@ -149,6 +149,8 @@ fn seeds_that_once_failed_pass() {
     for seed in [1849, 6644] {
         run::<EventualEngine>(seed, &engines::eventual());
     }
+    // A delete that was stamped ahead of all clocks was never forgotten where nobody wrote any more.
+    run::<EventualEngine>(45630, &engines::eventual());
     // Two servers that had lost their disks took each other for all there were, with W=3.
     run::<EventualEngine>(11441, &engines::eventual());
     // A restarted sequencer refused what its starting log held; two servers that first used their
