@@ -94,8 +94,8 @@ impl SimConfig {
             processing: NO_TIME,
             timing: Timing::default(),
             limits: Limits::default(),
-            in_flight_max: 1024,
-            part_bytes_max: 256,
+            in_flight_max: IN_FLIGHT_MAX,
+            part_bytes_max: PART_BYTES_MAX,
             driver_broken: kv_core::driver::Broken::NONE,
             hand_back: false,
             streams_of_links: false,
@@ -185,5 +185,11 @@ pub(crate) fn draw(stream: &mut SeedStream, range: &RangeInclusive<Duration>) ->
     let width = u64::try_from(width).unwrap_or(u64::MAX - 1);
     *range.start() + Duration::from_nanos(stream.below(width + 1))
 }
+
+/// How many requests of one session a server takes at once by default.
+pub(crate) const IN_FLIGHT_MAX: usize = 1024;
+
+/// How large a part of a snapshot or of a checkpoint is by default.
+pub(crate) const PART_BYTES_MAX: usize = 256;
 
 const NO_TIME: RangeInclusive<Duration> = Duration::ZERO..=Duration::ZERO;

@@ -3,6 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use bytes::{Bytes, BytesMut};
+use kv_core::{DecodeError, Wire};
+
 /// A kind of fault that the simulator can inject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Fault {
@@ -203,6 +206,20 @@ impl Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
+    }
+}
+
+/// By its place among all of them.
+impl Wire for Fault {
+    fn encode(&self, out: &mut BytesMut) {
+        let place = Self::ALL.iter().position(|fault| fault == self).unwrap_or_default();
+        u8::try_from(place).unwrap_or_default().encode(out);
+    }
+
+    fn decode(input: &mut Bytes) -> Result<Self, DecodeError> {
+        let tag = u8::decode(input)?;
+        let fault = Self::ALL.get(usize::from(tag)).copied();
+        fault.ok_or(DecodeError::UnknownTag { what: "fault", tag })
     }
 }
 

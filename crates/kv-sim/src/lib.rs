@@ -5,8 +5,8 @@
 //! run. There are no threads, no sockets and no system clock: equal configurations driven by the
 //! same calls do the same, byte for byte.
 //!
-//! [`Simulation`] makes whole runs of seeds, [`sweep()`] many of them on all processors, and
-//! [`schedule`] short ones that shrink.
+//! [`Simulation`] makes whole runs of seeds, [`sweep()`] many of them on all processors; a seed that
+//! fails becomes a [`scenario`] that shrinks, and [`schedule`]s are short from the start.
 //! [`conformance`] holds an engine to its contract; `kv-check` judges what its clients saw.
 
 mod client;
@@ -18,6 +18,7 @@ pub mod conformance;
 mod disk;
 mod fault;
 mod network;
+pub mod scenario;
 pub mod schedule;
 mod server;
 mod simulation;
@@ -39,8 +40,8 @@ pub use kv_check::{Request, RequestState};
 pub use network::intercept::{Captured, Fate};
 pub use server::clock::WallOffset;
 pub use simulation::{
-    Availability, Away, Declaration, Needs, Oracle, Plan, QuorumRule, Report, Simulation,
-    SimulationFailure,
+    Availability, Away, Declaration, Injection, Needs, Oracle, Plan, QuorumRule, Report,
+    Simulation, SimulationFailure,
 };
 pub use sweep::{Sometimes, Swept, sweep};
 pub use violation::{Breach, Violation};

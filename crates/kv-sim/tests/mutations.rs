@@ -298,4 +298,24 @@ fn every_mutation_of_the_driver_is_caught_with_the_linearizable_engine() {
     catch_in_drivers::<Linear>();
 }
 
+/// A minute without optimisation, and a second with it.
+#[cfg(not(debug_assertions))]
+#[test]
+fn the_readme_shows_what_a_seed_of_a_broken_engine_shrinks_to() {
+    use kv_sim::scenario::{Scenario, Trial};
+    let declaration = engines::linearizable();
+    let trial =
+        Trial { probe: Some(<Linear as engines::Holder>::probe()), ..Trial::new(&declaration) };
+    Linear::break_rule(Some(kv_linear::Mutation::ReadsLocally));
+    let (scenario, _) = Scenario::of_seed(5, &trial).unwrap();
+    let shrunk = scenario.shrink(&trial, 4_000, &|| false).unwrap();
+    Linear::break_rule(None);
+    let shown = format!("seed 5, made smaller: {shrunk}\n");
+    assert!(
+        include_str!("../README.md").contains(&shown),
+        "the README shows another than\n{shown}"
+    );
+    assert_eq!(shrunk.scenario.run(&trial), Ok(()));
+}
+
 const CONTROL_SEEDS_MIN: u64 = if cfg!(debug_assertions) { 5 } else { 200 };

@@ -42,6 +42,17 @@ pub struct Clients {
     increments_unknown: u64,
     /// What some client was told last that each plain key holds.
     known: BTreeMap<Key, Versioned>,
+    /// What each client did, if that is recorded.
+    pub(crate) record: Option<Vec<(u64, ClientAct)>>,
+}
+
+/// What a client did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ClientAct {
+    /// It put this request to a server.
+    Asked(RequestId),
+    /// It cancelled its last one.
+    Cancelled,
 }
 
 /// What clients do.
@@ -157,6 +168,7 @@ impl Clients {
             hard_unknown: 0,
             increments_unknown: 0,
             known: BTreeMap::new(),
+            record: None,
         }
     }
 
@@ -202,7 +214,8 @@ impl Clients {
             });
         }
         let mut clients = std::mem::take(&mut self.clients);
-        for client in &mut clients {
+        for (number, client) in (1..).zip(&mut clients) {
+            let (open, asked) = (client.open, cluster.last_request);
             self.look(client, cluster, &servers, closing);
             if client.open.is_none() && client.idle_until <= cluster.now() && !closing {
                 if self.stream.chance(self.config.move_per_mille) {
@@ -214,8 +227,27 @@ impl Clients {
                 });
                 self.call_named(client, cluster, (op, options));
             }
+            self.note(number, cluster, open, asked);
         }
         self.clients = clients;
+    }
+
+    /// Notes what a client did that had this call open, before which this was the last request.
+    fn note<E: ConsistencyEngine>(
+        &mut self,
+        client: u64,
+        cluster: &Cluster<E>,
+        open: Option<RequestId>,
+        asked: RequestId,
+    ) {
+        if let Some(record) = &mut self.record {
+            let is_cancelled = |id| cluster.request(id).is_some_and(|request| request.cancelled);
+            if open.is_some_and(is_cancelled) {
+                record.push((client, ClientAct::Cancelled));
+            }
+            let asked = (asked.0 + 1..=cluster.last_request.0).map(RequestId);
+            record.extend(asked.map(|id| (client, ClientAct::Asked(id))));
+        }
     }
 
     /// Whether no client waits for an answer.

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use clap::Parser;
 
+use crate::scenario::Scenario;
+
 /// Runs seeds of an engine in simulated clusters, and judges what clients saw.
 #[derive(Clone, Debug, Parser)]
 pub struct SweepArgs {
@@ -35,6 +37,20 @@ pub struct SweepArgs {
     #[arg(long, value_name = "FOLDER", default_value = ".")]
     pub out: PathBuf,
 
+    /// Make the first seed that fails smaller: fewer clients, calls, faults and servers, as far as it
+    /// still fails by the same kind of finding. Takes up to a minute, and writes a file for --scenario
+    #[arg(long, conflicts_with = "trace")]
+    pub shrink: bool,
+
+    /// Run what --shrink has written, in place of seeds; with --trace, print all that happens in it
+    #[arg(
+        long,
+        value_name = "FILE",
+        value_parser = scenario,
+        conflicts_with_all = ["seed", "seeds", "time", "jobs", "shrink", "keep_history"]
+    )]
+    pub scenario: Option<Scenario>,
+
     /// Write the history of a run that passes, too
     #[arg(long, conflicts_with_all = ["seeds", "time"])]
     pub keep_history: bool,
@@ -58,6 +74,11 @@ impl SweepArgs {
         let processors = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         self.jobs.unwrap_or_else(processors)
     }
+}
+
+/// The scenario in a file.
+fn scenario(path: &str) -> Result<Scenario, Box<dyn std::error::Error + Send + Sync>> {
+    Ok(std::fs::read_to_string(path)?.parse()?)
 }
 
 /// How long a sweep goes on.

@@ -3,6 +3,7 @@
 
 mod args;
 mod runs;
+mod scenarios;
 mod screen;
 mod stopwatch;
 

@@ -12,10 +12,12 @@ use std::path::PathBuf;
 use kv_core::{ConsistencyEngine, RequestId};
 
 use super::args::SweepArgs;
+use super::scenarios::{run_scenario, shrink};
 use super::screen::{Progress, complain, say, summarize};
 use super::stopwatch::Stopwatch;
 use crate::cluster::probe::Probe;
 use crate::config::SimConfig;
+use crate::scenario::Trial;
 use crate::simulation::{Declaration, Plan, Report, Simulation, SimulationFailure};
 use crate::sweep::{Sometimes, in_order, not_reached};
 
@@ -32,6 +34,12 @@ pub struct Subject<'a, E: ConsistencyEngine> {
     pub again: String,
 }
 
+impl<E: ConsistencyEngine> Subject<'_, E> {
+    fn trial<'a>(&'a self, alter: &'a dyn Fn(&mut SimConfig)) -> Trial<'a, E> {
+        Trial { declaration: self.declaration, probe: self.probe, alter }
+    }
+}
+
 /// Runs all seeds that were asked for, in clusters in which `break_rule` breaks a rule or none;
 /// whether all passed and every state was reached that must be.
 ///
@@ -42,6 +50,9 @@ pub fn run<E: ConsistencyEngine>(
     subject: &Subject<'_, E>,
     break_rule: impl Fn(&mut SimConfig) + Sync,
 ) -> io::Result<bool> {
+    if let Some(scenario) = &args.scenario {
+        return Ok(run_scenario(scenario, args.trace, &subject.trial(&break_rule)));
+    }
     run_until(args, subject, (args.seeds_or(1..=1), FAILURES_MAX, args.threads()), break_rule)
 }
 
@@ -56,6 +67,9 @@ pub fn run_in_turn<E: ConsistencyEngine>(
     seeds: RangeInclusive<u64>,
     break_rule: impl Fn(&mut SimConfig) + Sync,
 ) -> io::Result<bool> {
+    if let Some(scenario) = &args.scenario {
+        return Ok(run_scenario(scenario, args.trace, &subject.trial(&break_rule)));
+    }
     run_until(args, subject, (args.seeds_or(seeds), 1, NonZeroUsize::MIN), break_rule)
 }
 
@@ -75,12 +89,18 @@ fn run_until<E: ConsistencyEngine>(
     let is_over = || args.time.is_some_and(|time| stopwatch.elapsed() >= time.0);
     let (mut total, mut failed, done) = (Report::default(), 0, Cell::new(0));
     let run = |seed| run_one::<E>(args, subject, &break_rule, seed);
-    in_order(seeds, jobs, is_over, run, |_, report| {
+    in_order(seeds, jobs, is_over, run, |seed, report| {
         done.set(done.get() + 1);
         progress.show(done.get(), stopwatch.elapsed());
         match report {
             Some(report) => total.add(&report),
-            None => failed += 1,
+            None => {
+                failed += 1;
+                if args.shrink && failed == 1 {
+                    progress.clear();
+                    shrink(args, &subject.again, seed, &subject.trial(&break_rule));
+                }
+            }
         }
         if failed == failures_max {
             complain(format_args!("stopped after {failed} failed run(s)"));
@@ -176,7 +196,10 @@ pub fn check_out(args: &SweepArgs) -> io::Result<()> {
 }
 
 fn complain_of(again: &str, seed: u64, failure: &dyn Display) {
-    complain(format_args!("\nseed {seed}: {failure}\nagain: {again} --seed {seed} --trace"));
+    complain(format_args!(
+        "\nseed {seed}: {failure}\nagain: {again} --seed {seed} --trace\n\
+         smaller: {again} --seed {seed} --shrink"
+    ));
 }
 
 fn write_history<E: ConsistencyEngine>(

@@ -1,7 +1,7 @@
 //! Short schedules of requests and faults: drawn at random, and made smaller when one fails.
 //!
-//! A seed of a [`Simulation`] is long and cannot be shortened; what fails here shrinks to the few
-//! moves that it takes.
+//! A seed of a [`Simulation`] is long, and becomes a [`scenario`](crate::scenario) to be shortened; what
+//! fails here shrinks to the few moves that it takes.
 
 mod draw;
 mod shrink;

@@ -4,24 +4,17 @@
 //! Isolating Failure-Inducing Input*, 2002). What a move less shows may hang on how long messages and
 //! syncs take, so that other seeds of these are tried as well.
 
-use std::mem::{Discriminant, discriminant};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use kv_core::{ConsistencyEngine, SeedStream};
 
 use super::{Move, Schedule, Smallest};
-use crate::simulation::{Declaration, SimulationFailure};
+use crate::simulation::{Declaration, FailureKind, SimulationFailure, failure_of};
 
 /// What comes of a schedule that fails; the inner `None` if the engine panicked.
 pub(super) fn fails<E: ConsistencyEngine>(
     schedule: &Schedule,
     declaration: &Declaration,
 ) -> Option<Option<SimulationFailure>> {
-    match catch_unwind(AssertUnwindSafe(|| schedule.run::<E>(declaration))) {
-        Ok(Ok(())) => None,
-        Ok(Err(failure)) => Some(Some(failure)),
-        Err(_) => Some(None),
-    }
+    failure_of(|| schedule.run::<E>(declaration))
 }
 
 /// The smallest schedule that was found to fail in the same way.
@@ -30,7 +23,7 @@ pub(super) fn shrink<E: ConsistencyEngine>(
     failure: Option<SimulationFailure>,
     declaration: &Declaration,
 ) -> Smallest {
-    let kind = failure.as_ref().map(discriminant);
+    let kind = failure.as_ref().map(FailureKind::of);
     let best = Smallest { schedule, failure, passed: 0, shrinking_runs: 0 };
     let mut shrinking = Shrinking { best, kind, declaration };
     loop {
@@ -47,7 +40,7 @@ pub(super) fn shrink<E: ConsistencyEngine>(
 struct Shrinking<'a> {
     best: Smallest,
     /// Another failure would be another fault.
-    kind: Option<Discriminant<SimulationFailure>>,
+    kind: Option<FailureKind>,
     declaration: &'a Declaration,
 }
 
@@ -121,7 +114,7 @@ impl Shrinking<'_> {
             let candidate = Schedule { seed, ..schedule.clone() };
             self.best.shrinking_runs += 1;
             if let Some(failure) = fails::<E>(&candidate, self.declaration)
-                && failure.as_ref().map(discriminant) == self.kind
+                && failure.as_ref().map(FailureKind::of) == self.kind
             {
                 (self.best.schedule, self.best.failure) = (candidate, failure);
                 return true;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kv_core::Now;
+use kv_core::{Now, wire_enum};
 
 /// How one server reads the time. The hardware outlives the process; the monotonic clock starts
 /// anew in each incarnation.
@@ -25,6 +25,8 @@ pub enum WallOffset {
     /// It shows an earlier time than it is.
     Behind(Duration),
 }
+
+wire_enum!(WallOffset, "offset of a clock", { 0 => Ahead(off), 1 => Behind(off) });
 
 impl WallOffset {
     /// The right time.

@@ -1,6 +1,8 @@
 //! Why a run does not pass.
 
 use std::fmt;
+use std::mem::{Discriminant, discriminant};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use kv_check::oracle::{OracleFinding, Promise};
@@ -8,7 +10,7 @@ use kv_check::{Bound, Counterexample, HistoryError};
 use kv_core::{ClusterConfigError, HaltReason, Key, NodeId, Outcome, RequestId, Version};
 
 use crate::fault::FaultCounts;
-use crate::violation::Violation;
+use crate::violation::{Breach, Violation};
 
 /// Why a run of a simulation does not pass.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -148,6 +150,43 @@ pub enum SimulationFailure {
     /// No cluster can be made of the plan: a defect of the simulator.
     #[error(transparent)]
     Config(#[from] ClusterConfigError),
+}
+
+/// What kind of failure it is: two runs that fail by the same kind show the same fault, as far as can
+/// be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FailureKind {
+    of: Discriminant<SimulationFailure>,
+    breach: Option<Discriminant<Breach>>,
+    promise: Option<Promise>,
+}
+
+impl FailureKind {
+    pub(crate) fn of(failure: &SimulationFailure) -> Self {
+        let of = discriminant(failure);
+        let breach = if let SimulationFailure::Contract(Violation { breach, .. }) = failure {
+            Some(discriminant(breach))
+        } else {
+            None
+        };
+        let promise = if let SimulationFailure::Promise { promise, .. } = failure {
+            Some(*promise)
+        } else {
+            None
+        };
+        Self { of, breach, promise }
+    }
+}
+
+/// What comes of a run that fails; the inner `None` if the engine panicked.
+pub(crate) fn failure_of(
+    run: impl FnOnce() -> Result<(), SimulationFailure>,
+) -> Option<Option<SimulationFailure>> {
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(Ok(())) => None,
+        Ok(Err(failure)) => Some(Some(failure)),
+        Err(_) => Some(None),
+    }
 }
 
 /// Servers that were taken away.

@@ -7,11 +7,16 @@ mod declaration;
 mod failure;
 mod judgement;
 mod plan;
+mod recording;
+mod replay;
 mod report;
 
+pub use chaos::Injection;
 pub use declaration::{Availability, Declaration, Needs, Oracle, QuorumRule};
 pub use failure::{Away, SimulationFailure};
+pub(crate) use failure::{FailureKind, failure_of};
 pub use plan::Plan;
+pub(crate) use replay::shown;
 pub use report::Report;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +38,8 @@ use crate::sweep::{Reached, Sometimes};
 use crate::violation::Violation;
 use chaos::Chaos;
 use plan::{ACKNOWLEDGED_MIN, KINDS_MIN};
+use recording::Recording;
+use replay::Players;
 
 /// One run of an engine in two phases: chaos, in which only safety is asked, and then peace, in
 /// which the cluster must serve again and come to hold the same everywhere.
@@ -52,6 +59,11 @@ pub struct Simulation<E: ConsistencyEngine> {
     /// How many keys each promise judged.
     judged: BTreeMap<Promise, u64>,
     reached: Reached<E>,
+    recording: Option<Recording>,
+    /// Clients that do what those of another run did, in place of `clients`.
+    players: Option<Players>,
+    /// How often clients that make no new call have looked at their answers.
+    closing_looks: u64,
 }
 
 impl<E: ConsistencyEngine> Simulation<E> {
@@ -86,6 +98,9 @@ impl<E: ConsistencyEngine> Simulation<E> {
             fingerprints: BTreeMap::new(),
             judged: BTreeMap::new(),
             reached: Reached::new(),
+            recording: None,
+            players: None,
+            closing_looks: 0,
         })
     }
 
@@ -186,9 +201,9 @@ impl<E: ConsistencyEngine> Simulation<E> {
                 self.chaos.ease();
             }
             self.clients.act(&mut self.cluster, false);
+            self.note_clients();
             self.chaos.act(&mut self.cluster)?;
-            let time = Duration::from_micros(self.stream.below(MOMENT_MICROS_MAX));
-            self.cluster.run_for(time)?;
+            self.let_time_pass()?;
             self.reached.look(&self.cluster);
             if let Some((node, reason)) = self.cluster.halted().next() {
                 return Err(SimulationFailure::Halted { node, reason });
@@ -200,14 +215,33 @@ impl<E: ConsistencyEngine> Simulation<E> {
     /// Some seeds draw faults between which hardly anything is ever done. Their clients go on for a
     /// while without them.
     fn calm_down(&mut self) -> Result<(), SimulationFailure> {
+        self.note_end_of_faults();
         self.chaos.end_all(&mut self.cluster)?;
         let give_up = self.cluster.now() + CALM_MAX;
         while self.clients.acknowledged() < ACKNOWLEDGED_MIN && self.cluster.now() < give_up {
             self.clients.act(&mut self.cluster, false);
-            let time = Duration::from_micros(self.stream.below(MOMENT_MICROS_MAX));
-            self.cluster.run_for(time)?;
+            self.note_clients();
+            self.let_time_pass()?;
         }
         Ok(())
+    }
+
+    /// Lets a moment pass.
+    fn let_time_pass(&mut self) -> Result<(), Violation> {
+        let time = Duration::from_micros(self.stream.below(MOMENT_MICROS_MAX));
+        self.note_time(time);
+        self.cluster.run_for(time)
+    }
+
+    /// Lets clients look at their answers, and make no new calls.
+    fn look_at_answers(&mut self) {
+        self.closing_looks += 1;
+        if let Some(players) = &mut self.players {
+            players.look(&mut self.cluster, self.closing_looks);
+        } else {
+            self.clients.act(&mut self.cluster, true);
+            self.note_late_cancels();
+        }
     }
 
     /// Every server must do a write.
@@ -227,7 +261,7 @@ impl<E: ConsistencyEngine> Simulation<E> {
                     let bound = HEALED_WITHIN;
                     return Err(SimulationFailure::NeverServes { node, bound, last });
                 }
-                self.clients.act(&mut self.cluster, true);
+                self.look_at_answers();
                 self.cluster.run_for(Duration::from_millis(50))?;
             }
         }
@@ -237,9 +271,15 @@ impl<E: ConsistencyEngine> Simulation<E> {
     /// Lets every client get its last answer.
     fn close(&mut self) -> Result<(), SimulationFailure> {
         let give_up = self.cluster.now() + HEALED_WITHIN;
-        while !self.clients.all_idle() && self.cluster.now() < give_up {
-            self.clients.act(&mut self.cluster, true);
+        let all_idle = |this: &Self| {
+            this.clients.all_idle() && this.players.as_ref().is_none_or(Players::are_idle)
+        };
+        while !all_idle(self) && self.cluster.now() < give_up {
+            self.look_at_answers();
             self.cluster.run_for(Duration::from_millis(20))?;
+        }
+        if self.players.is_some() {
+            return Ok(());
         }
         // What a paused server has taken runs once it goes on, and no read beside it is one at rest.
         self.cluster.run_until(HEALED_WITHIN, |cluster| {

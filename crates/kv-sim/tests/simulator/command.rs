@@ -142,6 +142,26 @@ fn the_trace_of_a_seed_is_the_same_each_time() {
 }
 
 #[test]
+fn a_scenario_is_run_from_its_file() {
+    let declaration = super::engines::linearizable();
+    let trial = kv_sim::scenario::Trial::<kv_linear::LinearEngine>::new(&declaration);
+    let (scenario, _) = kv_sim::scenario::Scenario::of_seed(2, &trial).unwrap();
+    let text = scenario.to_text();
+    let path = file("scenario.txt", &text);
+    let path = path.to_str().unwrap();
+    let run = kv_sim(&["--engine", "linearizable", "--scenario", path, "--trace"]);
+    assert_eq!(code(&run), 0, "{run:?}");
+    assert!(out(&run).starts_with("the linearizable engine in N="), "{}", out(&run));
+    assert!(out(&run).contains("* all faults have ended"));
+    assert!(out(&run).ends_with("passed\n"));
+
+    let cut = file("cut_scenario.txt", &text[..text.len() - 20]);
+    let run = kv_sim(&["--engine", "linearizable", "--scenario", cut.to_str().unwrap()]);
+    assert_eq!(code(&run), 2);
+    assert!(err(&run).contains("the file was changed or cut off"), "{run:?}");
+}
+
+#[test]
 fn what_cannot_be_written_is_said_before_the_first_seed() {
     let run = kv_sim(&["--engine", "eventual", "--seed", "1", "--out", "/no/such/folder"]);
     assert_eq!(code(&run), 2);

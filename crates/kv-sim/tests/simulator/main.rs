@@ -15,6 +15,7 @@ mod conformance;
 mod determinism;
 mod evidence;
 mod history_files;
+mod scenarios;
 mod schedules;
 mod simulated_history;
 mod sweep;

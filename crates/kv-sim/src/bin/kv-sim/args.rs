@@ -35,7 +35,7 @@ pub(crate) struct Args {
         long,
         value_name = "FILE",
         num_args = 1..,
-        conflicts_with_all = ["engine", "seed", "seeds", "time", "jobs", "mutation", "trace", "keep_history"]
+        conflicts_with_all = ["engine", "seed", "seeds", "time", "jobs", "mutation", "trace", "keep_history", "shrink", "scenario"]
     )]
     pub(crate) history: Vec<PathBuf>,
 

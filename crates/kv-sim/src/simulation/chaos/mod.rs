@@ -1,0 +1,217 @@
+//! The faults of a run: they begin at random moments, last for a while, and end.
+
+mod draw;
+mod guard;
+mod injection;
+mod perform;
+
+pub use injection::Injection;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use kv_core::{ConsistencyEngine, NodeId, SeedStream};
+
+use super::declaration::Declaration;
+use super::plan::Plan;
+use crate::cluster::Cluster;
+use crate::cluster::process::Restart;
+use crate::fault::Fault;
+use crate::scenario::Act;
+use crate::violation::Violation;
+use crate::workload::pick;
+
+/// Begins and ends faults.
+#[derive(Debug)]
+pub(super) struct Chaos {
+    stream: SeedStream,
+    kinds: Vec<Fault>,
+    at_once: usize,
+    lasts_max: Duration,
+    per_mille: u64,
+    spares: BTreeSet<NodeId>,
+    keeps_disks: BTreeSet<NodeId>,
+    may_wipe: bool,
+    keeps_a_disk: bool,
+    keeps_quorum: bool,
+    /// The servers that have data and count for it; kept only where a quorum of them is.
+    sound: BTreeSet<NodeId>,
+    under_way: Vec<UnderWay>,
+    /// How many faults have begun.
+    begun: u64,
+    /// The servers whose disks were lost, and when.
+    pub(super) wipes: Vec<(Duration, NodeId)>,
+    /// What began and ended, if that is recorded.
+    pub(super) record: Option<Vec<Act>>,
+}
+
+/// A fault that lasts.
+#[derive(Clone, Debug)]
+struct UnderWay {
+    /// The number under which it is recorded.
+    fault: u64,
+    until: Duration,
+    ending: Ending,
+}
+
+/// How a fault ends.
+#[derive(Clone, Debug)]
+enum Ending {
+    /// Links open.
+    Unblock(Vec<(NodeId, NodeId)>),
+    /// A link delivers what it kept back.
+    Unclog(NodeId, NodeId),
+    /// A link is as fast as the others.
+    SpeedUp(NodeId, NodeId),
+    /// Syncs end again.
+    Release(NodeId),
+    /// There is room on a disk again.
+    MakeRoom(NodeId),
+    /// A process goes on.
+    Resume(NodeId),
+    /// A clock is set right.
+    SetClock(NodeId),
+    /// What would end the process is taken away, and it starts again if it is down.
+    Revive(NodeId, Restart),
+    /// This server starts again, and the next one goes down.
+    RollOn(NodeId, Vec<NodeId>),
+}
+
+impl Chaos {
+    pub(super) fn new(seed: u64, plan: &Plan, declaration: &Declaration) -> Self {
+        let kinds = plan.faults.iter().copied().filter(|fault| !is_passive(*fault));
+        Self {
+            stream: SeedStream::new(seed),
+            kinds: kinds.collect(),
+            at_once: plan.faults_at_once,
+            lasts_max: plan.fault_lasts_max,
+            per_mille: plan.fault_per_mille,
+            spares: declaration.spares.clone(),
+            keeps_disks: declaration.keeps_disks.clone(),
+            may_wipe: plan.faults.contains(&Fault::WipedDisk),
+            keeps_a_disk: declaration.keeps_a_disk,
+            keeps_quorum: declaration.keeps_quorum,
+            sound: BTreeSet::new(),
+            under_way: Vec::new(),
+            begun: 0,
+            wipes: Vec::new(),
+            record: None,
+        }
+    }
+
+    /// Ends the faults whose time is up, and perhaps begins one.
+    pub(super) fn act<E: ConsistencyEngine>(
+        &mut self,
+        cluster: &mut Cluster<E>,
+    ) -> Result<(), Violation> {
+        let now = cluster.now();
+        let under_way = std::mem::take(&mut self.under_way);
+        let (due, lasting): (Vec<_>, Vec<_>) =
+            under_way.into_iter().partition(|under_way| under_way.until <= now);
+        self.under_way = lasting;
+        for UnderWay { fault, ending, .. } in due {
+            self.note(|| Act::End { fault });
+            if let Some(ending) = self.end(cluster, ending)? {
+                self.lasts(cluster, fault, ending);
+            }
+        }
+        if self.under_way.len() < self.at_once
+            && self.stream.chance(self.per_mille)
+            && let Some(kind) = pick(&mut self.stream, &self.kinds).copied()
+            && let Some(injection) = self.draw(cluster, kind)
+        {
+            self.begun += 1;
+            let fault = self.begun;
+            self.note(|| Act::Begin { fault, injection: injection.clone() });
+            if let Some(ending) = self.begin(cluster, &injection)? {
+                self.lasts(cluster, fault, ending);
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins faults half as often from here on.
+    pub(super) fn ease(&mut self) {
+        self.per_mille = (self.per_mille / 2).max(1);
+    }
+
+    /// Begins a fault that was drawn in another run, if it can be now; it lasts until it is ended.
+    pub(super) fn begin_again<E: ConsistencyEngine>(
+        &mut self,
+        cluster: &mut Cluster<E>,
+        fault: u64,
+        injection: &Injection,
+    ) -> Result<(), Violation> {
+        if self.may(cluster, injection)
+            && let Some(ending) = self.begin(cluster, injection)?
+        {
+            self.under_way.push(UnderWay { fault, until: Duration::MAX, ending });
+        }
+        Ok(())
+    }
+
+    /// Ends that fault, or a part of it, if it is under way.
+    pub(super) fn end_again<E: ConsistencyEngine>(
+        &mut self,
+        cluster: &mut Cluster<E>,
+        fault: u64,
+    ) -> Result<(), Violation> {
+        let place = self.under_way.iter().position(|under_way| under_way.fault == fault);
+        let Some(UnderWay { ending, .. }) = place.map(|place| self.under_way.remove(place)) else {
+            return Ok(());
+        };
+        if let Some(ending) = self.end(cluster, ending)? {
+            self.under_way.push(UnderWay { fault, until: Duration::MAX, ending });
+        }
+        Ok(())
+    }
+
+    /// Notes what only shows in between, in a run in which nothing is drawn.
+    pub(super) fn watch<E: ConsistencyEngine>(&mut self, cluster: &Cluster<E>) {
+        self.look(cluster);
+    }
+
+    /// Ends all faults and starts every server that is down.
+    pub(super) fn end_all<E: ConsistencyEngine>(
+        &mut self,
+        cluster: &mut Cluster<E>,
+    ) -> Result<(), Violation> {
+        while let Some(UnderWay { ending, .. }) = self.under_way.pop() {
+            let ending = if let Ending::RollOn(node, _) = ending {
+                Ending::Revive(node, Restart::Intact)
+            } else {
+                ending
+            };
+            self.end(cluster, ending)?;
+        }
+        cluster.heal();
+        let down: Vec<NodeId> = cluster.nodes().filter(|node| !cluster.is_running(*node)).collect();
+        down.into_iter().try_for_each(|node| self.revive(cluster, node, Restart::Intact))
+    }
+
+    fn lasts<E: ConsistencyEngine>(&mut self, cluster: &Cluster<E>, fault: u64, ending: Ending) {
+        let nanos = u64::try_from(self.lasts_max.as_nanos()).unwrap_or(u64::MAX);
+        let until = cluster.now() + Duration::from_nanos(self.stream.below(nanos));
+        self.under_way.push(UnderWay { fault, until, ending });
+    }
+
+    fn note(&mut self, act: impl FnOnce() -> Act) {
+        if let Some(record) = &mut self.record {
+            record.push(act());
+        }
+    }
+}
+
+/// Whether the fault is one of the network's or the disks' configuration.
+const fn is_passive(fault: Fault) -> bool {
+    matches!(
+        fault,
+        Fault::Loss
+            | Fault::Duplication
+            | Fault::Reordering
+            | Fault::SlowMessage
+            | Fault::TornWrite
+            | Fault::ReorderedWrites
+            | Fault::LostCheckpoint
+    )
+}
