@@ -2,6 +2,7 @@
 
 mod answers;
 mod incarnation;
+mod leads;
 mod writing;
 
 use std::time::Duration;

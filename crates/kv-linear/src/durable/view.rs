@@ -4,14 +4,15 @@ use std::collections::VecDeque;
 use std::ops::{ControlFlow, Range};
 
 use bytes::Bytes;
-use kv_core::{CheckpointChange, OpenView, ViewChunk, ViewId, ViewRead, ViewScope, Wire};
+use kv_core::{
+    CheckpointChange, OpenView, PersistSeq, ViewChunk, ViewId, ViewRead, ViewScope, Wire,
+};
 
 use crate::core::Core;
+use crate::durable::list::ListOnDisk;
 use crate::log::entry::Entry;
 use crate::mutation::Mutation;
-use crate::recovery::checkpoint::{
-    covers, entry_key, metadata_of, session_key, sessions, state_key, tail,
-};
+use crate::recovery::checkpoint::{Metadata, entry_key, session_key, state_key};
 use crate::state_machine::expiry::{Expiry, Held};
 
 /// What a view shows of the log and the sessions: they come before the keys, of which the store has
@@ -105,6 +106,59 @@ pub(crate) fn read(core: &mut Core, id: ViewId, bytes_max: usize) -> Option<View
 pub(crate) fn close(core: &mut Core, id: ViewId) {
     core.views.retain(|view| view.id != id);
     core.replica.machine_mut().store_mut().close_view(id);
+}
+
+/// Notes that a checkpoint that was taken is on disk.
+pub(crate) fn note_written(core: &mut Core, covers: PersistSeq) {
+    core.tail_on_disk.note_written(covers);
+    core.sessions_on_disk.note_written(covers);
+    core.replica.machine_mut().store_mut().note_written(covers);
+}
+
+/// Notes that the checkpoint on disk holds the log and the state as they are.
+pub(crate) fn note_recovered(core: &mut Core) {
+    core.tail_on_disk = ListOnDisk::of(core.replica.log().len());
+    core.sessions_on_disk = ListOnDisk::of(core.replica.machine().sessions().len());
+    core.replica.machine_mut().store_mut().note_recovered();
+}
+
+fn covers(core: &Core) -> PersistSeq {
+    let persisted = core.journal.persisted();
+    core.staged_after.map_or(persisted, |staged| staged.min(persisted))
+}
+
+fn metadata_of(core: &Core) -> Option<Metadata> {
+    let identity = core.identity_on_disk?;
+    let forgets = core.broken.is(Mutation::CheckpointWithoutDedup);
+    Some(Metadata {
+        cluster: identity.cluster,
+        configuration: core.configuration_hash,
+        incarnation: identity.incarnation,
+        recovering: identity.recovering,
+        promised: core.promised_on_disk(),
+        refuted: core.refuted,
+        known: core.known.on_disk(),
+        applied: core.replica.applied(),
+        dedup: if forgets { Vec::new() } else { core.replica.dedup().into() },
+    })
+}
+
+/// The entries after what is applied that are on disk.
+fn tail(core: &Core) -> VecDeque<Entry> {
+    if core.identity_on_disk.is_none() {
+        return VecDeque::new();
+    }
+    let replica = &core.replica;
+    let tail = replica.log().from(replica.applied().index.next());
+    tail.take_while(|entry| entry.index() <= replica.durable()).cloned().collect()
+}
+
+/// The sessions in their byte forms.
+fn sessions(core: &Core) -> VecDeque<Bytes> {
+    if core.identity_on_disk.is_none() || core.broken.is(Mutation::CheckpointForgetsAnswers) {
+        return VecDeque::new();
+    }
+    core.replica.machine().sessions().to_lines().into()
 }
 
 impl LogView {

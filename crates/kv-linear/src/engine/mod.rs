@@ -88,7 +88,7 @@ impl ConsistencyEngine for LinearEngine {
             Input::PeerDown { peer } => self.on_peer_down(now.mono, peer, out),
             Input::Persisted { up_to } => self.on_persisted(now.mono, up_to, out),
             // The log is trimmed by its size alone.
-            Input::CheckpointWritten { covers } => checkpoint::note_written(&mut self.core, covers),
+            Input::CheckpointWritten { covers } => view::note_written(&mut self.core, covers),
             Input::SnapshotPart { from, part } => {
                 self.on_snapshot_part(now.mono, from, part, out);
             }

@@ -1,19 +1,13 @@
 //! A server's state at one moment, for its own disk and for a follower far behind.
 
-use std::collections::VecDeque;
-
 use bytes::{BufMut, Bytes, BytesMut};
 use kv_core::{
-    CheckpointItem, ClusterId, DecodeError, Incarnation, Key, NodeId, PersistSeq, Versioned, Wire,
-    wire_struct,
+    CheckpointItem, ClusterId, DecodeError, Incarnation, Key, NodeId, Versioned, Wire, wire_struct,
 };
 
-use crate::core::Core;
-use crate::durable::list::ListOnDisk;
 use crate::log::Position;
 use crate::log::entry::Entry;
 use crate::log::epoch::Epoch;
-use crate::mutation::Mutation;
 use crate::replica::Replica;
 use crate::state_machine::StateMachine;
 use crate::state_machine::dedup::{Dedup, DedupLine};
@@ -50,59 +44,6 @@ wire_struct!(Metadata {
     applied,
     dedup
 });
-
-/// Notes that a checkpoint that was taken is on disk.
-pub(crate) fn note_written(core: &mut Core, covers: PersistSeq) {
-    core.tail_on_disk.note_written(covers);
-    core.sessions_on_disk.note_written(covers);
-    core.replica.machine_mut().store_mut().note_written(covers);
-}
-
-/// Notes that the checkpoint on disk holds the log and the state as they are.
-pub(crate) fn note_recovered(core: &mut Core) {
-    core.tail_on_disk = ListOnDisk::of(core.replica.log().len());
-    core.sessions_on_disk = ListOnDisk::of(core.replica.machine().sessions().len());
-    core.replica.machine_mut().store_mut().note_recovered();
-}
-
-pub(crate) fn covers(core: &Core) -> PersistSeq {
-    let persisted = core.journal.persisted();
-    core.staged_after.map_or(persisted, |staged| staged.min(persisted))
-}
-
-pub(crate) fn metadata_of(core: &Core) -> Option<Metadata> {
-    let identity = core.identity_on_disk?;
-    let forgets = core.broken.is(Mutation::CheckpointWithoutDedup);
-    Some(Metadata {
-        cluster: identity.cluster,
-        configuration: core.configuration_hash,
-        incarnation: identity.incarnation,
-        recovering: identity.recovering,
-        promised: core.promised_on_disk(),
-        refuted: core.refuted,
-        known: core.known.on_disk(),
-        applied: core.replica.applied(),
-        dedup: if forgets { Vec::new() } else { core.replica.dedup().into() },
-    })
-}
-
-/// The entries after what is applied that are on disk.
-pub(crate) fn tail(core: &Core) -> VecDeque<Entry> {
-    if core.identity_on_disk.is_none() {
-        return VecDeque::new();
-    }
-    let replica = &core.replica;
-    let tail = replica.log().from(replica.applied().index.next());
-    tail.take_while(|entry| entry.index() <= replica.durable()).cloned().collect()
-}
-
-/// The sessions in their byte forms.
-pub(crate) fn sessions(core: &Core) -> VecDeque<Bytes> {
-    if core.identity_on_disk.is_none() || core.broken.is(Mutation::CheckpointForgetsAnswers) {
-        return VecDeque::new();
-    }
-    core.replica.machine().sessions().to_lines().into()
-}
 
 /// Reads a checkpoint's metadata; `None` is that of an empty server.
 pub(crate) fn metadata(bytes: &Bytes) -> Result<Option<Metadata>, DecodeError> {

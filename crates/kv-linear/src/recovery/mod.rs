@@ -11,6 +11,7 @@ use kv_core::{
 use crate::core::Core;
 use crate::durable::journal::Journal;
 use crate::durable::record::Record;
+use crate::durable::view;
 use crate::identity::{Identity, Salvaged};
 use crate::log::entry::Entry;
 use crate::log::epoch::LogIndex;
@@ -123,7 +124,7 @@ impl Recovery {
         self.identify(metadata.cluster, metadata.incarnation, metadata.recovering);
         let replica = checkpoint::replica(metadata, checkpoint.items);
         self.switch_to(replica.map_err(RecoverError::Checkpoint)?);
-        checkpoint::note_recovered(&mut self.core);
+        view::note_recovered(&mut self.core);
         Ok(())
     }
 

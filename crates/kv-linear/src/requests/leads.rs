@@ -2,12 +2,9 @@
 
 use std::time::Duration;
 
-use kv_core::{
-    Answer, CannotLead, Done, NodeId, NotDone, Outcome, RequestId, Served, Unknown, Version,
-};
+use kv_core::{NodeId, RequestId};
 
 use crate::backoff::Backoff;
-use crate::core::{Core, Out};
 
 /// Those of this server's clients that have no answer yet.
 #[derive(Clone, Debug, Default)]
@@ -18,11 +15,12 @@ pub(crate) struct Leads {
     backoff: Option<Backoff>,
 }
 
+/// A client's request that a server lead.
 #[derive(Clone, Copy, Debug)]
-struct Lead {
-    id: RequestId,
-    node: NodeId,
-    deadline: Duration,
+pub(crate) struct Lead {
+    pub(crate) id: RequestId,
+    pub(crate) node: NodeId,
+    pub(crate) deadline: Duration,
 }
 
 impl Leads {
@@ -73,58 +71,8 @@ impl Leads {
         self.pending.iter().map(|lead| lead.deadline).min()
     }
 
-    fn settle(&mut self, picks: impl Fn(&Lead) -> bool) -> Vec<Lead> {
+    /// Takes out those that have an answer now.
+    pub(crate) fn settle(&mut self, picks: impl Fn(&Lead) -> bool) -> Vec<Lead> {
         self.pending.extract_if(.., |lead| picks(lead)).collect()
-    }
-}
-
-impl Core {
-    /// The sequencer, once the entry that opened its epoch is known to be committed here.
-    pub(crate) fn leader(&self) -> Option<NodeId> {
-        let epoch = self.promised();
-        let is_settled = self.replica.log().epoch_at(self.replica.commit()) == Some(epoch);
-        is_settled.then_some(epoch.owner)
-    }
-
-    /// Answers those who asked for the server that leads now.
-    pub(crate) fn settle_leads(&mut self, out: &mut Out) {
-        if self.leads.len() == 0 {
-            return;
-        }
-        let Some(leader) = self.leader() else {
-            return;
-        };
-        for lead in self.leads.settle(|lead| lead.node == leader) {
-            out.reply(
-                lead.id,
-                Outcome::Done(Done {
-                    answer: Answer::Results(Vec::new()),
-                    version: Some(Version::Log(self.replica.applied().operations)),
-                    served: Served::Linearizable,
-                }),
-            );
-        }
-    }
-
-    /// Answers those who asked for a server that does not take over, or of which that is not known.
-    pub(crate) fn refuse_leads(&mut self, node: NodeId, reason: Option<CannotLead>, out: &mut Out) {
-        for lead in self.leads.settle(|lead| lead.node == node) {
-            match reason {
-                Some(reason) => self.refuse(lead.id, NotDone::CannotLead(reason), out),
-                None => self.leave_open(lead.id, out),
-            }
-        }
-    }
-
-    /// Answers those whose time is up: the change may still come.
-    pub(crate) fn expire_leads(&mut self, now: Duration, out: &mut Out) {
-        for lead in self.leads.settle(|lead| lead.deadline <= now) {
-            self.leave_open(lead.id, out);
-        }
-    }
-
-    fn leave_open(&self, id: RequestId, out: &mut Out) {
-        let needed = self.quorums.promises;
-        out.reply(id, Outcome::Unknown(Unknown { version: None, acks: 0, needed }));
     }
 }
