@@ -19,6 +19,7 @@ mod knowledge;
 mod local;
 mod put;
 mod replica;
+mod restarts;
 mod simulation;
 mod stand;
 mod wire;
