@@ -15,7 +15,7 @@ use kv_core::{
 use crate::coordinator::{Aim, Phase, Request, Requests};
 use crate::message::{CallId, Held, Message, Record, Tag};
 use crate::replica::{Replica, Storing};
-use crate::rule::{Broken, Rule, broken};
+use crate::rule::{Broken, Rule};
 
 type Out = Effects<Message, Record>;
 
@@ -52,7 +52,7 @@ impl ConsistencyEngine for AbdEngine {
         checkpoint: Option<Checkpoint>,
         records: impl IntoIterator<Item = (PersistSeq, Record)>,
     ) -> Result<Self, RecoverError> {
-        let mut replica = Replica::new(broken());
+        let mut replica = Replica::new(Broken::present());
         if let Some(checkpoint) = checkpoint {
             install(&mut replica, checkpoint).map_err(RecoverError::Checkpoint)?;
         }
@@ -67,7 +67,7 @@ impl ConsistencyEngine for AbdEngine {
         let nonce = u32::try_from(nonce).unwrap_or_default();
         Ok(Self {
             config,
-            broken: broken(),
+            broken: Broken::present(),
             incarnation: Incarnation::following(Incarnation::UNKNOWN, nonce),
             connected: BTreeSet::new(),
             replica,

@@ -42,4 +42,4 @@ mod rule;
 pub use engine::AbdEngine;
 pub use message::{CallId, Held, Message, Record, Tag};
 #[cfg(feature = "mutations")]
-pub use rule::{Rule, broken_by};
+pub use rule::Rule;

@@ -40,64 +40,23 @@ pub enum Rule {
 pub(crate) type Broken = kv_core::Broken<Rule>;
 
 #[cfg(feature = "mutations")]
-mod broken {
-    use std::cell::Cell;
-
-    use super::{Broken, Rule};
-
-    impl Rule {
-        /// All of them.
-        pub const ALL: [Self; 15] = [
-            Self::AckBeforePersisted,
-            Self::CountsItselfBeforePersisted,
-            Self::ReadsWithoutWriteBack,
-            Self::StoresAtOneFewer,
-            Self::AsksOneFewer,
-            Self::WaitsForAll,
-            Self::RefusesAfterPeerDown,
-            Self::TieIgnored,
-            Self::TagNotPersisted,
-            Self::IssuedTwice,
-            Self::LastToComeWins,
-            Self::NeverResends,
-            Self::UnknownToldAsNotDone,
-            Self::DeletesLeaveNothing,
-            Self::WritesWithoutAsking,
-        ];
-    }
-
-    /// Runs something with every engine that is recovered meanwhile on this thread broken so.
-    pub fn broken_by<T>(rule: Rule, run: impl FnOnce() -> T) -> T {
-        let _mended = Mended(BROKEN.replace(Broken::by(rule)));
-        run()
-    }
-
-    /// The rule that an engine which is recovered now breaks.
-    pub(crate) fn broken() -> Broken {
-        BROKEN.get()
-    }
-
-    /// What is to be broken again when this is dropped.
-    struct Mended(Broken);
-
-    impl Drop for Mended {
-        fn drop(&mut self) {
-            BROKEN.set(self.0);
-        }
-    }
-
-    thread_local! {
-        static BROKEN: Cell<Broken> = const { Cell::new(Broken::NONE) };
-    }
-}
-
-#[cfg(feature = "mutations")]
-pub(crate) use broken::broken;
-#[cfg(feature = "mutations")]
-pub use broken::broken_by;
-
-/// None: without the feature nothing can be broken.
-#[cfg(not(feature = "mutations"))]
-pub(crate) const fn broken() -> Broken {
-    Broken::NONE
+impl Rule {
+    /// All of them.
+    pub const ALL: [Self; 15] = [
+        Self::AckBeforePersisted,
+        Self::CountsItselfBeforePersisted,
+        Self::ReadsWithoutWriteBack,
+        Self::StoresAtOneFewer,
+        Self::AsksOneFewer,
+        Self::WaitsForAll,
+        Self::RefusesAfterPeerDown,
+        Self::TieIgnored,
+        Self::TagNotPersisted,
+        Self::IssuedTwice,
+        Self::LastToComeWins,
+        Self::NeverResends,
+        Self::UnknownToldAsNotDone,
+        Self::DeletesLeaveNothing,
+        Self::WritesWithoutAsking,
+    ];
 }

@@ -7,6 +7,7 @@
 //!
 //! There are no engines here and nothing runs: whoever has a history can judge it.
 
+mod brief;
 pub mod evidence;
 mod expiry;
 mod history;

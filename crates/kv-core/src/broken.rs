@@ -7,6 +7,24 @@ use std::marker::PhantomData;
 ///
 /// Code that keeps a rule asks [`Broken::is`] where it does. Only with the feature `mutations` is
 /// there a way to break one: without it this takes no room, and every answer is a constant.
+///
+/// An engine takes [`Broken::present`] when it is recovered, and a test breaks a rule of every engine
+/// that is recovered while something runs:
+///
+/// ```
+/// # #[cfg(feature = "mutations")] {
+/// use kv_core::Broken;
+///
+/// #[derive(Clone, Copy, Debug, PartialEq)]
+/// enum Rule {
+///     AckBeforePersisted,
+/// }
+///
+/// let broken = Broken::during(Rule::AckBeforePersisted, Broken::<Rule>::present);
+/// assert!(broken.is(Rule::AckBeforePersisted));
+/// assert!(Broken::<Rule>::present().is_none());
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Broken<M>(
     #[cfg(feature = "mutations")] Option<M>,
@@ -27,6 +45,67 @@ impl<M> Broken<M> {
     #[must_use]
     pub fn by(rule: impl Into<Option<M>>) -> Self {
         Self(rule.into())
+    }
+}
+
+impl<M: Copy + 'static> Broken<M> {
+    /// What [`Broken::during`] breaks on this thread; without the feature `mutations` none.
+    #[must_use]
+    #[inline]
+    pub fn present() -> Self {
+        #[cfg(feature = "mutations")]
+        return present::of();
+        #[cfg(not(feature = "mutations"))]
+        Self::NONE
+    }
+
+    /// Runs something with a rule broken in all that asks for the [present](Self::present) one
+    /// meanwhile on this thread.
+    #[cfg(feature = "mutations")]
+    pub fn during<T>(rule: impl Into<Option<M>>, run: impl FnOnce() -> T) -> T {
+        let _former = present::replace(Self::by(rule));
+        run()
+    }
+}
+
+/// What is broken at present, of each kind of rule.
+#[cfg(feature = "mutations")]
+mod present {
+    use std::any::{Any, TypeId};
+    use std::cell::RefCell;
+    use std::collections::BTreeMap;
+
+    use super::Broken;
+
+    thread_local! {
+        static PRESENT: RefCell<BTreeMap<TypeId, Box<dyn Any>>> =
+            const { RefCell::new(BTreeMap::new()) };
+    }
+
+    pub(super) fn of<M: Copy + 'static>() -> Broken<M> {
+        PRESENT.with_borrow(|present| {
+            let broken = present.get(&TypeId::of::<M>());
+            broken.and_then(|broken| broken.downcast_ref().copied()).unwrap_or_default()
+        })
+    }
+
+    fn set<M: Copy + 'static>(broken: Broken<M>) {
+        PRESENT.with_borrow_mut(|present| present.insert(TypeId::of::<M>(), Box::new(broken)));
+    }
+
+    pub(super) fn replace<M: Copy + 'static>(broken: Broken<M>) -> Former<M> {
+        let former = Former(of());
+        set(broken);
+        former
+    }
+
+    /// What is to be broken again when this is dropped.
+    pub(super) struct Former<M: Copy + 'static>(Broken<M>);
+
+    impl<M: Copy + 'static> Drop for Former<M> {
+        fn drop(&mut self) {
+            set(self.0);
+        }
     }
 }
 
@@ -87,6 +166,20 @@ mod tests {
     fn one_that_is_broken_is_no_other() {
         let broken = Broken::by(Rule::One);
         assert!(broken.is(Rule::One) && !broken.is(Rule::Other) && !broken.is_none());
+    }
+
+    #[cfg(feature = "mutations")]
+    #[test]
+    fn a_rule_is_broken_while_something_runs_even_if_that_panics() {
+        let present = Broken::<Rule>::present;
+        Broken::during(Rule::One, || {
+            assert!(present().is(Rule::One));
+            assert!(Broken::during(Rule::Other, present).is(Rule::Other));
+            let panics = || Broken::during(Rule::Other, || panic!("as an engine may"));
+            assert!(std::panic::catch_unwind(panics).is_err());
+            assert!(present().is(Rule::One));
+        });
+        assert!(present().is_none());
     }
 
     #[cfg(not(feature = "mutations"))]

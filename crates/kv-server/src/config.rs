@@ -203,10 +203,22 @@ impl ServerConfig {
         Ok(ClusterConfig::new(self.servers.ids(), self.write_quorum, self.read_quorum)?)
     }
 
-    /// Where this server keeps its data; `None` if in memory only.
+    /// Where this server keeps its data with the engine that [`ServerConfig::consistency`] names;
+    /// `None` if in memory only.
     #[must_use]
     pub fn data_directory(&self) -> Option<PathBuf> {
-        let name = data_directory_name(self.node, self.consistency.engine_name());
+        self.data_directory_named(self.consistency.engine_name())
+    }
+
+    /// Where it keeps its data with another engine, which
+    /// [`Server::start_engine`](crate::Server::start_engine) starts.
+    #[must_use]
+    pub fn data_directory_of<E: ConsistencyEngine>(&self) -> Option<PathBuf> {
+        self.data_directory_named(E::NAME)
+    }
+
+    fn data_directory_named(&self, engine: &str) -> Option<PathBuf> {
+        let name = data_directory_name(self.node, engine);
         self.data.as_ref().map(|data| data.folder.join(name))
     }
 }

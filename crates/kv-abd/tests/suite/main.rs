@@ -5,6 +5,7 @@
 
 mod broken;
 mod declaration;
+mod real_servers;
 mod seeds;
 
 use declaration::declaration;

@@ -4,6 +4,8 @@ use std::fmt;
 
 use kv_core::{Batch, Check, Command};
 
+use crate::brief::Brief;
+
 /// A call in short, after a space: what it asks and does.
 #[derive(Clone, Copy, Debug)]
 pub struct CallText<'a>(pub &'a Batch);
@@ -15,7 +17,7 @@ impl fmt::Display for CallText<'_> {
             match &condition.check {
                 Check::Absent => write!(f, " if {key:?} is absent")?,
                 Check::Present => write!(f, " if {key:?} is present")?,
-                Check::ValueIs(value) => write!(f, " if {key:?} is {value:?}")?,
+                Check::ValueIs(value) => write!(f, " if {key:?} is {}", Brief(value))?,
                 Check::VersionIs(version) => write!(f, " if {key:?} has version {version}")?,
             }
         }
@@ -26,9 +28,9 @@ impl fmt::Display for CallText<'_> {
                 | Command::Delete { .. }
                 | Command::Expire { .. }
                 | Command::TimeToLive { .. } => write!(f, " {name} {key:?}")?,
-                Command::Put { value, .. } => write!(f, " {name} {key:?} {value:?}")?,
+                Command::Put { value, .. } => write!(f, " {name} {key:?} {}", Brief(value))?,
                 Command::Increment { by, .. } => write!(f, " {name} {key:?} {by}")?,
-                Command::Append { suffix, .. } => write!(f, " {name} {key:?} {suffix:?}")?,
+                Command::Append { suffix, .. } => write!(f, " {name} {key:?} {}", Brief(suffix))?,
             }
         }
         Ok(())

@@ -9,6 +9,7 @@ use super::call_text::CallText;
 use super::partition::{Moment, Partition};
 use super::register::End;
 use super::search::{Found, search};
+use crate::brief::Brief;
 use crate::history::{Process, Refusal, Seen};
 
 /// Calls that no order explains. They are a part of the history that is not linearizable by
@@ -119,7 +120,7 @@ impl fmt::Display for CounterexampleCall {
                 f.write_str(" ->")?;
                 for seen in seen {
                     match seen {
-                        Seen::Value(Some(value)) => write!(f, " {value:?}")?,
+                        Seen::Value(Some(value)) => write!(f, " {}", Brief(value))?,
                         Seen::Value(None) => f.write_str(" nothing")?,
                         Seen::Written | Seen::Unnoted => f.write_str(" ok")?,
                         Seen::Number(number) => write!(f, " {number}")?,

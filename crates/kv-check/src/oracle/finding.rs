@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use kv_core::{HybridTime, Incarnation, Key, NodeId, RequestId, Value, Version};
 
+use crate::brief::Brief;
+
 /// A rule was broken, and by which calls.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OracleFinding {
@@ -97,7 +99,7 @@ pub enum OracleFinding {
         write: RequestId,
     },
     /// A value that nobody put is shown.
-    #[error("read {read} shows {value:?}, which nobody put")]
+    #[error("read {read} shows {}, which nobody put", Brief(value))]
     Invented {
         /// The read.
         read: RequestId,
@@ -106,7 +108,8 @@ pub enum OracleFinding {
     },
     /// A read of a session shows less than the session knew.
     #[error(
-        "{guarantee}: read {read} of {key:?} shows {shown:?} after call {before} of its session knew {known}"
+        "{guarantee}: read {read} of {key:?} shows {} after call {before} of its session knew {known}",
+        in_words(*shown)
     )]
     SessionWentBack {
         /// What the session is entitled to.

@@ -75,6 +75,13 @@ pub enum HaltReason {
         /// The server that holds it.
         peer: NodeId,
     },
+    /// A rule of the engine's own, in its words: what is broken, and what to do. Figures that differ
+    /// from run to run belong into the log.
+    #[error("{reason}")]
+    Other {
+        /// One or two sentences.
+        reason: &'static str,
+    },
 }
 
 /// Effects in the order in which they were asked for. The driver owns the queue, hands it to each

@@ -33,6 +33,22 @@ pub struct SweepArgs {
     #[arg(long, conflicts_with_all = ["seeds", "time"])]
     pub trace: bool,
 
+    /// Of a trace, print the lines of this server alone
+    #[arg(long, value_name = "ID", requires = "trace")]
+    pub trace_server: Option<u16>,
+
+    /// Of a trace, print the lines that name this key, and what became of requests that do
+    #[arg(long, value_name = "KEY", requires = "trace")]
+    pub trace_key: Option<String>,
+
+    /// Of a trace, print what happens from this second on
+    #[arg(long, value_name = "SECONDS", requires = "trace")]
+    pub trace_from: Option<f64>,
+
+    /// Of a trace, print what happens up to this second
+    #[arg(long, value_name = "SECONDS", requires = "trace")]
+    pub trace_until: Option<f64>,
+
     /// The folder for the histories of runs that fail: JSON lines, and EDN for Jepsen's checkers
     #[arg(long, value_name = "FOLDER", default_value = ".")]
     pub out: PathBuf,

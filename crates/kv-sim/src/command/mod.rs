@@ -6,6 +6,7 @@ mod runs;
 mod scenarios;
 mod screen;
 mod stopwatch;
+mod trace_filter;
 
 use std::process::ExitCode;
 

@@ -15,6 +15,7 @@ use super::args::SweepArgs;
 use super::scenarios::{run_scenario, shrink};
 use super::screen::{Progress, complain, say, summarize};
 use super::stopwatch::Stopwatch;
+use super::trace_filter::{TraceFilter, request_of};
 use crate::cluster::probe::Probe;
 use crate::config::SimConfig;
 use crate::scenario::Trial;
@@ -51,7 +52,7 @@ pub fn run<E: ConsistencyEngine>(
     break_rule: impl Fn(&mut SimConfig) + Sync,
 ) -> io::Result<bool> {
     if let Some(scenario) = &args.scenario {
-        return Ok(run_scenario(scenario, args.trace, &subject.trial(&break_rule)));
+        return Ok(run_scenario(scenario, args, &subject.trial(&break_rule)));
     }
     run_until(args, subject, (args.seeds_or(1..=1), FAILURES_MAX, args.threads()), break_rule)
 }
@@ -68,7 +69,7 @@ pub fn run_in_turn<E: ConsistencyEngine>(
     break_rule: impl Fn(&mut SimConfig) + Sync,
 ) -> io::Result<bool> {
     if let Some(scenario) = &args.scenario {
-        return Ok(run_scenario(scenario, args.trace, &subject.trial(&break_rule)));
+        return Ok(run_scenario(scenario, args, &subject.trial(&break_rule)));
     }
     run_until(args, subject, (args.seeds_or(seeds), 1, NonZeroUsize::MIN), break_rule)
 }
@@ -150,7 +151,7 @@ fn run_one<E: ConsistencyEngine>(
     let result = catch_unwind(AssertUnwindSafe(|| simulation.run()));
     if args.trace {
         say(format_args!("{:#?}", simulation.plan()));
-        show_trace(&simulation);
+        show_trace(args, &simulation);
     }
     let report = match result {
         Ok(Ok(report)) => Some(report),
@@ -172,13 +173,10 @@ fn run_one<E: ConsistencyEngine>(
 }
 
 /// The trace, each request with the client of the history that put it.
-fn show_trace<E: ConsistencyEngine>(simulation: &Simulation<E>) {
-    let callers = simulation.callers();
-    for line in simulation.cluster().trace_lines() {
-        let request = line
-            .split_once(" request ")
-            .and_then(|(_, rest)| rest.split([':', ' ']).next()?.parse().ok().map(RequestId));
-        match request.and_then(|id| callers.get(&id)) {
+fn show_trace<E: ConsistencyEngine>(args: &SweepArgs, simulation: &Simulation<E>) {
+    let (callers, mut filter) = (simulation.callers(), TraceFilter::new(args));
+    for line in simulation.cluster().trace_lines().filter(|line| filter.shows(line)) {
+        match request_of(line).and_then(|id| callers.get(&RequestId(id))) {
             Some(process) => say(format_args!("{line} [client {}]", process.0)),
             None => say(format_args!("{line}")),
         }

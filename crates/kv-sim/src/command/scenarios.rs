@@ -10,6 +10,7 @@ use kv_core::ConsistencyEngine;
 use super::args::SweepArgs;
 use super::screen::{complain, say};
 use super::stopwatch::Stopwatch;
+use super::trace_filter::TraceFilter;
 use crate::scenario::{Scenario, Trial};
 
 /// Makes a seed that fails smaller, says what it takes, and writes it to a file.
@@ -48,13 +49,17 @@ pub(super) fn shrink<E: ConsistencyEngine>(
 /// Runs a scenario; whether it passes.
 pub(super) fn run_scenario<E: ConsistencyEngine>(
     scenario: &Scenario,
-    trace: bool,
+    args: &SweepArgs,
     trial: &Trial<'_, E>,
 ) -> bool {
     say(format_args!("the {} engine in {scenario}", E::NAME));
-    if trace {
+    if args.trace {
+        let mut filter = TraceFilter::new(args);
         match scenario.trace(trial) {
-            Ok(lines) => lines.iter().for_each(|line| say(format_args!("{line}"))),
+            Ok(lines) => {
+                let shown = lines.iter().filter(|line| filter.shows(line));
+                shown.for_each(|line| say(format_args!("{line}")));
+            }
             Err(failure) => complain(format_args!("{failure}")),
         }
     }

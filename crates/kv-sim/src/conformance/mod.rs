@@ -36,6 +36,9 @@ pub use totality::survives_any_input;
 
 use kv_core::ConsistencyEngine;
 
+use crate::schedule::{Smallest, explore};
+use crate::simulation::Declaration;
+
 /// Holds an engine to every clause, one after the other.
 ///
 /// # Errors
@@ -55,6 +58,32 @@ pub fn every_clause<E: ConsistencyEngine>() -> Result<(), Failure> {
     halts_never_without_cause::<E>()?;
     dumps_come_in_pages::<E>()?;
     refuses_at_once_what_a_full_disk_cannot_keep::<E>()
+}
+
+/// Holds an engine to all that the suite asks: every clause, and so many schedules.
+///
+/// With each rule of an engine broken in turn, by `kv_core::Broken::during`, this is the table that
+/// shows that nothing which the engine does could be left out unnoticed; `crates/kv-abd` has one.
+///
+/// # Errors
+/// [`NotPassed`], by the first clause or schedule that it does not pass.
+pub fn whole_suite<E: ConsistencyEngine>(
+    declaration: &Declaration,
+    schedules: u32,
+) -> Result<(), NotPassed> {
+    every_clause::<E>()?;
+    explore::<E>(declaration, schedules).map_err(NotPassed::Schedule)
+}
+
+/// What an engine does not pass.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum NotPassed {
+    /// A clause of the contract.
+    #[error(transparent)]
+    Clause(#[from] Failure),
+    /// A schedule, made smaller.
+    #[error("{0}")]
+    Schedule(Box<Smallest>),
 }
 
 /// Makes a test of each clause for an engine; with a [`Declaration`](crate::Declaration) behind it
