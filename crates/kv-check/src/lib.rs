@@ -24,5 +24,5 @@ pub use linearizability::{
     Bound, Budget, CallText, Counterexample, CounterexampleCall, HistoryError, Verdict,
     linearizability, linearizability_until,
 };
-pub use op_log::{InitialState, OpLogError};
+pub use op_log::{InitialState, OpLogError, OpLogHistory};
 pub use requests::{Request, RequestState, answered_twice, disorderly_page, merged};

@@ -30,11 +30,10 @@ impl Calls {
             return;
         };
         self.add_lost_deletes();
-        let (computed, writes) = (self.computed_keys(), self.first_writes());
+        let writes = self.first_writes();
         let mut lost = BTreeSet::new();
         for (key, value, read) in self.shown() {
-            let known = computed.contains(key) || writes.contains_key(&(key, value));
-            if !known && read.ends_ms >= begins_ms {
+            if !writes.contains_key(&(key, value)) && read.ends_ms >= begins_ms {
                 lost.insert((key.clone(), value.clone()));
             }
         }
@@ -42,6 +41,30 @@ impl Calls {
             let command = Command::Put { key, value, time_to_live: None };
             self.calls.push(Call { begins_ms, ends_ms: u64::MAX, command, end: None });
         }
+    }
+
+    /// Ends the calls on keys that are counted on or appended to with the first kill, and tells
+    /// which keys: from there on lost calls may have left anything there. What is left is a
+    /// beginning of what happened, which is linearizable if the whole is.
+    pub(super) fn cut_computed(&mut self) -> Vec<Key> {
+        let Some(&kill_ms) = self.kills_ms.first() else {
+            return Vec::new();
+        };
+        let computed: BTreeSet<Key> = self.computed_keys().into_iter().cloned().collect();
+        let mut cut = BTreeSet::new();
+        self.calls.retain_mut(|call| {
+            let key = call.command.key();
+            if !computed.contains(key) || call.ends_ms < kill_ms {
+                return true;
+            }
+            let begins_before = call.begins_ms < kill_ms;
+            if call.end.is_some() || !begins_before {
+                cut.insert(key.clone());
+            }
+            (call.ends_ms, call.end) = (u64::MAX, None);
+            begins_before
+        });
+        cut.into_iter().collect()
     }
 
     fn add_lost_deletes(&mut self) {

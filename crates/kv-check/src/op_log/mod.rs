@@ -4,6 +4,8 @@ mod calls;
 mod line;
 mod pairing;
 
+use kv_core::Key;
+
 use crate::history::History;
 
 use pairing::{Fault, Pairing};
@@ -15,6 +17,17 @@ pub enum InitialState {
     Empty,
     /// Nobody knows, as when a log was rotated away: the first reads define it.
     Unknown,
+}
+
+/// What logs of operations tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpLogHistory {
+    /// The calls that can be judged. If they are not linearizable, neither is the whole.
+    pub history: History,
+    /// The keys of which the history has no more than the beginning, in ascending order: they are
+    /// counted on or appended to, and a server was killed. If there are any, a history that is
+    /// linearizable does not say that the whole is.
+    pub cut_keys: Vec<Key>,
 }
 
 impl History {
@@ -30,7 +43,9 @@ impl History {
     /// A server that was killed takes its last lines with it. Half a line counts for nothing, and
     /// a value that is shown and that no line writes is from a write that was lost, if it is shown
     /// after a server was killed. For each kill, a key that is missing later may have been deleted by
-    /// one. Lost increments and appends are not assumed.
+    /// one. A lost write of a value that another line writes is not assumed. What lost increments and
+    /// appends made cannot be told from what is shown later, so the calls on a key that is counted on
+    /// or appended to are left out from the first kill on: see [`OpLogHistory::cut_keys`].
     ///
     /// The keys are taken to hold nothing at first: see [`History::from_op_logs_since`].
     ///
@@ -39,7 +54,7 @@ impl History {
     pub fn from_op_logs<'a>(
         logs: impl IntoIterator<Item = &'a str>,
         widen_ms: u64,
-    ) -> Result<Self, OpLogError> {
+    ) -> Result<OpLogHistory, OpLogError> {
         Self::from_op_logs_since(InitialState::Empty, logs, widen_ms)
     }
 
@@ -56,7 +71,7 @@ impl History {
         initial: InitialState,
         logs: impl IntoIterator<Item = &'a str>,
         widen_ms: u64,
-    ) -> Result<Self, OpLogError> {
+    ) -> Result<OpLogHistory, OpLogError> {
         let mut pairing = Pairing::new(widen_ms);
         for (log, text) in logs.into_iter().enumerate() {
             pairing.read(initial, text).map_err(|(line, fault)| match fault {
@@ -66,11 +81,12 @@ impl History {
             })?;
         }
         let mut calls = pairing.calls();
+        let cut_keys = calls.cut_computed();
         calls.add_lost_writes();
         if initial == InitialState::Unknown {
             calls.add_initial_values();
         }
-        Ok(calls.history())
+        Ok(OpLogHistory { history: calls.history(), cut_keys })
     }
 }
 
@@ -114,8 +130,8 @@ mod tests {
     use crate::linearizability::{Budget, Verdict, linearizability};
 
     fn verdict(logs: &[&str], widen_ms: u64) -> Verdict {
-        let history = History::from_op_logs(logs.iter().copied(), widen_ms).unwrap();
-        linearizability(&history, Budget::default()).unwrap()
+        let read = History::from_op_logs(logs.iter().copied(), widen_ms).unwrap();
+        linearizability(&read.history, Budget::default()).unwrap()
     }
 
     #[test]
@@ -150,8 +166,8 @@ mod tests {
                    1,2,append,s,7,req,x\n1,2,append,s,8,resp,x\n1,3,cas,a\\x2cb,9,req,new\n\
                    1,3,cas,a\\x2cb,10,resp,new\n1,3,delete,s,11,req,\n1,3,delete,s,12,info,\n\
                    1,4,get,q,13,req,\n1,4,get,q,14,fail,\n1,4,scan,q,15,req,\n1,4,scan,q,15,resp,\n";
-        let history = History::from_op_logs([log], 0).unwrap();
-        assert_eq!(history.events.len(), 14);
+        let read = History::from_op_logs([log], 0).unwrap();
+        assert_eq!((read.history.events.len(), read.cut_keys), (14, Vec::new()));
         assert_eq!(verdict(&[log], 0), Verdict::Linearizable);
         let wrong = log.replace("4,resp,\"\"", "4,resp,old");
         assert!(matches!(verdict(&[&wrong], 0), Verdict::NotLinearizable(_)));
@@ -229,11 +245,44 @@ mod tests {
         assert!(matches!(verdict(&[&early], 0), Verdict::NotLinearizable(_)));
     }
 
+    fn incr(number: u64, from_ms: u64) -> String {
+        format!("1,0,incr,n,{from_ms},req,1\n1,0,incr,n,{},resp,{number}\n", from_ms + 5)
+    }
+
+    #[test]
+    fn lost_increments_and_appends_accuse_nobody_and_their_keys_are_named() {
+        let key = |name: &'static str| Key::new(name).unwrap();
+        let appended = "1,1,append,s,30,req,x\n1,1,append,s,35,resp,x\n";
+        let shown = "1,1,get,s,50,req,\n1,1,get,s,55,resp,xyx\n";
+        for (before, after, cut) in [
+            (incr(1, 10), incr(3, 40), "n"),
+            (incr(1, 10), "1,1,get,n,40,req,\n1,1,get,n,45,resp,7\n".to_owned(), "n"),
+            (appended.to_owned(), shown.to_owned(), "s"),
+            (String::new(), incr(2, 40), "n"),
+        ] {
+            let ran_on = format!("{}{before}{after}", put(0, "a", 5));
+            assert!(matches!(verdict(&[&ran_on], 0), Verdict::NotLinearizable(_)), "{ran_on}");
+            let killed = format!("{}{before}{STARTED}{after}{}", put(0, "a", 5), get(2, "a", 60));
+            assert_eq!(verdict(&[&killed], 0), Verdict::Linearizable, "{killed}");
+            let read = History::from_op_logs([killed.as_str()], 0).unwrap();
+            assert_eq!(read.cut_keys, [key(cut)]);
+        }
+    }
+
+    #[test]
+    fn what_ended_before_a_server_was_killed_is_judged() {
+        let wrong = incr(1, 10) + &incr(1, 20) + &put(0, "a", 30) + STARTED + &incr(9, 50);
+        assert!(matches!(verdict(&[&wrong], 0), Verdict::NotLinearizable(_)));
+        let rest = incr(1, 10) + &put(0, "a", 30) + STARTED + &put(0, "b", 50);
+        let read = History::from_op_logs([rest.as_str()], 0).unwrap();
+        assert_eq!(read.cut_keys, [], "nothing was left out");
+    }
+
     #[test]
     fn a_log_that_begins_in_the_middle_is_read_if_that_is_known() {
         let since = |log: &str| {
-            let history = History::from_op_logs_since(InitialState::Unknown, [log], 0)?;
-            Ok(linearizability(&history, Budget::default()).unwrap())
+            let read = History::from_op_logs_since(InitialState::Unknown, [log], 0)?;
+            Ok(linearizability(&read.history, Budget::default()).unwrap())
         };
         let older = "1,0,put,x,10,resp,a\n1,0,get,x,11,resp,old\n1,3,incr,n,12,resp,7\n";
         let log = format!("{older}{}{}", get(1, "a", 20), get(1, "a", 40));

@@ -117,6 +117,20 @@ fn logs_of_servers_are_judged_together() {
 }
 
 #[test]
+fn what_a_killed_server_may_have_counted_is_undecided() {
+    let begin = "1,0,incr,n,1,req,1\n1,0,incr,n,2,resp,1\n";
+    let end = "1,1,get,n,5,req,\n1,1,get,n,6,resp,3\n";
+    let log = |name, mark| file(name, &format!("{begin}{mark}{end}"));
+    assert_eq!(code(&judge(&[&log("counted.txt", "")], &[])), 1);
+    let killed =
+        log("killed.txt", "# started: if the server was killed before, lines are missing\n");
+    let judged = judge(&[&killed], &[]);
+    assert_eq!(code(&judged), 3);
+    assert!(out(&judged).contains("undecided") && out(&judged).contains("the first is n"));
+    assert!(!out(&judged).contains("linearizable"), "{judged:?}");
+}
+
+#[test]
 fn a_file_that_is_no_history_is_named_with_its_line() {
     let begin = r#"{"process": 1, "type": "invoke", "f": "get", "key": "k"}"#;
     let bad = file("bad.jsonl", &format!("{begin}\n{{\"process\": 1, \"type\": \"done\"}}\n"));

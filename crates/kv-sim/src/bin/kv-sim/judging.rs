@@ -5,7 +5,8 @@ use std::fs;
 use std::time::Duration;
 
 use crate::args::Args;
-use kv_check::{Budget, History, Verdict, linearizability_until};
+use kv_check::{Budget, History, OpLogHistory, Verdict, linearizability_until};
+use kv_core::Key;
 use kv_sim::command::{Stopwatch, complain, say};
 
 /// What is known of all files together; what stands later outweighs what stands before.
@@ -31,7 +32,7 @@ pub(crate) fn run(args: &Args) -> Judged {
         judged = judged.max(match fs::read_to_string(path) {
             Err(error) => unreadable(&name, &error),
             Ok(text) if text.starts_with('{') => match History::read_json_lines(&text) {
-                Ok(history) => judge(args, &name, &history),
+                Ok(history) => judge(args, &name, &OpLogHistory { history, cut_keys: Vec::new() }),
                 Err(error) => unreadable(&name, &error),
             },
             Ok(text) => {
@@ -54,16 +55,17 @@ fn judge_logs(args: &Args, logs: &[(String, String)]) -> Judged {
     let names: Vec<&str> = logs.iter().map(|(name, _)| name.as_str()).collect();
     let names = names.join(", ");
     match History::from_op_logs(logs.iter().map(|(_, text)| text.as_str()), args.widen_ms) {
-        Ok(history) => judge(args, &names, &history),
+        Ok(read) => judge(args, &names, &read),
         Err(error) => unreadable(&names, &error),
     }
 }
 
-fn judge(args: &Args, name: &str, history: &History) -> Judged {
+fn judge(args: &Args, name: &str, read: &OpLogHistory) -> Judged {
     let (limit, begin) = (Duration::from_secs(args.time_limit), Stopwatch::start());
     let mut is_over = || begin.elapsed() > limit;
-    match linearizability_until(history, Budget::default(), &mut is_over) {
+    match linearizability_until(&read.history, Budget::default(), &mut is_over) {
         Err(error) => unreadable(name, &error),
+        Ok(Verdict::Linearizable) if !read.cut_keys.is_empty() => of_cut_keys(name, &read.cut_keys),
         Ok(verdict) => {
             say(format_args!("{name}: {}", verdict.to_string().trim_end()));
             match verdict {
@@ -73,6 +75,18 @@ fn judge(args: &Args, name: &str, history: &History) -> Judged {
             }
         }
     }
+}
+
+/// All is linearizable but what was not judged.
+fn of_cut_keys(name: &str, keys: &[Key]) -> Judged {
+    let first = keys.first().map(|key| String::from_utf8_lossy(key.as_bytes()).into_owned());
+    say(format_args!(
+        "{name}: undecided: a server may have been killed, and increments and appends lost from its \
+         log; judged up to there only: {} keys, the first is {}",
+        keys.len(),
+        first.unwrap_or_default().escape_debug()
+    ));
+    Judged::Undecided
 }
 
 fn unreadable(name: &str, error: &dyn Display) -> Judged {
