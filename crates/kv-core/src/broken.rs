@@ -49,7 +49,7 @@ impl<M> Broken<M> {
 }
 
 impl<M: Copy + 'static> Broken<M> {
-    /// What [`Broken::during`] breaks on this thread; without the feature `mutations` none.
+    /// What `Broken::during` breaks on this thread; without the feature `mutations` none.
     #[must_use]
     #[inline]
     pub fn present() -> Self {
