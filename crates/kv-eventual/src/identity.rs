@@ -150,7 +150,7 @@ impl Identity {
         if let Phase::Asking { armed, .. } = &mut self.phase {
             core.deadlines.disarm(armed, Due::Join);
         }
-        let highest = self.highest.max(core.state.incarnation).max(before(step.now.wall));
+        let highest = self.highest.max(core.state.incarnation);
         let nonce = u32::try_from(self.seeds.below(1 << 32)).unwrap_or(0);
         let record = Record::Incarnation {
             node: core.config.node,
@@ -161,17 +161,3 @@ impl Identity {
         core.persist(step, record, Then::Begin);
     }
 }
-
-/// The last incarnation that may have begun before the wall clock shows this. A server that cannot
-/// know its former incarnations takes one after them all the same, if its clock is right and it did
-/// not start more than once a second. Vectors need not name them all then.
-fn before(wall: Duration) -> Incarnation {
-    let seconds = wall.as_secs().saturating_sub(SECONDS_AT_FIRST).min(SECONDS_MAX);
-    Incarnation(seconds.saturating_sub(1) << 32)
-}
-
-/// The billionth second since the Unix epoch, in 2001.
-const SECONDS_AT_FIRST: u64 = 1_000_000_000;
-
-/// Whatever a clock shows, there is room for 16 million starts.
-const SECONDS_MAX: u64 = (1 << 31) - (1 << 24);

@@ -219,7 +219,6 @@ impl EventualEngine {
             !self.identity.is_serving() || !self.core.standing.is_clear() || self.queue.len() == 0,
             "a server that takes writes, and waits for nobody, has no requests in its queue"
         );
-        self.core.state.vector.check_named();
         let timers = self.pending() + self.core.peers.others().iter().count();
         assert!(
             self.core.deadlines.len() <= timers + 3,

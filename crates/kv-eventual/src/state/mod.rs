@@ -130,7 +130,6 @@ impl State {
             Record::PeerVector { peer, vector } => drop(self.peer_vectors.insert(peer, vector)),
             Record::Retired { node, incarnations } => {
                 incarnations.into_iter().for_each(|former| self.vector.retire(node, former));
-                self.vector.fold();
             }
             Record::Removed { floor, records } => {
                 self.floor = self.floor.max(floor);
@@ -141,7 +140,6 @@ impl State {
 
     fn join(&mut self, vector: &Vector) {
         self.vector.join(vector);
-        self.vector.fold();
         for (node, incarnation) in vector.origins().collect::<Vec<_>>() {
             if node != self.node {
                 self.meet(node, incarnation);

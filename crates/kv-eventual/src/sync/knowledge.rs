@@ -172,7 +172,6 @@ impl Core {
                 let peer = self.peerage.get(&slot).map(|peer| &peer.vector);
                 peer.is_some_and(|peer| {
                     present.iter().all(|(node, present)| peer.has_entry(*node, *present))
-                        && peer.folded_of(node) == own.folded_of(node)
                         && peer.retired_of(node).eq(own.retired_of(node))
                         && former(peer) == known
                 })

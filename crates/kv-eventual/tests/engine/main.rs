@@ -19,7 +19,6 @@ mod knowledge;
 mod local;
 mod put;
 mod replica;
-mod restarts;
 mod simulation;
 mod stand;
 mod wire;
