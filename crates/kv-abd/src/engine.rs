@@ -433,9 +433,14 @@ impl AbdEngine {
                 Ok((key.clone(), Aim::Write(Some(value.clone()))))
             }
             Some(Command::Delete { key }) => Ok((key.clone(), Aim::Write(None))),
-            Some(Command::Put { .. } | Command::Expire { .. } | Command::TimeToLive { .. }) => {
-                refuse(Feature::TimeToLive)
-            }
+            Some(
+                Command::Put { .. }
+                | Command::Expire { .. }
+                | Command::TimeToLive { .. }
+                | Command::Rewrite { .. }
+                | Command::ExpireAt { .. }
+                | Command::Expiry { .. },
+            ) => refuse(Feature::TimeToLive),
             Some(Command::Increment { .. }) => refuse(Feature::Increment),
             Some(Command::Append { .. }) => refuse(Feature::Append),
         }

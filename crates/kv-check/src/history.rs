@@ -1,6 +1,6 @@
 //! What clients saw, in the order in which they saw it.
 
-use kv_core::{Batch, Value};
+use kv_core::{Batch, KeyExpiry, Value};
 
 /// Calls and their ends on one clock: an event stands after another if it happened later.
 ///
@@ -39,6 +39,8 @@ pub enum Seen {
     Number(i64),
     /// An append: the new length in bytes.
     Length(u64),
+    /// When the key expires.
+    Expiry(KeyExpiry),
     /// Something that nobody noted: the command took effect, and that is all.
     Unnoted,
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
-use kv_core::{Batch, Check, Command, Condition, Key, Value};
+use kv_core::{Batch, Check, Command, Condition, ExpiryMs, Key, KeyExpiry, Value};
 use serde_json::Value as Json;
 
 use crate::history::{Event, History, Process, Refusal, Seen};
@@ -128,10 +128,11 @@ fn read_condition(json: &Json) -> Result<Condition, HistoryFlaw> {
         Some("absent") => Check::Absent,
         Some("present") => Check::Present,
         Some("value-is") => Check::ValueIs(read_value(json)?),
+        Some("expiry-is") => Check::ExpiryIs(read_moment(json)),
         Some("version-is") => {
             return Err(field("check", "no condition on a version: a history holds none"));
         }
-        _ => return Err(field("check", "absent, present or value-is")),
+        _ => return Err(field("check", "absent, present, value-is or expiry-is")),
     };
     Ok(Condition { key: read_key(json)?, check })
 }
@@ -149,12 +150,38 @@ fn read_command(json: &Json) -> Result<Command, HistoryFlaw> {
             Command::Expire { key, time_to_live: read_time_to_live(json) }
         }
         Some("ttl") => Command::TimeToLive { key },
+        Some("rewrite") => Command::Rewrite { key, value: read_value(json)? },
+        Some("expire-at") => {
+            let expiry = read_moment(json).ok_or(field("expiry-ms", "a number"))?;
+            Command::ExpireAt { key, expiry }
+        }
+        Some("expiry") => Command::Expiry { key },
         Some("incr") => {
             let by = json.get("value").and_then(Json::as_i64);
             Command::Increment { key, by: by.ok_or(field("value", "a number"))? }
         }
-        _ => return Err(field("f", "get, put, delete, incr, append, expire, persist, ttl or txn")),
+        _ => {
+            let known = "get, put, delete, incr, append, expire, persist, ttl, rewrite, expire-at, \
+                         expiry or txn";
+            return Err(field("f", known));
+        }
     })
+}
+
+fn read_moment(json: &Json) -> Option<ExpiryMs> {
+    json.get("expiry-ms").and_then(Json::as_u64).map(ExpiryMs)
+}
+
+/// When a key expires: a moment, `null` for never, or `missing` for a key that is missing.
+fn read_expiry(json: &Json) -> Result<KeyExpiry, HistoryFlaw> {
+    match json.get("expiry-ms") {
+        Some(at) if at.is_null() => Ok(KeyExpiry::Never),
+        Some(at) if at.as_str() == Some("missing") => Ok(KeyExpiry::Missing),
+        _ => {
+            let at = read_moment(json).map(KeyExpiry::At);
+            at.ok_or(field("expiry-ms", "a number, null or missing"))
+        }
+    }
 }
 
 fn read_time_to_live(json: &Json) -> Option<Duration> {
@@ -179,8 +206,11 @@ fn read_results(json: &Json, batch: &Batch) -> Result<Vec<Seen>, HistoryFlaw> {
 fn read_seen(json: &Json, command: &Command) -> Result<Seen, HistoryFlaw> {
     Ok(match command {
         Command::Get { .. } => Seen::Value(read_held(json, "value")?),
-        Command::Put { .. } | Command::Delete { .. } => Seen::Written,
-        Command::Expire { .. } | Command::TimeToLive { .. } => Seen::Unnoted,
+        Command::Put { .. } | Command::Rewrite { .. } | Command::Delete { .. } => Seen::Written,
+        Command::Expire { .. } | Command::ExpireAt { .. } | Command::TimeToLive { .. } => {
+            Seen::Unnoted
+        }
+        Command::Expiry { .. } => Seen::Expiry(read_expiry(json)?),
         Command::Increment { .. } => {
             let number = json.get("value").and_then(Json::as_i64);
             Seen::Number(number.ok_or(field("value", "a number"))?)
@@ -201,6 +231,9 @@ fn read_result(json: &Json) -> Result<Seen, HistoryFlaw> {
     }
     if json.get("written").is_some() {
         return Ok(Seen::Written);
+    }
+    if json.get("expiry-ms").is_some() {
+        return read_expiry(json).map(Seen::Expiry);
     }
     if json.get("unnoted").is_some() {
         return Ok(Seen::Unnoted);
@@ -281,7 +314,8 @@ mod tests {
         let no_word = r#"{"process": 2, "type": "invoke", "f": "frob", "key": "k"}"#;
         assert_eq!(
             second(no_word),
-            "line 2: `f` must be get, put, delete, incr, append, expire, persist, ttl or txn"
+            "line 2: `f` must be get, put, delete, incr, append, expire, persist, ttl, rewrite, \
+             expire-at, expiry or txn"
         );
         let number = r#"{"process": 2, "type": "invoke", "f": "put", "key": "k", "value": 3}"#;
         assert!(second(number).starts_with("line 2: `value` must be a text"));

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
-use kv_core::{Batch, Check, Command, Value};
+use kv_core::{Batch, Check, Command, KeyExpiry, Value};
 
 use crate::history::{Event, History, Refusal, Seen};
 
@@ -189,10 +189,15 @@ fn are_plain(commands: &[Command], results: &[Seen]) -> bool {
     commands.len() == results.len()
         && commands.iter().zip(results).all(|(command, seen)| match command {
             Command::Get { .. } => matches!(seen, Seen::Value(_)),
-            Command::Put { .. } | Command::Delete { .. } => *seen == Seen::Written,
+            Command::Put { .. } | Command::Rewrite { .. } | Command::Delete { .. } => {
+                *seen == Seen::Written
+            }
             Command::Increment { .. } => matches!(seen, Seen::Number(_)),
             Command::Append { .. } => matches!(seen, Seen::Length(_)),
-            Command::Expire { .. } | Command::TimeToLive { .. } => *seen == Seen::Unnoted,
+            Command::Expire { .. } | Command::ExpireAt { .. } | Command::TimeToLive { .. } => {
+                *seen == Seen::Unnoted
+            }
+            Command::Expiry { .. } => matches!(seen, Seen::Expiry(_)),
         })
 }
 
@@ -204,6 +209,7 @@ fn result(syntax: &Syntax, seen: &Seen) -> String {
         Seen::Written => map.field("written", "true"),
         Seen::Number(number) => map.field("number", &number.to_string()),
         Seen::Length(length) => map.field("length", &length.to_string()),
+        Seen::Expiry(expiry) => map.field("expiry-ms", &moment(syntax, *expiry)),
         Seen::Unnoted => map.field("unnoted", "true"),
     }
     map.end()
@@ -213,6 +219,15 @@ fn bytes_of(value: &Option<Value>) -> Option<&[u8]> {
     value.as_ref().map(|value| value.as_bytes())
 }
 
+/// When a key expires.
+fn moment(syntax: &Syntax, expiry: KeyExpiry) -> String {
+    match expiry {
+        KeyExpiry::Missing => syntax.bytes(Some(b"missing")),
+        KeyExpiry::Never => syntax.null.to_owned(),
+        KeyExpiry::At(at) => at.0.to_string(),
+    }
+}
+
 fn put_check(map: &mut Map<'_>, check: &Check) {
     let syntax = map.syntax;
     let (word, value) = match check {
@@ -220,8 +235,12 @@ fn put_check(map: &mut Map<'_>, check: &Check) {
         Check::Present => ("present", None),
         Check::ValueIs(value) => ("value-is", Some(syntax.bytes(Some(value.as_bytes())))),
         Check::VersionIs(version) => ("version-is", Some(format!("\"{version}\""))),
+        Check::ExpiryIs(_) => ("expiry-is", None),
     };
     map.field("check", &syntax.word(word));
+    if let Check::ExpiryIs(at) = check {
+        map.field("expiry-ms", &moment(syntax, at.map_or(KeyExpiry::Never, KeyExpiry::At)));
+    }
     if let Some(value) = value {
         map.field("value", &value);
     }
@@ -235,20 +254,29 @@ fn put_command(map: &mut Map<'_>, command: &Command, seen: Option<&Seen>) {
         Command::Get { .. }
         | Command::Delete { .. }
         | Command::Expire { .. }
-        | Command::TimeToLive { .. } => syntax.null.to_owned(),
-        Command::Put { value, .. } | Command::Append { suffix: value, .. } => {
-            syntax.bytes(Some(value.as_bytes()))
-        }
+        | Command::TimeToLive { .. }
+        | Command::ExpireAt { .. }
+        | Command::Expiry { .. } => syntax.null.to_owned(),
+        Command::Put { value, .. }
+        | Command::Rewrite { value, .. }
+        | Command::Append { suffix: value, .. } => syntax.bytes(Some(value.as_bytes())),
         Command::Increment { by, .. } => by.to_string(),
     };
     let value = match seen {
         Some(Seen::Value(value)) => syntax.bytes(bytes_of(value)),
         Some(Seen::Number(number)) => number.to_string(),
-        Some(Seen::Written | Seen::Length(_) | Seen::Unnoted) | None => asked,
+        Some(Seen::Written | Seen::Length(_) | Seen::Expiry(_) | Seen::Unnoted) | None => asked,
     };
     map.field("value", &value);
     if let Some(Seen::Length(length)) = seen {
         map.field("length", &length.to_string());
+    }
+    match (command, seen) {
+        (Command::ExpireAt { expiry, .. }, _) => {
+            map.field("expiry-ms", &expiry.0.to_string());
+        }
+        (_, Some(Seen::Expiry(expiry))) => map.field("expiry-ms", &moment(syntax, *expiry)),
+        _ => {}
     }
     if let Command::Put { time_to_live: Some(time), .. }
     | Command::Expire { time_to_live: Some(time), .. } = command

@@ -52,7 +52,8 @@ impl Read {
                 | CommandResult::Number(_)
                 | CommandResult::Length(_)
                 | CommandResult::Changed(_)
-                | CommandResult::TimeToLive(_),
+                | CommandResult::TimeToLive(_)
+                | CommandResult::Expiry(_),
             )
             | None => Err(unexpected),
         }
@@ -71,7 +72,8 @@ impl Written {
                 | CommandResult::Number(_)
                 | CommandResult::Length(_)
                 | CommandResult::Changed(_)
-                | CommandResult::TimeToLive(_),
+                | CommandResult::TimeToLive(_)
+                | CommandResult::Expiry(_),
             )
             | None => Err(unexpected),
         }
@@ -108,13 +110,16 @@ pub(crate) fn fits(operation: &Operation, outcome: &Outcome) -> bool {
             commands.len() == results.len()
                 && pairs.into_iter().all(|(command, result)| match command {
                     Command::Get { .. } => matches!(result, CommandResult::Value(_)),
-                    Command::Put { .. } | Command::Delete { .. } => {
+                    Command::Put { .. } | Command::Rewrite { .. } | Command::Delete { .. } => {
                         matches!(result, CommandResult::Written)
                     }
                     Command::Increment { .. } => matches!(result, CommandResult::Number(_)),
                     Command::Append { .. } => matches!(result, CommandResult::Length(_)),
-                    Command::Expire { .. } => matches!(result, CommandResult::Changed(_)),
+                    Command::Expire { .. } | Command::ExpireAt { .. } => {
+                        matches!(result, CommandResult::Changed(_))
+                    }
                     Command::TimeToLive { .. } => matches!(result, CommandResult::TimeToLive(_)),
+                    Command::Expiry { .. } => matches!(result, CommandResult::Expiry(_)),
                 })
         }
         (Operation::Scan(_) | Operation::Dump(_), Answer::Page(_)) => true,

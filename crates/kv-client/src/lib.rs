@@ -51,9 +51,9 @@ pub use event::Event;
 #[doc(no_inline)]
 pub use kv_core::{
     Answer, Batch, BatchError, CannotLead, Check, Command, CommandResult, Condition, Done, Dump,
-    Feature, Key, Level, NoResult, NodeId, NotDone, Operation, Outcome, Page, Quorum, QuorumError,
-    RequestOptions, Scan, Served, SizeError, Status, TimeToLive, Unknown, Value, Version,
-    Versioned, Waiting,
+    ExpiryMs, Feature, Key, KeyExpiry, Level, NoResult, NodeId, NotDone, Operation, Outcome, Page,
+    Quorum, QuorumError, RequestOptions, Scan, Served, SizeError, Status, TimeToLive, Unknown,
+    Value, Version, Versioned, Waiting,
 };
 #[doc(no_inline)]
 pub use kv_proto::{Refusal, RefusalCode, ServerList, ServerListError, Welcome};

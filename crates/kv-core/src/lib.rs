@@ -61,13 +61,14 @@ pub use engine::effect::{Effect, Effects, HaltReason};
 pub use engine::{ConsistencyEngine, EngineConfig, Input, Limits, Now, Shortage, Timing};
 pub use id_map::{IdHasher, IdMap, IdSet};
 pub use key::{Key, SizeError, Value};
-pub use request::batch::{Batch, BatchError, Check, Command, Condition};
+pub use request::batch::{Batch, BatchError, Check, Command, Condition, ExpiryMs};
 pub use request::not_done::{CannotLead, Feature, NotDone, Waiting};
 pub use request::operation::{
     Dump, Level, Operation, RequestIdentity, RequestOptions, Scan, SessionId,
 };
 pub use request::outcome::{
-    Answer, CommandResult, Done, NoResult, Outcome, Page, Served, TimeToLive, Unknown, Versioned,
+    Answer, CommandResult, Done, KeyExpiry, NoResult, Outcome, Page, Served, TimeToLive, Unknown,
+    Versioned,
 };
 pub use seed::SeedStream;
 pub use status::{Counter, Outlook, PeerLag, Positions, Role, Status, Unit};

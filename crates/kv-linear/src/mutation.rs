@@ -84,6 +84,10 @@ pub enum Mutation {
     ScanIgnoresEnd,
     /// Keys expire by each server's own clock.
     ExpiryByOwnClock,
+    /// What rewrites a key takes its end away.
+    RewriteEndsNever,
+    /// A batch takes effect whatever it asks of the end of a key.
+    ExpiryConditionIgnored,
     /// A checkpoint leaves out until when keys last.
     CheckpointForgetsDeadlines,
     /// The sequencer lets a deadline pass while nobody writes.
@@ -104,7 +108,7 @@ pub(crate) type Broken = kv_core::Broken<Mutation>;
 #[cfg(feature = "mutations")]
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 46] = [
         Self::AckBeforePersisted,
         Self::OwnDiskNotCounted,
         Self::CommitsWithOneFewer,
@@ -143,6 +147,8 @@ impl Mutation {
         Self::FirstConditionOnly,
         Self::ScanIgnoresEnd,
         Self::ExpiryByOwnClock,
+        Self::RewriteEndsNever,
+        Self::ExpiryConditionIgnored,
         Self::CheckpointForgetsDeadlines,
         Self::TickNotProposed,
         Self::DuplicateCarriedOut,

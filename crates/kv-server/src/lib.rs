@@ -59,10 +59,10 @@ pub use failure::{ServerError, StartError};
 #[doc(no_inline)]
 pub use kv_core::{
     Answer, Batch, BatchError, CannotLead, Check, ClusterConfig, ClusterConfigError, Command,
-    CommandResult, Condition, ConsistencyEngine, Counter, Done, Dump, Feature, HaltReason, Key,
-    Level, Limits, NoResult, NodeId, NotDone, Operation, Outcome, Page, Quorum, QuorumError,
-    RecoverError, RequestIdentity, RequestOptions, Role, Scan, Served, SessionId, SizeError,
-    Status, TimeToLive, Timing, Unknown, Value, Version, Versioned, Waiting,
+    CommandResult, Condition, ConsistencyEngine, Counter, Done, Dump, ExpiryMs, Feature,
+    HaltReason, Key, KeyExpiry, Level, Limits, NoResult, NodeId, NotDone, Operation, Outcome, Page,
+    Quorum, QuorumError, RecoverError, RequestIdentity, RequestOptions, Role, Scan, Served,
+    SessionId, SizeError, Status, TimeToLive, Timing, Unknown, Value, Version, Versioned, Waiting,
 };
 #[doc(no_inline)]
 pub use kv_proto::{ServerList, ServerListError};

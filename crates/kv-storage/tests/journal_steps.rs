@@ -219,8 +219,8 @@ fn other_stores_and_other_formats_are_refused() {
         recover(&disk, SEGMENT_BYTES).unwrap_err().to_string()
     };
     assert_eq!(
-        with_format(5),
-        "journal-000000000001.segment has format 5 and this release reads up to 4: start the \
+        with_format(6),
+        "journal-000000000001.segment has format 6 and this release reads up to 5: start the \
          newer release again"
     );
     for older in [1, 2, 3] {

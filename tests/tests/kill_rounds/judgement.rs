@@ -59,7 +59,10 @@ pub(crate) fn judge(events: Vec<(Caller, Event)>, held: &Held) -> Result<Ends, S
             | Command::Delete { .. }
             | Command::Append { .. }
             | Command::Expire { .. }
-            | Command::TimeToLive { .. } => {}
+            | Command::TimeToLive { .. }
+            | Command::Rewrite { .. }
+            | Command::ExpireAt { .. }
+            | Command::Expiry { .. } => {}
         }
     }
     for (key, ends) in counters {

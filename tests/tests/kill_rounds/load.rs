@@ -150,9 +150,10 @@ pub(crate) fn seen(result: CommandResult) -> Seen {
         CommandResult::Value(found) => Seen::Value(found.map(|found| found.value)),
         CommandResult::Written => Seen::Written,
         CommandResult::Number(number) => Seen::Number(number),
-        CommandResult::Length(_) | CommandResult::Changed(_) | CommandResult::TimeToLive(_) => {
-            panic!("not asked for")
-        }
+        CommandResult::Length(_)
+        | CommandResult::Changed(_)
+        | CommandResult::TimeToLive(_)
+        | CommandResult::Expiry(_) => panic!("not asked for"),
     }
 }
 

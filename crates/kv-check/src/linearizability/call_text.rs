@@ -19,6 +19,8 @@ impl fmt::Display for CallText<'_> {
                 Check::Present => write!(f, " if {key:?} is present")?,
                 Check::ValueIs(value) => write!(f, " if {key:?} is {}", Brief(value))?,
                 Check::VersionIs(version) => write!(f, " if {key:?} has version {version}")?,
+                Check::ExpiryIs(None) => write!(f, " if {key:?} never expires")?,
+                Check::ExpiryIs(Some(at)) => write!(f, " if {key:?} expires at {} ms", at.0)?,
             }
         }
         for command in self.0.commands() {
@@ -27,8 +29,12 @@ impl fmt::Display for CallText<'_> {
                 Command::Get { .. }
                 | Command::Delete { .. }
                 | Command::Expire { .. }
-                | Command::TimeToLive { .. } => write!(f, " {name} {key:?}")?,
-                Command::Put { value, .. } => write!(f, " {name} {key:?} {}", Brief(value))?,
+                | Command::TimeToLive { .. }
+                | Command::Expiry { .. } => write!(f, " {name} {key:?}")?,
+                Command::ExpireAt { expiry, .. } => write!(f, " {name} {key:?} {} ms", expiry.0)?,
+                Command::Put { value, .. } | Command::Rewrite { value, .. } => {
+                    write!(f, " {name} {key:?} {}", Brief(value))?;
+                }
                 Command::Increment { by, .. } => write!(f, " {name} {key:?} {by}")?,
                 Command::Append { suffix, .. } => write!(f, " {name} {key:?} {}", Brief(suffix))?,
             }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use kv_core::{Batch, Key};
+use kv_core::{Batch, Key, KeyExpiry};
 
 use super::budget::Meter;
 use super::call_text::CallText;
@@ -125,6 +125,9 @@ impl fmt::Display for CounterexampleCall {
                         Seen::Written | Seen::Unnoted => f.write_str(" ok")?,
                         Seen::Number(number) => write!(f, " {number}")?,
                         Seen::Length(length) => write!(f, " {length} bytes")?,
+                        Seen::Expiry(KeyExpiry::Missing) => f.write_str(" nothing")?,
+                        Seen::Expiry(KeyExpiry::Never) => f.write_str(" never")?,
+                        Seen::Expiry(KeyExpiry::At(at)) => write!(f, " at {} ms", at.0)?,
                     }
                 }
                 f.write_str("\n")

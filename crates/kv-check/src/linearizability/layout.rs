@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use kv_core::ExpiryMs;
+
 use super::budget::{Bound, Meter};
 use super::foresight::Foresight;
 use super::partition::{Moment, Partition};
-use super::register::{Action, Call, End, Test};
+use super::register::{Action, Call, End, Test, Until};
 
 /// What is known of a partition before the search.
 #[derive(Debug)]
@@ -92,19 +94,28 @@ impl Layout {
     }
 }
 
-/// The expiries of values that their keys can come to hold by one call alone. There may be one for each
+/// The expiries of values that their keys can come to hold by one call alone, and at moments that one
+/// call alone sets. There may be one for each
 /// put, and all of them stay open: to tell those apart that took effect would double the configurations
 /// for each.
 fn leave_no_trace(partition: &Partition) -> BTreeSet<usize> {
     let mut puts: BTreeMap<(usize, &[u8]), u64> = BTreeMap::new();
+    let mut moments: BTreeMap<(usize, ExpiryMs), u64> = BTreeMap::new();
     let mut computed = BTreeSet::new();
     for (key, action) in partition.ops.iter().flat_map(|op| &op.call.commands) {
         match action {
-            Action::Put(value) => *puts.entry((*key, value)).or_default() += 1,
+            Action::Put(value) | Action::PutForATime(value) | Action::Rewrite(value) => {
+                *puts.entry((*key, value)).or_default() += 1
+            }
             Action::Increment(_) | Action::Append(_) => {
                 computed.insert(*key);
             }
-            Action::Get | Action::Delete | Action::Time => {}
+            Action::SetUntil(Until::At(at)) => *moments.entry((*key, *at)).or_default() += 1,
+            Action::Get
+            | Action::Delete
+            | Action::SetUntil(Until::Never | Until::Unknown)
+            | Action::ReadUntil
+            | Action::Time => {}
         }
     }
     let is_once = |key: usize, value: &[u8]| {
@@ -113,6 +124,9 @@ fn leave_no_trace(partition: &Partition) -> BTreeSet<usize> {
     let expires = |call: &Call| match (&call.conditions[..], &call.commands[..]) {
         ([(held, Test::Is(value))], [(deleted, Action::Delete)]) => {
             held == deleted && is_once(*held, value)
+        }
+        ([(held, Test::Until(Some(at)))], [(deleted, Action::Delete)]) => {
+            held == deleted && moments.get(&(*held, *at)).is_none_or(|sets| *sets <= 1)
         }
         _ => false,
     };

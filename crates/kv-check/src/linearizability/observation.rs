@@ -81,7 +81,7 @@ pub(super) fn observed(op: &Op) -> Vec<Observed> {
     let conditions = op.call.conditions.iter().enumerate();
     let conditions = conditions.filter_map(|(index, (key, test))| {
         let by_test = match test {
-            Test::Present => None,
+            Test::Present | Test::Until(_) => None,
             Test::Absent => Some(None),
             Test::Is(value) => Some(Some(value.clone())),
         };
@@ -117,8 +117,18 @@ pub(super) fn observed(op: &Op) -> Vec<Observed> {
                 Some((*key, Some(value.as_ref().map(|value| value.to_shared()))))
             }
             (Action::Get, Some(Seen::Unnoted) | None)
-            | (Action::Put(_) | Action::Delete | Action::Time, _) => None,
-            (Action::Get | Action::Increment(_) | Action::Append(_), _) => Some((*key, None)),
+            | (
+                Action::Put(_)
+                | Action::PutForATime(_)
+                | Action::Rewrite(_)
+                | Action::SetUntil(_)
+                | Action::Delete
+                | Action::Time,
+                _,
+            ) => None,
+            (Action::Get | Action::ReadUntil | Action::Increment(_) | Action::Append(_), _) => {
+                Some((*key, None))
+            }
         }
     });
     conditions.chain(commands).collect()

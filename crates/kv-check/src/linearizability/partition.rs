@@ -2,13 +2,14 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use kv_core::{Batch, Command, Key};
+use kv_core::{Batch, Check, Command, Key};
 
 use super::observation::Observations;
-use super::register::{Action, Call, End, Test};
+use super::register::{Action, Call, End, Test, Until};
 use crate::expiry;
-use crate::history::{Event, History, Process, Refusal};
+use crate::history::{Event, History, Process, Refusal, Seen};
 
 /// A history of some keys that no call connects with other keys: it is linearizable exactly when
 /// each part is (Herlihy & Wing, *Linearizability*, 1990, theorem 1).
@@ -181,6 +182,18 @@ impl Whole<'_> {
     }
 }
 
+impl Whole<'_> {
+    /// The keys of which it is asked, or known, when they expire.
+    fn timed_keys(&self) -> impl Iterator<Item = &Key> {
+        let conditions = self.batch.conditions().iter();
+        let conditions = conditions.filter(|c| matches!(c.check, Check::ExpiryIs(_)));
+        let seen: &[Seen] = if let End::Ok(seen) = &self.end { seen } else { &[] };
+        let commands = self.batch.commands().iter().zip(seen);
+        let commands = commands.filter(|(_, seen)| matches!(seen, Seen::Expiry(_)));
+        conditions.map(|c| &c.key).chain(commands.map(|(command, _)| command.key()))
+    }
+}
+
 impl Op {
     /// What the call says of one key, which then is the only one; `None` if that is nothing.
     fn onto(&self, wanted: usize) -> Option<(Call, End)> {
@@ -268,10 +281,11 @@ fn partition(calls: &[&Whole<'_>]) -> Result<Partition, HistoryError> {
     let keys: BTreeSet<Key> = calls.iter().flat_map(|call| keys_of(&call.batch)).cloned().collect();
     let keys: Vec<Key> = keys.into_iter().collect();
     let places: BTreeMap<&Key, usize> = keys.iter().enumerate().map(|(n, key)| (key, n)).collect();
+    let timed: BTreeSet<&Key> = calls.iter().flat_map(|call| call.timed_keys()).collect();
     let mut ops = Vec::new();
     let mut moments = Vec::new();
     for whole in calls {
-        let call = call(whole, &places)?;
+        let call = call(whole, &places, &timed)?;
         moments.push((whole.invoked, Moment::Invoke(ops.len())));
         if let Some(returned) = whole.returned {
             moments.push((returned, Moment::Return(ops.len())));
@@ -293,7 +307,11 @@ fn partition(calls: &[&Whole<'_>]) -> Result<Partition, HistoryError> {
     Ok(partition.without_unseen_writes())
 }
 
-fn call(whole: &Whole<'_>, places: &BTreeMap<&Key, usize>) -> Result<Call, HistoryError> {
+fn call(
+    whole: &Whole<'_>,
+    places: &BTreeMap<&Key, usize>,
+    timed: &BTreeSet<&Key>,
+) -> Result<Call, HistoryError> {
     let place = |key: &Key| places.get(key).copied().unwrap_or(usize::MAX);
     let mut conditions = Vec::new();
     for condition in whole.batch.conditions() {
@@ -302,18 +320,31 @@ fn call(whole: &Whole<'_>, places: &BTreeMap<&Key, usize>) -> Result<Call, Histo
         conditions.push((place(&condition.key), test));
     }
     let commands = whole.batch.commands().iter();
-    let commands = commands.map(|command| (place(command.key()), action(command)));
+    let commands = commands.map(|c| (place(c.key()), action(c, timed.contains(c.key()))));
     Ok(Call { conditions, commands: commands.collect() })
 }
 
-fn action(command: &Command) -> Action {
+/// What a command does to a key. If calls ask when it expires (`is_timed`), that is a part of the state.
+fn action(command: &Command, is_timed: bool) -> Action {
+    let until = |time: &Option<Duration>| time.map_or(Until::Never, |_| Until::Unknown);
     match command {
         Command::Get { .. } => Action::Get,
+        Command::Put { value, time_to_live: Some(_), .. } if is_timed => {
+            Action::PutForATime(value.to_shared())
+        }
         Command::Put { value, .. } => Action::Put(value.to_shared()),
         Command::Delete { .. } => Action::Delete,
         Command::Increment { by, .. } => Action::Increment(*by),
         Command::Append { suffix, .. } => Action::Append(suffix.to_shared()),
-        Command::Expire { .. } | Command::TimeToLive { .. } => Action::Time,
+        Command::Rewrite { value, .. } if is_timed => Action::Rewrite(value.to_shared()),
+        Command::Rewrite { value, .. } => Action::Put(value.to_shared()),
+        Command::Expire { time_to_live, .. } if is_timed => Action::SetUntil(until(time_to_live)),
+        Command::ExpireAt { expiry, .. } if is_timed => Action::SetUntil(Until::At(*expiry)),
+        Command::Expiry { .. } if is_timed => Action::ReadUntil,
+        Command::Expire { .. }
+        | Command::ExpireAt { .. }
+        | Command::Expiry { .. }
+        | Command::TimeToLive { .. } => Action::Time,
     }
 }
 
@@ -359,7 +390,6 @@ mod tests {
     use kv_core::Value;
 
     use super::*;
-    use crate::history::Seen;
 
     fn put(keys: &[&str]) -> Event {
         let put = |key: &&str| Command::Put {

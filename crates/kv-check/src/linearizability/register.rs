@@ -4,12 +4,29 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
-use kv_core::{Check, Value};
+use kv_core::{Check, ExpiryMs, KeyExpiry, Value};
 
 use crate::history::{Refusal, Seen};
 
 /// What the keys of a partition hold, by their places in it.
-pub(super) type State = Vec<Option<Bytes>>;
+pub(super) type State = Vec<Option<Held>>;
+
+/// What a key holds.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Held {
+    value: Bytes,
+    /// [`Until::Never`] on a key of which no call asks when it expires.
+    until: Until,
+}
+
+/// When a key expires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Until {
+    Never,
+    At(ExpiryMs),
+    /// After a time that began at an unknown moment.
+    Unknown,
+}
 
 /// A call with its keys as places in the partition's state, and with what is known of its end.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,6 +41,7 @@ pub(super) enum Test {
     Absent,
     Present,
     Is(Bytes),
+    Until(Option<ExpiryMs>),
 }
 
 /// What a command does to a key.
@@ -31,10 +49,18 @@ pub(super) enum Test {
 pub(super) enum Action {
     Get,
     Put(Bytes),
+    /// Writes the key for a time, where it is asked when it expires.
+    PutForATime(Bytes),
     Delete,
     Increment(i64),
     Append(Bytes),
-    /// Reads or sets until when the key lasts, which is no part of the state.
+    /// Writes the key and leaves when it expires as it is.
+    Rewrite(Bytes),
+    /// Says when the key expires, if it is there.
+    SetUntil(Until),
+    /// Reads when the key expires.
+    ReadUntil,
+    /// Reads how long the key lasts, or changes when it expires where nobody asks for that.
     Time,
 }
 
@@ -56,30 +82,53 @@ impl Test {
             Check::Absent => Some(Self::Absent),
             Check::Present => Some(Self::Present),
             Check::ValueIs(value) => Some(Self::Is(value.to_shared())),
+            Check::ExpiryIs(moment) => Some(Self::Until(*moment)),
             Check::VersionIs(_) => None,
         }
     }
 
-    fn holds(&self, held: Option<&Bytes>) -> bool {
+    /// Whether it may hold; and so it may fail as well, if that is not known.
+    fn may_hold(&self, held: Option<&Held>) -> bool {
         match self {
             Self::Absent => held.is_none(),
             Self::Present => held.is_some(),
-            Self::Is(value) => held == Some(value),
+            Self::Is(value) => held.is_some_and(|held| held.value == *value),
+            Self::Until(moment) => held.is_some_and(|held| match held.until {
+                Until::Never => moment.is_none(),
+                Until::At(at) => *moment == Some(at),
+                Until::Unknown => moment.is_some(),
+            }),
         }
+    }
+
+    fn may_fail(&self, held: Option<&Held>) -> bool {
+        let is_unknown = held.is_some_and(|held| held.until == Until::Unknown);
+        !self.may_hold(held) || (is_unknown && matches!(self, Self::Until(Some(_))))
     }
 }
 
 impl Call {
     /// Whether the call changes nothing, however it ends.
     pub(super) fn only_reads(&self) -> bool {
-        self.commands.iter().all(|(_, action)| matches!(action, Action::Get | Action::Time))
+        self.commands
+            .iter()
+            .all(|(_, action)| matches!(action, Action::Get | Action::ReadUntil | Action::Time))
     }
 
     /// How many bytes of a state are the call's own: what it puts is the history's.
     pub(super) fn bytes_made(&self, after: &State) -> usize {
         let made = self.commands.iter().filter_map(|(key, action)| match action {
-            Action::Increment(_) | Action::Append(_) => held(after, *key).map(Bytes::len),
-            Action::Get | Action::Put(_) | Action::Delete | Action::Time => None,
+            Action::Increment(_) | Action::Append(_) => {
+                held(after, *key).map(|held| held.value.len())
+            }
+            Action::Get
+            | Action::Put(_)
+            | Action::PutForATime(_)
+            | Action::Rewrite(_)
+            | Action::Delete
+            | Action::SetUntil(_)
+            | Action::ReadUntil
+            | Action::Time => None,
         });
         made.sum()
     }
@@ -95,7 +144,10 @@ impl Call {
                 self.conditions_hold(state)?;
                 let matches = |index: usize, result: &Seen| {
                     let seen = seen.get(index);
-                    seen == Some(result) || seen == Some(&Seen::Unnoted)
+                    // Of a key that expires nobody may know when.
+                    let is_some_moment = *result == Seen::Unnoted
+                        && matches!(seen, Some(Seen::Expiry(KeyExpiry::At(_))));
+                    seen == Some(result) || seen == Some(&Seen::Unnoted) || is_some_moment
                 };
                 let after = self.run(state, matches).ok()?;
                 (seen.len() == self.commands.len()).then_some(after)
@@ -106,25 +158,24 @@ impl Call {
 
     fn conditions_hold(&self, state: &State) -> Option<()> {
         let mut conditions = self.conditions.iter();
-        conditions.all(|(key, test)| test.holds(held(state, *key))).then_some(())
+        conditions.all(|(key, test)| test.may_hold(held(state, *key))).then_some(())
     }
 
     fn refuses(&self, refusal: &Refusal, state: &State) -> bool {
         match refusal {
             Refusal::NeverTried => true,
             Refusal::Condition { index, found } => {
-                let holds = |(key, test): &(usize, Test)| test.holds(held(state, *key));
-                let failed = self.conditions.iter().position(|condition| !holds(condition));
-                let key = self.conditions.get(*index).map(|(key, _)| *key);
-                let told = match (found, key) {
-                    (Some(found), Some(key)) => {
-                        held(state, key).map(|held| &held[..])
-                            == found.as_ref().map(Value::as_bytes)
-                    }
-                    (None, Some(_)) => true,
-                    (_, None) => false,
+                let Some((key, failed)) = self.conditions.get(*index) else {
+                    return false;
                 };
-                failed == Some(*index) && told
+                let told = found.as_ref().is_none_or(|found| {
+                    held(state, *key).map(|held| &held.value[..])
+                        == found.as_ref().map(Value::as_bytes)
+                });
+                let mut before = self.conditions.iter().take(*index);
+                before.all(|(key, test)| test.may_hold(held(state, *key)))
+                    && failed.may_fail(held(state, *key))
+                    && told
             }
             Refusal::Command { index } => {
                 self.conditions_hold(state).is_some()
@@ -183,40 +234,63 @@ impl States {
     }
 }
 
-fn held(state: &State, key: usize) -> Option<&Bytes> {
+fn held(state: &State, key: usize) -> Option<&Held> {
     state.get(key).and_then(Option::as_ref)
 }
 
 /// Does to a key what the action says; `None` if that cannot be done.
-fn act(action: &Action, held: &mut Option<Bytes>) -> Option<Seen> {
+fn act(action: &Action, held: &mut Option<Held>) -> Option<Seen> {
+    let kept = held.as_ref().map_or(Until::Never, |held| held.until);
     match action {
         Action::Get => {
-            let value = held.clone().map(Value::new).transpose().ok()?;
+            let value =
+                held.as_ref().map(|held| Value::new(held.value.clone())).transpose().ok()?;
             Some(Seen::Value(value))
         }
         Action::Put(value) => {
-            *held = Some(value.clone());
+            *held = Some(Held { value: value.clone(), until: Until::Never });
             Some(Seen::Written)
         }
+        Action::PutForATime(value) => {
+            *held = Some(Held { value: value.clone(), until: Until::Unknown });
+            Some(Seen::Written)
+        }
+        Action::Rewrite(value) => {
+            *held = Some(Held { value: value.clone(), until: kept });
+            Some(Seen::Written)
+        }
+        Action::SetUntil(until) => {
+            if let Some(held) = held {
+                held.until = *until;
+            }
+            Some(Seen::Unnoted)
+        }
+        Action::ReadUntil => Some(match (&held, kept) {
+            (None, _) => Seen::Expiry(KeyExpiry::Missing),
+            (Some(_), Until::Never) => Seen::Expiry(KeyExpiry::Never),
+            (Some(_), Until::At(at)) => Seen::Expiry(KeyExpiry::At(at)),
+            (Some(_), Until::Unknown) => Seen::Unnoted,
+        }),
         Action::Delete => {
             *held = None;
             Some(Seen::Written)
         }
         Action::Increment(by) => {
             let number = match held {
-                Some(bytes) => std::str::from_utf8(bytes).ok()?.parse::<i64>().ok()?,
+                Some(held) => std::str::from_utf8(&held.value).ok()?.parse::<i64>().ok()?,
                 None => 0,
             };
             let number = number.checked_add(*by)?;
-            *held = Some(number.to_string().into());
+            *held = Some(Held { value: number.to_string().into(), until: kept });
             Some(Seen::Number(number))
         }
         Action::Time => Some(Seen::Unnoted),
         Action::Append(suffix) => {
-            let mut value = BytesMut::from(held.as_deref().unwrap_or_default());
+            let before = held.as_ref().map(|held| &held.value[..]).unwrap_or_default();
+            let mut value = BytesMut::from(before);
             value.extend_from_slice(suffix);
             let length = value.len();
-            *held = Some(value.freeze());
+            *held = Some(Held { value: value.freeze(), until: kept });
             (length <= Value::LEN_MAX)
                 .then(|| Seen::Length(u64::try_from(length).unwrap_or(u64::MAX)))
         }

@@ -274,4 +274,4 @@ const VISITED_BYTES: usize = 52;
 const STATE_BYTES: usize = 100;
 
 /// What a key holds, beside the value's bytes.
-const HELD_BYTES: usize = 32;
+const HELD_BYTES: usize = 48;

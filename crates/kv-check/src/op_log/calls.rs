@@ -118,7 +118,8 @@ impl Calls {
     fn first_writes(&self) -> BTreeMap<(&Key, &Value), u64> {
         let mut first = BTreeMap::new();
         for call in &self.calls {
-            if let Command::Put { key, value, .. } = &call.command {
+            if let Command::Put { key, value, .. } | Command::Rewrite { key, value } = &call.command
+            {
                 let begins_ms = first.entry((key, value)).or_insert(call.begins_ms);
                 *begins_ms = call.begins_ms.min(*begins_ms);
             }
@@ -134,7 +135,10 @@ impl Calls {
             | Command::Put { .. }
             | Command::Delete { .. }
             | Command::Expire { .. }
-            | Command::TimeToLive { .. } => None,
+            | Command::TimeToLive { .. }
+            | Command::Rewrite { .. }
+            | Command::ExpireAt { .. }
+            | Command::Expiry { .. } => None,
         });
         computed.collect()
     }

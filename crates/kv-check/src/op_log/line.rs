@@ -74,6 +74,13 @@ pub(super) fn command(word: &str, key: Key, value: Option<Bytes>) -> Result<Comm
         "expire" => Command::Expire { key, time_to_live: Some(Duration::ZERO) },
         "persist" => Command::Expire { key, time_to_live: None },
         "ttl" => Command::TimeToLive { key },
+        "rewrite" => Command::Rewrite {
+            key,
+            value: Value::new(value.unwrap_or_default()).unwrap_or_default(),
+        },
+        // As for `expire`: the key may be gone at any time after that.
+        "expire-at" => Command::Expire { key, time_to_live: Some(Duration::ZERO) },
+        "expiry" => Command::Expiry { key },
         _ => return Err("the operation is unknown"),
     })
 }
@@ -93,10 +100,12 @@ pub(super) fn seen(command: &Command, value: Option<Bytes>) -> Result<Seen, &'st
             let value = value.map(Value::new).transpose();
             value.map(Seen::Value).map_err(|_| "the value is too long")
         }
-        Command::Put { .. } | Command::Delete { .. } => Ok(Seen::Written),
-        Command::Append { .. } | Command::Expire { .. } | Command::TimeToLive { .. } => {
-            Ok(Seen::Unnoted)
-        }
+        Command::Put { .. } | Command::Rewrite { .. } | Command::Delete { .. } => Ok(Seen::Written),
+        Command::Append { .. }
+        | Command::Expire { .. }
+        | Command::TimeToLive { .. }
+        | Command::ExpireAt { .. }
+        | Command::Expiry { .. } => Ok(Seen::Unnoted),
         Command::Increment { .. } => {
             let number = value.as_deref().and_then(|value| std::str::from_utf8(value).ok());
             let number = number.and_then(|number| number.parse().ok());

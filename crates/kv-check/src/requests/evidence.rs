@@ -61,17 +61,20 @@ fn actions(op: &Operation) -> Vec<(Key, Action, usize)> {
     for (place, command) in batch.commands().iter().enumerate() {
         let key = command.key().clone();
         let action = match command {
-            Command::TimeToLive { .. } => continue,
+            Command::TimeToLive { .. } | Command::Expiry { .. } => continue,
             Command::Get { .. } if writes.contains_key(&key) => continue,
             Command::Get { .. } => {
                 reads.push((key, Action::Get, place));
                 continue;
             }
-            Command::Put { value, .. } => Action::Put(value.clone()),
-            Command::Delete { .. } => Action::Delete,
-            Command::Increment { .. } | Command::Append { .. } | Command::Expire { .. } => {
-                Action::Change
+            Command::Put { value, .. } | Command::Rewrite { value, .. } => {
+                Action::Put(value.clone())
             }
+            Command::Delete { .. } => Action::Delete,
+            Command::Increment { .. }
+            | Command::Append { .. }
+            | Command::Expire { .. }
+            | Command::ExpireAt { .. } => Action::Change,
         };
         writes.insert(key, (action, place));
     }
@@ -85,13 +88,17 @@ fn passing_keys(op: &Operation) -> Vec<&Key> {
         return Vec::new();
     };
     let passing = batch.commands().iter().filter_map(|command| match command {
-        Command::Put { key, time_to_live: Some(_), .. } | Command::Expire { key, .. } => Some(key),
+        Command::Put { key, time_to_live: Some(_), .. }
+        | Command::Expire { key, .. }
+        | Command::ExpireAt { key, .. } => Some(key),
         Command::Put { .. }
         | Command::Get { .. }
         | Command::Delete { .. }
         | Command::Increment { .. }
         | Command::Append { .. }
-        | Command::TimeToLive { .. } => None,
+        | Command::TimeToLive { .. }
+        | Command::Rewrite { .. }
+        | Command::Expiry { .. } => None,
     });
     passing.collect()
 }
@@ -130,6 +137,6 @@ fn end_of_done(done: &Done, place: usize, asked: u16) -> Option<End> {
         | CommandResult::Number(_)
         | CommandResult::Length(_)
         | CommandResult::Changed(_) => Some(End::Written { version: done.version?, quorum }),
-        CommandResult::TimeToLive(_) => None,
+        CommandResult::TimeToLive(_) | CommandResult::Expiry(_) => None,
     }
 }

@@ -1,8 +1,9 @@
 //! Histories from requests whose answers are known.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use kv_core::{Answer, Batch, CommandResult, NotDone, Operation, Outcome};
+use kv_core::{Answer, Batch, Check, Command, CommandResult, Key, NotDone, Operation, Outcome};
 
 use super::scan::{self, ScanRead};
 use super::version_names::VersionNames;
@@ -22,7 +23,8 @@ impl History {
     /// Copies of one request of a session count as one call.
     ///
     /// A key that is put for a time may be missing once that is over, or earlier by as much as the
-    /// servers' clocks are apart: `clocks_apart`.
+    /// servers' clocks are apart: `clocks_apart`. The same holds for one that expires at a moment,
+    /// which is one of the time by which the requests were put.
     #[must_use]
     pub fn of_requests(requests: &[(Process, &Request)], clocks_apart: Duration) -> Self {
         let merged = merged(requests.iter().copied());
@@ -57,10 +59,12 @@ type TimedEvent = (Duration, bool, Process, Event);
 /// The begins and ends of all batches among the requests.
 fn timed_events(requests: &[(Process, &Request)]) -> Vec<TimedEvent> {
     let names = VersionNames::of_requests(requests.iter().map(|(_, request)| *request));
+    let timed_keys: BTreeSet<&Key> =
+        requests.iter().flat_map(|(_, request)| timed_keys(&request.op)).collect();
     let mut timed = Vec::new();
     for (process, request) in requests {
         if let Operation::Batch(batch) = &request.op {
-            let batch = expiry::without_times(names.resolve(batch));
+            let batch = expiry::without_times(names.resolve(batch), |key| timed_keys.contains(key));
             timed.push((request.invoked_at, false, *process, Event::Invoke(batch)));
             if let Some((at, event)) = end_of(request) {
                 timed.push((at, true, *process, event));
@@ -70,17 +74,37 @@ fn timed_events(requests: &[(Process, &Request)]) -> Vec<TimedEvent> {
     timed
 }
 
+/// The keys of which it is asked when they expire.
+fn timed_keys(op: &Operation) -> Vec<&Key> {
+    let Operation::Batch(batch) = op else {
+        return Vec::new();
+    };
+    let conditions = batch.conditions().iter();
+    let conditions = conditions.filter(|c| matches!(c.check, Check::ExpiryIs(_))).map(|c| &c.key);
+    let commands = batch.commands().iter();
+    let commands = commands.filter(|c| matches!(c, Command::Expiry { .. })).map(Command::key);
+    conditions.chain(commands).collect()
+}
+
 /// The earliest moments at which what a request puts for a time may be gone, with what that does.
 fn expiries(request: &Request, clocks_apart: Duration) -> Vec<(Duration, Batch)> {
     let Operation::Batch(batch) = &request.op else {
         return Vec::new();
     };
-    let expiries = batch.commands().iter().filter_map(expiry::of_command);
+    // Those of what is rewritten are the checker's to add: nobody knows when they are.
+    let commands = batch.commands().iter();
+    let commands = commands.filter(|command| !matches!(command, Command::Rewrite { .. }));
+    let expiries = commands.filter_map(expiry::of_command);
     let timed = expiries.map(|(time_to_live, expiry)| {
         let earliest = time_to_live.saturating_sub(clocks_apart);
         (request.invoked_at.saturating_add(earliest), expiry)
     });
-    timed.collect()
+    let at_moments = batch.commands().iter().filter_map(expiry::of_moment);
+    let at_moments = at_moments.map(|(moment, expiry)| {
+        let earliest = Duration::from_millis(moment.0).saturating_sub(clocks_apart);
+        (request.invoked_at.max(earliest), expiry)
+    });
+    timed.chain(at_moments).collect()
 }
 
 /// How a request ended and when; `None` while it is open.
@@ -111,7 +135,8 @@ fn seen(result: &CommandResult) -> Seen {
         CommandResult::Written => Seen::Written,
         CommandResult::Number(number) => Seen::Number(*number),
         CommandResult::Length(length) => Seen::Length(*length),
-        // A history does not hold until when keys last.
+        CommandResult::Expiry(expiry) => Seen::Expiry(*expiry),
+        // A history does not hold how long keys last.
         CommandResult::Changed(_) | CommandResult::TimeToLive(_) => Seen::Unnoted,
     }
 }
@@ -140,7 +165,7 @@ fn refusal(reason: &NotDone) -> Refusal {
 
 #[cfg(test)]
 mod tests {
-    use kv_core::{Command, Done, Key, NodeId, RequestOptions, Served, Value, Version};
+    use kv_core::{Done, ExpiryMs, KeyExpiry, NodeId, RequestOptions, Served, Value, Version};
 
     use super::*;
     use crate::{Budget, Verdict, linearizability};
@@ -180,5 +205,44 @@ mod tests {
         assert!(!is_linearizable(SECOND * 5, Duration::ZERO));
         assert!(is_linearizable(SECOND * 5, SECOND));
         assert!(is_linearizable(SECOND * 2, Duration::MAX));
+    }
+
+    #[test]
+    fn a_key_is_there_until_the_moment_at_which_it_expires() {
+        let key = || Key::new("k").unwrap();
+        let put = Command::Put { key: key(), value: Value::new("v").unwrap(), time_to_live: None };
+        let put = request(put, Duration::ZERO, CommandResult::Written);
+        let expire = Command::ExpireAt { key: key(), expiry: ExpiryMs(5_000) };
+        let expire = request(expire, SECOND, CommandResult::Changed(true));
+        let is_linearizable = |(at, result), clocks_apart| {
+            let read = request(Command::Expiry { key: key() }, at, CommandResult::Expiry(result));
+            let requests = [(Process(1), &put), (Process(1), &expire), (Process(2), &read)];
+            let history = History::of_requests(&requests, clocks_apart);
+            linearizability(&history, Budget::default()).unwrap() == Verdict::Linearizable
+        };
+        let there = KeyExpiry::At(ExpiryMs(5_000));
+        assert!(is_linearizable((SECOND * 2, there), Duration::ZERO));
+        assert!(!is_linearizable((SECOND * 2, KeyExpiry::Never), Duration::ZERO));
+        assert!(!is_linearizable((SECOND * 2, KeyExpiry::Missing), Duration::ZERO));
+        assert!(is_linearizable((SECOND * 5, KeyExpiry::Missing), Duration::ZERO));
+        assert!(is_linearizable((SECOND * 2, KeyExpiry::Missing), SECOND * 3));
+    }
+
+    #[test]
+    fn when_a_key_expires_that_was_put_for_a_time_is_not_known_but_that_it_does() {
+        let key = || Key::new("k").unwrap();
+        let value = Value::new("v").unwrap();
+        let put = Command::Put { key: key(), value, time_to_live: Some(SECOND * 5) };
+        let put = request(put, Duration::ZERO, CommandResult::Written);
+        let is_linearizable = |result| {
+            let read = Command::Expiry { key: key() };
+            let read = request(read, SECOND, CommandResult::Expiry(result));
+            let history =
+                History::of_requests(&[(Process(1), &put), (Process(2), &read)], Duration::ZERO);
+            linearizability(&history, Budget::default()).unwrap() == Verdict::Linearizable
+        };
+        assert!(is_linearizable(KeyExpiry::At(ExpiryMs(5_003))));
+        assert!(!is_linearizable(KeyExpiry::Never));
+        assert!(!is_linearizable(KeyExpiry::Missing));
     }
 }

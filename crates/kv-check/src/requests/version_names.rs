@@ -53,7 +53,7 @@ impl<'a> VersionNames<'a> {
         let conditions = conditions.map(|Condition { key, check }| {
             let value = match check {
                 Check::VersionIs(version) => self.value(key, *version).cloned(),
-                Check::Absent | Check::Present | Check::ValueIs(_) => None,
+                Check::Absent | Check::Present | Check::ValueIs(_) | Check::ExpiryIs(_) => None,
             };
             let check = value.map_or_else(|| check.clone(), Check::ValueIs);
             Condition { key: key.clone(), check }
@@ -83,14 +83,18 @@ impl<'a> VersionNames<'a> {
         }
         for command in batch.commands() {
             match command {
-                Command::Put { key, value, .. } => *self.puts.entry((key, value)).or_default() += 1,
+                Command::Put { key, value, .. } | Command::Rewrite { key, value } => {
+                    *self.puts.entry((key, value)).or_default() += 1
+                }
                 Command::Increment { key, .. } | Command::Append { key, .. } => {
                     self.computed.insert(key);
                 }
                 Command::Get { .. }
                 | Command::Delete { .. }
                 | Command::Expire { .. }
-                | Command::TimeToLive { .. } => {}
+                | Command::TimeToLive { .. }
+                | Command::ExpireAt { .. }
+                | Command::Expiry { .. } => {}
             }
         }
     }
@@ -106,7 +110,10 @@ impl<'a> VersionNames<'a> {
                         (Command::Get { key }, CommandResult::Value(Some(found))) => {
                             self.take_found(key, found);
                         }
-                        (Command::Put { key, value, .. }, CommandResult::Written) => {
+                        (
+                            Command::Put { key, value, .. } | Command::Rewrite { key, value },
+                            CommandResult::Written,
+                        ) => {
                             self.take(key, *version, value);
                         }
                         _ => {}

@@ -15,7 +15,7 @@ use kv_check::{
     Bound, Budget, Event, History, HistoryError, Process, Refusal, Seen, Verdict, linearizability,
     linearizability_until,
 };
-use kv_core::{Batch, Check, Command, Condition, SeedStream, Value, Version};
+use kv_core::{Batch, Check, Command, Condition, ExpiryMs, KeyExpiry, SeedStream, Value, Version};
 
 use super::calls::{
     append, concurrent, delete, found, get, history, if_then, increment, key, nothing, on_keys,
@@ -60,6 +60,47 @@ fn a_key_that_was_put_for_a_time_may_vanish_once() {
         (vec![put_1.clone(), (increment("k", 4), number(5))], true),
         (vec![put_1.clone(), (put("k", "2"), written()), gone.clone()], false),
         (vec![(put("k", "1"), written()), persist, there, gone], false),
+    ];
+    for (calls, expected) in cases {
+        assert_eq!(is_linearizable(&in_turn(calls.clone())), expected, "{calls:?}");
+    }
+}
+
+#[test]
+fn when_a_key_expires_is_a_part_of_what_it_holds() {
+    let expire_at = |at| {
+        let expire = Command::ExpireAt { key: key("k"), expiry: ExpiryMs(at) };
+        (one(expire), Event::Ok(vec![Seen::Unnoted]))
+    };
+    let expiry =
+        |expiry| (one(Command::Expiry { key: key("k") }), Event::Ok(vec![Seen::Expiry(expiry)]));
+    let at = |at| expiry(KeyExpiry::At(ExpiryMs(at)));
+    let rewrite =
+        |text: &str| (one(Command::Rewrite { key: key("k"), value: value(text) }), written());
+    let put = |text: &str| (put("k", text), written());
+    let add = (increment("k", 1), Event::Ok(vec![Seen::Number(2)]));
+    let only_if = |at: Option<u64>, text: &str| {
+        if_then("k", Check::ExpiryIs(at.map(ExpiryMs)), put_command("k", text))
+    };
+    let refused = || Event::Fail(Refusal::Condition { index: 0, found: None });
+    let gone = || expiry(KeyExpiry::Missing);
+    let never = || expiry(KeyExpiry::Never);
+    let cases = [
+        (vec![gone(), put("1"), never(), expire_at(7), at(7)], true),
+        (vec![put("1"), expire_at(7), at(8)], false),
+        (vec![put("1"), expire_at(7), never()], false),
+        (vec![put("1"), expire_at(7), rewrite("2"), at(7)], true),
+        (vec![put("1"), expire_at(7), rewrite("2"), never()], false),
+        (vec![put("1"), expire_at(7), add.clone(), at(7)], true),
+        (vec![put("1"), expire_at(7), add, never()], false),
+        (vec![put("1"), expire_at(7), put("2"), never()], true),
+        (vec![put("1"), expire_at(7), put("2"), at(7)], false),
+        (vec![put("1"), (only_if(None, "2"), written())], true),
+        (vec![put("1"), (only_if(None, "2"), refused())], false),
+        (vec![put("1"), expire_at(7), (only_if(Some(7), "2"), written())], true),
+        (vec![put("1"), expire_at(7), (only_if(Some(8), "2"), written())], false),
+        (vec![put("1"), expire_at(7), (only_if(Some(8), "2"), refused())], true),
+        (vec![(only_if(None, "2"), refused())], true),
     ];
     for (calls, expected) in cases {
         assert_eq!(is_linearizable(&in_turn(calls.clone())), expected, "{calls:?}");
@@ -510,9 +551,12 @@ fn plain_effect(plain: &Plain, state: Option<&str>) -> Option<Option<String>> {
             let length = u64::try_from(after.len()).unwrap();
             (Some(after), Seen::Length(length))
         }
-        Command::Increment { .. } | Command::Expire { .. } | Command::TimeToLive { .. } => {
-            unreachable!()
-        }
+        Command::Increment { .. }
+        | Command::Expire { .. }
+        | Command::TimeToLive { .. }
+        | Command::Rewrite { .. }
+        | Command::ExpireAt { .. }
+        | Command::Expiry { .. } => unreachable!(),
     };
     let matches = end.is_none_or(|end| *end == Event::Ok(vec![seen]));
     matches.then_some(after)

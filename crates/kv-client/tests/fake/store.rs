@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use kv_core::{
-    Answer, Check, ClusterId, Command, CommandResult, Counter, Done, Incarnation, Key, NotDone,
-    Operation, Outcome, Page, PeerLag, Positions, RequestOptions, Role, Scan, Served, Status,
-    TimeToLive, Value, Version, Versioned,
+    Answer, Check, ClusterId, Command, CommandResult, Counter, Done, Incarnation, Key, KeyExpiry,
+    NotDone, Operation, Outcome, Page, PeerLag, Positions, RequestOptions, Role, Scan, Served,
+    Status, TimeToLive, Value, Version, Versioned,
 };
 use kv_proto::{RequestBody, ResponseBody};
 
@@ -107,7 +107,18 @@ impl Store {
                 Ok(CommandResult::Number(number))
             }
             // Its keys last for ever.
-            Command::Expire { key, .. } => Ok(CommandResult::Changed(self.map.contains_key(key))),
+            Command::Expire { key, .. } | Command::ExpireAt { key, .. } => {
+                Ok(CommandResult::Changed(self.map.contains_key(key)))
+            }
+            Command::Expiry { key } => Ok(CommandResult::Expiry(if self.map.contains_key(key) {
+                KeyExpiry::Never
+            } else {
+                KeyExpiry::Missing
+            })),
+            Command::Rewrite { key, value } => {
+                let (key, value) = (key.clone(), value.clone());
+                self.apply(&Command::Put { key, value, time_to_live: None })
+            }
             Command::TimeToLive { key } => {
                 Ok(CommandResult::TimeToLive(if self.map.contains_key(key) {
                     TimeToLive::Endless
@@ -153,6 +164,7 @@ fn holds(check: &Check, found: Option<&Versioned>) -> bool {
         (Check::Present, found) => found.is_some(),
         (Check::ValueIs(value), found) => found.is_some_and(|found| found.value == *value),
         (Check::VersionIs(version), found) => found.is_some_and(|found| found.version == *version),
+        (Check::ExpiryIs(expiry), found) => found.is_some() && expiry.is_none(),
     }
 }
 

@@ -68,6 +68,27 @@ pub enum Command {
         /// Which.
         key: Key,
     },
+    /// Writes a key and leaves how long it lasts exactly as it is. A missing key is written to last
+    /// for ever.
+    Rewrite {
+        /// Which.
+        key: Key,
+        /// Its new value.
+        value: Value,
+    },
+    /// Sets the moment at which a key expires, and leaves its value and its version as they are. A
+    /// moment that is over removes the key.
+    ExpireAt {
+        /// Which.
+        key: Key,
+        /// When.
+        expiry: ExpiryMs,
+    },
+    /// Reads the moment at which a key expires.
+    Expiry {
+        /// Which.
+        key: Key,
+    },
 }
 
 wire_enum!(Command, "command", {
@@ -78,7 +99,24 @@ wire_enum!(Command, "command", {
     4 => Append { key, suffix },
     5 => Expire { key, time_to_live },
     6 => TimeToLive { key },
+    7 => Rewrite { key, value },
+    8 => ExpireAt { key, expiry },
+    9 => Expiry { key },
 });
+
+/// A moment at which a key expires, in milliseconds since the Unix epoch, by the cluster's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ExpiryMs(pub u64);
+
+impl Wire for ExpiryMs {
+    fn encode(&self, out: &mut BytesMut) {
+        self.0.encode(out);
+    }
+
+    fn decode(input: &mut Bytes) -> Result<Self, DecodeError> {
+        u64::decode(input).map(Self)
+    }
+}
 
 /// What must hold for a batch to take effect.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -102,6 +140,9 @@ pub enum Check {
     ValueIs(Value),
     /// The key's value is from this write.
     VersionIs(Version),
+    /// The key is there and expires at this moment; never if `None`. A change of that alone is a
+    /// change of no version.
+    ExpiryIs(Option<ExpiryMs>),
 }
 
 wire_enum!(Check, "condition", {
@@ -109,6 +150,7 @@ wire_enum!(Check, "condition", {
     1 => Present,
     2 => ValueIs(value),
     3 => VersionIs(version),
+    4 => ExpiryIs(expiry),
 });
 
 impl Batch {
@@ -163,7 +205,7 @@ impl Batch {
     pub fn size_bytes(&self) -> usize {
         let of_check = |check: &Check| match check {
             Check::ValueIs(value) => value.as_bytes().len(),
-            Check::Absent | Check::Present | Check::VersionIs(_) => 0,
+            Check::Absent | Check::Present | Check::VersionIs(_) | Check::ExpiryIs(_) => 0,
         };
         let conditions = self.conditions.iter();
         let conditions = conditions.map(|c| c.key.as_bytes().len() + of_check(&c.check));
@@ -182,7 +224,10 @@ impl Command {
             | Self::Increment { key, .. }
             | Self::Append { key, .. }
             | Self::Expire { key, .. }
-            | Self::TimeToLive { key } => key,
+            | Self::TimeToLive { key }
+            | Self::Rewrite { key, .. }
+            | Self::ExpireAt { key, .. }
+            | Self::Expiry { key } => key,
         }
     }
 
@@ -198,6 +243,9 @@ impl Command {
             Self::Expire { time_to_live: Some(_), .. } => "expire",
             Self::Expire { time_to_live: None, .. } => "persist",
             Self::TimeToLive { .. } => "ttl",
+            Self::Rewrite { .. } => "rewrite",
+            Self::ExpireAt { .. } => "expire-at",
+            Self::Expiry { .. } => "expiry",
         }
     }
 
@@ -205,24 +253,28 @@ impl Command {
     #[must_use]
     pub const fn is_read_only(&self) -> bool {
         match self {
-            Self::Get { .. } | Self::TimeToLive { .. } => true,
+            Self::Get { .. } | Self::TimeToLive { .. } | Self::Expiry { .. } => true,
             Self::Put { .. }
             | Self::Delete { .. }
             | Self::Increment { .. }
             | Self::Append { .. }
-            | Self::Expire { .. } => false,
+            | Self::Expire { .. }
+            | Self::Rewrite { .. }
+            | Self::ExpireAt { .. } => false,
         }
     }
 
     fn size_bytes(&self) -> usize {
         let value = match self {
-            Self::Put { value, .. } => value.as_bytes().len(),
+            Self::Put { value, .. } | Self::Rewrite { value, .. } => value.as_bytes().len(),
             Self::Append { suffix, .. } => suffix.as_bytes().len(),
             Self::Get { .. }
             | Self::Delete { .. }
             | Self::Increment { .. }
             | Self::Expire { .. }
-            | Self::TimeToLive { .. } => 0,
+            | Self::TimeToLive { .. }
+            | Self::ExpireAt { .. }
+            | Self::Expiry { .. } => 0,
         };
         self.key().as_bytes().len() + value
     }

@@ -189,6 +189,7 @@ wire_enum!(Level, "consistency level", { 0 => Linearizable, 1 => Sequential, 2 =
 mod tests {
     use super::*;
     use crate::Wire;
+    use crate::request::batch::{Check, Condition, ExpiryMs};
 
     fn key(text: &'static str) -> Key {
         Key::new(text).unwrap()
@@ -201,6 +202,7 @@ mod tests {
         let time_to_live = Command::TimeToLive { key: key("k") };
         let batch = |commands| Operation::Batch(Batch::new(vec![], commands).unwrap());
         assert!(batch(vec![get.clone(), time_to_live]).is_read_only());
+        assert!(batch(vec![Command::Expiry { key: key("k") }]).is_read_only());
         assert!(!batch(vec![get, delete]).is_read_only());
         assert!(Operation::Dump(Dump { after: None, limit: 1 }).is_read_only());
     }
@@ -211,5 +213,23 @@ mod tests {
         let expected: &[u8] =
             &[0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 1, 0, 0, 0, b'k', 1, 0, 0, 0, b'v', 0];
         assert_eq!(&put.to_bytes()[..], expected);
+    }
+
+    #[test]
+    fn golden_bytes_of_what_has_to_do_with_expiry() {
+        let condition = Condition { key: key("k"), check: Check::ExpiryIs(Some(ExpiryMs(258))) };
+        let commands = vec![
+            Command::Rewrite { key: key("k"), value: Value::new("v").unwrap() },
+            Command::ExpireAt { key: key("k"), expiry: ExpiryMs(259) },
+            Command::Expiry { key: key("k") },
+        ];
+        let batch = Operation::Batch(Batch::new(vec![condition], commands).unwrap());
+        let expected: &[u8] = &[
+            0, 1, 0, 0, 0, 1, 0, 0, 0, b'k', 4, 1, 2, 1, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 7, 1, 0, 0,
+            0, b'k', 1, 0, 0, 0, b'v', 8, 1, 0, 0, 0, b'k', 3, 1, 0, 0, 0, 0, 0, 0, 9, 1, 0, 0, 0,
+            b'k',
+        ];
+        assert_eq!(&batch.to_bytes()[..], expected);
+        assert_eq!(Operation::from_bytes(batch.to_bytes()), Ok(batch));
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::key::{Key, Value};
+use crate::request::batch::ExpiryMs;
 use crate::request::not_done::NotDone;
 use crate::version::Version;
 use crate::{wire_enum, wire_struct};
@@ -98,6 +99,8 @@ pub enum CommandResult {
     Changed(bool),
     /// How long a key lasts.
     TimeToLive(TimeToLive),
+    /// When a key expires.
+    Expiry(KeyExpiry),
 }
 
 wire_enum!(CommandResult, "command result", {
@@ -107,6 +110,7 @@ wire_enum!(CommandResult, "command result", {
     3 => Length(length),
     4 => Changed(changed),
     5 => TimeToLive(left),
+    6 => Expiry(expiry),
 });
 
 /// How long a key lasts.
@@ -121,6 +125,19 @@ pub enum TimeToLive {
 }
 
 wire_enum!(TimeToLive, "time to live", { 0 => Missing, 1 => Endless, 2 => Left(left) });
+
+/// When a key expires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum KeyExpiry {
+    /// There is no such key.
+    Missing,
+    /// Never.
+    Never,
+    /// At this moment.
+    At(ExpiryMs),
+}
+
+wire_enum!(KeyExpiry, "expiry of a key", { 0 => Missing, 1 => Never, 2 => At(expiry) });
 
 /// A value and the write that it is from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

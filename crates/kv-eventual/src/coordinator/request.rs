@@ -75,7 +75,10 @@ pub(crate) fn admit(
         Command::Delete { key } => write(key, None),
         Command::Put { time_to_live: Some(_), .. }
         | Command::Expire { .. }
-        | Command::TimeToLive { .. } => return unsupported(Feature::TimeToLive),
+        | Command::TimeToLive { .. }
+        | Command::Rewrite { .. }
+        | Command::ExpireAt { .. }
+        | Command::Expiry { .. } => return unsupported(Feature::TimeToLive),
         Command::Increment { .. } => return unsupported(Feature::Increment),
         Command::Append { .. } => return unsupported(Feature::Append),
     };

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use kv_core::{Batch, Command, CommandResult, Key, NotDone, TimeToLive, Value, Version, Versioned};
+use kv_core::{
+    Batch, Command, CommandResult, Key, KeyExpiry, NotDone, TimeToLive, Value, Version, Versioned,
+};
 
+use crate::mutation::{Broken, Mutation};
 use crate::state_machine::expiry::{Expiry, Held, Live};
 
 /// A view of the keys with the writes of a batch laid over them.
@@ -14,12 +17,18 @@ pub(crate) struct Draft<'a> {
     /// What remaining times are counted from.
     clock_ms: u64,
     read_bytes: usize,
+    broken: Broken,
 }
 
 impl<'a> Draft<'a> {
     /// Writes get `version`.
-    pub(crate) const fn new(live: Live<'a>, version: Version, clock_ms: u64) -> Self {
-        Self { live, writes: BTreeMap::new(), version, clock_ms, read_bytes: 0 }
+    pub(crate) const fn new(
+        live: Live<'a>,
+        version: Version,
+        clock_ms: u64,
+        broken: Broken,
+    ) -> Self {
+        Self { live, writes: BTreeMap::new(), version, clock_ms, read_bytes: 0, broken }
     }
 
     /// Carries out the command at a position of the batch.
@@ -58,6 +67,22 @@ impl<'a> Draft<'a> {
             Command::TimeToLive { key } => {
                 let left = self.find(key).map(|held| held.expiry.time_left(self.clock_ms));
                 Ok(CommandResult::TimeToLive(left.unwrap_or(TimeToLive::Missing)))
+            }
+            Command::Rewrite { key, value } => {
+                let kept = self.find(key).map(|held| held.expiry);
+                let kept = kept.filter(|_| !self.broken.is(Mutation::RewriteEndsNever));
+                self.write(key, value.detached(), kept.unwrap_or(Expiry::NEVER));
+                Ok(CommandResult::Written)
+            }
+            Command::ExpireAt { key, expiry } => {
+                Ok(CommandResult::Changed(self.expire(key, Expiry::at(*expiry))))
+            }
+            Command::Expiry { key } => {
+                let expiry = self.find(key).map(|held| held.expiry.moment());
+                let expiry = expiry.map_or(KeyExpiry::Missing, |moment| {
+                    moment.map_or(KeyExpiry::Never, KeyExpiry::At)
+                });
+                Ok(CommandResult::Expiry(expiry))
             }
         }
     }

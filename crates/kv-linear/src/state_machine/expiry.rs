@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use kv_core::{DecodeError, Key, Store, TimeToLive, Versioned, Wire, wire_struct};
+use kv_core::{DecodeError, ExpiryMs, Key, Store, TimeToLive, Versioned, Wire, wire_struct};
 
 /// When a key ends, in milliseconds of log time, if it does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,6 +24,16 @@ impl Expiry {
             NonZeroU64::new(now_ms.saturating_add(ms)).unwrap_or(NonZeroU64::MIN)
         };
         Self(time_to_live.map(deadline_ms))
+    }
+
+    /// The end at a moment. There is no moment 0.
+    pub(crate) fn at(moment: ExpiryMs) -> Self {
+        Self(Some(NonZeroU64::new(moment.0).unwrap_or(NonZeroU64::MIN)))
+    }
+
+    /// The moment of the end, if there is one.
+    pub(crate) fn moment(self) -> Option<ExpiryMs> {
+        self.deadline_ms().map(ExpiryMs)
     }
 
     pub(crate) fn deadline_ms(self) -> Option<u64> {

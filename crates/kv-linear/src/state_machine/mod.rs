@@ -162,7 +162,7 @@ impl StateMachine {
                 Some(Command::Get { key }) => Ok(self.get(key)),
                 _ => {
                     let clock_ms = clock_ms.max(self.now_ms);
-                    let mut draft = Draft::new(self.live(), Version::Log(number), clock_ms);
+                    let mut draft = Draft::new(self.live(), Version::Log(number), clock_ms, broken);
                     self.run(&mut draft, batch, broken).map(Answer::Results)
                 }
             },
@@ -204,7 +204,7 @@ impl StateMachine {
             self.write(key.detached(), Some(Held { versioned, expiry }));
             return Ok(Answer::Results(vec![CommandResult::Written]));
         }
-        let mut draft = Draft::new(self.live(), Version::Log(number), self.now_ms);
+        let mut draft = Draft::new(self.live(), Version::Log(number), self.now_ms, broken);
         let results = self.run(&mut draft, batch, broken);
         if results.is_ok() || broken.is(Mutation::FailedBatchWrites) {
             for (key, held) in draft.into_writes() {
@@ -224,9 +224,12 @@ impl StateMachine {
     ) -> Result<Vec<CommandResult>, NotDone> {
         let looked_at = if broken.is(Mutation::FirstConditionOnly) { 1 } else { usize::MAX };
         for (place, condition) in (0u16..).zip(batch.conditions()).take(looked_at) {
-            let found = self.live().get(&condition.key);
-            if !holds(&condition.check, found) {
-                return Err(NotDone::ConditionFailed { index: place, found: found.cloned() });
+            let found = self.live().held(&condition.key);
+            let is_passed = matches!(condition.check, Check::ExpiryIs(_))
+                && broken.is(Mutation::ExpiryConditionIgnored);
+            if !is_passed && !holds(&condition.check, found) {
+                let found = found.map(|held| held.versioned.clone());
+                return Err(NotDone::ConditionFailed { index: place, found });
             }
         }
         let commands = (0u16..).zip(batch.commands());
@@ -257,12 +260,13 @@ fn outcome(answer: Result<Answer, NotDone>, number: u64) -> Outcome {
     }
 }
 
-fn holds(check: &Check, found: Option<&Versioned>) -> bool {
+fn holds(check: &Check, found: Option<&Held>) -> bool {
     match check {
         Check::Absent => found.is_none(),
         Check::Present => found.is_some(),
-        Check::ValueIs(value) => found.is_some_and(|found| found.value == *value),
-        Check::VersionIs(version) => found.is_some_and(|found| found.version == *version),
+        Check::ValueIs(value) => found.is_some_and(|held| held.versioned.value == *value),
+        Check::VersionIs(version) => found.is_some_and(|held| held.versioned.version == *version),
+        Check::ExpiryIs(moment) => found.is_some_and(|held| held.expiry.moment() == *moment),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kv_core::{Condition, TimeToLive, Value, Wire};
+use kv_core::{Condition, ExpiryMs, KeyExpiry, TimeToLive, Value, Wire};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -232,6 +232,58 @@ fn a_change_of_the_deadline_says_whether_there_was_something_to_change() {
     assert_eq!(machine.run(vec![], expire(Some(Duration::ZERO))), changed(true));
     assert_eq!(machine.value("k"), None);
     assert_eq!(machine.run(vec![], expire(Some(MS))), changed(false));
+}
+
+/// When a key expires.
+fn expiry(machine: &mut Machine, name: &'static str) -> KeyExpiry {
+    let results = machine.run(vec![], vec![Command::Expiry { key: key(name) }]).unwrap();
+    let [CommandResult::Expiry(expiry)] = results[..] else { panic!("{results:?}") };
+    expiry
+}
+
+#[test]
+fn a_key_expires_at_the_moment_that_was_set_whatever_rewrites_it() {
+    let mut machine = Machine::with(vec![put("k", "1")]);
+    assert_eq!(expiry(&mut machine, "k"), KeyExpiry::Never);
+    assert_eq!(expiry(&mut machine, "none"), KeyExpiry::Missing);
+    let at = KeyExpiry::At(ExpiryMs(100));
+    let expire_at = |name, ms| Command::ExpireAt { key: key(name), expiry: ExpiryMs(ms) };
+    let changed = |changed| Ok(vec![CommandResult::Changed(changed)]);
+    assert_eq!(machine.run(vec![], vec![expire_at("k", 100)]), changed(true));
+    assert_eq!(machine.run(vec![], vec![expire_at("none", 100)]), changed(false));
+    // The version is still that of the value.
+    assert_eq!(machine.value("k"), Some((value("1"), 1)));
+    let append = || Command::Append { key: key("k"), suffix: value("0") };
+    let rewrite = || Command::Rewrite { key: key("k"), value: value("7") };
+    for (log_time_ms, command) in [(10, rewrite()), (20, increment(1)), (30, append())] {
+        machine.0.advance(log_time_ms);
+        machine.run(vec![], vec![command]).unwrap();
+        assert_eq!(expiry(&mut machine, "k"), at);
+    }
+    assert_eq!(machine.value("k").map(|(value, _)| value), Some(value("80")));
+    machine.0.advance(99);
+    assert_eq!(expiry(&mut machine, "k"), at);
+    machine.0.advance(100);
+    assert_eq!(expiry(&mut machine, "k"), KeyExpiry::Missing);
+    machine.run(vec![], vec![rewrite()]).unwrap();
+    assert_eq!(expiry(&mut machine, "k"), KeyExpiry::Never);
+    assert_eq!(machine.run(vec![], vec![expire_at("k", 100)]), changed(true));
+    assert_eq!(expiry(&mut machine, "k"), KeyExpiry::Missing);
+}
+
+#[test]
+fn a_condition_on_the_expiry_notices_a_change_of_that_alone() {
+    let mut machine = Machine::with(vec![put("k", "1")]);
+    let mut runs_if = |name, at: Option<u64>, command: Command| {
+        machine.run(vec![(name, Check::ExpiryIs(at.map(ExpiryMs)))], vec![command]).is_ok()
+    };
+    let expire_at = |ms| Command::ExpireAt { key: key("k"), expiry: ExpiryMs(ms) };
+    assert!(!runs_if("k", Some(5), expire_at(100)));
+    assert!(runs_if("k", None, expire_at(100)));
+    assert!(!runs_if("k", None, expire_at(200)));
+    assert!(runs_if("k", Some(100), Command::Expire { key: key("k"), time_to_live: None }));
+    assert!(runs_if("k", None, expire_at(300)));
+    assert!(!runs_if("none", None, expire_at(300)));
 }
 
 #[test]

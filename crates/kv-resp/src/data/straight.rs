@@ -283,7 +283,8 @@ fn number(result: &CommandResult) -> Option<i64> {
         CommandResult::Value(_)
         | CommandResult::Written
         | CommandResult::Changed(_)
-        | CommandResult::TimeToLive(_) => None,
+        | CommandResult::TimeToLive(_)
+        | CommandResult::Expiry(_) => None,
     }
 }
 
@@ -295,7 +296,8 @@ fn is_there(result: &CommandResult) -> Option<bool> {
         CommandResult::Written
         | CommandResult::Number(_)
         | CommandResult::Length(_)
-        | CommandResult::Changed(_) => None,
+        | CommandResult::Changed(_)
+        | CommandResult::Expiry(_) => None,
     }
 }
 

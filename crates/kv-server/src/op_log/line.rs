@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use kv_core::{
-    Answer, Command, CommandResult, NodeId, Operation, Outcome, RequestId, TimeToLive, Value,
-    Versioned,
+    Answer, Command, CommandResult, ExpiryMs, KeyExpiry, NodeId, Operation, Outcome, RequestId,
+    TimeToLive, Value, Versioned,
 };
 
 use crate::client_number::ClientNumber;
@@ -135,26 +135,34 @@ impl<'a> LineValue<'a> {
             CommandResult::Value(Some(Versioned { value, .. })) => Some(Self::Value(value)),
             CommandResult::Number(number) => Some(Self::Number(*number)),
             CommandResult::TimeToLive(TimeToLive::Left(left)) => Some(Self::millis(*left)),
+            CommandResult::Expiry(KeyExpiry::At(at)) => Some(Self::moment(*at)),
             CommandResult::Value(None)
             | CommandResult::Written
             | CommandResult::Length(_)
             | CommandResult::Changed(_)
-            | CommandResult::TimeToLive(TimeToLive::Missing | TimeToLive::Endless) => None,
+            | CommandResult::TimeToLive(TimeToLive::Missing | TimeToLive::Endless)
+            | CommandResult::Expiry(KeyExpiry::Missing | KeyExpiry::Never) => None,
         }
     }
 
     fn of_command(command: &'a Command) -> Self {
         match command {
-            Command::Put { value, .. } | Command::Append { suffix: value, .. } => {
-                Self::Value(value)
-            }
+            Command::Put { value, .. }
+            | Command::Rewrite { value, .. }
+            | Command::Append { suffix: value, .. } => Self::Value(value),
+            Command::ExpireAt { expiry, .. } => Self::moment(*expiry),
             Command::Increment { by, .. } => Self::Number(*by),
             Command::Expire { time_to_live: Some(time), .. } => Self::millis(*time),
             Command::Get { .. }
             | Command::Delete { .. }
             | Command::Expire { time_to_live: None, .. }
-            | Command::TimeToLive { .. } => Self::None,
+            | Command::TimeToLive { .. }
+            | Command::Expiry { .. } => Self::None,
         }
+    }
+
+    fn moment(at: ExpiryMs) -> Self {
+        Self::Number(i64::try_from(at.0).unwrap_or(i64::MAX))
     }
 
     fn millis(time: Duration) -> Self {

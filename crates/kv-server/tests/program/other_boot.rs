@@ -49,7 +49,8 @@ async fn run_and_look(
             | CommandResult::Number(_)
             | CommandResult::Length(_)
             | CommandResult::Changed(_)
-            | CommandResult::TimeToLive(_) => (incarnation, None, set_aside),
+            | CommandResult::TimeToLive(_)
+            | CommandResult::Expiry(_) => (incarnation, None, set_aside),
         },
         Answer::Page(_) => panic!("a page was not asked for"),
     }

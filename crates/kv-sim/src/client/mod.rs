@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use kv_check::{Process, Request, RequestState};
 use kv_core::{
-    Command, ConsistencyEngine, Key, Level, NodeId, NotDone, Operation, Outcome, Quorum, RequestId,
-    RequestOptions, SeedStream, Served, Version, Versioned,
+    Command, ConsistencyEngine, ExpiryMs, Key, Level, NodeId, NotDone, Operation, Outcome, Quorum,
+    RequestId, RequestOptions, SeedStream, Served, Version, Versioned,
 };
 
 use crate::client::session::ClientSession;
@@ -42,6 +42,8 @@ pub struct Clients {
     increments_unknown: u64,
     /// What some client was told last that each plain key holds.
     known: BTreeMap<Key, Versioned>,
+    /// When keys expire, as far as that was read.
+    known_expiries: BTreeMap<Key, Option<ExpiryMs>>,
     /// What each client did, if that is recorded.
     pub(crate) record: Option<Vec<(u64, ClientAct)>>,
 }
@@ -107,6 +109,9 @@ pub enum OperationKind {
     Dump,
     /// Writes a key for a time, on keys of its own, or reads or removes one of these.
     PutForATime,
+    /// Sets when a key expires, rewrites it, or asks when it expires, perhaps with a condition on
+    /// that, on keys of its own.
+    Expiry,
 }
 
 /// One client.
@@ -168,6 +173,7 @@ impl Clients {
             hard_unknown: 0,
             increments_unknown: 0,
             known: BTreeMap::new(),
+            known_expiries: BTreeMap::new(),
             record: None,
         }
     }
@@ -180,7 +186,9 @@ impl Clients {
         let counter = asked(OperationKind::Increment).then(operation::counter_key).flatten();
         let log = asked(OperationKind::Append).then(operation::log_key).flatten();
         let passing = asked(OperationKind::PutForATime).then(operation::passing_keys);
-        plain.chain(counter).chain(log).chain(passing.into_iter().flatten()).collect()
+        let timed = asked(OperationKind::Expiry).then(operation::timed_keys);
+        let timed = passing.into_iter().chain(timed).flatten();
+        plain.chain(counter).chain(log).chain(timed).collect()
     }
 
     /// Which client made each call, in the order of the calls.
@@ -283,6 +291,7 @@ impl Clients {
             // What a sequential read shows is not in the history, which has to name each version.
             if done.served != Served::Sequential {
                 operation::learn(&mut self.known, &request.op, done);
+                operation::learn_expiry(&mut self.known_expiries, &request.op, done);
             }
             client.seen = client.seen.max(done.version);
         }
@@ -375,10 +384,11 @@ impl Clients {
             Command::Append { .. } => true,
             Command::Delete { key } => mixed || self.computes_on(key),
             Command::Put { key, .. } => self.computes_on(key),
+            Command::Expire { .. } | Command::Rewrite { .. } | Command::ExpireAt { .. } => true,
             Command::Get { .. }
             | Command::Increment { .. }
-            | Command::Expire { .. }
-            | Command::TimeToLive { .. } => false,
+            | Command::TimeToLive { .. }
+            | Command::Expiry { .. } => false,
         })
     }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kv_core::{
-    Answer, Batch, Check, Command, CommandResult, Condition, Done, Dump, Key, Operation, Scan,
-    SeedStream, Value, Versioned,
+    Answer, Batch, Check, Command, CommandResult, Condition, Done, Dump, ExpiryMs, Key, KeyExpiry,
+    Operation, Scan, SeedStream, Value, Versioned,
 };
 
 use super::{Clients, OperationKind, is_increment};
@@ -44,6 +44,7 @@ impl Clients {
             OperationKind::Scan => self.scan(),
             OperationKind::Dump => Operation::Dump(Dump { after: None, limit: 5 }),
             OperationKind::PutForATime => self.passing(),
+            OperationKind::Expiry => self.timed(),
         }
     }
 
@@ -98,6 +99,31 @@ impl Clients {
             5 => Operation::delete(key),
             _ => Operation::get(key),
         }
+    }
+
+    /// What has to do with when keys expire. The moments are all different, and so far off that
+    /// none comes.
+    fn timed(&mut self) -> Operation {
+        let keys = timed_keys();
+        let key = pick(&mut self.stream, &keys).cloned().unwrap_or_else(|| self.key());
+        let write = match self.stream.below(12) {
+            0..=4 => {
+                let reads = vec![Command::Get { key: key.clone() }, Command::Expiry { key }];
+                return batch(Vec::new(), reads);
+            }
+            5 => Command::Put { key, value: self.value(), time_to_live: None },
+            6 if self.stream.chance(500) => Command::Delete { key },
+            6 => Command::Expire { key, time_to_live: None },
+            7..=9 => {
+                self.written += 1;
+                Command::ExpireAt { key, expiry: ExpiryMs(MOMENT_MIN + self.written) }
+            }
+            _ => Command::Rewrite { key, value: self.value() },
+        };
+        let key = write.key().clone();
+        let known = self.known_expiries.get(&key).copied().filter(|_| self.stream.chance(400));
+        let condition = known.map(|expiry| Condition { key, check: Check::ExpiryIs(expiry) });
+        batch(condition.into_iter().collect(), vec![write])
     }
 
     fn scan(&mut self) -> Operation {
@@ -210,6 +236,25 @@ pub(super) fn learn(known: &mut BTreeMap<Key, Versioned>, op: &Operation, done: 
     }
 }
 
+/// Notes what an answer shows of when keys expire.
+pub(super) fn learn_expiry(
+    known: &mut BTreeMap<Key, Option<ExpiryMs>>,
+    op: &Operation,
+    done: &Done,
+) {
+    let (Operation::Batch(batch), Answer::Results(results)) = (op, &done.answer) else {
+        return;
+    };
+    for (command, result) in batch.commands().iter().zip(results) {
+        let expiry = match result {
+            CommandResult::Expiry(KeyExpiry::Never) => None,
+            CommandResult::Expiry(KeyExpiry::At(at)) => Some(*at),
+            _ => continue,
+        };
+        known.insert(command.key().clone(), expiry);
+    }
+}
+
 /// While so many calls of a hard kind are open or ended in the unknown, clients make no more of
 /// them: the history could not be judged.
 const HARD_UNKNOWN_MAX: u64 = 4;
@@ -232,6 +277,14 @@ pub(super) fn log_key() -> Option<Key> {
 pub(super) fn passing_keys() -> Vec<Key> {
     ["t0", "t1"].map(crate::workload::key).to_vec()
 }
+
+/// The keys of which it is asked when they expire.
+pub(super) fn timed_keys() -> Vec<Key> {
+    ["e0", "e1"].map(crate::workload::key).to_vec()
+}
+
+/// All moments at which keys are to expire are later than this, in milliseconds: no run comes there.
+const MOMENT_MIN: u64 = 1 << 50;
 
 /// A key is put for less than this.
 pub(crate) const TIME_TO_LIVE_MS_MAX: u64 = 3_000;

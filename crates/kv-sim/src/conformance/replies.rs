@@ -145,13 +145,17 @@ const fn is_not_done(request: &Request) -> bool {
 /// What an operation puts.
 fn writes(op: &Operation) -> Vec<(Key, Value)> {
     let puts = commands(op).iter().filter_map(|command| match command {
-        Command::Put { key, value, .. } => Some((key.clone(), value.clone())),
+        Command::Put { key, value, .. } | Command::Rewrite { key, value } => {
+            Some((key.clone(), value.clone()))
+        }
         Command::Get { .. }
         | Command::Delete { .. }
         | Command::Increment { .. }
         | Command::Append { .. }
         | Command::Expire { .. }
-        | Command::TimeToLive { .. } => None,
+        | Command::TimeToLive { .. }
+        | Command::ExpireAt { .. }
+        | Command::Expiry { .. } => None,
     });
     puts.collect()
 }
@@ -195,7 +199,8 @@ fn reads(request: &Request) -> Vec<(Key, Value)> {
                 | CommandResult::Number(_)
                 | CommandResult::Length(_)
                 | CommandResult::Changed(_)
-                | CommandResult::TimeToLive(_) => None,
+                | CommandResult::TimeToLive(_)
+                | CommandResult::Expiry(_) => None,
             });
             found.collect()
         }

@@ -305,7 +305,8 @@ impl Players {
             | OperationKind::Transaction
             | OperationKind::Scan
             | OperationKind::Dump
-            | OperationKind::PutForATime => Operation::get(plain),
+            | OperationKind::PutForATime
+            | OperationKind::Expiry => Operation::get(plain),
         }
     }
 }

@@ -69,7 +69,7 @@ impl Plan {
         cluster.part_bytes_max = if is_narrow { part_bytes_max } else { 4_096 };
         Ok(Self {
             cluster,
-            clients: clients(&mut stream, declaration),
+            clients: clients((&mut stream, &mut SeedStream::new(seed ^ EXPIRY)), declaration),
             faults,
             faults_at_once: usize::try_from(1 + stream.below(3)).unwrap_or(1),
             fault_lasts_max: Duration::from_millis(
@@ -234,13 +234,19 @@ fn narrow_limits(stream: &mut SeedStream) -> Limits {
     }
 }
 
-fn clients(stream: &mut SeedStream, declaration: &Declaration) -> ClientConfig {
+/// What came later draws from a stream of its own (`own`), so that former seeds stay what they were.
+fn clients(
+    (stream, own): (&mut SeedStream, &mut SeedStream),
+    declaration: &Declaration,
+) -> ClientConfig {
     let mut operations = Vec::new();
     for &kind in &declaration.operations {
         let share = match kind {
             OperationKind::Put => 6,
             OperationKind::Get => 7,
             OperationKind::Delete => 2,
+            OperationKind::Expiry if own.chance(200) => 1 + own.below(3),
+            OperationKind::Expiry => 0,
             OperationKind::Increment
             | OperationKind::Append
             | OperationKind::ConditionalPut
@@ -281,3 +287,4 @@ pub(super) const KINDS_MIN: usize = 3;
 
 const PLAN: u64 = 0x706c_616e;
 const HAND_OVER: u64 = 0x6861_6e64;
+const EXPIRY: u64 = 0x6578_7069;

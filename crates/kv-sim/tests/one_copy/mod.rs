@@ -426,9 +426,12 @@ impl OneCopy {
                 Ok((key.clone(), Some(value.clone())))
             }
             Command::Delete { key } => Ok((key.clone(), None)),
-            Command::Put { .. } | Command::Expire { .. } | Command::TimeToLive { .. } => {
-                Err(refused(Feature::TimeToLive))
-            }
+            Command::Put { .. }
+            | Command::Expire { .. }
+            | Command::TimeToLive { .. }
+            | Command::Rewrite { .. }
+            | Command::ExpireAt { .. }
+            | Command::Expiry { .. } => Err(refused(Feature::TimeToLive)),
             Command::Increment { .. } => Err(refused(Feature::Increment)),
             Command::Append { .. } => Err(refused(Feature::Append)),
         }

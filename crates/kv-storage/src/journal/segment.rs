@@ -217,11 +217,11 @@ pub(crate) fn is_draft(name: &str) -> bool {
     name.starts_with(PREFIX) && name.ends_with(DRAFT_SUFFIX)
 }
 
-const FORMAT: Preamble = Preamble { magic: *b"KVJOURNL", version: 4 };
+const FORMAT: Preamble = Preamble { magic: *b"KVJOURNL", version: 5 };
 
 /// In the first version a frame's header had no checksum, so its frames would not be found. Up to
 /// the second one the records of the linearizable engine had another form, and up to the third one
-/// those of the eventual engine.
+/// those of the eventual engine. The fifth one has commands that the fourth one had not.
 const OLDEST_VERSION: u32 = 4;
 
 const PREFIX: &str = "journal-";

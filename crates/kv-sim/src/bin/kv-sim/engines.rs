@@ -24,6 +24,7 @@ pub(crate) fn linearizable() -> Declaration {
         OperationKind::Scan,
         OperationKind::Dump,
         OperationKind::PutForATime,
+        OperationKind::Expiry,
     ];
     let declaration = Declaration::all(Oracle::Linearizability, &operations).keeping_quorum();
     // One that is set back may halt, as it should.

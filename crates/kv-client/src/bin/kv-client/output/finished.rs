@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kv_client::ClientError;
-use kv_core::{Answer, CommandResult, Done, Key, NodeId, Status, TimeToLive};
+use kv_core::{Answer, CommandResult, Done, Key, KeyExpiry, NodeId, Status, TimeToLive};
 
 use super::exit::ExitStatus;
 use super::status::{Health, Service};
@@ -122,7 +122,8 @@ pub(crate) fn is_missing(answer: &Answer) -> bool {
         results.as_slice(),
         [CommandResult::Value(None)
             | CommandResult::Changed(false)
-            | CommandResult::TimeToLive(TimeToLive::Missing)]
+            | CommandResult::TimeToLive(TimeToLive::Missing)
+            | CommandResult::Expiry(KeyExpiry::Missing)]
     )
 }
 

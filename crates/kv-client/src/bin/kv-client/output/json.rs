@@ -5,7 +5,9 @@
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use kv_client::{Certainty, ClientError};
-use kv_core::{CommandResult, Done, Key, NotDone, PeerLag, Served, Status, TimeToLive, Versioned};
+use kv_core::{
+    CommandResult, Done, Key, KeyExpiry, NotDone, PeerLag, Served, Status, TimeToLive, Versioned,
+};
 use serde_json::{Map, Value as Json, json};
 
 use super::finished::{Effect, Failure, Finished, Interrupted, Success};
@@ -124,6 +126,13 @@ fn put_done(object: &mut Object, done: Done) {
                 TimeToLive::Endless | TimeToLive::Missing => {
                     put(object, "time_to_live_ms", Json::Null);
                 }
+            }
+        }
+        Some(CommandResult::Expiry(expiry)) => {
+            put(object, "found", expiry != KeyExpiry::Missing);
+            match expiry {
+                KeyExpiry::At(at) => put(object, "expiry_ms", at.0),
+                KeyExpiry::Missing | KeyExpiry::Never => put(object, "expiry_ms", Json::Null),
             }
         }
         Some(CommandResult::Written) | None => {}

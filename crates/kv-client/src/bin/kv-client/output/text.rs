@@ -4,7 +4,9 @@ use std::io;
 use std::time::Duration;
 
 use kv_client::{Certainty, ClientError};
-use kv_core::{CommandResult, Done, Key, NotDone, Served, TimeToLive, Version, Versioned};
+use kv_core::{
+    CommandResult, Done, Key, KeyExpiry, NotDone, Served, TimeToLive, Version, Versioned,
+};
 
 use super::finished::{Failure, Finished, Success, is_missing};
 use super::screen::{Screen, Style, at_line};
@@ -131,10 +133,15 @@ fn print_done(
         Some(
             CommandResult::Value(None)
             | CommandResult::Changed(false)
-            | CommandResult::TimeToLive(TimeToLive::Missing),
+            | CommandResult::TimeToLive(TimeToLive::Missing)
+            | CommandResult::Expiry(KeyExpiry::Missing),
         ) => (NOT_FOUND.to_owned(), None),
         Some(CommandResult::Changed(true)) => ("ok".to_owned(), done.version),
-        Some(CommandResult::TimeToLive(TimeToLive::Endless)) => ("forever".to_owned(), None),
+        Some(
+            CommandResult::TimeToLive(TimeToLive::Endless)
+            | CommandResult::Expiry(KeyExpiry::Never),
+        ) => ("forever".to_owned(), None),
+        Some(CommandResult::Expiry(KeyExpiry::At(at))) => (at.0.to_string(), None),
         Some(CommandResult::TimeToLive(TimeToLive::Left(left))) => {
             (format!("{}ms", left.as_millis()), None)
         }

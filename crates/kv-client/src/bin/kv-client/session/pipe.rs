@@ -264,7 +264,8 @@ impl End {
             | CommandResult::Number(_)
             | CommandResult::Length(_)
             | CommandResult::Changed(_)
-            | CommandResult::TimeToLive(_) => 0,
+            | CommandResult::TimeToLive(_)
+            | CommandResult::Expiry(_) => 0,
         });
         sizes.sum()
     }

@@ -53,6 +53,8 @@ pub(super) const fn of_linear(mutation: kv_linear::Mutation) -> Checker {
         M::FailedBatchWrites
         | M::FirstConditionOnly
         | M::ExpiryByOwnClock
+        | M::RewriteEndsNever
+        | M::ExpiryConditionIgnored
         | M::DuplicateCarriedOut
         | M::AnswerNotKept
         | M::CheckpointForgetsAnswers => Checker::Sweep(Law::Linearizability),
