@@ -6,7 +6,8 @@ use std::time::Duration;
 use bytes::BytesMut;
 use kv_core::local::LocalCluster;
 use kv_core::{
-    ClusterConfig, Key, NodeId, NotDone, Now, Operation, Outcome, Quorum, Unknown, Value, Waiting,
+    ClusterConfig, Command, ExpiryMs, Key, NodeId, NotDone, Now, Operation, Outcome, Quorum,
+    Unknown, Value, Waiting,
 };
 use kv_linear::LinearEngine;
 use kv_resp::{Context, Facts, Front, Next, Session, Usage};
@@ -390,4 +391,69 @@ fn clients_of_a_type_that_there_is_not_are_not_listed() {
     let error = "-ERR Unknown client type 'foo'\r\n";
     assert_eq!(client.send("CLIENT LIST TYPE foo\r\n").0, error);
     assert_eq!(client.send("CLIENT LIST TYPE pubsub\r\n").0, "$0\r\n\r\n");
+}
+
+/// What rewrites a value leaves its end where it is, to the millisecond, and what moves it takes its
+/// end along.
+#[test]
+fn an_end_that_is_kept_stays_what_it_was() {
+    let at = "PXAT 2000000000123\r\n";
+    let end = ":2000000000123\r\n";
+    for rewrite in [
+        "SET k 2 KEEPTTL",
+        "SET k 2 XX KEEPTTL",
+        "SETRANGE k 0 2",
+        "SETBIT k 7 1",
+        "INCRBYFLOAT k 0.5",
+        "MULTI\r\nINCR k\r\nAPPEND k 0\r\nEXEC",
+        "MULTI\r\nSET k 3\r\nPEXPIREAT k 2000000000123\r\nEXEC",
+        "RENAME k l\r\nRENAME l k",
+        "COPY k l\r\nSET k 1\r\nCOPY l k REPLACE",
+        "GETEX k PXAT 5\r\nSET k 1 PXAT 2000000000123",
+        "SET k 9 GET PXAT 2000000000123",
+    ] {
+        let mut client = Client::new();
+        client.send(&format!("SET k 1 {at}"));
+        client.send(&format!("{rewrite}\r\n"));
+        assert_eq!(client.send("PEXPIRETIME k\r\n").0, end, "{rewrite}");
+        client.send("MULTI\r\nPEXPIRETIME k\r\n");
+        assert_eq!(client.send("EXEC\r\n").0, format!("*1\r\n{end}"), "{rewrite}");
+    }
+}
+
+/// Sends a command that looks before it writes, lets another client come between, and says what came
+/// of it.
+fn with_another_between(command: &str, other: Operation) -> (String, String) {
+    let mut client = Client::new();
+    client.send("SET k 1 PXAT 2000000000000\r\n");
+    client.input.extend_from_slice(format!("{command}\r\n").as_bytes());
+    let (_, _, mut read) = client.advance();
+    let outcome = client.cluster.execute(NodeId::FIRST, read.pop().unwrap()).unwrap();
+    client.answer(outcome);
+    client.cluster.execute(NodeId::FIRST, other).unwrap();
+    (client.send("").0, client.send("PEXPIRETIME k\r\n").0)
+}
+
+#[test]
+fn a_change_of_the_end_between_the_read_and_the_write_is_seen() {
+    let key = || Key::new("k").unwrap();
+    let persist = || Operation::of(Command::Expire { key: key(), time_to_live: None });
+    let later =
+        || Operation::of(Command::ExpireAt { key: key(), expiry: ExpiryMs(3_000_000_000_000) });
+    let (later_end, never) = (":3000000000000\r\n", ":-1\r\n");
+    for (command, other, reply, end) in [
+        ("PEXPIREAT k 2500000000000 XX", persist(), ":0\r\n", never),
+        ("PEXPIREAT k 2500000000000 GT", later(), ":0\r\n", later_end),
+        ("PEXPIREAT k 1900000000000 LT", persist(), ":1\r\n", ":1900000000000\r\n"),
+        ("SETRANGE k 0 2", later(), ":1\r\n", later_end),
+        ("INCRBYFLOAT k 1", persist(), "$1\r\n2\r\n", never),
+    ] {
+        let (said, left) = with_another_between(command, other);
+        assert_eq!((said.as_str(), left.as_str()), (reply, end), "{command}");
+    }
+    let mut client = Client::new();
+    client.send("SET k 1\r\nWATCH k\r\n");
+    client.cluster.execute(NodeId::FIRST, later()).unwrap();
+    let (replies, _) = client.send("MULTI\r\nINCR k\r\nEXEC\r\n");
+    assert_eq!(replies, "+OK\r\n+QUEUED\r\n*-1\r\n");
 }

@@ -131,7 +131,7 @@ fn seconds() -> impl Strategy<Value = Vec<u8>> {
     .prop_map(bytes)
 }
 
-/// A moment far off, or long ago. The store takes none in more than 584 years.
+/// A moment far off, or long ago.
 fn moment() -> impl Strategy<Value = Vec<u8>> {
     select(vec!["4000000000", "5000000000", "1", "0", "-5", "y", "-9223372036854775808"])
         .prop_map(bytes)
@@ -161,18 +161,17 @@ fn getex() -> impl Strategy<Value = Words> {
     })
 }
 
-/// Ends are compared only with moments of which no two are the same: the store is not exact to the
-/// millisecond.
 fn expire() -> impl Strategy<Value = Words> {
     let of = |words: Vec<&'static str>| vec(select(words).prop_map(bytes), 0..3);
     let relative =
         (select(vec!["expire", "pexpire"]), key(), seconds(), of(vec!["nx", "XX", "no"]));
-    let absolute = (select(vec!["expireat", "pexpireat"]), key(), moment(), of(vec!["nx", "xx"]));
+    let conditions = || of(vec!["nx", "xx", "GT", "lt"]);
+    let absolute = (select(vec!["expireat", "pexpireat"]), key(), moment(), conditions());
     let compared = (
         select(vec!["expireat", "pexpireat"]),
         key(),
         (4_000_000_000u64..5_000_000_000).prop_map(|moment| moment.to_string().into_bytes()),
-        of(vec!["nx", "xx", "GT", "lt"]),
+        conditions(),
     );
     let joined = |(name, key, time, options): (&str, Vec<u8>, Vec<u8>, Words)| -> Words {
         [bytes(name), key, time].into_iter().chain(options).collect()

@@ -135,6 +135,38 @@ fn writers_of_one_key_who_look_first_lose_no_update() {
     assert_eq!(Wire::connect(cluster.address).command("get f"), "$3\r\n800\r\n");
 }
 
+/// Of many clients at once, of all servers, one alone sets the end of a key that has none.
+#[test]
+fn one_alone_gives_a_key_its_first_end() {
+    let cluster = Cluster::of_three();
+    let mut wire = Wire::connect(cluster.address);
+    for round in 0..20 {
+        assert_eq!(wire.command(&format!("set e{round} 1")), "+OK\r\n");
+    }
+    let moments: Vec<Vec<u64>> = std::thread::scope(|scope| {
+        let client = |number: u64| {
+            let address = cluster.addresses[usize::try_from(number).unwrap() % 3];
+            move || {
+                let mut wire = Wire::connect(address);
+                let mut set = |round: u64| {
+                    let moment = 4_000_000_000_000 + 100 * round + number;
+                    let reply = wire.command(&format!("pexpireat e{round} {moment} nx"));
+                    (reply == ":1\r\n").then_some(moment)
+                };
+                (0..20).filter_map(&mut set).collect()
+            }
+        };
+        let clients: Vec<_> = (0..9).map(|number| scope.spawn(client(number))).collect();
+        clients.into_iter().map(|client| client.join().unwrap()).collect()
+    });
+    let moments: Vec<u64> = moments.into_iter().flatten().collect();
+    assert_eq!(moments.len(), 20, "{moments:?}");
+    for moment in moments {
+        let round = (moment - 4_000_000_000_000) / 100;
+        assert_eq!(wire.command(&format!("pexpiretime e{round}")), format!(":{moment}\r\n"));
+    }
+}
+
 #[test]
 fn all_servers_of_a_cluster_are_one() {
     let cluster = Cluster::of_three();

@@ -13,8 +13,8 @@ pub(super) fn rename(
     only_if_absent: bool,
     now_ms: i64,
 ) -> Result<Reply, ReplyError> {
-    let held = overlay.get(from).cloned().ok_or(ReplyError::NoSuchKey)?;
-    if only_if_absent && (from == to || overlay.get(to).is_some()) {
+    let held = overlay.held(from).cloned().ok_or(ReplyError::NoSuchKey)?;
+    if only_if_absent && (from == to || overlay.value(to).is_some()) {
         return Ok(Reply::Integer(0));
     }
     if from != to {
@@ -31,8 +31,8 @@ pub(super) fn copy(
     replace: bool,
     now_ms: i64,
 ) -> Reply {
-    match overlay.get(from).cloned() {
-        Some(held) if replace || overlay.get(to).is_none() => {
+    match overlay.held(from).cloned() {
+        Some(held) if replace || overlay.value(to).is_none() => {
             overlay.put(to, held, now_ms);
             Reply::Integer(1)
         }

@@ -14,7 +14,7 @@ pub(crate) fn evaluate(command: &DataCommand, overlay: &mut Overlay, now_ms: i64
         DataCommand::Get { key } => get(overlay, key),
         DataCommand::GetDelete { key } => {
             let before = get(overlay, key);
-            if overlay.get(key).is_some() {
+            if overlay.value(key).is_some() {
                 overlay.delete(key);
             }
             before
@@ -24,20 +24,20 @@ pub(crate) fn evaluate(command: &DataCommand, overlay: &mut Overlay, now_ms: i64
         }
         DataCommand::GetRange { key, start, end } => ranges::get_range(overlay, key, *start, *end),
         DataCommand::Length { key } => {
-            Reply::count(overlay.get(key).map_or(0, |held| held.value.as_bytes().len()))
+            Reply::count(overlay.value(key).map_or(0, |value| value.as_bytes().len()))
         }
         DataCommand::GetBit { key, offset } => ranges::get_bit(overlay, key, *offset),
         DataCommand::SetBit { key, offset, bit } => {
-            ranges::set_bit(overlay, key, *offset, *bit, now_ms).into()
+            ranges::set_bit(overlay, key, *offset, *bit).into()
         }
         DataCommand::Set(set) => setting::set(overlay, set, now_ms).into(),
         DataCommand::SetRange { key, offset, value } => {
-            ranges::set_range(overlay, key, *offset, value, now_ms).into()
+            ranges::set_range(overlay, key, *offset, value).into()
         }
-        DataCommand::Append { key, suffix } => ranges::append(overlay, key, suffix, now_ms).into(),
-        DataCommand::Increment { key, by } => counting::increment(overlay, key, *by, now_ms).into(),
+        DataCommand::Append { key, suffix } => ranges::append(overlay, key, suffix).into(),
+        DataCommand::Increment { key, by } => counting::increment(overlay, key, *by).into(),
         DataCommand::IncrementFloat { key, by } => {
-            counting::increment_float(overlay, key, by, now_ms).into()
+            counting::increment_float(overlay, key, by).into()
         }
         DataCommand::GetMany { keys } => {
             Reply::Array(keys.iter().map(|key| get(overlay, key)).collect())
@@ -48,7 +48,7 @@ pub(crate) fn evaluate(command: &DataCommand, overlay: &mut Overlay, now_ms: i64
         DataCommand::Delete { keys } => {
             let mut deleted = 0;
             for key in keys {
-                if overlay.get(key).is_some() {
+                if overlay.value(key).is_some() {
                     overlay.delete(key);
                     deleted += 1;
                 }
@@ -56,12 +56,12 @@ pub(crate) fn evaluate(command: &DataCommand, overlay: &mut Overlay, now_ms: i64
             Reply::Integer(deleted)
         }
         DataCommand::Exists { keys } => {
-            Reply::count(keys.iter().filter(|key| overlay.get(key).is_some()).count())
+            Reply::count(keys.iter().filter(|key| overlay.value(key).is_some()).count())
         }
         DataCommand::Expire(expire) => expiring::expire(overlay, expire, now_ms).into(),
         DataCommand::Persist { key } => expiring::persist(overlay, key, now_ms),
         DataCommand::Lifetime { key, form } => expiring::lifetime(overlay, key, *form, now_ms),
-        DataCommand::Type { key } => type_of(overlay.get(key).is_some()),
+        DataCommand::Type { key } => type_of(overlay.value(key).is_some()),
         DataCommand::Rename { from, to, only_if_absent } => {
             copying::rename(overlay, from, to, *only_if_absent, now_ms).into()
         }
@@ -74,7 +74,7 @@ pub(crate) fn evaluate(command: &DataCommand, overlay: &mut Overlay, now_ms: i64
 }
 
 fn get(overlay: &Overlay, key: &Key) -> Reply {
-    overlay.get(key).map_or(Reply::Null, |held| Reply::Value(held.value.clone()))
+    overlay.value(key).map_or(Reply::Null, |value| Reply::Value(value.clone()))
 }
 
 /// The type of a key: there is one.
@@ -83,11 +83,11 @@ pub(crate) const fn type_of(is_there: bool) -> Reply {
 }
 
 fn object(overlay: &Overlay, key: &Key, what: ObjectQuestion) -> Reply {
-    let Some(held) = overlay.get(key) else {
+    let Some(value) = overlay.value(key) else {
         return Reply::Null;
     };
     match what {
-        ObjectQuestion::Encoding => Reply::text(match held.value.as_bytes() {
+        ObjectQuestion::Encoding => Reply::text(match value.as_bytes() {
             text if parse_integer(text).is_some() => "int",
             text if text.len() <= EMBEDDED_BYTES_MAX => "embstr",
             _ => "raw",
@@ -99,7 +99,7 @@ fn object(overlay: &Overlay, key: &Key, what: ObjectQuestion) -> Reply {
         }),
         ObjectQuestion::IdleTime => Reply::Integer(0),
         // Redis shares small numbers.
-        ObjectQuestion::References => Reply::Integer(match parse_integer(held.value.as_bytes()) {
+        ObjectQuestion::References => Reply::Integer(match parse_integer(value.as_bytes()) {
             Some(0..=9999) => i64::from(i32::MAX),
             Some(_) | None => 1,
         }),

@@ -11,7 +11,7 @@ pub(super) fn lcs(overlay: &mut Overlay, lcs: &Lcs) -> Result<Reply, ReplyError>
     let [one, other] = lcs
         .keys
         .each_ref()
-        .map(|key| overlay.get(key).map_or_else(Bytes::new, |held| held.value.to_shared()));
+        .map(|key| overlay.value(key).map_or_else(Bytes::new, |held| held.to_shared()));
     let cells = (one.len() + 1).checked_mul(other.len() + 1);
     let cells = cells.filter(|cells| *cells <= CELLS_MAX).ok_or(ReplyError::LcsMemory)?;
     overlay.spend(cells * size_of::<u32>());

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use kv_core::{Key, Value};
 
 pub(crate) use evaluate::evaluate;
-pub(crate) use overlay::{Held, Overlay, Read};
+pub(crate) use overlay::{KeyState, Overlay, Read};
 pub(crate) use parse::{check_database, parse};
 pub(crate) use straight::{Shape, put_replies, straight};
 

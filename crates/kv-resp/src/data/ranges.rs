@@ -3,13 +3,13 @@
 use bytes::{Bytes, BytesMut};
 use kv_core::{Key, Value};
 
-use crate::data::overlay::{Held, Overlay};
+use crate::data::overlay::Overlay;
 use crate::error::ReplyError;
 use crate::reply::Reply;
 
 /// The bytes from `start` to `end`, both included; below 0 they count from the end.
 pub(super) fn get_range(overlay: &Overlay, key: &Key, start: i64, end: i64) -> Reply {
-    let bytes = overlay.get(key).map_or_else(Bytes::new, |held| held.value.to_shared());
+    let bytes = overlay.value(key).map_or_else(Bytes::new, |held| held.to_shared());
     if start < 0 && end < 0 && start > end {
         return Reply::text("");
     }
@@ -29,10 +29,9 @@ pub(super) fn set_range(
     key: &Key,
     offset: usize,
     value: &Value,
-    now_ms: i64,
 ) -> Result<Reply, ReplyError> {
-    let held = overlay.get(key);
-    let old = held.map_or(&[][..], |held| held.value.as_bytes());
+    let held = overlay.value(key);
+    let old = held.map_or(&[][..], |held| held.as_bytes());
     if value.as_bytes().is_empty() {
         return Ok(Reply::count(old.len()));
     }
@@ -47,28 +46,25 @@ pub(super) fn set_range(
     if let Some(part) = new.get_mut(offset..end) {
         part.copy_from_slice(value.as_bytes());
     }
-    let deadline_ms = held.and_then(|held| held.deadline_ms);
-    put(overlay, key, new, deadline_ms, now_ms)
+    put(overlay, key, new)
 }
 
 pub(super) fn append(
     overlay: &mut Overlay,
     key: &Key,
     suffix: &Value,
-    now_ms: i64,
 ) -> Result<Reply, ReplyError> {
-    let held = overlay.get(key);
-    let old = held.map_or(&[][..], |held| held.value.as_bytes());
+    let held = overlay.value(key);
+    let old = held.map_or(&[][..], |held| held.as_bytes());
     let mut new = BytesMut::with_capacity(old.len() + suffix.as_bytes().len());
     new.extend_from_slice(old);
     new.extend_from_slice(suffix.as_bytes());
-    let deadline_ms = held.and_then(|held| held.deadline_ms);
-    put(overlay, key, new, deadline_ms, now_ms)
+    put(overlay, key, new)
 }
 
 /// A bit, of which number 0 is the highest of the first byte.
 pub(super) fn get_bit(overlay: &Overlay, key: &Key, offset: usize) -> Reply {
-    let byte = overlay.get(key).and_then(|held| held.value.as_bytes().get(offset / 8).copied());
+    let byte = overlay.value(key).and_then(|held| held.as_bytes().get(offset / 8).copied());
     Reply::flag(byte.is_some_and(|byte| byte & mask(offset) != 0))
 }
 
@@ -78,33 +74,25 @@ pub(super) fn set_bit(
     key: &Key,
     offset: usize,
     bit: bool,
-    now_ms: i64,
 ) -> Result<Reply, ReplyError> {
     let before = get_bit(overlay, key, offset);
-    let held = overlay.get(key);
-    let mut new = BytesMut::from(held.map_or(&[][..], |held| held.value.as_bytes()));
+    let held = overlay.value(key);
+    let mut new = BytesMut::from(held.map_or(&[][..], |held| held.as_bytes()));
     new.resize(new.len().max(offset / 8 + 1), 0);
     if let Some(byte) = new.get_mut(offset / 8) {
         *byte = if bit { *byte | mask(offset) } else { *byte & !mask(offset) };
     }
-    let deadline_ms = held.and_then(|held| held.deadline_ms);
-    put(overlay, key, new, deadline_ms, now_ms).map(|_| before)
+    put(overlay, key, new).map(|_| before)
 }
 
 const fn mask(offset: usize) -> u8 {
     0x80 >> (offset % 8)
 }
 
-fn put(
-    overlay: &mut Overlay,
-    key: &Key,
-    bytes: BytesMut,
-    deadline_ms: Option<i64>,
-    now_ms: i64,
-) -> Result<Reply, ReplyError> {
+fn put(overlay: &mut Overlay, key: &Key, bytes: BytesMut) -> Result<Reply, ReplyError> {
     let len = bytes.len();
     overlay.spend(len);
     let value = Value::new(bytes.freeze()).map_err(|_| ReplyError::TooLong)?;
-    overlay.put(key, Held { value, deadline_ms }, now_ms);
+    overlay.rewrite(key, value);
     Ok(Reply::count(len))
 }

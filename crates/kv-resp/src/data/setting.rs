@@ -2,18 +2,18 @@
 
 use kv_core::{Key, Value};
 
-use crate::data::expiring::deadline;
-use crate::data::overlay::{Held, Overlay};
-use crate::data::{NewExpiry, Presence, Set, SetExpiry, SetReply};
+use crate::data::expiring::end;
+use crate::data::overlay::{End, Held, Overlay};
+use crate::data::{Presence, Set, SetExpiry, SetReply};
 use crate::error::ReplyError;
 use crate::reply::Reply;
 
 pub(super) fn set(overlay: &mut Overlay, set: &Set, now_ms: i64) -> Result<Reply, ReplyError> {
-    let before = overlay.get(&set.key);
-    let deadline_ms = match set.expiry {
-        SetExpiry::Never | SetExpiry::New(NewExpiry::Persist) => None,
-        SetExpiry::Keep => before.and_then(|held| held.deadline_ms),
-        SetExpiry::New(expiry) => deadline(expiry, now_ms, set.command)?,
+    let before = overlay.value(&set.key);
+    let end = match set.expiry {
+        SetExpiry::Never => Some(End::Never),
+        SetExpiry::Keep => None,
+        SetExpiry::New(expiry) => Some(end(expiry, now_ms, set.command)?),
     };
     let holds = match set.condition {
         None => true,
@@ -21,13 +21,17 @@ pub(super) fn set(overlay: &mut Overlay, set: &Set, now_ms: i64) -> Result<Reply
         Some(Presence::Present) => before.is_some(),
     };
     let reply = match set.reply {
-        SetReply::Before => before.map_or(Reply::Null, |held| Reply::Value(held.value.clone())),
+        SetReply::Before => before.map_or(Reply::Null, |value| Reply::Value(value.clone())),
         SetReply::Flag => Reply::flag(holds),
         SetReply::Ok if holds => Reply::OK,
         SetReply::Ok => Reply::Null,
     };
     if holds {
-        overlay.put(&set.key, Held { value: set.value.clone(), deadline_ms }, now_ms);
+        let value = set.value.clone();
+        match end {
+            Some(end) => overlay.put(&set.key, Held { value, end }, now_ms),
+            None => overlay.rewrite(&set.key, value),
+        }
     }
     Ok(reply)
 }
@@ -38,11 +42,11 @@ pub(super) fn set_many(
     only_if_absent: bool,
     now_ms: i64,
 ) -> Reply {
-    if only_if_absent && pairs.iter().any(|(key, _)| overlay.get(key).is_some()) {
+    if only_if_absent && pairs.iter().any(|(key, _)| overlay.value(key).is_some()) {
         return Reply::Integer(0);
     }
     for (key, value) in pairs {
-        overlay.put(key, Held { value: value.clone(), deadline_ms: None }, now_ms);
+        overlay.put(key, Held { value: value.clone(), end: End::Never }, now_ms);
     }
     if only_if_absent { Reply::Integer(1) } else { Reply::OK }
 }

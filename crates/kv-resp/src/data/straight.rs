@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use bytes::{BufMut, BytesMut};
-use kv_core::{Batch, Command, CommandResult, Key, TimeToLive, Value};
+use kv_core::{Batch, Command, CommandResult, Key, KeyExpiry, TimeToLive, Value};
 
 use crate::clock::{left, millis};
 use crate::data::evaluate::type_of;
-use crate::data::expiring::{ENDLESS, MISSING};
+use crate::data::expiring::{ENDLESS, MISSING, moment};
 use crate::data::{DataCommand, Expire, LifetimeForm, NewExpiry, Set, SetExpiry, SetReply};
 use crate::reply::{Protocol, Reply, put_bulk, put_number};
 
@@ -16,8 +16,8 @@ use crate::reply::{Protocol, Reply, put_bulk, put_number};
 pub(crate) enum Shape {
     /// A value, or none.
     Value,
-    /// The value of the first of two results.
-    ValueFirst,
+    /// The value of the first of so many results.
+    ValueFirst { count: usize },
     /// An array of so many values.
     Values { count: usize },
     /// How long a value is.
@@ -50,8 +50,8 @@ impl Shape {
             | Self::Changed
             | Self::Lifetime(_)
             | Self::Type => 1,
-            Self::ValueFirst => 2,
-            Self::Values { count }
+            Self::ValueFirst { count }
+            | Self::Values { count }
             | Self::Written { count }
             | Self::WrittenOf { count, .. }
             | Self::Existing { keys: count } => count,
@@ -80,7 +80,7 @@ pub(crate) fn straight(
         DataCommand::GetDelete { key } => {
             commands.push(Command::Get { key: key.clone() });
             commands.push(Command::Delete { key: key.clone() });
-            Some(Shape::ValueFirst)
+            Some(Shape::ValueFirst { count: 2 })
         }
         DataCommand::Set(set) => straight_set(set, now_ms, commands),
         DataCommand::Append { key, suffix } => {
@@ -115,7 +115,7 @@ pub(crate) fn straight(
             Some(Shape::Changed)
         }
         DataCommand::Lifetime { key, form } => {
-            commands.push(time_to_live(key.clone()));
+            commands.push(form.read(key.clone()));
             Some(Shape::Lifetime(*form))
         }
         DataCommand::Type { key } => {
@@ -137,25 +137,33 @@ pub(crate) fn straight(
 }
 
 fn straight_set(set: &Set, now_ms: i64, commands: &mut Vec<Command>) -> Option<Shape> {
-    let time_to_live = match set.expiry {
-        SetExpiry::Never => None,
+    let (key, value) = (set.key.clone(), set.value.clone());
+    let put = |time_to_live| Command::Put { key: key.clone(), value: value.clone(), time_to_live };
+    let mut expire = None;
+    let write = match set.expiry {
+        SetExpiry::Never => put(None),
         SetExpiry::New(NewExpiry::In(ms)) => {
             now_ms.checked_add(ms)?;
-            Some(left(ms, 0))
+            put(Some(left(ms, 0)))
         }
-        SetExpiry::New(NewExpiry::At(deadline_ms)) => Some(left(deadline_ms, now_ms)),
-        SetExpiry::Keep | SetExpiry::New(NewExpiry::Persist) => return None,
+        SetExpiry::New(NewExpiry::At(ms)) => {
+            expire = Some(Command::ExpireAt { key: key.clone(), expiry: moment(ms) });
+            put(None)
+        }
+        SetExpiry::Keep => Command::Rewrite { key: key.clone(), value: value.clone() },
+        SetExpiry::New(NewExpiry::Persist) => return None,
     };
+    let writes = 1 + usize::from(expire.is_some());
     let shape = match (set.condition, set.reply) {
-        (None, SetReply::Ok) => Shape::Written { count: 1 },
+        (None, SetReply::Ok) => Shape::Written { count: writes },
         (None, SetReply::Before) => {
             commands.push(Command::Get { key: set.key.clone() });
-            Shape::ValueFirst
+            Shape::ValueFirst { count: 1 + writes }
         }
         (None, SetReply::Flag) | (Some(_), _) => return None,
     };
-    let (key, value) = (set.key.clone(), set.value.clone());
-    commands.push(Command::Put { key, value, time_to_live });
+    commands.push(write);
+    commands.extend(expire);
     Some(shape)
 }
 
@@ -180,21 +188,24 @@ fn straight_expire(expire: &Expire, now_ms: i64, commands: &mut Vec<Command>) ->
     if expire.condition.is_some() {
         return None;
     }
-    let left_ms = match expire.expiry {
+    let key = expire.key.clone();
+    let (left_ms, set) = match expire.expiry {
         NewExpiry::In(ms) => {
             now_ms.checked_add(ms)?;
-            ms
+            (ms, Command::Expire { key: key.clone(), time_to_live: Some(left(ms, 0)) })
         }
-        NewExpiry::At(deadline_ms) => deadline_ms.saturating_sub(now_ms),
+        NewExpiry::At(ms) => {
+            let expiry = moment(ms);
+            (ms.saturating_sub(now_ms), Command::ExpireAt { key: key.clone(), expiry })
+        }
         NewExpiry::Persist => return None,
     };
-    let key = expire.key.clone();
     if left_ms <= 0 {
         commands.push(Command::TimeToLive { key: key.clone() });
         commands.push(Command::Delete { key });
         return Some(Shape::Deleted { keys: 1 });
     }
-    commands.push(Command::Expire { key, time_to_live: Some(left(left_ms, 0)) });
+    commands.push(set);
     Some(Shape::Changed)
 }
 
@@ -202,15 +213,16 @@ fn straight_expire(expire: &Expire, now_ms: i64, commands: &mut Vec<Command>) ->
 pub(crate) fn put_replies(
     shape: Shape,
     results: &mut impl Iterator<Item = CommandResult>,
-    now_ms: i64,
     protocol: Protocol,
     out: &mut BytesMut,
 ) -> Option<()> {
     match shape {
         Shape::Value => put_value(&results.next()?, protocol, out)?,
-        Shape::ValueFirst => {
+        Shape::ValueFirst { count } => {
             put_value(&results.next()?, protocol, out)?;
-            results.next()?;
+            for _ in 1..count {
+                results.next()?;
+            }
         }
         Shape::Values { count } => {
             put_number(out, b'*', i64::try_from(count).ok()?);
@@ -259,7 +271,7 @@ pub(crate) fn put_replies(
             }
             put_number(out, b':', there);
         }
-        Shape::Lifetime(form) => lifetime(&results.next()?, form, now_ms)?.encode(protocol, out),
+        Shape::Lifetime(form) => lifetime(&results.next()?, form)?.encode(protocol, out),
         Shape::Type => type_of(is_there(&results.next()?)?).encode(protocol, out),
     }
     Some(())
@@ -301,16 +313,19 @@ fn is_there(result: &CommandResult) -> Option<bool> {
     }
 }
 
-fn lifetime(result: &CommandResult, form: LifetimeForm, now_ms: i64) -> Option<Reply> {
-    let CommandResult::TimeToLive(time) = result else {
-        return None;
-    };
-    Some(match time {
-        TimeToLive::Missing => Reply::Integer(MISSING),
-        TimeToLive::Endless => Reply::Integer(ENDLESS),
-        TimeToLive::Left(left) => {
-            let left_ms = millis(*left);
-            form.reply(left_ms, now_ms.saturating_add(left_ms))
-        }
+fn lifetime(result: &CommandResult, form: LifetimeForm) -> Option<Reply> {
+    let ms = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
+    Some(match result {
+        CommandResult::TimeToLive(TimeToLive::Missing)
+        | CommandResult::Expiry(KeyExpiry::Missing) => Reply::Integer(MISSING),
+        CommandResult::TimeToLive(TimeToLive::Endless)
+        | CommandResult::Expiry(KeyExpiry::Never) => Reply::Integer(ENDLESS),
+        CommandResult::TimeToLive(TimeToLive::Left(left)) => form.reply(millis(*left)),
+        CommandResult::Expiry(KeyExpiry::At(at)) => form.reply(ms(at.0)),
+        CommandResult::Value(_)
+        | CommandResult::Written
+        | CommandResult::Number(_)
+        | CommandResult::Length(_)
+        | CommandResult::Changed(_) => return None,
     })
 }

@@ -146,8 +146,7 @@ impl Session {
             let results: Result<Vec<CommandResult>, ReplyError> = results.collect();
             let from = out.len();
             let put = results.and_then(|results| {
-                let (mut results, now_ms) = (results.into_iter(), now_ms(context.now));
-                put_replies(shape, &mut results, now_ms, self.protocol, out)
+                put_replies(shape, &mut results.into_iter(), self.protocol, out)
                     .ok_or(ReplyError::Unfit)
             });
             match put {

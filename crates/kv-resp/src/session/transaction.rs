@@ -8,12 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use kv_core::{
-    Batch, Command, CommandResult, Key, NotDone, Operation, Outcome, TimeToLive, Version,
-};
+use kv_core::{Batch, Command, CommandResult, Key, KeyExpiry, NotDone, Operation, Outcome};
 
-use crate::clock::{millis, now_ms};
-use crate::data::{self, DataCommand, Held, Overlay, Read, evaluate, key_of};
+use crate::clock::now_ms;
+use crate::data::{self, DataCommand, KeyState, Overlay, Read, evaluate, key_of};
 use crate::error::ReplyError;
 use crate::front::Context;
 use crate::reply::Reply;
@@ -38,8 +36,8 @@ enum Queued {
     Wrong(ReplyError),
 }
 
-/// The keys that are watched, and which write each was from then.
-pub(super) type Watched = BTreeMap<Key, Option<Version>>;
+/// The keys that are watched, and how each was then.
+pub(super) type Watched = BTreeMap<Key, Option<KeyState>>;
 
 /// A transaction under way.
 #[derive(Debug)]
@@ -168,10 +166,10 @@ impl Session {
         outcome: Outcome,
         out: &mut BytesMut,
     ) {
-        let reply = match read_keys(keys, outcome, now_ms(context.now)) {
-            Ok(overlay) => {
+        let reply = match read_keys(keys, outcome) {
+            Ok(mut overlay) => {
                 for key in keys {
-                    self.watched.insert(key.clone(), overlay.version(key));
+                    self.watched.insert(key.clone(), overlay.state(key));
                 }
                 Reply::OK
             }
@@ -238,7 +236,7 @@ impl Session {
 
     fn ask_for(&mut self, keys: &[Key]) -> Result<(), ReplyError> {
         let reads = keys.iter().flat_map(|key| {
-            [Command::Get { key: key.clone() }, Command::TimeToLive { key: key.clone() }]
+            [Command::Get { key: key.clone() }, Command::Expiry { key: key.clone() }]
         });
         let batch = Batch::new(Vec::new(), reads.collect())?;
         self.asks.push(Operation::Batch(batch));
@@ -253,7 +251,7 @@ impl Session {
         out: &mut BytesMut,
     ) {
         let Some(replies) = transaction.replies.take() else {
-            return match read_keys(&transaction.keys, outcome, now_ms(context.now)) {
+            return match read_keys(&transaction.keys, outcome) {
                 Ok(overlay) => self.evaluate(context, transaction, overlay, out),
                 Err(error) => self.reply(context, &error.into(), out),
             };
@@ -278,7 +276,7 @@ impl Session {
         out: &mut BytesMut,
     ) {
         let mut watched = transaction.watched.iter();
-        if watched.any(|(key, version)| overlay.version(key) != *version) {
+        if !watched.all(|(key, state)| overlay.state(key) == *state) {
             return self.reply(context, &Reply::NullArray, out);
         }
         let now_ms = now_ms(context.now);
@@ -297,7 +295,7 @@ impl Session {
             }
             replies.push(reply);
         }
-        match overlay.into_batch(now_ms) {
+        match overlay.into_batch() {
             Ok(None) => self.finish(context, &transaction, replies, out),
             Ok(Some(batch)) => {
                 transaction.replies = Some(replies);
@@ -336,25 +334,25 @@ impl Session {
     }
 }
 
-/// Lays down what a batch of reads brought: of each key its value and how long it lasts.
-fn read_keys(keys: &[Key], outcome: Outcome, now_ms: i64) -> Result<Overlay, ReplyError> {
+/// Lays down what a batch of reads brought: of each key its value and when it expires.
+fn read_keys(keys: &[Key], outcome: Outcome) -> Result<Overlay, ReplyError> {
     let mut results = outcome::results(outcome)?.into_iter();
     let mut overlay = Overlay::default();
     for key in keys {
-        let (Some(CommandResult::Value(found)), Some(CommandResult::TimeToLive(left))) =
+        let (Some(CommandResult::Value(found)), Some(CommandResult::Expiry(expiry))) =
             (results.next(), results.next())
         else {
             return Err(ReplyError::Unfit);
         };
-        let deadline_ms = match left {
-            TimeToLive::Left(left) => Some(now_ms.saturating_add(millis(left))),
-            TimeToLive::Missing | TimeToLive::Endless => None,
+        let expiry = match expiry {
+            KeyExpiry::At(at) => Some(at),
+            KeyExpiry::Missing | KeyExpiry::Never => None,
         };
         overlay.insert(
             key.clone(),
             found.map(|found| Read {
-                held: Held { value: found.value, deadline_ms },
-                version: found.version,
+                value: found.value,
+                state: KeyState { version: found.version, expiry },
             }),
         );
     }

@@ -102,11 +102,11 @@ impl Session {
             Err(error) => return self.fail_unit(context, &error, out),
         };
         let mut results = results.into_iter();
-        let (now_ms, protocol) = (now_ms(context.now), self.protocol);
+        let protocol = self.protocol;
         let mut members = std::mem::take(&mut self.unit.members);
         for (_, shape) in members.drain(..) {
             let from = out.len();
-            if put_replies(shape, &mut results, now_ms, protocol, out).is_none() {
+            if put_replies(shape, &mut results, protocol, out).is_none() {
                 out.truncate(from);
                 Reply::Error(ReplyError::Unfit).encode(protocol, out);
             }

@@ -246,12 +246,18 @@ pub(super) fn learn_expiry(
         return;
     };
     for (command, result) in batch.commands().iter().zip(results) {
-        let expiry = match result {
-            CommandResult::Expiry(KeyExpiry::Never) => None,
-            CommandResult::Expiry(KeyExpiry::At(at)) => Some(*at),
-            _ => continue,
+        let CommandResult::Expiry(expiry) = result else {
+            continue;
         };
-        known.insert(command.key().clone(), expiry);
+        match expiry {
+            KeyExpiry::Missing => {}
+            KeyExpiry::Never => {
+                known.insert(command.key().clone(), None);
+            }
+            KeyExpiry::At(at) => {
+                known.insert(command.key().clone(), Some(*at));
+            }
+        }
     }
 }
 
