@@ -91,12 +91,12 @@ impl RealDisk {
         let file = match File::open(&path) {
             Ok(file) => Arc::new(file),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok(Some(RealLock { _file: None, _directory: directory }));
+                return Ok(Some(RealLock { file: None, directory }));
             }
             Err(error) => return Err(failed(error)),
         };
         match file.try_lock() {
-            Ok(()) => Ok(Some(RealLock { _file: Some(file), _directory: directory })),
+            Ok(()) => Ok(Some(RealLock { file: Some(file), directory })),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(failed(error)),
         }
@@ -213,7 +213,7 @@ impl Disk for RealDisk {
         }
         file.set_len(0).map_err(failed)?;
         (&*file).write_all(content).map_err(failed)?;
-        Ok(Some(RealLock { _file: Some(file), _directory: directory }))
+        Ok(Some(RealLock { file: Some(file), directory }))
     }
 }
 
@@ -258,8 +258,20 @@ impl DiskFile for RealFile {
 /// A lock on a file, until it is dropped.
 #[derive(Debug)]
 pub struct RealLock {
-    _file: Option<Arc<File>>,
-    _directory: Option<Arc<File>>,
+    file: Option<Arc<File>>,
+    directory: Option<Arc<File>>,
+}
+
+/// A child that this process is about to start has these files open as well until it runs its program.
+/// To close them here would leave them locked that long.
+impl Drop for RealLock {
+    fn drop(&mut self) {
+        for file in [&self.file, &self.directory].into_iter().flatten() {
+            if let Err(error) = file.unlock() {
+                tracing::warn!(%error, "a data directory stays locked until its files are closed");
+            }
+        }
+    }
 }
 
 fn is_missing(path: &Path) -> bool {
@@ -349,6 +361,18 @@ mod tests {
         let again = disk.try_lock("lock", b"you").unwrap();
         assert!(again.is_some());
         assert_eq!(disk.read("lock").unwrap(), b"you");
+    }
+
+    #[test]
+    fn a_lock_ends_although_a_child_has_its_files_open() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = RealDisk::open(directory.path()).unwrap();
+        let lock = disk.try_lock("lock", b"me").unwrap().unwrap();
+        // As a fork has them.
+        let files = [&lock.file, &lock.directory].map(|file| file.as_ref().unwrap().try_clone());
+        drop(lock);
+        assert!(disk.try_lock("lock", b"me again").unwrap().is_some());
+        drop(files.map(Result::unwrap));
     }
 
     #[test]
