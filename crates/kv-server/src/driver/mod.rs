@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use kv_core::{ConsistencyEngine, NodeId, Now, Waiting};
 use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::data::DataEvent;
@@ -161,13 +162,14 @@ where
             let of_clients = hub.clients.connections().chain(hub.redis.connections());
             of_clients.chain(of_peers).cloned().collect()
         };
-        let written = async {
-            for connection in &connections {
-                connection.write_out().await;
-            }
-        };
+        let mut written = JoinSet::new();
+        for connection in &connections {
+            let connection = Rc::clone(connection);
+            written.spawn_local(async move { connection.write_out().await });
+        }
         // A client that does not read its answers is not waited for.
-        let _ = tokio::time::timeout(CLOSE_MAX, written).await;
+        let all = async { while written.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(CLOSE_MAX, all).await;
         connections.iter().for_each(|connection| connection.close());
     }
 

@@ -21,6 +21,7 @@ pub(crate) struct Connection {
     buffer: RefCell<BytesMut>,
     /// A task waits for the socket to take more.
     has_writer: Cell<bool>,
+    writer_ended: Notify,
     /// The buffer has grown so much that it is given back once it is written.
     is_large: Cell<bool>,
     /// Something was written since the last sign of life was due.
@@ -50,6 +51,7 @@ impl Connection {
             socket,
             buffer: RefCell::new(BytesMut::new()),
             has_writer: Cell::new(false),
+            writer_ended: Notify::new(),
             is_large: Cell::new(false),
             has_written: Cell::new(false),
             is_closed: Cell::new(false),
@@ -87,6 +89,7 @@ impl Connection {
                         connection.close();
                     }
                     connection.has_writer.set(false);
+                    connection.writer_ended.notify_waiters();
                     connection.make_room();
                     on_drained();
                 });
@@ -107,7 +110,10 @@ impl Connection {
 
     /// Writes all that waits, as the last thing before the connection is closed.
     pub(crate) async fn write_out(&self) {
-        if !self.has_writer.get() && !self.is_closed.get() {
+        while self.has_writer.get() {
+            self.writer_ended.notified().await;
+        }
+        if !self.is_closed.get() {
             // Closing is all that is left, whatever comes of this.
             let _ = self.write_rest().await;
         }
@@ -181,3 +187,39 @@ struct Stalled;
 
 /// A buffer that has grown beyond this is given back once it is written.
 const CAPACITY_MAX: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::task::LocalSet;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn all_that_waits_is_written_before_a_connection_is_closed_to_a_reader_that_is_behind() {
+        // More than sockets take by themselves.
+        const LEN: usize = 32 << 20;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let reader = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (reading_half, writer) = listener.accept().await.unwrap().0.into_split();
+        let writing = async {
+            let connection = Connection::new(writer, Duration::from_secs(60));
+            connection.put(|wire| wire.resize(LEN, 7));
+            assert_eq!(connection.write(|| {}), Written::Part);
+            let reading = tokio::spawn(async move {
+                let mut read = Vec::new();
+                reader
+                    .take(u64::try_from(LEN).unwrap())
+                    .read_to_end(&mut read)
+                    .await
+                    .map(|_| read.len())
+            });
+            connection.write_out().await;
+            connection.close();
+            drop((connection, reading_half));
+            assert_eq!(reading.await.unwrap().unwrap(), LEN);
+        };
+        LocalSet::new().run_until(writing).await;
+    }
+}

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use kv_core::driver::SessionId;
 use kv_core::{ConsistencyEngine, Now};
-use kv_proto::{FrameError, Liveness, Refusal, RefusalCode, Request, put_message};
+use kv_proto::{FrameError, Liveness, Refusal, RefusalCode, Request, RequestBody, put_message};
 use tokio::time::Instant;
 
 use crate::driver::Loop;
@@ -27,8 +27,11 @@ pub(crate) async fn serve<E>(
     E::Record: Send + 'static,
 {
     let mut pulse = Pulse::new(Liveness::OF_CLIENT);
+    // A request that was read and for which there is no room yet.
+    let mut next = None;
     let refusal = loop {
-        let taken = shared.act(|hub, now| take_requests(hub, now, session, &mut reading));
+        let taken =
+            shared.act(|hub, now| take_requests(hub, now, session, (&mut reading, &mut next)));
         let room = match taken {
             Ok(room) => room,
             Err(error) => break Some(framed::refusal_of(&error)),
@@ -96,27 +99,34 @@ fn overdue() -> Refusal {
     Refusal::new(RefusalCode::Malformed, why)
 }
 
-/// Takes all requests that were read, as far as the session has room for them.
+/// Takes all requests that were read, as far as the session has room for them; the first for which
+/// there is none becomes the `next`. What cancels a request needs no room: it may make some.
 fn take_requests<E>(
     hub: &mut Hub<E>,
     now: Now,
     session: SessionId,
-    reading: &mut Reading,
+    (reading, next): (&mut Reading, &mut Option<Request>),
 ) -> Result<Room, FrameError>
 where
     E: ConsistencyEngine,
     E::Record: Send + 'static,
 {
-    while hub.has_room(session) {
-        let Some(frame) = reading.next()? else {
-            return Ok(Room::ForMore);
+    loop {
+        let request = match next.take() {
+            Some(request) => request,
+            None => match reading.next()?.map(Request::from_frame).transpose()? {
+                None => return Ok(Room::ForMore),
+                Some(Ok(request)) => request,
+                Some(Err(malformed)) => {
+                    hub.on_malformed(session, malformed.id, malformed.error.to_string());
+                    continue;
+                }
+            },
         };
-        match Request::from_frame(frame)? {
-            Ok(request) => hub.on_request(now, session, request),
-            Err(malformed) => {
-                hub.on_malformed(session, malformed.id, malformed.error.to_string());
-            }
+        if request.body != RequestBody::Cancel && !hub.has_room(session) {
+            *next = Some(request);
+            return Ok(Room::Full);
         }
+        hub.on_request(now, session, request);
     }
-    Ok(Room::Full)
 }

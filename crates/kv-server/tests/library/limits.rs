@@ -2,15 +2,18 @@
 
 use std::time::{Duration, Instant};
 
-use crate::in_process::{WAIT_MAX, address, config, execute, get, ready, sockets, start};
+use crate::in_process::{
+    WAIT_MAX, address, config, execute, get, node, put, ready, sockets, start,
+};
+use crate::proxy::{Mood, Proxy};
 use bytes::BytesMut;
 use futures_util::{SinkExt, StreamExt};
-use kv_core::{GroupId, Key, Operation, Outcome, RequestOptions, Value};
+use kv_core::{GroupId, Key, Operation, Outcome, Quorum, RequestOptions, Value};
 use kv_proto::{
     FRAME_LEN_MAX, FrameCodec, Hello, HelloReply, Request, RequestBody, Response, ResponseBody,
-    Role, ServerToClient, put_message,
+    Role, ServerList, ServerToClient, put_message,
 };
-use kv_server::{Consistency, OpLogConfig, Server};
+use kv_server::{Consistency, OpLogConfig, Server, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::codec::Framed;
@@ -140,3 +143,47 @@ async fn a_client_that_does_not_read_does_not_keep_a_server_from_stopping() {
 
 /// As in the server.
 const STRANGERS_MAX: usize = 256;
+
+#[tokio::test]
+async fn a_full_session_takes_what_cancels_its_requests() {
+    let (mut listening, list) = sockets(2).await;
+    let second = config(2, Consistency::Eventual, 1, &list);
+    let second = Server::start_on(listening.pop().unwrap(), second).await.unwrap();
+    let own = list.address(node(1)).unwrap().to_owned();
+    let proxy = Proxy::start(list.address(node(2)).unwrap().to_owned()).await;
+    let by_proxy = ServerList::new([(node(1), own), (node(2), proxy.address())]).unwrap();
+    let first = config(1, Consistency::Eventual, 1, &by_proxy);
+    let first = ServerConfig { in_flight_max: 2, ..first };
+    let first = Server::start_on(listening.pop().unwrap(), first).await.unwrap();
+    ready(&first).await;
+    ready(&second).await;
+    proxy.set(Mood::Hold);
+    let mut connection = client_of(&first).await;
+    let both = RequestOptions {
+        timeout: 10 * WAIT_MAX,
+        write_quorum: Some(Quorum::Count(2)),
+        ..RequestOptions::default()
+    };
+    for id in 1..=2 {
+        let body = RequestBody::Execute { op: put("k", "v"), options: both.clone() };
+        connection.send(Request { id, body }).await.unwrap();
+    }
+    // One more than there is room for, behind what makes it.
+    for id in 1..=2 {
+        connection.send(Request { id, body: RequestBody::Cancel }).await.unwrap();
+    }
+    let body = RequestBody::Execute { op: get("k"), options: RequestOptions::default() };
+    connection.send(Request { id: 3, body }).await.unwrap();
+    let answered = async {
+        loop {
+            // It may be told first that the server has changed.
+            let frame = connection.next().await.unwrap().unwrap();
+            if let ServerToClient::Response(response) = ServerToClient::from_frame(frame).unwrap() {
+                return response;
+            }
+        }
+    };
+    let Response { id, body } = tokio::time::timeout(WAIT_MAX, answered).await.expect("an answer");
+    let is_done = matches!(body, ResponseBody::Outcome(Outcome::Done(_)));
+    assert!(id == 3 && is_done, "{id}: {body:?}");
+}
