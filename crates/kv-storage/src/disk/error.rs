@@ -88,6 +88,8 @@ impl DiskError {
             "mount the file system so that it can be written, or use another directory"
         } else if self.action == DiskAction::Follow {
             "make what it leads to, or remove it"
+        } else if self.kind == io::ErrorKind::NotADirectory {
+            "a part of this path is a file where a directory is needed: name another path, or move the file away"
         } else if self.is_not_found() {
             "check the path"
         } else {

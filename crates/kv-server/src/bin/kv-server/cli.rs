@@ -5,6 +5,7 @@ use std::fmt::Display;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 use kv_cli::output::in_one_line;
@@ -185,7 +186,7 @@ impl Answer {
                 ExitCode::SUCCESS
             }
             LayersError::CommandLine(error) => {
-                let (what, subcommand) = (in_one_line(&error), named_subcommand(std::env::args()));
+                let (what, subcommand) = (mistake(&error), named_subcommand(std::env::args()));
                 refuse(format_args!("{what} (see kv-server {subcommand}--help)"))
             }
             error @ (LayersError::Environment { .. }
@@ -201,6 +202,22 @@ fn named_subcommand(words: impl Iterator<Item = String>) -> String {
     let command = CommandLine::command();
     let is_one = |word: &String| command.get_subcommands().any(|known| known.get_name() == word);
     words.skip(1).find(is_one).map_or_else(String::new, |name| name + " ")
+}
+
+/// What is wrong with the words, in one line. The parser takes each word behind an id for a command.
+fn mistake(error: &clap::Error) -> String {
+    match error.get(ContextKind::InvalidSubcommand) {
+        Some(ContextValue::String(word)) if error.kind() == ErrorKind::ArgumentConflict => {
+            if CommandLine::command().find_subcommand(word).is_some() {
+                format!("`{word}` stands first, before all that it takes: kv-server {word} ...")
+            } else {
+                format!(
+                    "`{word}` is one word too much: ID, CONSISTENCY, W and R are all that is taken"
+                )
+            }
+        }
+        _ => in_one_line(error),
+    }
 }
 
 /// Says what is wrong with what was asked for.
@@ -229,7 +246,7 @@ mod tests {
     use super::*;
 
     fn problem(line: &str) -> String {
-        in_one_line(&CommandLine::try_parse_from(line.split(' ')).unwrap_err())
+        mistake(&CommandLine::try_parse_from(line.split(' ')).unwrap_err())
     }
 
     fn config(line: &str) -> ServerConfig {
@@ -242,8 +259,14 @@ mod tests {
             problem("kv-server backup 1-3"),
             "the following required arguments were not provided: <SOURCE>..."
         );
-        let together = problem("kv-server 2 linearizability majority 2 config");
-        assert!(together.ends_with(": [ID] [CONSISTENCY] [W] [R]"), "{together}");
+        assert_eq!(
+            problem("kv-server 2 linearizability majority 2 config"),
+            "`config` stands first, before all that it takes: kv-server config ..."
+        );
+        assert_eq!(
+            problem("kv-server 1 eventual 1 1 1"),
+            "`1` is one word too much: ID, CONSISTENCY, W and R are all that is taken"
+        );
     }
 
     #[test]

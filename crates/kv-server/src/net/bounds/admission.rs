@@ -126,6 +126,14 @@ impl Identity {
         } else {
             config.voters() == self.config.voters()
         };
+        if same && !self.config.voters().contains(&node) {
+            let message = format!(
+                "server {node} is none of the servers of this cluster, which are {}: start it with an id \
+                 and a `--servers` that all of them have",
+                self.config
+            );
+            return Err(Refusal::new(RefusalCode::Node, message));
+        }
         if same {
             return Ok(());
         }
@@ -218,6 +226,7 @@ mod tests {
         let code = |hello| refusal(&identity(true), &hello).0;
         assert_eq!(code(server(1, "linearizable", config(3, 2))), RefusalCode::Node);
         assert_eq!(code(server(2, "eventual", config(3, 2))), RefusalCode::Configuration);
+        assert_eq!(code(server(4, "linearizable", config(3, 2))), RefusalCode::Node);
         let other = Hello { cluster: "other".to_owned(), role: Role::Client };
         assert_eq!(code(other), RefusalCode::Cluster);
     }

@@ -217,7 +217,7 @@ fn parse_listen(text: &str) -> Result<String, AddressError> {
 enum OwnIdError {
     #[error(
         "an id is a whole number from 1 to 10; the commands are `dev`, `config`, `inspect`, \
-         `backup`, `restore`, `completions` and `man`"
+         `backup`, `restore`, `recover`, `completions` and `man`"
     )]
     NotANumber,
     #[error("{0}")]

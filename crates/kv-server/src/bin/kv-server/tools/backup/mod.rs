@@ -59,7 +59,9 @@ impl BackupSettings {
         }
         let file = self.file.display();
         if self.file.exists() && !self.force {
-            bail!("{file} exists already: name another file, or replace it with --force");
+            bail!(
+                "{file} exists already: name another file, replace it with --force, or write to the standard output, which is `-`"
+            );
         }
         remove_leftovers(&self.file);
         let (entries, bytes) = self.write_to(&self.file)?;
