@@ -15,9 +15,11 @@ pub mod store;
 pub mod tmux;
 
 use std::collections::VecDeque;
+use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use futures_util::{SinkExt, StreamExt};
 use kv_client::{ClientConfig, Event};
 use kv_core::{
@@ -26,9 +28,10 @@ use kv_core::{
 };
 use kv_proto::{
     Frame, FrameCodec, FrameMessage, Hello, Refusal, Request, RequestBody, Response, ResponseBody,
-    ServerList, Welcome,
+    ServerList, Welcome, put_alive,
 };
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
 use tokio_util::codec::Framed;
 
 /// Long enough for whatever should happen, on a busy machine as well.
@@ -74,7 +77,7 @@ impl FakeServer {
         loop {
             let stream = self.accept_silently().await;
             let framed = Framed::new(stream, FrameCodec::new(GroupId(0)));
-            let mut connection = FakeConnection { framed };
+            let mut connection = FakeConnection { framed, alive: None };
             if let Some(frame) = connection.next().await {
                 connection.framed.codec_mut().lift_limit();
                 return (connection, Hello::from_frame(frame).unwrap());
@@ -139,9 +142,34 @@ fn next_or_last(statuses: &mut VecDeque<Status>) -> Status {
 /// A connection from a client.
 pub struct FakeConnection {
     pub framed: Framed<TcpStream, FrameCodec>,
+    alive: Option<Alive>,
+}
+
+/// The task that shows life.
+struct Alive(JoinHandle<()>);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl FakeConnection {
+    /// Shows the client that the server lives, however long the test takes.
+    pub fn stay_alive(&mut self) {
+        let socket = self.framed.get_ref().as_fd().try_clone_to_owned().unwrap();
+        let socket = TcpStream::from_std(socket.into()).unwrap();
+        self.alive = Some(Alive(tokio::spawn(async move {
+            let mut beat = BytesMut::new();
+            put_alive(GroupId(0), &mut beat);
+            let mut due = tokio::time::interval(Duration::from_millis(400));
+            // The client may be gone.
+            while socket.try_write(&beat).is_ok() {
+                due.tick().await;
+            }
+        })));
+    }
+
     /// The next frame; `None` if the client closed the connection.
     pub async fn next(&mut self) -> Option<Frame> {
         let next = tokio::time::timeout(SOON, self.framed.next()).await;

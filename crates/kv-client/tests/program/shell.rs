@@ -42,7 +42,8 @@ async fn session_with_test() -> Option<(Tmux, FakeConnection)> {
     }
     let server = FakeServer::start(2).await;
     let terminal = Tmux::start([server.entry()], "KV_HISTORY=off", "2");
-    let connection = server.accept().await;
+    let mut connection = server.accept().await;
+    connection.stay_alive();
     terminal.expect_last(PROMPT);
     Some((terminal, connection))
 }
