@@ -53,6 +53,12 @@ fn mistakes_are_one_line_wherever_they_are() {
     );
     assert_eq!(error, expected);
 
+    let mut command = kv_server("config");
+    command.env("KV_MEMORY", "maybe");
+    let (code, out, error) = output(command);
+    assert_eq!((code, out.as_str()), (Some(2), ""));
+    assert!(error.contains("maybe") && error.contains("--memory"), "{error}");
+
     let (code, _, error) = output(kv_server("--config no-such-file.toml"));
     assert_eq!(code, Some(2));
     assert!(error.starts_with("kv-server: cannot read no-such-file.toml: No such file"), "{error}");

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use clap::builder::FalseyValueParser;
+use clap::builder::BoolishValueParser;
 use clap::{Args, value_parser};
 use kv_core::{NodeId, Page, Quorum};
 use kv_proto::{AddressError, ServerList, ServerListError, check_address};
@@ -57,7 +57,7 @@ pub(crate) struct DevSettings {
     data_dir: PathBuf,
 
     /// Keep nothing on disk: a cluster that stops forgets
-    #[arg(long, env = "KV_MEMORY", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "KV_MEMORY", value_parser = BoolishValueParser::new())]
     memory: bool,
 
     /// The folder of the logs of operations, `output_log<ID>.txt`; `off` for none [default: that of

@@ -7,7 +7,7 @@ pub(crate) mod start;
 use std::ffi::OsString;
 use std::time::Duration;
 
-use clap::builder::FalseyValueParser;
+use clap::builder::BoolishValueParser;
 use clap::{CommandFactory, FromArgMatches, Parser, value_parser};
 use clap_complete::Shell;
 use kv_cli::environment::without_empty;
@@ -47,12 +47,12 @@ pub(crate) struct Args {
     cluster: String,
 
     /// Print one JSON object for each result, errors included
-    #[arg(long, env = "KV_JSON", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "KV_JSON", value_parser = BoolishValueParser::new())]
     pub(crate) json: bool,
 
     /// Print values as they are, without quotes, escapes and remarks; of a single command without
     /// an end of line
-    #[arg(long, env = "KV_RAW", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "KV_RAW", value_parser = BoolishValueParser::new())]
     raw: bool,
 
     /// How many commands from a pipe or a file may run at the same time; they do if each is about
@@ -62,7 +62,7 @@ pub(crate) struct Args {
     pipeline: u16,
 
     /// Use the plain prompt on a terminal: no editing, completion, history and colours
-    #[arg(long, env = "KV_PLAIN", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "KV_PLAIN", value_parser = BoolishValueParser::new())]
     plain: bool,
 
     /// The file of the lines that were typed; `off` for none

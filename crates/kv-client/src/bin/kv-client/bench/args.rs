@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Parser;
-use clap::builder::FalseyValueParser;
+use clap::builder::BoolishValueParser;
 use clap::value_parser;
 use kv_core::Value;
 use kv_proto::parse_duration;
@@ -62,11 +62,11 @@ pub(crate) struct BenchArgs {
     pub(crate) warm_up: Duration,
 
     /// Write every key once before, so that every read finds one
-    #[arg(long, env = "KV_BENCH_FILL", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "KV_BENCH_FILL", value_parser = BoolishValueParser::new())]
     pub(crate) fill: bool,
 
     /// Print the figures as one JSON object
-    #[arg(long, env = "KV_JSON", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "KV_JSON", value_parser = BoolishValueParser::new())]
     pub(crate) json: bool,
 }
 

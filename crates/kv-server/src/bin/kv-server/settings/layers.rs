@@ -251,7 +251,7 @@ fn toml_value(form: Form, text: &str) -> String {
     }
 }
 
-/// What `FalseyValueParser` takes for false.
+/// What `BoolishValueParser` takes for false.
 const FALSE_WORDS: [&str; 7] = ["", "n", "no", "f", "false", "off", "0"];
 
 fn quoted(text: &str) -> String {

@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::FalseyValueParser;
+use clap::builder::BoolishValueParser;
 use clap::{Args, value_parser};
 use kv_core::{IdError, NodeId, Quorum};
 use kv_proto::{AddressError, ServerList, ServerListError, check_address, parse_server_id};
@@ -67,7 +67,7 @@ pub(crate) struct Settings {
     data_dir: PathBuf,
 
     /// Keep nothing on disk: data is lost when the server stops
-    #[arg(long, env = "KV_MEMORY", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "KV_MEMORY", value_parser = BoolishValueParser::new())]
     memory: bool,
 
     /// When to sync what was written to disk: `always`, before it is acknowledged; `interval <MS>`,
@@ -78,7 +78,7 @@ pub(crate) struct Settings {
 
     /// Have the server with the lowest id become the sequencer again whenever it has caught up; it is
     /// enough to set this there (linearizable)
-    #[arg(long, env = "KV_HAND_BACK", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "KV_HAND_BACK", value_parser = BoolishValueParser::new())]
     hand_back: bool,
 
     /// Whether the server with the lowest id founds a cluster when it is empty and meets none: `auto`
