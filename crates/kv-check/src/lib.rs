@@ -8,6 +8,7 @@
 //! There are no engines here and nothing runs: whoever has a history can judge it.
 
 mod brief;
+mod broken_promise;
 pub mod evidence;
 mod expiry;
 mod history;

@@ -40,8 +40,8 @@ pub use kv_check::{Request, RequestState};
 pub use network::intercept::{Captured, Fate};
 pub use server::clock::WallOffset;
 pub use simulation::{
-    Availability, Away, Declaration, Injection, Needs, Oracle, Plan, QuorumRule, Report,
-    Simulation, SimulationFailure,
+    Availability, Away, Declaration, FaultSpan, FaultsBetween, Injection, Needs, Oracle, Plan,
+    QuorumRule, Report, Simulation, SimulationFailure,
 };
 pub use sweep::{Sometimes, Swept, sweep};
 pub use violation::{Breach, Violation};

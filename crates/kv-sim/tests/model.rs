@@ -124,7 +124,7 @@ impl Checked for EventualEngine {
             Evidence { nodes: config.nodes(), calls: state.calls.clone(), ..Evidence::default() };
         let promises =
             [Promise::QuorumVisibility, Promise::UniqueVersions, Promise::HonestRefusals];
-        judge_all(&evidence, &promises).err().map(|(_, finding)| finding.to_string())
+        judge_all(&evidence, &promises).err().map(|broken| broken.to_string())
     }
 
     fn judge_servers(_state: &State<Self>) -> Option<String> {

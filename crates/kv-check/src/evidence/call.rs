@@ -1,9 +1,11 @@
 //! One call of one key.
 
+use std::fmt;
 use std::time::Duration;
 
-use kv_core::{Key, RequestId, Value, Version};
+use kv_core::{Key, NodeId, RequestId, Value, Version};
 
+use crate::brief::Brief;
 use crate::history::Process;
 
 /// One read or write of one key as its client saw it.
@@ -13,6 +15,8 @@ pub struct Call {
     pub id: RequestId,
     /// Whose call it is. A session makes one call after the other.
     pub session: Process,
+    /// The server that was asked.
+    pub node: NodeId,
     /// The key.
     pub key: Key,
     /// What was asked for.
@@ -104,5 +108,44 @@ impl Call {
             Some((_, End::NotDone | End::Read { .. })) => false,
         };
         self.action == Action::Delete && self.key == *key && self.begin <= moment && newer
+    }
+}
+
+/// `call 3 of client 5 at server 1, 120ms to 130ms: put b"k" b"v4": written as version 17`
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, session, key, node, begin, .. } = self;
+        write!(f, "call {id} of client {} at server {node}, {begin:?} to ", session.0)?;
+        match &self.end {
+            Some((at, _)) => write!(f, "{at:?}: ")?,
+            None => f.write_str("the end: ")?,
+        }
+        match &self.action {
+            Action::Get => write!(f, "get {key:?}: ")?,
+            Action::Put(value) => write!(f, "put {key:?} {}: ", Brief(value))?,
+            Action::Delete => write!(f, "delete {key:?}: ")?,
+            Action::Change => write!(f, "change {key:?}: ")?,
+        }
+        match &self.end {
+            Some((_, end)) => end.fmt(f),
+            None => f.write_str("no answer"),
+        }
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read { shown: None, .. } => f.write_str("nothing"),
+            Self::Read { shown: Some(Shown { value, version }), .. } => {
+                write!(f, "{} (version {version})", Brief(value))
+            }
+            Self::Written { version, .. } => write!(f, "written as version {version}"),
+            Self::NotDone => f.write_str("not done"),
+            Self::Unknown { version: None } => f.write_str("unknown"),
+            Self::Unknown { version: Some(version) } => {
+                write!(f, "unknown, with version {version}")
+            }
+        }
     }
 }

@@ -63,7 +63,9 @@ pub enum OracleFinding {
     /// A name was given to two writes.
     #[error(
         "write {seq} of incarnation {incarnation} of server {origin} is two writes, of {keys:?}, \
-         stamped {times:?}"
+         stamped {} and {}",
+        times[0],
+        times[1]
     )]
     NameTwice {
         /// The server that coordinated both.
@@ -79,8 +81,14 @@ pub enum OracleFinding {
     },
     /// A server went back behind a stamp that another server had from it.
     #[error(
-        "server {origin} numbered {later:?} after {sent:?}, which another server has, and stamped \
-         it no higher"
+        "server {origin} made write {} of incarnation {} after write {} of incarnation {}, which \
+         another server has, and stamped it {}, which is not after {}",
+        later.1,
+        later.0,
+        sent.1,
+        sent.0,
+        later.2,
+        sent.2
     )]
     SentStampReached {
         /// Whose writes they are.

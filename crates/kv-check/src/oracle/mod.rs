@@ -18,6 +18,7 @@ mod write_names;
 
 use crate::evidence::Evidence;
 
+pub use crate::broken_promise::{BrokenPromise, NamedCalls};
 pub use finding::{Guarantee, OracleFinding};
 pub use sequential::{Order, sequential_consistency};
 
@@ -190,14 +191,11 @@ impl Promise {
 ///
 /// # Errors
 /// [`OracleFinding`] of the first promise that is broken, with that promise.
-pub fn judge_all(
-    evidence: &Evidence,
-    promises: &[Promise],
-) -> Result<(), (Promise, OracleFinding)> {
-    for promise in promises {
-        promise.judge(evidence).map_err(|finding| (*promise, finding))?;
-    }
-    Ok(())
+pub fn judge_all(evidence: &Evidence, promises: &[Promise]) -> Result<(), BrokenPromise> {
+    promises.iter().try_for_each(|promise| {
+        let judged = promise.judge(evidence);
+        judged.map_err(|finding| BrokenPromise::new(*promise, finding, evidence))
+    })
 }
 
 const STEPS_MAX: u64 = 1_000_000;

@@ -43,7 +43,8 @@ impl Evidence {
                 let end = end_of(request, place, quorum.unwrap_or(own));
                 let (session, begin) = (session(id), request.invoked_at);
                 let held = held(id).filter(|_| action != Action::Get && writes == 1);
-                calls.push(Call { id, session, key, action, begin, held, end });
+                let node = request.node;
+                calls.push(Call { id, session, node, key, action, begin, held, end });
             }
         }
         Self { nodes: config.nodes(), calls, ..Self::default() }

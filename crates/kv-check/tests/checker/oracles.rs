@@ -46,7 +46,8 @@ impl Script {
         let end = Some((Duration::from_secs(end_at), end));
         let begin = Duration::from_secs(begin);
         let session = Process(session);
-        self.0.calls.push(Call { id, session, key: key(key_name), action, begin, held: None, end });
+        let (node, key) = (node(2), key(key_name));
+        self.0.calls.push(Call { id, session, node, key, action, begin, held: None, end });
         self
     }
 
@@ -437,10 +438,10 @@ fn at_rest_servers_agree_on_what_was_acknowledged_or_newer() {
     assert_eq!(judge_all(&put().at_rest([5, 5, 5]).0, &all), Ok(()));
     assert_eq!(judge_all(&put().at_rest([6, 6, 6]).0, &all), Ok(()));
     let differ = judge_all(&put().at_rest([5, 5, 6]).0, &all).unwrap_err();
-    assert_eq!(differ.0, Promise::Convergence);
+    assert_eq!(differ.promise, Promise::Convergence);
     for lost in [[4, 4, 4], [0, 0, 0]] {
-        let (promise, finding) = judge_all(&put().at_rest(lost).0, &all).unwrap_err();
-        assert_eq!(promise, Promise::AcknowledgedWritesKept, "{finding}");
+        let broken = judge_all(&put().at_rest(lost).0, &all).unwrap_err();
+        assert_eq!(broken.promise, Promise::AcknowledgedWritesKept, "{broken}");
     }
     let nothing = put().judge(Promise::Convergence);
     assert_eq!(nothing, Err(OracleFinding::NotAtRest));
@@ -459,4 +460,28 @@ fn a_deleted_key_stays_away() {
         version: Version::Log(6),
     };
     assert_eq!(deleted().at_rest([5, 5, 5]).judge(Promise::DeletesStay), Err(expected));
+}
+
+#[test]
+fn a_broken_promise_shows_its_calls_in_full_and_who_put_what_was_read() {
+    let text = |script: Script, promise| judge_all(&script.0, &[promise]).unwrap_err().to_string();
+    let writes = || Script::new().put(1, "k", 4, (0, 1)).put(2, "k", 5, (2, 3));
+    assert_eq!(
+        text(writes().get(3, "k", 4, (4, 6)), Promise::QuorumVisibility),
+        "QuorumVisibility: read 3 of b\"k\" shows 4 after write 2 of 5 was acknowledged\n  \
+         call 2 of client 2 at server 2, 2s to 3s: put b\"k\" b\"v5\": written as version 5\n  \
+         call 3 of client 3 at server 2, 4s to 6s: get b\"k\": b\"v4\" (version 4), \
+         put by call 1 of client 1 at 0ns"
+    );
+    assert_eq!(
+        text(writes().get(3, "k", 9, (4, 6)), Promise::HonestRefusals),
+        "HonestRefusals: read 3 shows b\"v9\", which nobody put\n  \
+         call 3 of client 3 at server 2, 4s to 6s: get b\"k\": b\"v9\" (version 9), nobody put it"
+    );
+    let kept = [kept(1, (7, 5), &[2]), kept(2, (1, 4), &[1])].concat();
+    assert_eq!(
+        judge_all(&evidence_of(kept), &[Promise::SentStampsRise]).unwrap_err().to_string(),
+        "SentStampsRise: server 1 made write 1 of incarnation 2-00000000 after write 7 of incarnation \
+         1-00000000, which another server has, and stamped it 4.0, which is not after 5.0"
+    );
 }

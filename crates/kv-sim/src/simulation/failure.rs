@@ -5,10 +5,11 @@ use std::mem::{Discriminant, discriminant};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use kv_check::oracle::{OracleFinding, Promise};
+use kv_check::oracle::{NamedCalls, OracleFinding, Promise};
 use kv_check::{Bound, Counterexample, HistoryError};
-use kv_core::{ClusterConfigError, HaltReason, Key, NodeId, Outcome, RequestId, Version};
+use kv_core::{ClusterConfigError, Done, HaltReason, Key, NodeId, Outcome, RequestId, Version};
 
+use super::fault_span::FaultsBetween;
 use crate::fault::FaultCounts;
 use crate::violation::{Breach, Violation};
 
@@ -28,7 +29,8 @@ pub enum SimulationFailure {
     },
     /// After all faults had ended, a server did not serve.
     #[error(
-        "server {node} did no write within {bound:?} after all faults had ended; last: {last:?}"
+        "server {node} did no write within {bound:?} after all faults had ended; {}",
+        LastAnswer(last.as_ref())
     )]
     NeverServes {
         /// Which server.
@@ -72,8 +74,16 @@ pub enum SimulationFailure {
         bound: Duration,
     },
     /// The history is not linearizable.
-    #[error("the history is not linearizable: no order explains these calls\n{0}")]
-    NotLinearizable(Counterexample),
+    #[error(
+        "the history is not linearizable: no order explains these calls\n{}",
+        with_faults(counterexample, faults)
+    )]
+    NotLinearizable {
+        /// Calls that no order explains.
+        counterexample: Box<Counterexample>,
+        /// The faults between these calls.
+        faults: FaultsBetween,
+    },
     /// The checker's budget was used up.
     #[error(
         "undecided whether the history is linearizable: at key {key:?} the check ran out of {bound}"
@@ -85,12 +95,16 @@ pub enum SimulationFailure {
         bound: Bound,
     },
     /// A promise of the engine is broken.
-    #[error("{promise:?}: {finding}")]
+    #[error("{promise:?}: {finding}{calls}{faults}")]
     Promise {
         /// Which one.
         promise: Promise,
         /// How.
-        finding: OracleFinding,
+        finding: Box<OracleFinding>,
+        /// The calls that show it.
+        calls: NamedCalls,
+        /// The faults between these calls.
+        faults: FaultsBetween,
     },
     /// Two copies of one request were answered differently.
     #[error("requests {one} and {other} are copies of one, and brought different things")]
@@ -208,9 +222,28 @@ impl fmt::Display for Away {
             if numbers.len() == 1 { ("server", "was") } else { ("servers", "were") };
         let how = if self.by_crash { "down" } else { "cut off" };
         write!(f, "{servers} {} {were} {how}", numbers.join(" and "))?;
-        match &self.last {
-            Some(last) => write!(f, "; last: {last:?}"),
-            None => f.write_str("; it gave no answer"),
+        write!(f, "; {}", LastAnswer(self.last.as_ref()))
+    }
+}
+
+fn with_faults(counterexample: &Counterexample, faults: &FaultsBetween) -> String {
+    let calls = counterexample.to_string();
+    if faults.faults.is_empty() { calls } else { format!("{}{faults}\n", calls.trim_end()) }
+}
+
+/// `its last answer: not done: ...`
+struct LastAnswer<'a>(Option<&'a Outcome>);
+
+impl fmt::Display for LastAnswer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            None => f.write_str("it gave no answer"),
+            Some(Outcome::Done(Done { version: None, .. })) => f.write_str("its last answer: done"),
+            Some(Outcome::Done(Done { version: Some(version), .. })) => {
+                write!(f, "its last answer: done as version {version}")
+            }
+            Some(Outcome::NotDone(reason)) => write!(f, "its last answer: not done: {reason}"),
+            Some(Outcome::Unknown(unknown)) => write!(f, "its last answer: {unknown}"),
         }
     }
 }

@@ -1,12 +1,14 @@
 //! Whether what clients saw is what the engine promises.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use kv_check::evidence::{Evidence, Rest, VersionScope};
-use kv_check::oracle::Promise;
+use kv_check::oracle::{BrokenPromise, Promise};
 use kv_check::{
-    Budget, History, Process, Request, Verdict, answered_twice, disorderly_page, linearizability,
+    Budget, Counterexample, History, Process, Request, RequestState, Verdict, answered_twice,
+    disorderly_page, linearizability,
 };
 use kv_core::{
     Answer, Command, CommandResult, ConsistencyEngine, Done, Key, Level, NodeId, Operation,
@@ -14,6 +16,7 @@ use kv_core::{
 };
 
 use super::failure::SimulationFailure;
+use super::fault_span::{FaultSpan, FaultsBetween};
 use crate::client::Clients;
 use crate::cluster::Cluster;
 
@@ -29,6 +32,7 @@ pub(super) fn history<E: ConsistencyEngine>(cluster: &Cluster<E>, clients: &Clie
 pub(super) fn judge_linearizability<E: ConsistencyEngine>(
     cluster: &Cluster<E>,
     clients: &Clients,
+    faults: &[FaultSpan],
 ) -> Result<(), SimulationFailure> {
     if let Some(id) = disorderly_page(cluster.requests()) {
         return Err(SimulationFailure::Disorderly { id });
@@ -38,9 +42,36 @@ pub(super) fn judge_linearizability<E: ConsistencyEngine>(
     }
     match linearizability(&history(cluster, clients), Budget::default())? {
         Verdict::Linearizable => Ok(()),
-        Verdict::NotLinearizable(smallest) => Err(SimulationFailure::NotLinearizable(smallest)),
+        Verdict::NotLinearizable(smallest) => {
+            let faults = FaultsBetween::of(faults, time_of(&smallest, cluster, clients));
+            let counterexample = Box::new(smallest);
+            Err(SimulationFailure::NotLinearizable { counterexample, faults })
+        }
         Verdict::Undecided { key, bound } => Err(SimulationFailure::Undecided { key, bound }),
     }
+}
+
+/// From the begin of the first call of a counterexample to the end of the last one that ended. A
+/// history has no times: the calls are found by who asked for what.
+fn time_of<E: ConsistencyEngine>(
+    counterexample: &Counterexample,
+    cluster: &Cluster<E>,
+    clients: &Clients,
+) -> Option<RangeInclusive<Duration>> {
+    let callers = cluster.callers(clients);
+    let is_one = |(id, request): &(RequestId, &Request)| {
+        counterexample.calls.iter().any(|call| {
+            let asks = matches!(&request.op, Operation::Batch(batch) if *batch == call.batch);
+            asks && callers.get(id) == Some(&call.process)
+        })
+    };
+    let calls: Vec<&Request> = cluster.requests().filter(is_one).map(|(_, call)| call).collect();
+    let begin = calls.iter().map(|call| call.invoked_at).min()?;
+    let ends = calls.iter().filter_map(|call| match &call.state {
+        RequestState::Replied { at, .. } | RequestState::Lost { at } => Some(*at),
+        RequestState::Waiting | RequestState::Refused => None,
+    });
+    Some(begin..=ends.max().unwrap_or(Duration::MAX))
 }
 
 /// Judges the reads `finals`, which came after every time to live was over: what was put for a time
@@ -90,17 +121,22 @@ pub(super) fn judge_promises<'a, E: ConsistencyEngine>(
     calls: impl Iterator<Item = &'a (RequestId, Process)>,
     rest: Rest,
     promises: impl Iterator<Item = Promise>,
+    faults: &[FaultSpan],
 ) -> Result<BTreeMap<Promise, u64>, SimulationFailure> {
     let calls: BTreeMap<RequestId, Process> = calls.copied().collect();
     // Whoever is no client asks once.
+    let clients = calls.values().map(|process| process.0).max().unwrap_or_default();
     let session =
-        |id: RequestId| calls.get(&id).copied().unwrap_or_else(|| Process(u64::MAX - id.0));
+        |id: RequestId| calls.get(&id).copied().unwrap_or_else(|| Process(clients + id.0));
     let evidence = Evidence { versions, ..cluster.evidence(session, Some(rest)) };
     let mut judged = BTreeMap::new();
     for promise in promises {
-        promise
-            .judge(&evidence)
-            .map_err(|finding| SimulationFailure::Promise { promise, finding })?;
+        promise.judge(&evidence).map_err(|finding| {
+            let BrokenPromise { promise, finding, calls } =
+                BrokenPromise::new(promise, finding, &evidence);
+            let faults = FaultsBetween::of(faults, calls.time());
+            SimulationFailure::Promise { promise, finding, calls, faults }
+        })?;
         judged.insert(promise, promise.keys_judged(&evidence));
     }
     Ok(judged)

@@ -5,6 +5,7 @@ mod absence;
 mod chaos;
 mod declaration;
 mod failure;
+mod fault_span;
 mod judgement;
 mod plan;
 mod recording;
@@ -15,6 +16,7 @@ pub use chaos::Injection;
 pub use declaration::{Availability, Declaration, Needs, Oracle, QuorumRule};
 pub use failure::{Away, SimulationFailure};
 pub(crate) use failure::{FailureKind, failure_of};
+pub use fault_span::{FaultSpan, FaultsBetween};
 pub use plan::Plan;
 pub(crate) use replay::shown;
 pub use report::Report;
@@ -391,7 +393,7 @@ impl<E: ConsistencyEngine> Simulation<E> {
     fn judge(&mut self) -> Result<(), SimulationFailure> {
         match self.declaration.oracle {
             Oracle::Linearizability => {
-                judgement::judge_linearizability(&self.cluster, &self.clients)?;
+                judgement::judge_linearizability(&self.cluster, &self.clients, &self.chaos.spans)?;
                 judgement::judge_expiry(&self.cluster, &self.finals)?;
             }
             Oracle::LastWriterWins => {
@@ -405,6 +407,7 @@ impl<E: ConsistencyEngine> Simulation<E> {
             calls,
             rest,
             self.promises(),
+            &self.chaos.spans,
         )?;
         Ok(())
     }

@@ -202,7 +202,8 @@ impl<E: Checked> ClusterModel<E> {
         };
         let session = Process(id.0);
         let key = command.key().clone();
-        state.calls.push(Call { id, session, key, action, begin, held: None, end: None });
+        let node = NodeId::new(server).unwrap();
+        state.calls.push(Call { id, session, node, key, action, begin, held: None, end: None });
         let options = RequestOptions::default();
         self.give(state, usize::from(server) - 1, Input::Request { id, op, options });
     }

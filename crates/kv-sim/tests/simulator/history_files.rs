@@ -41,7 +41,9 @@ fn the_history_of_a_run_that_fails_shows_its_violation_from_its_file() {
     let shown = |seed| {
         let mut run = Simulation::<OneCopy>::new(seed, &one_copy::declaration()).unwrap();
         match run.run() {
-            Err(SimulationFailure::NotLinearizable(told)) => Some((run.history(), told)),
+            Err(SimulationFailure::NotLinearizable { counterexample, .. }) => {
+                Some((run.history(), *counterexample))
+            }
             _ => None,
         }
     };

@@ -14,6 +14,7 @@ mod command;
 mod conformance;
 mod determinism;
 mod evidence;
+mod findings;
 mod history_files;
 mod scenarios;
 mod schedules;

@@ -76,7 +76,7 @@ fn a_seed_of_a_forgotten_record_shrinks_to_a_write_and_what_ends_its_server() {
     let Shrunk { scenario, failure, .. } = shrunk(Mutation::ForgetsARecord);
     let broken = matches!(
         failure,
-        Some(SimulationFailure::NotLinearizable(_) | SimulationFailure::Promise { .. })
+        Some(SimulationFailure::NotLinearizable { .. } | SimulationFailure::Promise { .. })
     );
     assert!(broken, "{failure:?}");
     assert!(count(&scenario, asks) <= 3, "{scenario}");

@@ -45,7 +45,7 @@ fn a_forgotten_record_shrinks_to_a_write_and_a_crash() {
     let Smallest { schedule, failure, .. } = smallest(Mutation::ForgetsARecord);
     let broken = matches!(
         failure,
-        Some(SimulationFailure::NotLinearizable(_) | SimulationFailure::Promise { .. })
+        Some(SimulationFailure::NotLinearizable { .. } | SimulationFailure::Promise { .. })
     );
     assert!(broken, "{failure:?}");
     let writes = |next: &Move| {

@@ -71,7 +71,7 @@ fn the_third_engine_passes_unless_it_is_broken() {
     let early = first_failure(Mutation::RepliesBeforePersisted);
     // Somebody misses what was acknowledged, or a version is given out a second time.
     let is_out_of_order = |failure: &SimulationFailure| {
-        matches!(failure, SimulationFailure::NotLinearizable(_))
+        matches!(failure, SimulationFailure::NotLinearizable { .. })
             || matches!(failure, SimulationFailure::Promise { promise, .. }
                 if *promise == Promise::VersionOrder)
     };

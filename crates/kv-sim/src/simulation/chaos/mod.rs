@@ -13,6 +13,7 @@ use std::time::Duration;
 use kv_core::{ConsistencyEngine, NodeId, SeedStream};
 
 use super::declaration::Declaration;
+use super::fault_span::FaultSpan;
 use super::plan::Plan;
 use crate::cluster::Cluster;
 use crate::cluster::process::Restart;
@@ -41,6 +42,8 @@ pub(super) struct Chaos {
     begun: u64,
     /// The servers whose disks were lost, and when.
     pub(super) wipes: Vec<(Duration, NodeId)>,
+    /// Every fault that began, in that order.
+    pub(super) spans: Vec<FaultSpan>,
     /// What began and ended, if that is recorded.
     pub(super) record: Option<Vec<Act>>,
 }
@@ -50,6 +53,8 @@ pub(super) struct Chaos {
 struct UnderWay {
     /// The number under which it is recorded.
     fault: u64,
+    /// Its place among the spans.
+    span: usize,
     until: Duration,
     ending: Ending,
 }
@@ -95,6 +100,7 @@ impl Chaos {
             under_way: Vec::new(),
             begun: 0,
             wipes: Vec::new(),
+            spans: Vec::new(),
             record: None,
         }
     }
@@ -109,10 +115,11 @@ impl Chaos {
         let (due, lasting): (Vec<_>, Vec<_>) =
             under_way.into_iter().partition(|under_way| under_way.until <= now);
         self.under_way = lasting;
-        for UnderWay { fault, ending, .. } in due {
+        for UnderWay { fault, span, ending, .. } in due {
             self.note(|| Act::End { fault });
-            if let Some(ending) = self.end(cluster, ending)? {
-                self.lasts(cluster, fault, ending);
+            match self.end(cluster, ending)? {
+                Some(ending) => self.lasts(cluster, (fault, span), ending),
+                None => self.note_end(span, now),
             }
         }
         if self.under_way.len() < self.at_once
@@ -123,8 +130,10 @@ impl Chaos {
             self.begun += 1;
             let fault = self.begun;
             self.note(|| Act::Begin { fault, injection: injection.clone() });
-            if let Some(ending) = self.begin(cluster, &injection)? {
-                self.lasts(cluster, fault, ending);
+            let span = self.note_begin(&injection, now);
+            match self.begin(cluster, &injection)? {
+                Some(ending) => self.lasts(cluster, (fault, span), ending),
+                None => self.note_end(span, now),
             }
         }
         Ok(())
@@ -142,10 +151,15 @@ impl Chaos {
         fault: u64,
         injection: &Injection,
     ) -> Result<(), Violation> {
-        if self.may(cluster, injection)
-            && let Some(ending) = self.begin(cluster, injection)?
-        {
-            self.under_way.push(UnderWay { fault, until: Duration::MAX, ending });
+        if self.may(cluster, injection) {
+            let now = cluster.now();
+            let span = self.note_begin(injection, now);
+            match self.begin(cluster, injection)? {
+                Some(ending) => {
+                    self.under_way.push(UnderWay { fault, span, until: Duration::MAX, ending });
+                }
+                None => self.note_end(span, now),
+            }
         }
         Ok(())
     }
@@ -157,11 +171,16 @@ impl Chaos {
         fault: u64,
     ) -> Result<(), Violation> {
         let place = self.under_way.iter().position(|under_way| under_way.fault == fault);
-        let Some(UnderWay { ending, .. }) = place.map(|place| self.under_way.remove(place)) else {
+        let under_way = place.map(|place| self.under_way.remove(place));
+        let Some(UnderWay { span, ending, .. }) = under_way else {
             return Ok(());
         };
-        if let Some(ending) = self.end(cluster, ending)? {
-            self.under_way.push(UnderWay { fault, until: Duration::MAX, ending });
+        let now = cluster.now();
+        match self.end(cluster, ending)? {
+            Some(ending) => {
+                self.under_way.push(UnderWay { fault, span, until: Duration::MAX, ending });
+            }
+            None => self.note_end(span, now),
         }
         Ok(())
     }
@@ -176,23 +195,42 @@ impl Chaos {
         &mut self,
         cluster: &mut Cluster<E>,
     ) -> Result<(), Violation> {
-        while let Some(UnderWay { ending, .. }) = self.under_way.pop() {
+        while let Some(UnderWay { span, ending, .. }) = self.under_way.pop() {
             let ending = if let Ending::RollOn(node, _) = ending {
                 Ending::Revive(node, Restart::Intact)
             } else {
                 ending
             };
+            let now = cluster.now();
             self.end(cluster, ending)?;
+            self.note_end(span, now);
         }
         cluster.heal();
         let down: Vec<NodeId> = cluster.nodes().filter(|node| !cluster.is_running(*node)).collect();
         down.into_iter().try_for_each(|node| self.revive(cluster, node, Restart::Intact))
     }
 
-    fn lasts<E: ConsistencyEngine>(&mut self, cluster: &Cluster<E>, fault: u64, ending: Ending) {
+    fn lasts<E: ConsistencyEngine>(
+        &mut self,
+        cluster: &Cluster<E>,
+        (fault, span): (u64, usize),
+        ending: Ending,
+    ) {
         let nanos = u64::try_from(self.lasts_max.as_nanos()).unwrap_or(u64::MAX);
         let until = cluster.now() + Duration::from_nanos(self.stream.below(nanos));
-        self.under_way.push(UnderWay { fault, until, ending });
+        self.under_way.push(UnderWay { fault, span, until, ending });
+    }
+
+    /// The place of the fault among the spans.
+    fn note_begin(&mut self, injection: &Injection, now: Duration) -> usize {
+        self.spans.push(FaultSpan { injection: injection.clone(), begun: now, ended: None });
+        self.spans.len() - 1
+    }
+
+    fn note_end(&mut self, span: usize, now: Duration) {
+        if let Some(span) = self.spans.get_mut(span) {
+            span.ended = Some(now);
+        }
     }
 
     fn note(&mut self, act: impl FnOnce() -> Act) {

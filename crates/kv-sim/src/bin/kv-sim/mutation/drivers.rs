@@ -75,7 +75,7 @@ impl DriverChecker {
             Self::OwnAnswers => matches!(breach, Some(Breach::StrayReply { .. })),
             Self::HonestAnswers => matches!(
                 failure,
-                SimulationFailure::NotLinearizable(_) | SimulationFailure::Promise { .. }
+                SimulationFailure::NotLinearizable { .. } | SimulationFailure::Promise { .. }
             ),
             Self::Serves => matches!(failure, SimulationFailure::NeverServes { .. }),
             Self::Holders => matches!(breach, Some(Breach::ThinlyHeld { .. })),

@@ -73,7 +73,7 @@ impl Law {
     /// Whether a run failed by it.
     fn is_broken_by(self, failure: &SimulationFailure) -> bool {
         match self {
-            Self::Linearizability => matches!(failure, SimulationFailure::NotLinearizable(_)),
+            Self::Linearizability => matches!(failure, SimulationFailure::NotLinearizable { .. }),
             Self::OrderlyPages => matches!(failure, SimulationFailure::Disorderly { .. }),
             Self::Expiry => matches!(failure, SimulationFailure::NotExpired { .. }),
             Self::Holders => matches!(
