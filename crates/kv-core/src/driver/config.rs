@@ -17,6 +17,8 @@ pub struct DriverConfig {
     pub part_bytes_max: usize,
     /// Parts of a snapshot that may be on their way to a peer, or wait for its disk.
     pub parts_in_flight_max: u32,
+    /// Bytes of such parts after which no further one is sent; the last one may go beyond it.
+    pub bytes_in_flight_max: usize,
     /// For tests of the checkers.
     pub broken: Broken,
 }
@@ -58,6 +60,7 @@ impl DriverConfig {
         drain_max: Duration::from_secs(1),
         part_bytes_max: 64 << 10,
         parts_in_flight_max: 4,
+        bytes_in_flight_max: 256 << 10,
         broken: Broken::NONE,
     };
 

@@ -11,8 +11,10 @@ use crate::store::ViewId;
 
 /// A snapshot that goes to a peer.
 ///
-/// So many parts may be without an answer: they bound the memory of both sides, and what a message
-/// to the same peer waits behind.
+/// The parts and bytes without an acknowledgement are bounded: they are the memory of both sides,
+/// and what a message to the same peer waits behind. A connection that stands loses none of them, and
+/// a new one gets a new snapshot. So they are sent again only after a wait in which a slow connection
+/// would have carried them, for a peer that dropped one, or whose acknowledgement was dropped.
 #[derive(Clone, Debug)]
 pub(super) struct Outgoing {
     pub(super) view: ViewId,
@@ -22,11 +24,14 @@ pub(super) struct Outgoing {
     next_number: u32,
     /// Parts that the peer has not acknowledged.
     unacknowledged: VecDeque<SnapshotPart>,
+    /// Their bytes.
+    unacknowledged_bytes: usize,
     /// All of it was read.
     pub(super) is_read: bool,
-    resend_at: Duration,
-    resend_after: Duration,
-    give_up_at: Duration,
+    /// When it began, a part was last acknowledged, or one was sent while none was unacknowledged.
+    waits_since: Duration,
+    /// How often the parts were sent again since then.
+    resends: u32,
 }
 
 impl Outgoing {
@@ -37,16 +42,18 @@ impl Outgoing {
             metadata: Bytes::new(),
             next_number: 0,
             unacknowledged: VecDeque::new(),
+            unacknowledged_bytes: 0,
             is_read: false,
-            resend_at: now.saturating_add(RESEND_MIN),
-            resend_after: RESEND_MIN,
-            give_up_at: now.saturating_add(GIVE_UP_AFTER),
+            waits_since: now,
+            resends: 0,
         }
     }
 
-    pub(super) fn wants_part(&self, in_flight_max: u32) -> bool {
-        let in_flight = u32::try_from(self.unacknowledged.len()).unwrap_or(u32::MAX);
-        !self.is_read && in_flight < in_flight_max
+    /// Whether a further part may be sent. One may always be in flight, however large.
+    pub(super) fn wants_part(&self, parts_max: u32, bytes_max: usize) -> bool {
+        let parts = u32::try_from(self.unacknowledged.len()).unwrap_or(u32::MAX);
+        let has_room = parts < parts_max && self.unacknowledged_bytes < bytes_max;
+        !self.is_read && (parts == 0 || has_room)
     }
 
     pub(super) const fn next_number(&self) -> u32 {
@@ -56,49 +63,67 @@ impl Outgoing {
     /// Keeps a part until it is acknowledged.
     pub(super) fn note_sent(&mut self, now: Duration, part: SnapshotPart) {
         if self.unacknowledged.is_empty() {
-            self.resend_at = now.saturating_add(self.resend_after);
+            self.wait_anew(now);
         }
         self.is_read = part.is_last;
         self.next_number += 1;
+        self.unacknowledged_bytes = self.unacknowledged_bytes.saturating_add(bytes(&part));
         self.unacknowledged.push_back(part);
     }
 
     /// The peer has the parts before this number; whether it has all.
     pub(super) fn on_received(&mut self, now: Duration, parts: u32) -> bool {
-        let before = self.unacknowledged.len();
-        while self.unacknowledged.front().is_some_and(|part| part.number < parts) {
+        while let Some(part) = self.unacknowledged.front()
+            && part.number < parts
+        {
+            self.unacknowledged_bytes = self.unacknowledged_bytes.saturating_sub(bytes(part));
             self.unacknowledged.pop_front();
-        }
-        if self.unacknowledged.len() < before {
-            self.resend_after = RESEND_MIN;
-            self.resend_at = now.saturating_add(RESEND_MIN);
-            self.give_up_at = now.saturating_add(GIVE_UP_AFTER);
+            self.wait_anew(now);
         }
         self.is_read && self.unacknowledged.is_empty()
     }
 
     /// What is to be sent again.
     pub(super) fn resend_if_due(&mut self, now: Duration) -> Vec<SnapshotPart> {
-        if self.resend_at > now {
+        if self.resends_at() > now {
             return Vec::new();
         }
-        self.resend_after = (self.resend_after * 2).min(RESEND_MAX);
-        self.resend_at = now.saturating_add(self.resend_after);
+        self.resends += 1;
         self.unacknowledged.iter().cloned().collect()
     }
 
-    /// Whether the peer has answered nothing for so long that it will not.
+    /// Whether the peer has acknowledged nothing for so long that it will not.
     pub(super) fn is_given_up(&self, now: Duration) -> bool {
-        self.give_up_at <= now
+        self.gives_up_at() <= now
     }
 
-    pub(super) const fn gives_up_at(&self) -> Duration {
-        self.give_up_at
+    pub(super) fn gives_up_at(&self) -> Duration {
+        self.waits_since.saturating_add(self.patience().saturating_mul(RESENDS_MAX + 1))
     }
 
     pub(super) fn next_deadline(&self) -> Duration {
-        self.resend_at.min(self.give_up_at)
+        self.resends_at().min(self.gives_up_at())
     }
+
+    fn resends_at(&self) -> Duration {
+        self.waits_since.saturating_add(self.patience().saturating_mul(self.resends + 1))
+    }
+
+    /// How long the parts in flight may take: a slow connection needs longer for more bytes.
+    fn patience(&self) -> Duration {
+        let secs = u64::try_from(self.unacknowledged_bytes / SLOW_BYTES_PER_SEC);
+        PATIENCE_MIN.saturating_add(Duration::from_secs(secs.unwrap_or(u64::MAX)))
+    }
+
+    const fn wait_anew(&mut self, now: Duration) {
+        self.waits_since = now;
+        self.resends = 0;
+    }
+}
+
+fn bytes(part: &SnapshotPart) -> usize {
+    let items = part.items.iter().map(|(key, held)| key.len().saturating_add(held.len()));
+    items.fold(part.metadata.len(), usize::saturating_add)
 }
 
 /// A snapshot that comes from a peer.
@@ -169,8 +194,11 @@ impl Incoming {
     }
 }
 
-const RESEND_MIN: Duration = Duration::from_secs(1);
-const RESEND_MAX: Duration = Duration::from_secs(8);
+/// Parts without an acknowledgement are sent again this often, and then the transfer ends.
+const RESENDS_MAX: u32 = 2;
 
-/// A transfer in which nothing has come for so long ends.
-const GIVE_UP_AFTER: Duration = Duration::from_secs(30);
+/// How long even a small part may take.
+const PATIENCE_MIN: Duration = Duration::from_secs(10);
+
+/// What a slow connection carries.
+const SLOW_BYTES_PER_SEC: usize = 256 << 10;

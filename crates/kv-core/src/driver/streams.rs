@@ -115,6 +115,8 @@ impl<E: ConsistencyEngine> DriverCore<E> {
         let mut sends = Vec::new();
         let mut ended = Vec::new();
         let skips = self.config.broken.is(DriverRule::SnapshotPartLost);
+        let (parts_max, bytes_max) =
+            (self.config.parts_in_flight_max, self.config.bytes_in_flight_max);
         for (&to, peer) in &mut self.peers {
             let takes = peer.takes_frames();
             let Some(outgoing) = &mut peer.outgoing else {
@@ -129,7 +131,7 @@ impl<E: ConsistencyEngine> DriverCore<E> {
             }
             let again = outgoing.resend_if_due(now.mono).into_iter();
             sends.extend(again.map(|part| (to, SnapshotFrame::Part(part))));
-            if !outgoing.wants_part(self.config.parts_in_flight_max) {
+            if !outgoing.wants_part(parts_max, bytes_max) {
                 continue;
             }
             let Some(part) =
@@ -139,7 +141,7 @@ impl<E: ConsistencyEngine> DriverCore<E> {
                 continue;
             };
             outgoing.note_sent(now.mono, part.clone());
-            self.has_work |= outgoing.wants_part(self.config.parts_in_flight_max);
+            self.has_work |= outgoing.wants_part(parts_max, bytes_max);
             sends.push((to, SnapshotFrame::Part(part)));
         }
         for (to, frame) in sends {

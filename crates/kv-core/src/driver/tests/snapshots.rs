@@ -1,5 +1,7 @@
 //! Snapshots to peers and from them.
 
+use std::collections::VecDeque;
+
 use super::*;
 use crate::engine::checkpoint::SnapshotPart;
 
@@ -36,6 +38,18 @@ fn take(core: &mut Core, now: Now, from: u16, frame: SnapshotFrame) -> Outputs {
 
 const fn received(snapshot: u64, parts: u32) -> SnapshotFrame {
     SnapshotFrame::Received { snapshot, parts }
+}
+
+/// The numbers of the parts among some outputs.
+fn numbers(outputs: &[Output<u64, u64>]) -> Vec<u32> {
+    let numbers = outputs.iter().filter_map(|output| {
+        let Output::Send { frame: PeerFrame::Snapshot(SnapshotFrame::Part(part)), .. } = output
+        else {
+            return None;
+        };
+        Some(part.number)
+    });
+    numbers.collect()
 }
 
 fn views(core: &Core) -> usize {
@@ -81,18 +95,64 @@ fn a_peer_that_is_down_is_sent_no_snapshot() {
 }
 
 #[test]
-fn parts_without_an_answer_are_sent_again_each_time_after_a_longer_wait() {
-    let mut core = with_items(3);
-    step(&mut core, at(0), [begin(2)]);
-    let again = parts(2, [part(1, 0, false), part(1, 1, false)]);
-    for due in [1_000, 3_000, 7_000, 15_000, 23_000] {
-        assert_eq!(core.next_deadline(), Some(at(due).mono));
-        assert_eq!(settle(&mut core, at(due - 1)), []);
-        assert_eq!(settle(&mut core, at(due)), again);
+fn bytes_of_a_snapshot_are_bounded_by_the_window_but_one_part_is_always_in_flight() {
+    let config = DriverConfig { bytes_in_flight_max: 100, ..DriverConfig::MEMORY };
+    let mut core = core(config);
+    let sizes = [30, 500, 30, 60, 30, 30];
+    let items = sizes.map(|size| (item(0), Some(Bytes::from(vec![0; size]))));
+    core.engine_mut().items = items.to_vec();
+    assert_eq!(numbers(&step(&mut core, at(0), [begin(2)])), [0, 1]);
+    assert_eq!(numbers(&take(&mut core, at(1), 2, received(1, 1))), [], "500 bytes are in flight");
+    assert_eq!(numbers(&take(&mut core, at(2), 2, received(1, 2))), [2, 3, 4]);
+    assert_eq!(numbers(&take(&mut core, at(3), 2, received(1, 3))), [5]);
+
+    let config = DriverConfig { bytes_in_flight_max: 0, ..DriverConfig::MEMORY };
+    let mut core = super::core(config);
+    hold_items(&mut core, 2);
+    assert_eq!(numbers(&step(&mut core, at(0), [begin(2)])), [0]);
+    assert_eq!(numbers(&take(&mut core, at(1), 2, received(1, 1))), [1]);
+}
+
+#[test]
+fn a_slow_connection_is_sent_each_part_once() {
+    const PART_EVERY: u64 = 8_000;
+    let mut core = core(DriverConfig::MEMORY);
+    hold_items(&mut core, 20);
+    let mut all = Vec::new();
+    let mut wire = VecDeque::new();
+    let mut outputs = step(&mut core, at(0), [begin(2)]);
+    for ms in (PART_EVERY..).step_by(1_000) {
+        all.extend(numbers(&outputs));
+        wire.extend(numbers(&outputs));
+        assert!(wire.len() <= 4, "{wire:?} wait before a message");
+        outputs = settle(&mut core, at(ms));
+        if ms % PART_EVERY == 0 {
+            let Some(number) = wire.pop_front() else { break };
+            outputs.extend(take(&mut core, at(ms), 2, received(1, number + 1)));
+        }
     }
-    let outputs = take(&mut core, at(24_000), 2, received(1, 1));
-    assert_eq!(outputs, parts(2, [part(1, 2, true)]));
-    assert_eq!(core.next_deadline(), Some(at(25_000).mono), "an answer makes the wait short again");
+    assert_eq!(all, (0..20).collect::<Vec<_>>());
+    assert_eq!(core.counters().snapshots_sent, 1);
+}
+
+#[test]
+fn parts_without_an_answer_are_sent_again_twice_and_later_the_larger_they_are() {
+    for (bytes, patience) in [(1, 10_000), (16 << 20, 74_000)] {
+        let mut core = with_items(3);
+        core.engine_mut().items[0].1 = Some(Bytes::from(vec![0; bytes]));
+        let first = numbers(&step(&mut core, at(0), [begin(2)]));
+        for due in [patience, 2 * patience] {
+            assert_eq!(core.next_deadline(), Some(at(due).mono));
+            assert_eq!(settle(&mut core, at(due - 1)), []);
+            assert_eq!(numbers(&settle(&mut core, at(due))), first);
+        }
+        let ends = core.next_deadline();
+        assert_eq!(ends, Some(at(3 * patience).mono));
+        let outputs = take(&mut core, at(3 * patience - 1), 2, received(1, 1));
+        assert!(!outputs.is_empty(), "the next part has room");
+        let again = 3 * patience - 1 + 10_000;
+        assert_eq!(core.next_deadline(), Some(at(again).mono), "an answer makes it wait anew");
+    }
 }
 
 #[test]
@@ -113,17 +173,17 @@ fn a_snapshot_waits_while_its_peer_is_congested() {
     let mut core = with_items(3);
     step(&mut core, at(0), [begin(2)]);
     core.set_congested(peer(2), true);
-    assert_eq!(settle(&mut core, at(2_000)), [], "and no turn is due for it");
+    assert_eq!(settle(&mut core, at(12_000)), [], "and no turn is due for it");
     assert_eq!(core.next_deadline(), Some(at(30_000).mono));
     core.set_congested(peer(2), false);
-    let outputs = settle(&mut core, at(2_100));
+    let outputs = settle(&mut core, at(12_100));
     assert_eq!(outputs, parts(2, [part(1, 0, false), part(1, 1, false)]));
 
     core.set_congested(peer(2), true);
-    assert_eq!(take(&mut core, at(2_200), 2, received(1, 1)), []);
+    assert_eq!(take(&mut core, at(12_200), 2, received(1, 1)), []);
     core.set_congested(peer(2), false);
     assert_eq!(core.next_deadline(), Some(Duration::ZERO), "the next part is due");
-    assert_eq!(settle(&mut core, at(2_300)), parts(2, [part(1, 2, true)]));
+    assert_eq!(settle(&mut core, at(12_300)), parts(2, [part(1, 2, true)]));
 }
 
 #[test]
@@ -137,7 +197,7 @@ fn a_snapshot_ends_when_its_peer_goes_or_comes_again() {
             core.on_peer_up(at(1), peer(2), Incarnation(2));
         }
         assert_eq!(views(&core), 1, "the other one goes on");
-        let outputs = settle(&mut core, at(1_000));
+        let outputs = settle(&mut core, at(10_000));
         assert_eq!(outputs, parts(3, [part(2, 0, false), part(2, 1, false)]));
     }
 }
@@ -151,7 +211,7 @@ fn a_snapshot_ends_when_its_receiver_refuses_it() {
     assert_eq!(views(&core), 1, "that was not about it");
     take(&mut core, at(1), 2, SnapshotFrame::Refused { snapshot: 1 });
     assert_eq!(views(&core), 0);
-    assert_eq!(settle(&mut core, at(5_000)), []);
+    assert_eq!(settle(&mut core, at(15_000)), []);
 }
 
 #[test]
@@ -162,7 +222,7 @@ fn a_snapshot_ends_when_its_view_is_gone_or_its_sender_has_no_use_for_it() {
     take(&mut core, at(1), 2, received(1, 1));
     step(&mut core, at(1), [Effect::EndSnapshot { peer: peer(3) }]);
     assert_eq!(core.next_deadline(), None);
-    assert_eq!(settle(&mut core, at(5_000)), []);
+    assert_eq!(settle(&mut core, at(15_000)), []);
 }
 
 #[test]
