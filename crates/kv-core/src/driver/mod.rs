@@ -158,19 +158,21 @@ impl<E: ConsistencyEngine> DriverCore<E> {
 
     /// A peer is connected.
     pub fn on_peer_up(&mut self, now: Now, peer: NodeId, incarnation: Incarnation) {
-        self.end_snapshots(peer);
         if let Some(known) = self.peers.get_mut(&peer) {
             known.set_up(true);
         }
+        // The peer may have begun to send over this connection already: it is to begin again.
+        self.refuse_snapshots(peer);
         self.step(now, Input::PeerUp { peer, incarnation });
     }
 
     /// A peer is not connected, or an attempt to connect has failed.
     pub fn on_peer_down(&mut self, now: Now, peer: NodeId) {
-        self.end_snapshots(peer);
         if let Some(known) = self.peers.get_mut(&peer) {
+            known.drop_incoming();
             known.set_up(false);
         }
+        self.end_outgoing(peer);
         self.step(now, Input::PeerDown { peer });
     }
 

@@ -11,6 +11,9 @@ pub(super) struct Peer {
     pub(super) is_congested: bool,
     pub(super) outgoing: Option<Outgoing>,
     pub(super) incoming: Option<Incoming>,
+    /// The last snapshot from it that was dropped: its further parts are refused. No other snapshot
+    /// has its name.
+    dropped: Option<u64>,
 }
 
 impl Peer {
@@ -25,6 +28,17 @@ impl Peer {
 
     pub(super) const fn takes_frames(&self) -> bool {
         self.is_up && !self.is_congested
+    }
+
+    /// Drops the snapshot that comes from it, if one does; gives its name.
+    pub(super) fn drop_incoming(&mut self) -> Option<u64> {
+        let dropped = self.incoming.take().and_then(|incoming| incoming.name());
+        self.dropped = dropped.or(self.dropped);
+        dropped
+    }
+
+    pub(super) fn has_dropped(&self, snapshot: u64) -> bool {
+        self.dropped == Some(snapshot)
     }
 
     /// When the snapshot to it is to be looked at. Nothing is sent again to one that takes nothing.

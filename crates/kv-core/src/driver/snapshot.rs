@@ -169,6 +169,11 @@ impl Incoming {
         self.snapshot
     }
 
+    /// The snapshot's name; `None` while no part of it was taken.
+    pub(super) fn name(&self) -> Option<u64> {
+        (self.next_number > 0).then_some(self.snapshot)
+    }
+
     pub(super) const fn received(&self) -> u32 {
         self.received
     }

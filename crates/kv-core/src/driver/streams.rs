@@ -175,6 +175,9 @@ impl<E: ConsistencyEngine> DriverCore<E> {
         let Some(peer) = self.peers.get_mut(&from) else {
             return;
         };
+        if peer.has_dropped(part.snapshot) {
+            return self.refuse(from, part.snapshot);
+        }
         let incoming = peer.incoming.get_or_insert_default();
         // It follows parts that were received, and were dropped since.
         let is_of_dropped =
@@ -182,10 +185,7 @@ impl<E: ConsistencyEngine> DriverCore<E> {
         match incoming.take(&part) {
             Taken::Next => self.step(now, Input::SnapshotPart { from, part }),
             Taken::Repeated => self.acknowledge(from),
-            Taken::Early if is_of_dropped => {
-                let refused = SnapshotFrame::Refused { snapshot: part.snapshot };
-                self.send(from, PeerFrame::Snapshot(refused));
-            }
+            Taken::Early if is_of_dropped => self.refuse(from, part.snapshot),
             Taken::Early => {}
         }
     }
@@ -223,22 +223,17 @@ impl<E: ConsistencyEngine> DriverCore<E> {
 
     /// The engine has no use for the snapshot to a peer or from it.
     pub(super) fn refuse_snapshots(&mut self, peer: NodeId) {
-        let incoming = self.peers.get_mut(&peer).and_then(|known| known.incoming.take());
-        if let Some(snapshot) = incoming.map(|incoming| incoming.snapshot()) {
-            self.send(peer, PeerFrame::Snapshot(SnapshotFrame::Refused { snapshot }));
+        if let Some(snapshot) = self.peers.get_mut(&peer).and_then(Peer::drop_incoming) {
+            self.refuse(peer, snapshot);
         }
         self.end_outgoing(peer);
     }
 
-    /// The connection to a peer has changed: nothing goes on over it.
-    pub(super) fn end_snapshots(&mut self, peer: NodeId) {
-        if let Some(known) = self.peers.get_mut(&peer) {
-            known.incoming = None;
-        }
-        self.end_outgoing(peer);
+    fn refuse(&mut self, from: NodeId, snapshot: u64) {
+        self.send(from, PeerFrame::Snapshot(SnapshotFrame::Refused { snapshot }));
     }
 
-    fn end_outgoing(&mut self, to: NodeId) {
+    pub(super) fn end_outgoing(&mut self, to: NodeId) {
         if let Some(outgoing) = self.peers.get_mut(&to).and_then(|peer| peer.outgoing.take()) {
             self.engine.close_view(outgoing.view);
         }

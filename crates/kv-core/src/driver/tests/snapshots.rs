@@ -307,16 +307,46 @@ fn the_late_first_part_of_an_earlier_snapshot_does_not_end_the_present_one() {
 }
 
 #[test]
-fn the_rest_of_a_snapshot_that_was_dropped_is_refused() {
+fn a_snapshot_that_was_begun_before_its_peer_was_seen_to_be_up_is_refused() {
+    let mut core = core(DriverConfig::MEMORY);
+    take(&mut core, at(0), 2, SnapshotFrame::Part(part(6, 0, false)));
+    core.on_peer_up(at(1), peer(2), Incarnation(1));
+    let refused = [frame(2, SnapshotFrame::Refused { snapshot: 6 })];
+    assert_eq!(settle(&mut core, at(1)), refused);
+    core.on_peer_up(at(2), peer(2), Incarnation(1));
+    assert_eq!(settle(&mut core, at(2)), [], "none is under way");
+}
+
+#[test]
+fn the_rest_of_a_snapshot_that_was_dropped_is_refused_each_time() {
+    for is_up in [true, false] {
+        let mut core = core(DriverConfig::MEMORY);
+        take(&mut core, at(0), 2, SnapshotFrame::Part(part(6, 0, false)));
+        if is_up {
+            // The engine has no use for it, and the peer does not get to know that.
+            step(&mut core, at(1), [Effect::EndSnapshot { peer: peer(2) }]);
+        } else {
+            core.on_peer_down(at(1), peer(2));
+            core.on_peer_up(at(1), peer(2), Incarnation(1));
+            assert_eq!(settle(&mut core, at(1)), []);
+        }
+        let given = core.engine().inputs.len();
+        for number in [1, 2, 0] {
+            let outputs = take(&mut core, at(2), 2, SnapshotFrame::Part(part(6, number, false)));
+            assert_eq!(outputs, [frame(2, SnapshotFrame::Refused { snapshot: 6 })]);
+        }
+        assert_eq!(core.engine().inputs.len(), given, "the engine is given nothing of it");
+        let outputs = take(&mut core, at(3), 2, SnapshotFrame::Part(part(7, 0, false)));
+        assert_eq!(outputs, [frame(2, received(7, 1))]);
+    }
+}
+
+#[test]
+fn parts_that_follow_others_that_this_process_never_had_are_refused() {
     let config = DriverConfig { parts_in_flight_max: 2, ..DriverConfig::MEMORY };
     let mut core = core(config);
-    for number in 0..3 {
-        take(&mut core, at(0), 2, SnapshotFrame::Part(part(6, number, false)));
-    }
-    // The peer connects anew, and has not noticed that the connection was lost.
-    core.on_peer_up(at(1), peer(2), Incarnation(1));
-    let outputs = take(&mut core, at(2), 2, SnapshotFrame::Part(part(6, 3, false)));
+    let outputs = take(&mut core, at(0), 2, SnapshotFrame::Part(part(6, 2, false)));
     assert_eq!(outputs, [frame(2, SnapshotFrame::Refused { snapshot: 6 })]);
-    let outputs = take(&mut core, at(4), 2, SnapshotFrame::Part(part(7, 1, false)));
+    let outputs = take(&mut core, at(1), 2, SnapshotFrame::Part(part(7, 1, false)));
     assert_eq!(outputs, [], "its first part may still come");
 }
