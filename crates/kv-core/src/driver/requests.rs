@@ -75,8 +75,10 @@ impl<E: ConsistencyEngine> DriverCore<E> {
     }
 
     /// A session waits no more for the answer to what it calls so: there will be none, but for one
-    /// that is on its way already. Gives the request, if it is in flight.
+    /// that is on its way already. A snapshot that it asked for under this name ends. Gives the
+    /// request, if it is in flight.
     pub fn cancel(&mut self, now: Now, session: SessionId, tag: u64) -> Option<RequestId> {
+        self.cancel_session_snapshots(session, tag);
         let id = self.sessions.find(session, tag)?;
         if !self.config.broken.is(DriverRule::CancelKeepsPlace) {
             self.sessions.end(id);

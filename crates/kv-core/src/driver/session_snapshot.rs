@@ -84,8 +84,15 @@ impl<E: ConsistencyEngine> DriverCore<E> {
     }
 
     pub(super) fn close_session_snapshots(&mut self, session: SessionId) {
-        let closed = self.session_snapshots.extract_if(.., |other| other.session == session);
-        for snapshot in closed {
+        self.end_session_snapshots(|other| other.session == session);
+    }
+
+    pub(super) fn cancel_session_snapshots(&mut self, session: SessionId, tag: u64) {
+        self.end_session_snapshots(|other| other.session == session && other.tag == tag);
+    }
+
+    fn end_session_snapshots(&mut self, is_over: impl Fn(&SessionSnapshot) -> bool) {
+        for snapshot in self.session_snapshots.extract_if(.., |other| is_over(other)) {
             self.engine.close_view(snapshot.view);
         }
     }

@@ -3,6 +3,7 @@
 mod checkpoints;
 mod outputs;
 mod requests;
+mod session_snapshots;
 mod snapshots;
 
 use std::collections::BTreeMap;
