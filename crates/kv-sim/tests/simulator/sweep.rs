@@ -151,6 +151,9 @@ fn seeds_that_once_failed_pass() {
     }
     // A delete that was stamped ahead of all clocks was never forgotten where nobody wrote any more.
     run::<EventualEngine>(45630, &engines::eventual());
+    // Only the last retired incarnations were named: one that began from a disk that was set back was
+    // taken for retired, and the servers differed for ever.
+    run::<EventualEngine>(203758, &engines::eventual());
     // Two servers that had lost their disks took each other for all there were, with W=3.
     run::<EventualEngine>(11441, &engines::eventual());
     // A restarted sequencer refused what its starting log held; two servers that first used their
