@@ -4,7 +4,7 @@ use kv_core::{ConsistencyEngine, EngineConfig, NodeId};
 use kv_linear::LinearEngine;
 use kv_sim::Cluster;
 
-use super::subject::Linear;
+use super::breakable::Linear;
 
 /// What some server takes to be committed although fewer than W disks hold it. Not to be asked
 /// where servers lose their disks.

@@ -6,7 +6,7 @@ use kv_core::{ClusterId, NodeId};
 use kv_linear::{Epoch, LinearEngine, LogIndex};
 use kv_sim::Cluster;
 
-use super::subject::Linear;
+use super::breakable::Linear;
 
 /// What was committed on any server, to be compared with what is committed elsewhere and with the
 /// log of each later sequencer.

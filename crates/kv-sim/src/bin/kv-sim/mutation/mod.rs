@@ -3,7 +3,7 @@
 //! One table for the command (`--mutation`, in builds with the feature `mutations`) and for the
 //! test that runs all of it (`tests/mutations.rs`).
 
-mod clients;
+mod breakable;
 pub(crate) mod disks;
 pub(crate) mod drivers;
 mod holders;
@@ -11,15 +11,15 @@ mod logs;
 mod scenario;
 mod sent;
 mod subject;
+mod subjects;
 mod table;
-mod trouble;
 mod watch;
 
+pub(crate) use breakable::{Eventual, Linear};
 pub(crate) use disks::DiskChecker;
 pub(crate) use drivers::DriverChecker;
 pub(crate) use scenario::{Run, Scenario};
-pub(crate) use subject::{Eventual, Linear, Subject};
-pub(crate) use table::Row;
+pub(crate) use subject::{Row, Subject};
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

@@ -4,8 +4,8 @@ use kv_core::NodeId;
 use kv_linear::{Ack, Body, LinearEngine, Message, Promise};
 use kv_sim::Cluster;
 
+use super::breakable::Linear;
 use super::holders::on_disk;
-use super::subject::Linear;
 
 /// What a server said although its disk does not have it; linear.md, "What must be on disk before
 /// it is sent".

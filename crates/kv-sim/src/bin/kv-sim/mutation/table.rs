@@ -6,13 +6,6 @@ use super::scenario::Scenario::{
 use super::{Checker, Clause, Law};
 use kv_check::oracle::Promise;
 
-/// A broken rule, and who must notice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Row<M> {
-    pub(crate) mutation: M,
-    pub(crate) checker: Checker,
-}
-
 /// The checker named for a broken rule of the eventual engine.
 pub(super) const fn of_eventual(mutation: kv_eventual::Mutation) -> Checker {
     use kv_eventual::Mutation as M;

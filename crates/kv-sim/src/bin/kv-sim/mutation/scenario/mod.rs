@@ -1,5 +1,9 @@
 //! Runs in which a broken rule can show.
 
+mod clients;
+mod pick;
+mod trouble;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -7,12 +11,13 @@ use std::time::Duration;
 
 use kv_check::evidence::Evidence;
 use kv_check::{History, Process};
-use kv_core::{Key, NodeId, RequestId, SeedStream, Timing};
+use kv_core::{Key, RequestId, SeedStream, Timing};
 use kv_sim::{Cluster, DiskConfig, Fate, NetworkConfig, SimConfig, Violation};
 
-use super::clients::Clients;
+use self::clients::Clients;
+use self::pick::index;
+use self::trouble::{Trouble, revive};
 use super::subject::Subject;
-use super::trouble::{Trouble, revive};
 use super::watch::{Found, Sent, Watch};
 
 /// What a cluster is made of, and what happens to it.
@@ -252,15 +257,3 @@ fn bring_again<E: Subject>(cluster: &mut Cluster<E>, stream: &mut SeedStream) {
 
 /// How many of the last copies may come again.
 const RECENT: usize = 100;
-
-/// One of some servers; the first of all if there is none to choose from.
-pub(super) fn one_of(stream: &mut SeedStream, nodes: Option<&[NodeId]>) -> NodeId {
-    let nodes = nodes.unwrap_or_default();
-    nodes.get(index(stream, nodes.len())).copied().unwrap_or(NodeId::FIRST)
-}
-
-/// A place in a list of this length.
-pub(super) fn index(stream: &mut SeedStream, len: usize) -> usize {
-    let below = stream.below(u64::try_from(len).unwrap_or(u64::MAX));
-    usize::try_from(below).unwrap_or_default()
-}

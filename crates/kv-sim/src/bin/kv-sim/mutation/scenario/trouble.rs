@@ -6,8 +6,9 @@ use std::time::Duration;
 use kv_core::{NodeId, Operation, RequestOptions, Role, SeedStream};
 use kv_sim::{Cluster, Restart, Violation, WallOffset};
 
-use super::scenario::{Scenario, one_of};
-use super::subject::Subject;
+use super::super::subject::Subject;
+use super::Scenario;
+use super::pick::one_of;
 
 /// Disturbs a cluster, as far as its engine bears it.
 pub(super) struct Trouble {

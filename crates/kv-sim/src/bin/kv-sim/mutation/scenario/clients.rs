@@ -9,8 +9,8 @@ use kv_core::{
 };
 use kv_sim::Cluster;
 
-use super::scenario::{index, one_of};
-use super::subject::Subject;
+use super::super::subject::Subject;
+use super::pick::{index, one_of};
 
 /// Clients that ask one thing after the other, some at the very same moment.
 pub(super) struct Clients {
