@@ -17,11 +17,13 @@ mod config;
 pub mod conformance;
 mod disk;
 mod fault;
+mod injection;
 mod network;
 pub mod scenario;
 pub mod schedule;
 mod server;
 mod simulation;
+mod sometimes;
 mod sweep;
 mod violation;
 mod workload;
@@ -35,13 +37,15 @@ pub use cluster::{Cluster, OnDisk};
 pub use command::cli;
 pub use config::{DiskConfig, NetworkConfig, SimConfig};
 pub use fault::{Fault, FaultCounts};
+pub use injection::Injection;
 pub use kv_check::evidence::VersionScope;
 pub use kv_check::{Request, RequestState};
 pub use network::intercept::{Captured, Fate};
 pub use server::clock::WallOffset;
 pub use simulation::{
-    Availability, Away, Declaration, FaultSpan, FaultsBetween, Injection, Needs, Oracle, Plan,
-    QuorumRule, Report, Simulation, SimulationFailure,
+    Availability, Away, Declaration, FaultSpan, FaultsBetween, Needs, Oracle, Plan, QuorumRule,
+    Report, Simulation, SimulationFailure,
 };
-pub use sweep::{Sometimes, Swept, sweep};
+pub use sometimes::Sometimes;
+pub use sweep::{Swept, sweep};
 pub use violation::{Breach, Violation};

@@ -20,7 +20,7 @@ pub use stopwatch::Stopwatch;
 
 use crate::cluster::probe::Probe;
 use crate::simulation::Declaration;
-use crate::sweep::Sometimes;
+use crate::sometimes::Sometimes;
 
 /// The `main` of a command that runs seeds of one engine: with a line that replays what failed, files
 /// of what clients saw, caught panics, several threads, and an end by time.

@@ -20,7 +20,8 @@ use crate::cluster::probe::Probe;
 use crate::config::SimConfig;
 use crate::scenario::Trial;
 use crate::simulation::{Declaration, Plan, Report, Simulation, SimulationFailure};
-use crate::sweep::{Sometimes, in_order, not_reached};
+use crate::sometimes::Sometimes;
+use crate::sweep::{in_order, not_reached};
 
 /// What is run.
 #[derive(Debug)]

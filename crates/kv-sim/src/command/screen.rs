@@ -9,7 +9,7 @@ use kv_core::ConsistencyEngine;
 
 use crate::fault::Fault;
 use crate::simulation::Report;
-use crate::sweep::Sometimes;
+use crate::sometimes::Sometimes;
 
 /// Writes a line.
 pub fn say(text: fmt::Arguments<'_>) {

@@ -8,7 +8,7 @@ use kv_core::{
     Key, Level, NodeId, Operation, RequestOptions, Value, Version, wire_enum, wire_struct,
 };
 
-use crate::simulation::Injection;
+use crate::injection::Injection;
 
 /// One thing that happens.
 #[derive(Clone, Debug, PartialEq, Eq)]

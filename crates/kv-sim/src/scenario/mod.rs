@@ -5,11 +5,13 @@
 //! the cluster stands. [`Scenario::of_seed`] notes it. The scenario does the same again, byte for
 //! byte, and can be cut, eased, written to a file, read back and run on a mended engine.
 
-mod acts;
+pub(crate) mod acts;
+pub(crate) mod script;
 mod shrink;
 mod text;
 
 pub use acts::{Act, Name};
+pub use script::{Ease, Scenario};
 pub use shrink::Shrunk;
 pub use text::ScenarioError;
 
@@ -17,57 +19,11 @@ use std::fmt;
 use std::time::Duration;
 
 use kv_check::Request;
-use kv_core::{Check, Condition, ConsistencyEngine, Limits, Operation, wire_enum, wire_struct};
+use kv_core::{Check, Condition, ConsistencyEngine, Limits, Operation};
 
 use crate::cluster::probe::Probe;
 use crate::config::{DiskConfig, IN_FLIGHT_MAX, NetworkConfig, PART_BYTES_MAX, SimConfig};
 use crate::simulation::{Declaration, Plan, Simulation, SimulationFailure, failure_of, shown};
-
-/// What happens in a run: the servers, what clients ask, and which faults there are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Scenario {
-    /// The seed whose plan gives the network, the disks and the bounds.
-    pub plan: u64,
-    /// How many servers.
-    pub nodes: u16,
-    /// W.
-    pub write: u16,
-    /// R.
-    pub read: u16,
-    /// Decides how long messages and syncs take, and what else the cluster draws.
-    pub seed: u64,
-    /// What of the plan is made plain.
-    pub eased: Vec<Ease>,
-    /// What happens, in order.
-    pub acts: Vec<Act>,
-    /// Cancels after the last act: at which look of the clients at their answers, and whose.
-    pub late_cancels: Vec<(u64, u64)>,
-}
-
-wire_struct!(Scenario { plan, nodes, write, read, seed, eased, acts, late_cancels });
-
-/// A part of a plan that is made plain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Ease {
-    /// Each link has randomness of its own.
-    Links,
-    /// No message is lost, copied, late or overtaken.
-    Network,
-    /// Disks are fast, lose whole writes alone, and have no checkpoints.
-    Disks,
-    /// Servers act at once.
-    Processing,
-    /// The bounds are the usual ones.
-    Limits,
-}
-
-wire_enum!(Ease, "easing of a plan", {
-    0 => Links,
-    1 => Network,
-    2 => Disks,
-    3 => Processing,
-    4 => Limits,
-});
 
 /// An engine under trial, and how it is judged.
 #[derive(Clone, Copy)]

@@ -109,9 +109,9 @@ mod tests {
 
     use super::*;
     use crate::fault::Fault;
+    use crate::injection::Injection;
     use crate::scenario::Act;
     use crate::server::clock::WallOffset;
-    use crate::simulation::Injection;
 
     fn scenario() -> Scenario {
         let node = NodeId::FIRST;

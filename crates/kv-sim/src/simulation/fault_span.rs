@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::chaos::Injection;
+use crate::injection::Injection;
 
 /// A fault with its time.
 #[derive(Clone, Debug, PartialEq, Eq)]

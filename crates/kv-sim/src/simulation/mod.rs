@@ -12,7 +12,6 @@ mod recording;
 mod replay;
 mod report;
 
-pub use chaos::Injection;
 pub use declaration::{Availability, Declaration, Needs, Oracle, QuorumRule};
 pub use failure::{Away, SimulationFailure};
 pub(crate) use failure::{FailureKind, failure_of};
@@ -36,7 +35,7 @@ use crate::client::{Clients, OperationKind, TIME_TO_LIVE_MS_MAX};
 use crate::cluster::Cluster;
 use crate::cluster::probe::Probe;
 use crate::config::NetworkConfig;
-use crate::sweep::{Reached, Sometimes};
+use crate::sometimes::{Reached, Sometimes};
 use crate::violation::Violation;
 use chaos::Chaos;
 use plan::{ACKNOWLEDGED_MIN, KINDS_MIN};

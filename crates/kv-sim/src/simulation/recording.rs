@@ -6,7 +6,7 @@ use kv_core::ConsistencyEngine;
 
 use super::Simulation;
 use crate::client::ClientAct;
-use crate::scenario::Act;
+use crate::scenario::acts::Act;
 
 /// What was noted so far.
 #[derive(Clone, Debug, Default)]

@@ -10,7 +10,8 @@ use kv_core::{
 
 use super::{Simulation, SimulationFailure};
 use crate::cluster::Cluster;
-use crate::scenario::{Act, Name, Scenario};
+use crate::scenario::acts::{Act, Name};
+use crate::scenario::script::Scenario;
 
 impl<E: ConsistencyEngine> Simulation<E> {
     /// Does what the scenario says, ends all faults, and judges as [`run`](Self::run) does, but that

@@ -6,9 +6,9 @@ use std::time::Duration;
 use kv_core::{ConsistencyEngine, NodeId};
 
 use super::Chaos;
-use super::injection::Injection;
 use crate::cluster::Cluster;
 use crate::fault::Fault;
+use crate::injection::Injection;
 use crate::server::clock::WallOffset;
 use crate::workload::pick;
 

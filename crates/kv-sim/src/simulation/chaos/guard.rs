@@ -2,10 +2,10 @@
 
 use kv_core::{ConsistencyEngine, NodeId, Role};
 
-use super::injection::Injection;
 use super::{Chaos, Ending};
 use crate::cluster::Cluster;
 use crate::cluster::process::Restart;
+use crate::injection::Injection;
 
 impl Chaos {
     /// Whether a fault that was drawn in another run can be now, and the engine bears it.

@@ -2,10 +2,7 @@
 
 mod draw;
 mod guard;
-mod injection;
 mod perform;
-
-pub use injection::Injection;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -18,7 +15,8 @@ use super::plan::Plan;
 use crate::cluster::Cluster;
 use crate::cluster::process::Restart;
 use crate::fault::Fault;
-use crate::scenario::Act;
+use crate::injection::Injection;
+use crate::scenario::acts::Act;
 use crate::violation::Violation;
 use crate::workload::pick;
 

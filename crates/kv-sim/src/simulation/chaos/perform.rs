@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use kv_core::{ClusterConfig, ConsistencyEngine, NodeId, Operation, Quorum, RequestOptions};
 
-use super::injection::Injection;
 use super::{Chaos, Ending};
 use crate::cluster::Cluster;
 use crate::cluster::process::{Restart, Started};
 use crate::fault::Fault;
+use crate::injection::Injection;
 use crate::violation::Violation;
 
 impl Chaos {
