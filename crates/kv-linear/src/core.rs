@@ -67,7 +67,7 @@ pub(crate) struct Core {
     pub(crate) sessions_on_disk: ListOnDisk,
     /// What views that are open show of the log.
     pub(crate) views: Vec<LogView>,
-    /// When the next part of a state that was replaced is let go of.
+    /// When the next part of what the state does not need any more is let go of.
     pub(crate) tidy_at: Option<Duration>,
     /// Whether this server is about to stop.
     pub(crate) is_stopping: bool,
@@ -259,7 +259,15 @@ impl Core {
         u64::try_from(self.wall.as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Lets go of a part of a state that was replaced.
+    /// Lets go of what the state does not need any more, if there is something, from the next
+    /// timeout on.
+    pub(crate) fn tidy_soon(&mut self) {
+        if self.tidy_at.is_none() && self.replica.machine().store().is_untidy() {
+            self.tidy_at = Some(Duration::ZERO);
+        }
+    }
+
+    /// Lets go of a part of what the state does not need any more.
     pub(crate) fn tidy(&mut self, now: Duration) {
         if self.tidy_at.is_some_and(|at| at <= now) {
             let has_more = self.replica.machine_mut().store_mut().tidy(TIDIED_AT_ONCE);
@@ -295,7 +303,7 @@ impl Core {
     }
 }
 
-/// How many keys of a replaced state are let go of in one step.
+/// How many keys are let go of in one step.
 const TIDIED_AT_ONCE: usize = 1_000;
 
 /// Waits are at least this long, so that a timeout always ends with a later deadline.

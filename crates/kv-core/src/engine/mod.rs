@@ -46,8 +46,8 @@ use crate::wire::Wire;
 /// 8. **An engine goes on from what was persisted.** [`recover`](Self::recover) takes a checkpoint
 ///    and the records after it; records that were not covered by `Persisted` may be missing from
 ///    the end. Checkpoints and snapshots are *views* of the state at one moment, read in
-///    [chunks](Self::read_view) while the engine goes on; neither opening nor reading one may take
-///    longer than a chunk does. A checkpoint is [what changed](ViewScope::Changes) since the one
+///    [chunks](Self::read_view) while the engine goes on; to open one, to read a chunk of it and to
+///    end it may each take no longer than a chunk does. A checkpoint is [what changed](ViewScope::Changes) since the one
 ///    on disk: such changes, applied in order, make the [whole state](ViewScope::Whole), whichever
 ///    of them were not written or not told of, and whatever took the state's place meanwhile. A
 ///    peer's snapshot comes in parts, in order, each of which the engine stages; it switches to
@@ -124,7 +124,8 @@ pub trait ConsistencyEngine: Sized {
     /// was replaced. Then what was read of it is of no use.
     fn read_view(&mut self, view: ViewId, bytes_max: usize) -> Option<ViewChunk>;
 
-    /// Ends a view, read to its end or not.
+    /// Ends a view, read to its end or not. A checkpoint that was not read to its end is not
+    /// written.
     fn close_view(&mut self, view: ViewId);
 
     /// The server that orders requests now, as far as this one knows, itself included; clients do

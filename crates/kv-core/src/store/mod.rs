@@ -1,6 +1,7 @@
 //! Where an engine keeps its state.
 
 mod changes;
+mod remains;
 mod view;
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use std::ops::{Bound, ControlFlow};
 use crate::cluster::id::PersistSeq;
 use crate::key::Key;
 use changes::Changes;
+use remains::Remains;
 use view::View;
 
 pub use view::{ViewId, ViewRead};
@@ -19,7 +21,9 @@ pub use view::{ViewId, ViewRead};
 ///
 /// No copy of the map is made for a view: an item that changes before a view has come to it is kept
 /// aside for that view until it has passed. So a view costs memory for what changes meanwhile, and
-/// opening or closing one takes no time worth speaking of, however large the map is.
+/// opening or closing one takes no time worth speaking of, however large the map is: what there is
+/// to do after a view is put off, and done a few items at a time by [`Store::tidy`], and a little
+/// with each change.
 ///
 /// The store knows which keys differ from the checkpoint on disk, so that the next checkpoint is a
 /// view of those alone. Nothing is tracked before the first checkpoint: then all keys differ.
@@ -31,6 +35,8 @@ pub struct Store<T> {
     last_view: ViewId,
     /// What is left of a state that was replaced.
     replaced: BTreeMap<Key, T>,
+    /// What was kept aside for views that have ended.
+    unread: Remains<BTreeMap<Key, Option<T>>>,
 }
 
 impl<T: Clone> Store<T> {
@@ -43,6 +49,7 @@ impl<T: Clone> Store<T> {
             views: Vec::new(),
             last_view: ViewId(0),
             replaced: BTreeMap::new(),
+            unread: Remains::new(),
         }
     }
 
@@ -69,6 +76,7 @@ impl<T: Clone> Store<T> {
         item: T,
         wins: impl FnOnce(&T, Option<&T>) -> bool,
     ) -> bool {
+        self.unread.drop_some(DROPPED_WITH_A_CHANGE);
         match self.items.entry(key) {
             Entry::Vacant(place) => {
                 if !wins(&item, None) {
@@ -92,6 +100,7 @@ impl<T: Clone> Store<T> {
 
     /// Removes a key.
     pub fn remove(&mut self, key: &Key) {
+        self.unread.drop_some(DROPPED_WITH_A_CHANGE);
         self.changes.note(key, false);
         let old = self.items.remove(key);
         self.views.iter_mut().for_each(|view| view.keep(key, old.as_ref()));
@@ -119,7 +128,7 @@ impl<T: Clone> Store<T> {
     ///
     /// The old items are let go by [`Store::tidy`], since that takes time for a large store.
     pub fn replace(&mut self, next: Self) {
-        while self.tidy(usize::MAX) {}
+        self.drop_replaced(usize::MAX);
         while let Some(view) = self.views.first().map(|view| view.id) {
             self.close_view(view);
         }
@@ -127,18 +136,19 @@ impl<T: Clone> Store<T> {
         self.changes.note_replaced();
     }
 
-    /// Lets go of up to `count_max` items of a state that was replaced; whether some are left. No
-    /// view of changes can be opened until none are.
+    /// Lets go of about `count_max` items that are not needed: of a state that was replaced, and of
+    /// views that have ended. Whether some are left.
     pub fn tidy(&mut self, count_max: usize) -> bool {
-        for _ in 0..count_max {
-            let Some((key, _)) = self.replaced.pop_first() else {
-                return false;
-            };
-            if !self.items.contains_key(&key) {
-                self.changes.note(&key, false);
-            }
-        }
-        !self.replaced.is_empty()
+        let left = self.drop_replaced(count_max);
+        let left = self.unread.drop_some(left);
+        self.changes.tidy(left);
+        self.is_untidy()
+    }
+
+    /// Whether [`Store::tidy`] has something to do.
+    #[must_use]
+    pub fn is_untidy(&self) -> bool {
+        !self.replaced.is_empty() || !self.unread.is_empty() || self.changes.is_untidy()
     }
 
     /// Opens a view of everything.
@@ -148,7 +158,8 @@ impl<T: Clone> Store<T> {
 
     /// Opens a view of what differs from the checkpoint on disk, for the checkpoint that covers the
     /// records up to `covers`. With it comes about how many keys it has. `None` while
-    /// [`Store::tidy`] has something to do.
+    /// [`Store::tidy`] has something to do that it waits for, of which each call does a share: a
+    /// state that was replaced, or a view of changes that ended before.
     ///
     /// One that was opened before and is not known to be on disk is part of it.
     pub fn open_changes(&mut self, covers: PersistSeq) -> Option<(ViewId, usize)> {
@@ -157,6 +168,9 @@ impl<T: Clone> Store<T> {
         }
         if let Some(open) = self.views.iter().find(|view| view.is_of_changes()) {
             self.close_view(open.id);
+        }
+        if self.changes.tidy(TIDIED_AT_ONCE) {
+            return None;
         }
         let differing = self.changes.take(covers);
         let count = if differing.all { self.items.len() } else { differing.len() };
@@ -177,23 +191,32 @@ impl<T: Clone> Store<T> {
         if read == ViewRead::End
             && let Some(differing) = view.take_differing()
         {
-            self.changes.put_back(differing);
+            self.changes.put_back(differing, true);
         }
         Some(read)
     }
 
-    /// Ends a view; nothing, if there is none.
+    /// Ends a view; nothing, if there is none. What is left to do after it, beyond a little, is for
+    /// [`Store::tidy`].
+    ///
+    /// A checkpoint whose view was not read to its end is taken for one that was not written.
     pub fn close_view(&mut self, view: ViewId) {
-        if let Some(at) = self.views.iter().position(|open| open.id == view)
-            && let Some(differing) = self.views.swap_remove(at).take_differing()
-        {
-            self.changes.put_back(differing);
+        let Some(at) = self.views.iter().position(|open| open.id == view) else {
+            return;
+        };
+        let mut view = self.views.swap_remove(at);
+        if let Some(differing) = view.take_differing() {
+            self.changes.put_back(differing, false);
         }
+        self.unread.add(view.into_kept());
+        let left = self.unread.drop_some(TIDIED_AT_ONCE);
+        self.changes.tidy(left);
     }
 
     /// Notes that the checkpoint whose view was opened last is on disk, if it covers `covers`.
     pub fn note_written(&mut self, covers: PersistSeq) {
         self.changes.note_written(covers);
+        self.changes.tidy(TIDIED_AT_ONCE);
     }
 
     /// How many items are kept aside for views.
@@ -206,6 +229,21 @@ impl<T: Clone> Store<T> {
         self.last_view = ViewId(self.last_view.0 + 1);
         self.views.push(make(self.last_view));
         self.last_view
+    }
+
+    /// Lets go of up to `count_max` items of a state that was replaced; how many more might have
+    /// been.
+    fn drop_replaced(&mut self, count_max: usize) -> usize {
+        let mut left = count_max;
+        while left > 0
+            && let Some((key, _)) = self.replaced.pop_first()
+        {
+            if !self.items.contains_key(&key) {
+                self.changes.mark(&key, false);
+            }
+            left -= 1;
+        }
+        left
     }
 }
 
@@ -225,9 +263,17 @@ impl<T> FromIterator<(Key, T)> for Store<T> {
             views: Vec::new(),
             last_view: ViewId(0),
             replaced: BTreeMap::new(),
+            unread: Remains::new(),
         }
     }
 }
+
+/// How much is tidied at once when a view is closed or opened: what takes some tenths of a
+/// millisecond. Little in tests, so that they see what is put off.
+const TIDIED_AT_ONCE: usize = if cfg!(test) { 1 } else { 2_000 };
+
+/// How many items that were kept aside are dropped with each change: more than one change keeps.
+const DROPPED_WITH_A_CHANGE: usize = 64;
 
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,7 @@
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::rc::Rc;
 
 use proptest::prelude::*;
 
@@ -29,6 +31,16 @@ fn read_all(store: &mut Store<u8>, view: ViewId) -> Read {
     let mut all = Vec::new();
     assert_eq!(read(store, view, usize::MAX, &mut all), Some(ViewRead::End));
     all
+}
+
+/// Opens a view of what changed, once nothing is left of the one before.
+fn open_changes(store: &mut Store<u8>, covers: PersistSeq) -> ViewId {
+    loop {
+        if let Some((view, _)) = store.open_changes(covers) {
+            return view;
+        }
+        store.tidy(1);
+    }
 }
 
 fn apply(disk: &mut BTreeMap<Key, u8>, changes: &Read) {
@@ -150,7 +162,7 @@ proptest! {
                     while store.tidy(1) {}
                     let covers = PersistSeq(seq);
                     open.retain(|open| !open.is_of_changes);
-                    let (view, _) = store.open_changes(covers).unwrap();
+                    let view = open_changes(&mut store, covers);
                     let taken = read_all(&mut store, view);
                     store.close_view(view);
                     prop_assert!(taken.windows(2).all(|pair| pair[0].0 < pair[1].0));
@@ -212,14 +224,14 @@ proptest! {
         apply(&mut disk, &taken);
         prop_assert_eq!(&disk, &expected);
         meanwhile.for_each(|write| change(&mut store, write));
-        let (view, _) = store.open_changes(PersistSeq(2)).unwrap();
+        let view = open_changes(&mut store, PersistSeq(2));
         apply(&mut disk, &read_all(&mut store, view));
         prop_assert_eq!(disk, content(&store));
     }
 }
 
 fn changes(store: &mut Store<u8>, covers: u64) -> Read {
-    let (view, _) = store.open_changes(PersistSeq(covers)).unwrap();
+    let view = open_changes(store, PersistSeq(covers));
     let taken = read_all(store, view);
     store.close_view(view);
     taken
@@ -281,4 +293,99 @@ fn pages_go_on_after_a_key_even_if_it_is_gone() {
     let rest: Vec<_> = store.after(Some(&gone)).collect();
     assert_eq!(rest, [(&key(3), &3)]);
     assert_eq!(store.after(None).count(), 2);
+}
+
+/// An item that counts how often one like it was dropped.
+#[derive(Clone)]
+struct Counted(Rc<Cell<usize>>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() + 1);
+    }
+}
+
+#[test]
+fn what_was_kept_for_a_view_is_dropped_a_few_items_at_a_time() {
+    let dropped = Rc::new(Cell::new(0));
+    let mut store = Store::new();
+    (0..=u8::MAX).for_each(|name| store.insert(key(name), Counted(Rc::clone(&dropped))));
+    let view = store.open_whole();
+    (0..=u8::MAX).for_each(|name| store.insert(key(name), Counted(Rc::clone(&dropped))));
+    assert_eq!(store.kept_aside(), 256);
+    dropped.set(0);
+    store.close_view(view);
+    assert_eq!(dropped.take(), TIDIED_AT_ONCE);
+    assert!(store.tidy(7));
+    assert_eq!(dropped.take(), 7);
+    // One of them is what the key held.
+    store.insert(key(1), Counted(Rc::clone(&dropped)));
+    assert_eq!(dropped.take(), DROPPED_WITH_A_CHANGE + 1);
+    while store.tidy(7) {}
+    assert_eq!(dropped.take(), 256 - TIDIED_AT_ONCE - 7 - DROPPED_WITH_A_CHANGE);
+}
+
+#[test]
+fn the_keys_of_a_checkpoint_that_failed_are_put_in_order_a_few_at_a_time() {
+    let mut store = Store::new();
+    store.note_recovered();
+    (0..100).for_each(|name| store.insert(key(name), 1));
+    changes(&mut store, 8);
+    (50..150).for_each(|name| store.insert(key(name), 2));
+    let view = open_changes(&mut store, PersistSeq(9));
+    read(&mut store, view, 1, &mut Vec::new());
+    store.close_view(view);
+    let mut left = store.changes.untidy_count();
+    assert_eq!(left, 299 - TIDIED_AT_ONCE, "two lists, one of them to be dropped after that");
+    let mut done = |store: &Store<u8>| {
+        let before = std::mem::replace(&mut left, store.changes.untidy_count());
+        before - left
+    };
+    assert_eq!(store.open_changes(PersistSeq(9)), None);
+    assert_eq!(done(&store), TIDIED_AT_ONCE);
+    // Of a key that is in both lists, two are done with.
+    while store.tidy(7) {
+        assert!(done(&store) <= 14);
+    }
+    let taken = changes(&mut store, 9);
+    let expected = (0..150).map(|name| (key(name), Some(if name < 50 { 1 } else { 2 })));
+    assert_eq!(taken, expected.collect::<Vec<_>>());
+    store.note_written(PersistSeq(9));
+    assert_eq!(changes(&mut store, 10), []);
+}
+
+#[test]
+fn the_keys_of_a_checkpoint_on_disk_are_dropped_a_few_at_a_time() {
+    let mut store = Store::new();
+    store.note_recovered();
+    (0..200).for_each(|name| store.insert(key(name), 1));
+    changes(&mut store, 1);
+    store.note_written(PersistSeq(1));
+    assert_eq!(store.changes.untidy_count(), 200 - TIDIED_AT_ONCE);
+    store.tidy(7);
+    assert_eq!(store.changes.untidy_count(), 193 - TIDIED_AT_ONCE);
+}
+
+/// The driver has no end of it to write.
+#[test]
+fn a_checkpoint_that_was_not_read_to_its_end_is_not_on_disk() {
+    let mut store = Store::new();
+    store.note_recovered();
+    store.insert(key(1), 1);
+    let (view, _) = store.open_changes(PersistSeq(1)).unwrap();
+    store.close_view(view);
+    store.note_written(PersistSeq(1));
+    assert_eq!(changes(&mut store, 2), [(key(1), Some(1))]);
+}
+
+#[test]
+fn nothing_is_kept_aside_for_a_view_of_changes_that_has_not_the_key() {
+    let mut store = Store::new();
+    (1..=3).for_each(|name| store.insert(key(name), name));
+    store.note_recovered();
+    store.insert(key(2), 5);
+    let (view, _) = store.open_changes(PersistSeq(1)).unwrap();
+    (1..=4).for_each(|name| store.insert(key(name), 6));
+    assert_eq!(store.kept_aside(), 1);
+    assert_eq!(read_all(&mut store, view), [(key(2), Some(5))]);
 }

@@ -62,10 +62,18 @@ impl<T: Clone> View<T> {
         self.differing.take()
     }
 
-    /// Keeps aside what a key held that changes, unless the view has passed it.
+    /// What is kept aside, for a view that ends.
+    pub(super) fn into_kept(self) -> BTreeMap<Key, Option<T>> {
+        self.kept
+    }
+
+    /// Keeps aside what a key held that changes, if the view comes to it.
     pub(super) fn keep(&mut self, key: &Key, old: Option<&T>) {
         let is_passed = self.position.as_ref().is_some_and(|position| key <= position);
-        if !self.has_ended && !is_passed && !self.kept.contains_key(key) {
+        if self.has_ended || is_passed || self.kept.contains_key(key) {
+            return;
+        }
+        if self.all || self.differing.as_ref().is_some_and(|differing| differing.contains(key)) {
             self.kept.insert(key.clone(), old.cloned());
         }
     }

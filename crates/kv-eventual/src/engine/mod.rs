@@ -76,7 +76,9 @@ impl ConsistencyEngine for EventualEngine {
             Input::PeerUp { peer, incarnation } => self.on_peer_up(step, peer, incarnation),
             Input::PeerDown { peer } => self.on_peer_down(step, peer),
             Input::Persisted { up_to } => self.on_persisted(step, up_to),
-            Input::CheckpointWritten { covers } => self.core.state.store.note_written(covers),
+            Input::CheckpointWritten { covers } => {
+                checkpoint::note_written(&mut self.core.state, covers);
+            }
             Input::SnapshotPart { from, .. } => {
                 // Servers of this engine send each other none.
                 self.core.bad_message(from, "snapshot");
@@ -86,7 +88,10 @@ impl ConsistencyEngine for EventualEngine {
             Input::DiskRoom => self.core.shortage = None,
             // Every server coordinates, and nobody waits for this one.
             Input::Stop => {}
-            Input::Timeout => self.on_timeout(step),
+            Input::Timeout => {
+                checkpoint::tidy(&mut self.core.state, step.now.mono);
+                self.on_timeout(step);
+            }
         }
         if cfg!(debug_assertions) {
             self.check_invariants();
@@ -97,7 +102,8 @@ impl ConsistencyEngine for EventualEngine {
         if self.identity.is_new() {
             return Some(Duration::ZERO);
         }
-        [self.core.outbox.due(), self.core.deadlines.first()].into_iter().flatten().min()
+        let Core { outbox, deadlines, state, .. } = &self.core;
+        [outbox.due(), deadlines.first(), state.tidy_at].into_iter().flatten().min()
     }
 
     fn open_view(&mut self, scope: ViewScope) -> Option<OpenView> {

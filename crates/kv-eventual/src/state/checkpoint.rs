@@ -1,6 +1,7 @@
 //! The state as a checkpoint, and an engine's way back from one.
 
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use kv_core::{
@@ -82,6 +83,27 @@ pub(crate) fn close(state: &mut State, view: ViewId) {
     state.store.close_view(view);
     if let Some((_, covers)) = state.taken_for_written.take_if(|(taken, _)| *taken == view) {
         state.store.note_written(covers);
+    }
+    tidy_soon(state);
+}
+
+/// Notes that a checkpoint that was taken is on disk.
+pub(crate) fn note_written(state: &mut State, covers: PersistSeq) {
+    state.store.note_written(covers);
+    tidy_soon(state);
+}
+
+/// Lets go of a part of what the store does not need any more.
+pub(crate) fn tidy(state: &mut State, now: Duration) {
+    if state.tidy_at.is_some_and(|at| at <= now) {
+        let has_more = state.store.tidy(TIDIED_AT_ONCE);
+        state.tidy_at = has_more.then(|| now.saturating_add(TIDY_PAUSE));
+    }
+}
+
+fn tidy_soon(state: &mut State) {
+    if state.tidy_at.is_none() && state.store.is_untidy() {
+        state.tidy_at = Some(Duration::ZERO);
     }
 }
 
@@ -183,6 +205,12 @@ pub(crate) fn read_item((key, entry): CheckpointItem) -> Result<Write, DecodeErr
 
 /// What an item takes beside its bytes.
 const ITEM_BYTES: usize = 16;
+
+/// How many keys are let go of in one step.
+const TIDIED_AT_ONCE: usize = 1_000;
+
+/// The time between two such steps.
+const TIDY_PAUSE: Duration = Duration::from_millis(1);
 
 /// What the metadata begin with since their form has a number, which comes next; before, that was
 /// the number of a server, which is never 0.

@@ -8,6 +8,7 @@ pub(crate) mod record;
 pub(crate) mod stamp;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use kv_core::{
     ClusterConfig, HybridTime, Incarnation, Key, NodeId, PersistSeq, RecoverError, Store, ViewId,
@@ -50,6 +51,8 @@ pub(crate) struct State {
     /// The records that were replaced or removed since this was last emptied, while somebody wants
     /// to know.
     pub(crate) replaced: Option<Vec<(WriteId, Key)>>,
+    /// When the next part of what the store does not need any more is let go of.
+    pub(crate) tidy_at: Option<Duration>,
     /// For tests of the checkers.
     pub(crate) broken: Broken,
     /// The view of changes that is open leaves out its first one; only where a test has it so.
@@ -74,6 +77,7 @@ impl State {
             counts: false,
             floor: HybridTime::ZERO,
             replaced: None,
+            tidy_at: None,
             broken: Broken::default(),
             forgets_a_change: false,
             taken_for_written: None,

@@ -106,6 +106,7 @@ pub(crate) fn read(core: &mut Core, id: ViewId, bytes_max: usize) -> Option<View
 pub(crate) fn close(core: &mut Core, id: ViewId) {
     core.views.retain(|view| view.id != id);
     core.replica.machine_mut().store_mut().close_view(id);
+    core.tidy_soon();
 }
 
 /// Notes that a checkpoint that was taken is on disk.
@@ -113,6 +114,7 @@ pub(crate) fn note_written(core: &mut Core, covers: PersistSeq) {
     core.tail_on_disk.note_written(covers);
     core.sessions_on_disk.note_written(covers);
     core.replica.machine_mut().store_mut().note_written(covers);
+    core.tidy_soon();
 }
 
 /// Notes that the checkpoint on disk holds the log and the state as they are.

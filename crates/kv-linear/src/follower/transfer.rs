@@ -1,7 +1,5 @@
 //! A snapshot on its way to a follower's disk.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use kv_core::{NodeId, Outcome, SnapshotPart, Unknown};
 
@@ -105,7 +103,7 @@ impl Transfer {
         };
         core.replica.replace(replica, core.broken);
         core.staged_after = None;
-        core.tidy_at = Some(Duration::ZERO);
+        core.tidy_soon();
         core.counters.checkpoints_installed += 1;
         let acks = core.config.cluster.write_quorum();
         let own = core.incarnation();
