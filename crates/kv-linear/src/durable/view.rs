@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::ops::{ControlFlow, Range};
 
-use bytes::Bytes;
 use kv_core::{
     CheckpointChange, OpenView, PersistSeq, ViewChunk, ViewId, ViewRead, ViewScope, Wire,
 };
@@ -14,6 +13,7 @@ use crate::log::entry::Entry;
 use crate::mutation::Mutation;
 use crate::recovery::checkpoint::{Metadata, entry_key, session_key, state_key};
 use crate::state_machine::expiry::{Expiry, Held};
+use crate::state_machine::sessions::ViewedSession;
 
 /// What a view shows of the log and the sessions: they come before the keys, of which the store has
 /// a view.
@@ -24,7 +24,7 @@ pub(crate) struct LogView {
     next_slot: usize,
     /// Slots that the checkpoint on disk may hold, and this one does not.
     gone: Range<usize>,
-    sessions: VecDeque<Bytes>,
+    sessions: VecDeque<ViewedSession>,
     next_session: usize,
     sessions_gone: Range<usize>,
     /// A key is left out; only where a test has it so.
@@ -155,12 +155,12 @@ fn tail(core: &Core) -> VecDeque<Entry> {
     tail.take_while(|entry| entry.index() <= replica.durable()).cloned().collect()
 }
 
-/// The sessions in their byte forms.
-fn sessions(core: &Core) -> VecDeque<Bytes> {
+/// The sessions, which get their byte forms when they are read.
+fn sessions(core: &Core) -> VecDeque<ViewedSession> {
     if core.identity_on_disk.is_none() || core.broken.is(Mutation::CheckpointForgetsAnswers) {
         return VecDeque::new();
     }
-    core.replica.machine().sessions().to_lines().into()
+    core.replica.machine().sessions().viewed()
 }
 
 impl LogView {
@@ -176,7 +176,7 @@ impl LogView {
         if let Some(session) = self.sessions.pop_front() {
             let slot = self.next_session;
             self.next_session += 1;
-            return Some((session_key(slot), Some(session)));
+            return Some((session_key(slot), Some(session.to_line())));
         }
         self.sessions_gone.next().map(|slot| (session_key(slot), None))
     }

@@ -6,7 +6,8 @@ mod kept;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use kv_core::{
@@ -44,8 +45,16 @@ struct Session {
     used_ms: u64,
     acknowledged_below: u64,
     answers_bytes: usize,
-    /// The answers to requests that were applied, from `acknowledged_below` on.
-    answers: BTreeMap<u64, Answered>,
+    /// The answers to requests that were applied, from `acknowledged_below` on. Shared with the
+    /// views that have not come to the session; copied when they change before that.
+    answers: Arc<BTreeMap<u64, Answered>>,
+}
+
+/// A session as a view shows it.
+#[derive(Clone, Debug)]
+pub(crate) struct ViewedSession {
+    id: SessionId,
+    session: Session,
 }
 
 /// What becomes of a request of a session.
@@ -102,7 +111,7 @@ impl Sessions {
             let answered = Answered::new(outcome, number).within(room);
             session.answers_bytes += answered.size_bytes();
             self.answers_bytes += answered.size_bytes();
-            session.answers.insert(identity.number, answered);
+            Arc::make_mut(&mut session.answers).insert(identity.number, answered);
             self.keep_bounds();
         }
     }
@@ -130,20 +139,18 @@ impl Sessions {
         }
     }
 
+    /// The sessions as they are, for a view: no answer is copied.
+    pub(crate) fn viewed(&self) -> VecDeque<ViewedSession> {
+        let viewed = |(id, session): (&SessionId, &Session)| ViewedSession {
+            id: *id,
+            session: session.clone(),
+        };
+        self.by_id.iter().map(viewed).collect()
+    }
+
     /// The sessions in the byte forms that a checkpoint holds.
     pub(crate) fn to_lines(&self) -> Vec<Bytes> {
-        let line = |(id, session): (&SessionId, &Session)| {
-            let answers = session.answers.iter();
-            let answers = answers.map(|(number, answered)| (*number, answered.clone()));
-            SessionLine {
-                id: *id,
-                used_ms: session.used_ms,
-                acknowledged_below: session.acknowledged_below,
-                answers: answers.collect(),
-            }
-            .to_bytes()
-        };
-        self.by_id.iter().map(line).collect()
+        self.by_id.iter().map(|(id, session)| session.to_line(*id)).collect()
     }
 
     /// Puts a session of a checkpoint where it was.
@@ -154,6 +161,7 @@ impl Sessions {
         let answers_bytes = answers.values().map(Answered::size_bytes).sum();
         self.answers_bytes += answers_bytes;
         self.by_use.insert((used_ms, id));
+        let answers = Arc::new(answers);
         self.by_id.insert(id, Session { used_ms, acknowledged_below, answers_bytes, answers });
     }
 
@@ -172,22 +180,44 @@ impl Sessions {
 }
 
 impl Session {
-    const fn new(now_ms: u64) -> Self {
-        Self { used_ms: now_ms, acknowledged_below: 1, answers_bytes: 0, answers: BTreeMap::new() }
+    fn new(now_ms: u64) -> Self {
+        let answers = Arc::default();
+        Self { used_ms: now_ms, acknowledged_below: 1, answers_bytes: 0, answers }
+    }
+
+    fn to_line(&self, id: SessionId) -> Bytes {
+        let answers = self.answers.iter();
+        let answers = answers.map(|(number, answered)| (*number, answered.clone()));
+        SessionLine {
+            id,
+            used_ms: self.used_ms,
+            acknowledged_below: self.acknowledged_below,
+            answers: answers.collect(),
+        }
+        .to_bytes()
     }
 
     /// Forgets the answers that the client needs no more; how many bytes that frees.
     fn acknowledge(&mut self, below: u64) -> usize {
         let mut freed = 0;
         self.acknowledged_below = self.acknowledged_below.max(below);
-        while let Some(first) = self.answers.first_entry() {
-            if *first.key() >= self.acknowledged_below {
-                break;
-            }
-            freed += first.remove().size_bytes();
+        let below = self.acknowledged_below;
+        let needed_no_more = |answers: &BTreeMap<u64, Answered>| {
+            answers.first_key_value().is_some_and(|(first, _)| *first < below)
+        };
+        while needed_no_more(&self.answers) {
+            let first = Arc::make_mut(&mut self.answers).pop_first();
+            freed += first.map_or(0, |(_, answered)| answered.size_bytes());
         }
         self.answers_bytes -= freed;
         freed
+    }
+}
+
+impl ViewedSession {
+    /// The byte form that a checkpoint holds.
+    pub(crate) fn to_line(&self) -> Bytes {
+        self.session.to_line(self.id)
     }
 }
 

@@ -123,6 +123,26 @@ fn of_too_many_sessions_those_end_that_were_used_the_longest_ago() {
     assert_eq!(ids, [true, false, true]);
 }
 
+#[test]
+fn a_view_copies_no_answers_and_shows_the_sessions_as_they_were() {
+    let mut sessions = Sessions::default();
+    (1..=3).for_each(|number| sessions.open(number, 0));
+    (1..=3).for_each(|number| sessions.keep(&identity(number, 1, 1), 7, &outcome(7)));
+    let (before, viewed) = (sessions.to_lines(), sessions.viewed());
+    for (session, viewed) in sessions.by_id.values().zip(&viewed) {
+        assert!(Arc::ptr_eq(&session.answers, &viewed.session.answers));
+    }
+    // Only what changes meanwhile is copied.
+    sessions.look_up(&identity(1, 2, 2), USE_NOTED_MS);
+    sessions.keep(&identity(2, 2, 1), 9, &outcome(9));
+    let shared = sessions.by_id.values().zip(&viewed);
+    let shared =
+        shared.map(|(session, viewed)| Arc::ptr_eq(&session.answers, &viewed.session.answers));
+    assert_eq!(shared.collect::<Vec<_>>(), [false, false, true]);
+    assert_eq!(viewed.iter().map(ViewedSession::to_line).collect::<Vec<_>>(), before);
+    assert_ne!(sessions.to_lines(), before);
+}
+
 proptest! {
     /// A checkpoint holds all, and the account of bytes is right.
     #[test]
