@@ -20,7 +20,7 @@ use crate::state::State;
 use crate::state::journal::{Journal, Then};
 use crate::state::record::Record;
 use crate::sync::knowledge::Peerage;
-use crate::tombstones::CutProgress;
+use crate::vector::cuts::CutProgress;
 
 /// A server's state apart from what it coordinates and from which incarnation it takes.
 #[derive(Clone, Debug)]

@@ -54,7 +54,6 @@ mod counters;
 mod deadline;
 mod engine;
 mod greeting;
-mod identity;
 mod ids;
 mod message;
 mod mutation;

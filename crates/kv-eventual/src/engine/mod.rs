@@ -1,6 +1,7 @@
 //! The engine: what it keeps, and how it comes back from its disk.
 
 mod dispatch;
+mod identity;
 mod repair;
 mod report;
 
@@ -13,6 +14,7 @@ use kv_core::{
     ViewChunk, ViewId, ViewScope,
 };
 
+use self::identity::{Identity, Phase};
 use crate::clock::Clock;
 use crate::coordinator::queue::Queue;
 use crate::coordinator::reads::Reads;
@@ -20,7 +22,6 @@ use crate::coordinator::writes::Writes;
 use crate::core::{Core, Step};
 use crate::counters::Counters;
 use crate::deadline::Deadlines;
-use crate::identity::{Identity, Phase};
 use crate::ids::SlotSet;
 use crate::message::Message;
 use crate::mutation::{Broken, Mutation};

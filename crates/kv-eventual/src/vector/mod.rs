@@ -1,5 +1,6 @@
 //! What a server knows of all writes.
 
+pub(crate) mod cuts;
 pub(crate) mod seqs;
 
 use std::collections::{BTreeMap, BTreeSet};
