@@ -104,7 +104,8 @@ impl Scenario {
         if halted == 0 {
             revive(&mut cluster)?;
         }
-        watching.run_for(&mut cluster, Duration::from_secs(10))?;
+        // Part of a snapshot that the simulated network loses comes again after 10 s and more.
+        watching.run_for(&mut cluster, Duration::from_secs(40))?;
         cluster.stop_intercepting();
         states.look(&cluster);
         let session = |id: RequestId| clients.sessions.get(&id).copied().unwrap_or(Process(id.0));
