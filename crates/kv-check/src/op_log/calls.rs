@@ -1,6 +1,6 @@
 //! The calls that logs of operations tell of, and those that they leave out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use kv_core::{Batch, Command, Key, Value};
 
@@ -20,9 +20,39 @@ pub(super) struct Call {
     pub(super) ends_ms: u64,
     pub(super) command: Command,
     pub(super) end: Option<Event>,
+    /// Whether it was sent before, perhaps to another server.
+    pub(super) is_repeated: bool,
+}
+
+impl Call {
+    /// Whether it may have taken effect, or take effect yet, for all that its server knew.
+    const fn is_unclear(&self) -> bool {
+        matches!(self.end, None | Some(Event::Info))
+    }
+
+    /// A call without an end, sent once.
+    pub(super) const fn open(begins_ms: u64, command: Command) -> Self {
+        Self { begins_ms, ends_ms: u64::MAX, command, end: None, is_repeated: false }
+    }
 }
 
 impl Calls {
+    /// Lets what was sent before be as old as the first call that may be the same and whose end is not
+    /// known, and as old as the first kill, which may have taken such a call's lines with it.
+    pub(super) fn age_repeated(&mut self) {
+        let mut first_unclear: HashMap<Command, u64> = HashMap::new();
+        for call in self.calls.iter().filter(|call| call.is_unclear()) {
+            let begins_ms = first_unclear.entry(call.command.clone()).or_insert(call.begins_ms);
+            *begins_ms = call.begins_ms.min(*begins_ms);
+        }
+        let first_kill = self.kills_ms.first().copied();
+        for call in self.calls.iter_mut().filter(|call| call.is_repeated) {
+            let same = first_unclear.get(&call.command).copied();
+            let oldest = [same, first_kill].into_iter().flatten().min();
+            call.begins_ms = oldest.map_or(call.begins_ms, |oldest| oldest.min(call.begins_ms));
+        }
+    }
+
     /// What was shown after a server was killed and was written by nobody was written by a call
     /// whose lines are lost. Whoever finds a key missing after that may see a delete that was.
     pub(super) fn add_lost_writes(&mut self) {
@@ -39,7 +69,7 @@ impl Calls {
         }
         for (key, value) in lost {
             let command = Command::Put { key, value, time_to_live: None };
-            self.calls.push(Call { begins_ms, ends_ms: u64::MAX, command, end: None });
+            self.calls.push(Call::open(begins_ms, command));
         }
     }
 
@@ -79,7 +109,7 @@ impl Calls {
         }
         for (key, begins_ms) in lost {
             let command = Command::Delete { key };
-            self.calls.push(Call { begins_ms, ends_ms: u64::MAX, command, end: None });
+            self.calls.push(Call::open(begins_ms, command));
         }
     }
 
@@ -99,7 +129,7 @@ impl Calls {
             let command = Command::Put { key, value, time_to_live: None };
             let end = Some(Event::Ok(vec![Seen::Written]));
             // Calls that are older than their log begin at 0 as well, and may come later.
-            self.calls.push(Call { begins_ms: 0, ends_ms: 0, command, end });
+            self.calls.push(Call { ends_ms: 0, end, ..Call::open(0, command) });
         }
     }
 

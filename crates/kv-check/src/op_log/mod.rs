@@ -47,6 +47,10 @@ impl History {
     /// appends made cannot be told from what is shown later, so the calls on a key that is counted on
     /// or appended to are left out from the first kill on: see [`OpLogHistory::cut_keys`].
     ///
+    /// A client that does not learn how a write ended sends it again, to whichever server. Such a line
+    /// is marked, and the write may have taken effect when it was first sent: since the earliest call
+    /// with the same effect whose end is not known, or since the first kill.
+    ///
     /// The keys are taken to hold nothing at first: see [`History::from_op_logs_since`].
     ///
     /// # Errors
@@ -81,6 +85,7 @@ impl History {
             })?;
         }
         let mut calls = pairing.calls();
+        calls.age_repeated();
         let cut_keys = calls.cut_computed();
         calls.add_lost_writes();
         if initial == InitialState::Unknown {
@@ -196,6 +201,31 @@ mod tests {
     fn get(client: u32, value: &str, from_ms: u64) -> String {
         let to_ms = from_ms + 5;
         format!("1,{client},get,x,{from_ms},req,\n1,{client},get,x,{to_ms},resp,{value}\n")
+    }
+
+    const REPEATED: &str = "# repeated: what follows may have taken effect before\n";
+
+    #[test]
+    fn what_was_sent_again_may_have_taken_effect_when_it_was_first_sent() {
+        // Another put took effect between the first copy of `a` and the answer to the second.
+        let again = format!("{REPEATED}{}", put(2, "a", 40));
+        let others = put(3, "b", 20) + &get(3, "b", 60);
+        for end in ["", "2,0,put,x,30,info,a\n"] {
+            let first = format!("2,0,put,x,10,req,a\n{end}");
+            assert_eq!(verdict(&[&first, &again, &others], 0), Verdict::Linearizable);
+        }
+        // What was sent first died with its server.
+        let killed = format!("2,0,get,y,9,req,\n{STARTED}");
+        assert_eq!(verdict(&[&killed, &again, &others], 0), Verdict::Linearizable);
+        // No copy can be older, and none is without a mark.
+        let late = format!("2,0,put,x,26,req,a\n2,0,get,y,27,req,\n{STARTED}");
+        assert!(matches!(verdict(&[&late, &again, &others], 0), Verdict::NotLinearizable(_)));
+        let unmarked = put(2, "a", 40);
+        let first = "2,0,put,x,10,fail,a\n";
+        let first = format!("2,0,put,x,10,req,a\n{first}");
+        for logs in [[&*first, &*again, &*others], ["", &*unmarked, &*others]] {
+            assert!(matches!(verdict(&logs, 0), Verdict::NotLinearizable(_)));
+        }
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub(super) struct Pairing {
     open: BTreeMap<Ident, VecDeque<usize>>,
     /// The time of the last line.
     last_ms: u64,
+    /// Whether the last line said that the next one's call was sent before.
+    is_repeated: bool,
 }
 
 /// What is wrong with a line.
@@ -57,7 +59,7 @@ impl Pairing {
     /// Reads one server's log; a fault comes with its line, from 1.
     pub(super) fn read(&mut self, initial: InitialState, text: &str) -> Result<(), (usize, Fault)> {
         self.open.clear();
-        self.last_ms = 0;
+        (self.last_ms, self.is_repeated) = (0, false);
         let mut may_be_older = initial == InitialState::Unknown;
         let mut lines = text.split_inclusive('\n').enumerate().peekable();
         while let Some((index, line)) = lines.next() {
@@ -69,10 +71,12 @@ impl Pairing {
             if line.starts_with("# cut") || line.starts_with("# started") {
                 // What is open stays so, and no later client has the number of its client.
                 self.open.clear();
-                may_be_older = false;
+                (may_be_older, self.is_repeated) = (false, false);
                 self.note_kill();
             } else if is_cut {
                 self.note_kill();
+            } else if line.starts_with("# repeated") {
+                self.is_repeated = true;
             } else if line.starts_with('#') {
                 return Err(at(Fault::Gap));
             } else {
@@ -90,6 +94,7 @@ impl Pairing {
     fn line(&mut self, line: &str, may_be_older: bool) -> Result<(), Fault> {
         let line = columns(line)?;
         self.last_ms = line.ms;
+        let is_repeated = std::mem::take(&mut self.is_repeated);
         if line.word == "scan" {
             return Ok(());
         }
@@ -109,7 +114,7 @@ impl Pairing {
             let begins_ms = line.ms.saturating_sub(self.widen_ms);
             let begins_ms = oldest.map_or(begins_ms, |call| call.begins_ms);
             waiting.push_back(self.calls.calls.len());
-            self.calls.calls.push(Call { begins_ms, ends_ms: u64::MAX, command, end: None });
+            self.calls.calls.push(Call { is_repeated, ..Call::open(begins_ms, command) });
             return Ok(());
         }
         let place = match self.open.get_mut(&ident).and_then(VecDeque::pop_front) {
@@ -119,7 +124,7 @@ impl Pairing {
                 let value = line.value.clone().filter(|_| line.word != "incr");
                 let zero = (line.word == "incr").then(|| Bytes::from_static(b"0"));
                 let command = command(line.word, line.key.clone(), value.or(zero))?;
-                self.calls.calls.push(Call { begins_ms: 0, ends_ms: u64::MAX, command, end: None });
+                self.calls.calls.push(Call::open(0, command));
                 self.calls.calls.len() - 1
             }
             None => return Err(Fault::NotBegun),

@@ -76,7 +76,8 @@ impl Pending {
         let body = match submission.body.clone() {
             RequestBody::Execute { op, options } => {
                 let (timeout, identity) = (self.time_left(now), identity.or(options.identity));
-                let options = RequestOptions { timeout, identity, ..options };
+                let is_repeated = options.is_repeated || self.unclear.is_some();
+                let options = RequestOptions { timeout, identity, is_repeated, ..options };
                 RequestBody::Execute { op, options }
             }
             body @ (RequestBody::Status | RequestBody::Cancel | RequestBody::Snapshot) => body,

@@ -46,6 +46,10 @@ fn identity(request: &Request) -> Option<RequestIdentity> {
     }
 }
 
+fn is_repeated(request: &Request) -> bool {
+    matches!(&request.body, RequestBody::Execute { options, .. } if options.is_repeated)
+}
+
 fn name(session: u64, number: u64, acknowledged_below: u64) -> Option<RequestIdentity> {
     Some(RequestIdentity { session: SessionId(session), number, acknowledged_below })
 }
@@ -78,11 +82,12 @@ async fn a_write_is_sent_again_under_its_name_when_its_server_is_lost() {
     let writing = tokio::spawn(async move { written(&client, "v").await });
     let mut first = accept(&one).await;
     open(&mut first, 7).await;
-    assert_eq!(identity(&next(&mut first).await), name(7, 1, 1));
+    let sent = next(&mut first).await;
+    assert_eq!((identity(&sent), is_repeated(&sent)), (name(7, 1, 1), false));
     drop(first);
     let mut second = accept(&two).await;
     let again = next(&mut second).await;
-    assert_eq!(identity(&again), name(7, 1, 1));
+    assert_eq!((identity(&again), is_repeated(&again)), (name(7, 1, 1), true));
     second.respond(again.id, done(9, vec![CommandResult::Written])).await;
     assert_eq!(writing.await.unwrap().unwrap(), Some(Version::Log(9)));
 }
@@ -134,7 +139,7 @@ async fn an_expired_session_is_replaced_for_what_was_not_sent_before() {
     first.respond(sent.id, expired()).await;
     open(&mut first, 8).await;
     let again = next(&mut first).await;
-    assert_eq!(identity(&again), name(8, 1, 1));
+    assert_eq!((identity(&again), is_repeated(&again)), (name(8, 1, 1), false));
     first.respond(again.id, done(9, vec![CommandResult::Written])).await;
     let other = next(&mut first).await;
     assert_eq!(identity(&other), name(8, 2, 2));

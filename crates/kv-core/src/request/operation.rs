@@ -118,9 +118,20 @@ pub struct RequestOptions {
     /// What names a write, so that it takes effect once although it is sent again, to whichever
     /// server. It is without meaning for a read, and in an engine that keeps no sessions.
     pub identity: Option<RequestIdentity>,
+    /// Whether a copy that was sent before may take effect or has: what it does may be older than
+    /// this request. It changes nothing but what the server's log of operations says.
+    pub is_repeated: bool,
 }
 
-wire_struct!(RequestOptions { timeout, write_quorum, read_quorum, level, seen, identity });
+wire_struct!(RequestOptions {
+    timeout,
+    write_quorum,
+    read_quorum,
+    level,
+    seen,
+    identity,
+    is_repeated
+});
 
 /// Names a session: the number of the operation that opened it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -166,6 +177,7 @@ impl Default for RequestOptions {
             level: None,
             seen: None,
             identity: None,
+            is_repeated: false,
         }
     }
 }

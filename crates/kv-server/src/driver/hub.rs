@@ -103,10 +103,10 @@ where
         match body {
             RequestBody::Execute { op, options } => {
                 let number = self.clients.get_mut(session).map(|client| client.number);
-                let logged = self.op_log.is_on().then(|| op.clone());
+                let logged = self.op_log.invocation(&op, &options);
                 let request = self.core.request(now, session, id, op, options);
-                if let (Some(request), Some(number), Some(op)) = (request, number, logged) {
-                    self.op_log.invoked(request, number, now, &op);
+                if let (Some(request), Some(number), Some(logged)) = (request, number, logged) {
+                    self.op_log.invoked(request, number, now, &logged);
                 }
             }
             RequestBody::Cancel => {
@@ -137,10 +137,10 @@ where
         match event {
             LocalEvent::Request { client, op, options, reply } => {
                 let (session, tag) = (self.local.session(), self.local.begin(reply));
-                let logged = self.op_log.is_on().then(|| op.clone());
+                let logged = self.op_log.invocation(&op, &options);
                 let request = self.core.request(now, session, tag, op, *options);
-                if let (Some(request), Some(op)) = (request, logged) {
-                    self.op_log.invoked(request, client, now, &op);
+                if let (Some(request), Some(logged)) = (request, logged) {
+                    self.op_log.invoked(request, client, now, &logged);
                 }
             }
             LocalEvent::Status { reply } => {

@@ -81,10 +81,11 @@ where
             );
         }
         for (tag, op) in (0..).zip(session.take_asks()) {
-            let logged = op_log.is_on().then(|| op.clone());
-            let request = core.request(now, id, tag, op, RequestOptions::default());
-            if let (Some(request), Some(op)) = (request, logged) {
-                op_log.invoked(request, number, now, &op);
+            let options = RequestOptions::default();
+            let logged = op_log.invocation(&op, &options);
+            let request = core.request(now, id, tag, op, options);
+            if let (Some(request), Some(logged)) = (request, logged) {
+                op_log.invoked(request, number, now, &logged);
             }
         }
         client.has_input = is_at_end || !input.is_empty();

@@ -2,7 +2,9 @@
 //!
 //! `id,client,operation,key,milliseconds,event,value`: the server, the client's number on it, what
 //! was done to which key, when (since the Unix epoch), `req` when it began and `resp` when it was
-//! done, `fail` when it definitely was not, `info` when that is not known.
+//! done, `fail` when it definitely was not, `info` when that is not known. Before the first line of
+//! what was sent before, perhaps to another server, stands a [`REPEATED`] line: it may have taken effect
+//! earlier than the line says.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -14,6 +16,14 @@ use kv_core::{
 
 use crate::client_number::ClientNumber;
 use crate::op_log::text::OpLogText;
+
+/// What is logged of a request when it comes.
+#[derive(Debug)]
+pub(crate) struct Invocation {
+    pub(crate) op: Operation,
+    /// Whether it may change something, and a copy that was sent before may have done so.
+    pub(crate) is_repeated: bool,
+}
 
 /// Remembers operations from their first lines to their last.
 #[derive(Debug)]
@@ -35,11 +45,14 @@ impl OpenOperations {
         id: RequestId,
         client: ClientNumber,
         wall_ms: u64,
-        op: &Operation,
+        Invocation { op, is_repeated }: &Invocation,
         lines: &mut OpLogText,
     ) {
         let node = self.node;
         let mut line_of = |word: &str, key: &[u8], value: LineValue<'_>| {
+            if *is_repeated {
+                lines.put(REPEATED);
+            }
             let mut line = OpLogText::with_capacity(LINE_BYTES + key.len());
             line.put_number(node.number());
             line.put(b",");
@@ -183,6 +196,9 @@ impl<'a> LineValue<'a> {
     }
 }
 
+/// The next line's operation may be older than that.
+const REPEATED: &[u8] = b"# repeated: what follows may have taken effect before\n";
+
 /// About as long is a line without its key and a large value.
 const LINE_BYTES: usize = 96;
 
@@ -200,10 +216,14 @@ mod tests {
         Value::new(bytes).unwrap()
     }
 
+    fn sent_once(op: Operation) -> Invocation {
+        Invocation { op, is_repeated: false }
+    }
+
     fn lines(op: Operation, outcome: &Outcome) -> String {
         let mut open = OpenOperations::new(NodeId::FIRST);
         let mut lines = OpLogText::default();
-        open.begin(RequestId(7), ClientNumber(0), 1_460_490_249_593, &op, &mut lines);
+        open.begin(RequestId(7), ClientNumber(0), 1_460_490_249_593, &sent_once(op), &mut lines);
         open.end(RequestId(7), 1_460_490_249_596, Some(outcome), &mut lines);
         assert!(open.open.is_empty());
         text(&lines)
@@ -282,12 +302,32 @@ mod tests {
     }
 
     #[test]
+    fn what_was_sent_before_is_marked_command_by_command() {
+        let delete = |of| Command::Delete { key: key(of) };
+        let batch = Batch::new(Vec::new(), vec![delete(b"a"), delete(b"b")]).unwrap();
+        let op = Operation::Batch(batch);
+        let mut open = OpenOperations::new(NodeId::FIRST);
+        let mut lines = OpLogText::default();
+        let repeated = Invocation { op, is_repeated: true };
+        open.begin(RequestId(1), ClientNumber(0), 1, &repeated, &mut lines);
+        open.end(RequestId(1), 2, Some(&done(vec![CommandResult::Written; 2])), &mut lines);
+        let mark = "# repeated: what follows may have taken effect before\n";
+        assert_eq!(
+            text(&lines),
+            format!(
+                "{mark}1,0,delete,a,1,req,\n{mark}1,0,delete,b,1,req,\n1,0,delete,a,2,resp,\n\
+                 1,0,delete,b,2,resp,\n"
+            )
+        );
+    }
+
+    #[test]
     fn a_large_value_stands_at_both_ends() {
         let large = Value::new(vec![b'v'; 1 << 20]).unwrap();
         let mut open = OpenOperations::new(NodeId::FIRST);
         let mut lines = OpLogText::default();
         let put = Operation::put(key(b"x"), large.clone());
-        open.begin(RequestId(1), ClientNumber(0), 1, &put, &mut lines);
+        open.begin(RequestId(1), ClientNumber(0), 1, &sent_once(put), &mut lines);
         open.end(RequestId(1), 2, Some(&done(vec![CommandResult::Written])), &mut lines);
         let pieces: Vec<_> = lines.pieces().collect();
         let expected: [(&[u8], _); 3] = [
@@ -302,7 +342,8 @@ mod tests {
     fn an_end_without_a_beginning_makes_no_line() {
         let mut open = OpenOperations::new(NodeId::FIRST);
         let mut lines = OpLogText::default();
-        open.begin(RequestId(1), ClientNumber(0), 1, &Operation::get(key(b"x")), &mut lines);
+        let get = sent_once(Operation::get(key(b"x")));
+        open.begin(RequestId(1), ClientNumber(0), 1, &get, &mut lines);
         open.forget_all();
         open.end(RequestId(1), 2, None, &mut lines);
         assert_eq!(text(&lines), "1,0,get,x,1,req,\n");

@@ -10,12 +10,12 @@ use std::path::PathBuf;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use kv_core::{NodeId, Now, Operation, Outcome, RequestId};
+use kv_core::{NodeId, Now, Operation, Outcome, RequestId, RequestOptions};
 
 use crate::client_number::ClientNumber;
 use crate::config::OpLogConfig;
 use crate::op_log::file::OpLogFile;
-use crate::op_log::line::OpenOperations;
+use crate::op_log::line::{Invocation, OpenOperations};
 use crate::op_log::queue::{QueueEnd, QueueStart, queue};
 use crate::op_log::text::OpLogText;
 
@@ -62,9 +62,20 @@ impl OpLog {
         self.next_client
     }
 
-    /// Whether operations are logged.
-    pub(crate) const fn is_on(&self) -> bool {
-        self.writer.is_some()
+    /// What is to be logged of a request, if it is.
+    pub(crate) fn invocation(
+        &self,
+        op: &Operation,
+        options: &RequestOptions,
+    ) -> Option<Invocation> {
+        let is_logged = match op {
+            Operation::Batch(_) | Operation::Scan(_) | Operation::OpenSession => {
+                self.writer.is_some()
+            }
+            Operation::Dump(_) | Operation::Lead { .. } => false,
+        };
+        let is_repeated = options.is_repeated && !op.is_read_only();
+        is_logged.then(|| Invocation { op: op.clone(), is_repeated })
     }
 
     pub(crate) fn invoked(
@@ -72,12 +83,10 @@ impl OpLog {
         id: RequestId,
         client: ClientNumber,
         now: Now,
-        op: &Operation,
+        invocation: &Invocation,
     ) {
-        if self.writer.is_some() && !matches!(op, Operation::Dump(_) | Operation::Lead { .. }) {
-            self.open.begin(id, client, millis(now), op, &mut self.gathered);
-            self.events_gathered += 1;
-        }
+        self.open.begin(id, client, millis(now), invocation, &mut self.gathered);
+        self.events_gathered += 1;
     }
 
     pub(crate) fn ended(&mut self, id: RequestId, now: Now, outcome: &Outcome) {
