@@ -37,10 +37,16 @@ pub(crate) struct Counters {
     pub(crate) losses: u64,
     /// Records of an older copy of the disk that were removed.
     pub(crate) suspects_removed: u64,
+    /// Times that everything was compared with what a peer holds.
+    pub(crate) comparisons: u64,
+    /// Records taken from a peer although this server should have had them.
+    pub(crate) records_mended: u64,
+    /// Records of a peer that were not taken because a forgotten delete may be later.
+    pub(crate) records_left: u64,
 }
 
 impl Counters {
-    pub(crate) const fn all(&self) -> [(Counter, u64); 16] {
+    pub(crate) const fn all(&self) -> [(Counter, u64); 19] {
         [
             (Counter::BadMessages, self.bad_messages),
             (Counter::StaleMessages, self.stale_messages),
@@ -58,6 +64,9 @@ impl Counters {
             (Counter::PulledWritesSent, self.sync_writes_sent),
             (Counter::DiskLosses, self.losses),
             (Counter::RecordsOfOlderCopiesRemoved, self.suspects_removed),
+            (Counter::Comparisons, self.comparisons),
+            (Counter::RecordsMended, self.records_mended),
+            (Counter::RecordsLeftDiffering, self.records_left),
         ]
     }
 }

@@ -16,6 +16,8 @@ pub(crate) enum Due {
     Settled,
     /// The servers are to be brought in step.
     Sync,
+    /// A comparison goes on, or is given up.
+    Compare,
     /// A hello has no answer yet.
     Hello(Slot),
     /// A request has waited in the queue for as long as it may.

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use kv_core::{HybridTime, Incarnation, Key, NodeId, wire_enum, wire_struct};
+use kv_core::{HybridTime, Incarnation, Key, NodeId, digest, wire_enum, wire_struct};
 
 use crate::ids::{ReadId, WriteId, WriteSeq};
 use crate::state::record::Write;
-use crate::state::stamp::Entry;
+use crate::state::stamp::{Entry, Stamp};
 use crate::vector::Vector;
 
 /// Everything that one server had for another at one moment.
@@ -46,6 +46,14 @@ pub enum Part {
     Pull(Pull),
     /// Answers a pull.
     Batch(Batch),
+    /// Asks whether the receiver holds the same.
+    Compare(Compare),
+    /// Answers with what it holds where it does not.
+    Compared(Compared),
+    /// Asks for what these keys hold, each in a [`Part::Mend`].
+    Want(Vec<Key>),
+    /// Brings a record that a comparison has shown to be missing; not acknowledged.
+    Mend(Write),
 }
 
 wire_enum!(Part, "message part", {
@@ -59,18 +67,25 @@ wire_enum!(Part, "message part", {
     7 => Repair(write),
     8 => Pull(pull),
     9 => Batch(batch),
+    10 => Compare(compare),
+    11 => Compared(compared),
+    12 => Want(keys),
+    13 => Mend(write),
 });
 
 impl Part {
     /// About how many bytes it takes in a message, never less than its keys and values.
     pub(crate) fn size_bytes(&self) -> usize {
         let content = match self {
-            Self::Write(write) | Self::Repair(write) => write.size_bytes(),
+            Self::Write(write) | Self::Repair(write) | Self::Mend(write) => write.size_bytes(),
             Self::Query(query) => query.key.as_bytes().len(),
             Self::Answer(answer) => {
                 answer.key.as_bytes().len() + answer.entry.as_ref().map_or(0, Entry::size_bytes)
             }
             Self::Batch(batch) => batch.writes.iter().map(Write::size_bytes).sum(),
+            Self::Compare(compare) => compare.size_bytes(),
+            Self::Compared(compared) => compared.size_bytes(),
+            Self::Want(keys) => keys.iter().map(|key| key.as_bytes().len() + PART_BYTES).sum(),
             Self::Hello(_) | Self::Welcome(_) | Self::Ack(_) | Self::Reject(_) | Self::Pull(_) => 0,
         };
         content + PART_BYTES
@@ -188,6 +203,104 @@ pub struct Batch {
 }
 
 wire_struct!(Batch { transfer, number, writes, end });
+
+/// Asks whether the receiver holds the same in some ranges of keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compare {
+    /// Which comparison; random.
+    pub comparison: u64,
+    /// Which question of it, from 0.
+    pub number: u32,
+    /// The first range begins after this key; with the first of all keys for `None`.
+    pub after: Option<Key>,
+    /// The ranges, one after the other.
+    pub ranges: Vec<HashedRange>,
+}
+
+wire_struct!(Compare { comparison, number, after, ranges });
+
+impl Compare {
+    fn size_bytes(&self) -> usize {
+        let of_key = |key: &Option<Key>| key.as_ref().map_or(0, |key| key.as_bytes().len());
+        let ranges = self.ranges.iter().map(|range| of_key(&range.up_to) + PART_BYTES);
+        of_key(&self.after) + ranges.sum::<usize>()
+    }
+}
+
+/// A range of keys, which begins where the one before it ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HashedRange {
+    /// Its last key; `None` if it ends with the last of all keys.
+    pub up_to: Option<Key>,
+    /// The hash of what the sender holds in it.
+    pub hash: u64,
+}
+
+wire_struct!(HashedRange { up_to, hash });
+
+/// Answers a [`Compare`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compared {
+    /// Which comparison.
+    pub comparison: u64,
+    /// Which question.
+    pub number: u32,
+    /// What was compared ends with this key; with the last of all keys for `None`.
+    pub through: Option<Key>,
+    /// What the sender holds in each range that differs.
+    pub listings: Vec<Listing>,
+    /// No delete that the sender has forgotten is later.
+    pub floor: HybridTime,
+}
+
+wire_struct!(Compared { comparison, number, through, listings, floor });
+
+impl Compared {
+    fn size_bytes(&self) -> usize {
+        let listings = self.listings.iter().flat_map(|listing| &listing.records);
+        listings.map(|summary| summary.key.as_bytes().len() + PART_BYTES).sum()
+    }
+}
+
+/// All that a server holds in a range of keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing {
+    /// The range begins after this key; with the first of all keys for `None`.
+    pub after: Option<Key>,
+    /// Its last key; `None` if it ends with the last of all keys.
+    pub up_to: Option<Key>,
+    /// The records, by ascending keys.
+    pub records: Vec<Summary>,
+}
+
+wire_struct!(Listing { after, up_to, records });
+
+/// A record without its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// Which key.
+    pub key: Key,
+    /// The position of its write in the order of writes.
+    pub stamp: Stamp,
+    /// The write's number among its origin's.
+    pub seq: WriteSeq,
+    /// The hash of the value; `None` for a tombstone.
+    pub value: Option<u64>,
+}
+
+wire_struct!(Summary { key, stamp, seq, value });
+
+impl Summary {
+    pub(crate) fn of(key: &Key, entry: &Entry) -> Self {
+        let value = entry.value.as_ref().map(|value| digest(value.as_bytes()));
+        Self { key: key.clone(), stamp: entry.stamp, seq: entry.seq, value }
+    }
+
+    /// The write that made the record.
+    pub(crate) const fn id(&self) -> WriteId {
+        WriteId { origin: self.stamp.origin, incarnation: self.stamp.incarnation, seq: self.seq }
+    }
+}
 
 /// Asks what a key holds.
 #[derive(Clone, Debug, PartialEq, Eq)]

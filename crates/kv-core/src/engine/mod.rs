@@ -294,6 +294,9 @@ pub struct Timing {
     /// About how often a server of the eventual engine asks a peer, one after the other, for what it
     /// lacks; [`Duration::MAX`] for never, unless the peer has just come back.
     pub anti_entropy: Duration,
+    /// How often a server of the eventual engine compares all that it holds with each peer, by hashes
+    /// of ranges of keys; [`Duration::MAX`] for never.
+    pub comparison: Duration,
 }
 
 impl Default for Timing {
@@ -305,6 +308,7 @@ impl Default for Timing {
             election: Duration::from_secs(1),
             join_wait: Duration::from_secs(1),
             anti_entropy: Duration::from_secs(1),
+            comparison: Duration::from_secs(600),
         }
     }
 }

@@ -151,6 +151,13 @@ counters! {
     50 => DiskLosses, "disk_losses", Count;
     /// Records of an older copy of the disk that were removed because others deleted them since.
     51 => RecordsOfOlderCopiesRemoved, "records_of_older_copies_removed", Count;
+    /// Times that everything here was compared with what a peer holds.
+    52 => Comparisons, "comparisons", Count;
+    /// Records that were gone or damaged here although the disk had had them, and were taken from a
+    /// peer.
+    53 => RecordsMended, "records_mended", Count;
+    /// Records that a peer holds and that were not taken: a delete that is forgotten may be later.
+    54 => RecordsLeftDiffering, "records_left_differing", Count;
 
     // Of the driver and its disk.
     /// Messages to peers that were unreachable or took nothing more.

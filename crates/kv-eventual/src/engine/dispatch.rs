@@ -119,6 +119,7 @@ impl EventualEngine {
         self.core.end_greeting(slot);
         self.core.standing.give_up(slot);
         self.sync.on_peer_down(&mut self.core, slot);
+        self.comparisons.on_peer_down(&mut self.core, slot);
         self.sync.schedule(&mut self.core, step.now.mono);
         self.start_queued(step);
         self.reads.fail_hopeless(&mut self.core, step);
@@ -147,6 +148,10 @@ impl EventualEngine {
                 | Part::Repair(_)
                 | Part::Pull(_)
                 | Part::Batch(_)
+                | Part::Compare(_)
+                | Part::Compared(_)
+                | Part::Want(_)
+                | Part::Mend(_)
                     if is_stale =>
                 {
                     self.core.counters.stale_messages += 1;
@@ -163,6 +168,10 @@ impl EventualEngine {
                 Part::Repair(write) => self.on_repair(step, &write),
                 Part::Pull(pull) => self.on_pull(step, slot, pull),
                 Part::Batch(batch) => self.on_batch(step, slot, batch),
+                Part::Compare(compare) => self.core.on_compare(step, slot, &compare),
+                Part::Compared(compared) => self.on_compared(step, slot, &compared),
+                Part::Want(keys) => self.core.on_want(step, slot, &keys),
+                Part::Mend(write) => self.on_mend(step, &write),
             }
         }
     }
@@ -199,6 +208,7 @@ impl EventualEngine {
                     self.start_queued(step);
                 }
                 Due::Sync => self.on_sync_timeout(step),
+                Due::Compare => self.on_comparison_timeout(step),
                 Due::Hello(slot) => self.core.on_hello_timeout(step, slot),
                 Due::Queued(place) => {
                     self.queue.on_timeout(&mut self.core, step, place, self.identity.waiting())
@@ -238,6 +248,7 @@ impl EventualEngine {
         self.core.standing.hear(slot);
         if welcome.has_lost && self.core.lose_standing(step) {
             self.sync.on_loss(&mut self.core);
+            self.comparisons.give_up(&mut self.core);
         }
         self.start_queued(step);
         self.sync.schedule(&mut self.core, step.now.mono);

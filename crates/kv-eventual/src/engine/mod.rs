@@ -32,6 +32,7 @@ use crate::state::checkpoint;
 use crate::state::journal::Journal;
 use crate::state::record::{Record, Write};
 use crate::sync::Sync;
+use crate::sync::comparison::Comparisons;
 use crate::sync::knowledge::Peerage;
 
 /// The eventual engine; see the crate's documentation for what it promises.
@@ -43,6 +44,7 @@ pub struct EventualEngine {
     pub(crate) writes: Writes,
     pub(crate) reads: Reads,
     pub(crate) sync: Sync,
+    pub(crate) comparisons: Comparisons,
 }
 
 impl ConsistencyEngine for EventualEngine {
@@ -205,6 +207,7 @@ impl EventualEngine {
             writes: Writes::default(),
             reads: Reads::new(seeds.next_u64()),
             sync: Sync::new(seeds.next_u64()),
+            comparisons: Comparisons::new(seeds.next_u64()),
         })
     }
 
@@ -228,7 +231,7 @@ impl EventualEngine {
         );
         let timers = self.pending() + self.core.peers.others().iter().count();
         assert!(
-            self.core.deadlines.len() <= timers + 3,
+            self.core.deadlines.len() <= timers + 4,
             "a deadline belongs to something that waits"
         );
     }

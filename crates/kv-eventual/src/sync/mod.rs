@@ -1,8 +1,10 @@
 //! How servers are brought in step: by pulls of what one lacks of another, at once when a peer
 //! comes back and else in turn, one peer about each second.
 
+pub(crate) mod comparison;
 pub(crate) mod knowledge;
 pub(crate) mod pull;
+pub(crate) mod ranges;
 pub(crate) mod transfer;
 
 use std::collections::BTreeMap;
@@ -289,6 +291,9 @@ impl EventualEngine {
         self.core.retire(step);
         self.bury(step);
         self.core.counters.pulls += 1;
+        if end.is_whole {
+            self.begin_comparison_if_due(step, from);
+        }
         self.end_pull(step);
     }
 

@@ -10,6 +10,7 @@
 )]
 
 mod audit;
+mod comparison;
 mod conformance;
 mod deletes;
 mod forgetting;

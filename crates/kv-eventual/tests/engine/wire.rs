@@ -5,8 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use kv_core::{ClusterConfig, HybridTime, Incarnation, Key, NodeId, Quorum, Value, Wire};
 use kv_eventual::{
-    Answer, Batch, Cut, Entry, Hello, Message, Part, Pull, PullBegin, Query, ReadId, Record,
-    Report, Stamp, Vector, Welcome, Write, WriteId, WriteSeq,
+    Answer, Batch, Compare, Compared, Cut, Entry, HashedRange, Hello, Listing, Message, Part, Pull,
+    PullBegin, Query, ReadId, Record, Report, Stamp, Summary, Vector, Welcome, Write, WriteId,
+    WriteSeq,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -90,6 +91,36 @@ fn batches() -> impl Strategy<Value = Batch> {
         .prop_map(|(transfer, number, writes, end)| Batch { transfer, number, writes, end })
 }
 
+fn compares() -> impl Strategy<Value = Compare> {
+    let range = (proptest::option::of(keys()), any::<u64>());
+    let range = range.prop_map(|(up_to, hash)| HashedRange { up_to, hash });
+    (any::<(u64, u32)>(), proptest::option::of(keys()), vec(range, 0..4)).prop_map(
+        |((comparison, number), after, ranges)| Compare { comparison, number, after, ranges },
+    )
+}
+
+fn compareds() -> impl Strategy<Value = Compared> {
+    let summary = (keys(), entries(), proptest::option::of(any::<u64>()));
+    let summary = summary.prop_map(|(key, entry, value)| Summary {
+        key,
+        stamp: entry.stamp,
+        seq: entry.seq,
+        value,
+    });
+    let ends = || proptest::option::of(keys());
+    let listing = (ends(), ends(), vec(summary, 0..4))
+        .prop_map(|(after, up_to, records)| Listing { after, up_to, records });
+    (any::<(u64, u32)>(), ends(), vec(listing, 0..3), times()).prop_map(
+        |((comparison, number), through, listings, floor)| Compared {
+            comparison,
+            number,
+            through,
+            listings,
+            floor,
+        },
+    )
+}
+
 fn parts() -> impl Strategy<Value = Part> {
     let ids = || entries().prop_map(|entry| entry.id());
     let welcome = (hellos(), incarnations(), times(), any::<bool>());
@@ -115,6 +146,10 @@ fn parts() -> impl Strategy<Value = Part> {
         writes().prop_map(Part::Repair),
         pulls().prop_map(Part::Pull),
         batches().prop_map(Part::Batch),
+        compares().prop_map(Part::Compare),
+        compareds().prop_map(Part::Compared),
+        vec(keys(), 0..4).prop_map(Part::Want),
+        writes().prop_map(Part::Mend),
     ]
 }
 
@@ -259,6 +294,19 @@ fn golden_bytes_of_every_part() {
     let pull = Pull { transfer: 6, number: 7, begin: Some(begin) };
     let batch =
         Batch { transfer: 6, number: 7, writes: vec![write.clone()], end: Some(Box::new(report)) };
+    let end = Some(write.key.clone());
+    let range = HashedRange { up_to: end.clone(), hash: 8 };
+    let compare = Compare { comparison: 6, number: 7, after: None, ranges: vec![range] };
+    let stamp = write.entry.stamp;
+    let summary = Summary { key: write.key.clone(), stamp, seq: WriteSeq(5), value: Some(9) };
+    let listing = Listing { after: None, up_to: end.clone(), records: vec![summary] };
+    let compared = Compared {
+        comparison: 6,
+        number: 7,
+        through: end,
+        listings: vec![listing],
+        floor: HybridTime::ZERO.next(),
+    };
     // No incarnation is retired, and one is live: through 2, and one run beyond.
     let (_, live) = STAMP.split_at(8);
     let run = [eight(5), eight(5)].concat();
@@ -288,6 +336,26 @@ fn golden_bytes_of_every_part() {
             Part::Batch(batch),
             joined(&[&[9], &eight(6), &[7, 0, 0, 0, 1, 0, 0, 0], &whole, &[1], &said]),
         ),
+        (
+            Part::Compare(compare),
+            joined(&[&[10], &eight(6), &[7, 0, 0, 0, 0, 1, 0, 0, 0, 1], &KEY, &eight(8)]),
+        ),
+        (
+            Part::Compared(compared),
+            joined(&[
+                &[11],
+                &eight(6),
+                &[7, 0, 0, 0, 1],
+                &KEY,
+                &[1, 0, 0, 0, 0, 1],
+                &KEY,
+                &[1, 0, 0, 0],
+                &joined(&[&KEY, &STAMP, &SEQ, &[1], &eight(9)]),
+                &eight(1),
+            ]),
+        ),
+        (Part::Want(vec![write.key.clone()]), joined(&[&[12, 1, 0, 0, 0], &KEY])),
+        (Part::Mend(write.clone()), joined(&[&[13], &whole])),
     ];
     for (part, expected) in cases {
         assert_eq!(part_bytes(part.clone()), expected, "{part:?}");

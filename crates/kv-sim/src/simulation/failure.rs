@@ -73,6 +73,17 @@ pub enum SimulationFailure {
         /// How long they were given, in virtual time.
         bound: Duration,
     },
+    /// A server took records from a peer that it should have had: no fault makes a server lose single
+    /// records, so a rule of the engine did.
+    #[error(
+        "server {node} lacked {records} records that its disk had had, and took them from a peer"
+    )]
+    Mended {
+        /// Which server.
+        node: NodeId,
+        /// How many records, since it was last started.
+        records: u64,
+    },
     /// The history is not linearizable.
     #[error(
         "the history is not linearizable: no order explains these calls\n{}",

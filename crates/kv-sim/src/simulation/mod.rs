@@ -27,7 +27,7 @@ use kv_check::evidence::VersionScope;
 use kv_check::oracle::Promise;
 use kv_check::{History, Process, Request, RequestState};
 use kv_core::{
-    ConsistencyEngine, Key, NodeId, Operation, Outcome, Quorum, RequestId, RequestOptions,
+    ConsistencyEngine, Counter, Key, NodeId, Operation, Outcome, Quorum, RequestId, RequestOptions,
     SeedStream, Value,
 };
 
@@ -305,7 +305,7 @@ impl<E: ConsistencyEngine> Simulation<E> {
             let distinct: BTreeSet<u64> = self.fingerprints.values().copied().collect();
             let is_one = distinct.len() == 1;
             if !self.declaration.converges || (is_one && self.is_tidy()) {
-                return Ok(());
+                return self.check_nothing_was_mended();
             }
             if self.cluster.now() > give_up {
                 return Err(if is_one {
@@ -316,6 +316,18 @@ impl<E: ConsistencyEngine> Simulation<E> {
             }
             self.cluster.run_for(Duration::from_millis(100))?;
         }
+    }
+
+    /// Whether no server found by comparison that it lacked what it should have had.
+    fn check_nothing_was_mended(&self) -> Result<(), SimulationFailure> {
+        for node in self.cluster.nodes() {
+            let status = self.cluster.status(node);
+            let records = status.and_then(|status| status.counter(Counter::RecordsMended));
+            if let Some(records) = records.filter(|records| *records > 0) {
+                return Err(SimulationFailure::Mended { node, records });
+            }
+        }
+        Ok(())
     }
 
     /// Whether servers that forget deletes and settle what former incarnations wrote have done so.

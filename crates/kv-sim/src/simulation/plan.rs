@@ -55,6 +55,10 @@ impl Plan {
         let mut cluster = SimConfig::new(nodes, write, read, seed)?
             .with_network(network(&mut stream, &faults))
             .with_disk(disk(&mut stream, &faults));
+        let mut own_times = SeedStream::new(seed ^ COMPARISON);
+        if own_times.chance(250) {
+            cluster.timing.comparison = Duration::from_millis(1_000 + own_times.below(9_000));
+        }
         cluster.hand_back = hands_over && own.chance(300);
         cluster.processing = Duration::ZERO..=Duration::from_micros(stream.below(3_000));
         let is_narrow = stream.chance(300);
@@ -288,3 +292,4 @@ pub(super) const KINDS_MIN: usize = 3;
 const PLAN: u64 = 0x706c_616e;
 const HAND_OVER: u64 = 0x6861_6e64;
 const EXPIRY: u64 = 0x6578_7069;
+const COMPARISON: u64 = 0x6c69_6b65;
