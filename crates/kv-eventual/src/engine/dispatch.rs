@@ -132,10 +132,11 @@ impl EventualEngine {
         if !is_plausible_incarnation(message.sender) {
             return self.core.bad_message(from, "incarnation");
         }
-        let is_stale = self.core.meet(step, slot, message.sender) == Meeting::Stale;
+        let meeting = self.core.meet(step, slot, message.sender);
+        let is_stale = meeting == Meeting::Stale;
         for part in message.parts {
             match part {
-                Part::Hello(hello) => self.core.on_hello(step, slot, hello, is_stale),
+                Part::Hello(hello) => self.core.on_hello(step, slot, hello, meeting),
                 Part::Welcome(welcome) => self.on_welcome(step, slot, welcome, message.wall_ms),
                 // A server in an incarnation that was followed by another, or that does not know
                 // yet that it must begin another: what it says must wait until it has.
