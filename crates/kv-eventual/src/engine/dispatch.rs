@@ -121,7 +121,9 @@ impl EventualEngine {
         self.sync.on_peer_down(&mut self.core, slot);
         self.sync.schedule(&mut self.core, step.now.mono);
         self.start_queued(step);
-        self.reads.fail_hopeless(&mut self.core, step);
+        for repair in self.reads.on_peer_down(&mut self.core, step) {
+            self.repair(step, repair);
+        }
         self.identity.resolve(&mut self.core, step, slot);
     }
 
