@@ -8,7 +8,7 @@ use crate::core::{Core, Step};
 use crate::deadline::{Backoff, Due};
 use crate::ids::Slot;
 use crate::message::{Cut, Hello, Part, Welcome};
-use crate::peers::Greeting;
+use crate::peers::{Greeting, Meeting};
 
 impl Core {
     /// Answers a hello. One that is stale, because its sender is in a later incarnation by now, is
@@ -18,14 +18,14 @@ impl Core {
         step: &mut Step<'_>,
         slot: Slot,
         hello: Hello,
-        is_stale: bool,
+        meeting: Meeting,
     ) {
         if !self.is_legal_report(&hello.report) {
             self.counters.bad_messages += 1;
             return;
         }
         let highest = self.peers.get(slot).map_or(Incarnation::UNKNOWN, |peer| peer.incarnation);
-        let has_lost = self.has_lost(slot, &hello, is_stale);
+        let has_lost = self.has_lost(slot, &hello, meeting == Meeting::Stale);
         let welcome = Welcome {
             run: hello.run,
             sent: hello.sent,
@@ -34,8 +34,10 @@ impl Core {
             members: self.state.members().collect(),
             has_lost,
         };
-        if !is_stale {
-            self.note_report(step, slot, &hello.report, false);
+        match meeting {
+            Meeting::Stale => {}
+            Meeting::Joining => self.note_joining(step, slot, &hello.report),
+            Meeting::Known | Meeting::New => self.note_report(step, slot, &hello.report, false),
         }
         self.send(step, slot, Part::Welcome(welcome));
     }

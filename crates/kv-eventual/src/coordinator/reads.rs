@@ -77,12 +77,7 @@ impl Reads {
         }
         let reachable = core.peers.reachable();
         if reachable - u16::from(!counts) < needed {
-            let reason = if reachable < needed {
-                NotDone::Unavailable { reachable, needed }
-            } else {
-                NotDone::Waiting(Waiting::Joining)
-            };
-            return core.reply(step, request, Outcome::NotDone(reason));
+            return core.reply(step, request, too_few(reachable, needed));
         }
         if pending >= core.config.limits.requests_max {
             return core.reply(step, request, Outcome::NotDone(core.overloaded()));
@@ -157,22 +152,30 @@ impl Reads {
         Vec::new()
     }
 
-    /// Answers the reads that the servers which are left cannot complete.
-    pub(crate) fn fail_hopeless(&mut self, core: &mut Core, step: &mut Step<'_>) {
+    /// Answers the reads that the servers which are left cannot complete, and those that this server
+    /// completes itself: with W = 1 it may count once the peer that it still lacked is gone.
+    pub(crate) fn on_peer_down(&mut self, core: &mut Core, step: &mut Step<'_>) -> Vec<Repair> {
+        let counts = core.counts(step.now.mono);
         let connected = core.peers.connected();
-        let reachable = core.peers.reachable();
-        let is_hopeless = |read: &PendingRead| read.answered.union(connected).len() < read.needed;
-        let pending = self.pending.iter();
-        let hopeless: Vec<_> =
-            pending.filter(|(_, read)| is_hopeless(read)).map(|(id, _)| *id).collect();
+        let (mut complete, mut hopeless) = (Vec::new(), Vec::new());
+        for (id, read) in &mut self.pending {
+            if counts {
+                read.insert(core.peers.me(), core.state.get(&read.key).cloned(), true);
+            }
+            if read.is_complete() {
+                complete.push(*id);
+            } else if read.answered.union(connected).len() < read.needed {
+                hopeless.push(*id);
+            }
+        }
         for id in hopeless {
             if let Some(mut read) = self.pending.remove(&id) {
                 core.deadlines.disarm(&mut read.armed, Due::Read(id));
-                let needed = read.needed;
-                let reason = NotDone::Unavailable { reachable, needed };
-                core.reply(step, read.request, Outcome::NotDone(reason));
+                let refusal = too_few(core.peers.reachable(), read.needed);
+                core.reply(step, read.request, refusal);
             }
         }
+        complete.into_iter().flat_map(|id| self.finish(core, step, id)).collect()
     }
 
     /// Asks a peer that has come back what it has not answered.
@@ -249,6 +252,15 @@ impl PendingRead {
     fn is_complete(&self) -> bool {
         self.answered.len() >= self.needed
     }
+}
+
+/// Why a read has too few servers: too few are there, or this one is and does not count.
+const fn too_few(reachable: u16, needed: u16) -> Outcome {
+    Outcome::NotDone(if reachable < needed {
+        NotDone::Unavailable { reachable, needed }
+    } else {
+        NotDone::Waiting(Waiting::Joining)
+    })
 }
 
 /// A read that has its answer may still show that this server or the peer is behind.

@@ -122,7 +122,9 @@ impl EventualEngine {
         self.comparisons.on_peer_down(&mut self.core, slot);
         self.sync.schedule(&mut self.core, step.now.mono);
         self.start_queued(step);
-        self.reads.fail_hopeless(&mut self.core, step);
+        for repair in self.reads.on_peer_down(&mut self.core, step) {
+            self.repair(step, repair);
+        }
         self.identity.resolve(&mut self.core, step, slot);
     }
 
@@ -133,10 +135,11 @@ impl EventualEngine {
         if !is_plausible_incarnation(message.sender) {
             return self.core.bad_message(from, "incarnation");
         }
-        let is_stale = self.core.meet(step, slot, message.sender) == Meeting::Stale;
+        let meeting = self.core.meet(step, slot, message.sender);
+        let is_stale = meeting == Meeting::Stale;
         for part in message.parts {
             match part {
-                Part::Hello(hello) => self.core.on_hello(step, slot, hello, is_stale),
+                Part::Hello(hello) => self.core.on_hello(step, slot, hello, meeting),
                 Part::Welcome(welcome) => self.on_welcome(step, slot, welcome, message.wall_ms),
                 // A server in an incarnation that was followed by another, or that does not know
                 // yet that it must begin another: what it says must wait until it has.

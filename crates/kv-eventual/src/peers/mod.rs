@@ -48,7 +48,7 @@ pub(crate) struct Greeting {
 /// at once and needs no further exchange.
 type ClockOffset = i64;
 
-/// Whether a server was met in its newest incarnation.
+/// In which incarnation a server was met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Meeting {
     /// As known.
@@ -57,6 +57,8 @@ pub(crate) enum Meeting {
     New,
     /// In one that was followed by another, or in a second one with the same number.
     Stale,
+    /// In none: it is joining, or was when it sent this.
+    Joining,
 }
 
 impl Peers {
@@ -141,7 +143,9 @@ impl Peers {
         let Some(peer) = self.get_mut(slot) else {
             return Meeting::Stale;
         };
-        if incarnation == Incarnation::UNKNOWN || incarnation == peer.incarnation {
+        if incarnation == Incarnation::UNKNOWN {
+            Meeting::Joining
+        } else if incarnation == peer.incarnation {
             Meeting::Known
         } else if incarnation.counter() > peer.incarnation.counter() {
             peer.incarnation = incarnation;
@@ -226,12 +230,12 @@ mod tests {
         let incarnation =
             |counter: u64, nonce| Incarnation::following(Incarnation((counter - 1) << 32), nonce);
         let steps = [
-            (Incarnation::UNKNOWN, Meeting::Known),
+            (Incarnation::UNKNOWN, Meeting::Joining),
             (incarnation(2, 7), Meeting::New),
             (incarnation(2, 7), Meeting::Known),
             (incarnation(2, 9), Meeting::Stale),
             (incarnation(1, 9), Meeting::Stale),
-            (Incarnation::UNKNOWN, Meeting::Known),
+            (Incarnation::UNKNOWN, Meeting::Joining),
             (incarnation(3, 1), Meeting::New),
         ];
         for (met, expected) in steps {

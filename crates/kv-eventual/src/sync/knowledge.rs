@@ -72,6 +72,18 @@ impl Core {
         has_lost
     }
 
+    /// Learns from a hello that a peer has no incarnation yet: it began with an empty disk.
+    ///
+    /// What the hello says of that disk is not believed. It may be late, from a start whose disk is
+    /// lost by now, and nothing in it shows that. An incarnation that no server knows any more would
+    /// stay among what the peer is taken to reflect, since reports are joined. The peer is taken to
+    /// reflect nothing until its next report, which is safe.
+    pub(crate) fn note_joining(&mut self, step: &mut Step<'_>, slot: Slot, report: &Report) {
+        self.note_members(step, &report.members);
+        self.observe_stamp(step, report.floor);
+        self.peerage.entry(slot).or_default().vector = Vector::default();
+    }
+
     /// Learns what a peer says of itself, and keeps it if `is_kept`.
     pub(crate) fn note_report(
         &mut self,

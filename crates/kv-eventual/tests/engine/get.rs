@@ -1,10 +1,12 @@
 //! A get at its coordinator.
 
+use std::time::Duration;
+
 use crate::stand::{
     self, Stand, TestEffect, found, incarnation, key, node, persist, refused, theirs, time, write,
 };
-use kv_core::{ConsistencyEngine, Counter, Input, NotDone, Operation, RequestId};
-use kv_eventual::{Answer, Part, Query, ReadId, Record, Write};
+use kv_core::{ConsistencyEngine, Counter, Input, NotDone, Operation, RequestId, Waiting};
+use kv_eventual::{Answer, Hello, Part, Query, ReadId, Record, Report, Write};
 
 /// Puts a get and returns the number of its query.
 fn ask(stand: &mut Stand, name: &str) -> ReadId {
@@ -135,6 +137,40 @@ fn a_read_that_loses_its_quorum_is_unavailable_at_once() {
     let reason = NotDone::Unavailable { reachable: 1, needed: 3 };
     assert_eq!(stand.down(node(4)), [refused(1, reason)]);
     assert_eq!(stand.engine.next_deadline(), None);
+}
+
+/// Server 1, which began empty and knows server 2 but has not pulled from it, reads.
+fn reads_before_it_counts(nodes: u16, w: u16) -> Stand {
+    let mut stand = Stand::unborn(nodes, w, 1);
+    stand.flush();
+    stand.up(node(2));
+    stand.welcomed(node(2));
+    for peer in 3..=nodes {
+        stand.down(node(peer));
+    }
+    stand.sync();
+    let report = Report { members: vec![node(2)], ..Report::default() };
+    let hello = Hello { run: 5, sent: Duration::ZERO, report: Box::new(report) };
+    stand.receive_as(node(2), incarnation(1, 2), Part::Hello(hello));
+    stand.sync_and_flush();
+    assert_eq!(stand.get("x"), []);
+    stand
+}
+
+/// With W = 1 it counts once it holds all that can be reached.
+#[test]
+fn a_read_is_answered_from_here_once_the_peer_that_was_to_be_pulled_from_is_gone() {
+    let mut stand = reads_before_it_counts(2, 1);
+    assert_eq!(stand.down(node(2)), [found(1, None, 1)]);
+    assert_eq!(stand.get("x"), [found(2, None, 1)]);
+}
+
+#[test]
+fn a_read_that_only_a_joining_server_could_answer_is_refused_for_that() {
+    let mut stand = reads_before_it_counts(3, 2);
+    let reason = || NotDone::Waiting(Waiting::Joining);
+    assert_eq!(stand.down(node(2)), [refused(1, reason())]);
+    assert_eq!(stand.get("x"), [refused(2, reason())]);
 }
 
 #[test]

@@ -173,8 +173,9 @@ fn a_server_whose_disk_lacks_what_it_acknowledged_is_told_so_each_time_that_it_a
     stand.receive(node(2), Part::Ack(stand::id_of(&write.unwrap())));
     let mut is_told = |run, is_whole| {
         let report = Report { is_whole, ..Report::default() };
-        stand.receive(
+        stand.receive_as(
             node(2),
+            incarnation(1, 2),
             Part::Hello(Hello { run, sent: Duration::ZERO, report: Box::new(report) }),
         );
         let parts = stand::sends(stand.flush()).into_iter().flat_map(|(_, message)| message.parts);

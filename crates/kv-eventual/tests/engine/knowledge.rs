@@ -123,34 +123,43 @@ fn a_write_that_is_superseded_fences_incarnations_too() {
     assert!(!takes_a_write_of_the_first_incarnation(&mut stand));
 }
 
+/// What this server keeps of server 2 once that has pulled in its fifth incarnation.
+fn kept_of_two(stand: &mut Stand, transfer: u64, vector: Vector) -> Vector {
+    let begin = PullBegin { report: whole(vector), wants_all: false };
+    let pull = Pull { transfer, number: 0, begin: Some(Box::new(begin)) };
+    let effects = stand.receive_as(node(2), incarnation(5, 2), Part::Pull(pull));
+    stand.sync_and_flush();
+    let kept = records(&effects).into_iter().rev().find_map(|record| match record {
+        Record::PeerVector { vector, .. } => Some(vector.clone()),
+        _ => None,
+    });
+    kept.unwrap()
+}
+
 /// Seed 1849 of the simulation: what it said stayed believed for good, and no delete was forgotten.
 #[test]
 fn a_hello_of_a_former_incarnation_that_comes_late_is_not_believed() {
-    let mut stand = Stand::serving(2, 1, 1);
-    let present = vector([id(2, incarnation(5, 2), 1)]);
-    let begin = PullBegin { report: whole(present.clone()), wants_all: false };
-    let pull = Pull { transfer: 1, number: 0, begin: Some(Box::new(begin)) };
-    let kept = |effects: &[TestEffect]| {
-        let kept = records(effects).into_iter().rev().find_map(|record| match record {
-            Record::PeerVector { vector, .. } => Some(vector.clone()),
-            _ => None,
-        });
-        kept.unwrap()
-    };
-    let effects = stand.receive_as(node(2), incarnation(5, 2), Part::Pull(pull));
-    assert_eq!(kept(&effects), present);
-    stand.sync_and_flush();
     // It began three incarnations with an empty disk before it met anyone.
-    let report = Report { vector: vector([id(2, incarnation(3, 7), 1)]), ..Report::default() };
+    a_late_hello_is_not_believed(incarnation(3, 7), id(2, incarnation(3, 7), 1));
+}
+
+/// Seed 1007590: servers 2 and 3 had lost their disks when 2 said so, and then lost them again.
+#[test]
+fn a_hello_from_before_the_first_incarnation_that_comes_late_is_not_believed() {
+    a_late_hello_is_not_believed(Incarnation::UNKNOWN, id(3, incarnation(1, 7), 1));
+}
+
+fn a_late_hello_is_not_believed(sender: Incarnation, knows: WriteId) {
+    let mut stand = Stand::serving(3, 1, 1);
+    let present = vector([id(2, incarnation(5, 2), 1)]);
+    assert_eq!(kept_of_two(&mut stand, 1, present.clone()), present);
+    let report = Report { vector: vector([knows]), ..Report::default() };
     let hello = Hello { run: 9, sent: Duration::ZERO, report: Box::new(report) };
-    stand.receive_as(node(2), incarnation(3, 7), Part::Hello(hello));
+    stand.receive_as(node(2), sender, Part::Hello(hello));
     assert_eq!(stand::sends(stand.flush()).len(), 1, "it is answered");
     let mut later = present;
     later.insert(id(2, incarnation(5, 2), 2));
-    let begin = PullBegin { report: whole(later.clone()), wants_all: false };
-    let pull = Pull { transfer: 2, number: 0, begin: Some(Box::new(begin)) };
-    let effects = stand.receive_as(node(2), incarnation(5, 2), Part::Pull(pull));
-    assert_eq!(kept(&effects), later);
+    assert_eq!(kept_of_two(&mut stand, 2, later.clone()), later);
 }
 
 /// A server that is set back is told so even though it speaks for an incarnation that was.

@@ -149,6 +149,8 @@ fn seeds_that_once_failed_pass() {
     for seed in [1849, 6644] {
         run::<EventualEngine>(seed, &engines::eventual());
     }
+    // The same with a hello that was sent before its sender had an incarnation.
+    run::<EventualEngine>(1007590, &engines::eventual());
     // A delete that was stamped ahead of all clocks was never forgotten where nobody wrote any more.
     run::<EventualEngine>(45630, &engines::eventual());
     // Only the last retired incarnations were named: one that began from a disk that was set back was
