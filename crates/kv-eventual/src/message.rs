@@ -54,6 +54,9 @@ pub enum Part {
     Want(Vec<Key>),
     /// Brings a record that a comparison has shown to be missing; not acknowledged.
     Mend(Write),
+    /// Asks the receiver to hold a write of whichever server and to acknowledge it: a read has shown
+    /// it, and is answered once enough servers hold it.
+    Keep(Write),
 }
 
 wire_enum!(Part, "message part", {
@@ -71,13 +74,16 @@ wire_enum!(Part, "message part", {
     11 => Compared(compared),
     12 => Want(keys),
     13 => Mend(write),
+    14 => Keep(write),
 });
 
 impl Part {
     /// About how many bytes it takes in a message, never less than its keys and values.
     pub(crate) fn size_bytes(&self) -> usize {
         let content = match self {
-            Self::Write(write) | Self::Repair(write) | Self::Mend(write) => write.size_bytes(),
+            Self::Write(write) | Self::Repair(write) | Self::Mend(write) | Self::Keep(write) => {
+                write.size_bytes()
+            }
             Self::Query(query) => query.key.as_bytes().len(),
             Self::Answer(answer) => {
                 answer.key.as_bytes().len() + answer.entry.as_ref().map_or(0, Entry::size_bytes)

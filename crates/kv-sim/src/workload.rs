@@ -67,7 +67,7 @@ impl Workload {
                 _ => None,
             },
             seen: self.stream.chance(300).then(|| Version::Log(self.stream.below(20))),
-            is_repeated: false,
+            sent_before: None,
             identity: self.stream.chance(200).then(|| RequestIdentity {
                 session: SessionId(self.stream.below(20)),
                 number: self.stream.below(5),

@@ -1,6 +1,6 @@
 //! The calls that logs of operations tell of, and those that they leave out.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use kv_core::{Batch, Command, Key, Value};
 
@@ -25,11 +25,6 @@ pub(super) struct Call {
 }
 
 impl Call {
-    /// Whether it may have taken effect, or take effect yet, for all that its server knew.
-    const fn is_unclear(&self) -> bool {
-        matches!(self.end, None | Some(Event::Info))
-    }
-
     /// A call without an end, sent once.
     pub(super) const fn open(begins_ms: u64, command: Command) -> Self {
         Self { begins_ms, ends_ms: u64::MAX, command, end: None, is_repeated: false }
@@ -37,19 +32,20 @@ impl Call {
 }
 
 impl Calls {
-    /// Lets what was sent before be as old as the first call that may be the same and whose end is not
-    /// known, and as old as the first kill, which may have taken such a call's lines with it.
-    pub(super) fn age_repeated(&mut self) {
-        let mut first_unclear: HashMap<Command, u64> = HashMap::new();
-        for call in self.calls.iter().filter(|call| call.is_unclear()) {
-            let begins_ms = first_unclear.entry(call.command.clone()).or_insert(call.begins_ms);
-            *begins_ms = call.begins_ms.min(*begins_ms);
-        }
-        let first_kill = self.kills_ms.first().copied();
-        for call in self.calls.iter_mut().filter(|call| call.is_repeated) {
-            let same = first_unclear.get(&call.command).copied();
-            let oldest = [same, first_kill].into_iter().flatten().min();
-            call.begins_ms = oldest.map_or(call.begins_ms, |oldest| oldest.min(call.begins_ms));
+    /// Gives calls of which nothing tells which is which the earliest of their beginnings.
+    pub(super) fn make_alike(&mut self, places: impl Iterator<Item = usize> + Clone) {
+        let of_all =
+            |calls: &[Call], place| calls.get(place).map(|c: &Call| (c.begins_ms, c.is_repeated));
+        let known = places.clone().filter_map(|place| of_all(&self.calls, place));
+        let Some((begins_ms, is_repeated)) =
+            known.reduce(|(begins, repeated), (other, also)| (begins.min(other), repeated || also))
+        else {
+            return;
+        };
+        for place in places {
+            if let Some(call) = self.calls.get_mut(place) {
+                (call.begins_ms, call.is_repeated) = (begins_ms, is_repeated);
+            }
         }
     }
 
@@ -147,7 +143,7 @@ impl Calls {
     /// When the first call began that may have put each value.
     fn first_writes(&self) -> BTreeMap<(&Key, &Value), u64> {
         let mut first = BTreeMap::new();
-        for call in &self.calls {
+        for call in self.calls.iter().filter(|call| !matches!(call.end, Some(Event::Fail(_)))) {
             if let Command::Put { key, value, .. } | Command::Rewrite { key, value } = &call.command
             {
                 let begins_ms = first.entry((key, value)).or_insert(call.begins_ms);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use kv_core::Key;
+use kv_core::{Command, Key};
 
 use super::InitialState;
 use super::calls::{Call, Calls};
@@ -19,8 +19,8 @@ pub(super) struct Pairing {
     open: BTreeMap<Ident, VecDeque<usize>>,
     /// The time of the last line.
     last_ms: u64,
-    /// Whether the last line said that the next one's call was sent before.
-    is_repeated: bool,
+    /// How long before the next line its call was made, if the last one said so: it was sent before.
+    sent_before_ms: Option<u64>,
 }
 
 /// What is wrong with a line.
@@ -59,7 +59,7 @@ impl Pairing {
     /// Reads one server's log; a fault comes with its line, from 1.
     pub(super) fn read(&mut self, initial: InitialState, text: &str) -> Result<(), (usize, Fault)> {
         self.open.clear();
-        (self.last_ms, self.is_repeated) = (0, false);
+        (self.last_ms, self.sent_before_ms) = (0, None);
         let mut may_be_older = initial == InitialState::Unknown;
         let mut lines = text.split_inclusive('\n').enumerate().peekable();
         while let Some((index, line)) = lines.next() {
@@ -71,12 +71,13 @@ impl Pairing {
             if line.starts_with("# cut") || line.starts_with("# started") {
                 // What is open stays so, and no later client has the number of its client.
                 self.open.clear();
-                (may_be_older, self.is_repeated) = (false, false);
+                (may_be_older, self.sent_before_ms) = (false, None);
                 self.note_kill();
             } else if is_cut {
                 self.note_kill();
             } else if line.starts_with("# repeated") {
-                self.is_repeated = true;
+                let age = repeated_after_ms(line).ok_or("how long ago is no number");
+                self.sent_before_ms = Some(age.map_err(|what| at(Fault::Line(what)))?);
             } else if line.starts_with('#') {
                 return Err(at(Fault::Gap));
             } else {
@@ -94,7 +95,7 @@ impl Pairing {
     fn line(&mut self, line: &str, may_be_older: bool) -> Result<(), Fault> {
         let line = columns(line)?;
         self.last_ms = line.ms;
-        let is_repeated = std::mem::take(&mut self.is_repeated);
+        let sent_before_ms = self.sent_before_ms.take();
         if line.word == "scan" {
             return Ok(());
         }
@@ -108,13 +109,14 @@ impl Pairing {
         if line.event == "req" {
             let command = command(line.word, line.key, line.value)?;
             let waiting = self.open.entry(ident).or_default();
-            // Which of several like calls ends first is not known; each may be as old as the
-            // oldest of them.
-            let oldest = waiting.front().and_then(|place| self.calls.calls.get(*place));
-            let begins_ms = line.ms.saturating_sub(self.widen_ms);
-            let begins_ms = oldest.map_or(begins_ms, |call| call.begins_ms);
+            let age_ms = sent_before_ms.unwrap_or(0).saturating_add(self.widen_ms);
+            let begins_ms = line.ms.saturating_sub(age_ms);
+            let is_repeated = sent_before_ms.is_some();
             waiting.push_back(self.calls.calls.len());
             self.calls.calls.push(Call { is_repeated, ..Call::open(begins_ms, command) });
+            // Which of several like calls ends first is not known; each may be as old as the
+            // oldest of them.
+            self.calls.make_alike(waiting.iter().copied());
             return Ok(());
         }
         let place = match self.open.get_mut(&ident).and_then(VecDeque::pop_front) {
@@ -136,7 +138,13 @@ impl Pairing {
                 if line.word == "cas" {
                     call.command = written(line.key, line.value.clone());
                 }
-                Some(Event::Ok(vec![seen(&call.command, line.value)?]))
+                match &call.command {
+                    // Its first copy may have done what the answer says.
+                    Command::Increment { .. } | Command::Append { .. } if call.is_repeated => {
+                        Some(Event::Info)
+                    }
+                    command => Some(Event::Ok(vec![seen(command, line.value)?])),
+                }
             }
             "fail" => Some(Event::Fail(Refusal::NeverTried)),
             "info" => Some(Event::Info),
@@ -144,4 +152,13 @@ impl Pairing {
         };
         Ok(())
     }
+}
+
+/// How long ago a line says that the call of the next one was made.
+fn repeated_after_ms(line: &str) -> Option<u64> {
+    let mut words = line.rsplit(' ');
+    (words.next() == Some("earlier") && words.next() == Some("ms"))
+        .then(|| words.next())??
+        .parse()
+        .ok()
 }

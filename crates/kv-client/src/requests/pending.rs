@@ -76,8 +76,9 @@ impl Pending {
         let body = match submission.body.clone() {
             RequestBody::Execute { op, options } => {
                 let (timeout, identity) = (self.time_left(now), identity.or(options.identity));
-                let is_repeated = options.is_repeated || self.unclear.is_some();
-                let options = RequestOptions { timeout, identity, is_repeated, ..options };
+                let age = now.saturating_duration_since(submission.since);
+                let sent_before = self.unclear.as_ref().map(|_| age).or(options.sent_before);
+                let options = RequestOptions { timeout, identity, sent_before, ..options };
                 RequestBody::Execute { op, options }
             }
             body @ (RequestBody::Status | RequestBody::Cancel | RequestBody::Snapshot) => body,

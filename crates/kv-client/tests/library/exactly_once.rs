@@ -47,7 +47,7 @@ fn identity(request: &Request) -> Option<RequestIdentity> {
 }
 
 fn is_repeated(request: &Request) -> bool {
-    matches!(&request.body, RequestBody::Execute { options, .. } if options.is_repeated)
+    matches!(&request.body, RequestBody::Execute { options, .. } if options.sent_before.is_some())
 }
 
 fn name(session: u64, number: u64, acknowledged_below: u64) -> Option<RequestIdentity> {

@@ -118,9 +118,9 @@ pub struct RequestOptions {
     /// What names a write, so that it takes effect once although it is sent again, to whichever
     /// server. It is without meaning for a read, and in an engine that keeps no sessions.
     pub identity: Option<RequestIdentity>,
-    /// Whether a copy that was sent before may take effect or has: what it does may be older than
-    /// this request. It changes nothing but what the server's log of operations says.
-    pub is_repeated: bool,
+    /// If a copy that was sent before may take effect or has: how long ago the request was made. It
+    /// changes nothing but what the server's log of operations says.
+    pub sent_before: Option<Duration>,
 }
 
 wire_struct!(RequestOptions {
@@ -130,7 +130,7 @@ wire_struct!(RequestOptions {
     level,
     seen,
     identity,
-    is_repeated
+    sent_before
 });
 
 /// Names a session: the number of the operation that opened it.
@@ -177,25 +177,35 @@ impl Default for RequestOptions {
             level: None,
             seen: None,
             identity: None,
-            is_repeated: false,
+            sent_before: None,
         }
     }
 }
 
-/// A consistency level that a read can ask for in the linearizable engine.
+/// A consistency level that a read can ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Level {
-    /// It sees every write that was acknowledged before it began.
+    /// It sees every write that was acknowledged before it began (linearizable engine).
     Linearizable,
     /// It is local, and sees at least what its client has seen ([`RequestOptions::seen`]): so a client
-    /// reads its own writes, and never goes back, at whichever server. It may be old otherwise.
+    /// reads its own writes, and never goes back, at whichever server. It may be old otherwise
+    /// (linearizable engine).
     Sequential,
     /// It sees what [`Level::Linearizable`] does, and takes a position in the log for that, as a write
-    /// does: the textbook way, which costs as much as a write.
+    /// does: the textbook way, which costs as much as a write (linearizable engine).
     Sequenced,
+    /// What it shows is held by W servers before it is answered, as if it had been written again: with
+    /// W + R > N no later read shows anything older (Attiya, Bar-Noy and Dolev, *Sharing Memory Robustly
+    /// in Message-Passing Systems*, 1995). In the linearizable engine every read is like that.
+    Atomic,
 }
 
-wire_enum!(Level, "consistency level", { 0 => Linearizable, 1 => Sequential, 2 => Sequenced });
+wire_enum!(Level, "consistency level", {
+    0 => Linearizable,
+    1 => Sequential,
+    2 => Sequenced,
+    3 => Atomic,
+});
 
 #[cfg(test)]
 mod tests {

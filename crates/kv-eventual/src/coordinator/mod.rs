@@ -5,4 +5,5 @@ pub(crate) mod queue;
 pub(crate) mod reads;
 pub(crate) mod request;
 mod table;
+mod write_back;
 pub(crate) mod writes;

@@ -1,13 +1,13 @@
 //! Reads that this server coordinates, and what they find to be stale.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kv_core::{Key, NotDone, Outcome, RequestId, Waiting};
 
 use crate::coordinator::outcome::read_done;
-use crate::coordinator::request::Arrival;
+use crate::coordinator::request::{Arrival, ReadQuorum};
 use crate::core::{Core, Step};
 use crate::deadline::{Backoff, Due};
 use crate::ids::{ReadId, Slot, SlotSet};
@@ -19,20 +19,26 @@ use crate::state::stamp::Entry;
 /// The reads that wait for answers.
 #[derive(Clone, Debug)]
 pub(crate) struct Reads {
-    pending: BTreeMap<ReadId, PendingRead>,
+    pub(super) pending: BTreeMap<ReadId, PendingRead>,
+    /// Those of them that show nothing before enough servers hold it.
+    pub(super) writing_back: BTreeSet<ReadId>,
     last: ReadId,
 }
 
 #[derive(Clone, Debug)]
-struct PendingRead {
-    request: RequestId,
-    key: Key,
-    needed: u16,
-    answered: SlotSet,
-    answers: Vec<(Slot, Option<Entry>)>,
-    expires: Duration,
-    armed: Option<Duration>,
-    backoff: Backoff,
+pub(super) struct PendingRead {
+    pub(super) request: RequestId,
+    pub(super) key: Key,
+    pub(super) needed: ReadQuorum,
+    pub(super) answered: SlotSet,
+    pub(super) answers: Vec<(Slot, Option<Entry>)>,
+    /// What an atomic read shows once enough servers hold it.
+    pub(super) shown: Option<Entry>,
+    /// The servers that are known to hold that, or a newer one.
+    pub(super) holders: SlotSet,
+    pub(super) expires: Duration,
+    pub(super) armed: Option<Duration>,
+    pub(super) backoff: Backoff,
 }
 
 /// A write that a server was seen to lack.
@@ -47,7 +53,7 @@ impl Reads {
     /// No reads. They are numbered from a random position on, so that an answer to a read of an
     /// earlier start of this server answers none of this one.
     pub(crate) const fn new(random: u64) -> Self {
-        Self { pending: BTreeMap::new(), last: ReadId(random) }
+        Self { pending: BTreeMap::new(), writing_back: BTreeSet::new(), last: ReadId(random) }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -59,43 +65,54 @@ impl Reads {
         self.last
     }
 
+    /// Begins a read; gives what it shows to be missing somewhere.
     pub(crate) fn start(
         &mut self,
         core: &mut Core,
         step: &mut Step<'_>,
         Arrival { id: request, expires, pending }: Arrival,
         key: Key,
-        needed: u16,
-    ) {
-        let fewer = u16::from(core.broken().is(Mutation::ReadsOneFewer) && needed > 1);
-        let needed = needed - fewer;
+        mut needed: ReadQuorum,
+    ) -> Vec<Repair> {
+        let fewer = core.broken().is(Mutation::ReadsOneFewer) && needed.answers > 1;
+        needed.answers -= u16::from(fewer);
         let own = core.state.get(&key);
         let counts = core.counts(step.now.mono);
-        if needed == 1 && counts {
+        if needed.servers() == 1 && counts {
             let outcome = read_done(own, 1);
-            return core.reply(step, request, outcome);
+            core.reply(step, request, outcome);
+            return Vec::new();
         }
         let reachable = core.peers.reachable();
-        if reachable - u16::from(!counts) < needed {
-            return core.reply(step, request, too_few(reachable, needed));
+        if reachable < needed.servers() || reachable - u16::from(!counts) < needed.answers {
+            core.reply(step, request, too_few(reachable, needed.servers()));
+            return Vec::new();
         }
         if pending >= core.config.limits.requests_max {
-            return core.reply(step, request, Outcome::NotDone(core.overloaded()));
+            core.reply(step, request, Outcome::NotDone(core.overloaded()));
+            return Vec::new();
         }
         let mut read = PendingRead {
             request,
             key: key.detached(),
             needed,
             answered: SlotSet::default(),
-            answers: Vec::with_capacity(usize::from(needed)),
+            answers: Vec::with_capacity(usize::from(needed.answers)),
+            shown: None,
+            holders: SlotSet::default(),
             expires,
             armed: None,
             backoff: Backoff::new(&core.config.timing),
         };
         read.insert(core.peers.me(), own.cloned(), counts);
+        let is_complete = read.is_complete();
         let id = self.next_id();
         self.pending.insert(id, read);
+        if is_complete {
+            return self.finish(core, step, id);
+        }
         self.send_to_connected(core, step, id);
+        Vec::new()
     }
 
     /// Takes an answer; gives what it shows to be missing somewhere.
@@ -138,16 +155,16 @@ impl Reads {
                 // It may not have counted when the read began.
                 read.insert(core.peers.me(), core.state.get(&read.key).cloned(), true);
             }
-            if read.is_complete() {
+            if read.is_complete() && read.shown.is_none() {
                 return self.finish(core, step, id);
             }
             core.counters.resends += 1;
             self.send_to_connected(core, step, id);
-            return Vec::new();
+            return self.own_copy(core, id).into_iter().collect();
         }
         if let Some(read) = self.pending.remove(&id) {
-            let reason = NotDone::TimedOut { answered: read.answered.len(), needed: read.needed };
-            core.reply(step, read.request, Outcome::NotDone(reason));
+            self.writing_back.remove(&id);
+            core.reply(step, read.request, Outcome::NotDone(read.timed_out()));
         }
         Vec::new()
     }
@@ -162,16 +179,16 @@ impl Reads {
             if counts {
                 read.insert(core.peers.me(), core.state.get(&read.key).cloned(), true);
             }
-            if read.is_complete() {
+            if read.is_complete() && read.shown.is_none() {
                 complete.push(*id);
-            } else if read.answered.union(connected).len() < read.needed {
+            } else if read.is_hopeless(connected) {
                 hopeless.push(*id);
             }
         }
         for id in hopeless {
             if let Some(mut read) = self.pending.remove(&id) {
                 core.deadlines.disarm(&mut read.armed, Due::Read(id));
-                let refusal = too_few(core.peers.reachable(), read.needed);
+                let refusal = too_few(core.peers.reachable(), read.needed.servers());
                 core.reply(step, read.request, refusal);
             }
         }
@@ -190,13 +207,13 @@ impl Reads {
         }
     }
 
-    fn send_to_connected(&mut self, core: &mut Core, step: &mut Step<'_>, id: ReadId) {
+    pub(super) fn send_to_connected(&mut self, core: &mut Core, step: &mut Step<'_>, id: ReadId) {
         let connected = core.peers.connected();
         self.send(core, step, id, connected);
     }
 
-    /// Sends the query of a read to those of `to` that have not answered, and sets the time for
-    /// the next try.
+    /// Sends the query of a read to those of `to` that have not answered, or what it shows to those
+    /// that are not known to hold it, and sets the time for the next try.
     fn send(&mut self, core: &mut Core, step: &mut Step<'_>, id: ReadId, to: SlotSet) {
         let Some(read) = self.pending.get_mut(&id) else {
             return;
@@ -204,23 +221,38 @@ impl Reads {
         let next = read.backoff.next(step.now.mono, &core.config.timing);
         core.deadlines.arm(&mut read.armed, next.min(read.expires), Due::Read(id));
         let key = read.key.clone();
-        for slot in to.without(read.answered).iter() {
-            let query = Query { read: id, key: key.clone() };
-            core.send(step, slot, Part::Query(query));
+        let (to, part) = match read.shown.clone() {
+            None => (to.without(read.answered), Part::Query(Query { read: id, key })),
+            Some(entry) => (to.without(read.holders), Part::Keep(Write { key, entry })),
+        };
+        for slot in to.iter() {
+            core.send(step, slot, part.clone());
         }
     }
 
+    /// Answers a read that has its answers, or goes on to have held what it shows.
     fn finish(&mut self, core: &mut Core, step: &mut Step<'_>, id: ReadId) -> Vec<Repair> {
-        let Some(mut read) = self.pending.remove(&id) else {
+        let broken = core.broken();
+        let Some(read) = self.pending.get_mut(&id) else {
             return Vec::new();
         };
-        core.deadlines.disarm(&mut read.armed, Due::Read(id));
+        if read.shown.is_some() {
+            return self.write_back(core, step, id);
+        }
         let best = read.answers.iter().filter_map(|(_, entry)| entry.as_ref());
-        let broken = core.broken();
         let newer = |a: &&Entry, b: &&Entry| {
             if a.wins_over(Some(b), broken) { Ordering::Greater } else { Ordering::Less }
         };
         let best = best.max_by(newer).cloned();
+        if best.is_some() && read.needed.holders > 0 {
+            read.shown = best;
+            self.writing_back.insert(id);
+            return self.write_back(core, step, id);
+        }
+        let Some(mut read) = self.pending.remove(&id) else {
+            return Vec::new();
+        };
+        core.deadlines.disarm(&mut read.armed, Due::Read(id));
         let outcome = read_done(best.as_ref(), read.answered.len());
         core.reply(step, read.request, outcome);
         let Some(best) = best else {
@@ -250,7 +282,24 @@ impl PendingRead {
     }
 
     fn is_complete(&self) -> bool {
-        self.answered.len() >= self.needed
+        self.answered.len() >= self.needed.answers
+    }
+
+    /// Whether these servers and those that have answered are too few.
+    fn is_hopeless(&self, connected: SlotSet) -> bool {
+        match self.shown {
+            None => self.answered.union(connected).len() < self.needed.answers,
+            // This server can hold it as well.
+            Some(_) => self.holders.union(connected).len() + 1 < self.needed.holders,
+        }
+    }
+
+    fn timed_out(&self) -> NotDone {
+        let (answered, needed) = match self.shown {
+            None => (self.answered.len(), self.needed.answers),
+            Some(_) => (self.holders.len(), self.needed.holders),
+        };
+        NotDone::TimedOut { answered, needed }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kv_core::{
-    ClusterConfig, Command, Dump, Feature, Key, NotDone, Operation, Quorum, RequestId,
+    ClusterConfig, Command, Dump, Feature, Key, Level, NotDone, Operation, Quorum, RequestId,
     RequestOptions, Value,
 };
 
@@ -11,9 +11,24 @@ use kv_core::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Task {
     /// Reads a key from `needed` servers.
-    Get { key: Key, needed: u16 },
+    Get { key: Key, needed: ReadQuorum },
     /// Writes a key, or removes it, on `needed` servers.
     Write { key: Key, value: Option<Value>, needed: u16 },
+}
+
+/// From how many servers a read needs answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ReadQuorum {
+    pub(crate) answers: u16,
+    /// How many servers must hold what it shows before it is answered; 0 unless it is atomic.
+    pub(crate) holders: u16,
+}
+
+impl ReadQuorum {
+    /// How many servers it takes.
+    pub(crate) fn servers(self) -> u16 {
+        self.answers.max(self.holders)
+    }
 }
 
 /// A client's request when work on it begins.
@@ -45,7 +60,9 @@ pub(crate) fn admit(
         Operation::Lead { .. } => return unsupported(Feature::Lead),
         Operation::Batch(batch) => batch,
     };
-    if options.level.is_some() {
+    let is_atomic =
+        options.level == Some(Level::Atomic) && batch.commands().iter().all(Command::is_read_only);
+    if options.level.is_some() && !is_atomic {
         return unsupported(Feature::Level);
     }
     let Some(command) = batch.single() else {
@@ -69,7 +86,13 @@ pub(crate) fn admit(
     let task = match command {
         Command::Get { key } => Ok(Task::Get {
             key: key.clone(),
-            needed: quorum(options.read_quorum, cluster.read_quorum())?,
+            needed: ReadQuorum {
+                answers: quorum(options.read_quorum, cluster.read_quorum())?,
+                holders: match is_atomic {
+                    true => quorum(options.write_quorum, cluster.write_quorum())?,
+                    false => 0,
+                },
+            },
         }),
         Command::Put { key, value, time_to_live: None } => write(key, Some(value.clone())),
         Command::Delete { key } => write(key, None),

@@ -77,7 +77,11 @@ impl EventualEngine {
         let arrival = Arrival { id, expires, pending: self.pending() };
         let core = &mut self.core;
         match task {
-            Task::Get { key, needed } => self.reads.start(core, step, arrival, key, needed),
+            Task::Get { key, needed } => {
+                for repair in self.reads.start(core, step, arrival, key, needed) {
+                    self.repair(step, repair);
+                }
+            }
             Task::Write { key, value, needed } => {
                 self.writes.start(core, step, arrival, (&key, value.as_ref()), needed);
             }
@@ -155,12 +159,18 @@ impl EventualEngine {
                 | Part::Compared(_)
                 | Part::Want(_)
                 | Part::Mend(_)
+                | Part::Keep(_)
                     if is_stale =>
                 {
                     self.core.counters.stale_messages += 1;
                 }
                 Part::Write(write) => self.core.on_write(step, slot, &write, message.wall_ms),
-                Part::Ack(id) => self.writes.on_ack(&mut self.core, step, slot, id),
+                Part::Ack(id) => {
+                    if id.origin == self.core.config.node {
+                        self.writes.on_ack(&mut self.core, step, slot, id);
+                    }
+                    self.reads.on_held(&mut self.core, step, slot, id);
+                }
                 Part::Reject(id) => self.writes.on_reject(&mut self.core, step, slot, id),
                 Part::Query(query) => self.core.on_query(step, slot, query),
                 Part::Answer(answer) => {
@@ -175,6 +185,7 @@ impl EventualEngine {
                 Part::Compared(compared) => self.on_compared(step, slot, &compared),
                 Part::Want(keys) => self.core.on_want(step, slot, &keys),
                 Part::Mend(write) => self.on_mend(step, &write),
+                Part::Keep(write) => self.on_keep(step, slot, &write),
             }
         }
     }
@@ -192,7 +203,11 @@ impl EventualEngine {
                 Then::Begin => self.on_incarnation_persisted(step),
                 Then::OwnWrite(id) => self.writes.on_own_persisted(&mut self.core, step, id),
                 Then::Acknowledge(slot, id) => self.core.send(step, slot, Part::Ack(id)),
-                Then::Repaired(_) => self.core.counters.repairs_applied += 1,
+                Then::Repaired(id) => {
+                    self.core.counters.repairs_applied += 1;
+                    let me = self.core.peers.me();
+                    self.reads.on_held(&mut self.core, step, me, id);
+                }
                 Then::LossNoted => self.core.on_loss_noted(step),
                 Then::Buried => self.bury_more(step),
             }

@@ -3,6 +3,7 @@
 use crate::coordinator::reads::Repair;
 use crate::core::Step;
 use crate::engine::EventualEngine;
+use crate::ids::Slot;
 use crate::message::Part;
 use crate::state::journal::Then;
 use crate::state::record::{Record, Write};
@@ -53,6 +54,38 @@ impl EventualEngine {
         self.core.observe_stamp(step, write.entry.stamp.time);
         self.core.fence(id.origin, id.incarnation);
         self.core.persist(step, Record::Write(write.detached()), Then::Repaired(id));
+    }
+
+    /// Takes a write of whichever server that a read shows, and acknowledges it once it is on disk.
+    pub(crate) fn on_keep(&mut self, step: &mut Step<'_>, slot: Slot, write: &Write) {
+        let id = write.entry.id();
+        if !self.core.is_legal(&write.entry) {
+            self.core.counters.bad_messages += 1;
+            return;
+        }
+        if self.core.state.vector.contains(id) {
+            return self.core.send(step, slot, Part::Ack(id));
+        }
+        // What is on its way to the disk is acknowledged when it comes again.
+        if self.core.journal.has_foreign(id) || self.writes.is_in_flight(id) {
+            return;
+        }
+        if self.core.is_journal_full(write.size_bytes()) {
+            self.core.counters.dropped_writes += 1;
+            return;
+        }
+        if id.origin == self.core.config.node {
+            self.check_own_write(step, write);
+        }
+        self.core.observe_stamp(step, write.entry.stamp.time);
+        self.core.fence(id.origin, id.incarnation);
+        let held = self.core.state.get(&write.key);
+        let record = if write.entry.wins_over(held, self.core.broken()) {
+            Record::Write(write.detached())
+        } else {
+            Record::Superseded(id)
+        };
+        self.core.persist(step, record, Then::Acknowledge(slot, id));
     }
 
     /// A write under this server's name that comes back from another one was made by an incarnation

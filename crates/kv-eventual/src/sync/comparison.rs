@@ -14,7 +14,7 @@ use crate::core::{Core, Step};
 use crate::deadline::Due;
 use crate::engine::EventualEngine;
 use crate::ids::Slot;
-use crate::message::{Compare, Compared, Part, Summary};
+use crate::message::{Compare, Compared, Listing, Part, Summary};
 use crate::state::journal::Then;
 use crate::state::record::{Record, Write};
 use crate::sync::pull::pause_after;
@@ -28,6 +28,8 @@ pub(crate) struct Comparisons {
     /// When each peer is next compared with.
     due: BTreeMap<Slot, Duration>,
     under_way: Option<UnderWay>,
+    /// How far comparisons were that were given up.
+    given_up: BTreeMap<Slot, Key>,
     armed: Option<Duration>,
 }
 
@@ -38,15 +40,54 @@ struct UnderWay {
     number: u32,
     /// What was compared ends with this key.
     after: Option<Key>,
+    /// What the peer is to answer; while there is nothing, this server yields to clients.
+    question: Option<Question>,
     /// How many bytes the last question was about.
     bytes: usize,
-    /// Whether the peer is to answer; else this server yields to clients.
-    is_asked: bool,
+}
+
+/// What the question that is under way ends with: `None` for the last of all keys.
+#[derive(Clone, Debug)]
+struct Question {
+    up_to: Option<Key>,
+}
+
+impl Question {
+    /// Whether an answer goes on from where the question began, and no further than it.
+    fn fits(&self, after: Option<&Key>, compared: &Compared) -> bool {
+        let gets_on = match &compared.through {
+            None => self.up_to.is_none(),
+            through => through.as_ref() > after && !is_beyond(through, &self.up_to),
+        };
+        let (mut from, mut is_end) = (after, false);
+        let mut listings = compared.listings.iter();
+        let are_in_order = listings.all(|Listing { after, up_to, .. }| {
+            let is_next = !is_end && after.as_ref() >= from && !is_beyond(up_to, &compared.through);
+            (from, is_end) = (up_to.as_ref(), up_to.is_none());
+            is_next
+        });
+        gets_on && are_in_order
+    }
+}
+
+/// Whether a range that ends with one key goes on after the end of another one.
+fn is_beyond(up_to: &Option<Key>, end: &Option<Key>) -> bool {
+    match (up_to, end) {
+        (_, None) => false,
+        (None, Some(_)) => true,
+        (Some(up_to), Some(end)) => up_to > end,
+    }
 }
 
 impl Comparisons {
     pub(crate) const fn new(seed: u64) -> Self {
-        Self { seeds: SeedStream::new(seed), due: BTreeMap::new(), under_way: None, armed: None }
+        Self {
+            seeds: SeedStream::new(seed),
+            due: BTreeMap::new(),
+            under_way: None,
+            given_up: BTreeMap::new(),
+            armed: None,
+        }
     }
 
     pub(crate) fn on_peer_down(&mut self, core: &mut Core, slot: Slot) {
@@ -57,8 +98,14 @@ impl Comparisons {
 
     /// Ends the comparison under way.
     pub(crate) fn give_up(&mut self, core: &mut Core) {
-        self.under_way = None;
+        if let Some(UnderWay { with, after: Some(after), .. }) = self.under_way.take() {
+            self.given_up.insert(with, after);
+        }
         core.deadlines.disarm(&mut self.armed, Due::Compare);
+    }
+
+    fn is_asking(&self) -> bool {
+        self.under_way.as_ref().is_some_and(|under_way| under_way.question.is_some())
     }
 
     /// Whether to compare with a peer now. The first time is drawn, so that servers that were started
@@ -84,10 +131,13 @@ impl EventualEngine {
     /// Begins to compare with a peer from which everything was pulled just now, if it is time.
     pub(crate) fn begin_comparison_if_due(&mut self, step: &mut Step<'_>, with: Slot) {
         let period = self.core.config.timing.comparison;
-        if self.core.state.counts && self.comparisons.is_due(step.now.mono, with, period) {
+        let now = step.now.mono;
+        if self.core.is_whole(now) && self.comparisons.is_due(now, with, period) {
             let comparison = self.comparisons.seeds.next_u64();
-            let under_way =
-                UnderWay { with, comparison, number: 0, after: None, bytes: 0, is_asked: false };
+            // One that was given up goes on where it was.
+            let after = self.comparisons.given_up.remove(&with);
+            let (question, bytes) = (None, 0);
+            let under_way = UnderWay { with, comparison, number: 0, after, question, bytes };
             self.comparisons.under_way = Some(under_way);
             self.ask_to_compare(step);
         }
@@ -99,7 +149,9 @@ impl EventualEngine {
             return;
         };
         let asked = ranges::hash(&core.state, under_way.after.as_ref());
-        (under_way.bytes, under_way.is_asked) = (asked.bytes, true);
+        under_way.bytes = asked.bytes;
+        let up_to = asked.ranges.last().and_then(|range| range.up_to.clone());
+        under_way.question = Some(Question { up_to });
         let compare = Compare {
             comparison: under_way.comparison,
             number: under_way.number,
@@ -114,7 +166,7 @@ impl EventualEngine {
     /// A pause is over, or no answer came: then the next comparison finds what this one would have.
     pub(crate) fn on_comparison_timeout(&mut self, step: &mut Step<'_>) {
         self.comparisons.armed = None;
-        if self.comparisons.under_way.as_ref().is_some_and(|under_way| under_way.is_asked) {
+        if self.comparisons.is_asking() {
             self.comparisons.give_up(&mut self.core);
         } else {
             self.ask_to_compare(step);
@@ -122,20 +174,22 @@ impl EventualEngine {
     }
 
     pub(crate) fn on_compared(&mut self, step: &mut Step<'_>, slot: Slot, compared: &Compared) {
-        let under_way = self.comparisons.under_way.as_ref().filter(|under_way| {
+        let under_way = self.comparisons.under_way.as_ref().and_then(|under_way| {
             let awaited = (under_way.with, under_way.comparison, under_way.number);
-            awaited == (slot, compared.comparison, compared.number) && under_way.is_asked
+            (awaited == (slot, compared.comparison, compared.number)).then_some(under_way)
         });
-        let Some(under_way) = under_way else {
+        let asked = under_way.and_then(|under_way| Some((under_way, under_way.question.as_ref()?)));
+        let Some((under_way, question)) = asked.filter(|_| self.core.is_whole(step.now.mono))
+        else {
             self.core.counters.stale_messages += 1;
             return;
         };
-        let gets_on = compared.through.is_none() || compared.through > under_way.after;
         let mut bytes = under_way.bytes;
-        let listings = compared.listings.iter();
+        let fits = question.fits(under_way.after.as_ref(), compared);
+        let listings = compared.listings.iter().filter(|_| fits);
         let found: Option<Vec<_>> =
             listings.map(|listing| ranges::differences(&self.core.state, listing)).collect();
-        let Some(found) = found.filter(|_| gets_on) else {
+        let Some(found) = found.filter(|_| fits) else {
             self.core.bad_message_from(slot, "comparison");
             return self.comparisons.give_up(&mut self.core);
         };
@@ -148,7 +202,7 @@ impl EventualEngine {
             self.core.counters.comparisons += 1;
         } else if let Some(under_way) = &mut self.comparisons.under_way {
             under_way.after.clone_from(&compared.through);
-            (under_way.number, under_way.is_asked) = (under_way.number.wrapping_add(1), false);
+            (under_way.number, under_way.question) = (under_way.number.wrapping_add(1), None);
             let pause = pause_after(bytes, !self.core.requests.is_empty()).max(TURN_MIN);
             let at = step.now.mono.saturating_add(pause);
             self.core.deadlines.arm(&mut self.comparisons.armed, at, Due::Compare);
@@ -161,7 +215,7 @@ impl EventualEngine {
             self.core.counters.bad_messages += 1;
             return;
         }
-        if !self.core.state.counts {
+        if !self.core.is_whole(step.now.mono) {
             // What it lost it pulls.
             self.core.counters.stale_messages += 1;
             return;
@@ -199,7 +253,7 @@ impl EventualEngine {
 
 impl Core {
     pub(crate) fn on_compare(&mut self, step: &mut Step<'_>, slot: Slot, compare: &Compare) {
-        if !self.state.counts {
+        if !self.is_whole(step.now.mono) {
             self.counters.stale_messages += 1;
             return;
         }
@@ -252,6 +306,10 @@ impl Core {
     }
 
     pub(crate) fn on_want(&mut self, step: &mut Step<'_>, slot: Slot, keys: &[Key]) {
+        if !self.is_whole(step.now.mono) {
+            self.counters.stale_messages += 1;
+            return;
+        }
         let mut bytes = 0;
         for key in keys {
             // What is left over differs the next time as well.
@@ -267,6 +325,12 @@ impl Core {
         }
     }
 
+    /// Whether it has lost nothing that it has not made up for, as far as anybody knows. What an older
+    /// copy of a disk holds may have been deleted since.
+    fn is_whole(&self, now: Duration) -> bool {
+        self.state.counts && self.counts(now)
+    }
+
     /// Whether a record that is missing here, and was here once, may have been deleted: by a delete
     /// that every server had and that is forgotten. One that is later than all of those was lost.
     fn is_perhaps_deleted(&self, summary: &Summary) -> bool {
@@ -280,3 +344,50 @@ const ANSWER_WAIT: Duration = Duration::from_secs(10);
 
 /// About how many bytes one request for records brings at the most.
 const WANTED_BYTES_MAX: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use kv_core::HybridTime;
+
+    use super::*;
+
+    fn key(name: &'static str) -> Option<Key> {
+        (!name.is_empty()).then(|| Key::new(name).unwrap())
+    }
+
+    fn fits(
+        asked: (&'static str, &'static str),
+        through: &'static str,
+        listings: &[(&'static str, &'static str)],
+    ) -> bool {
+        let listing = |&(after, up_to): &(&'static str, &'static str)| Listing {
+            after: key(after),
+            up_to: key(up_to),
+            records: Vec::new(),
+        };
+        let compared = Compared {
+            comparison: 1,
+            number: 0,
+            through: key(through),
+            listings: listings.iter().map(listing).collect(),
+            floor: HybridTime::ZERO,
+        };
+        Question { up_to: key(asked.1) }.fits(key(asked.0).as_ref(), &compared)
+    }
+
+    /// Else one message could have a server look at all that it holds, again and again.
+    #[test]
+    fn an_answer_is_about_what_was_asked_and_about_each_key_once() {
+        assert!(fits(("", ""), "", &[("", "c"), ("c", "")]));
+        assert!(fits(("b", "k"), "k", &[("b", "d"), ("f", "k")]));
+        assert!(fits(("b", "k"), "d", &[("b", "d")]), "it need not be all");
+        assert!(!fits(("b", "k"), "b", &[]), "it gets on");
+        assert!(!fits(("b", "k"), "m", &[]));
+        assert!(!fits(("b", "k"), "", &[]));
+        assert!(!fits(("b", "k"), "k", &[("a", "d")]));
+        assert!(!fits(("b", "k"), "k", &[("b", "m")]));
+        assert!(!fits(("b", "k"), "k", &[("b", "")]));
+        assert!(!fits(("", ""), "", &[("", ""), ("", "")]));
+        assert!(!fits(("", ""), "", &[("d", "f"), ("d", "f")]));
+    }
+}

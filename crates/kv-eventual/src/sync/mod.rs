@@ -251,7 +251,7 @@ impl EventualEngine {
             self.take_pulled(step, write);
         }
         if let Some(end) = batch.end.as_ref().filter(|_| is_clean && was_clean) {
-            self.core.join(step, &end.vector);
+            self.core.join(step, end);
         }
         let until = self.core.journal.asked();
         if let Some(pull) = &mut self.sync.pull {
@@ -407,8 +407,13 @@ impl Core {
         }
     }
 
-    /// Reflects all that a peer's vector knows, once what was asked to be persisted before is.
-    fn join(&mut self, step: &mut Step<'_>, vector: &Vector) {
+    /// Reflects all that a peer's vector knows, once what was asked to be persisted before is: the
+    /// deletes, too, that the peer has forgotten.
+    fn join(&mut self, step: &mut Step<'_>, Report { vector, floor, .. }: &Report) {
+        if *floor > self.state.floor {
+            let records = Vec::new();
+            self.persist(step, Record::Removed { floor: *floor, records }, Then::Nothing);
+        }
         if !self.state.vector.covers(vector) {
             vector.origins().for_each(|(origin, present)| self.fence(origin, present));
             self.persist(step, Record::Join(vector.clone()), Then::Nothing);

@@ -102,7 +102,7 @@ fn summaries(
 
 /// Whether each range begins where another one ends, and only the last has no end.
 fn are_ascending(after: Option<&Key>, ranges: &[HashedRange]) -> bool {
-    let Some((last, before)) = ranges.split_last() else {
+    let Some((last, before)) = ranges.split_last().filter(|_| ranges.len() <= RANGES_MAX) else {
         return false;
     };
     let ends = before.iter().map(|range| range.up_to.as_ref());
@@ -197,7 +197,7 @@ impl Budget {
     }
 
     fn take(&mut self, key: &Key, entry: &Entry) {
-        let bytes = key.as_bytes().len() + entry.size_bytes();
+        let bytes = key.as_bytes().len() + entry.size_bytes() + KEY_COST_BYTES;
         self.keys = self.keys.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(bytes);
         self.bytes_taken += bytes;
@@ -207,8 +207,14 @@ impl Budget {
 /// The most keys of a range.
 const RANGE_KEYS: usize = 256;
 
+/// The most ranges of a question.
+const RANGES_MAX: usize = 9;
+
 /// The most keys that are hashed for one question: some hundred microseconds of work.
 const ASKED_KEYS_MAX: usize = 8 * RANGE_KEYS;
+
+/// To look at a key costs about as much as hashing so many bytes.
+const KEY_COST_BYTES: usize = 128;
 
 /// About the most bytes of keys and values.
 const ASKED_BYTES_MAX: usize = 1 << 20;

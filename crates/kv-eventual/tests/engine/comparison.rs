@@ -176,7 +176,9 @@ fn servers_that_hold_the_same_compare_once_a_period_and_send_no_records() {
 fn a_question_or_an_answer_that_is_none_is_dropped() {
     use kv_eventual::{Compare, Compared, HashedRange, Part};
     let mut pair = Pair::recovered([all(), all()]);
-    let message = |part| Message { sender: incarnation(1, 2), wall_ms: WALL_MS, parts: vec![part] };
+    pair.run_for(PERIOD / 100);
+    let sender = pair.engines[1].status().incarnation;
+    let message = |part| Message { sender, wall_ms: WALL_MS, parts: vec![part] };
     let ranges = [Some("b"), Some("a")].map(|end| HashedRange { up_to: end.map(key), hash: 0 });
     let compare = Compare { comparison: 1, number: 0, after: None, ranges: ranges.to_vec() };
     let compared = Compared {

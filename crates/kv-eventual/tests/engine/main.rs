@@ -9,6 +9,7 @@
     reason = "a test says what went wrong by panicking"
 )]
 
+mod atomic;
 mod audit;
 mod comparison;
 mod conformance;

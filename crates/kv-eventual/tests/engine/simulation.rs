@@ -67,8 +67,11 @@ fn revive(sim: &mut Sim, incarnations: Restart) {
 
 /// Clients and faults for some seconds, then peace.
 fn run(nodes: u16, w: u16, r: u16, seed: u64) -> (Sim, Clients) {
+    run_of(Clients::new(seed, 3), (nodes, w, r), seed)
+}
+
+fn run_of(mut clients: Clients, (nodes, w, r): (u16, u16, u16), seed: u64) -> (Sim, Clients) {
     let mut sim = faulty(nodes, w, r, seed);
-    let mut clients = Clients::new(seed, 3);
     let mut seen = BTreeSet::new();
     for _ in 0..60 {
         for _ in 0..clients.stream.below(6) {
@@ -113,6 +116,29 @@ fn promises_hold_through_crashes_partitions_and_slow_disks() {
     assert!(tally.done > 3_000, "{tally:?}");
     assert!(tally.not_done > 300, "{tally:?}");
     assert!(tally.unknown > 50, "{tally:?}");
+}
+
+/// Of two reads one after the other, the second never shows an older value than the first, if that was
+/// atomic, though the write under way that both may see is not acknowledged.
+#[test]
+fn no_read_goes_back_behind_an_atomic_one() {
+    let (mut atomic, mut waited) = (0, 0);
+    for seed in 500..560 {
+        let mut clients = Clients::new(seed, 2);
+        clients.reads_atomically = true;
+        let (sim, _) = run_of(
+            clients,
+            [(3, 2, 2), (5, 3, 3), (4, 3, 2)][usize::try_from(seed % 3).unwrap()],
+            seed,
+        );
+        audit::check_visibility(&sim);
+        let done = sim.requests().filter(|(_, request)| audit::is_atomic_read(request));
+        atomic += done.count();
+        let nodes = sim.nodes();
+        waited +=
+            nodes.map(|node| audit::counter(&sim, node, Counter::RepairsApplied)).sum::<u64>();
+    }
+    assert!(atomic > 1_000 && waited > 100, "{atomic} atomic reads, {waited} repairs");
 }
 
 #[test]

@@ -150,6 +150,7 @@ fn parts() -> impl Strategy<Value = Part> {
         compareds().prop_map(Part::Compared),
         vec(keys(), 0..4).prop_map(Part::Want),
         writes().prop_map(Part::Mend),
+        writes().prop_map(Part::Keep),
     ]
 }
 
@@ -356,6 +357,7 @@ fn golden_bytes_of_every_part() {
         ),
         (Part::Want(vec![write.key.clone()]), joined(&[&[12, 1, 0, 0, 0], &KEY])),
         (Part::Mend(write.clone()), joined(&[&[13], &whole])),
+        (Part::Keep(write.clone()), joined(&[&[14], &whole])),
     ];
     for (part, expected) in cases {
         assert_eq!(part_bytes(part.clone()), expected, "{part:?}");

@@ -13,7 +13,7 @@ pub(crate) fn unsupported_options(options: &RequestOptions) -> Option<NotDone> {
             Some(NotDone::NotSupported(Feature::Level))
         }
         (Some(Level::Sequential), Some(Version::Log(_)) | None)
-        | (Some(Level::Linearizable | Level::Sequenced) | None, _) => None,
+        | (Some(Level::Linearizable | Level::Sequenced | Level::Atomic) | None, _) => None,
     }
 }
 

@@ -21,8 +21,9 @@ use crate::op_log::text::OpLogText;
 #[derive(Debug)]
 pub(crate) struct Invocation {
     pub(crate) op: Operation,
-    /// Whether it may change something, and a copy that was sent before may have done so.
-    pub(crate) is_repeated: bool,
+    /// How long ago it was made, if it may change something and a copy that was sent before may have
+    /// done so.
+    pub(crate) sent_before: Option<Duration>,
 }
 
 /// Remembers operations from their first lines to their last.
@@ -45,13 +46,15 @@ impl OpenOperations {
         id: RequestId,
         client: ClientNumber,
         wall_ms: u64,
-        Invocation { op, is_repeated }: &Invocation,
+        Invocation { op, sent_before }: &Invocation,
         lines: &mut OpLogText,
     ) {
         let node = self.node;
         let mut line_of = |word: &str, key: &[u8], value: LineValue<'_>| {
-            if *is_repeated {
+            if let Some(ago) = sent_before {
                 lines.put(REPEATED);
+                lines.put_number(u64::try_from(ago.as_millis()).unwrap_or(u64::MAX));
+                lines.put(REPEATED_UNIT);
             }
             let mut line = OpLogText::with_capacity(LINE_BYTES + key.len());
             line.put_number(node.number());
@@ -196,8 +199,9 @@ impl<'a> LineValue<'a> {
     }
 }
 
-/// The next line's operation may be older than that.
-const REPEATED: &[u8] = b"# repeated: what follows may have taken effect before\n";
+/// Before the line of what was sent before, with the time since it was made.
+const REPEATED: &[u8] = b"# repeated: the next line was first asked for ";
+const REPEATED_UNIT: &[u8] = b" ms earlier\n";
 
 /// About as long is a line without its key and a large value.
 const LINE_BYTES: usize = 96;
@@ -217,7 +221,7 @@ mod tests {
     }
 
     fn sent_once(op: Operation) -> Invocation {
-        Invocation { op, is_repeated: false }
+        Invocation { op, sent_before: None }
     }
 
     fn lines(op: Operation, outcome: &Outcome) -> String {
@@ -308,10 +312,10 @@ mod tests {
         let op = Operation::Batch(batch);
         let mut open = OpenOperations::new(NodeId::FIRST);
         let mut lines = OpLogText::default();
-        let repeated = Invocation { op, is_repeated: true };
+        let repeated = Invocation { op, sent_before: Some(Duration::from_micros(40_900)) };
         open.begin(RequestId(1), ClientNumber(0), 1, &repeated, &mut lines);
         open.end(RequestId(1), 2, Some(&done(vec![CommandResult::Written; 2])), &mut lines);
-        let mark = "# repeated: what follows may have taken effect before\n";
+        let mark = "# repeated: the next line was first asked for 40 ms earlier\n";
         assert_eq!(
             text(&lines),
             format!(

@@ -74,8 +74,8 @@ impl OpLog {
             }
             Operation::Dump(_) | Operation::Lead { .. } => false,
         };
-        let is_repeated = options.is_repeated && !op.is_read_only();
-        is_logged.then(|| Invocation { op: op.clone(), is_repeated })
+        let sent_before = options.sent_before.filter(|_| !op.is_read_only());
+        is_logged.then(|| Invocation { op: op.clone(), sent_before })
     }
 
     pub(crate) fn invoked(

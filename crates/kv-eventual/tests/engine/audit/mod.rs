@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kv_core::{
-    Answer, Command, CommandResult, Counter, Done, Key, NodeId, Operation, Outcome, RequestId,
-    RequestOptions, SeedStream, Served, Value, Version, Wire,
+    Answer, Command, CommandResult, Counter, Done, Key, Level, NodeId, Operation, Outcome,
+    RequestId, RequestOptions, SeedStream, Served, Value, Version, Wire,
 };
 use kv_eventual::{Entry, EventualEngine, Record};
 use kv_sim::{Cluster, Request, RequestState};
@@ -157,8 +157,8 @@ pub(crate) fn check_versions_unique(sim: &Sim) {
     }
 }
 
-/// A read that began after a write was acknowledged shows that write or a newer one; a missing
-/// key shows that a newer delete may have been there. Holds for W + R > N.
+/// A read that began after a write was acknowledged, or shown by an atomic read, shows that write or a
+/// newer one; a missing key shows that a newer delete may have been there. Holds for W + R > N.
 pub(crate) fn check_visibility(sim: &Sim) {
     for (id, request) in sim.requests() {
         let (key, _) = command(request);
@@ -168,7 +168,7 @@ pub(crate) fn check_visibility(sim: &Sim) {
         let acknowledged = sim.requests().filter(|(_, other)| {
             command(other).0 == key && ended_at(other).is_some_and(|at| at < request.invoked_at)
         });
-        let newest = acknowledged.filter_map(|(_, other)| Some(written(other)?.0)).max();
+        let newest = acknowledged.filter_map(|(_, other)| known(other)).max();
         let Some(newest) = newest else {
             continue;
         };
@@ -184,6 +184,18 @@ pub(crate) fn check_visibility(sim: &Sim) {
             ),
         }
     }
+}
+
+/// The version that later reads show at the least, once this request is answered.
+fn known(request: &Request) -> Option<Version> {
+    let written = written(request).map(|(version, _)| version);
+    let is_atomic = request.options.level == Some(Level::Atomic);
+    written.or_else(|| Some(read(request).filter(|_| is_atomic)??.1))
+}
+
+/// Whether a request is an atomic read that was answered.
+pub(crate) fn is_atomic_read(request: &Request) -> bool {
+    request.options.level == Some(Level::Atomic) && read(request).is_some()
 }
 
 /// Whether a request is a delete that a read can have seen, and can be at least this new.
@@ -277,6 +289,8 @@ pub(crate) struct Clients {
     pub(crate) stream: SeedStream,
     pub(crate) keys: Vec<Key>,
     written: u64,
+    /// Whether every other read is an atomic one.
+    pub(crate) reads_atomically: bool,
 }
 
 impl Clients {
@@ -286,6 +300,7 @@ impl Clients {
             stream: SeedStream::new(seed ^ 0x636c_6965_6e74),
             keys: (0..keys).map(key).collect(),
             written: 0,
+            reads_atomically: false,
         }
     }
 
@@ -302,8 +317,10 @@ impl Clients {
             5 => Operation::delete(key),
             _ => Operation::get(key),
         };
+        let is_atomic = self.reads_atomically && op.is_read_only() && self.stream.chance(500);
         let options = RequestOptions {
             timeout: Duration::from_millis(200 + self.stream.below(2_000)),
+            level: is_atomic.then_some(Level::Atomic),
             ..RequestOptions::default()
         };
         sim.submit(node, op, options)

@@ -186,6 +186,7 @@ impl Arguments {
             Some(b"linearizable") => Ok(Some(Level::Linearizable)),
             Some(b"sequential") => Ok(Some(Level::Sequential)),
             Some(b"sequenced") => Ok(Some(Level::Sequenced)),
+            Some(b"atomic") => Ok(Some(Level::Atomic)),
             Some(word) => Err(UsageError::Level { word: text(word) }),
         }
     }

@@ -49,7 +49,8 @@ const LEVEL: OptionHelp = option(
     "--level",
     "LEVEL",
     "linearizable (default), sequential: by this server alone, no older than what this client has \
-     seen, or sequenced: linearizable, in the log as a write is (linearizable engine)",
+     seen, or sequenced: linearizable, in the log as a write is (linearizable engine); atomic: no later \
+     read shows anything older if W + R > N (eventual engine)",
 );
 const W: OptionHelp =
     option("--w", QUORUM, "how many servers must hold it, for this write alone (eventual engine)");

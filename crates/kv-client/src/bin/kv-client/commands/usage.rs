@@ -31,7 +31,7 @@ pub(crate) enum UsageError {
     TimeToLive(DurationError),
     #[error("{option}: {error}")]
     Time { option: &'static str, error: TimeoutError },
-    #[error("--level is linearizable, sequential or sequenced, not {}", as_word(word.as_bytes()))]
+    #[error("--level is linearizable, sequential, sequenced or atomic, not {}", as_word(word.as_bytes()))]
     Level { word: String },
     #[error("{option} takes a whole number, not {}", as_word(word.as_bytes()))]
     Count { option: &'static str, word: String },

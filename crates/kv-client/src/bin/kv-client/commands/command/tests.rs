@@ -102,6 +102,7 @@ fn a_write_may_have_a_condition() {
 fn a_read_may_say_its_level() {
     assert_eq!(request("get x --level sequential").options.level, Some(Level::Sequential));
     assert_eq!(request("get x --level sequenced").options.level, Some(Level::Sequenced));
+    assert_eq!(request("get x --level atomic").options.level, Some(Level::Atomic));
     assert_eq!(request("ttl x --level linearizable").options.level, Some(Level::Linearizable));
     assert_eq!(request("get x").options.level, None);
     assert!(error("get x --level strong").starts_with("--level is linearizable, "));
