@@ -306,10 +306,11 @@ pub enum Waiting {
         /// The other server.
         node: NodeId,
     },
-    /// The server's disk has no room for what a write may need. Reads go on.
+    /// The server's disk has no room for what a write may need. Reads go on, and deletes while there
+    /// is some reserve.
     #[error(
-        "the disk of server {node} is full and it takes no writes; make room there, or use another \
-         server meanwhile"
+        "the disk of server {node} is full and it takes no writes, except deletes while its reserve \
+         lasts; make room there, or use another server meanwhile"
     )]
     DiskFull {
         /// The server.
