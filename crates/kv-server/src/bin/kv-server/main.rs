@@ -15,7 +15,7 @@ mod tools;
 
 use std::process::ExitCode;
 
-use kv_server::StartError;
+use kv_server::{ServerError, StartError};
 use kv_storage::DataDirectoryError;
 
 use crate::cli::Invocation;
@@ -84,13 +84,20 @@ fn serve_until_stopped(plan: &Plan) -> ExitCode {
             start => {
                 let options = start.map_or("", options_against);
                 screen::complain(format_args!("{error}{options}"));
-                ExitCode::FAILURE
+                match error.downcast_ref::<ServerError>() {
+                    Some(ServerError::Halted { .. }) => ExitCode::from(HALTED),
+                    Some(_) | None => ExitCode::FAILURE,
+                }
             }
         },
     }
 }
 
 fn run(plan: &Plan) -> anyhow::Result<()> {
+/// The exit code of a server that must not go on and not be started again before somebody has looked:
+/// what it holds contradicts what the others hold.
+const HALTED: u8 = 3;
+
     cli::start_logging(&plan.log);
     let open_files_max = descriptors::raise_limit();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
