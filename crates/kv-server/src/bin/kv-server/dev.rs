@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use clap::builder::BoolishValueParser;
 use clap::{Args, value_parser};
+use kv_cli::cluster_name::parse_cluster_name;
+use kv_cli::proposing::proposing;
 use kv_core::{NodeId, Page, Quorum};
 use kv_proto::{AddressError, ServerList, ServerListError, check_address};
 use kv_server::{
@@ -16,7 +18,7 @@ use tracing_subscriber::filter::Targets;
 
 use crate::fleet::Plan;
 use crate::screen;
-use crate::settings::op_log;
+use crate::settings::{LEVELS, MODELS, QUORUMS, op_log};
 
 /// The settings of `kv-server dev`. Those that say which cluster it is are not taken from the
 /// environment, where they are meant for servers that run by themselves.
@@ -24,6 +26,7 @@ use crate::settings::op_log;
 pub(crate) struct DevSettings {
     /// The consistency model: `linearizability` or `eventual`
     #[arg(long, value_name = "MODEL", default_value = "linearizability")]
+    #[arg(value_parser = proposing(Consistency::from_str, MODELS), hide_possible_values = true)]
     engine: Consistency,
 
     /// How many servers, 1 to 10
@@ -33,10 +36,12 @@ pub(crate) struct DevSettings {
 
     /// W: how many servers must hold a write before it is done: a number, `majority` or `all`
     #[arg(long = "w", value_name = "W", default_value = "majority")]
+    #[arg(value_parser = proposing(Quorum::from_str, QUORUMS), hide_possible_values = true)]
     w: Quorum,
 
     /// R: how many servers must answer a read: a number, `majority` or `all`
     #[arg(long = "r", value_name = "R", default_value = "majority")]
+    #[arg(value_parser = proposing(Quorum::from_str, QUORUMS), hide_possible_values = true)]
     r: Quorum,
 
     /// The servers with their addresses, instead of --nodes
@@ -50,6 +55,7 @@ pub(crate) struct DevSettings {
 
     /// The cluster's name; clients of another name are refused
     #[arg(long, env = "KV_CLUSTER", value_name = "NAME", default_value = DEFAULT_CLUSTER)]
+    #[arg(value_parser = parse_cluster_name)]
     cluster: String,
 
     /// The folder of the data of all servers: started again, the cluster goes on with it
@@ -77,6 +83,7 @@ pub(crate) struct DevSettings {
 
     /// What is logged on stderr: `error`, `warn`, `info`, `debug` or `trace`, also by module
     #[arg(long, env = "KV_LOG", value_name = "LEVEL", default_value = "warn")]
+    #[arg(value_parser = proposing(Targets::from_str, LEVELS), hide_possible_values = true)]
     log: Targets,
 }
 

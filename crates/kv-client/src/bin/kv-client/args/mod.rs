@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::builder::BoolishValueParser;
 use clap::{CommandFactory, FromArgMatches, Parser, value_parser};
 use clap_complete::Shell;
+use kv_cli::cluster_name::parse_cluster_name;
 use kv_cli::environment::without_empty;
 use kv_client::ClientConfig;
 use kv_core::{IdError, NodeId};
@@ -31,7 +32,8 @@ use start::{Defaults, Start, Task};
     version,
     after_help = EXAMPLES,
     args_override_self = true,
-    override_usage = "kv-client [OPTIONS] [SERVER_ID] [COMMAND...]"
+    override_usage = "kv-client [OPTIONS] [SERVER_ID] [COMMAND...]",
+    max_term_width = 100
 )]
 pub(crate) struct Args {
     /// The servers: ids, ranges, or ids with addresses, such as 1-3 or 1=db1:4961,2=db2:4961
@@ -43,7 +45,7 @@ pub(crate) struct Args {
     timeout: Duration,
 
     /// The cluster's name
-    #[arg(long, env = "KV_CLUSTER", default_value = "kv")]
+    #[arg(long, env = "KV_CLUSTER", default_value = "kv", value_parser = parse_cluster_name)]
     cluster: String,
 
     /// Print one JSON object for each result, errors included
