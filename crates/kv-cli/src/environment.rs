@@ -168,6 +168,7 @@ pub const NAMES: &[&str] = &[
     "KV_RESEND_MIN",
     "KV_RESP",
     "KV_SERVERS",
+    "KV_STOP_ON_ERROR",
     "KV_TIMEOUT",
     "KV_W",
     "KV_WINDOW_ENTRIES_MAX",

@@ -113,7 +113,7 @@ async fn run(start: Start) -> ExitStatus {
         }
         Task::Session => {
             let (session, _) = session(targets, defaults, screen);
-            session.run_pipe(Input::stdin(), start.pipeline).await
+            session.run_pipe(Input::stdin(), start.lines).await
         }
     };
     result.unwrap_or_else(|error| status_of(&error))
