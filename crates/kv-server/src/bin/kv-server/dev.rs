@@ -66,8 +66,8 @@ pub(crate) struct DevSettings {
     #[arg(long, env = "KV_MEMORY", value_parser = BoolishValueParser::new())]
     memory: bool,
 
-    /// The folder of the logs of operations, `output_log<ID>.txt`; `off` for none [default: that of
-    /// the data, or the present one with --memory]
+    /// The folder of the logs of operations, `output_log<ID>.txt`; `off` for none [default:
+    /// `op-log-<MODEL>` in that of the data, or `off` with --memory]
     #[arg(long, env = "KV_OP_LOG", value_name = "FOLDER")]
     op_log: Option<String>,
 
@@ -104,14 +104,20 @@ impl DevSettings {
         config.on_recovery = Some(RecoveryHook(Arc::new(screen::show_recovery)));
         config.op_log = match (&self.op_log, self.memory) {
             (Some(folder), _) => op_log(folder, self.op_log_mib),
-            (None, true) => op_log(".", self.op_log_mib),
-            // Servers that run by themselves may have theirs in the present folder.
-            (None, false) => op_log(&self.data_dir.to_string_lossy(), self.op_log_mib),
+            // One cluster after another would write to one log, which nobody could judge.
+            (None, true) => None,
+            (None, false) => op_log(&self.op_log_folder().to_string_lossy(), self.op_log_mib),
         };
         config.delay = self.delay;
         let show = move |page: &Page| screen::show_dump_page_of(node, page);
         config.on_dump = Some(DumpHook(Arc::new(show)));
         config
+    }
+
+    /// Where the logs of operations are: apart from those of servers that run by themselves and of
+    /// the other engine, and removed with the data.
+    fn op_log_folder(&self) -> PathBuf {
+        self.data_dir.join(format!("op-log-{}", self.engine))
     }
 }
 
@@ -233,9 +239,11 @@ mod tests {
         assert_eq!(folder("--data-dir d"), Some(PathBuf::from("d")));
         assert_eq!(folder("--memory"), None);
         let log = |words| plan(words).servers.remove(0).op_log.map(|log| log.folder);
-        assert_eq!(log(""), Some(PathBuf::from("kv-data/dev")), "not that of other servers");
-        assert_eq!(log("--data-dir d"), Some(PathBuf::from("d")));
-        assert_eq!(log("--memory"), Some(PathBuf::from(".")));
+        assert_eq!(log(""), Some(PathBuf::from("kv-data/dev/op-log-linearizable")));
+        assert_eq!(log("--engine eventual"), Some(PathBuf::from("kv-data/dev/op-log-eventual")));
+        assert_eq!(log("--data-dir d"), Some(PathBuf::from("d/op-log-linearizable")));
+        assert_eq!(log("--memory"), None);
+        assert_eq!(log("--memory --op-log d"), Some(PathBuf::from("d")));
         assert_eq!(log("--op-log off"), None);
         let server = plan("--servers 2=127.0.0.1:9").servers.remove(0);
         assert_eq!(server.servers.to_string(), "2=127.0.0.1:9");

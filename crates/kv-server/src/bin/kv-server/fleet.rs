@@ -29,12 +29,12 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// The folder of the logs of operations, where that is the one of the data, which is not there
-    /// before the first start.
+    /// The folder of the logs of operations, where that is in the one of the data, which is not
+    /// there before the first start.
     fn log_folder(&self) -> Option<&Path> {
         let first = self.servers.first()?;
         let folder = first.op_log.as_ref().map(|op_log| &*op_log.folder)?;
-        first.data.as_ref().filter(|data| data.folder == folder).map(|_| folder)
+        first.data.as_ref().filter(|data| folder.starts_with(&data.folder)).map(|_| folder)
     }
 }
 
