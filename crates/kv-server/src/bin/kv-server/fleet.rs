@@ -12,8 +12,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing_subscriber::filter::Targets;
 
-use crate::names;
 use crate::screen::{self, hints};
+use crate::{clock, names};
 
 /// The servers to run in this process, and how.
 #[derive(Debug)]
@@ -112,7 +112,9 @@ impl Fleet {
         if let Some(first) = self.members.first() {
             announcements.spawn(names::watch(first.config.clone()));
         }
+        // Servers of one process have one clock.
         if let [only] = self.members.as_slice() {
+            announcements.spawn(clock::watch(only.server.client()));
             announcements.spawn(announce(only.watched(), false));
         } else {
             announcements.spawn(announce_all(self.watched(), self.started));

@@ -1,6 +1,7 @@
 //! `kv-server`: parses the command line and runs a server until it is told to stop.
 
 mod cli;
+mod clock;
 mod console;
 mod descriptors;
 mod dev;
@@ -93,11 +94,11 @@ fn serve_until_stopped(plan: &Plan) -> ExitCode {
     }
 }
 
-fn run(plan: &Plan) -> anyhow::Result<()> {
 /// The exit code of a server that must not go on and not be started again before somebody has looked:
 /// what it holds contradicts what the others hold.
 const HALTED: u8 = 3;
 
+fn run(plan: &Plan) -> anyhow::Result<()> {
     cli::start_logging(&plan.log);
     let open_files_max = descriptors::raise_limit();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
