@@ -2,8 +2,10 @@
 
 use std::ffi::OsStr;
 
-use clap::Command;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, Command};
 
+use crate::output::in_one_line;
 use crate::suggestion::nearest;
 
 /// The command line without the variables that are set to nothing: `KV_SERVERS=` means the same as
@@ -21,6 +23,52 @@ pub fn without_empty(command: Command) -> Command {
     let names: Vec<String> =
         command.get_subcommands().map(|command| command.get_name().to_owned()).collect();
     names.into_iter().fold(command, |command, name| command.mut_subcommand(name, without_empty))
+}
+
+/// A variable whose value its option does not take.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{name}=`{text}` in the environment: {reason}")]
+pub struct BadVariable {
+    /// The variable.
+    pub name: String,
+    /// Its value.
+    pub text: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// The variable that an error is about, if it is about one: the parser names the option of a bad value
+/// even where the value is from the environment.
+#[must_use]
+pub fn bad_variable(command: &Command, error: &clap::Error) -> Option<BadVariable> {
+    let (ErrorKind::ValueValidation, Some(ContextValue::String(bad))) =
+        (error.kind(), error.get(ContextKind::InvalidValue))
+    else {
+        return None;
+    };
+    let subcommands = command.get_subcommands().flat_map(Command::get_arguments);
+    command.get_arguments().chain(subcommands).find_map(|argument| {
+        let name = argument.get_env()?.to_string_lossy().into_owned();
+        let text = std::env::var(&name).ok().filter(|text| text == bad)?;
+        let reason = reason_against(argument, &text)?;
+        Some(BadVariable { name, text, reason })
+    })
+}
+
+/// Why an argument does not take a text; `None` if it does.
+#[must_use]
+pub fn reason_against(argument: &Arg, text: &str) -> Option<String> {
+    if !argument.get_action().takes_values() {
+        return None;
+    }
+    let words = match argument.get_long() {
+        Some(long) => vec![format!("--{long}={text}")],
+        None => vec!["--".to_owned(), text.to_owned()],
+    };
+    let alone = Command::new("alone").no_binary_name(true).arg(argument.clone());
+    let error = alone.try_get_matches_from(words).err()?;
+    let source = std::error::Error::source(&error).map(ToString::to_string);
+    Some(source.unwrap_or_else(|| in_one_line(&error)))
 }
 
 /// A line for each `KV_*` variable that neither program knows. What Kubernetes sets for a service
@@ -120,6 +168,7 @@ pub const NAMES: &[&str] = &[
     "KV_RESEND_MIN",
     "KV_RESP",
     "KV_SERVERS",
+    "KV_STOP_ON_ERROR",
     "KV_TIMEOUT",
     "KV_W",
     "KV_WINDOW_ENTRIES_MAX",

@@ -34,8 +34,8 @@ pub enum ClientError {
     },
     /// No server could be reached in time; nothing was done.
     #[error(
-        "unavailable: no server of {} answers{}; nothing was done, so try again",
-        kv_proto::id_ranges(servers),
+        "unavailable: {}{}; nothing was done, so try again",
+        none_answers(servers),
         crate::connection::error::first_of(failures)
     )]
     Unavailable {
@@ -142,5 +142,13 @@ impl From<NoResult> for ClientError {
             NoResult::NotDone(reason) => Self::NotDone(reason),
             NoResult::Unknown(unknown) => Self::Unknown(unknown),
         }
+    }
+}
+
+/// Says that none of these servers answers.
+fn none_answers(servers: &[NodeId]) -> String {
+    match servers {
+        [one] => format!("server {one} does not answer"),
+        several => format!("none of the servers {} answers", kv_proto::id_ranges(several)),
     }
 }

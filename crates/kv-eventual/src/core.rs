@@ -113,12 +113,13 @@ impl Core {
         self.state.incarnation != Incarnation::UNKNOWN
     }
 
-    /// Why this server cannot keep a write, if it cannot.
-    pub(crate) fn check_disk(&self) -> Result<(), NotDone> {
+    /// Why this server cannot keep a write, or a delete, if it cannot.
+    pub(crate) fn check_disk(&self, is_delete: bool) -> Result<(), NotDone> {
         let node = self.config.node;
-        self.shortage.map_or(Ok(()), |shortage| {
+        let lacking = self.shortage.filter(|lack| *lack != Shortage::SpaceForData || !is_delete);
+        lacking.map_or(Ok(()), |shortage| {
             Err(NotDone::Waiting(match shortage {
-                Shortage::Space => Waiting::DiskFull { node },
+                Shortage::SpaceForData | Shortage::Space => Waiting::DiskFull { node },
                 Shortage::OpenFiles => Waiting::TooManyOpenFiles { node },
             }))
         })

@@ -8,8 +8,8 @@ mod writing;
 use std::time::Duration;
 
 use kv_core::{
-    Effects, EngineConfig, HaltReason, Incarnation, NodeId, NotDone, PersistSeq, SeedStream,
-    Shortage, Waiting,
+    Effects, EngineConfig, HaltReason, Incarnation, NodeId, NotDone, Operation, PersistSeq,
+    SeedStream, Shortage, Waiting,
 };
 
 use crate::durable::journal::{Durable, Journal};
@@ -275,13 +275,22 @@ impl Core {
         }
     }
 
-    /// Why this server cannot keep a write, if it cannot.
-    pub(crate) fn check_disk(&self) -> Result<(), NotDone> {
-        self.shortage.map_or(Ok(()), |shortage| {
-            Err(NotDone::Waiting(match shortage {
-                Shortage::Space => Waiting::DiskFull { node: self.node() },
-                Shortage::OpenFiles => Waiting::TooManyOpenFiles { node: self.node() },
-            }))
+    /// Why this server cannot keep an operation, if it cannot.
+    pub(crate) fn check_disk(&self, operation: &Operation) -> Result<(), NotDone> {
+        if self.shortage == Some(Shortage::SpaceForData) && operation.lets_data_go() {
+            return Ok(());
+        }
+        self.disk_waiting().map_or(Ok(()), Err)
+    }
+
+    /// What this server's disk lacks, if it does.
+    pub(crate) fn disk_waiting(&self) -> Option<NotDone> {
+        let node = self.node();
+        self.shortage.map(|shortage| {
+            NotDone::Waiting(match shortage {
+                Shortage::SpaceForData | Shortage::Space => Waiting::DiskFull { node },
+                Shortage::OpenFiles => Waiting::TooManyOpenFiles { node },
+            })
         })
     }
 

@@ -31,8 +31,8 @@ pub fn promises(
             };
             vec![
                 format!("a write is done when {} it, a read when {}", holders(w), answerers(r)),
-                format!("an acknowledged write is still held after the loss of {}", lost(w - 1)),
-                format!("writes go on with {} down, reads with {} down", lost(n - w), lost(n - r)),
+                kept_after_losses(w),
+                format!("{}, {}", going_on("writes", n - w), going_on("reads", n - r)),
                 visible.to_owned(),
                 restarted.to_owned(),
             ]
@@ -139,6 +139,22 @@ fn losses_without_a_successor(quorums: Quorums, first: u16, keeps_data: bool) ->
     lines
 }
 
+/// Which losses an acknowledged write outlives.
+fn kept_after_losses(write: u16) -> String {
+    match write - 1 {
+        0 => "an acknowledged write may be lost with the one server that holds it".to_owned(),
+        losses => format!("an acknowledged write is still held after the loss of {}", lost(losses)),
+    }
+}
+
+/// Without how many servers writes or reads go on.
+fn going_on(what: &str, spare: u16) -> String {
+    match spare {
+        0 => format!("{what} need every server"),
+        spare => format!("{what} go on with {} down", lost(spare)),
+    }
+}
+
 fn servers(count: u16) -> String {
     if count == 1 { "1 server is".to_owned() } else { format!("{count} servers are") }
 }
@@ -153,7 +169,6 @@ fn answerers(count: u16) -> String {
 
 fn lost(count: u16) -> String {
     match count {
-        0 => "no server".to_owned(),
         1 => "any 1 server".to_owned(),
         _ => format!("any {count} servers"),
     }
@@ -188,10 +203,10 @@ mod tests {
         let strong = words(Consistency::Eventual, 3, 2, 2);
         assert!(strong.contains("when 2 servers hold it, a read when 2 servers answer"));
         assert!(strong.contains("still held after the loss of any 1 server"));
-        assert!(strong.contains("writes go on with any 1 server down, reads with any 1 server"));
+        assert!(strong.contains("writes go on with any 1 server down, reads go on with any 1"));
         assert!(strong.contains("a read sees every write"));
         let weak = words(Consistency::Eventual, 3, 1, 2);
-        assert!(weak.contains("still held after the loss of no server"));
+        assert!(weak.contains("may be lost with the one server that holds it"));
         assert!(
             weak.contains("starts again is empty")
                 && weak.contains("counts for reads once it has it")

@@ -26,8 +26,8 @@ pub struct GroupCommit<D: Disk, R> {
     waiting: VecDeque<(PersistSeq, R)>,
     /// The last record that was said to be persisted.
     said: PersistSeq,
-    /// What was last said to be lacking.
-    shortage: Option<Shortage>,
+    /// What was last said to be lacking, and whether there is room for deletes.
+    shortage: Option<(Shortage, bool)>,
     /// When to look for room again.
     retry_at: Option<Duration>,
     sync_due: Option<Duration>,
@@ -123,10 +123,12 @@ impl<D: Disk, R: Wire> GroupCommit<D, R> {
 
     /// Begins to lay out the next segment if there is none; after a lack of room, now and then.
     pub fn begin_layout(&mut self, now: Duration) -> Option<LayoutJob<D>> {
-        if !self.journal.needs_layout() || self.retry_at.is_some_and(|at| now < at) {
+        let is_waiting = self.retry_at.is_some_and(|at| now < at);
+        if is_waiting || !(self.journal.needs_layout() || self.journal.awaits_room()) {
             return None;
         }
         self.retry_at = None;
+        self.journal.look_for_room();
         self.journal.begin_layout()
     }
 
@@ -143,18 +145,30 @@ impl<D: Disk, R: Wire> GroupCommit<D, R> {
     }
 
     /// What there is to say of the room, if it has changed between enough and low, or is low for
-    /// another reason: while it is low, writes should be refused.
+    /// another reason, or in whether it suffices for deletes: while it is low, other writes should be
+    /// refused.
     pub fn room_changed(&mut self, now: Duration) -> Option<Room> {
-        let room = self.journal.room();
-        let shortage = room.shortage();
-        if shortage.is_some() && self.journal.needs_layout() {
+        let room = self.room();
+        if self.journal.awaits_room() {
             self.retry_at = self.retry_at.or(Some(now + ROOM_INTERVAL));
         }
-        if shortage == self.shortage {
+        let news = room.shortage().map(|shortage| (shortage, room.takes_deletes()));
+        if news == self.shortage {
             return None;
         }
-        self.shortage = shortage;
+        self.shortage = news;
         Some(room)
+    }
+
+    /// The room that there is behind the records that wait: while one does, no later one is written.
+    fn room(&self) -> Room {
+        match self.journal.room() {
+            Room::Low { left_bytes, shortage, takes_deletes } => {
+                let takes_deletes = takes_deletes && self.waiting.is_empty();
+                Room::Low { left_bytes, shortage, takes_deletes }
+            }
+            Room::Enough => Room::Enough,
+        }
     }
 
     /// Lets go of records that a checkpoint reflects, which is on disk. Room that was lacking is
@@ -347,6 +361,21 @@ mod tests {
     }
 
     #[test]
+    fn deletes_are_not_taken_while_a_record_waits_for_room() {
+        let disk = SimDisk::new(1);
+        let mut commit = commit(&disk);
+        disk.set_quota(Some(SEGMENT_BYTES + 100));
+        let job = commit.begin_layout(millis(0)).unwrap();
+        commit.end_layout(millis(0), job.run()).unwrap();
+        assert!(commit.room_changed(millis(0)).unwrap().takes_deletes());
+        commit.take((1..100).map(|seq| (PersistSeq(seq), seq)));
+        commit.advance(millis(1)).unwrap();
+        let room = commit.room_changed(millis(1)).unwrap();
+        assert_eq!((room.shortage(), room.takes_deletes()), (Some(Shortage::Space), false));
+        assert_eq!(commit.room_changed(millis(2)), None);
+    }
+
+    #[test]
     fn another_shortage_than_before_is_told() {
         let disk = SimDisk::new(1);
         let mut commit = commit(&disk);
@@ -360,7 +389,7 @@ mod tests {
         ] {
             commit.remove_through(PersistSeq(0)).unwrap();
             commit.begin_layout(millis(0)).unwrap();
-            commit.end_layout(millis(0), LayoutDone { result: Err(error) }).unwrap();
+            commit.end_layout(millis(0), LayoutDone { result: Err(error), lack: None }).unwrap();
             assert_eq!(commit.room_changed(millis(0)).and_then(Room::shortage), expected);
         }
     }

@@ -229,6 +229,23 @@ fn a_flipped_byte_among_the_rows_is_called_damage() {
 }
 
 #[test]
+fn an_emptied_file_is_called_damage_and_no_other_format() {
+    let original = tempfile::tempdir().unwrap();
+    let mut store = open(original.path()).unwrap();
+    store.write(delta(1, &items(300))).unwrap();
+    drop(store);
+    let name = Path::new("version");
+    assert!(original.path().join(name).is_file());
+    let damaged = tempfile::tempdir().unwrap();
+    copy(original.path(), damaged.path(), (name, b""));
+    let error = open(damaged.path()).unwrap_err();
+    assert!(error.is_damage(), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("its files are not as they were written"), "{text}");
+    assert!(!text.contains("format"), "{text}");
+}
+
+#[test]
 fn a_row_that_is_gone_or_was_changed_from_outside_is_noticed() {
     let tampers: [fn(&fjall::Keyspace); 2] = [remove_a_row, change_a_row];
     let keys = ["key 00001", "key 00002"];

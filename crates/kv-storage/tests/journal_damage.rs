@@ -107,6 +107,17 @@ fn a_flipped_byte_costs_nothing_but_what_was_never_promised() {
     assert!(cut > 6 * 32, "{cut}");
 }
 
+#[test]
+fn an_emptied_segment_does_not_begin_as_one_does() {
+    let disk = journal(20, 0);
+    for name in names(&disk) {
+        let error = recovered(&disk, &name, Vec::clear).unwrap_err();
+        assert!(matches!(error, JournalError::DamagedHeader { .. }), "{name}: {error}");
+        let text = error.to_string();
+        assert!(text.contains(&name) && text.contains("does not begin as a journal"), "{text}");
+    }
+}
+
 /// The mark that a sync leaves behind the last record is not synced, and may be lost with the power.
 #[test]
 fn damage_to_the_last_record_is_refused_once_a_recovery_has_served_it() {

@@ -132,7 +132,10 @@ fn a_full_disk_is_told_while_a_segment_is_left_and_is_no_failure() {
     assert_eq!(journal.room(), Room::Enough);
     disk.set_quota(Some(SEGMENT_BYTES + 100));
     journal.lay_out().unwrap();
-    let low = |left_bytes| Room::Low { left_bytes, shortage: Shortage::Space };
+    let low = |left_bytes| {
+        let takes_deletes = left_bytes >= SEGMENT_BYTES / 8;
+        Room::Low { left_bytes, shortage: Shortage::Space, takes_deletes }
+    };
     assert_eq!(journal.room(), low(SEGMENT_BYTES - 128 - 32));
     append(&mut journal, 1).unwrap();
     assert_eq!(journal.room(), low(SEGMENT_BYTES - 128 - 32 - 48));
@@ -163,6 +166,33 @@ fn the_last_of_the_disk_is_kept_free_for_the_checkpoint() {
     disk.set_quota(Some(2 * SEGMENT_BYTES + reserve_bytes));
     journal.lay_out().unwrap();
     assert_eq!(journal.room(), Room::Enough);
+}
+
+#[test]
+fn a_full_disk_takes_deletes_until_half_of_the_reserve_is_used() {
+    let (disk, reserve_bytes) = (SimDisk::new(1), 4 * SEGMENT_BYTES);
+    let config = JournalConfig { reserve_bytes, ..config(SEGMENT_BYTES) };
+    let (mut journal, _) = Journal::recover(disk.clone(), config, PersistSeq(0)).unwrap();
+    disk.set_quota(Some(5 * SEGMENT_BYTES));
+    let segments = |disk: &SimDisk| disk.list().unwrap().len();
+    journal.lay_out().unwrap();
+    assert_eq!(segments(&disk), 1, "there is room for deletes without the reserve");
+    assert!(journal.room().takes_deletes());
+    // Two segments come of the reserve, and the third one would take of the other half.
+    let full = fill(&mut journal);
+    assert_eq!(segments(&disk), 3);
+    assert_eq!(full.to_string(), fill(&mut journal).to_string());
+    assert!(matches!(journal.room(), Room::Low { takes_deletes: false, .. }));
+    let last = journal.sync().unwrap();
+    // A checkpoint lets them go, and half of the reserve is there again.
+    assert_eq!(journal.remove_through(last), Ok(2));
+    append(&mut journal, 1).unwrap();
+    assert!(journal.room().takes_deletes());
+    assert_eq!(journal.sync(), Ok(last.next()));
+    disk.crash();
+    let (journal, _) = recover(&disk, SEGMENT_BYTES).unwrap();
+    let held = journal.status();
+    assert_eq!((held.first, held.last), (last.next(), last.next()));
 }
 
 #[test]

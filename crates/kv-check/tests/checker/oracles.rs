@@ -447,6 +447,26 @@ fn at_rest_servers_agree_on_what_was_acknowledged_or_newer() {
     assert_eq!(nothing, Err(OracleFinding::NotAtRest));
 }
 
+/// What nobody was asked for cannot be told from what is lost.
+#[test]
+fn a_key_that_was_not_read_at_every_server_is_no_verdict() {
+    let not_read = |script: Script, left_out: &[u16], promise: Promise| {
+        let mut script = script.at_rest([5, 5, 5]);
+        let rest = script.0.rest.as_mut().unwrap();
+        rest.shown.retain(|(node, _), _| !left_out.contains(&node.number()));
+        script.judge(promise)
+    };
+    let expected =
+        |answered| Err(OracleFinding::NotReadAtRest { key: key("k"), answered, nodes: 3 });
+    let put = || Script::new().put(1, "k", 5, (0, 1));
+    assert_eq!(not_read(put(), &[], Promise::AcknowledgedWritesKept), Ok(()));
+    assert_eq!(not_read(put(), &[3], Promise::AcknowledgedWritesKept), expected(2));
+    assert_eq!(not_read(put(), &[1, 2, 3], Promise::AcknowledgedWritesKept), expected(0));
+    let deleted = || Script::new().delete(1, "k", 4, (0, 1));
+    assert_eq!(not_read(deleted(), &[2], Promise::DeletesStay), expected(2));
+    assert_eq!(not_read(Script::new(), &[1, 2, 3], Promise::AcknowledgedWritesKept), Ok(()));
+}
+
 #[test]
 fn a_deleted_key_stays_away() {
     let deleted = || Script::new().put(1, "k", 5, (0, 1)).delete(1, "k", 6, (2, 3));

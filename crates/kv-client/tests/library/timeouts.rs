@@ -27,7 +27,7 @@ async fn without_a_server_nothing_was_done() {
     assert_eq!(error.certainty(), Certainty::NotDone);
     assert_eq!(
         error.to_string(),
-        "unavailable: no server of 1,3 answers (server 3: connection refused); nothing was done, \
+        "unavailable: none of the servers 1,3 answers (server 3: connection refused); nothing was done, \
          so try again"
     );
 }

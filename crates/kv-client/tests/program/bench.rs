@@ -78,7 +78,7 @@ async fn without_a_server_there_is_nothing_to_measure() {
     let at = DeadServer::new(2).entry();
     let run = finish(program([at], &words(&["--timeout", "200ms"], &[])).spawn().unwrap()).await;
     assert_eq!((run.code, run.stdout.as_str()), (Some(4), ""));
-    assert!(run.stderr.starts_with("unavailable: no server of 2 answers"), "{run:?}");
+    assert!(run.stderr.starts_with("unavailable: server 2 does not answer"), "{run:?}");
 }
 
 #[tokio::test]

@@ -36,3 +36,26 @@ async fn an_unknown_variable_is_named_with_the_nearest_one() {
         serde_json::from_str(run.stderr.lines().next().unwrap()).unwrap();
     assert_eq!((&event["event"], &event["message"]), (&"warning".into(), &text.into()));
 }
+
+#[tokio::test]
+async fn a_value_that_makes_no_sense_is_reported_with_its_variable() {
+    let run = async |words: &[&str], (name, value): (&str, &str)| {
+        let mut command = program([DeadServer::new(2).entry()], words);
+        finish(command.env(name, value).spawn().unwrap()).await
+    };
+    for (name, value, expected) in [
+        ("KV_PIPELINE", "0", "KV_PIPELINE=`0` in the environment: 0 is not in 1..=1024"),
+        ("KV_TIMEOUT", "x", "KV_TIMEOUT=`x` in the environment: "),
+    ] {
+        let run = run(&["get", "x"], (name, value)).await;
+        assert_eq!((run.code, run.stderr.lines().count()), (Some(2), 1), "{run:?}");
+        assert!(run.stderr.starts_with(expected), "{run:?}");
+    }
+    let bench = run(&["bench"], ("KV_BENCH_KEYS", "x")).await;
+    assert!(bench.stderr.starts_with("KV_BENCH_KEYS=`x` in the environment: "), "{bench:?}");
+    let typed = run(&["--pipeline", "0", "get", "x"], ("KV_PIPELINE", "7")).await;
+    assert!(typed.stderr.contains("'--pipeline <N>'"), "{typed:?}");
+    let nameless = run(&["--cluster", "", "get", "x"], ("KV_JSON", "")).await;
+    assert_eq!(nameless.code, Some(2));
+    assert!(nameless.stderr.contains("a cluster's name cannot be empty"), "{nameless:?}");
+}

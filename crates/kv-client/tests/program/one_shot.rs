@@ -123,7 +123,7 @@ async fn unavailable_and_unknown_are_code_4() {
     assert_eq!(
         nobody.stderr.lines().last(),
         Some(
-            "unavailable: no server of 2 answers (server 2: connection refused); nothing was \
+            "unavailable: server 2 does not answer (server 2: connection refused); nothing was \
              done, so try again"
         )
     );

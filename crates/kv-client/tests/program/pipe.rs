@@ -183,6 +183,40 @@ async fn as_many_lines_run_as_it_is_told() {
 }
 
 #[tokio::test]
+async fn no_line_begins_behind_a_failure_where_that_is_asked_for() {
+    let server = FakeServer::start(2).await;
+    let at = server.entry();
+    let log = store::serve(server);
+    let args = ["--pipeline", "1", "--stop-on-error"];
+    let lines = b"get nothing\nput x 1\ncas x 5 6\nput y 1\nget y\n";
+    let said = "line 3: not done: the value is \"1\" (version 1)\n";
+    let ran = run_lines(&at, &args, lines).await;
+    assert_eq!(ran, run(1, "(not found)\nok\n(not done)\n", said), "a missing key is no failure");
+    assert_eq!(asked(&log).len(), 3);
+    let lines = b"put x 1\nfoo\nput y 1\n";
+    let said = "line 2: unknown command foo; `help` lists all\n";
+    assert_eq!(run_lines(&at, &args, lines).await, run(2, "ok\n(wrong usage)\n", said));
+    assert_eq!(asked(&log).len(), 4);
+}
+
+#[tokio::test]
+async fn lines_that_run_beside_a_failure_end_and_are_printed() {
+    let server = FakeServer::start(2).await;
+    let at = server.entry();
+    let args = ["--pipeline", "2", "--stop-on-error"];
+    let lines = b"cas a 1 2\nput b 1\nput c 1\n";
+    let ran = tokio::spawn(async move { run_lines(&at, &args, lines).await });
+    let mut connection = server.accept().await;
+    let (first, second) = (connection.request().await.id, connection.request().await.id);
+    let failed = NotDone::ConditionFailed { index: 0, found: None };
+    connection.answer(first, Outcome::NotDone(failed)).await;
+    assert!(is_quiet(&mut connection).await, "a line has begun behind the one that failed");
+    connection.answer(second, written()).await;
+    let said = "line 1: not done: the key is missing\n";
+    assert_eq!(ran.await.unwrap(), run(1, "(not done)\nok\n", said));
+}
+
+#[tokio::test]
 async fn each_line_that_a_lost_server_had_is_unknown_and_the_next_ones_run() {
     let server = FakeServer::start(2).await;
     let at = server.entry();

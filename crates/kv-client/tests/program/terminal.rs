@@ -200,10 +200,10 @@ async fn a_loss_is_told_at_the_prompt_which_then_names_the_next_server() {
 async fn without_a_server_there_is_a_prompt_all_the_same() {
     let dead = DeadServer::new(2);
     let mut terminal = Terminal::start([dead.entry()], &["2"]);
-    terminal.expect("no server of 2 answers (server 2: connection refused); still trying");
+    terminal.expect("server 2 does not answer (server 2: connection refused); still trying");
     terminal.expect("kv> ");
     terminal.type_line("get x --timeout 50ms");
-    terminal.expect("unavailable: no server of 2 answers");
+    terminal.expect("unavailable: server 2 does not answer");
     terminal.expect("kv> ");
     let begin = Instant::now();
     terminal.type_line("exit");

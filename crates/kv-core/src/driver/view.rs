@@ -76,7 +76,7 @@ impl<E: ConsistencyEngine> DriverCore<E> {
         let mut status = self.engine.status();
         let stopping = self.stop_by.map(|_| Waiting::Stopping);
         let short = self.disk.shortage.map(|shortage| match shortage {
-            Shortage::Space => Waiting::DiskFull { node: status.node },
+            Shortage::SpaceForData | Shortage::Space => Waiting::DiskFull { node: status.node },
             Shortage::OpenFiles => Waiting::TooManyOpenFiles { node: status.node },
         });
         status.waiting = stopping.or(status.waiting).or(short);

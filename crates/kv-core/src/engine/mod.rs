@@ -57,7 +57,8 @@ use crate::wire::Wire;
 /// 10. **Results that may exceed a frame come in pages**, by cursor.
 /// 11. **What a full disk cannot keep is refused at once.** From [`Input::DiskShort`] until
 ///     [`Input::DiskRoom`] a request of the server's own clients whose record would go to this
-///     disk first is answered "not done".
+///     disk first is answered "not done". With [`Shortage::SpaceForData`] the engine may take what
+///     [lets data go](crate::Operation::lets_data_go).
 ///
 /// # Example
 /// [`local::LocalCluster`](crate::local::LocalCluster) runs engines in ten lines; see there.
@@ -223,6 +224,8 @@ pub enum Input<M> {
 /// What the disk lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shortage {
+    /// Space, but for what [lets data go](crate::Operation::lets_data_go): a reserve has room for that.
+    SpaceForData,
     /// Space.
     Space,
     /// File descriptors: no further file can be opened.

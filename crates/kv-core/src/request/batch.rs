@@ -200,6 +200,13 @@ impl Batch {
         }
     }
 
+    /// Whether it removes keys, and changes nothing else.
+    pub(crate) fn removes_only(&self) -> bool {
+        let removes = |command: &Command| matches!(command, Command::Delete { .. });
+        self.commands.iter().any(removes)
+            && self.commands.iter().all(|command| removes(command) || command.is_read_only())
+    }
+
     /// The bytes of all keys and values.
     #[must_use]
     pub fn size_bytes(&self) -> usize {

@@ -11,8 +11,8 @@ use crate::{DecodeError, Wire, wire_enum};
 #[non_exhaustive]
 pub enum NotDone {
     /// Too few servers are connected.
-    #[error("unavailable: {reachable} of {needed} servers reachable; start or reconnect {} more",
-        needed.saturating_sub(*reachable))]
+    #[error("unavailable: {reachable} of {} reachable; start or reconnect {} more",
+        servers(*needed), needed.saturating_sub(*reachable))]
     Unavailable {
         /// How many are, this one included.
         reachable: u16,
@@ -23,7 +23,7 @@ pub enum NotDone {
     #[error("unavailable: {0}")]
     Waiting(Waiting),
     /// Too few servers answered in time; nothing was written.
-    #[error("timed out: {answered} of {needed} servers answered; try again")]
+    #[error("timed out: {answered} of {} answered; try again", servers(*needed))]
     TimedOut {
         /// How many did, this one included.
         answered: u16,
@@ -306,10 +306,11 @@ pub enum Waiting {
         /// The other server.
         node: NodeId,
     },
-    /// The server's disk has no room for what a write may need. Reads go on.
+    /// The server's disk has no room for what a write may need. Reads go on, and deletes while there
+    /// is some reserve.
     #[error(
-        "the disk of server {node} is full and it takes no writes; make room there, or use another \
-         server meanwhile"
+        "the disk of server {node} is full and it takes no writes, except deletes while its reserve \
+         lasts; make room there, or use another server meanwhile"
     )]
     DiskFull {
         /// The server.
@@ -405,6 +406,11 @@ impl Wire for QuorumError {
     }
 }
 
+/// `1 server`, `3 servers`
+fn servers(count: u16) -> String {
+    if count == 1 { "1 server".to_owned() } else { format!("{count} servers") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -416,6 +422,10 @@ mod tests {
         assert_eq!(
             NotDone::Unavailable { reachable: 1, needed: 2 }.to_string(),
             "unavailable: 1 of 2 servers reachable; start or reconnect 1 more"
+        );
+        assert_eq!(
+            NotDone::TimedOut { answered: 0, needed: 1 }.to_string(),
+            "timed out: 0 of 1 server answered; try again"
         );
         assert_eq!(
             NotDone::Waiting(Waiting::Servers { more: 1 }).to_string(),

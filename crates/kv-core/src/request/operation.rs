@@ -99,7 +99,23 @@ impl Operation {
             Self::OpenSession | Self::Lead { .. } => false,
         }
     }
+
+    /// Whether the operation does nothing but remove keys, or open the session in which a client
+    /// does so, and is small: what a full disk takes from its reserve, so that it gets room.
+    #[must_use]
+    pub fn lets_data_go(&self) -> bool {
+        match self {
+            Self::Batch(batch) => {
+                batch.removes_only() && batch.size_bytes() <= LETTING_GO_BYTES_MAX
+            }
+            Self::OpenSession => true,
+            Self::Scan(_) | Self::Dump(_) | Self::Lead { .. } => false,
+        }
+    }
 }
+
+/// Room for one key of any length and what it is to hold, or for a thousand usual keys.
+const LETTING_GO_BYTES_MAX: usize = 128 << 10;
 
 /// What a request asks beside its operation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -227,6 +243,24 @@ mod tests {
         assert!(batch(vec![Command::Expiry { key: key("k") }]).is_read_only());
         assert!(!batch(vec![get, delete]).is_read_only());
         assert!(Operation::Dump(Dump { after: None, limit: 1 }).is_read_only());
+    }
+
+    #[test]
+    fn what_only_removes_keys_and_is_small_lets_data_go() {
+        let delete = || Command::Delete { key: key("k") };
+        let get = Command::Get { key: key("k") };
+        let put = Command::Rewrite { key: key("k"), value: Value::new("v").unwrap() };
+        let large = Check::ValueIs(Value::new(vec![0; LETTING_GO_BYTES_MAX]).unwrap());
+        let condition = |check| Condition { key: key("k"), check };
+        let lets_go = |conditions, commands| {
+            Operation::Batch(Batch::new(conditions, commands).unwrap()).lets_data_go()
+        };
+        assert!(lets_go(vec![], vec![get.clone(), delete()]));
+        assert!(lets_go(vec![condition(Check::Present)], vec![delete(), delete()]));
+        assert!(!lets_go(vec![condition(large)], vec![delete()]));
+        assert!(!lets_go(vec![], vec![delete(), put]));
+        assert!(!lets_go(vec![], vec![get]));
+        assert!(Operation::OpenSession.lets_data_go());
     }
 
     #[test]

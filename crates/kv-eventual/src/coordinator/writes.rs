@@ -53,7 +53,7 @@ impl Writes {
         needed: u16,
     ) {
         core.refresh_clocks(step, CLOCKS_PERIOD);
-        let time = match self.check(core, step, pending, key, needed) {
+        let time = match self.check(core, step, pending, (key, value.is_none()), needed) {
             Ok(time) => time,
             Err(reason) => return core.reply(step, request, Outcome::NotDone(reason)),
         };
@@ -224,10 +224,10 @@ impl Writes {
         core: &mut Core,
         step: &mut Step<'_>,
         pending: usize,
-        key: &Key,
+        (key, is_delete): (&Key, bool),
         needed: u16,
     ) -> Result<HybridTime, NotDone> {
-        core.check_disk()?;
+        core.check_disk(is_delete)?;
         let reachable = core.peers.reachable();
         if reachable < needed {
             return Err(NotDone::Unavailable { reachable, needed });

@@ -246,6 +246,23 @@ fn a_server_whose_disk_is_short_refuses_writes_and_serves_reads() {
 }
 
 #[test]
+fn a_server_whose_disk_is_full_takes_deletes_from_its_reserve() {
+    let mut stand = Stand::serving(1, 1, 1);
+    stand.put("x", "1");
+    stand.sync_and_flush();
+    stand.step(Input::DiskShort { shortage: kv_core::Shortage::SpaceForData });
+    let put = kv_core::Operation::put(stand::key("x"), stand::value("2"));
+    let delete = kv_core::Operation::delete(stand::key("x"));
+    let effects = stand.request(put);
+    assert!(matches!(effects[0], kv_core::Effect::Reply { .. }), "{effects:?}");
+    let effects = stand.request(delete.clone());
+    assert!(matches!(effects[0], kv_core::Effect::Persist { .. }), "{effects:?}");
+    stand.step(Input::DiskShort { shortage: kv_core::Shortage::Space });
+    let effects = stand.request(delete);
+    assert!(matches!(effects[0], kv_core::Effect::Reply { .. }), "{effects:?}");
+}
+
+#[test]
 fn persisted_beyond_what_was_asked_is_not_believed() {
     let mut stand = Stand::serving(2, 1, 1);
     stand.put("x", "1");

@@ -263,9 +263,7 @@ impl LinearEngine {
     fn on_disk_short(&mut self, now: Duration, shortage: Shortage, out: &mut Out) {
         self.core.shortage = Some(shortage);
         if let Role::Sequencer(sequencer) = &mut self.role {
-            if let Err(reason) = self.core.check_disk() {
-                sequencer.refuse_queue(&mut self.core, &reason, out);
-            }
+            sequencer.refuse_unkept(&mut self.core, out);
             sequencer.hand_over_to_any(&mut self.core, now);
         }
     }
@@ -312,7 +310,7 @@ impl LinearEngine {
             let needed = self.core.config.cluster.read_quorum();
             let timed_out = NotDone::TimedOut { answered: 0, needed };
             // With a full disk, a follower has what is in flight to it and no more.
-            let reason = self.core.check_disk().err().unwrap_or(timed_out);
+            let reason = self.core.disk_waiting().unwrap_or(timed_out);
             self.core.refuse(id, reason, out);
         }
         self.core.expire_leads(now, out);

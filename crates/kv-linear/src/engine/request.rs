@@ -135,7 +135,7 @@ impl LinearEngine {
             });
         }
         if writes {
-            self.core.check_disk()?;
+            self.core.check_disk(operation)?;
         }
         if let Role::Sequencer(sequencer) = &self.role {
             if (reads || writes) && !local {

@@ -81,12 +81,12 @@ impl Sequencer {
     }
 
     fn take_in(&mut self, core: &mut Core, origin: Origin, encoded: Bytes) -> Result<(), NotDone> {
-        if Logged::from_bytes(encoded.clone()).is_err() {
+        let Ok(Logged { operation, .. }) = Logged::from_bytes(encoded.clone()) else {
             core.counters.malformed += 1;
             return Ok(());
-        }
-        let check = self.check_reachable(core, false);
-        let check = check.and_then(|()| self.check_room(core)).and_then(|()| core.check_disk());
+        };
+        let check = self.check_reachable(core, false).and_then(|()| self.check_room(core));
+        let check = check.and_then(|()| core.check_disk(&operation));
         let is_settled = self.is_settled(core);
         let Some(progress) = self.peers.get_mut(&origin.server) else {
             return Ok(());
@@ -124,15 +124,36 @@ impl Sequencer {
         }
     }
 
-    /// Nothing in the queue gets a log position: too few servers can be reached, or the disk is
-    /// short.
+    /// Nothing in the queue gets a log position: too few servers can be reached.
     pub(crate) fn refuse_queue(&mut self, core: &mut Core, reason: &NotDone, out: &mut Out) {
+        self.refuse_queued(core, |_, _| Some(reason.clone()), out);
+    }
+
+    /// What the disk cannot keep gets no log position.
+    pub(crate) fn refuse_unkept(&mut self, core: &mut Core, out: &mut Out) {
+        let reason = |core: &Core, queued: &Queued| {
+            let logged = Logged::from_bytes(queued.encoded.clone()).ok();
+            logged.and_then(|logged| core.check_disk(&logged.operation).err())
+        };
+        self.refuse_queued(core, reason, out);
+    }
+
+    fn refuse_queued(
+        &mut self,
+        core: &mut Core,
+        reason: impl Fn(&Core, &Queued) -> Option<NotDone>,
+        out: &mut Out,
+    ) {
         if !self.is_settled(core) {
             return;
         }
         let mut refusals: BTreeMap<(NodeId, Incarnation), Vec<(u64, NotDone)>> = BTreeMap::new();
         self.queue_bytes = 0;
         for queued in std::mem::take(&mut self.queue) {
+            let Some(reason) = reason(core, &queued) else {
+                self.enqueue(queued);
+                continue;
+            };
             let origin = queued.origin;
             if origin.server == core.node() {
                 if let Some(pending) = core.forwarder.settle(origin.number) {

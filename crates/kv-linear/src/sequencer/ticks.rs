@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use kv_core::Shortage;
+
 use crate::core::{Core, Out};
 use crate::mutation::Mutation;
 use crate::sequencer::Sequencer;
@@ -30,7 +32,7 @@ impl Sequencer {
         let is_under_way = last.index > applied.index && deadline_ms <= last.log_time_ms;
         let may_sequence = core.replica.durable() >= self.opening
             && !self.holds()
-            && core.check_disk().is_ok()
+            && matches!(core.shortage, None | Some(Shortage::SpaceForData))
             && self.check_reachable(core, false).is_ok();
         if is_under_way || !may_sequence || core.broken.is(Mutation::TickNotProposed) {
             return;

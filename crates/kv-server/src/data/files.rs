@@ -99,10 +99,16 @@ impl<R: Wire + Send + 'static> DataFiles<R> {
             }
             DataEvent::Journal(JournalEvent::Room(room)) => {
                 let shortage = room.shortage().map(|shortage| match shortage {
+                    kv_storage::Shortage::Space if room.takes_deletes() => Shortage::SpaceForData,
                     kv_storage::Shortage::Space => Shortage::Space,
                     kv_storage::Shortage::OpenFiles => Shortage::OpenFiles,
                 });
                 match shortage {
+                    Some(Shortage::SpaceForData) => {
+                        tracing::warn!(
+                            "the disk is too full for the journal: only deletes are taken"
+                        );
+                    }
                     Some(Shortage::Space) => {
                         tracing::warn!("the disk is too full for the journal: writes are refused");
                     }

@@ -411,15 +411,17 @@ where
     status.positions.journal_persisted = Some(core.persisted().0);
     status.positions.checkpoint_covers = Some(core.checkpoint_covers().0);
     let counters = core.counters();
-    let lacks = |shortage| u64::from(core.shortage() == Some(shortage));
+    let lacks = |any: &[Shortage]| {
+        u64::from(core.shortage().is_some_and(|shortage| any.contains(&shortage)))
+    };
     status.counters.extend([
         (Counter::MessagesDropped, counters.messages_dropped),
         (Counter::SnapshotsBegun, counters.snapshots_begun),
         (Counter::SnapshotsSent, counters.snapshots_sent),
         (Counter::CheckpointsWritten, counters.checkpoints_written),
         (Counter::JournalWrittenBytes, core.journal_bytes()),
-        (Counter::DiskFull, lacks(Shortage::Space)),
-        (Counter::TooManyOpenFiles, lacks(Shortage::OpenFiles)),
+        (Counter::DiskFull, lacks(&[Shortage::SpaceForData, Shortage::Space])),
+        (Counter::TooManyOpenFiles, lacks(&[Shortage::OpenFiles])),
     ]);
     status.counters.extend(persistence.counters());
     status

@@ -58,6 +58,26 @@ fn a_folder_that_is_not_there_is_to_be_made() {
     );
 }
 
+/// Servers that run by themselves write `output_log1.txt` where they are started.
+#[test]
+fn the_clusters_of_both_engines_and_single_servers_have_logs_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    for (engine, listed) in [("linearizable", "linearizability"), ("eventual", "eventual")] {
+        let words = format!("dev --engine {listed} --w 1 --r 1 --servers {}", free_servers(1));
+        let mut command = kv_server(&words);
+        command.current_dir(folder.path()).env_remove("KV_MEMORY");
+        let mut dev = Running::start(command);
+        let screen = dev.read_until("ready");
+        assert!(screen.contains("1 server in this process"), "{screen}");
+        assert_eq!(dev.interrupt(), Some(0));
+        let log = format!("kv-data/dev/op-log-{engine}/output_log1.txt");
+        assert!(folder.path().join(&log).is_file(), "{log} is missing: {screen}");
+        assert!(screen.contains(&log), "{screen}");
+    }
+    let names = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    assert_eq!(names.collect::<Vec<_>>(), ["kv-data"]);
+}
+
 #[test]
 fn what_a_client_dumps_is_shown_with_its_servers_name() {
     let servers = free_servers(2);

@@ -25,13 +25,39 @@ fn shells_learn_commands_and_options() {
 
 /// Asks bash itself what it would offer.
 #[test]
-fn bash_completes_an_option() {
-    let ask = "COMP_WORDS=(kv-server dev --no); COMP_CWORD=2; \
-               $(complete -p kv-server | sed 's/.*-F \\([^ ]*\\).*/\\1/') kv-server --no dev; \
-               echo \"${COMPREPLY[@]}\"";
-    let script = format!("{}\n{ask}", printed("completions bash"));
-    let bash = Command::new("bash").args(["--norc", "-c", &script]).output().unwrap();
-    assert_eq!(String::from_utf8(bash.stdout).unwrap(), "--nodes\n");
+fn bash_completes_options_and_their_values() {
+    let script = printed("completions bash");
+    for (words, expected) in [
+        ("dev --no", "--nodes"),
+        ("dev --engine e", "eventual"),
+        ("dev --w m", "majority"),
+        ("--fsync n", "never"),
+        ("--log d", "debug"),
+        ("1 lin", "linearizability"),
+    ] {
+        let words: Vec<&str> = ["kv-server"].into_iter().chain(words.split(' ')).collect();
+        let ask = format!(
+            "COMP_WORDS=({}); COMP_CWORD={}; \
+             $(complete -p kv-server | sed 's/.*-F \\([^ ]*\\).*/\\1/') kv-server '{}' '{}'; \
+             echo \"${{COMPREPLY[@]}}\"",
+            words.join(" "),
+            words.len() - 1,
+            words[words.len() - 1],
+            words[words.len() - 2],
+        );
+        let script = format!("{script}\n{ask}");
+        let bash = Command::new("bash").args(["--norc", "-c", &script]).output().unwrap();
+        assert_eq!(String::from_utf8(bash.stdout).unwrap(), format!("{expected}\n"), "{words:?}");
+    }
+}
+
+#[test]
+fn help_ends_its_lines_at_the_ends_of_words() {
+    for words in ["--help", "-h", "dev --help", "backup --help"] {
+        let help = printed(words);
+        let longest = help.lines().max_by_key(|line| line.chars().count()).unwrap();
+        assert!(longest.chars().count() <= 100, "{words}: {longest}");
+    }
 }
 
 #[test]

@@ -37,7 +37,8 @@ fn a_refused_server_does_not_advise_to_start_others_as_it_was_started() {
         Running::start(kv_server(&format!("{words} --op-log off --servers {servers}")))
     };
     let mut second = start("2 linearizability 2 2");
-    second.read_until("start it with: kv-server 1 linearizability 2 2");
+    let program = env!("CARGO_BIN_EXE_kv-server");
+    second.read_until(&format!("start it with: {program} 1 linearizability 2 2"));
     let mut third = start("3 linearizability 1 2");
     third.read_until("server 2 refuses this server");
     assert!(third.read_until("waiting for server 1").ends_with("server 1, the sequencer\n"));
@@ -100,7 +101,9 @@ fn a_sequencer_that_lost_its_memory_is_filled_where_another_takes_its_place() {
     second.read_until("ready");
     drop(first);
     let line = second.read_until("waiting for 1 more server");
-    assert!(line.contains("start for example: kv-server 1 linearizability 2 2"), "{line}");
+    let program = env!("CARGO_BIN_EXE_kv-server");
+    let command = format!("start for example: {program} 1 linearizability 2 2");
+    assert!(line.contains(&command), "{line}");
     let mut first = start("1 linearizability 2 2");
     first.read_until("ready");
     second.read_until("ready");

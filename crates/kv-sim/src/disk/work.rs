@@ -148,6 +148,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
         }
         if let Some(room) = room {
             let shortage = room.shortage().map(|shortage| match shortage {
+                kv_storage::Shortage::Space if room.takes_deletes() => Shortage::SpaceForData,
                 kv_storage::Shortage::Space => Shortage::Space,
                 kv_storage::Shortage::OpenFiles => Shortage::OpenFiles,
             });

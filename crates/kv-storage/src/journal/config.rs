@@ -14,7 +14,8 @@ pub struct JournalConfig {
     /// The first few of a journal are smaller, so that a small store starts at once.
     pub segment_bytes: u64,
     /// What a new segment must leave free on the disk, so that a checkpoint can still be written
-    /// and so make room.
+    /// and so make room. The segment that is to hold the last records on a full disk, deletes among
+    /// them, leaves half of it.
     pub reserve_bytes: u64,
     /// For tests: the rule that the journal breaks.
     pub broken: Broken,
@@ -52,6 +53,12 @@ impl JournalConfig {
         }
     }
 
+    /// What must be left of segments that are laid out for deletes to be taken on a full disk: more
+    /// than those in flight may need, once no further ones are.
+    pub(crate) fn kept_bytes(&self) -> u64 {
+        (self.segment_bytes / 8).min(KEPT_BYTES_MAX)
+    }
+
     /// The size of a segment that is made now.
     pub(crate) fn capacity_bytes(&self, number: u64) -> u64 {
         let before = u32::try_from(number - FIRST_NUMBER).unwrap_or(u32::MAX);
@@ -62,6 +69,9 @@ impl JournalConfig {
 
 /// The size of a journal's first segment; each one after it is four times larger than the last.
 const FIRST_BYTES: u64 = 4 << 20;
+
+/// The most of a segment that is kept from deletes.
+const KEPT_BYTES_MAX: u64 = 1 << 20;
 
 #[cfg(test)]
 mod tests {

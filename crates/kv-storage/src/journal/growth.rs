@@ -4,7 +4,7 @@ use kv_core::PersistSeq;
 
 use crate::disk::Disk;
 use crate::journal::frame::FrameKind;
-use crate::journal::segment::{self, SegmentHeader};
+use crate::journal::segment::{self, Segment, SegmentHeader};
 use crate::journal::{Journal, JournalError, LayoutDone, LayoutJob, Room, Shortage, len_of, scan};
 
 impl<D: Disk> Journal<D> {
@@ -37,18 +37,36 @@ impl<D: Disk> Journal<D> {
         match done.result {
             Ok(segment) => {
                 self.spares.push_back(segment);
-                self.lack = None;
+                self.note_lack(done.lack);
                 Ok(())
             }
             Err(error) if error.is_full() => {
-                if error.shortage() != self.shortage() {
-                    tracing::warn!("{error}");
-                }
-                self.lack = Some(error);
+                self.note_lack(Some(error));
                 Ok(())
             }
             Err(error) => self.or_fail(Err(error)),
         }
+    }
+
+    fn note_lack(&mut self, lack: Option<JournalError>) {
+        let shortage = lack.as_ref().and_then(JournalError::shortage);
+        if let Some(error) = lack.as_ref().filter(|_| shortage != self.shortage()) {
+            tracing::warn!("{error}");
+        }
+        self.lack = lack;
+    }
+
+    /// Looks whether what the last segment took of the reserve is free again.
+    pub(crate) fn look_for_room(&mut self) {
+        let is_free = |free_bytes| free_bytes >= self.config.reserve_bytes;
+        if !self.spares.is_empty() && self.disk.free_bytes().is_ok_and(is_free) {
+            self.lack = None;
+        }
+    }
+
+    /// Whether room is lacking and nothing is done about that at present.
+    pub(crate) fn awaits_room(&self) -> bool {
+        self.lack.is_some() && !self.layout_under_way && self.failure.is_none()
     }
 
     /// Lays out the next segment here and now, if there is none.
@@ -72,9 +90,17 @@ impl<D: Disk> Journal<D> {
     #[must_use]
     pub fn room(&self) -> Room {
         self.shortage().map_or(Room::Enough, |shortage| {
-            let left_bytes = self.active().left_bytes().saturating_sub(len_of(&self.buffer));
-            Room::Low { left_bytes, shortage }
+            let left_bytes = self.left_bytes();
+            let spare_bytes: u64 = self.spares.iter().map(Segment::left_bytes).sum();
+            let takes_deletes = shortage == Shortage::Space
+                && self.awaited_bytes == 0
+                && left_bytes.saturating_add(spare_bytes) >= self.config.kept_bytes();
+            Room::Low { left_bytes, shortage, takes_deletes }
         })
+    }
+
+    fn left_bytes(&self) -> u64 {
+        self.active().left_bytes().saturating_sub(len_of(&self.buffer))
     }
 
     /// Removes the segments whose records a checkpoint reflects, and that are on disk; returns
@@ -155,6 +181,11 @@ impl<D: Disk> Journal<D> {
             number,
             capacity_bytes: capacity_bytes
                 .max(SegmentHeader::END + frame_bytes + segment::MARK_BYTES),
+            may_use_reserve: frame_bytes > 0
+                || self
+                    .segments
+                    .back()
+                    .is_some_and(|active| self.left_bytes() < active.capacity_bytes / 2),
         }
     }
 }

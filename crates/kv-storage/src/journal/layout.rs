@@ -17,12 +17,16 @@ pub struct LayoutJob<D: Disk> {
     pub(crate) config: JournalConfig,
     pub(crate) number: u64,
     pub(crate) capacity_bytes: u64,
+    /// It may leave half of the reserve alone, since records find no room otherwise.
+    pub(crate) may_use_reserve: bool,
 }
 
 /// How a [`LayoutJob`] went, for [`Journal::end_layout`](crate::Journal::end_layout).
 #[derive(Debug)]
 pub struct LayoutDone<D: Disk> {
     pub(crate) result: Result<Segment<D::File>, JournalError>,
+    /// The lack of room in spite of which it was laid out, from the reserve.
+    pub(crate) lack: Option<JournalError>,
 }
 
 impl<D: Disk> LayoutJob<D> {
@@ -34,12 +38,14 @@ impl<D: Disk> LayoutJob<D> {
 
     /// Lays out the segment, unless that is to be given up: this is looked at before each piece.
     pub(crate) fn run_unless(self, is_over: impl Fn() -> bool) -> Option<LayoutDone<D>> {
-        let result = self.check_room().and_then(|()| self.lay_out(is_over)).transpose();
+        let mut lack = None;
+        let room = self.check_room().or_else(|error| self.use_reserve(error, &mut lack));
+        let result = room.and_then(|()| self.lay_out(is_over)).transpose();
         if !matches!(result, Some(Ok(_))) {
             // Room that was taken is given back; what stays is removed by the next recovery.
             let _ = self.disk.remove(&segment::draft_name(self.number));
         }
-        result.map(|result| LayoutDone { result })
+        result.map(|result| LayoutDone { result, lack })
     }
 
     /// What the segment takes, and what it must leave free.
@@ -54,6 +60,24 @@ impl<D: Disk> LayoutJob<D> {
             return Err(JournalError::Full { needed_bytes, free_bytes });
         }
         Ok(())
+    }
+
+    /// Takes what half of the reserve leaves.
+    fn use_reserve(
+        &self,
+        error: JournalError,
+        lack: &mut Option<JournalError>,
+    ) -> Result<(), JournalError> {
+        let least_bytes = self.capacity_bytes.saturating_add(self.config.reserve_bytes / 2);
+        match error {
+            JournalError::Full { free_bytes, .. }
+                if self.may_use_reserve && free_bytes >= least_bytes =>
+            {
+                *lack = Some(error);
+                Ok(())
+            }
+            error => Err(error),
+        }
     }
 
     fn lay_out(
@@ -118,7 +142,8 @@ mod tests {
         let identity = StoreIdentity { store: 1, node: NodeId::FIRST, engine: "e".to_owned() };
         let config = JournalConfig::new(identity);
         let capacity_bytes = SegmentHeader::END + (pieces << 20);
-        let job = LayoutJob { disk: disk.clone(), config, number: 1, capacity_bytes };
+        let (disk, may_use_reserve) = (disk.clone(), false);
+        let job = LayoutJob { disk, config, number: 1, capacity_bytes, may_use_reserve };
         let segment = job.run().result?;
         assert_eq!(segment.capacity_bytes, capacity_bytes);
         Ok(segment)

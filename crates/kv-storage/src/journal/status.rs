@@ -14,6 +14,8 @@ pub enum Room {
         left_bytes: u64,
         /// Why it could not.
         shortage: Shortage,
+        /// Whether there is room for deletes all the same: for small records that let others go.
+        takes_deletes: bool,
     },
 }
 
@@ -25,6 +27,12 @@ impl Room {
             Self::Enough => None,
             Self::Low { shortage, .. } => Some(shortage),
         }
+    }
+
+    /// Whether small records that let others go find room, although others do not.
+    #[must_use]
+    pub const fn takes_deletes(self) -> bool {
+        matches!(self, Self::Low { takes_deletes: true, .. })
     }
 }
 

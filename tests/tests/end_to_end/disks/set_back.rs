@@ -52,7 +52,7 @@ fn it_stops(starts: u32) {
     for _ in 0..3 {
         let mut sequencer = start();
         sequencer.wait_for_error("stopped: this server's data is older than what server");
-        assert_eq!(sequencer.exit_code(), Some(1), "{}", sequencer.report());
+        assert_eq!(sequencer.exit_code(), Some(3), "{}", sequencer.report());
     }
     // The newest one resumes, as it says.
     let data = site.folder().join("1");

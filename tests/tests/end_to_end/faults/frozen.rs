@@ -41,7 +41,7 @@ fn a_server_that_stands_still_costs_a_request_its_time_and_no_more() {
     client.type_line("get x");
     client.wait_for_error("line 4: ");
     client.type_line("put x 3");
-    client.wait_for_error("unavailable: no server of 1-3 answers");
+    client.wait_for_error("unavailable: none of the servers 1-3 answers");
 
     for server in &servers {
         server.thaw();

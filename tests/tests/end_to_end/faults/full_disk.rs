@@ -29,7 +29,8 @@ fn a_full_disk_refuses_writes_serves_reads_and_resumes_when_there_is_room() {
         server.wait_for("the disk of server 1 is full and it takes no writes");
         let acknowledged = load.end();
         let mut refused = site.client("1 put x 2");
-        refused.wait_for_error("the disk of server 1 is full and it takes no writes; make room");
+        refused
+            .wait_for_error("the disk of server 1 is full and it takes no writes, except deletes");
         assert_eq!(refused.exit_code(), Some(4), "{}", refused.report());
         assert_eq!(site.run("1 get x"), "1");
 
@@ -40,6 +41,35 @@ fn a_full_disk_refuses_writes_serves_reads_and_resumes_when_there_is_room() {
         let server = site.ready_server(&words);
         assert_eq!(site.run("1 get x"), "3");
         assert!(acknowledged.len() >= 1_000, "only {} writes were done", acknowledged.len());
+        stop(server);
+    }
+}
+
+/// Whoever has only this disk gets room by deleting what is not needed.
+#[test]
+fn deletes_on_a_full_disk_make_room_for_writes() {
+    for model in MODELS {
+        let site = Site::of(1);
+        let Some(_disk) = SmallDisk::mount(site.folder().join("data"), 160) else {
+            println!("NOT TESTED: this user may not mount a tmpfs, so no disk was full");
+            return;
+        };
+        let words = format!("1 {model} 1 1 --data-dir data");
+        let mut server = site.ready_server(&words);
+        let load = Load::begin_with(&site, "full", &[1], 2, 50_000);
+        server.wait_for("the disk of server 1 is full and it takes no writes");
+        wait_until("nothing is taken", || site.client("1 put x 2").exit_code() == Some(4));
+        let mut acknowledged = load.end();
+        let kept = acknowledged.split_off(acknowledged.len() / 10 * 9);
+        let deletes: String = acknowledged.iter().map(|key| format!("delete {key}\n")).collect();
+        let mut client = site.client_reading("1 --raw", deletes.as_bytes());
+        assert_eq!(client.exit_code(), Some(0), "{}", client.report());
+        server.wait_for("ready");
+        assert_eq!(site.run("1 put x 3"), "ok");
+        server.kill();
+        let server = site.ready_server(&words);
+        let held = site.run("1 dump --keys-only");
+        assert_eq!(held.lines().count(), kept.len() + 1, "of {}", acknowledged.len());
         stop(server);
     }
 }

@@ -14,11 +14,13 @@ use std::io::{self, ErrorKind, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::CommandFactory;
 use kv_client::Client;
 use tokio::runtime::Handle;
 
 use args::start::{Defaults, Start, Task};
 use args::{Args, ArgsError, manual};
+use bench::BenchArgs;
 use output::console::Console;
 use output::exit::ExitStatus;
 use output::pager::Pager;
@@ -111,7 +113,7 @@ async fn run(start: Start) -> ExitStatus {
         }
         Task::Session => {
             let (session, _) = session(targets, defaults, screen);
-            session.run_pipe(Input::stdin(), start.pipeline).await
+            session.run_pipe(Input::stdin(), start.lines).await
         }
     };
     result.unwrap_or_else(|error| status_of(&error))
@@ -172,7 +174,11 @@ fn answer(command: &str, error: &clap::Error, json: bool) -> ExitCode {
         let _ = kv_cli::output::write_help(error);
         return ExitStatus::Done.into();
     }
-    let line = kv_cli::output::in_one_line(error);
+    let parser = Args::command().subcommand(BenchArgs::command());
+    let line = match kv_cli::environment::bad_variable(&parser, error) {
+        Some(bad) => bad.to_string(),
+        None => kv_cli::output::in_one_line(error),
+    };
     standard_screen().error(&format!("{line} (see {command} --help)"), None, json);
     ExitStatus::Usage.into()
 }

@@ -1,6 +1,6 @@
 //! Which requests are refused, and that nothing becomes of these.
 
-use kv_core::{Counter, Input, NotDone, Outcome, Shortage, Waiting};
+use kv_core::{CannotLead, Counter, Input, Key, NotDone, Operation, Outcome, Shortage, Waiting};
 use kv_linear::{Body, Entry, Epoch};
 
 use super::requests::{base, forward, sequenced};
@@ -86,6 +86,36 @@ fn a_full_disk_refuses_the_writes_that_wait() {
     assert_eq!(effects.first(), Some(&Reply(1, refused.clone())));
     assert_eq!(sequencer.request(3, put("a")), [Reply(3, refused)]);
     assert_eq!(sequenced(&sequencer.timeout()), Vec::<u64>::new());
+}
+
+#[test]
+fn a_full_disk_takes_deletes_from_its_reserve() {
+    let mut sequencer = Server::settled_sequencer(&base());
+    let epoch = sequencer.epoch();
+    let delete = || Operation::delete(Key::new("k").unwrap());
+    sequencer.request(1, put("a"));
+    sequencer.request(2, delete());
+    let full = NotDone::Waiting(Waiting::DiskFull { node: node(1) });
+    let refused = Outcome::NotDone(full.clone());
+    let reserve = Input::DiskShort { shortage: Shortage::SpaceForData };
+    assert_eq!(sequencer.step(reserve), [Reply(1, refused.clone())]);
+    assert_eq!(sequencer.request(3, put("a")), [Reply(3, refused.clone())]);
+    assert_eq!(sequencer.request(4, delete()), []);
+    assert_eq!(sequencer.request(5, Operation::OpenSession), []);
+    let both = forward(epoch, &[(1, delete()), (2, put("c"))]);
+    let requests = vec![(2, full)];
+    let refuse = Body::Refuse { epoch, receiver: first(2), requests };
+    assert_eq!(sequencer.hears(2, both), [Send(2, refuse)]);
+    // It hands over to whoever has room, and goes on once the disks of the others are full as well.
+    for peer in [2, 3] {
+        let reason = Some(CannotLead::Unfit { node: node(peer) });
+        sequencer.hears(peer, Body::RefuseLead { epoch, node: node(peer), reason });
+    }
+    // The two that waited or came, the session, and the one of another server.
+    assert_eq!(sequenced(&sequencer.timeout()).len(), 4);
+    let effects = sequencer.step(Input::DiskShort { shortage: Shortage::Space });
+    assert_eq!(effects, []);
+    assert_eq!(sequencer.request(6, delete()), [Reply(6, refused)]);
 }
 
 #[test]

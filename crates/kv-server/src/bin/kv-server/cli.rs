@@ -67,7 +67,7 @@ enum Command {
     Restore(RestoreSettings),
     /// Founds another cluster on what one server has left, where too many disks are lost
     Recover(RecoverSettings),
-    /// Prints what teaches a shell the words of this program
+    /// Prints completions for a shell
     #[command(mut_args(|arg| arg.hide_env_values(true)))]
     Completions {
         /// Which shell
@@ -189,7 +189,7 @@ impl Answer {
                 let (what, subcommand) = (mistake(&error), named_subcommand(std::env::args()));
                 refuse(format_args!("{what} (see kv-server {subcommand}--help)"))
             }
-            error @ (LayersError::Environment { .. }
+            error @ (LayersError::Environment(_)
             | LayersError::File(_)
             | LayersError::Together { .. }) => refuse(error),
         }

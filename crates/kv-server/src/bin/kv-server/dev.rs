@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use clap::builder::BoolishValueParser;
 use clap::{Args, value_parser};
+use kv_cli::cluster_name::parse_cluster_name;
+use kv_cli::proposing::proposing;
 use kv_core::{NodeId, Page, Quorum};
 use kv_proto::{AddressError, ServerList, ServerListError, check_address};
 use kv_server::{
@@ -16,7 +18,7 @@ use tracing_subscriber::filter::Targets;
 
 use crate::fleet::Plan;
 use crate::screen;
-use crate::settings::op_log;
+use crate::settings::{LEVELS, MODELS, QUORUMS, op_log};
 
 /// The settings of `kv-server dev`. Those that say which cluster it is are not taken from the
 /// environment, where they are meant for servers that run by themselves.
@@ -24,6 +26,7 @@ use crate::settings::op_log;
 pub(crate) struct DevSettings {
     /// The consistency model: `linearizability` or `eventual`
     #[arg(long, value_name = "MODEL", default_value = "linearizability")]
+    #[arg(value_parser = proposing(Consistency::from_str, MODELS), hide_possible_values = true)]
     engine: Consistency,
 
     /// How many servers, 1 to 10
@@ -33,10 +36,12 @@ pub(crate) struct DevSettings {
 
     /// W: how many servers must hold a write before it is done: a number, `majority` or `all`
     #[arg(long = "w", value_name = "W", default_value = "majority")]
+    #[arg(value_parser = proposing(Quorum::from_str, QUORUMS), hide_possible_values = true)]
     w: Quorum,
 
     /// R: how many servers must answer a read: a number, `majority` or `all`
     #[arg(long = "r", value_name = "R", default_value = "majority")]
+    #[arg(value_parser = proposing(Quorum::from_str, QUORUMS), hide_possible_values = true)]
     r: Quorum,
 
     /// The servers with their addresses, instead of --nodes
@@ -50,6 +55,7 @@ pub(crate) struct DevSettings {
 
     /// The cluster's name; clients of another name are refused
     #[arg(long, env = "KV_CLUSTER", value_name = "NAME", default_value = DEFAULT_CLUSTER)]
+    #[arg(value_parser = parse_cluster_name)]
     cluster: String,
 
     /// The folder of the data of all servers: started again, the cluster goes on with it
@@ -60,8 +66,8 @@ pub(crate) struct DevSettings {
     #[arg(long, env = "KV_MEMORY", value_parser = BoolishValueParser::new())]
     memory: bool,
 
-    /// The folder of the logs of operations, `output_log<ID>.txt`; `off` for none [default: that of
-    /// the data, or the present one with --memory]
+    /// The folder of the logs of operations, `output_log<ID>.txt`; `off` for none [default:
+    /// `op-log-<MODEL>` in that of the data, or `off` with --memory]
     #[arg(long, env = "KV_OP_LOG", value_name = "FOLDER")]
     op_log: Option<String>,
 
@@ -77,6 +83,7 @@ pub(crate) struct DevSettings {
 
     /// What is logged on stderr: `error`, `warn`, `info`, `debug` or `trace`, also by module
     #[arg(long, env = "KV_LOG", value_name = "LEVEL", default_value = "warn")]
+    #[arg(value_parser = proposing(Targets::from_str, LEVELS), hide_possible_values = true)]
     log: Targets,
 }
 
@@ -97,14 +104,20 @@ impl DevSettings {
         config.on_recovery = Some(RecoveryHook(Arc::new(screen::show_recovery)));
         config.op_log = match (&self.op_log, self.memory) {
             (Some(folder), _) => op_log(folder, self.op_log_mib),
-            (None, true) => op_log(".", self.op_log_mib),
-            // Servers that run by themselves may have theirs in the present folder.
-            (None, false) => op_log(&self.data_dir.to_string_lossy(), self.op_log_mib),
+            // One cluster after another would write to one log, which nobody could judge.
+            (None, true) => None,
+            (None, false) => op_log(&self.op_log_folder().to_string_lossy(), self.op_log_mib),
         };
         config.delay = self.delay;
         let show = move |page: &Page| screen::show_dump_page_of(node, page);
         config.on_dump = Some(DumpHook(Arc::new(show)));
         config
+    }
+
+    /// Where the logs of operations are: apart from those of servers that run by themselves and of
+    /// the other engine, and removed with the data.
+    fn op_log_folder(&self) -> PathBuf {
+        self.data_dir.join(format!("op-log-{}", self.engine))
     }
 }
 
@@ -226,9 +239,11 @@ mod tests {
         assert_eq!(folder("--data-dir d"), Some(PathBuf::from("d")));
         assert_eq!(folder("--memory"), None);
         let log = |words| plan(words).servers.remove(0).op_log.map(|log| log.folder);
-        assert_eq!(log(""), Some(PathBuf::from("kv-data/dev")), "not that of other servers");
-        assert_eq!(log("--data-dir d"), Some(PathBuf::from("d")));
-        assert_eq!(log("--memory"), Some(PathBuf::from(".")));
+        assert_eq!(log(""), Some(PathBuf::from("kv-data/dev/op-log-linearizable")));
+        assert_eq!(log("--engine eventual"), Some(PathBuf::from("kv-data/dev/op-log-eventual")));
+        assert_eq!(log("--data-dir d"), Some(PathBuf::from("d/op-log-linearizable")));
+        assert_eq!(log("--memory"), None);
+        assert_eq!(log("--memory --op-log d"), Some(PathBuf::from("d")));
         assert_eq!(log("--op-log off"), None);
         let server = plan("--servers 2=127.0.0.1:9").servers.remove(0);
         assert_eq!(server.servers.to_string(), "2=127.0.0.1:9");

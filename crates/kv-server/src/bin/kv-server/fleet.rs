@@ -12,8 +12,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing_subscriber::filter::Targets;
 
-use crate::names;
 use crate::screen::{self, hints};
+use crate::{clock, names};
 
 /// The servers to run in this process, and how.
 #[derive(Debug)]
@@ -29,12 +29,12 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// The folder of the logs of operations, where that is the one of the data, which is not there
-    /// before the first start.
+    /// The folder of the logs of operations, where that is in the one of the data, which is not
+    /// there before the first start.
     fn log_folder(&self) -> Option<&Path> {
         let first = self.servers.first()?;
         let folder = first.op_log.as_ref().map(|op_log| &*op_log.folder)?;
-        first.data.as_ref().filter(|data| data.folder == folder).map(|_| folder)
+        first.data.as_ref().filter(|data| folder.starts_with(&data.folder)).map(|_| folder)
     }
 }
 
@@ -112,7 +112,9 @@ impl Fleet {
         if let Some(first) = self.members.first() {
             announcements.spawn(names::watch(first.config.clone()));
         }
+        // Servers of one process have one clock.
         if let [only] = self.members.as_slice() {
+            announcements.spawn(clock::watch(only.server.client()));
             announcements.spawn(announce(only.watched(), false));
         } else {
             announcements.spawn(announce_all(self.watched(), self.started));

@@ -1,6 +1,7 @@
 //! `kv-server`: parses the command line and runs a server until it is told to stop.
 
 mod cli;
+mod clock;
 mod console;
 mod descriptors;
 mod dev;
@@ -15,7 +16,7 @@ mod tools;
 
 use std::process::ExitCode;
 
-use kv_server::StartError;
+use kv_server::{ServerError, StartError};
 use kv_storage::DataDirectoryError;
 
 use crate::cli::Invocation;
@@ -84,11 +85,18 @@ fn serve_until_stopped(plan: &Plan) -> ExitCode {
             start => {
                 let options = start.map_or("", options_against);
                 screen::complain(format_args!("{error}{options}"));
-                ExitCode::FAILURE
+                match error.downcast_ref::<ServerError>() {
+                    Some(ServerError::Halted { .. }) => ExitCode::from(HALTED),
+                    Some(_) | None => ExitCode::FAILURE,
+                }
             }
         },
     }
 }
+
+/// The exit code of a server that must not go on and not be started again before somebody has looked:
+/// what it holds contradicts what the others hold.
+const HALTED: u8 = 3;
 
 fn run(plan: &Plan) -> anyhow::Result<()> {
     cli::start_logging(&plan.log);

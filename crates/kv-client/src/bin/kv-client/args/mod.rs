@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::builder::BoolishValueParser;
 use clap::{CommandFactory, FromArgMatches, Parser, value_parser};
 use clap_complete::Shell;
+use kv_cli::cluster_name::parse_cluster_name;
 use kv_cli::environment::without_empty;
 use kv_client::ClientConfig;
 use kv_core::{IdError, NodeId};
@@ -22,7 +23,7 @@ use crate::commands::usage::UsageError;
 use crate::commands::words::Word;
 use crate::output::pager::Pager;
 use invocation::{in_order, is_number};
-use start::{Defaults, Start, Task};
+use start::{Defaults, Lines, Start, Task};
 
 /// Talks to a cluster of kv-server.
 #[derive(Debug, Parser)]
@@ -31,7 +32,8 @@ use start::{Defaults, Start, Task};
     version,
     after_help = EXAMPLES,
     args_override_self = true,
-    override_usage = "kv-client [OPTIONS] [SERVER_ID] [COMMAND...]"
+    override_usage = "kv-client [OPTIONS] [SERVER_ID] [COMMAND...]",
+    max_term_width = 100
 )]
 pub(crate) struct Args {
     /// The servers: ids, ranges, or ids with addresses, such as 1-3 or 1=db1:4961,2=db2:4961
@@ -43,7 +45,7 @@ pub(crate) struct Args {
     timeout: Duration,
 
     /// The cluster's name
-    #[arg(long, env = "KV_CLUSTER", default_value = "kv")]
+    #[arg(long, env = "KV_CLUSTER", default_value = "kv", value_parser = parse_cluster_name)]
     cluster: String,
 
     /// Print one JSON object for each result, errors included
@@ -60,6 +62,11 @@ pub(crate) struct Args {
     #[arg(long, env = "KV_PIPELINE", value_name = "N", default_value_t = 256,
         value_parser = value_parser!(u16).range(1..=1024))]
     pipeline: u16,
+
+    /// With commands from a pipe or a file, begin none behind one that failed. Those that run at the
+    /// same time as that one end; with `--pipeline 1` there are none
+    #[arg(long, env = "KV_STOP_ON_ERROR", value_parser = BoolishValueParser::new())]
+    stop_on_error: bool,
 
     /// Use the plain prompt on a terminal: no editing, completion, history and colours
     #[arg(long, env = "KV_PLAIN", value_parser = BoolishValueParser::new())]
@@ -147,8 +154,8 @@ impl Args {
         }
         let defaults = Defaults { json: self.json, raw: self.raw, timeout: self.timeout };
         let (plain, history, pager) = (self.plain, self.history, Pager::of(self.pager));
-        let pipeline = self.pipeline.into();
-        Ok(Start { config, named: first, defaults, task, plain, history, pager, pipeline })
+        let lines = Lines { max: self.pipeline.into(), stop_on_error: self.stop_on_error };
+        Ok(Start { config, named: first, defaults, task, plain, history, pager, lines })
     }
 }
 
@@ -217,7 +224,8 @@ Examples:
   kv-client man                  the page of the manual
 
 Exit codes: 0 done, 1 definitely not done, 2 wrong usage, 3 key not found, 4 unavailable or unknown.
-With commands from a pipe or file, the first failure's code (a missing key is none there).";
+With commands from a pipe or file, the first failure's code (a missing key is none there);
+with --stop-on-error no command begins behind that failure.";
 
 #[cfg(test)]
 mod tests {

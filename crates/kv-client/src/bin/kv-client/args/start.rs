@@ -23,8 +23,16 @@ pub(crate) struct Start {
     pub(crate) plain: bool,
     pub(crate) history: Option<String>,
     pub(crate) pager: Pager,
-    /// How many commands from a pipe may run at the same time.
-    pub(crate) pipeline: usize,
+    pub(crate) lines: Lines,
+}
+
+/// How commands from a pipe are run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lines {
+    /// How many may run at the same time.
+    pub(crate) max: usize,
+    /// Whether none begins behind one that failed.
+    pub(crate) stop_on_error: bool,
 }
 
 /// What to run.

@@ -128,7 +128,8 @@ pub(crate) const COMMANDS: &[CommandHelp] = &[
             ),
         ],
         summary: "remove a key",
-        details: "A missing key is no error, unless with --if-present. With --prefix the keys are \
+        details: "A missing key is no error, and `ok` does not say whether there was one; with \
+                  --if-present it is an error (linearizable engine). With --prefix the keys are \
                   looked up and removed one after the other, and their number is printed.",
     },
     CommandHelp {

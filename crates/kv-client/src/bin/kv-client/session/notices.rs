@@ -46,10 +46,10 @@ impl Notices {
             }
             Event::NoneAnswers { failures } => {
                 let lost = self.rest().map_or_else(String::new, |lost| lost + "; ");
-                let ids = ids(&failures);
+                let none = none_answers(&failures);
                 let first = failures.first();
                 let first = first.map_or_else(String::new, |failure| format!(" ({failure})"));
-                Some(format!("{lost}no server of {ids} answers{first}; still trying"))
+                Some(format!("{lost}{none}{first}; still trying"))
             }
             _ => None,
         }
@@ -104,6 +104,13 @@ fn silent(skipped: &[DialFailure]) -> String {
         [] => String::new(),
         [one] => format!("server {} does not answer ({}); ", one.server, one.error),
         several => format!("servers {} do not answer; ", ids(several)),
+    }
+}
+
+fn none_answers(failures: &[DialFailure]) -> String {
+    match failures {
+        [one] => format!("server {} does not answer", one.server),
+        several => format!("none of the servers {} answers", ids(several)),
     }
 }
 
@@ -185,8 +192,8 @@ mod tests {
         let failures = vec![failure(2), failure(1)];
         assert_eq!(
             notices.line(Event::NoneAnswers { failures }, false).unwrap(),
-            "server 1 is lost (connection closed); no server of 1-2 answers (server 2: connection \
-             refused); still trying"
+            "server 1 is lost (connection closed); none of the servers 1-2 answers (server 2: \
+             connection refused); still trying"
         );
         notices.line(lost(2), false);
         assert_eq!(notices.rest().unwrap(), "server 2 is lost (connection closed)");

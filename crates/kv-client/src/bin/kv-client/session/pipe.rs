@@ -17,7 +17,7 @@ use tokio::task::{JoinHandle, unconstrained};
 use super::requests::execute;
 use super::source::Source;
 use super::{Flow, Mode, Session};
-use crate::args::start::Defaults;
+use crate::args::start::{Defaults, Lines};
 use crate::commands::command::{Command, Line, Request};
 use crate::commands::line_options::LineOptions;
 use crate::output::exit::ExitStatus;
@@ -26,16 +26,12 @@ use crate::shell::editor::Typed;
 use crate::shell::input::{Input, InputLine};
 
 impl Session {
-    /// Runs lines to the end of the input or to `exit`, at most `lines_max` at the same time; the
-    /// first failure is the status.
-    pub(crate) async fn run_pipe(
-        mut self,
-        input: Input,
-        lines_max: usize,
-    ) -> io::Result<ExitStatus> {
+    /// Runs lines to the end of the input or to `exit`, or to the first failure if that is to stop
+    /// them; the first failure is the status.
+    pub(crate) async fn run_pipe(mut self, input: Input, lines: Lines) -> io::Result<ExitStatus> {
         self.mode = Mode::Pipe;
         self.source = Source::Plain(input);
-        let mut running = Running::new(lines_max);
+        let mut running = Running::new(lines);
         let mut status = ExitStatus::Done;
         while let Some(line) = self.next_of_pipe(&mut running, &mut status).await? {
             self.line = Some(self.line.unwrap_or(0) + 1);
@@ -48,16 +44,25 @@ impl Session {
                     while !running.takes(&request.key, bytes) {
                         self.print_first(&mut running, &mut status).await?;
                     }
+                    if running.is_stopped_by(status) {
+                        continue;
+                    }
                     let defaults = self.defaults.with(options);
                     running.begin(self.start(request, bytes, defaults).await);
                     continue;
                 }
                 Ok(Some(line)) => {
                     self.print_all(&mut running, &mut status).await?;
+                    if running.is_stopped_by(status) {
+                        continue;
+                    }
                     self.run(line).await?
                 }
                 Err(error) => {
                     self.print_all(&mut running, &mut status).await?;
+                    if running.is_stopped_by(status) {
+                        continue;
+                    }
                     self.refuse(&error, self.defaults.json)?;
                     Flow::Next(ExitStatus::Usage)
                 }
@@ -78,6 +83,10 @@ impl Session {
         status: &mut ExitStatus,
     ) -> io::Result<Option<InputLine>> {
         loop {
+            if running.is_stopped_by(*status) {
+                self.print_all(running, status).await?;
+                return Ok(None);
+            }
             if !running.has_room() {
                 self.print_first(running, status).await?;
                 continue;
@@ -182,7 +191,7 @@ struct Running {
     keys: BTreeSet<Key>,
     /// How long the lines are together.
     bytes: usize,
-    lines_max: usize,
+    limits: Lines,
     /// About how large answers are of late.
     answer_bytes: usize,
 }
@@ -204,15 +213,20 @@ struct End {
 }
 
 impl Running {
-    fn new(lines_max: usize) -> Self {
+    fn new(limits: Lines) -> Self {
         let answer_bytes = ANSWERS_BYTES_MAX / LINES_AT_FIRST;
-        Self { lines: VecDeque::new(), keys: BTreeSet::new(), bytes: 0, lines_max, answer_bytes }
+        Self { lines: VecDeque::new(), keys: BTreeSet::new(), bytes: 0, limits, answer_bytes }
+    }
+
+    /// Whether no further line may begin, since one has failed.
+    fn is_stopped_by(&self, status: ExitStatus) -> bool {
+        self.limits.stop_on_error && status != ExitStatus::Done
     }
 
     /// Whether one more line may begin.
     fn has_room(&self) -> bool {
         let by_answers = ANSWERS_BYTES_MAX / self.answer_bytes.max(1);
-        self.lines.len() < self.lines_max.min(by_answers.max(1))
+        self.lines.len() < self.limits.max.min(by_answers.max(1))
     }
 
     /// Whether a line about this key may begin.

@@ -130,7 +130,7 @@ fn server_command(config: &ServerConfig, node: NodeId) -> String {
         Consistency::Linearizable => "linearizability",
     };
     let (w, r) = (config.write_quorum, config.read_quorum);
-    let mut command = format!("kv-server {node} {model} {w} {r}");
+    let mut command = format!("{} {node} {model} {w} {r}", own_program());
     if let Some(list) = servers_option(config) {
         command.push_str(&format!(" --servers {list}"));
     }
@@ -165,6 +165,25 @@ fn client_program() -> String {
     client_beside(Path::new(&own), |path| path.exists())
 }
 
+/// This program, as it can be typed where it was started.
+fn own_program() -> String {
+    own_word(Path::new(&std::env::args_os().next().unwrap_or_default()))
+}
+
+fn own_word(own: &Path) -> String {
+    match own.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => typed(own),
+        Some(_) | None => "kv-server".to_owned(),
+    }
+}
+
+/// A path to a program as a shell takes it.
+fn typed(path: &Path) -> String {
+    let is_rooted = path.is_absolute() || path.starts_with(".") || path.starts_with("..");
+    let word = as_word(path.as_os_str().as_encoded_bytes());
+    if is_rooted { word } else { as_word(format!("./{}", path.display()).as_bytes()) }
+}
+
 fn client_beside(own: &Path, exists: impl Fn(&Path) -> bool) -> String {
     let folder = own.parent().filter(|folder| !folder.as_os_str().is_empty());
     let Some(folder) = folder else {
@@ -172,12 +191,7 @@ fn client_beside(own: &Path, exists: impl Fn(&Path) -> bool) -> String {
     };
     let beside = folder.join("kv-client");
     if exists(&beside) {
-        let path = beside.display();
-        return if folder.is_absolute() || folder.starts_with(".") {
-            path.to_string()
-        } else {
-            format!("./{path}")
-        };
+        return typed(&beside);
     }
     // Cargo has built the server alone.
     match folder.components().next_back().map(|name| name.as_os_str().to_os_string()) {
@@ -271,6 +285,17 @@ mod tests {
     }
 
     #[test]
+    fn the_server_is_named_as_it_was_started() {
+        let word = |own: &str| own_word(Path::new(own));
+        assert_eq!(word("kv-server"), "kv-server");
+        assert_eq!(word(""), "kv-server");
+        assert_eq!(word("target/release/kv-server"), "./target/release/kv-server");
+        assert_eq!(word("./kv-server"), "./kv-server");
+        assert_eq!(word("../bin/kv-server"), "../bin/kv-server");
+        assert_eq!(word("/opt/my kv/kv-server"), "\"/opt/my kv/kv-server\"");
+    }
+
+    #[test]
     fn lists_are_as_short_as_can_be() {
         let option = |servers| servers_option(&config(Consistency::Eventual, servers));
         assert_eq!(option("1-10"), None);
@@ -287,7 +312,10 @@ mod tests {
         let more = Waiting::Servers { more: 1 };
         assert_eq!(
             who_is_missing(&config, more, &[node(4)]),
-            " (not connected: 2-3,5-10); start for example: kv-server 2 eventual 2 majority"
+            format!(
+                " (not connected: 2-3,5-10); start for example: {} 2 eventual 2 majority",
+                own_program()
+            )
         );
         config.servers = "1-3".parse().unwrap();
         config.consistency = Consistency::Linearizable;
@@ -295,7 +323,10 @@ mod tests {
         config.cluster_name = "blue".to_owned();
         assert_eq!(
             who_is_missing(&config, Waiting::Sequencer { node: node(1) }, &[node(3)]),
-            "; start it with: kv-server 1 linearizability 2 majority --servers 1-3 --cluster blue"
+            format!(
+                "; start it with: {} 1 linearizability 2 majority --servers 1-3 --cluster blue",
+                own_program()
+            )
         );
         config.data = Some(DataConfig::new("d"));
         let command = who_is_missing(&config, Waiting::Sequencer { node: node(1) }, &[node(3)]);
@@ -315,16 +346,22 @@ mod tests {
         let more = Waiting::Servers { more: 8 };
         assert_eq!(
             who_was_lost(&config, more, &status(&config, &[])),
-            " (not connected: 1,3-10), or for server 1, the sequencer, on its data; start it with: \
-             kv-server 1 linearizability 2 majority"
+            format!(
+                " (not connected: 1,3-10), or for server 1, the sequencer, on its data; start it \
+                 with: {} 1 linearizability 2 majority",
+                own_program()
+            )
         );
         config.servers = "1-3".parse().unwrap();
         config.node = node(1);
         let more = Waiting::Servers { more: 1 };
         assert_eq!(
             who_was_lost(&config, more, &status(&config, &[])),
-            " (not connected: 2-3); start for example: kv-server 2 linearizability 2 majority \
-             --servers 1-3"
+            format!(
+                " (not connected: 2-3); start for example: {} 2 linearizability 2 majority \
+                 --servers 1-3",
+                own_program()
+            )
         );
     }
 

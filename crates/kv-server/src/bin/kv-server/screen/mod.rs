@@ -5,6 +5,7 @@ pub(crate) mod hints;
 pub(crate) mod options;
 mod printer;
 mod start;
+mod wrapping;
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
@@ -19,6 +20,7 @@ use kv_server::{FoundData, RecoveryProgress, ServerConfig, StartError};
 pub(crate) use found::counted;
 use printer::Printer;
 use start::{cluster_start_text, start_text};
+use wrapping::wrapped;
 
 /// Shows what has been started.
 pub(crate) fn show_start(
@@ -28,7 +30,8 @@ pub(crate) fn show_start(
     found: Option<&FoundData>,
 ) -> Result<(), StartError> {
     let cluster = config.cluster()?;
-    say(format_args!("{}", start_text(config, &cluster, address, resp, found)));
+    let text = start_text(config, &cluster, address, resp, found);
+    say(format_args!("{}", for_terminal(text)));
     Ok(())
 }
 
@@ -41,8 +44,16 @@ pub(crate) fn show_cluster_start(
     let Some(first) = servers.first() else {
         return Ok(());
     };
-    say(format_args!("{}", cluster_start_text(first, servers, resp, found)?));
+    say(format_args!("{}", for_terminal(cluster_start_text(first, servers, resp, found)?)));
     Ok(())
+}
+
+/// A start screen as wide as the terminal at most; as it is, if there is no terminal.
+fn for_terminal(text: String) -> String {
+    let stdout = io::stdout();
+    let columns = || rustix::termios::tcgetwinsize(&stdout).ok().map(|size| size.ws_col);
+    let columns = stdout.is_terminal().then(columns).flatten().filter(|columns| *columns > 0);
+    columns.map_or_else(|| text.clone(), |columns| wrapped(&text, usize::from(columns)))
 }
 
 /// Shows how far a server has come that reads its data directory for long.

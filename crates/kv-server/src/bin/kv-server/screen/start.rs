@@ -6,7 +6,7 @@ use kv_core::{ClusterConfig, NodeId};
 use kv_linear::Quorums;
 use kv_server::{Consistency, FoundData, ServerConfig, StartError, SyncPolicy, promises};
 
-use super::found::{IN_MEMORY, cluster_data_text, data_text, set_aside_text};
+use super::found::{IN_MEMORY, cluster_data_text, counted, data_text, set_aside_text};
 use crate::screen::hints;
 
 pub(super) fn start_text(
@@ -102,9 +102,9 @@ pub(super) fn cluster_start_text(
     rows.push(("", "and then: put x 1, get x, status, help".to_owned()));
     rows.push(("stop", "Ctrl-C".to_owned()));
     let title = format!(
-        "kv-server {} | {} servers in this process | {} | W={} R={}",
+        "kv-server {} | {} in this process | {} | W={} R={}",
         env!("CARGO_PKG_VERSION"),
-        servers.len(),
+        counted(u64::try_from(servers.len()).unwrap_or(u64::MAX), "server"),
         first.consistency,
         cluster.write_quorum(),
         cluster.read_quorum(),

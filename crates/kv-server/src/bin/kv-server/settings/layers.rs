@@ -6,9 +6,9 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command};
+use kv_cli::environment::{BadVariable, bad_variable, reason_against};
 use kv_core::ClusterConfigError;
 use kv_server::ConfigError;
 use toml_writer::{ToTomlValue, TomlStringBuilder};
@@ -31,8 +31,8 @@ pub(crate) enum LayersError {
     /// Help was asked for, or the command line makes no sense.
     #[error(transparent)]
     CommandLine(clap::Error),
-    #[error("{name}=`{text}` in the environment: {reason}")]
-    Environment { name: String, text: String, reason: String },
+    #[error(transparent)]
+    Environment(BadVariable),
     #[error(transparent)]
     File(#[from] ConfigFileError),
     /// Each setting is legal, but not all of them together.
@@ -189,37 +189,12 @@ fn check(command: &Command, setting: &FileSetting) -> Result<(), LineProblem> {
     })
 }
 
-/// Why an argument does not take a text; `None` if it does.
-fn reason_against(arg: &Arg, text: &str) -> Option<String> {
-    if !arg.get_action().takes_values() {
-        return None;
-    }
-    let words = match arg.get_long() {
-        Some(long) => vec![format!("--{long}={text}")],
-        None => vec!["--".to_owned(), text.to_owned()],
-    };
-    let alone = Command::new("kv-server").no_binary_name(true).arg(arg.clone());
-    let error = alone.try_get_matches_from(words).err()?;
-    let source = std::error::Error::source(&error).map(ToString::to_string);
-    Some(source.unwrap_or_else(|| kv_cli::output::in_one_line(&error)))
-}
-
-/// The parser names the option of a bad value, even where the value is from the environment.
+/// The variable that is to blame, where one is.
 fn blame_environment(command: &Command, error: clap::Error) -> LayersError {
-    let bad = match (error.kind(), error.get(ContextKind::InvalidValue)) {
-        (ErrorKind::ValueValidation, Some(ContextValue::String(bad))) => bad,
-        _ => return LayersError::CommandLine(error),
-    };
-    let subcommands = command.get_subcommands().flat_map(Command::get_arguments);
-    for arg in command.get_arguments().chain(subcommands) {
-        if let Some(name) = env_name(arg)
-            && let Some(text) = std::env::var(&name).ok().filter(|text| text == bad)
-            && let Some(reason) = reason_against(arg, &text)
-        {
-            return LayersError::Environment { name, text, reason };
-        }
+    match bad_variable(command, &error) {
+        Some(bad) => LayersError::Environment(bad),
+        None => LayersError::CommandLine(error),
     }
-    LayersError::CommandLine(error)
 }
 
 fn argument<'a>(command: &'a Command, field: &str) -> Option<&'a Arg> {

@@ -6,10 +6,13 @@ pub(crate) mod layers;
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 use clap::{Args, value_parser};
+use kv_cli::cluster_name::parse_cluster_name;
+use kv_cli::proposing::proposing;
 use kv_core::{IdError, NodeId, Quorum};
 use kv_proto::{AddressError, ServerList, ServerListError, check_address, parse_server_id};
 use kv_server::{
@@ -30,15 +33,18 @@ pub(crate) struct Settings {
     id: NodeId,
 
     /// The consistency model: `eventual` or `linearizability`
-    #[arg(env = "KV_CONSISTENCY", default_value = "eventual")]
+    #[arg(env = "KV_CONSISTENCY", default_value = "eventual", hide_possible_values = true)]
+    #[arg(value_parser = proposing(Consistency::from_str, MODELS))]
     consistency: Consistency,
 
     /// W: how many servers must hold a write before it is done: a number, `majority` or `all`
-    #[arg(value_name = "W", env = "KV_W", default_value = "1")]
+    #[arg(value_name = "W", env = "KV_W", default_value = "1", hide_possible_values = true)]
+    #[arg(value_parser = proposing(Quorum::from_str, QUORUMS))]
     w: Quorum,
 
     /// R: how many servers must answer a read: a number, `majority` or `all`
-    #[arg(value_name = "R", env = "KV_R", default_value = "1")]
+    #[arg(value_name = "R", env = "KV_R", default_value = "1", hide_possible_values = true)]
+    #[arg(value_parser = proposing(Quorum::from_str, QUORUMS))]
     r: Quorum,
 
     /// A TOML file with settings; the environment stands above it, options above both
@@ -60,6 +66,7 @@ pub(crate) struct Settings {
 
     /// The cluster's name; servers and clients of another name are refused
     #[arg(long, env = "KV_CLUSTER", value_name = "NAME", default_value = DEFAULT_CLUSTER)]
+    #[arg(value_parser = parse_cluster_name)]
     cluster: String,
 
     /// The folder of the data: this server's is in `<FOLDER>/<ID>-<ENGINE>`
@@ -73,7 +80,8 @@ pub(crate) struct Settings {
     /// When to sync what was written to disk: `always`, before it is acknowledged; `interval <MS>`,
     /// so many milliseconds later; `never`
     #[arg(long, env = "KV_FSYNC", value_name = "WHEN", default_value = "always")]
-    #[arg(value_parser = parse_sync_policy)]
+    #[arg(value_parser = proposing(parse_sync_policy, &["always", "interval=100", "never"]))]
+    #[arg(hide_possible_values = true)]
     fsync: SyncPolicy,
 
     /// Have the server with the lowest id become the sequencer again whenever it has caught up; it is
@@ -119,6 +127,7 @@ pub(crate) struct Settings {
     /// What is logged on stderr: `error`, `warn`, `info`, `debug` or `trace`, also by module
     /// (`info,kv_linear=debug`)
     #[arg(long, env = "KV_LOG", value_name = "LEVEL", default_value = "warn")]
+    #[arg(value_parser = proposing(Targets::from_str, LEVELS), hide_possible_values = true)]
     log: Targets,
 
     #[command(flatten)]
@@ -192,6 +201,15 @@ impl Settings {
         config
     }
 }
+
+/// The words of a model, for a shell to propose.
+pub(crate) const MODELS: &[&str] = &["eventual", "linearizability"];
+
+/// The words of W and R.
+pub(crate) const QUORUMS: &[&str] = &["majority", "all"];
+
+/// The levels of the log.
+pub(crate) const LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace"];
 
 /// The log of operations in a folder, or none if that is `off`.
 pub(crate) fn op_log(folder: &str, mib: u32) -> Option<OpLogConfig> {

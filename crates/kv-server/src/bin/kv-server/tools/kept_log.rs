@@ -4,6 +4,7 @@ use std::fmt::{self, Display};
 
 use anyhow::bail;
 use kv_core::{ClusterId, NodeId, Status};
+use kv_proto::id_ranges;
 
 /// How far the log in a data directory goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +89,23 @@ pub(crate) fn newest_of<E>(logs: Vec<(KeptLog, E)>) -> anyhow::Result<Option<(Ke
     Ok(newest)
 }
 
+/// Which of several logs has the most; more than one may.
+pub(crate) fn who_is_ahead(best: &KeptLog, logs: &[KeptLog]) -> String {
+    let mut first: Vec<NodeId> =
+        logs.iter().filter(|log| log.end == best.end).map(|log| log.node).collect();
+    first.sort_unstable();
+    first.dedup();
+    match first.as_slice() {
+        [one] => format!("server {one} is ahead"),
+        several if logs.len() == several.len() => {
+            format!("servers {} have the same log, and none is ahead", id_ranges(several))
+        }
+        several => {
+            format!("servers {} have the same log, and are ahead", id_ranges(several))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,5 +133,23 @@ mod tests {
         let other = log("e", Some(8), (9, 9, 9));
         let error = chosen(&[short, new, other]).unwrap_err().to_string();
         assert!(error.starts_with("a holds cluster 0000000000000007 and e cluster"), "{error}");
+    }
+
+    #[test]
+    fn logs_that_end_alike_are_not_ahead_of_each_other() {
+        let log = |id, last| KeptLog {
+            directory: String::new(),
+            node: NodeId::new(id).unwrap(),
+            cluster: None,
+            end: LogEnd { round: 0, owner: 1, incarnation: 1, last },
+        };
+        let (one, two, three) = (log(1, 9), log(2, 9), log(3, 4));
+        let all = [two.clone(), one.clone(), three.clone()];
+        assert_eq!(who_is_ahead(&one, &all), "servers 1-2 have the same log, and are ahead");
+        assert_eq!(who_is_ahead(&one, &all[1..]), "server 1 is ahead");
+        assert_eq!(
+            who_is_ahead(&two, &all[..2]),
+            "servers 1-2 have the same log, and none is ahead"
+        );
     }
 }

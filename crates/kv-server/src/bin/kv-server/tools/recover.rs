@@ -13,7 +13,7 @@ use kv_storage::{DataDirectory, DataOwner, Journal, JournalConfig, LockHolder, M
 
 use crate::screen::{self, counted};
 use crate::tools::error_text::error_text;
-use crate::tools::kept_log::{KeptLog, newest_of};
+use crate::tools::kept_log::{KeptLog, newest_of, who_is_ahead};
 use crate::tools::resting::RestingServer;
 
 /// The words of `kv-server recover`.
@@ -68,7 +68,7 @@ impl RecoverSettings {
             screen::say(format_args!("server {}: {directory}: {log}; {keys}", log.node));
             found.push((log.clone(), left));
         }
-        let named = found.len();
+        let logs: Vec<KeptLog> = found.iter().map(|(log, _)| log.clone()).collect();
         let (log, left) = newest_of(found)?.context("there is a data directory")?;
         let cluster = left.log.cluster.context(
             "this server has no cluster to leave: it is empty, or was recovered already and is to \
@@ -76,10 +76,10 @@ impl RecoverSettings {
         )?;
         ensure!(!log.is_empty(), "there is nothing in this log to go on with");
         if !self.accept_data_loss {
-            say_what_it_means(&log, named, &left.meta.configuration);
+            say_what_it_means(&log, &logs, &left.meta.configuration);
             return Ok(false);
         }
-        if named > 1 {
+        if logs.len() > 1 {
             bail!("name the one directory to go on with, for which {} is best", log.directory);
         }
         let next = leave(Path::new(&log.directory), &left)?;
@@ -117,9 +117,9 @@ fn look_at(directory: &str) -> anyhow::Result<Found> {
 }
 
 /// What is lost is for a person to accept, who knows by these words what that is.
-fn say_what_it_means(log: &KeptLog, named: usize, config: &ClusterConfig) {
-    if named > 1 {
-        screen::say(format_args!("server {} is ahead", log.node));
+fn say_what_it_means(log: &KeptLog, logs: &[KeptLog], config: &ClusterConfig) {
+    if logs.len() > 1 {
+        screen::say(format_args!("{}", who_is_ahead(log, logs)));
     }
     let Quorums { nodes, promises, recovery, .. } = Quorums::of(config);
     let needed = promises.max(recovery);
