@@ -53,6 +53,8 @@
 //! }
 //! ```
 
+#[cfg(feature = "mutations")]
+mod breaking;
 mod config;
 mod disk;
 mod output;
@@ -114,7 +116,6 @@ pub struct DriverCore<E: ConsistencyEngine> {
     persisted_at_once: Option<PersistSeq>,
     session_snapshots: Vec<SessionSnapshot>,
     last_snapshot: u64,
-    last_session: Option<SessionId>,
     stop_by: Option<Duration>,
     halted: Option<HaltReason>,
     halt_told: bool,
@@ -137,7 +138,7 @@ impl<E: ConsistencyEngine> DriverCore<E> {
             engine,
             config,
             effects: Effects::new(),
-            sessions: Sessions::new(config.broken.is(DriverRule::ReplyToReusedPlace)),
+            sessions: Sessions::default(),
             peers: peers.into_iter().map(|peer| (peer, Peer::default())).collect(),
             disk,
             batch: Vec::new(),
@@ -147,7 +148,6 @@ impl<E: ConsistencyEngine> DriverCore<E> {
             persisted_at_once: None,
             session_snapshots: Vec::new(),
             last_snapshot: 0,
-            last_session: None,
             stop_by: None,
             halted: None,
             halt_told: false,

@@ -3,7 +3,7 @@
 /// One rule of the driver that is broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DriverRule {
-    /// A reply goes to the session that opened last.
+    /// A reply goes to another session than its request's.
     ReplyToAnotherSession,
     /// A reply to a request that has ended goes to the next one in its place.
     ReplyToReusedPlace,
