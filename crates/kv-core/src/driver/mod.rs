@@ -179,6 +179,9 @@ impl<E: ConsistencyEngine> DriverCore<E> {
     /// Whether the connection to a peer takes more for now. What is sent to one that does not is
     /// dropped and counted: engines send again what matters.
     pub fn set_congested(&mut self, peer: NodeId, is_congested: bool) {
+        if !is_congested && self.config.broken.is(DriverRule::CongestionKept) {
+            return;
+        }
         if let Some(known) = self.peers.get_mut(&peer) {
             let was_congested = std::mem::replace(&mut known.is_congested, is_congested);
             // A snapshot may have waited for that.
