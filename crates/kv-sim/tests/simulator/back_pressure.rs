@@ -5,10 +5,14 @@
 
 use std::time::Duration;
 
+use kv_core::driver::{Broken, DriverRule};
 use kv_core::{Key, NodeId, Operation, Outcome, PersistSeq, RequestId, RequestOptions, Value};
 use kv_linear::LinearEngine;
 use kv_sim::scenario::{Act, Ease, Scenario, Trial};
-use kv_sim::{Cluster, DiskConfig, Fault, Injection, Restart, SimConfig, SimulationFailure};
+use kv_sim::{
+    Breach, Cluster, DiskConfig, Fault, Injection, NetworkConfig, Restart, SimConfig,
+    SimulationFailure, Violation,
+};
 
 use super::engines::{self, Holder};
 use super::one_copy::OneCopy;
@@ -136,6 +140,41 @@ fn a_backup_of_a_server_that_has_answered_no_read_may_lack_what_was_acknowledged
     let failure = a_backup_of_a_server_that_is_behind(false).run(&trial).unwrap_err();
     let lacks = matches!(failure, SimulationFailure::NotInBackup { found: None, .. });
     assert!(lacks, "{failure}");
+}
+
+/// A client that reads nothing asks a follower for all that it holds; before it reads, the follower has
+/// fallen so far behind that a peer's snapshot takes the place of its state.
+fn a_replaced_state(broken: Broken) -> (Result<(), Violation>, bool) {
+    let mut config = SimConfig::new(3, 2, 2, 1).unwrap().with_disk(DiskConfig::slow());
+    config.limits.log_bytes_max = 600;
+    config.limits.message_bytes_max = 300;
+    config.driver_broken = broken;
+    let mut cluster = Cluster::<LinearEngine>::new(config).unwrap();
+    cluster.keep_trace(usize::MAX);
+    cluster.run_for(MS * 3_000).unwrap();
+    cluster.execute(node(1), put("k", "1")).unwrap();
+    cluster.run_for(MS * 1_000).unwrap();
+    cluster.congest_client(node(3), 0);
+    cluster.back_up(&[node(3)], 0, false);
+    cluster.run_for(MS * 10).unwrap();
+    cluster.partition(&[node(3)]);
+    for number in 0..60 {
+        cluster.execute(node(1), put(&format!("k{number}"), "2")).unwrap();
+    }
+    cluster.heal_network(NetworkConfig::default());
+    cluster.run_for(MS * 5_000).unwrap();
+    cluster.drain_client(node(3), 0);
+    let ended = cluster.run_for(MS * 1_000);
+    let is_gone = cluster.trace_lines().any(|line| line.contains("its state is gone"));
+    (ended, is_gone)
+}
+
+#[test]
+fn a_snapshot_to_a_client_ends_with_an_error_once_the_state_is_replaced() {
+    assert_eq!(a_replaced_state(Broken::NONE), (Ok(()), true));
+    let (ended, is_gone) = a_replaced_state(Broken::by(DriverRule::SessionSnapshotCutShort));
+    assert!(!is_gone);
+    assert_eq!(ended.unwrap_err().breach, Breach::BackupDiffers);
 }
 
 const MS: Duration = Duration::from_millis(1);

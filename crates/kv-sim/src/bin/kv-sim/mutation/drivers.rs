@@ -59,8 +59,9 @@ impl DriverChecker {
             DriverRule::FailedCheckpointCounts => Some(Self::CheckpointsSumUp),
             DriverRule::FailedCheckpointKept => Some(Self::TriesAgain),
             DriverRule::SessionSnapshotMoves => Some(Self::OneMoment),
-            // In the eventual engine no state is replaced as a whole.
-            DriverRule::SessionSnapshotCutShort => E::LINEARIZABLE.then_some(Self::OneMoment),
+            // A state is too seldom replaced while a client reads it: it is in
+            // `tests/simulator/back_pressure.rs`, in a schedule of its own.
+            DriverRule::SessionSnapshotCutShort => None,
         }
     }
 
@@ -142,5 +143,7 @@ fn tighten(plan: &mut Plan) {
     cluster.limits.log_bytes_max = 600;
     cluster.limits.message_bytes_max = 300;
     plan.disturbed_max = Duration::from_secs(60);
-    plan.clients.cancel_per_mille = plan.clients.cancel_per_mille.max(10);
+    // In every other run each answer is waited for.
+    let cancels = plan.cluster.seed.is_multiple_of(2);
+    plan.clients.cancel_per_mille = if cancels { plan.clients.cancel_per_mille.max(10) } else { 0 };
 }
