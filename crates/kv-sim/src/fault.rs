@@ -79,11 +79,20 @@ pub enum Fault {
     MixedConfiguration,
     /// Somebody asks that another server become the sequencer.
     HandOver,
+    /// A connection to a peer takes no more for a while: what waits in it arrives later, and what
+    /// would come after that is dropped.
+    CongestedLink,
+    /// A client reads nothing for a while, and its answers wait in its connection.
+    CongestedClient,
+    /// A checkpoint cannot be written.
+    FailedCheckpoint,
+    /// A client asks servers for all that they hold.
+    Backup,
 }
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 38] = [
         Self::Loss,
         Self::Duplication,
         Self::Reordering,
@@ -118,7 +127,16 @@ impl Fault {
         Self::RollingRestart,
         Self::MixedConfiguration,
         Self::HandOver,
+        Self::CongestedLink,
+        Self::CongestedClient,
+        Self::FailedCheckpoint,
+        Self::Backup,
     ];
+
+    /// The kinds that concern what a driver is told of its connections, its checkpoints and its
+    /// clients' snapshots. Each is drawn by itself, from a stream of its own.
+    pub(crate) const OF_THE_DRIVER: [Self; 4] =
+        [Self::CongestedLink, Self::CongestedClient, Self::FailedCheckpoint, Self::Backup];
 
     /// The kind in a few words, as a sweep's summary shows it.
     #[must_use]
@@ -158,6 +176,10 @@ impl Fault {
             Self::RollingRestart => "rolling restart",
             Self::MixedConfiguration => "mixed configuration",
             Self::HandOver => "hand-over",
+            Self::CongestedLink => "congested link",
+            Self::CongestedClient => "congested client",
+            Self::FailedCheckpoint => "failed checkpoint",
+            Self::Backup => "backup",
         }
     }
 
@@ -173,6 +195,7 @@ impl Fault {
             | Self::PowerLossAtDisk
             | Self::InterruptedRecovery
             | Self::LostCheckpoint
+            | Self::FailedCheckpoint
             | Self::FlippedBit
             | Self::WipedDisk
             | Self::SetBackDisk
@@ -198,7 +221,10 @@ impl Fault {
             | Self::ClockFreeze
             | Self::Disconnect
             | Self::Pause
-            | Self::HandOver => false,
+            | Self::HandOver
+            | Self::CongestedLink
+            | Self::CongestedClient
+            | Self::Backup => false,
         }
     }
 }

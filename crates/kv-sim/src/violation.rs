@@ -117,6 +117,15 @@ pub enum Breach {
         /// W.
         needed: u16,
     },
+    /// The parts of a snapshot to a client come in order, each once.
+    #[error("gave a client part {part} of a snapshot out of order")]
+    BackupDisorderly {
+        /// The part's number.
+        part: u32,
+    },
+    /// A snapshot to a client is the whole state at the moment when it began.
+    #[error("gave a client a snapshot that is not what it held when that began")]
+    BackupDiffers,
     /// Time goes by.
     #[error("was stepped {steps} times within one moment of virtual time")]
     Spinning {

@@ -15,6 +15,8 @@ pub enum Mutation {
     FailedSyncRetried,
     /// Records are removed when a checkpoint of them is begun, not when it is on disk.
     PrunedBeforeCheckpoint,
+    /// Records are removed although the checkpoint of them could not be written.
+    PrunedAfterFailedCheckpoint,
     /// A checkpoint reflects records that are not on disk yet.
     CheckpointBeforeRecords,
 }
@@ -24,13 +26,14 @@ pub type Broken = kv_core::Broken<Mutation>;
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::SaidBeforeSync,
         Self::DurableThroughIgnored,
         Self::TornTailKept,
         Self::UnsyncedTailTrusted,
         Self::FailedSyncRetried,
         Self::PrunedBeforeCheckpoint,
+        Self::PrunedAfterFailedCheckpoint,
         Self::CheckpointBeforeRecords,
     ];
 }

@@ -53,6 +53,8 @@
 //! }
 //! ```
 
+#[cfg(feature = "mutations")]
+mod breaking;
 mod config;
 mod disk;
 mod output;
@@ -114,7 +116,6 @@ pub struct DriverCore<E: ConsistencyEngine> {
     persisted_at_once: Option<PersistSeq>,
     session_snapshots: Vec<SessionSnapshot>,
     last_snapshot: u64,
-    last_session: Option<SessionId>,
     stop_by: Option<Duration>,
     halted: Option<HaltReason>,
     halt_told: bool,
@@ -137,7 +138,7 @@ impl<E: ConsistencyEngine> DriverCore<E> {
             engine,
             config,
             effects: Effects::new(),
-            sessions: Sessions::new(config.broken.is(DriverRule::ReplyToReusedPlace)),
+            sessions: Sessions::default(),
             peers: peers.into_iter().map(|peer| (peer, Peer::default())).collect(),
             disk,
             batch: Vec::new(),
@@ -147,7 +148,6 @@ impl<E: ConsistencyEngine> DriverCore<E> {
             persisted_at_once: None,
             session_snapshots: Vec::new(),
             last_snapshot: 0,
-            last_session: None,
             stop_by: None,
             halted: None,
             halt_told: false,
@@ -179,6 +179,9 @@ impl<E: ConsistencyEngine> DriverCore<E> {
     /// Whether the connection to a peer takes more for now. What is sent to one that does not is
     /// dropped and counted: engines send again what matters.
     pub fn set_congested(&mut self, peer: NodeId, is_congested: bool) {
+        if !is_congested && self.config.broken.is(DriverRule::CongestionKept) {
+            return;
+        }
         if let Some(known) = self.peers.get_mut(&peer) {
             let was_congested = std::mem::replace(&mut known.is_congested, is_congested);
             // A snapshot may have waited for that.

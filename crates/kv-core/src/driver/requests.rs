@@ -12,9 +12,7 @@ use crate::request::outcome::Outcome;
 impl<E: ConsistencyEngine> DriverCore<E> {
     /// Opens a session of a client, which may have so many requests in flight.
     pub fn open_session(&mut self, in_flight_max: usize) -> SessionId {
-        let session = self.sessions.open(in_flight_max.max(1));
-        self.last_session = Some(session);
-        session
+        self.sessions.open(in_flight_max.max(1))
     }
 
     /// Ends a session: nobody waits for the answers to its requests. What they did stays open; they
@@ -88,14 +86,14 @@ impl<E: ConsistencyEngine> DriverCore<E> {
     }
 
     pub(super) fn reply(&mut self, request: RequestId, outcome: Outcome) {
+        #[cfg(feature = "mutations")]
+        let request = self.mistaken_request(request);
         let Some((session, tag)) = self.sessions.end(request) else {
             self.counters.replies_unclaimed += 1;
             return;
         };
-        let another = self.last_session.filter(|another| {
-            self.config.broken.is(DriverRule::ReplyToAnotherSession) && *another != session
-        });
-        let session = another.unwrap_or(session);
+        #[cfg(feature = "mutations")]
+        let session = self.mistaken_session(session);
         self.replies.push_back(Reply { session, tag, request, outcome });
     }
 }

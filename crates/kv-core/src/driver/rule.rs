@@ -1,9 +1,9 @@
 //! Rules that a test can have a driver break, to see that its checkers notice.
 
-/// One rule of the driver that is broken.
+/// One rule of the driver, or of whoever owns it, that is broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DriverRule {
-    /// A reply goes to the session that opened last.
+    /// A reply goes to another session than its request's.
     ReplyToAnotherSession,
     /// A reply to a request that has ended goes to the next one in its place.
     ReplyToReusedPlace,
@@ -19,6 +19,18 @@ pub enum DriverRule {
     SnapshotPartLost,
     /// The engine is not told that the disk is short.
     ShortageKept,
+    /// A peer that was congested counts as congested until it connects anew.
+    CongestionKept,
+    /// Answers that wait for a client that is behind are dropped when it reads again.
+    HeldAnswersDropped,
+    /// A checkpoint that could not be written counts as written.
+    FailedCheckpointCounts,
+    /// A checkpoint that could not be written is not tried again.
+    FailedCheckpointKept,
+    /// Each part of a session's snapshot shows the state as it is then.
+    SessionSnapshotMoves,
+    /// A session's snapshot whose view is gone ends as if it were whole.
+    SessionSnapshotCutShort,
 }
 
 /// The rule of the driver that is broken, if one is.
@@ -26,7 +38,7 @@ pub type Broken = crate::Broken<DriverRule>;
 
 impl DriverRule {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 14] = [
         Self::ReplyToAnotherSession,
         Self::ReplyToReusedPlace,
         Self::CancelKeepsPlace,
@@ -35,5 +47,11 @@ impl DriverRule {
         Self::CheckpointChunkLost,
         Self::SnapshotPartLost,
         Self::ShortageKept,
+        Self::CongestionKept,
+        Self::HeldAnswersDropped,
+        Self::FailedCheckpointCounts,
+        Self::FailedCheckpointKept,
+        Self::SessionSnapshotMoves,
+        Self::SessionSnapshotCutShort,
     ];
 }

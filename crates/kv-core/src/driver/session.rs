@@ -34,8 +34,6 @@ impl fmt::Display for SessionId {
 pub(super) struct Sessions {
     sessions: Slab<Session>,
     requests: Slab<InFlight>,
-    /// A session or a request is found by its place alone; only where a test has it so.
-    forgets_generations: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -54,10 +52,6 @@ struct InFlight {
 }
 
 impl Sessions {
-    pub(super) fn new(forgets_generations: bool) -> Self {
-        Self { forgets_generations, ..Self::default() }
-    }
-
     pub(super) fn open(&mut self, in_flight_max: usize) -> SessionId {
         let session = Session { in_flight_max, in_flight: Vec::new() };
         let (place, generation) = self.sessions.insert(session);
@@ -89,10 +83,7 @@ impl Sessions {
 
     /// Ends a request; gives whose it is, if it is in flight.
     pub(super) fn end(&mut self, request: RequestId) -> Option<(SessionId, u64)> {
-        let (place, mut generation) = place_of(request);
-        if self.forgets_generations {
-            generation = self.requests.generation(place)?;
-        }
+        let (place, generation) = place_of(request);
         let InFlight { session, tag, at } = self.requests.remove(place, generation)?;
         let open = self.sessions.get_mut(session.place, session.generation)?;
         open.in_flight.swap_remove(at);
@@ -108,6 +99,13 @@ impl Sessions {
         let mut requests = open.in_flight.iter();
         let place =
             *requests.find(|place| self.requests.at(**place).is_some_and(|r| r.tag == tag))?;
+        Some(request_id(place, self.requests.generation(place)?))
+    }
+
+    /// The request that has the place of this one, which may have ended.
+    #[cfg(feature = "mutations")]
+    pub(super) fn in_place_of(&self, request: RequestId) -> Option<RequestId> {
+        let (place, _) = place_of(request);
         Some(request_id(place, self.requests.generation(place)?))
     }
 
@@ -228,7 +226,7 @@ mod tests {
 
     #[test]
     fn each_request_ends_once_and_under_its_sessions_own_tag() {
-        let mut sessions = Sessions::new(false);
+        let mut sessions = Sessions::default();
         let [one, other] = [8, 8].map(|max| sessions.open(max));
         let requests = [(one, 70), (other, 70), (one, 71), (one, 72)];
         let ids = requests.map(|(session, tag)| sessions.begin(session, tag).unwrap());
@@ -243,7 +241,7 @@ mod tests {
 
     #[test]
     fn a_session_has_room_for_so_many_requests() {
-        let mut sessions = Sessions::new(false);
+        let mut sessions = Sessions::default();
         let session = sessions.open(2);
         let first = sessions.begin(session, 1).unwrap();
         assert!(sessions.has_room(session));
@@ -255,7 +253,7 @@ mod tests {
 
     #[test]
     fn a_place_that_is_used_again_has_another_name() {
-        let mut sessions = Sessions::new(false);
+        let mut sessions = Sessions::default();
         let gone = sessions.open(8);
         let request = sessions.begin(gone, 1).unwrap();
         assert_eq!(sessions.close(gone), [request]);

@@ -76,6 +76,8 @@ impl<E: ConsistencyEngine> DriverCore<E> {
         under_way.next_number += 1;
         let bytes_max = self.config.part_bytes_max;
         let part = streams::part(&mut self.engine, view, name, metadata, bytes_max);
+        #[cfg(feature = "mutations")]
+        let part = self.mistaken_part(part, name);
         if part.as_ref().is_none_or(|part| part.is_last) {
             self.session_snapshots.retain(|other| other.view != view);
             self.engine.close_view(view);

@@ -32,6 +32,12 @@ impl<E: ConsistencyEngine> DriverCore<E> {
 
     /// The checkpoint that was begun was not written; one is tried again later.
     pub fn on_checkpoint_failed(&mut self, now: Now) {
+        if self.config.broken.is(DriverRule::FailedCheckpointKept) {
+            return;
+        }
+        if self.config.broken.is(DriverRule::FailedCheckpointCounts) {
+            return self.on_checkpoint_written(now);
+        }
         if let Some(stream) = self.disk.fail(now.mono) {
             self.engine.close_view(stream.view);
         }

@@ -50,14 +50,17 @@ pub(crate) fn open(
     scope: ViewScope,
 ) -> Option<OpenView> {
     let metadata = metadata(state, cluster);
+    if scope == ViewScope::Changes && state.broken.is(Mutation::CheckpointTakenForWritten) {
+        // Whichever was taken last.
+        (0..=covers.0).for_each(|former| state.store.note_written(PersistSeq(former)));
+    }
     let (id, items) = match scope {
         ViewScope::Changes => state.store.open_changes(covers)?,
         ViewScope::Whole => (state.store.open_whole(), state.store.len()),
     };
-    if scope == ViewScope::Changes {
-        state.forgets_a_change = state.broken.is(Mutation::CheckpointForgetsAChange);
-        let believes = state.broken.is(Mutation::CheckpointTakenForWritten);
-        state.taken_for_written = believes.then_some((id, covers));
+    if scope == ViewScope::Changes && state.broken.is(Mutation::CheckpointForgetsAChange) {
+        // What is read here nobody gets.
+        state.store.read_view(id, |_, _| ControlFlow::Break(()));
     }
     Some(OpenView { id, covers, metadata, items })
 }
@@ -65,11 +68,7 @@ pub(crate) fn open(
 /// Reads on in a view.
 pub(crate) fn read(state: &mut State, view: ViewId, bytes_max: usize) -> Option<ViewChunk> {
     let (mut changes, mut bytes) = (Vec::new(), 0);
-    let forgets = &mut state.forgets_a_change;
     let read = state.store.read_view(view, |key, entry| {
-        if std::mem::take(forgets) {
-            return ControlFlow::Continue(());
-        }
         let entry = entry.map(Wire::to_bytes);
         bytes += key.as_bytes().len() + entry.as_ref().map_or(0, Bytes::len) + ITEM_BYTES;
         changes.push((key.to_shared(), entry));
@@ -81,9 +80,6 @@ pub(crate) fn read(state: &mut State, view: ViewId, bytes_max: usize) -> Option<
 /// Ends a view.
 pub(crate) fn close(state: &mut State, view: ViewId) {
     state.store.close_view(view);
-    if let Some((_, covers)) = state.taken_for_written.take_if(|(taken, _)| *taken == view) {
-        state.store.note_written(covers);
-    }
     tidy_soon(state);
 }
 

@@ -11,8 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kv_core::{
-    ClusterConfig, HybridTime, Incarnation, Key, NodeId, PersistSeq, RecoverError, Store, ViewId,
-    Wire, digest,
+    ClusterConfig, HybridTime, Incarnation, Key, NodeId, RecoverError, Store, Wire, digest,
 };
 
 use crate::ids::WriteId;
@@ -55,10 +54,6 @@ pub(crate) struct State {
     pub(crate) tidy_at: Option<Duration>,
     /// For tests of the checkers.
     pub(crate) broken: Broken,
-    /// The view of changes that is open leaves out its first one; only where a test has it so.
-    pub(crate) forgets_a_change: bool,
-    /// The checkpoint that counts as written once its view is closed; likewise.
-    pub(crate) taken_for_written: Option<(ViewId, PersistSeq)>,
 }
 
 impl State {
@@ -79,8 +74,6 @@ impl State {
             replaced: None,
             tidy_at: None,
             broken: Broken::default(),
-            forgets_a_change: false,
-            taken_for_written: None,
         }
     }
 

@@ -27,10 +27,6 @@ pub(crate) struct LogView {
     sessions: VecDeque<ViewedSession>,
     next_session: usize,
     sessions_gone: Range<usize>,
-    /// A key is left out; only where a test has it so.
-    forgets_a_change: bool,
-    /// Until when keys last is left out; only where a test has it so.
-    forgets_deadlines: bool,
 }
 
 /// Opens a view. What changed may hold more than the records that it covers say; these change nothing when they
@@ -60,10 +56,11 @@ pub(crate) fn open(core: &mut Core, scope: ViewScope) -> Option<OpenView> {
         }
         sessions_gone = sessions.len()..core.sessions_on_disk.take(covers, sessions.len());
     }
-    let forgets = core.broken.is(Mutation::CheckpointForgetsAChange);
+    if scope == ViewScope::Changes && core.broken.is(Mutation::CheckpointForgetsAChange) {
+        // What is read here nobody gets.
+        core.replica.machine_mut().store_mut().read_view(id, |_, _| ControlFlow::Break(()));
+    }
     let items = tail.len() + gone.len() + sessions.len() + sessions_gone.len() + keys;
-    let forgets_a_change = forgets && scope == ViewScope::Changes;
-    let forgets_deadlines = core.broken.is(Mutation::CheckpointForgetsDeadlines);
     core.views.push(LogView {
         id,
         tail,
@@ -72,8 +69,6 @@ pub(crate) fn open(core: &mut Core, scope: ViewScope) -> Option<OpenView> {
         sessions,
         next_session: 0,
         sessions_gone,
-        forgets_a_change,
-        forgets_deadlines,
     });
     Some(OpenView { id, covers, metadata, items })
 }
@@ -87,13 +82,9 @@ pub(crate) fn read(core: &mut Core, id: ViewId, bytes_max: usize) -> Option<View
             return Some(ViewChunk { changes: chunk.changes, is_last: false });
         }
     }
-    let forgets = &mut log.forgets_a_change;
-    let forgets_deadlines = log.forgets_deadlines;
+    let forgets_deadlines = core.broken.is(Mutation::CheckpointForgetsDeadlines);
     let store = core.replica.machine_mut().store_mut();
     let read = store.read_view(id, |key, held| {
-        if std::mem::take(forgets) {
-            return ControlFlow::Continue(());
-        }
         let held = held.map(|held| match forgets_deadlines {
             true => Held { expiry: Expiry::NEVER, ..held.clone() }.to_bytes(),
             false => held.to_bytes(),

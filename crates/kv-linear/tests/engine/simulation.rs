@@ -30,9 +30,8 @@ fn declaration() -> Declaration {
 }
 
 /// Runs a seed; gives the last round that a server has an entry of.
-fn last_round(seed: u64) -> u64 {
-    let declaration = declaration();
-    let run = Simulation::<LinearEngine>::new(seed, &declaration).and_then(|mut simulation| {
+fn last_round(seed: u64, declaration: &Declaration) -> u64 {
+    let run = Simulation::<LinearEngine>::new(seed, declaration).and_then(|mut simulation| {
         simulation.run()?;
         let cluster = simulation.cluster();
         let rounds = cluster.nodes().filter_map(|node| cluster.status(node)?.positions.epoch_round);
@@ -44,7 +43,8 @@ fn last_round(seed: u64) -> u64 {
 #[test]
 fn every_history_is_linearizable_and_in_many_runs_another_sequencer_is_chosen() {
     let seeds = 1..=SEEDS;
-    let changed = seeds.filter(|seed| last_round(*seed) > 0).count();
+    let declaration = declaration();
+    let changed = seeds.filter(|seed| last_round(*seed, &declaration) > 0).count();
     let changed = u64::try_from(changed).unwrap();
     assert!(changed * 10 >= SEEDS * 3, "another sequencer in {changed} of {SEEDS} runs only");
 }
@@ -53,8 +53,15 @@ const SEEDS: u64 = 20;
 
 #[test]
 fn the_seeds_that_once_showed_a_fault_pass() {
+    // Without the kinds of fault that came later these seeds are what they were.
+    let former = declaration().but_not(&[
+        Fault::CongestedLink,
+        Fault::CongestedClient,
+        Fault::FailedCheckpoint,
+        Fault::Backup,
+    ]);
     for seed in [122, 166, 1753, 1762, 4838, 5463, 7508, 7545, 7619, 8135] {
-        last_round(seed);
+        last_round(seed, &former);
     }
 }
 

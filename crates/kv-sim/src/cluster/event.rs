@@ -21,6 +21,10 @@ pub(crate) enum Event {
     DiskLook { node: NodeId, starts: u64 },
     /// A server looks at its connection to a peer.
     Look { node: NodeId, peer: NodeId },
+    /// A client has read the part of a snapshot that it was sent.
+    ClientReads { node: NodeId, starts: u64, session: usize },
+    /// A client that read nothing reads again.
+    ClientDrains { node: NodeId, starts: u64, session: usize },
 }
 
 impl Event {
@@ -33,7 +37,9 @@ impl Event {
             Self::Work { .. }
             | Self::DiskWorkEnds { .. }
             | Self::DiskLook { .. }
-            | Self::Look { .. } => None,
+            | Self::Look { .. }
+            | Self::ClientReads { .. }
+            | Self::ClientDrains { .. } => None,
         }
     }
 }

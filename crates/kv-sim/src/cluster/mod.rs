@@ -1,5 +1,6 @@
 //! A cluster that a test drives.
 
+pub(crate) mod backup;
 mod clocks;
 pub(crate) mod event;
 mod holders;
@@ -28,6 +29,7 @@ use crate::network::intercept::Intercept;
 use crate::server::Server;
 use crate::server::arrival::Arrival;
 use crate::violation::Violation;
+use backup::BackupCopy;
 use event::Event;
 use probe::Probe;
 use queue::EventQueue;
@@ -74,6 +76,15 @@ pub struct Cluster<E: ConsistencyEngine> {
     pub(crate) holders_counted: u64,
     /// When servers lost their disks, or an older copy took their place.
     pub(crate) losses: Vec<Loss>,
+    /// Some connection to a peer was congested once.
+    pub(crate) congests: bool,
+    /// How many backups clients have begun.
+    pub(crate) backups: u64,
+    /// What servers gave for them, or are about to.
+    pub(crate) copies: Vec<BackupCopy>,
+    pub(crate) has_backed_up_what_changed: bool,
+    /// How fast clients read what they are sent; a stream of its own.
+    pub(crate) reading_stream: SeedStream,
 }
 
 /// What is on a disk: the checkpoint, and the records after it.
@@ -91,6 +102,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
         let voters = config.cluster.voters().to_vec();
         let servers = voters.iter().map(|&node| (node, Server::new(node, &config))).collect();
         let network = Network::new(config.network.clone(), network_stream);
+        let reading_stream = SeedStream::new(config.seed ^ READING);
         let mut cluster = Self {
             network: if config.streams_of_links {
                 network.with_streams_of_links()
@@ -118,6 +130,11 @@ impl<E: ConsistencyEngine> Cluster<E> {
             writes_done: 0,
             holders_counted: 0,
             losses: Vec::new(),
+            congests: false,
+            backups: 0,
+            copies: Vec::new(),
+            has_backed_up_what_changed: false,
+            reading_stream,
         };
         for &node in &voters {
             cluster.start(node)?;
@@ -198,11 +215,15 @@ impl<E: ConsistencyEngine> Cluster<E> {
         for (from, to) in self.network.clogged() {
             self.unclog(from, to);
         }
+        for (from, to) in self.network.congested() {
+            self.drain_link(from, to);
+        }
         let nodes: Vec<NodeId> = self.nodes().collect();
         for node in nodes {
             self.correct_clock(node);
             self.spare_process(node);
             self.release_disk(node);
+            self.drain_clients(node);
             self.resume(node);
         }
         self.hint_everybody();
@@ -296,3 +317,5 @@ impl<E: ConsistencyEngine> Cluster<E> {
         }
     }
 }
+
+const READING: u64 = 0x7265_6164;

@@ -259,6 +259,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
     /// Ends a server's process, and the requests that it had in hand.
     fn end_process(&mut self, node: NodeId) {
         self.server_mut(node).end();
+        self.lose_copies(node, None);
         let at = self.now;
         let requests = self.requests.values_mut();
         for request in requests.filter(|request| request.node == node && !request.has_ended()) {

@@ -91,6 +91,13 @@ impl<E: ConsistencyEngine> Cluster<E> {
                 self.look(node, peer);
                 Ok(())
             }
+            Event::ClientReads { node, starts, session } => {
+                self.on_client_reads(node, starts, session);
+                Ok(())
+            }
+            Event::ClientDrains { node, starts, session } => {
+                self.on_client_drains(node, starts, session)
+            }
         }
     }
 
@@ -122,6 +129,8 @@ impl<E: ConsistencyEngine> Cluster<E> {
             }
             self.carry_out(node, output)?;
         }
+        self.send_parts(node)?;
+        self.tell_of_congestion(node);
         if self.server(node).is_stopped(now) {
             self.end_by_stop(node);
         }

@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use kv_check::{Request, RequestState};
-use kv_core::driver::Reply;
+use kv_core::driver::{DriverRule, Reply};
 use kv_core::{ConsistencyEngine, NodeId, Operation, Outcome, RequestId, RequestOptions};
 
 use crate::cluster::Cluster;
+use crate::cluster::event::Event;
+use crate::fault::Fault;
 use crate::server::Server;
 use crate::server::arrival::Arrival;
+use crate::server::session::Session;
 use crate::violation::{Breach, Violation};
 
 impl<E: ConsistencyEngine> Cluster<E> {
@@ -83,6 +86,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
         if !self.arrive(node, Arrival::Disconnect { session }) {
             return;
         }
+        self.lose_copies(node, Some(session));
         let at = self.now;
         for (id, request) in &mut self.requests {
             let is_of_session = request.node == node && Server::<E>::session_of(*id) == session;
@@ -93,13 +97,82 @@ impl<E: ConsistencyEngine> Cluster<E> {
     }
 
     pub(crate) fn reply(&mut self, node: NodeId, reply: Reply) -> Result<(), Violation> {
+        let id = RequestId(reply.tag);
+        let place = Server::<E>::session_of(id);
+        if !self.server(node).is_session(place, reply.session) {
+            return Err(self.violation(node, Breach::StrayReply { id }));
+        }
+        let reply = match self.server_mut(node).session_mut(place) {
+            Some(session) => session.hold(reply),
+            None => Some(reply),
+        };
+        match reply {
+            Some(reply) => self.deliver(node, reply),
+            None => {
+                self.counts.note(Fault::CongestedClient);
+                Ok(())
+            }
+        }
+    }
+
+    /// Lets the client of one of a server's sessions read nothing: answers wait in its connection.
+    pub fn congest_client(&mut self, node: NodeId, session: usize) {
+        if let Some(session) = self.server_mut(node).session_mut(session) {
+            session.congest();
+        }
+    }
+
+    /// Lets the client of a session read again; what waited for it comes at once.
+    pub fn drain_client(&mut self, node: NodeId, session: usize) {
+        let starts = self.server(node).starts;
+        self.queue.push(self.now, Event::ClientDrains { node, starts, session });
+    }
+
+    /// Lets all clients of a server read again.
+    pub(crate) fn drain_clients(&mut self, node: NodeId) {
+        let sessions = self.server(node).sessions().enumerate();
+        let congested = sessions.filter(|(_, session)| session.is_congested());
+        for session in congested.map(|(place, _)| place).collect::<Vec<_>>() {
+            self.drain_client(node, session);
+        }
+    }
+
+    /// Whether answers wait for a client that reads nothing.
+    #[must_use]
+    pub fn holds_answers_back(&self) -> bool {
+        let mut servers = self.servers.values();
+        servers.any(|server| server.sessions().any(Session::holds_something_back))
+    }
+
+    pub(crate) fn on_client_drains(
+        &mut self,
+        node: NodeId,
+        starts: u64,
+        session: usize,
+    ) -> Result<(), Violation> {
+        if self.server(node).starts != starts {
+            return Ok(());
+        }
+        let held = self.server_mut(node).session_mut(session).map(Session::drain);
+        if !self.config.driver_broken.is(DriverRule::HeldAnswersDropped) {
+            for reply in held.into_iter().flatten() {
+                self.deliver(node, reply)?;
+            }
+        }
+        // More of a snapshot may be due.
+        self.schedule_work(node);
+        Ok(())
+    }
+
+    /// A client reads an answer.
+    fn deliver(&mut self, node: NodeId, reply: Reply) -> Result<(), Violation> {
         let (at, id) = (self.now, RequestId(reply.tag));
-        let is_its_own = self.server(node).is_session(Server::<E>::session_of(id), reply.session);
         let request = self.requests.get_mut(&id).filter(|request| request.node == node);
-        let breach = match request.filter(|_| is_its_own) {
+        let breach = match request {
             Some(request) => match &request.state {
                 RequestState::Waiting => {
                     request.state = RequestState::Replied { at, outcome: reply.outcome };
+                    self.go_on_with_backup(id);
                     let counted = self.count_holders(node, id);
                     return counted.map_err(|breach| self.violation(node, breach));
                 }

@@ -95,6 +95,7 @@ pub(crate) fn summarize<E: ConsistencyEngine>(
     ));
     say(format_args!("hash of all traces   {:016x}", report.trace_hash));
     say(format_args!("disks counted        at {} acknowledged writes", report.holders_counted));
+    say(format_args!("backups judged       by {} acknowledged writes", report.backed_up));
     if !sometimes.is_empty() {
         say(format_args!("runs that reached"));
     }

@@ -2,6 +2,7 @@
 //! checkpoint.
 
 mod damage;
+mod draft;
 mod witness;
 mod work;
 
@@ -9,18 +10,16 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use kv_core::{
-    Checkpoint, CheckpointChange, CheckpointDelta, CheckpointItem, NodeId, PersistSeq, SeedStream,
-    Wire,
-};
+use kv_core::{Checkpoint, CheckpointDelta, CheckpointItem, NodeId, PersistSeq, SeedStream, Wire};
 use kv_storage::{
     GroupCommit, Journal, JournalConfig, JournalError, JournalInspection, LayoutJob,
-    MemoryCheckpoint, Mutation, PowerLoss, Room, SimDisk, SimFile, StoreIdentity, SyncDone,
-    SyncJob, SyncPolicy,
+    MemoryCheckpoint, PowerLoss, Room, SimDisk, SimFile, StoreIdentity, SyncDone, SyncJob,
+    SyncPolicy,
 };
 
 use crate::config::{DiskConfig, SimConfig};
 use crate::violation::Breach;
+use draft::Drafts;
 use witness::Witness;
 
 /// The disk of one server, and the journal while its process runs.
@@ -36,10 +35,9 @@ pub(crate) struct Storage<R> {
     /// By their numbers.
     syncs: BTreeMap<u64, Sync>,
     layout: Option<LayoutJob<SimDisk>>,
-    /// A checkpoint that is being taken.
-    draft: Option<Draft>,
-    /// A checkpoint that was taken and is not on disk.
-    taken: Option<MemoryCheckpoint>,
+    pub(crate) drafts: Drafts,
+    /// No checkpoint can be written; each fails after so many parts, or at its end.
+    pub(crate) checkpoints_fail_after: Option<u64>,
     /// Nothing ends on the disk.
     pub(crate) is_held: bool,
     /// The disk was told to fail before long.
@@ -62,15 +60,6 @@ struct DiskCopy {
 
 /// What an engine goes on from: a checkpoint, and the records after it.
 pub(crate) type Recovered<R> = (Option<Checkpoint>, Vec<(PersistSeq, R)>);
-
-/// A checkpoint that is being taken.
-#[derive(Debug)]
-struct Draft {
-    covers: PersistSeq,
-    metadata: Bytes,
-    changes: Vec<CheckpointChange>,
-    whole: Option<Items>,
-}
 
 /// A whole state at one moment, to be compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,9 +97,10 @@ pub(crate) enum DiskWork {
     /// The sync with this number since the process started.
     Sync(u64),
     Layout,
-    /// A part of a checkpoint.
-    Chunk,
-    Checkpoint,
+    /// A part of the checkpoint with this number.
+    Chunk(u64),
+    /// The whole of it.
+    Checkpoint(u64),
 }
 
 /// A sync under way.
@@ -146,8 +136,8 @@ impl<R: Wire> Storage<R> {
             batch: Vec::new(),
             syncs: BTreeMap::new(),
             layout: None,
-            draft: None,
-            taken: None,
+            drafts: Drafts::default(),
+            checkpoints_fail_after: None,
             is_held: false,
             fails_soon: false,
             held_back: Vec::new(),
@@ -259,75 +249,6 @@ impl<R: Wire> Storage<R> {
         self.witness.promised()
     }
 
-    /// Begins a checkpoint; `whole` is what the disk must hold with it.
-    ///
-    /// # Errors
-    /// [`JournalError`], only of a driver that breaks a rule.
-    pub(crate) fn begin_checkpoint(
-        &mut self,
-        covers: PersistSeq,
-        metadata: Bytes,
-        whole: Option<Items>,
-    ) -> Result<(), JournalError> {
-        self.draft = Some(Draft { covers, metadata, changes: Vec::new(), whole });
-        match &mut self.commit {
-            Some(commit) if self.journal_config.broken.is(Mutation::PrunedBeforeCheckpoint) => {
-                commit.remove_through(covers)
-            }
-            Some(_) | None => Ok(()),
-        }
-    }
-
-    /// Takes a part of the checkpoint that was begun.
-    pub(crate) fn write_changes(&mut self, changes: Vec<CheckpointChange>) {
-        if let Some(draft) = &mut self.draft {
-            draft.changes.extend(changes);
-        }
-    }
-
-    /// The checkpoint that was begun is dropped.
-    pub(crate) fn abandon_checkpoint(&mut self) {
-        self.draft = None;
-    }
-
-    /// Sends the checkpoint that was begun on its way to the disk, or `instead` of it.
-    ///
-    /// # Errors
-    /// [`Breach::CheckpointsDoNotSumUp`] if what will be on disk is not the whole state.
-    pub(crate) fn finish_checkpoint(
-        &mut self,
-        instead: Option<MemoryCheckpoint>,
-    ) -> Result<(), Breach> {
-        let Some(Draft { covers, metadata, changes, whole }) = self.draft.take() else {
-            return Ok(());
-        };
-        let changes = Box::new(changes.into_iter());
-        let next = self.checkpoint.followed_by(CheckpointDelta { covers, metadata, changes });
-        if whole.is_some() && next.read().map(Items::of) != whole {
-            return Err(Breach::CheckpointsDoNotSumUp { covers });
-        }
-        self.taken = Some(instead.unwrap_or(next));
-        Ok(())
-    }
-
-    /// Puts the checkpoint on disk, in one step, and lets go of the records that it covers; which
-    /// these are.
-    ///
-    /// # Errors
-    /// [`JournalError`] if they cannot be removed.
-    pub(crate) fn end_checkpoint(&mut self) -> Result<Option<PersistSeq>, JournalError> {
-        let Some(checkpoint) = self.taken.take() else {
-            return Ok(None);
-        };
-        self.checkpoint = checkpoint;
-        let covers = self.checkpoint.covers();
-        self.witness.forget_through(covers);
-        if let Some(commit) = &mut self.commit {
-            commit.remove_through(covers)?;
-        }
-        Ok(Some(covers))
-    }
-
     /// The records after the checkpoint that a loss of power now could not take.
     ///
     /// # Errors
@@ -361,6 +282,7 @@ impl<R: Wire> Storage<R> {
     /// Takes away what would make the disk fail before long, and gives it room.
     pub(crate) fn spare(&mut self) {
         self.fails_soon = false;
+        self.checkpoints_fail_after = None;
         self.disk.spare();
         self.disk.set_quota(None);
     }
@@ -422,8 +344,7 @@ impl<R: Wire> Storage<R> {
         self.fails_soon = false;
         self.held_back.clear();
         self.look_at = None;
-        let is_drafted = self.draft.take().is_some();
-        self.taken.take().is_some() || is_drafted
+        self.drafts.forget()
     }
 }
 

@@ -58,6 +58,22 @@ impl<E: ConsistencyEngine> Cluster<E> {
         disk.set_quota(Some(disk.used_bytes() + free_bytes));
     }
 
+    /// Lets no checkpoint of a server be written: each fails after so many parts, or at its end.
+    pub fn fail_checkpoints(&mut self, node: NodeId, parts: u64) {
+        self.server_mut(node).storage.checkpoints_fail_after = Some(parts);
+    }
+
+    /// Lets a server's checkpoints be written again.
+    pub fn write_checkpoints(&mut self, node: NodeId) {
+        self.server_mut(node).storage.checkpoints_fail_after = None;
+    }
+
+    /// Whether the last checkpoint that a running server took could not be written.
+    #[must_use]
+    pub fn owes_checkpoint(&self, node: NodeId) -> bool {
+        self.server(node).storage.owes_checkpoint()
+    }
+
     /// Makes room on a server's disk.
     pub fn free_disk(&mut self, node: NodeId) {
         self.server(node).storage.disk.set_quota(None);
@@ -96,11 +112,10 @@ impl<E: ConsistencyEngine> Cluster<E> {
         let ended = match work {
             DiskWork::Sync(number) => server.storage.end_sync(number),
             DiskWork::Layout => server.storage.end_layout(now),
-            DiskWork::Chunk => {
-                self.arrive(node, Arrival::ChangesTaken);
-                return Ok(());
+            DiskWork::Chunk(number) | DiskWork::Checkpoint(number) => {
+                let is_last = matches!(work, DiskWork::Checkpoint(_));
+                return self.on_checkpoint_work_ends(node, number, is_last);
             }
-            DiskWork::Checkpoint => return self.on_checkpoint_ends(node),
         };
         match ended {
             Ok(()) => self.use_disk(node),
@@ -178,7 +193,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
     fn begin_disk_work(&mut self, node: NodeId, work: DiskWork) {
         let delay = match work {
             DiskWork::Sync(_) | DiskWork::Layout => &self.config.disk.sync_delay,
-            DiskWork::Chunk | DiskWork::Checkpoint => &self.config.disk.checkpoint_delay,
+            DiskWork::Chunk(_) | DiskWork::Checkpoint(_) => &self.config.disk.checkpoint_delay,
         };
         let at = self.now + draw(&mut self.driver_stream, delay);
         let starts = self.server(node).starts;
@@ -212,15 +227,19 @@ impl<E: ConsistencyEngine> Cluster<E> {
         changes: Vec<CheckpointChange>,
         is_last: bool,
     ) -> Result<(), Violation> {
-        self.server_mut(node).storage.write_changes(changes);
+        let storage = &mut self.server_mut(node).storage;
+        let number = storage.drafts.last();
+        if !storage.write_changes(changes) {
+            return Ok(());
+        }
         if !is_last {
-            self.begin_disk_work(node, DiskWork::Chunk);
+            self.begin_disk_work(node, DiskWork::Chunk(number));
             return Ok(());
         }
         let ahead = self.ahead_of_the_disk(node);
         let finished = self.server_mut(node).storage.finish_checkpoint(ahead);
         finished.map_err(|breach| self.violation(node, breach))?;
-        self.begin_disk_work(node, DiskWork::Checkpoint);
+        self.begin_disk_work(node, DiskWork::Checkpoint(number));
         Ok(())
     }
 
@@ -235,6 +254,37 @@ impl<E: ConsistencyEngine> Cluster<E> {
         let mut ahead = E::recover(config, server.storage.checkpoint.read(), written).ok()?;
         let changes = read_whole_view(&mut ahead, ViewScope::Changes)?;
         Some(server.storage.checkpoint.followed_by(changes))
+    }
+
+    /// A part of a checkpoint is written, or the whole of it; or it cannot be.
+    fn on_checkpoint_work_ends(
+        &mut self,
+        node: NodeId,
+        number: u64,
+        is_last: bool,
+    ) -> Result<(), Violation> {
+        let storage = &mut self.server_mut(node).storage;
+        if storage.drafts.has_failed(number) {
+            return Ok(());
+        }
+        if storage.fails_checkpoint(number, is_last) {
+            return self.on_checkpoint_fails(node);
+        }
+        if is_last {
+            return self.on_checkpoint_ends(node);
+        }
+        self.arrive(node, Arrival::ChangesTaken);
+        Ok(())
+    }
+
+    fn on_checkpoint_fails(&mut self, node: NodeId) -> Result<(), Violation> {
+        self.counts.note(Fault::FailedCheckpoint);
+        self.note(node, 8, |out| 0_u8.encode(out), || "the checkpoint fails".to_owned());
+        if let Err(error) = self.server_mut(node).storage.fail_checkpoint() {
+            return self.on_disk_error(node, error);
+        }
+        self.arrive(node, Arrival::CheckpointFailed);
+        Ok(())
     }
 
     /// A checkpoint is on disk, where the records that it reflects must be, too.

@@ -65,6 +65,40 @@ impl<E: ConsistencyEngine> Cluster<E> {
         self.network.clog((from, to));
     }
 
+    /// Lets the connection from one server to another take only so many more messages, of which none
+    /// arrives: then its driver is told that the peer is congested, and drops what it would send.
+    pub fn congest_link(&mut self, from: NodeId, to: NodeId, messages: u64) {
+        self.congests = true;
+        self.network.congest((from, to), messages);
+    }
+
+    /// Delivers at once and in order what waits in a congested connection, which then takes
+    /// everything again.
+    pub fn drain_link(&mut self, from: NodeId, to: NodeId) {
+        for event in self.network.drain((from, to)) {
+            self.queue.push(self.now, event);
+        }
+        self.schedule_work(from);
+    }
+
+    /// Whether some connection between servers takes no more while something waits in it.
+    #[must_use]
+    pub fn holds_messages_back(&self) -> bool {
+        self.network.holds_something_back()
+    }
+
+    /// Tells a server's driver which of its connections take no more, as the server does after each
+    /// turn.
+    pub(crate) fn tell_of_congestion(&mut self, node: NodeId) {
+        if !self.congests {
+            return;
+        }
+        for peer in self.nodes().filter(|peer| *peer != node).collect::<Vec<_>>() {
+            let is_full = self.network.is_full((node, peer));
+            self.server_mut(node).set_congested(peer, is_full);
+        }
+    }
+
     /// Delivers at once and in order what a clogged direction kept back.
     pub fn unclog(&mut self, from: NodeId, to: NodeId) {
         for event in self.network.unclog((from, to)) {
@@ -115,6 +149,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
         let text = || format!("-> {to} {message:?}");
         self.note(from, 4, |out| (to, bytes.clone()).encode(out), text);
         self.check_receiver(from, to)?;
+        self.network.note_sent((from, to));
         if bytes.len() > MESSAGE_BYTES_MAX {
             let size = bytes.len();
             return Err(self.violation(from, Breach::MessageTooLarge { size }));
@@ -141,6 +176,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
         let text = || format!("-> {to} {frame:?}");
         self.note(from, 6, |out| (to, bytes.clone()).encode(out), text);
         self.check_receiver(from, to)?;
+        self.network.note_sent((from, to));
         if SnapshotFrame::from_bytes(bytes).as_ref() != Ok(&frame) {
             return Err(self.violation(from, Breach::MessageChanged));
         }

@@ -1,5 +1,6 @@
 //! The links between servers.
 
+mod congestion;
 pub(crate) mod connection;
 pub(crate) mod intercept;
 mod link;
@@ -12,6 +13,7 @@ use kv_core::{NodeId, SeedStream};
 use crate::cluster::event::Event;
 use crate::config::{NetworkConfig, draw};
 use crate::fault::{Fault, FaultCounts};
+use congestion::Congestion;
 
 /// Decides when and whether a message arrives.
 #[derive(Debug)]
@@ -22,6 +24,7 @@ pub(crate) struct Network {
     slow: BTreeMap<Link, Duration>,
     /// What clogged links hold back.
     clogged: BTreeMap<Link, VecDeque<Event>>,
+    congestion: Congestion,
     pub(crate) counts: FaultCounts,
     stream: SeedStream,
     /// A stream of its own, so that slow messages change nothing else.
@@ -43,6 +46,7 @@ impl Network {
             last_arrival: BTreeMap::new(),
             slow: BTreeMap::new(),
             clogged: BTreeMap::new(),
+            congestion: Congestion::default(),
             counts: FaultCounts::default(),
             stream,
             slow_stream,
@@ -104,6 +108,7 @@ impl Network {
 
     /// Takes what arrives if its link holds everything back; otherwise gives it back.
     pub(crate) fn hold_back(&mut self, link: Link, event: Event) -> Option<Event> {
+        let event = self.congestion.hold_back(link, event)?;
         match self.clogged.get_mut(&link) {
             Some(held) => {
                 self.counts.note(Fault::Clog);
@@ -116,7 +121,39 @@ impl Network {
         }
     }
 
-    /// Ends every fault but clogs; delays stay.
+    /// Lets a connection take no more than so many messages, of which none arrives.
+    pub(crate) fn congest(&mut self, link: Link, messages: u64) {
+        self.congestion.begin(link, messages.max(1));
+    }
+
+    /// Lets a connection take everything again; what waited in it, in order.
+    pub(crate) fn drain(&mut self, link: Link) -> VecDeque<Event> {
+        self.congestion.end(link)
+    }
+
+    /// The connections that are congested.
+    pub(crate) fn congested(&self) -> Vec<Link> {
+        self.congestion.links()
+    }
+
+    /// Whether a connection takes no more.
+    pub(crate) fn is_full(&self, link: Link) -> bool {
+        self.congestion.is_full(link)
+    }
+
+    /// Whether some connection takes no more while something waits in it.
+    pub(crate) fn holds_something_back(&self) -> bool {
+        self.congestion.holds_something_back()
+    }
+
+    /// Notes that a message is put into a connection.
+    pub(crate) fn note_sent(&mut self, link: Link) {
+        if self.congestion.note_sent(link) {
+            self.counts.note(Fault::CongestedLink);
+        }
+    }
+
+    /// Ends every fault but clogs and congestion; delays stay.
     pub(crate) fn heal(&mut self) {
         self.blocked.clear();
         self.slow.clear();

@@ -17,6 +17,8 @@ pub(crate) enum Arrival<M> {
     Cancel { id: RequestId },
     /// The client of a session has gone, and another one connects in its place.
     Disconnect { session: usize },
+    /// A client asks for all that the server holds.
+    Snapshot { session: usize, tag: u64 },
     /// Something came from a peer.
     Frame { from: NodeId, frame: PeerFrame<M> },
     /// A peer is connected.
@@ -31,6 +33,8 @@ pub(crate) enum Arrival<M> {
     ChangesTaken,
     /// The checkpoint is on disk.
     CheckpointWritten,
+    /// The checkpoint could not be written.
+    CheckpointFailed,
     /// The server is told to stop.
     Stop,
 }
@@ -60,6 +64,8 @@ impl<M: Wire + std::fmt::Debug> Arrival<M> {
             Self::ChangesTaken => 9_u8.encode(out),
             Self::CheckpointWritten => 10_u8.encode(out),
             Self::Stop => 11_u8.encode(out),
+            Self::CheckpointFailed => 12_u8.encode(out),
+            Self::Snapshot { tag, .. } => (13_u8, *tag).encode(out),
         }
     }
 
@@ -84,6 +90,8 @@ impl<M: Wire + std::fmt::Debug> Arrival<M> {
             | Self::Room { .. }
             | Self::ChangesTaken
             | Self::CheckpointWritten
+            | Self::CheckpointFailed
+            | Self::Snapshot { .. }
             | Self::Stop => format!("<- {self:?}"),
         }
     }

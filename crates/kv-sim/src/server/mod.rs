@@ -2,6 +2,7 @@
 
 pub(crate) mod arrival;
 pub(crate) mod clock;
+pub(crate) mod session;
 pub(crate) mod watched;
 
 use std::collections::VecDeque;
@@ -9,8 +10,8 @@ use std::time::Duration;
 
 use kv_core::driver::{CheckpointPolicy, DriverConfig, DriverCore, DriverDisk, Output, SessionId};
 use kv_core::{
-    ClusterConfig, ConsistencyEngine, EngineConfig, HaltReason, NodeId, Now, Operation, PersistSeq,
-    RequestId, RequestOptions, SeedStream,
+    ClusterConfig, ConsistencyEngine, EngineConfig, HaltReason, NodeId, Now, PersistSeq, RequestId,
+    SeedStream,
 };
 
 use crate::cluster::tape::TapedBatch;
@@ -18,6 +19,7 @@ use crate::config::SimConfig;
 use crate::disk::Storage;
 use crate::server::arrival::Arrival;
 use crate::server::clock::Clock;
+use crate::server::session::{Session, SnapshotBegin, read_sockets};
 use crate::server::watched::Watched;
 use crate::violation::Breach;
 
@@ -30,6 +32,7 @@ pub(crate) struct Server<E: ConsistencyEngine> {
     /// The server's own driver, while the process runs.
     pub(crate) driver: Option<DriverCore<Watched<E>>>,
     sessions: Vec<Session>,
+    begun_snapshots: Vec<SnapshotBegin>,
     pub(crate) halted: Option<HaltReason>,
     pub(crate) paused: bool,
     /// When the driver wants a turn, in virtual time.
@@ -48,14 +51,6 @@ pub(crate) struct Server<E: ConsistencyEngine> {
     pub(crate) disk_config: Option<ClusterConfig>,
     pub(crate) clock: Clock,
     inbox: VecDeque<Arrival<E::Message>>,
-}
-
-/// A client's connection.
-#[derive(Debug)]
-struct Session {
-    id: SessionId,
-    /// Requests that wait in its socket until the server takes more.
-    socket: VecDeque<(RequestId, Operation, RequestOptions)>,
 }
 
 /// What one turn was.
@@ -78,6 +73,7 @@ impl<E: ConsistencyEngine> Server<E> {
             starts: 0,
             driver: None,
             sessions: Vec::new(),
+            begun_snapshots: Vec::new(),
             halted: None,
             paused: false,
             wake_at: None,
@@ -141,8 +137,7 @@ impl<E: ConsistencyEngine> Server<E> {
             ..DriverConfig::durable(disk)
         };
         let mut driver = DriverCore::new(engine, peers, driver_config);
-        let open =
-            |_| Session { id: driver.open_session(config.in_flight_max), socket: VecDeque::new() };
+        let open = |_| Session::new(driver.open_session(config.in_flight_max));
         self.sessions = (0..SESSIONS).map(open).collect();
         self.driver = Some(driver);
         self.look_when_to_wake();
@@ -172,6 +167,7 @@ impl<E: ConsistencyEngine> Server<E> {
     pub(crate) fn end(&mut self) {
         self.driver = None;
         self.sessions.clear();
+        self.begun_snapshots.clear();
         self.paused = false;
         self.wake_at = None;
         self.work_scheduled = false;
@@ -245,7 +241,7 @@ impl<E: ConsistencyEngine> Server<E> {
         };
         let (inbox, sessions) = (&mut self.inbox, &mut self.sessions);
         for arrival in inbox.drain(..) {
-            take(driver, sessions, now, arrival, config);
+            self.begun_snapshots.extend(take(driver, sessions, now, arrival, config));
         }
         read_sockets(driver, sessions, now);
         driver.note_journal_bytes(driver.persisted().0);
@@ -269,6 +265,16 @@ impl<E: ConsistencyEngine> Server<E> {
         output
     }
 
+    /// Tells the driver whether the connection to a peer takes no more.
+    pub(crate) fn set_congested(&mut self, peer: NodeId, is_congested: bool) {
+        if let Some(driver) = &mut self.driver {
+            driver.set_congested(peer, is_congested);
+            if driver.next_deadline() == Some(Duration::ZERO) {
+                self.wake_at = Some(Duration::ZERO);
+            }
+        }
+    }
+
     /// Whether the process was told to stop, and has.
     pub(crate) fn is_stopped(&self, at: Duration) -> bool {
         let now = self.clock.now(at);
@@ -281,14 +287,14 @@ impl<E: ConsistencyEngine> Server<E> {
     }
 }
 
-/// Gives a driver what came.
+/// Gives a driver what came; how a snapshot begins that a client asked for.
 fn take<E: ConsistencyEngine>(
     driver: &mut DriverCore<Watched<E>>,
     sessions: &mut [Session],
     now: Now,
     arrival: Arrival<E::Message>,
     config: &SimConfig,
-) {
+) -> Option<SnapshotBegin> {
     match arrival {
         Arrival::Request { id, op, options } => {
             if let Some(session) = sessions.get_mut(Server::<E>::session_of(id)) {
@@ -304,10 +310,13 @@ fn take<E: ConsistencyEngine>(
         }
         Arrival::Disconnect { session } => {
             if let Some(session) = sessions.get_mut(session) {
-                session.socket.clear();
                 driver.close_session(now, session.id);
-                session.id = driver.open_session(config.in_flight_max);
+                *session = Session::new(driver.open_session(config.in_flight_max));
             }
+        }
+        Arrival::Snapshot { session, tag } => {
+            let session = sessions.get_mut(session)?;
+            return Some(session.begin_snapshot(driver, tag));
         }
         Arrival::Frame { from, frame } => driver.on_frame(now, from, frame),
         Arrival::PeerUp { peer, incarnation } => driver.on_peer_up(now, peer, incarnation),
@@ -316,23 +325,10 @@ fn take<E: ConsistencyEngine>(
         Arrival::Room { shortage } => driver.on_room(now, shortage),
         Arrival::ChangesTaken => driver.on_changes_taken(),
         Arrival::CheckpointWritten => driver.on_checkpoint_written(now),
+        Arrival::CheckpointFailed => driver.on_checkpoint_failed(now),
         Arrival::Stop => driver.stop(now),
     }
-}
-
-/// Takes from each socket what the session has room for.
-fn read_sockets<E: ConsistencyEngine>(
-    driver: &mut DriverCore<Watched<E>>,
-    sessions: &mut [Session],
-    now: Now,
-) {
-    for session in sessions {
-        while driver.has_room(session.id)
-            && let Some((id, op, options)) = session.socket.pop_front()
-        {
-            driver.request(now, session.id, id.0, op, options);
-        }
-    }
+    None
 }
 
 /// What comes in beyond this many arrivals is lost.

@@ -173,6 +173,12 @@ impl Declaration {
         self
     }
 
+    /// Whether a server that has answered a read holds all that was acknowledged before it, so that a
+    /// backup of one server is enough.
+    pub(super) fn backs_up_one(&self) -> bool {
+        self.oracle == Oracle::Linearizability && self.versions == VersionScope::Store
+    }
+
     /// Whether one server alone, which must keep its disk, cannot be asked to lose one.
     pub(super) fn has_no_disk_to_lose(&self, nodes: u16) -> bool {
         let kept = self.keeps_a_disk

@@ -58,6 +58,53 @@ pub enum SimulationFailure {
         /// Which key.
         key: Key,
     },
+    /// After all faults had ended, a client still waited for an answer.
+    #[error("server {node} did not answer request {id} within {bound:?} after its timeout")]
+    NeverAnswered {
+        /// Which request.
+        id: RequestId,
+        /// Which server.
+        node: NodeId,
+        /// How long it was given beyond the timeout, in virtual time.
+        bound: Duration,
+    },
+    /// After all faults had ended, a client still waited for a part of its backup.
+    #[error("server {node} did not end a backup within {bound:?} after all faults had ended")]
+    BackupNeverEnds {
+        /// Which server.
+        node: NodeId,
+        /// How long it was given, in virtual time.
+        bound: Duration,
+    },
+    /// After all faults had ended, a checkpoint that had failed was not written.
+    #[error(
+        "server {node} wrote no checkpoint within {bound:?} after all faults had ended, though its \
+         last one had failed"
+    )]
+    CheckpointNotWritten {
+        /// Which server.
+        node: NodeId,
+        /// How long it was given, in virtual time.
+        bound: Duration,
+    },
+    /// A backup lacks a write that was acknowledged before it began.
+    #[error(
+        "write {id} of {key:?} was acknowledged as {acknowledged}, but a backup of servers \
+         {nodes:?} that was begun later shows {}",
+        found.map_or_else(|| "nothing".to_owned(), |version| version.to_string())
+    )]
+    NotInBackup {
+        /// The write.
+        id: RequestId,
+        /// Its key.
+        key: Key,
+        /// Its version.
+        acknowledged: Version,
+        /// Who was asked.
+        nodes: Vec<NodeId>,
+        /// What the backup has.
+        found: Option<Version>,
+    },
     /// After all faults had ended, the servers still held different things.
     #[error("the servers still differ {bound:?} after all faults had ended")]
     NotConverged {

@@ -193,7 +193,7 @@ fn is_for_good<E: ConsistencyEngine>(
 }
 
 /// Whether a request is a delete that can be at least this new.
-fn may_hide(request: &Request, key: &Key, newest: Version) -> bool {
+pub(super) fn may_hide(request: &Request, key: &Key, newest: Version) -> bool {
     let Operation::Batch(batch) = &request.op else {
         return false;
     };

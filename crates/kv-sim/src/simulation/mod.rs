@@ -2,11 +2,13 @@
 //! must serve and come to rest; then what the clients saw is judged.
 
 mod absence;
+mod backups;
 mod chaos;
 mod declaration;
 mod failure;
 mod fault_span;
 mod judgement;
+mod owed;
 mod plan;
 mod recording;
 mod replay;
@@ -59,6 +61,8 @@ pub struct Simulation<E: ConsistencyEngine> {
     fingerprints: BTreeMap<NodeId, u64>,
     /// How many keys each promise judged.
     judged: BTreeMap<Promise, u64>,
+    /// How many writes were looked for in backups.
+    backed_up: u64,
     reached: Reached<E>,
     recording: Option<Recording>,
     /// Clients that do what those of another run did, in place of `clients`.
@@ -98,6 +102,7 @@ impl<E: ConsistencyEngine> Simulation<E> {
             asked: Vec::new(),
             fingerprints: BTreeMap::new(),
             judged: BTreeMap::new(),
+            backed_up: 0,
             reached: Reached::new(),
             recording: None,
             players: None,
@@ -124,6 +129,7 @@ impl<E: ConsistencyEngine> Simulation<E> {
         self.serve()?;
         self.serve_without_some()?;
         self.close()?;
+        self.end_what_is_owed()?;
         self.converge()?;
         let slowest_heal = self.cluster.now() - healed_at;
         if self.plan.clients.operations.contains(&OperationKind::PutForATime) {
@@ -411,6 +417,8 @@ impl<E: ConsistencyEngine> Simulation<E> {
                 judgement::judge_last_writes(&self.cluster, &self.finals, &self.chaos.wipes)?;
             }
         }
+        let (backs_up_one, wipes) = (self.declaration.backs_up_one(), &self.chaos.wipes);
+        self.backed_up = backups::judge(&self.cluster, backs_up_one, wipes)?;
         let rest = judgement::rest(&self.cluster, &self.finals, self.fingerprints.clone());
         let calls = self.clients.calls().iter().chain(&self.asked);
         self.judged = judgement::judge_promises(
@@ -454,6 +462,7 @@ impl<E: ConsistencyEngine> Simulation<E> {
             trace_hash: self.cluster.trace_hash(),
             keys_judged: self.judged.clone(),
             holders_counted: self.cluster.holders_counted(),
+            backed_up: self.backed_up,
             sometimes: self.reached.names.iter().map(|name| (*name, 1)).collect(),
             ..Report::default()
         };

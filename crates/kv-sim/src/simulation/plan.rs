@@ -60,6 +60,16 @@ impl Plan {
             cluster.timing.comparison = Duration::from_millis(1_000 + own_times.below(9_000));
         }
         cluster.hand_back = hands_over && own.chance(300);
+        let mut own = SeedStream::new(seed ^ DRIVER);
+        for fault in Fault::OF_THE_DRIVER {
+            let can_be = nodes > 1 || fault != Fault::CongestedLink;
+            if own.chance(200) && can_be && declaration.survives.contains(&fault) {
+                faults.insert(fault);
+            }
+        }
+        if faults.contains(&Fault::FailedCheckpoint) {
+            cluster.disk.checkpoint_every.get_or_insert(50);
+        }
         cluster.processing = Duration::ZERO..=Duration::from_micros(stream.below(3_000));
         let is_narrow = stream.chance(300);
         if is_narrow {
@@ -71,6 +81,9 @@ impl Plan {
         let part_bytes_max = *pick(&mut stream, &[1, 100, 256, 4_096]).unwrap_or(&256);
         // A log of any length in such small parts would take longer than faults let pass.
         cluster.part_bytes_max = if is_narrow { part_bytes_max } else { 4_096 };
+        if faults.contains(&Fault::Backup) {
+            cluster.part_bytes_max = cluster.part_bytes_max.min(256);
+        }
         Ok(Self {
             cluster,
             clients: clients((&mut stream, &mut SeedStream::new(seed ^ EXPIRY)), declaration),
@@ -141,8 +154,12 @@ fn faults(stream: &mut SeedStream, declaration: &Declaration, nodes: u16) -> BTr
         | Fault::CrashBetweenEffects
         | Fault::RollingRestart
         | Fault::MixedConfiguration => !spares_all,
-        // Drawn by itself, so that what the other seeds mean stays the same.
-        Fault::HandOver => false,
+        // Drawn by themselves, so that what the other seeds mean stays the same.
+        Fault::HandOver
+        | Fault::CongestedLink
+        | Fault::CongestedClient
+        | Fault::FailedCheckpoint
+        | Fault::Backup => false,
     };
     let possible = declaration.survives.iter().copied().filter(can_be);
     let mut left: Vec<Fault> = possible.collect();
@@ -293,3 +310,4 @@ const PLAN: u64 = 0x706c_616e;
 const HAND_OVER: u64 = 0x6861_6e64;
 const EXPIRY: u64 = 0x6578_7069;
 const COMPARISON: u64 = 0x6c69_6b65;
+const DRIVER: u64 = 0x6472_6976;

@@ -28,6 +28,8 @@ pub struct Report {
     pub keys_judged: BTreeMap<Promise, u64>,
     /// How often the disks that hold an acknowledged write were counted.
     pub holders_counted: u64,
+    /// How many acknowledged writes were looked for in backups.
+    pub backed_up: u64,
     /// In how many runs each state was reached that was watched for.
     pub sometimes: BTreeMap<&'static str, u64>,
     /// The longest virtual time from the end of all faults until every server served and all held
@@ -53,6 +55,7 @@ impl Report {
             *self.keys_judged.entry(*promise).or_default() += keys;
         }
         self.holders_counted += other.holders_counted;
+        self.backed_up += other.backed_up;
         for (state, runs) in &other.sometimes {
             *self.sometimes.entry(state).or_default() += runs;
         }

@@ -74,7 +74,8 @@ thread_local! {
     static BROKEN: Cell<Mutation> = const { Cell::new(Mutation::None) };
 }
 
-/// One server holds the only copy, the others ask it; there are no other quorums than 1.
+/// One server holds the only copy, the others ask it and have nothing that could be backed up; there are
+/// no other quorums than 1.
 pub fn declaration() -> Declaration {
     let operations = [OperationKind::Put, OperationKind::Get, OperationKind::Delete];
     let lost = [
@@ -83,6 +84,7 @@ pub fn declaration() -> Declaration {
         Fault::FlippedBit,
         Fault::MixedConfiguration,
         Fault::HandOver,
+        Fault::Backup,
     ];
     let declaration = Declaration::all(Oracle::Linearizability, &operations).but_not(&lost);
     Declaration { converges: false, quorums: QuorumRule::AtMost(1), ..declaration }

@@ -8,6 +8,7 @@ mod engines;
 #[path = "../one_copy/mod.rs"]
 mod one_copy;
 
+mod back_pressure;
 mod broken_engines;
 #[cfg(feature = "program")]
 mod command;

@@ -139,60 +139,67 @@ fn equal_seeds_give_equal_runs() {
 /// was a fault of the engine.
 #[test]
 fn seeds_that_once_failed_pass() {
+    let eventual = engines::eventual().but_not(&DRAWN_LATER);
+    let linear = engines::linearizable().but_not(&DRAWN_LATER);
     // In 653 and 1549 a sync that had failed told so after all faults had ended, and nobody started
     // the server again.
     for seed in [353, 653, 1549, 1721, 2773, 12165] {
-        run::<EventualEngine>(seed, &engines::eventual());
+        run::<EventualEngine>(seed, &eventual);
     }
     // A hello of a former incarnation came late and was believed, so that no delete was ever forgotten;
     // 6644 failed with it.
     for seed in [1849, 6644] {
-        run::<EventualEngine>(seed, &engines::eventual());
+        run::<EventualEngine>(seed, &eventual);
     }
     // The same with a hello that was sent before its sender had an incarnation.
     run::<EventualEngine>(1007590, &engines::eventual());
     // A delete that was stamped ahead of all clocks was never forgotten where nobody wrote any more.
-    run::<EventualEngine>(45630, &engines::eventual());
+    run::<EventualEngine>(45630, &eventual);
     // Only the last retired incarnations were named: one that began from a disk that was set back was
     // taken for retired, and the servers differed for ever.
-    run::<EventualEngine>(203758, &engines::eventual());
+    run::<EventualEngine>(203758, &eventual);
     // Two servers that had lost their disks took each other for all there were, with W=3.
-    run::<EventualEngine>(11441, &engines::eventual());
+    run::<EventualEngine>(11441, &eventual);
     // A restarted sequencer refused what its starting log held; two servers that first used their
     // disks under another configuration founded a cluster of their own; and a follower whose
     // acknowledgement of a checkpoint was lost said nothing when the checkpoint came again.
     for seed in [25, 150, 168, 608, 18115] {
-        run::<LinearEngine>(seed, &engines::linearizable());
+        run::<LinearEngine>(seed, &linear);
     }
     // A journal cut off a damaged record that the checkpoint covers as if it were torn, and with it
     // one that it did not cover.
     for seed in [1282, 1561, 1846] {
-        run::<LinearEngine>(seed, &engines::linearizable());
+        run::<LinearEngine>(seed, &linear);
     }
     // A checkpoint was taken again before the engine heard that one which covers as much was on disk.
-    run::<LinearEngine>(9177, &engines::linearizable());
+    run::<LinearEngine>(9177, &linear);
     // A segment was let go while a sync of it was under way, which the simulated disk took for a failure.
-    run::<LinearEngine>(5730, &engines::linearizable());
+    run::<LinearEngine>(5730, &linear);
     // A snapshot of a process was taken for that of its former one.
     for seed in [122, 166, 1753] {
-        run::<LinearEngine>(seed, &engines::linearizable());
+        run::<LinearEngine>(seed, &linear);
     }
     // A sequencer whose disk was full handed over where too few were left to choose another one.
     for seed in [1762, 4838, 7508] {
-        run::<LinearEngine>(seed, &engines::linearizable());
+        run::<LinearEngine>(seed, &linear);
     }
     // A checkpoint was taken of a log of which the disk did not have the last cut.
-    run::<LinearEngine>(7619, &engines::linearizable());
+    run::<LinearEngine>(7619, &linear);
     // These failed while failover was written.
     for seed in [5463, 7545, 8135] {
-        run::<LinearEngine>(seed, &engines::linearizable());
+        run::<LinearEngine>(seed, &linear);
     }
     // A recovered server was told of a former process that only a server which had been away knew, and
     // counted for nothing again; and the late first part of an earlier snapshot ended the present one.
     for seed in [7918, 40027, 57420, 3308] {
-        run::<LinearEngine>(seed, &engines::linearizable());
+        run::<LinearEngine>(seed, &linear);
     }
     // The wait before a follower's next checkpoint never shrank.
-    let heal = run::<LinearEngine>(28, &engines::linearizable()).slowest_heal;
+    let heal = run::<LinearEngine>(28, &linear).slowest_heal;
     assert!(heal < Duration::from_secs(20), "{heal:?}");
 }
+
+/// Kinds of fault that there were not yet when these seeds were found: without them a seed is what it
+/// was.
+const DRAWN_LATER: [Fault; 4] =
+    [Fault::CongestedLink, Fault::CongestedClient, Fault::FailedCheckpoint, Fault::Backup];

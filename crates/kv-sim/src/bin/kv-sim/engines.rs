@@ -79,6 +79,46 @@ fn any<E: ConsistencyEngine>(cluster: &Cluster<E>, is_so: impl Fn(Status) -> boo
     cluster.nodes().filter_map(|node| cluster.status(node)).any(is_so)
 }
 
+/// Messages wait in a connection that takes no more.
+const fn congested_link<E: ConsistencyEngine>() -> Sometimes<E> {
+    Sometimes {
+        name: "a connection to a peer takes no more",
+        is_so: Cluster::holds_messages_back,
+        per_mille: 50,
+        runs_min: 100,
+    }
+}
+
+/// Answers wait for a client.
+const fn congested_client<E: ConsistencyEngine>() -> Sometimes<E> {
+    Sometimes {
+        name: "answers wait for a client that reads nothing",
+        is_so: Cluster::holds_answers_back,
+        per_mille: 50,
+        runs_min: 100,
+    }
+}
+
+/// A checkpoint has failed.
+const fn failed_checkpoint<E: ConsistencyEngine>() -> Sometimes<E> {
+    Sometimes {
+        name: "a server could not write its last checkpoint",
+        is_so: |cluster| cluster.nodes().any(|node| cluster.owes_checkpoint(node)),
+        per_mille: 50,
+        runs_min: 100,
+    }
+}
+
+/// A backup was read bit by bit.
+const fn backup<E: ConsistencyEngine>() -> Sometimes<E> {
+    Sometimes {
+        name: "a server's state changed while a backup of it was read to its end",
+        is_so: Cluster::has_backed_up_what_changed,
+        per_mille: 20,
+        runs_min: 100,
+    }
+}
+
 /// Whether a client waits.
 fn is_asked<E: ConsistencyEngine>(cluster: &Cluster<E>) -> bool {
     cluster.requests().rev().any(|(_, request)| !request.has_ended())
@@ -120,6 +160,10 @@ impl Holder for LinearEngine {
             per_mille: 1,
             runs_min: 100,
         },
+        congested_link(),
+        congested_client(),
+        failed_checkpoint(),
+        backup(),
     ];
 
     fn holds(&self, answered: &Self, _key: &Key, version: Version) -> bool {
@@ -161,6 +205,10 @@ impl Holder for EventualEngine {
             per_mille: 1,
             runs_min: 100,
         },
+        congested_link(),
+        congested_client(),
+        failed_checkpoint(),
+        backup(),
     ];
 
     fn holds(&self, _answered: &Self, key: &Key, version: Version) -> bool {

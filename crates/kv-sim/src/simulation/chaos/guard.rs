@@ -45,7 +45,11 @@ impl Chaos {
             | Injection::HandOver { .. }
             | Injection::SetClock { .. }
             | Injection::DriftClock { .. }
-            | Injection::FreezeClock { .. } => true,
+            | Injection::FreezeClock { .. }
+            | Injection::CongestLink { .. }
+            | Injection::CongestClient { .. }
+            | Injection::BackUp { .. } => true,
+            Injection::FailCheckpoints { node, .. } => !self.spares.contains(node),
         }
     }
 
@@ -123,7 +127,10 @@ impl Chaos {
             | Ending::SpeedUp(..)
             | Ending::Release(_)
             | Ending::Resume(_)
-            | Ending::SetClock(_) => false,
+            | Ending::SetClock(_)
+            | Ending::DrainLink(..)
+            | Ending::DrainClient(..)
+            | Ending::WriteCheckpoints(_) => false,
         })
     }
 }

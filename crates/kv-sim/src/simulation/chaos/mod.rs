@@ -1,6 +1,7 @@
 //! The faults of a run: they begin at random moments, last for a while, and end.
 
 mod draw;
+mod driver;
 mod guard;
 mod perform;
 
@@ -25,6 +26,11 @@ use crate::workload::pick;
 pub(super) struct Chaos {
     stream: SeedStream,
     kinds: Vec<Fault>,
+    /// The kinds that are drawn from a stream of their own, beside the others.
+    of_the_driver: Vec<Fault>,
+    driver_stream: SeedStream,
+    /// Whether a client reads at a server before it takes a backup of it, which then is one server's.
+    reads_first: bool,
     at_once: usize,
     lasts_max: Duration,
     per_mille: u64,
@@ -54,6 +60,8 @@ struct UnderWay {
     /// Its place among the spans.
     span: usize,
     until: Duration,
+    /// It is one of the driver's.
+    is_of_the_driver: bool,
     ending: Ending,
 }
 
@@ -78,14 +86,24 @@ enum Ending {
     Revive(NodeId, Restart),
     /// This server starts again, and the next one goes down.
     RollOn(NodeId, Vec<NodeId>),
+    /// A connection to a peer takes everything again.
+    DrainLink(NodeId, NodeId),
+    /// The client of a session reads again.
+    DrainClient(NodeId, usize),
+    /// Checkpoints can be written again.
+    WriteCheckpoints(NodeId),
 }
 
 impl Chaos {
     pub(super) fn new(seed: u64, plan: &Plan, declaration: &Declaration) -> Self {
         let kinds = plan.faults.iter().copied().filter(|fault| !is_passive(*fault));
+        let (of_the_driver, kinds) = kinds.partition(|kind| Fault::OF_THE_DRIVER.contains(kind));
         Self {
             stream: SeedStream::new(seed),
-            kinds: kinds.collect(),
+            kinds,
+            of_the_driver,
+            driver_stream: SeedStream::new(seed ^ DRIVER),
+            reads_first: declaration.backs_up_one(),
             at_once: plan.faults_at_once,
             lasts_max: plan.fault_lasts_max,
             per_mille: plan.fault_per_mille,
@@ -120,21 +138,31 @@ impl Chaos {
                 None => self.note_end(span, now),
             }
         }
-        if self.under_way.len() < self.at_once
+        if self.under_way_of(false) < self.at_once
             && self.stream.chance(self.per_mille)
             && let Some(kind) = pick(&mut self.stream, &self.kinds).copied()
             && let Some(injection) = self.draw(cluster, kind)
         {
-            self.begun += 1;
-            let fault = self.begun;
-            self.note(|| Act::Begin { fault, injection: injection.clone() });
-            let span = self.note_begin(&injection, now);
+            let (fault, span) = self.note_drawn(&injection, now);
             match self.begin(cluster, &injection)? {
                 Some(ending) => self.lasts(cluster, (fault, span), ending),
                 None => self.note_end(span, now),
             }
         }
-        Ok(())
+        self.act_on_drivers(cluster)
+    }
+
+    /// How many faults are under way of the driver's kinds, or of the others.
+    fn under_way_of(&self, driver: bool) -> usize {
+        self.under_way.iter().filter(|under_way| under_way.is_of_the_driver == driver).count()
+    }
+
+    /// The number of a fault that was drawn, and its place among the spans.
+    fn note_drawn(&mut self, injection: &Injection, now: Duration) -> (u64, usize) {
+        self.begun += 1;
+        let fault = self.begun;
+        self.note(|| Act::Begin { fault, injection: injection.clone() });
+        (fault, self.note_begin(injection, now))
     }
 
     /// Begins faults half as often from here on.
@@ -153,9 +181,7 @@ impl Chaos {
             let now = cluster.now();
             let span = self.note_begin(injection, now);
             match self.begin(cluster, injection)? {
-                Some(ending) => {
-                    self.under_way.push(UnderWay { fault, span, until: Duration::MAX, ending });
-                }
+                Some(ending) => self.lasts_until((fault, span), Duration::MAX, ending),
                 None => self.note_end(span, now),
             }
         }
@@ -175,9 +201,7 @@ impl Chaos {
         };
         let now = cluster.now();
         match self.end(cluster, ending)? {
-            Some(ending) => {
-                self.under_way.push(UnderWay { fault, span, until: Duration::MAX, ending });
-            }
+            Some(ending) => self.lasts_until((fault, span), Duration::MAX, ending),
             None => self.note_end(span, now),
         }
         Ok(())
@@ -211,12 +235,17 @@ impl Chaos {
     fn lasts<E: ConsistencyEngine>(
         &mut self,
         cluster: &Cluster<E>,
-        (fault, span): (u64, usize),
+        named: (u64, usize),
         ending: Ending,
     ) {
         let nanos = u64::try_from(self.lasts_max.as_nanos()).unwrap_or(u64::MAX);
         let until = cluster.now() + Duration::from_nanos(self.stream.below(nanos));
-        self.under_way.push(UnderWay { fault, span, until, ending });
+        self.lasts_until(named, until, ending);
+    }
+
+    fn lasts_until(&mut self, (fault, span): (u64, usize), until: Duration, ending: Ending) {
+        let is_of_the_driver = false;
+        self.under_way.push(UnderWay { fault, span, until, is_of_the_driver, ending });
     }
 
     /// The place of the fault among the spans.
@@ -251,3 +280,5 @@ const fn is_passive(fault: Fault) -> bool {
             | Fault::LostCheckpoint
     )
 }
+
+const DRIVER: u64 = 0x6472_6976;

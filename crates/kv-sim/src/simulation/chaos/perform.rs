@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use kv_core::{ClusterConfig, ConsistencyEngine, NodeId, Operation, Quorum, RequestOptions};
 
+use super::driver::begin_on_driver;
 use super::{Chaos, Ending};
 use crate::cluster::Cluster;
 use crate::cluster::process::{Restart, Started};
@@ -29,6 +30,10 @@ impl Chaos {
             Injection::SetClock { .. }
             | Injection::DriftClock { .. }
             | Injection::FreezeClock { .. } => Ok(begin_on_clock(cluster, injection)),
+            Injection::CongestLink { .. }
+            | Injection::CongestClient { .. }
+            | Injection::FailCheckpoints { .. }
+            | Injection::BackUp { .. } => Ok(begin_on_driver(cluster, injection)),
             Injection::Crash { .. }
             | Injection::Kill { .. }
             | Injection::Stop { .. }
@@ -155,6 +160,9 @@ impl Chaos {
             Ending::MakeRoom(node) => cluster.free_disk(node),
             Ending::Resume(node) => cluster.resume(node),
             Ending::SetClock(node) => cluster.correct_clock(node),
+            Ending::DrainLink(from, to) => cluster.drain_link(from, to),
+            Ending::DrainClient(node, session) => cluster.drain_client(node, session),
+            Ending::WriteCheckpoints(node) => cluster.write_checkpoints(node),
             Ending::Revive(node, disk) => self.revive(cluster, node, disk)?,
             Ending::RollOn(node, mut left) => {
                 self.revive(cluster, node, Restart::Intact)?;

@@ -27,7 +27,9 @@ impl DiskChecker {
             Mutation::SaidBeforeSync
             | Mutation::UnsyncedTailTrusted
             | Mutation::FailedSyncRetried => Self::PromisesKept,
-            Mutation::TornTailKept | Mutation::PrunedBeforeCheckpoint => Self::Restarts,
+            Mutation::TornTailKept
+            | Mutation::PrunedBeforeCheckpoint
+            | Mutation::PrunedAfterFailedCheckpoint => Self::Restarts,
             Mutation::DurableThroughIgnored => Self::DamageSeen,
             Mutation::CheckpointBeforeRecords => Self::CheckpointsBehind,
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kv_core::driver::{Broken, DriverRule};
 use kv_sim::conformance;
-use kv_sim::{Breach, Plan, Report, Simulation, SimulationFailure};
+use kv_sim::{Breach, Fault, Plan, Report, Simulation, SimulationFailure};
 
 use super::{Caught, Subject, attempt};
 
@@ -26,6 +26,12 @@ pub(crate) enum DriverChecker {
     CheckpointsSumUp,
     /// A server refuses at once what its full disk cannot keep.
     RefusesAtOnce,
+    /// Every client is answered, once it reads.
+    AnswersAll,
+    /// A checkpoint that could not be written is tried again.
+    TriesAgain,
+    /// What a client is given of a server's state is the whole of it at one moment.
+    OneMoment,
 }
 
 impl DriverChecker {
@@ -48,6 +54,14 @@ impl DriverChecker {
             // Servers of the eventual engine send each other no snapshots.
             DriverRule::SnapshotPartLost => E::LINEARIZABLE.then_some(Self::HonestAnswers),
             DriverRule::ShortageKept => Some(Self::RefusesAtOnce),
+            DriverRule::CongestionKept => Some(Self::Serves),
+            DriverRule::HeldAnswersDropped => Some(Self::AnswersAll),
+            DriverRule::FailedCheckpointCounts => Some(Self::CheckpointsSumUp),
+            DriverRule::FailedCheckpointKept => Some(Self::TriesAgain),
+            DriverRule::SessionSnapshotMoves => Some(Self::OneMoment),
+            // A state is too seldom replaced while a client reads it: it is in
+            // `tests/simulator/back_pressure.rs`, in a schedule of its own.
+            DriverRule::SessionSnapshotCutShort => None,
         }
     }
 
@@ -84,6 +98,11 @@ impl DriverChecker {
                 matches!(breach, Some(Breach::CheckpointsDoNotSumUp { .. }))
             }
             Self::RefusesAtOnce => false,
+            Self::AnswersAll => matches!(failure, SimulationFailure::NeverAnswered { .. }),
+            Self::TriesAgain => matches!(failure, SimulationFailure::CheckpointNotWritten { .. }),
+            Self::OneMoment => {
+                matches!(breach, Some(Breach::BackupDiffers | Breach::BackupDisorderly { .. }))
+            }
         }
     }
 }
@@ -108,9 +127,14 @@ pub(crate) fn run<E: Subject>(seed: u64, broken: Broken) -> Result<(), Option<Si
 }
 
 /// Makes frequent what the rules are about: checkpoints, snapshots of several parts, cancelled
-/// requests, and sessions without room. A run ends early, as little can be done under so much.
+/// requests, sessions without room, and what drivers are told of connections, checkpoints and
+/// backups. A run ends early, as little can be done under so much.
 fn tighten(plan: &mut Plan) {
     let cluster = &mut plan.cluster;
+    plan.faults.extend([Fault::CongestedClient, Fault::FailedCheckpoint, Fault::Backup]);
+    if cluster.cluster.nodes() > 1 {
+        plan.faults.insert(Fault::CongestedLink);
+    }
     cluster.disk.checkpoint_every = Some(7);
     // With still smaller parts a snapshot can take longer than such a short log lasts, and a server
     // that lags would never catch up.
@@ -119,5 +143,7 @@ fn tighten(plan: &mut Plan) {
     cluster.limits.log_bytes_max = 600;
     cluster.limits.message_bytes_max = 300;
     plan.disturbed_max = Duration::from_secs(60);
-    plan.clients.cancel_per_mille = plan.clients.cancel_per_mille.max(10);
+    // In every other run each answer is waited for.
+    let cancels = plan.cluster.seed.is_multiple_of(2);
+    plan.clients.cancel_per_mille = if cancels { plan.clients.cancel_per_mille.max(10) } else { 0 };
 }

@@ -1,6 +1,7 @@
 //! One fault with all that was drawn for it.
 
-use std::fmt;
+mod text;
+
 use std::time::Duration;
 
 use kv_core::{NodeId, wire_enum};
@@ -169,6 +170,38 @@ pub enum Injection {
         /// Whether its disk is empty then.
         wiped: bool,
     },
+    /// A connection to a peer takes only a few more messages.
+    CongestLink {
+        /// From whom.
+        from: NodeId,
+        /// To whom.
+        to: NodeId,
+        /// How many.
+        messages: u64,
+    },
+    /// A client reads nothing.
+    CongestClient {
+        /// Of which server.
+        node: NodeId,
+        /// Which of its sessions.
+        session: u64,
+    },
+    /// No checkpoint can be written.
+    FailCheckpoints {
+        /// Whose.
+        node: NodeId,
+        /// After how many parts each fails, if it has as many.
+        parts: u64,
+    },
+    /// A client asks servers for all that they hold.
+    BackUp {
+        /// Whom.
+        nodes: Vec<NodeId>,
+        /// In which of their sessions.
+        session: u64,
+        /// Whether it reads at each first.
+        reads_first: bool,
+    },
 }
 
 wire_enum!(Injection, "injected fault", {
@@ -196,6 +229,10 @@ wire_enum!(Injection, "injected fault", {
     21 => SetBack { node },
     22 => RollingRestart { node, order },
     23 => Misconfigure { node, wiped },
+    24 => CongestLink { from, to, messages },
+    25 => CongestClient { node, session },
+    26 => FailCheckpoints { node, parts },
+    27 => BackUp { nodes, session, reads_first },
 });
 
 impl Injection {
@@ -217,7 +254,9 @@ impl Injection {
                     return None;
                 }
             }
-            Self::Clog { from, to } | Self::SlowLink { from, to, .. } => {
+            Self::Clog { from, to }
+            | Self::SlowLink { from, to, .. }
+            | Self::CongestLink { from, to, .. } => {
                 rename(from);
                 rename(to);
                 if from == to {
@@ -234,9 +273,16 @@ impl Injection {
                 order.sort_unstable();
                 order.dedup();
             }
+            Self::BackUp { nodes, .. } => {
+                nodes.iter_mut().for_each(rename);
+                nodes.sort_unstable();
+                nodes.dedup();
+            }
             Self::HoldSyncs { node }
             | Self::Pause { node }
             | Self::Disconnect { node, .. }
+            | Self::CongestClient { node, .. }
+            | Self::FailCheckpoints { node, .. }
             | Self::SetClock { node, .. }
             | Self::DriftClock { node, .. }
             | Self::FreezeClock { node }
@@ -255,74 +301,5 @@ impl Injection {
             | Self::Misconfigure { node, .. } => rename(node),
         }
         Some(self)
-    }
-}
-
-/// `server 2 crashes`
-impl fmt::Display for Injection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Block { kind, links, .. } => {
-                write!(f, "{kind}: nothing passes from")?;
-                for (place, (from, to)) in links.iter().enumerate() {
-                    let comma = if place == 0 { "" } else { "," };
-                    write!(f, "{comma} {from} to {to}")?;
-                }
-                Ok(())
-            }
-            Self::Clog { from, to } => write!(f, "the link from {from} to {to} clogs"),
-            Self::SlowLink { from, to, by } => {
-                write!(f, "messages from {from} to {to} take {by:?} longer")
-            }
-            Self::HoldSyncs { node } => write!(f, "no sync of server {node} ends"),
-            Self::Pause { node } => write!(f, "server {node} pauses"),
-            Self::Disconnect { node, session } => {
-                write!(f, "the client of session {session} of server {node} goes")
-            }
-            Self::HandOver { node, to } => {
-                write!(f, "server {node} is asked that server {to} lead")
-            }
-            Self::SetClock { kind, node, offset } => {
-                let (WallOffset::Ahead(off) | WallOffset::Behind(off)) = offset;
-                let ahead = matches!(offset, WallOffset::Ahead(_));
-                let where_to = if ahead { "ahead" } else { "behind" };
-                write!(f, "{kind}: server {node}'s wall clock is {off:?} {where_to}")
-            }
-            Self::DriftClock { node, ppm } => {
-                write!(f, "server {node}'s clocks run {ppm} ppm too fast")
-            }
-            Self::FreezeClock { node } => write!(f, "server {node}'s wall clock freezes"),
-            Self::Crash { node } => write!(f, "server {node} crashes"),
-            Self::Kill { node } => write!(f, "server {node} is killed"),
-            Self::Stop { node } => write!(f, "server {node} is told to stop"),
-            Self::CrashAfter { node, effects } => {
-                write!(f, "server {node} crashes after {effects} effects")
-            }
-            Self::FailSync { node } => write!(f, "server {node}'s next sync fails"),
-            Self::FailWrite { node } => write!(f, "server {node}'s next write fails"),
-            Self::FillDisk { node, left } => {
-                write!(f, "server {node}'s disk has {left} bytes left")
-            }
-            Self::LosePowerAfter { node, operations } => {
-                write!(f, "server {node} loses power after {operations} operations of its disk")
-            }
-            Self::InterruptRecovery { node, operations, .. } => write!(
-                f,
-                "server {node} restarts, and loses power after {operations} operations of its disk"
-            ),
-            Self::FlipBit { node, .. } => {
-                write!(f, "server {node} ends, and a bit of its disk flips")
-            }
-            Self::Wipe { node } => write!(f, "server {node} crashes and loses its disk"),
-            Self::SetBack { node } => write!(f, "a copy of server {node}'s disk is taken"),
-            Self::RollingRestart { order, .. } => {
-                f.write_str("restart one by one:")?;
-                order.iter().rev().try_for_each(|node| write!(f, " server {node}"))
-            }
-            Self::Misconfigure { node, wiped } => {
-                let disk = if *wiped { ", and an empty disk" } else { "" };
-                write!(f, "server {node} restarts with another configuration{disk}")
-            }
-        }
     }
 }
