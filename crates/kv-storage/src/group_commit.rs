@@ -148,7 +148,7 @@ impl<D: Disk, R: Wire> GroupCommit<D, R> {
     /// another reason, or in whether it suffices for deletes: while it is low, other writes should be
     /// refused.
     pub fn room_changed(&mut self, now: Duration) -> Option<Room> {
-        let room = self.room();
+        let room = self.journal.room();
         if self.journal.awaits_room() {
             self.retry_at = self.retry_at.or(Some(now + ROOM_INTERVAL));
         }
@@ -158,17 +158,6 @@ impl<D: Disk, R: Wire> GroupCommit<D, R> {
         }
         self.shortage = news;
         Some(room)
-    }
-
-    /// The room that there is behind the records that wait: while one does, no later one is written.
-    fn room(&self) -> Room {
-        match self.journal.room() {
-            Room::Low { left_bytes, shortage, takes_deletes } => {
-                let takes_deletes = takes_deletes && self.waiting.is_empty();
-                Room::Low { left_bytes, shortage, takes_deletes }
-            }
-            Room::Enough => Room::Enough,
-        }
     }
 
     /// Lets go of records that a checkpoint reflects, which is on disk. Room that was lacking is
@@ -363,13 +352,16 @@ mod tests {
     #[test]
     fn deletes_are_not_taken_while_a_record_waits_for_room() {
         let disk = SimDisk::new(1);
-        let mut commit = commit(&disk);
+        let mut commit = GroupCommit::new(recover(&disk).unwrap(), SyncPolicy::Always);
         disk.set_quota(Some(SEGMENT_BYTES + 100));
         let job = commit.begin_layout(millis(0)).unwrap();
         commit.end_layout(millis(0), job.run()).unwrap();
         assert!(commit.room_changed(millis(0)).unwrap().takes_deletes());
-        commit.take((1..100).map(|seq| (PersistSeq(seq), seq)));
-        commit.advance(millis(1)).unwrap();
+        commit.take([(PersistSeq(1), vec![0_u8; 400])]);
+        assert!(
+            commit.advance(millis(1)).unwrap().is_none(),
+            "there is room for smaller ones alone"
+        );
         let room = commit.room_changed(millis(1)).unwrap();
         assert_eq!((room.shortage(), room.takes_deletes()), (Some(Shortage::Space), false));
         assert_eq!(commit.room_changed(millis(2)), None);

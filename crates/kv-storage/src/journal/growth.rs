@@ -37,7 +37,7 @@ impl<D: Disk> Journal<D> {
         match done.result {
             Ok(segment) => {
                 self.spares.push_back(segment);
-                self.note_lack(done.lack);
+                self.note_lack(done.lack.map(|lack| *lack));
                 Ok(())
             }
             Err(error) if error.is_full() => {

@@ -26,7 +26,7 @@ pub struct LayoutJob<D: Disk> {
 pub struct LayoutDone<D: Disk> {
     pub(crate) result: Result<Segment<D::File>, JournalError>,
     /// The lack of room in spite of which it was laid out, from the reserve.
-    pub(crate) lack: Option<JournalError>,
+    pub(crate) lack: Option<Box<JournalError>>,
 }
 
 impl<D: Disk> LayoutJob<D> {
@@ -66,18 +66,16 @@ impl<D: Disk> LayoutJob<D> {
     fn use_reserve(
         &self,
         error: JournalError,
-        lack: &mut Option<JournalError>,
+        lack: &mut Option<Box<JournalError>>,
     ) -> Result<(), JournalError> {
+        let free_bytes =
+            if let JournalError::Full { free_bytes, .. } = &error { *free_bytes } else { 0 };
         let least_bytes = self.capacity_bytes.saturating_add(self.config.reserve_bytes / 2);
-        match error {
-            JournalError::Full { free_bytes, .. }
-                if self.may_use_reserve && free_bytes >= least_bytes =>
-            {
-                *lack = Some(error);
-                Ok(())
-            }
-            error => Err(error),
+        if !self.may_use_reserve || free_bytes < least_bytes {
+            return Err(error);
         }
+        *lack = Some(Box::new(error));
+        Ok(())
     }
 
     fn lay_out(
