@@ -38,6 +38,11 @@ impl Drafts {
         self.begun
     }
 
+    /// Whether one is being taken or is on its way to the disk.
+    pub(crate) const fn is_under_way(&self) -> bool {
+        self.draft.is_some() || self.taken.is_some()
+    }
+
     /// Whether this one could not be written, and what is left of it is passed over.
     pub(super) fn has_failed(&self, number: u64) -> bool {
         self.failed == Some(number)
@@ -125,8 +130,7 @@ impl<R: Wire> Storage<R> {
     /// Whether a checkpoint fails once a part of it, or the whole of it, was to be written.
     pub(crate) fn fails_checkpoint(&mut self, number: u64, is_last: bool) -> bool {
         let drafts = &mut self.drafts;
-        let is_under_way = drafts.draft.is_some() || drafts.taken.is_some();
-        if number != drafts.begun || !is_under_way {
+        if number != drafts.begun || !drafts.is_under_way() {
             return false;
         }
         drafts.parts += 1;

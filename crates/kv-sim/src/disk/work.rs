@@ -74,6 +74,11 @@ impl<E: ConsistencyEngine> Cluster<E> {
         self.server(node).storage.owes_checkpoint()
     }
 
+    /// Whether a server's checkpoint is being taken or is on its way to the disk.
+    pub(crate) fn writes_checkpoint(&self, node: NodeId) -> bool {
+        self.server(node).storage.drafts.is_under_way()
+    }
+
     /// Makes room on a server's disk.
     pub fn free_disk(&mut self, node: NodeId) {
         self.server(node).storage.disk.set_quota(None);
