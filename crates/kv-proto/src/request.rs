@@ -28,6 +28,7 @@ pub struct MalformedRequest {
 
 /// What a client can ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "nearly every request is the large one")]
 pub enum RequestBody {
     /// To do something; answered by [`ResponseBody::Outcome`].
     Execute {

@@ -138,13 +138,15 @@ impl Pairing {
                 if line.word == "cas" {
                     call.command = written(line.key, line.value.clone());
                 }
-                match &call.command {
-                    // Its first copy may have done what the answer says.
-                    Command::Increment { .. } | Command::Append { .. } if call.is_repeated => {
-                        Some(Event::Info)
-                    }
-                    command => Some(Event::Ok(vec![seen(command, line.value)?])),
-                }
+                // The first copy of what was sent again may have done what the answer says.
+                let is_computed =
+                    matches!(call.command, Command::Increment { .. } | Command::Append { .. });
+                let seen = seen(&call.command, line.value)?;
+                Some(if is_computed && call.is_repeated {
+                    Event::Info
+                } else {
+                    Event::Ok(vec![seen])
+                })
             }
             "fail" => Some(Event::Fail(Refusal::NeverTried)),
             "info" => Some(Event::Info),

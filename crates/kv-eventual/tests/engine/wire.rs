@@ -295,19 +295,6 @@ fn golden_bytes_of_every_part() {
     let pull = Pull { transfer: 6, number: 7, begin: Some(begin) };
     let batch =
         Batch { transfer: 6, number: 7, writes: vec![write.clone()], end: Some(Box::new(report)) };
-    let end = Some(write.key.clone());
-    let range = HashedRange { up_to: end.clone(), hash: 8 };
-    let compare = Compare { comparison: 6, number: 7, after: None, ranges: vec![range] };
-    let stamp = write.entry.stamp;
-    let summary = Summary { key: write.key.clone(), stamp, seq: WriteSeq(5), value: Some(9) };
-    let listing = Listing { after: None, up_to: end.clone(), records: vec![summary] };
-    let compared = Compared {
-        comparison: 6,
-        number: 7,
-        through: end,
-        listings: vec![listing],
-        floor: HybridTime::ZERO.next(),
-    };
     // No incarnation is retired, and one is live: through 2, and one run beyond.
     let (_, live) = STAMP.split_at(8);
     let run = [eight(5), eight(5)].concat();
@@ -337,6 +324,32 @@ fn golden_bytes_of_every_part() {
             Part::Batch(batch),
             joined(&[&[9], &eight(6), &[7, 0, 0, 0, 1, 0, 0, 0], &whole, &[1], &said]),
         ),
+    ];
+    for (part, expected) in cases {
+        assert_eq!(part_bytes(part.clone()), expected, "{part:?}");
+    }
+}
+
+#[test]
+fn golden_bytes_of_comparisons_and_write_backs() {
+    let write = sample_write();
+    let eight = |first: u8| [first, 0, 0, 0, 0, 0, 0, 0];
+    let end = Some(write.key.clone());
+    let range = HashedRange { up_to: end.clone(), hash: 8 };
+    let compare = Compare { comparison: 6, number: 7, after: None, ranges: vec![range] };
+    let stamp = write.entry.stamp;
+    let summary = Summary { key: write.key.clone(), stamp, seq: WriteSeq(5), value: Some(9) };
+    let listing = Listing { after: None, up_to: end.clone(), records: vec![summary] };
+    let compared = Compared {
+        comparison: 6,
+        number: 7,
+        through: end,
+        listings: vec![listing],
+        floor: HybridTime::ZERO.next(),
+    };
+    let whole: &[&[u8]] = &[&KEY, &STAMP, &SEQ, &VALUE];
+    let whole = joined(whole);
+    let cases = [
         (
             Part::Compare(compare),
             joined(&[&[10], &eight(6), &[7, 0, 0, 0, 0, 1, 0, 0, 0, 1], &KEY, &eight(8)]),

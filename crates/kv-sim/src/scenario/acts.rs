@@ -12,6 +12,7 @@ use crate::injection::Injection;
 
 /// One thing that happens.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "there are few at a time")]
 pub enum Act {
     /// Time goes by.
     Wait {
