@@ -29,7 +29,7 @@ mod violation;
 mod workload;
 
 pub use client::{ClientConfig, Clients, OperationKind};
-pub use cluster::probe::Probe;
+pub use cluster::holders::probe::Probe;
 pub use cluster::process::{Restart, Started};
 pub use cluster::tape::{Tape, TapedBatch, TapedIncarnation};
 pub use cluster::{Cluster, OnDisk};

@@ -14,6 +14,7 @@ fn seeds_pass_and_the_disks_behind_each_write_are_counted() {
             holds: |disk, _, key, version| disk.holds(key, version),
             held: AbdEngine::held_version,
             kept: |_| None,
+            knows: |_, _| true,
         });
         let report = run.run().unwrap_or_else(|failure| panic!("seed {seed}: {failure}"));
         counted += report.holders_counted;

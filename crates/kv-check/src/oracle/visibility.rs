@@ -52,8 +52,9 @@ fn before(write: &Call, read: &Call, nodes: u16, answered: u16) -> Option<(kv_co
 fn is_excused(evidence: &Evidence, write: &Call, acknowledged: u16, ended: Duration) -> bool {
     let since = write.begin.saturating_sub(MADE_UP_WITHIN);
     let losses = || evidence.losses.iter().filter(|loss| (since..=ended).contains(&loss.at));
-    // A server that starts on an older copy of its disk cannot know that before it meets others.
-    if losses().any(|loss| loss.is_set_back) {
+    // A server that starts on an older copy of its disk cannot know that before it meets others; and
+    // servers that are left and have never met do not ask each other.
+    if losses().any(|loss| loss.is_set_back || loss.has_strangers) {
         return true;
     }
     let lost: BTreeSet<NodeId> = losses().map(|loss| loss.node).collect();

@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use kv_check::Process;
-use kv_check::evidence::{Action, Call, End, Evidence, KeptWrite, Rest, Shown};
+use kv_check::evidence::{Action, Call, End, Evidence, KeptWrite, Loss, Rest, Shown};
 use kv_check::oracle::{
     Guarantee, OracleFinding, Order, Promise, judge_all, sequential_consistency,
 };
@@ -276,6 +276,25 @@ fn quorums_that_need_not_meet_promise_nothing() {
     let all = End::Read { shown: None, quorum: 2 };
     let script = Script::new().put(1, "k", 5, (0, 1)).call(2, "k", Action::Get, (2, 3), all);
     assert!(script.judge(Promise::QuorumVisibility).is_err());
+}
+
+#[test]
+fn a_lost_disk_excuses_a_read_where_nobody_can_know_what_it_held() {
+    let with = |lost: &[u16], (is_set_back, has_strangers): (bool, bool), write_quorum| {
+        let mut script = Script::new().put(1, "k", 5, (20, 21)).get(3, "k", 0, (30, 31));
+        let at = Duration::from_secs(25);
+        let losses = lost.iter().map(|id| Loss { at, node: node(*id), is_set_back, has_strangers });
+        script.0.losses = losses.collect();
+        script.0.write_quorum = write_quorum;
+        script.judge(Promise::QuorumVisibility)
+    };
+    let sound = (false, false);
+    assert!(with(&[], sound, 2).is_err());
+    assert!(with(&[1], sound, 2).is_err(), "one disk less than W keeps the write");
+    assert_eq!(with(&[1, 2], sound, 2), Ok(()));
+    assert_eq!(with(&[1], sound, 1), Ok(()), "servers make up for a loss by their own W");
+    assert_eq!(with(&[1], (true, false), 2), Ok(()));
+    assert_eq!(with(&[1], (false, true), 2), Ok(()));
 }
 
 #[test]

@@ -54,7 +54,6 @@
 //! ```
 
 #[cfg(feature = "mutations")]
-mod breaking;
 mod config;
 mod disk;
 mod output;

@@ -1,5 +1,7 @@
 //! Rules that a test can have a driver break, to see that its checkers notice.
 
+mod breaking;
+
 /// One rule of the driver, or of whoever owns it, that is broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DriverRule {

@@ -1,7 +1,7 @@
 //! The engine's state in figures.
 
 use kv_core::{
-    ConsistencyEngine, Counter, Key, PeerLag, Positions, Role, Status, Version, Waiting,
+    ConsistencyEngine, Counter, Key, NodeId, PeerLag, Positions, Role, Status, Version, Waiting,
 };
 
 use crate::core::Core;
@@ -15,6 +15,12 @@ impl EventualEngine {
     #[must_use]
     pub fn held_version(&self, key: &Key) -> Option<Version> {
         self.core.state.get(key).map(|entry| entry.stamp.into())
+    }
+
+    /// Whether its disk knows of another server: whether that is asked for what a lost disk held.
+    #[must_use]
+    pub fn has_met(&self, node: NodeId) -> bool {
+        self.core.state.members().any(|member| member == node)
     }
 
     pub(crate) fn describe(&self) -> Status {

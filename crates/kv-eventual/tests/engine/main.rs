@@ -11,16 +11,14 @@
 
 mod atomic;
 mod audit;
-mod comparison;
 mod conformance;
 mod deletes;
-mod forgetting;
 mod get;
 mod join;
-mod knowledge;
 mod local;
 mod put;
 mod replica;
 mod simulation;
 mod stand;
+mod sync;
 mod wire;

@@ -1,13 +1,15 @@
 //! Which servers hold a write, where the engine says so.
 
+pub(crate) mod probe;
+
 use kv_check::Request;
 use kv_core::{
     Command, ConsistencyEngine, Done, EngineConfig, Key, NodeId, Operation, Outcome, RequestId,
     Version,
 };
 
+use self::probe::Probe;
 use super::Cluster;
-use super::probe::Probe;
 use crate::violation::Breach;
 
 impl<E: ConsistencyEngine> Cluster<E> {
@@ -77,6 +79,21 @@ impl<E: ConsistencyEngine> Cluster<E> {
         }
         self.holders_counted += 1;
         if holders < needed { Err(Breach::ThinlyHeld { id, holders, needed }) } else { Ok(()) }
+    }
+
+    /// Whether one of the servers other than this one does not know of another of them, by what is on
+    /// its disk.
+    pub(crate) fn has_strangers_without(&self, lost: NodeId) -> bool {
+        let Some((probe, _)) = self.probe else {
+            return false;
+        };
+        let left: Vec<NodeId> = self.nodes().filter(|node| *node != lost).collect();
+        let knows_all = |node: &NodeId| {
+            let disk = self.on_disk(*node);
+            let others = left.iter().filter(|other| *other != node);
+            disk.is_none_or(|disk| others.into_iter().all(|other| (probe.knows)(&disk, *other)))
+        };
+        !left.iter().all(knows_all)
     }
 
     /// The engine as a restart of the server would find it.

@@ -143,7 +143,8 @@ impl<E: ConsistencyEngine> Cluster<E> {
     }
 
     fn note_loss(&mut self, node: NodeId, is_set_back: bool) {
-        self.losses.push(Loss { at: self.now, node, is_set_back });
+        let has_strangers = self.has_strangers_without(node);
+        self.losses.push(Loss { at: self.now, node, is_set_back, has_strangers });
     }
 
     /// Takes away what would end a server's process before long. One that was told to stop cannot be

@@ -18,7 +18,7 @@ pub use runs::{Subject, check_out, run, run_in_turn};
 pub use screen::{complain, is_cut_off, say};
 pub use stopwatch::Stopwatch;
 
-use crate::cluster::probe::Probe;
+use crate::cluster::holders::probe::Probe;
 use crate::simulation::Declaration;
 use crate::sometimes::Sometimes;
 

@@ -16,7 +16,7 @@ use super::scenarios::{run_scenario, shrink};
 use super::screen::{Progress, complain, say, summarize};
 use super::stopwatch::Stopwatch;
 use super::trace_filter::{TraceFilter, request_of};
-use crate::cluster::probe::Probe;
+use crate::cluster::holders::probe::Probe;
 use crate::config::SimConfig;
 use crate::scenario::Trial;
 use crate::simulation::{Declaration, Plan, Report, Simulation, SimulationFailure};

@@ -21,7 +21,7 @@ use std::time::Duration;
 use kv_check::Request;
 use kv_core::{Check, Condition, ConsistencyEngine, Limits, Operation};
 
-use crate::cluster::probe::Probe;
+use crate::cluster::holders::probe::Probe;
 use crate::config::{DiskConfig, IN_FLIGHT_MAX, NetworkConfig, PART_BYTES_MAX, SimConfig};
 use crate::simulation::{Declaration, Plan, Simulation, SimulationFailure, failure_of, shown};
 

@@ -35,7 +35,7 @@ use kv_core::{
 
 use crate::client::{Clients, OperationKind, TIME_TO_LIVE_MS_MAX};
 use crate::cluster::Cluster;
-use crate::cluster::probe::Probe;
+use crate::cluster::holders::probe::Probe;
 use crate::config::NetworkConfig;
 use crate::sometimes::{Reached, Sometimes};
 use crate::violation::Violation;

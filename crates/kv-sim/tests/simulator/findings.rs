@@ -56,7 +56,8 @@ fn a_finding_shows_the_faults_between_its_calls() {
     let scenario = a_crash_between_a_put_and_a_get();
     assert_eq!(scenario.run(&trial), Ok(()));
     let failure = broken_by(Mutation::ForgetsARecord, || scenario.run(&trial)).unwrap_err();
-    let expected = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/simulator/forgotten_record.txt");
+    let expected =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/tests/simulator/histories/forgotten_record.txt");
     let expected = std::fs::read_to_string(expected).unwrap();
     assert_eq!(failure.to_string(), expected, "{failure}");
 }

@@ -97,6 +97,7 @@ fn the_third_engine_has_its_disks_counted() {
             holds: |disk, _, _, version| version <= disk.last_version(),
             held: |_, _| None,
             kept: |_| None,
+            knows: |_, _| true,
         });
         run.run()
     }

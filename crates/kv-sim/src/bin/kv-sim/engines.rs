@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kv_check::evidence::KeptWrite;
-use kv_core::{ConsistencyEngine, Key, Role, Status, Version, Wire, digest};
+use kv_core::{ConsistencyEngine, Key, NodeId, Role, Status, Version, Wire, digest};
 use kv_eventual::{Entry, EventualEngine, Record, Write};
 use kv_linear::LinearEngine;
 use kv_sim::{
@@ -68,9 +68,12 @@ pub(crate) trait Holder: ConsistencyEngine + 'static {
     /// The write that a record asks a server to keep.
     fn kept(record: &Self::Record) -> Option<KeptWrite>;
 
-    /// The three questions.
+    /// Whether a disk knows of another server.
+    fn knows(&self, node: NodeId) -> bool;
+
+    /// The four questions.
     fn probe() -> Probe<Self> {
-        Probe { holds: Self::holds, held: Self::held, kept: Self::kept }
+        Probe { holds: Self::holds, held: Self::held, kept: Self::kept, knows: Self::knows }
     }
 }
 
@@ -181,6 +184,11 @@ impl Holder for LinearEngine {
     fn kept(_record: &Self::Record) -> Option<KeptWrite> {
         None
     }
+
+    /// It asks all servers that are listed.
+    fn knows(&self, _node: NodeId) -> bool {
+        true
+    }
 }
 
 impl Holder for EventualEngine {
@@ -217,6 +225,10 @@ impl Holder for EventualEngine {
 
     fn held(&self, key: &Key) -> Option<Version> {
         self.held_version(key)
+    }
+
+    fn knows(&self, node: NodeId) -> bool {
+        self.has_met(node)
     }
 
     fn kept(record: &Self::Record) -> Option<KeptWrite> {

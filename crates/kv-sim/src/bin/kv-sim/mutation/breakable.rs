@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::engines::Holder;
 use kv_check::evidence::KeptWrite;
 use kv_core::{
-    Checkpoint, ConsistencyEngine, Effects, EngineConfig, Input, Key, Now, OpenView, PersistSeq,
-    RecoverError, Status, Version, ViewChunk, ViewId, ViewScope,
+    Checkpoint, ConsistencyEngine, Effects, EngineConfig, Input, Key, NodeId, Now, OpenView,
+    PersistSeq, RecoverError, Status, Version, ViewChunk, ViewId, ViewScope,
 };
 use kv_eventual::EventualEngine;
 use kv_linear::LinearEngine;
@@ -93,6 +93,10 @@ macro_rules! breakable {
 
             fn kept(record: &Self::Record) -> Option<KeptWrite> {
                 <$engine>::kept(record)
+            }
+
+            fn knows(&self, node: NodeId) -> bool {
+                self.0.knows(node)
             }
         }
     };

@@ -3,9 +3,9 @@
 use std::fmt;
 
 use kv_check::evidence::KeptWrite;
-use kv_core::{ConsistencyEngine, Key, Version};
+use kv_core::{ConsistencyEngine, Key, NodeId, Version};
 
-/// Three questions about what a server holds. Whoever has an engine of its own can offer them, and
+/// Four questions about what a server holds. Whoever has an engine of its own can offer them, and
 /// gets more rules for it: [`Breach::ThinlyHeld`](crate::Breach::ThinlyHeld), and the promises
 /// [`VersionsAdvance`](kv_check::oracle::Promise::VersionsAdvance),
 /// [`UniqueNames`](kv_check::oracle::Promise::UniqueNames) and
@@ -21,6 +21,9 @@ pub struct Probe<E: ConsistencyEngine> {
     /// The write that a record asks a server to keep; `None` if it is no write, or if the engine
     /// gives its writes no names.
     pub kept: fn(&E::Record) -> Option<KeptWrite>,
+    /// Whether a disk knows of another server: given the engine as a restart would find it. True for
+    /// an engine that asks all servers that are listed.
+    pub knows: fn(&E, NodeId) -> bool,
 }
 
 impl<E: ConsistencyEngine> Clone for Probe<E> {

@@ -1,23 +1,22 @@
 //! What a driver does that breaks a rule, where that takes more than to leave something out.
 
-use super::DriverCore;
-use super::rule::DriverRule;
-use super::session::SessionId;
-use super::streams;
+use super::DriverRule;
 use crate::cluster::id::RequestId;
+use crate::driver::session::SessionId;
+use crate::driver::{DriverCore, streams};
 use crate::engine::ConsistencyEngine;
 use crate::engine::checkpoint::{SnapshotPart, ViewScope};
 
 impl<E: ConsistencyEngine> DriverCore<E> {
     /// The request that a reply is taken to be for.
-    pub(super) fn mistaken_request(&self, request: RequestId) -> RequestId {
+    pub(in crate::driver) fn mistaken_request(&self, request: RequestId) -> RequestId {
         let present = self.sessions.in_place_of(request);
         let is_broken = self.config.broken.is(DriverRule::ReplyToReusedPlace);
         present.filter(|_| is_broken).unwrap_or(request)
     }
 
     /// The session that a reply goes to.
-    pub(super) fn mistaken_session(&self, session: SessionId) -> SessionId {
+    pub(in crate::driver) fn mistaken_session(&self, session: SessionId) -> SessionId {
         if !self.config.broken.is(DriverRule::ReplyToAnotherSession) {
             return session;
         }
@@ -27,7 +26,7 @@ impl<E: ConsistencyEngine> DriverCore<E> {
 
     /// What a session is given in place of a part of its snapshot, or of the news that the view is
     /// gone.
-    pub(super) fn mistaken_part(
+    pub(in crate::driver) fn mistaken_part(
         &mut self,
         part: Option<SnapshotPart>,
         (snapshot, number): (u64, u32),

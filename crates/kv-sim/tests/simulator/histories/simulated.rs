@@ -9,7 +9,7 @@ use kv_check::{Budget, Verdict, linearizability};
 use kv_core::{Key, NodeId, Operation, RequestOptions, SeedStream, Value};
 use kv_sim::{Cluster, DiskConfig, NetworkConfig, Restart, SimConfig};
 
-use super::one_copy::{Mutation, OneCopy, broken_by};
+use crate::one_copy::{Mutation, OneCopy, broken_by};
 
 /// Three servers under loss, duplication and restarts; clients put and get three keys.
 fn verdict(seed: u64) -> (Verdict, usize) {

@@ -7,8 +7,8 @@ use kv_eventual::EventualEngine;
 use kv_linear::LinearEngine;
 use kv_sim::{Simulation, SimulationFailure};
 
-use super::engines;
-use super::one_copy::{self, Mutation, OneCopy, broken_by};
+use crate::engines;
+use crate::one_copy::{self, Mutation, OneCopy, broken_by};
 
 fn read_back(history: &History) -> History {
     let mut out = Vec::new();

@@ -1,0 +1,4 @@
+//! Histories of simulated runs, as they are and in files.
+
+mod files;
+mod simulated;
