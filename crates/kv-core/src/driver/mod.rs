@@ -53,7 +53,6 @@
 //! }
 //! ```
 
-#[cfg(feature = "mutations")]
 mod config;
 mod disk;
 mod output;

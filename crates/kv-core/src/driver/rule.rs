@@ -1,5 +1,6 @@
 //! Rules that a test can have a driver break, to see that its checkers notice.
 
+#[cfg(feature = "mutations")]
 mod breaking;
 
 /// One rule of the driver, or of whoever owns it, that is broken.
