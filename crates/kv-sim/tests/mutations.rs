@@ -318,4 +318,4 @@ fn the_readme_shows_what_a_seed_of_a_broken_engine_shrinks_to() {
     assert_eq!(shrunk.scenario.run(&trial), Ok(()));
 }
 
-const CONTROL_SEEDS_MIN: u64 = if cfg!(debug_assertions) { 5 } else { 200 };
+const CONTROL_SEEDS_MIN: u64 = if cfg!(debug_assertions) { 5 } else { 120 };
