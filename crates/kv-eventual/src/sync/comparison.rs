@@ -279,14 +279,16 @@ impl Core {
         differences: Differences,
         compared: &Compared,
     ) -> usize {
-        let theirs = self.peerage.get(&with).map(|peer| peer.vector.clone()).unwrap_or_default();
+        let theirs = self.peerage.get(&with).map(|peer| &peer.vector);
+        // The peer has forgotten deletes up to its floor, and this record's may be one of them.
+        let is_forgotten = |write: &Write| {
+            let is_known = theirs.is_some_and(|vector| vector.contains(write.entry.id()));
+            write.entry.stamp.time <= compared.floor && is_known
+        };
+        let newer = differences.newer_here.into_iter();
+        let newer: Vec<Write> = newer.filter(|write| !is_forgotten(write)).collect();
         let mut bytes = 0;
-        for write in differences.newer_here {
-            let id = write.entry.id();
-            // The peer has forgotten deletes up to its floor, this record's may be one of them.
-            if write.entry.stamp.time <= compared.floor && theirs.contains(id) {
-                continue;
-            }
+        for write in newer {
             bytes += write.size_bytes();
             self.counters.repairs_sent += 1;
             self.send(step, with, Part::Mend(write));

@@ -8,7 +8,7 @@ use kv_core::{
     ConsistencyEngine, Counter, Effect, Effects, EngineConfig, HybridTime, Input, NodeId, Now,
     PersistSeq,
 };
-use kv_eventual::{EventualEngine, Message, Record, Write};
+use kv_eventual::{Compare, Compared, EventualEngine, HashedRange, Message, Part, Record, Write};
 
 /// Two servers whose disks and network take no time.
 struct Pair {
@@ -161,6 +161,21 @@ fn what_may_have_been_deleted_is_not_brought_back() {
     }
 }
 
+/// Else a server that was empty, and knows of a write only through a peer that has forgotten its
+/// delete, would take the write from one that still holds it.
+#[test]
+fn what_a_peer_has_forgotten_is_forgotten_with_its_vector() {
+    let forgotten = Record::Removed { floor: stamp(KEYS + 1), records: Vec::new() };
+    let mut pair = Pair::recovered([[without(7), vec![forgotten]].concat(), Vec::new()]);
+    pair.run_for(PERIOD / 100);
+    assert!(pair.are_equal());
+    let sender = pair.engines[0].status().incarnation;
+    let message = Message { sender, wall_ms: WALL_MS, parts: vec![Part::Mend(put(7))] };
+    pair.step(1, Input::Message { from: node(1), message });
+    let counters = [Counter::RecordsMended, Counter::RecordsLeftDiffering];
+    assert_eq!(counters.map(|counter| pair.counter(1, counter)), [0, 1]);
+}
+
 #[test]
 fn servers_that_hold_the_same_compare_once_a_period_and_send_no_records() {
     let mut pair = Pair::recovered([all(), all()]);
@@ -174,7 +189,6 @@ fn servers_that_hold_the_same_compare_once_a_period_and_send_no_records() {
 
 #[test]
 fn a_question_or_an_answer_that_is_none_is_dropped() {
-    use kv_eventual::{Compare, Compared, HashedRange, Part};
     let mut pair = Pair::recovered([all(), all()]);
     pair.run_for(PERIOD / 100);
     let sender = pair.engines[1].status().incarnation;
