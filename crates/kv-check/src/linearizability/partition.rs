@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use kv_core::{Batch, Check, Command, Key};
+use kv_core::{Batch, Check, Command, Condition, Key};
 
 use super::observation::Observations;
 use super::register::{Action, Call, End, Test, Until};
@@ -82,11 +82,11 @@ pub(super) fn partitions(history: &History) -> Result<Vec<Partition>, HistoryErr
     calls.retain(|call| !call.says_nothing());
     let mut groups = Groups::default();
     for call in &calls {
-        groups.join(keys_of(&call.batch));
+        groups.join(call.keys());
     }
     let mut parts: BTreeMap<&Key, Vec<&Whole<'_>>> = BTreeMap::new();
     for call in &calls {
-        if let Some(key) = keys_of(&call.batch).next() {
+        if let Some(key) = call.keys().next() {
             parts.entry(groups.least(key)).or_default().push(call);
         }
     }
@@ -180,9 +180,27 @@ impl Whole<'_> {
             End::Ok(_) => false,
         }
     }
-}
 
-impl Whole<'_> {
+    /// The conditions and commands whose keys matter to how the call ended: where a condition failed,
+    /// nobody looked further.
+    fn looked_at(&self) -> (&[Condition], &[Command]) {
+        let (conditions, commands) = (self.batch.conditions(), self.batch.commands());
+        match &self.end {
+            End::Refused(Refusal::Condition { index, .. }) => {
+                (conditions.get(..=*index).unwrap_or(conditions), &[])
+            }
+            End::Refused(Refusal::NeverTried | Refusal::Command { .. })
+            | End::Ok(_)
+            | End::Open => (conditions, commands),
+        }
+    }
+
+    fn keys(&self) -> impl Iterator<Item = &Key> {
+        let (conditions, commands) = self.looked_at();
+        let conditions = conditions.iter().map(|condition| &condition.key);
+        commands.iter().map(Command::key).chain(conditions)
+    }
+
     /// The keys of which it is asked, or known, when they expire.
     fn timed_keys(&self) -> impl Iterator<Item = &Key> {
         let conditions = self.batch.conditions().iter();
@@ -278,7 +296,7 @@ fn expiries(calls: &[Whole<'_>]) -> Vec<Whole<'static>> {
 }
 
 fn partition(calls: &[&Whole<'_>]) -> Result<Partition, HistoryError> {
-    let keys: BTreeSet<Key> = calls.iter().flat_map(|call| keys_of(&call.batch)).cloned().collect();
+    let keys: BTreeSet<Key> = calls.iter().flat_map(|call| call.keys()).cloned().collect();
     let keys: Vec<Key> = keys.into_iter().collect();
     let places: BTreeMap<&Key, usize> = keys.iter().enumerate().map(|(n, key)| (key, n)).collect();
     let timed: BTreeSet<&Key> = calls.iter().flat_map(|call| call.timed_keys()).collect();
@@ -313,13 +331,14 @@ fn call(
     timed: &BTreeSet<&Key>,
 ) -> Result<Call, HistoryError> {
     let place = |key: &Key| places.get(key).copied().unwrap_or(usize::MAX);
+    let (looked_at, commands) = whole.looked_at();
     let mut conditions = Vec::new();
-    for condition in whole.batch.conditions() {
+    for condition in looked_at {
         let index = whole.invoked;
         let test = Test::of(&condition.check).ok_or(HistoryError::Version { index })?;
         conditions.push((place(&condition.key), test));
     }
-    let commands = whole.batch.commands().iter();
+    let commands = commands.iter();
     let commands = commands.map(|c| (place(c.key()), action(c, timed.contains(c.key()))));
     Ok(Call { conditions, commands: commands.collect() })
 }
@@ -346,11 +365,6 @@ fn action(command: &Command, is_timed: bool) -> Action {
         | Command::Expiry { .. }
         | Command::TimeToLive { .. } => Action::Time,
     }
-}
-
-fn keys_of(batch: &Batch) -> impl Iterator<Item = &Key> {
-    let conditions = batch.conditions().iter().map(|condition| &condition.key);
-    batch.commands().iter().map(Command::key).chain(conditions)
 }
 
 /// Keys that some call touches together.
@@ -419,5 +433,26 @@ mod tests {
         assert_eq!(parts(Event::Fail(Refusal::NeverTried)), 2);
         assert_eq!(parts(Event::Ok(vec![Seen::Written, Seen::Written])), 1);
         assert_eq!(parts(Event::Info), 1);
+    }
+
+    #[test]
+    fn keys_after_a_condition_that_failed_are_not_connected() {
+        let name = |key: &str| Key::new(key.to_owned()).unwrap();
+        let is_there = |key| Condition { key: name(key), check: Check::Present };
+        let put =
+            |key| Command::Put { key: name(key), value: Value::default(), time_to_live: None };
+        let batch = Batch::new(vec![is_there("a"), is_there("b")], vec![put("c")]).unwrap();
+        let written = Event::Ok(vec![Seen::Written]);
+        let parts = |index| {
+            let refusal = Refusal::Condition { index, found: None };
+            let others = ["a", "b", "c"].into_iter().flat_map(|key| {
+                let put = Event::Invoke(Batch::new(Vec::new(), vec![put(key)]).unwrap());
+                [(Process(0), put), (Process(0), written.clone())]
+            });
+            let call =
+                [(Process(1), Event::Invoke(batch.clone())), (Process(1), Event::Fail(refusal))];
+            partitions(&History { events: call.into_iter().chain(others).collect() }).unwrap().len()
+        };
+        assert_eq!([parts(0), parts(1)], [3, 2]);
     }
 }
