@@ -6,12 +6,11 @@
 //! what was sent before, perhaps to another server, stands a [`REPEATED`] line: it may have taken effect
 //! earlier than the line says.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use kv_core::{
-    Answer, Command, CommandResult, ExpiryMs, KeyExpiry, NodeId, Operation, Outcome, RequestId,
-    TimeToLive, Value, Versioned,
+    Answer, Command, CommandResult, ExpiryMs, IdMap, KeyExpiry, NodeId, Operation, Outcome,
+    RequestId, TimeToLive, Value, Versioned,
 };
 
 use crate::client_number::ClientNumber;
@@ -32,12 +31,12 @@ pub(crate) struct OpenOperations {
     node: NodeId,
     /// The first lines, one by one, of which the last ones are made. The operation itself would
     /// keep the buffer that it was read into from being used again.
-    open: HashMap<RequestId, Vec<OpLogText>>,
+    open: IdMap<RequestId, Vec<OpLogText>>,
 }
 
 impl OpenOperations {
     pub(crate) fn new(node: NodeId) -> Self {
-        Self { node, open: HashMap::new() }
+        Self { node, open: IdMap::default() }
     }
 
     /// Makes the first lines of an operation.
