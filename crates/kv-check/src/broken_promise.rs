@@ -132,6 +132,9 @@ impl<'a> Named<'a> {
             OracleFinding::SessionWentBack { read, before, key, .. } => {
                 of_key(&[*read, *before], key)
             }
+            OracleFinding::WriteBehindSession { write, before, key, .. } => {
+                of_key(&[*write, *before], key)
+            }
             OracleFinding::StampFell { write, before, .. } => calls(&[*write, *before]),
             OracleFinding::RefusedShown { read, write } => calls(&[*read, *write]),
             OracleFinding::Invented { read, .. } => calls(&[*read]),

@@ -72,6 +72,12 @@ impl Clock {
         is_near
     }
 
+    /// Whether a stamp is no later than [`MAX_SKEW`] after what the wall clock shows, or than this
+    /// clock. Unlike those that servers send, it cannot move this clock a bit further each time.
+    pub(crate) fn is_near(&self, time: HybridTime, wall: Duration) -> bool {
+        time <= self.latest.next() || time.millis() <= millis(wall).saturating_add(millis(MAX_SKEW))
+    }
+
     /// Moves on to a stamp that is to be believed, however far ahead it is.
     pub(crate) fn follow(&mut self, time: HybridTime) {
         self.latest = self.latest.max(time);

@@ -43,10 +43,12 @@ pub(crate) struct Counters {
     pub(crate) records_mended: u64,
     /// Records of a peer that were not taken because a forgotten delete may be later.
     pub(crate) records_left: u64,
+    /// Reads that found nothing as new as what their clients had seen.
+    pub(crate) reads_behind: u64,
 }
 
 impl Counters {
-    pub(crate) const fn all(&self) -> [(Counter, u64); 19] {
+    pub(crate) const fn all(&self) -> [(Counter, u64); 20] {
         [
             (Counter::BadMessages, self.bad_messages),
             (Counter::StaleMessages, self.stale_messages),
@@ -67,6 +69,7 @@ impl Counters {
             (Counter::Comparisons, self.comparisons),
             (Counter::RecordsMended, self.records_mended),
             (Counter::RecordsLeftDiffering, self.records_left),
+            (Counter::ReadsBehindSession, self.reads_behind),
         ]
     }
 }

@@ -15,6 +15,10 @@ pub enum Mutation {
     DoneWithOneFewer,
     /// A read is done with R - 1 answers.
     ReadsOneFewer,
+    /// A read does not wait for what its client has seen.
+    ReadIgnoresSeen,
+    /// A write's stamp may be below what its client has seen of the key.
+    StampBelowSeen,
     /// A server that restarts continues in its former incarnation, and numbers its writes from 1
     /// again.
     IncarnationResumed,
@@ -58,11 +62,13 @@ pub(crate) type Broken = kv_core::Broken<Mutation>;
 #[cfg(feature = "mutations")]
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::CountedBeforePersisted,
         Self::AckBeforePersisted,
         Self::DoneWithOneFewer,
         Self::ReadsOneFewer,
+        Self::ReadIgnoresSeen,
+        Self::StampBelowSeen,
         Self::IncarnationResumed,
         Self::ClockReissued,
         Self::SentAboveBound,

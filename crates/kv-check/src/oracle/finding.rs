@@ -133,6 +133,23 @@ pub enum OracleFinding {
         /// What the earlier call wrote or showed.
         known: Version,
     },
+    /// A session's write was acknowledged with an older version than the session knew of the key.
+    #[error(
+        "monotonic writes: write {write} of {key:?} has version {version} although call {before} of its \
+         session knew {known}"
+    )]
+    WriteBehindSession {
+        /// The write.
+        write: RequestId,
+        /// The session's earlier call.
+        before: RequestId,
+        /// Their key.
+        key: Key,
+        /// The write's version.
+        version: Version,
+        /// What the earlier call wrote or showed.
+        known: Version,
+    },
     /// A call of a session does not fit behind the session's earlier calls, in the order of the
     /// versions.
     #[error(

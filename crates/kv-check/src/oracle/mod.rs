@@ -55,6 +55,9 @@ pub enum Promise {
     ReadYourWrites,
     /// A read of a session shows no lesser version than an earlier read of it.
     MonotonicReads,
+    /// A write of a session has a greater version than all that the session has written or been shown
+    /// of the key before: monotonic writes, and writes follow reads.
+    MonotonicWrites,
     /// One order of all calls explains what everybody saw, and has the calls of each session in
     /// their order (Lamport, *How to Make a Multiprocessor Computer*, 1979).
     SequentialConsistency,
@@ -106,6 +109,7 @@ impl Promise {
         match self {
             Self::ReadYourWrites
             | Self::MonotonicReads
+            | Self::MonotonicWrites
             | Self::SequentialConsistency
             | Self::VersionOrder
             | Self::StampsRise
@@ -128,6 +132,7 @@ impl Promise {
             self,
             Self::ReadYourWrites
                 | Self::MonotonicReads
+                | Self::MonotonicWrites
                 | Self::SequentialConsistency
                 | Self::VersionOrder
         )
@@ -149,6 +154,7 @@ impl Promise {
             Self::HonestRefusals => refusal::judge(evidence),
             Self::ReadYourWrites => session::judge(evidence, Guarantee::ReadYourWrites),
             Self::MonotonicReads => session::judge(evidence, Guarantee::MonotonicReads),
+            Self::MonotonicWrites => session::judge_writes(evidence),
             Self::SequentialConsistency => match sequential_consistency(evidence, STEPS_MAX) {
                 Order::Found => Ok(()),
                 Order::None => Err(OracleFinding::NoOrder),
@@ -177,6 +183,7 @@ impl Promise {
             | Self::UniqueVersions
             | Self::ReadYourWrites
             | Self::MonotonicReads
+            | Self::MonotonicWrites
             | Self::VersionOrder
             | Self::StampsRise
             | Self::Convergence

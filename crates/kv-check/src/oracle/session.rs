@@ -46,3 +46,29 @@ pub(super) fn judge(evidence: &Evidence, guarantee: Guarantee) -> Result<(), Ora
     }
     Ok(())
 }
+
+/// Goes through the calls in the order in which they began.
+pub(super) fn judge_writes(evidence: &Evidence) -> Result<(), OracleFinding> {
+    let mut known = Known::new();
+    for call in &evidence.calls {
+        let written = call.acknowledged().map(|(_, version, _)| version);
+        let shown = call.shown().flatten().map(|shown| shown.version);
+        let Some(version) = written.or(shown) else {
+            continue;
+        };
+        let known = known.entry((call.session, &call.key)).or_insert((version, call.id));
+        if written.is_some() && version < known.0 {
+            return Err(OracleFinding::WriteBehindSession {
+                write: call.id,
+                before: known.1,
+                key: call.key.clone(),
+                version,
+                known: known.0,
+            });
+        }
+        if version > known.0 {
+            *known = (version, call.id);
+        }
+    }
+    Ok(())
+}

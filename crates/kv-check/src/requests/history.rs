@@ -156,6 +156,7 @@ fn refusal(reason: &NotDone) -> Refusal {
         | NotDone::NotSupported(_)
         | NotDone::Quorum(_)
         | NotDone::Overloaded { .. }
+        | NotDone::NotCaughtUp { .. }
         | NotDone::ClockSkew { .. }
         | NotDone::SessionExpired
         | NotDone::CannotLead(_)

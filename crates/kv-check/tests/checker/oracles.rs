@@ -372,6 +372,27 @@ fn the_reads_of_a_session_do_not_go_back() {
 }
 
 #[test]
+fn the_writes_of_a_session_come_after_what_it_has_seen() {
+    let writes =
+        |first, second| Script::new().put(1, "k", first, (0, 1)).put(1, "k", second, (2, 3));
+    assert_eq!(writes(5, 6).judge(Promise::MonotonicWrites), Ok(()));
+    let expected = OracleFinding::WriteBehindSession {
+        write: RequestId(2),
+        before: RequestId(1),
+        key: key("k"),
+        version: Version::Log(5),
+        known: Version::Log(6),
+    };
+    assert_eq!(writes(6, 5).judge(Promise::MonotonicWrites), Err(expected));
+    let after_read = Script::new().get(1, "k", 6, (0, 1)).put(1, "k", 5, (2, 3));
+    assert!(after_read.judge(Promise::MonotonicWrites).is_err());
+    let of_another = Script::new().put(1, "k", 6, (0, 1)).put(2, "k", 5, (2, 3));
+    assert_eq!(of_another.judge(Promise::MonotonicWrites), Ok(()));
+    let of_another_key = Script::new().put(1, "k", 6, (0, 1)).put(1, "l", 5, (2, 3));
+    assert_eq!(of_another_key.judge(Promise::MonotonicWrites), Ok(()));
+}
+
+#[test]
 fn one_order_of_all_sessions_need_not_follow_the_clock() {
     // The read begins after the write has ended, and may still come before it.
     let late = Script::new().put(1, "k", 5, (0, 1)).get(2, "k", 0, (2, 3)).get(2, "k", 5, (4, 5));

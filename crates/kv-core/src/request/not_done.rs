@@ -4,6 +4,7 @@ use crate::cluster::id::{ClusterId, NodeId};
 use crate::cluster::quorum::QuorumError;
 use crate::key::Value;
 use crate::request::outcome::Versioned;
+use crate::version::Version;
 use crate::{DecodeError, Wire, wire_enum};
 
 /// Why a request had no effect and never will.
@@ -29,6 +30,16 @@ pub enum NotDone {
         answered: u16,
         /// How many the request needs.
         needed: u16,
+    },
+    /// No server that answered in time holds what the client has seen of the key, or anything newer
+    /// (eventual engine).
+    #[error(
+        "not caught up: no server that answers holds version {seen} of the key, which this session \
+         has seen, or a newer one; it comes back with a server that does"
+    )]
+    NotCaughtUp {
+        /// What the client has seen ([`RequestOptions::seen`](crate::RequestOptions::seen)).
+        seen: Version,
     },
     /// The engine does not keep such a promise.
     #[error("not supported: {0}")]
@@ -95,6 +106,7 @@ impl NotDone {
             Self::Unavailable { .. } => true,
             Self::Waiting(waiting) => waiting.is_transient(),
             Self::TimedOut { .. }
+            | Self::NotCaughtUp { .. }
             | Self::NotSupported(_)
             | Self::Quorum(_)
             | Self::ConditionFailed { .. }
@@ -118,6 +130,7 @@ impl NotDone {
             Self::Unavailable { .. }
             | Self::Waiting(_)
             | Self::TimedOut { .. }
+            | Self::NotCaughtUp { .. }
             | Self::NotSupported(_)
             | Self::Quorum(_)
             | Self::Overloaded { .. }
@@ -141,6 +154,7 @@ wire_enum!(NotDone, "reason", {
     9 => ClockSkew { off_ms, limit_ms },
     10 => SessionExpired,
     12 => CannotLead(why),
+    13 => NotCaughtUp { seen },
 });
 
 /// Why a server cannot become the sequencer.

@@ -128,8 +128,10 @@ pub struct RequestOptions {
     pub read_quorum: Option<Quorum>,
     /// The level to serve a read at; the engine's own by default. A write has no level.
     pub level: Option<Level>,
-    /// The newest version of any answer that the client has seen: a read at the level
-    /// [`Level::Sequential`] is no older than that.
+    /// What the client has seen. Linearizable engine: the newest version of any answer; a read at the
+    /// level [`Level::Sequential`] is no older than that. Eventual engine: the newest version of the
+    /// request's key; a read shows that or a newer one, from whichever server has it, and a write is
+    /// stamped after it.
     pub seen: Option<Version>,
     /// What names a write, so that it takes effect once although it is sent again, to whichever
     /// server. It is without meaning for a read, and in an engine that keeps no sessions.

@@ -53,7 +53,8 @@ pub struct Done {
     /// What was read or written.
     pub answer: Answer,
     /// The version of the write; for a read in the linearizable engine, the read's own number
-    /// among all operations.
+    /// among all operations, and in the eventual one, if the key was deleted, the delete's version as
+    /// long as that is known.
     pub version: Option<Version>,
     /// The level at which the request was served.
     pub served: Served,

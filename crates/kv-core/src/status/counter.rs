@@ -158,6 +158,8 @@ counters! {
     53 => RecordsMended, "records_mended", Count;
     /// Records that a peer holds and that were not taken: a delete that is forgotten may be later.
     54 => RecordsLeftDiffering, "records_left_differing", Count;
+    /// Reads that found nothing as new as what their clients had seen, and asked on.
+    55 => ReadsBehindSession, "reads_behind_session", Count;
 
     // Of the driver and its disk.
     /// Messages to peers that were unreachable or took nothing more.

@@ -9,8 +9,11 @@ pub(crate) fn read_done(entry: Option<&Entry>, servers: u16) -> Outcome {
     let versioned = entry.and_then(|entry| {
         Some(Versioned { value: entry.value.clone()?, version: entry.stamp.into() })
     });
+    // A deleted key's version shows a session as well that it must not go back behind the delete.
+    let deleted = entry.filter(|entry| entry.value.is_none());
+    let version = deleted.map(|entry| entry.stamp.into());
     let answer = Answer::Results(vec![CommandResult::Value(versioned)]);
-    done(answer, None, Served::Quorum { servers })
+    done(answer, version, Served::Quorum { servers })
 }
 
 /// The answer to a put or a delete.

@@ -14,7 +14,7 @@ use crate::ids::{ReadId, Slot, SlotSet};
 use crate::message::{Answer, Part, Query};
 use crate::mutation::Mutation;
 use crate::state::record::Write;
-use crate::state::stamp::Entry;
+use crate::state::stamp::{Entry, Stamp};
 
 /// The reads that wait for answers.
 #[derive(Clone, Debug)]
@@ -30,6 +30,10 @@ pub(super) struct PendingRead {
     pub(super) request: RequestId,
     pub(super) key: Key,
     pub(super) needed: ReadQuorum,
+    /// What its client has seen of the key.
+    seen: Option<Stamp>,
+    /// Whether enough have answered and none had that: all are asked again.
+    is_behind: bool,
     pub(super) answered: SlotSet,
     pub(super) answers: Vec<(Slot, Option<Entry>)>,
     /// What an atomic read shows once enough servers hold it.
@@ -72,13 +76,13 @@ impl Reads {
         step: &mut Step<'_>,
         Arrival { id: request, expires, pending }: Arrival,
         key: Key,
-        mut needed: ReadQuorum,
+        (mut needed, seen): (ReadQuorum, Option<Stamp>),
     ) -> Vec<Repair> {
         let fewer = core.broken().is(Mutation::ReadsOneFewer) && needed.answers > 1;
         needed.answers -= u16::from(fewer);
         let own = core.state.get(&key);
         let counts = core.counts(step.now.mono);
-        if needed.servers() == 1 && counts {
+        if needed.servers() == 1 && counts && is_as_new(core, own, seen) {
             let outcome = read_done(own, 1);
             core.reply(step, request, outcome);
             return Vec::new();
@@ -96,6 +100,8 @@ impl Reads {
             request,
             key: key.detached(),
             needed,
+            seen,
+            is_behind: false,
             answered: SlotSet::default(),
             answers: Vec::with_capacity(usize::from(needed.answers)),
             shown: None,
@@ -156,7 +162,10 @@ impl Reads {
                 read.insert(core.peers.me(), core.state.get(&read.key).cloned(), true);
             }
             if read.is_complete() && read.shown.is_none() {
-                return self.finish(core, step, id);
+                let repairs = self.finish(core, step, id);
+                if !self.pending.get(&id).is_some_and(|read| read.is_behind) {
+                    return repairs;
+                }
             }
             core.counters.resends += 1;
             self.send_to_connected(core, step, id);
@@ -221,7 +230,10 @@ impl Reads {
         let next = read.backoff.next(step.now.mono, &core.config.timing);
         core.deadlines.arm(&mut read.armed, next.min(read.expires), Due::Read(id));
         let key = read.key.clone();
+        let mut me = SlotSet::default();
+        me.insert(core.peers.me());
         let (to, part) = match read.shown.clone() {
+            None if read.is_behind => (to.without(me), Part::Query(Query { read: id, key })),
             None => (to.without(read.answered), Part::Query(Query { read: id, key })),
             Some(entry) => (to.without(read.holders), Part::Keep(Write { key, entry })),
         };
@@ -244,6 +256,15 @@ impl Reads {
             if a.wins_over(Some(b), broken) { Ordering::Greater } else { Ordering::Less }
         };
         let best = best.max_by(newer).cloned();
+        if !is_as_new(core, best.as_ref(), read.seen) {
+            let was_asked = std::mem::replace(&mut read.is_behind, true);
+            if !was_asked {
+                core.counters.reads_behind += 1;
+                self.send_to_connected(core, step, id);
+            }
+            return Vec::new();
+        }
+        read.is_behind = false;
         if best.is_some() && read.needed.holders > 0 {
             read.shown = best;
             self.writing_back.insert(id);
@@ -271,7 +292,7 @@ impl Reads {
 impl PendingRead {
     /// Takes an answer, which may not be one of those that are needed.
     fn insert(&mut self, slot: Slot, entry: Option<Entry>, counts: bool) {
-        if self.answered.contains(slot) {
+        if self.answered.contains(slot) && !self.is_behind {
             return;
         }
         if counts {
@@ -295,12 +316,25 @@ impl PendingRead {
     }
 
     fn timed_out(&self) -> NotDone {
+        if let Some(seen) = self.seen.filter(|_| self.is_behind) {
+            return NotDone::NotCaughtUp { seen: seen.into() };
+        }
         let (answered, needed) = match self.shown {
             None => (self.answered.len(), self.needed.answers),
             Some(_) => (self.holders.len(), self.needed.holders),
         };
         NotDone::TimedOut { answered, needed }
     }
+}
+
+/// Whether an entry, or that there is none, is no older than what a client has seen of its key (read
+/// your writes and monotonic reads: Terry et al., *Session Guarantees for Weakly Consistent Replicated
+/// Data*, 1994). That there is none may be all that is left of a delete which is forgotten.
+fn is_as_new(core: &Core, entry: Option<&Entry>, seen: Option<Stamp>) -> bool {
+    let Some(seen) = seen.filter(|_| !core.broken().is(Mutation::ReadIgnoresSeen)) else {
+        return true;
+    };
+    entry.map_or_else(|| seen.time <= core.state.floor, |entry| entry.stamp >= seen)
 }
 
 /// Why a read has too few servers: too few are there, or this one is and does not count.

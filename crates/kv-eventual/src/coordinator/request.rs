@@ -7,13 +7,16 @@ use kv_core::{
     RequestOptions, Value,
 };
 
+use crate::state::stamp::Stamp;
+
 /// A request that this engine can serve.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Task {
-    /// Reads a key from `needed` servers.
-    Get { key: Key, needed: ReadQuorum },
-    /// Writes a key, or removes it, on `needed` servers.
-    Write { key: Key, value: Option<Value>, needed: u16 },
+    /// Reads a key from `needed` servers, and shows nothing older than what its client has seen.
+    Get { key: Key, needed: ReadQuorum, seen: Option<Stamp> },
+    /// Writes a key, or removes it, on `needed` servers, with a later stamp than what its client has
+    /// seen.
+    Write { key: Key, value: Option<Value>, needed: u16, seen: Option<Stamp> },
 }
 
 /// From how many servers a read needs answers.
@@ -76,11 +79,13 @@ pub(crate) fn admit(
         None => Ok(configured),
         Some(quorum) => quorum.resolve(cluster.nodes()).map_err(NotDone::Quorum),
     };
+    let seen = options.seen.and_then(Stamp::of_version);
     let write = |key: &Key, value| {
         Ok(Task::Write {
             key: key.clone(),
             value,
             needed: quorum(options.write_quorum, cluster.write_quorum())?,
+            seen,
         })
     };
     let task = match command {
@@ -93,6 +98,7 @@ pub(crate) fn admit(
                     false => 0,
                 },
             },
+            seen,
         }),
         Command::Put { key, value, time_to_live: None } => write(key, Some(value.clone())),
         Command::Delete { key } => write(key, None),

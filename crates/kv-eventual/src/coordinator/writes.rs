@@ -50,10 +50,11 @@ impl Writes {
         step: &mut Step<'_>,
         Arrival { id: request, expires, pending }: Arrival,
         (key, value): (&Key, Option<&Value>),
-        needed: u16,
+        (needed, seen): (u16, Option<Stamp>),
     ) {
         core.refresh_clocks(step, CLOCKS_PERIOD);
-        let time = match self.check(core, step, pending, (key, value.is_none()), needed) {
+        let (is_delete, seen) = (value.is_none(), seen.map(|seen| seen.time));
+        let time = match self.check(core, step, pending, (key, is_delete, seen), needed) {
             Ok(time) => time,
             Err(reason) => return core.reply(step, request, Outcome::NotDone(reason)),
         };
@@ -224,7 +225,7 @@ impl Writes {
         core: &mut Core,
         step: &mut Step<'_>,
         pending: usize,
-        (key, is_delete): (&Key, bool),
+        (key, is_delete, seen): (&Key, bool, Option<HybridTime>),
         needed: u16,
     ) -> Result<HybridTime, NotDone> {
         core.check_disk(is_delete)?;
@@ -244,7 +245,15 @@ impl Writes {
         let time = core.clock.tick(now.wall);
         let held = core.state.rival(key, time).map(|entry| entry.stamp.time.next());
         let held = held.filter(|_| !core.broken().is(Mutation::StampBelowHeld));
-        let above = held.unwrap_or_default().max(time);
+        let seen = seen.filter(|_| !core.broken().is(Mutation::StampBelowSeen));
+        let seen = seen.map(HybridTime::next).unwrap_or_default();
+        // What a client says must not push the clock far ahead.
+        if !core.clock.is_near(seen, now.wall) {
+            core.counters.refused_for_clock += 1;
+            let off_ms = ahead_ms(now.wall, seen);
+            return Err(NotDone::ClockSkew { off_ms, limit_ms: millis(MAX_SKEW) });
+        }
+        let above = held.unwrap_or_default().max(time).max(seen);
         // Stamps may be far ahead of all wall clocks, after these went back. What must agree is what
         // the clocks show at present.
         let Some(off_ms) = core.peers.clock_error_ms(now) else {
@@ -254,6 +263,12 @@ impl Writes {
         core.refresh_clocks(step, CLOCKS_PERIOD_IN_DOUBT);
         Err(NotDone::ClockSkew { off_ms, limit_ms: millis(MAX_SKEW) })
     }
+}
+
+/// How far a wall clock is ahead of a stamp, in milliseconds; negative if it is behind.
+fn ahead_ms(wall: Duration, stamp: HybridTime) -> i64 {
+    let signed = |millis: u64| i64::try_from(millis).unwrap_or(i64::MAX);
+    signed(millis(wall)).saturating_sub(signed(stamp.millis()))
 }
 
 /// How often the peers' clocks are asked for while writes come.

@@ -77,13 +77,14 @@ impl EventualEngine {
         let arrival = Arrival { id, expires, pending: self.pending() };
         let core = &mut self.core;
         match task {
-            Task::Get { key, needed } => {
-                for repair in self.reads.start(core, step, arrival, key, needed) {
+            Task::Get { key, needed, seen } => {
+                for repair in self.reads.start(core, step, arrival, key, (needed, seen)) {
                     self.repair(step, repair);
                 }
             }
-            Task::Write { key, value, needed } => {
-                self.writes.start(core, step, arrival, (&key, value.as_ref()), needed);
+            Task::Write { key, value, needed, seen } => {
+                let write = (&key, value.as_ref());
+                self.writes.start(core, step, arrival, write, (needed, seen));
             }
         }
     }

@@ -21,6 +21,18 @@ pub struct Stamp {
 
 wire_struct!(Stamp { time, origin, incarnation });
 
+impl Stamp {
+    /// The stamp that a version of this engine is; `None` for one of another engine.
+    pub(crate) const fn of_version(version: Version) -> Option<Self> {
+        match version {
+            Version::Stamp { time, origin, incarnation } => {
+                Some(Self { time, origin, incarnation })
+            }
+            Version::Log(_) | Version::Tag { .. } => None,
+        }
+    }
+}
+
 impl From<Stamp> for Version {
     fn from(stamp: Stamp) -> Self {
         Self::Stamp { time: stamp.time, origin: stamp.origin, incarnation: stamp.incarnation }

@@ -84,7 +84,7 @@ fn a_tombstone_wins_over_an_older_value_and_shows_as_missing() {
     let deleted = write((2, incarnation(1, 2)), 2, time(1, 0), "x", None);
     assert_eq!(
         stand.receive(node(2), answer(read, "x", Some(&deleted))),
-        [found(1, None, 2), persist(4, Record::Write(deleted))]
+        [found(1, Some(&deleted), 2), persist(4, Record::Write(deleted))]
     );
 }
 

@@ -18,6 +18,7 @@ mod join;
 mod local;
 mod put;
 mod replica;
+mod session;
 mod simulation;
 mod stand;
 mod sync;

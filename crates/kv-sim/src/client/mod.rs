@@ -1,6 +1,7 @@
 //! Generated clients.
 
 mod operation;
+pub(crate) mod seen;
 mod session;
 
 pub(crate) use operation::TIME_TO_LIVE_MS_MAX;
@@ -12,9 +13,10 @@ use std::time::Duration;
 use kv_check::{Process, Request, RequestState};
 use kv_core::{
     Command, ConsistencyEngine, ExpiryMs, Key, Level, NodeId, NotDone, Operation, Outcome, Quorum,
-    RequestId, RequestOptions, SeedStream, Served, Version, Versioned,
+    RequestId, RequestOptions, SeedStream, Served, Versioned,
 };
 
+use crate::client::seen::Seen;
 use crate::client::session::ClientSession;
 use crate::cluster::Cluster;
 use crate::config::draw;
@@ -82,6 +84,8 @@ pub struct ClientConfig {
     pub request_quorums: bool,
     /// Whether a request may say its level.
     pub levels: bool,
+    /// Whether clients say what they have seen of a key, where versions are compared key by key.
+    pub session_guarantees: bool,
     /// Whether writes are sent in sessions, and again where it is not known how they ended.
     pub sessions: bool,
 }
@@ -124,8 +128,7 @@ struct Client {
     idle_until: Duration,
     /// How many of its calls in a row were turned away.
     turned_away: u32,
-    /// The newest version that it has seen.
-    seen: Option<Version>,
+    seen: Seen,
     /// What it asks again once it has waited.
     again: Option<(Operation, RequestOptions)>,
     session: ClientSession,
@@ -216,7 +219,7 @@ impl Clients {
                 retries_left: 0,
                 idle_until: cluster.now() + draw(&mut self.stream, &self.config.think),
                 turned_away: 0,
-                seen: None,
+                seen: Seen::default(),
                 again: None,
                 session: ClientSession::default(),
             });
@@ -293,7 +296,7 @@ impl Clients {
                 operation::learn(&mut self.known, &request.op, done);
                 operation::learn_expiry(&mut self.known_expiries, &request.op, done);
             }
-            client.seen = client.seen.max(done.version);
+            client.seen.learn(&request.op, done);
         }
         let stands = Stands::of(request);
         let mut again = (request.op.clone(), request.options.clone());
@@ -429,6 +432,7 @@ const fn is_of_the_server(reason: &NotDone) -> bool {
         | NotDone::Waiting(_)
         | NotDone::TimedOut { .. }
         | NotDone::Overloaded { .. }
+        | NotDone::NotCaughtUp { .. }
         | NotDone::ClockSkew { .. }
         | NotDone::SessionExpired
         | NotDone::CannotLead(_) => true,

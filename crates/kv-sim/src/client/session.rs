@@ -135,7 +135,7 @@ impl Clients {
             options.identity =
                 Some(RequestIdentity { session, number, acknowledged_below: number });
         }
-        options.seen = client.seen;
+        options.seen = client.seen.of(&op, self.config.session_guarantees);
         if client.session.unclear {
             let id = cluster.submit(client.server, op, options);
             self.calls.push((id, client.process));

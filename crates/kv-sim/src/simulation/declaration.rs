@@ -33,6 +33,10 @@ pub struct Declaration {
     pub request_quorums: bool,
     /// Whether the engine keeps sessions, so that clients may send writes again.
     pub sessions: bool,
+    /// Whether a client that says what it has seen of a key is shown nothing older, whatever W and R
+    /// are. In half of the runs clients do so; [`Promise::ReadYourWrites`],
+    /// [`Promise::MonotonicReads`] and [`Promise::MonotonicWrites`] are asked there.
+    pub session_guarantees: bool,
     /// The W and R that the engine takes.
     pub quorums: QuorumRule,
     /// How far the order of its versions reaches; [`Promise::VersionOrder`] is asked only where that
@@ -133,6 +137,7 @@ impl Declaration {
             operations: operations.to_vec(),
             request_quorums: false,
             sessions: false,
+            session_guarantees: false,
             quorums: QuorumRule::Any,
             versions: VersionScope::Store,
             availability: None,

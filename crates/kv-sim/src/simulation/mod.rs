@@ -438,12 +438,16 @@ impl<E: ConsistencyEngine> Simulation<E> {
         let quorums = anyway || (self.plan.quorums_meet() && !self.plan.clients.request_quorums);
         let converges = self.declaration.converges;
         let in_one_order = self.declaration.versions == VersionScope::Store;
-        self.declaration.promises.iter().copied().filter(move |promise| {
+        let promises = self.declaration.promises.iter().copied().filter(move |promise| {
             (disks || !promise.rests_on_disks())
                 && (quorums || !promise.rests_on_quorums())
                 && (converges || *promise != Promise::Convergence)
                 && (in_one_order || *promise != Promise::VersionOrder)
-        })
+        });
+        let says_seen = self.plan.clients.session_guarantees && disks;
+        let of_sessions =
+            [Promise::ReadYourWrites, Promise::MonotonicReads, Promise::MonotonicWrites];
+        promises.chain(of_sessions.into_iter().filter(move |_| says_seen))
     }
 
     fn report(&self, slowest_heal: Duration) -> Result<Report, SimulationFailure> {

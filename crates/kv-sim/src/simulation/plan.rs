@@ -84,9 +84,12 @@ impl Plan {
         if faults.contains(&Fault::Backup) {
             cluster.part_bytes_max = cluster.part_bytes_max.min(256);
         }
+        let mut clients = clients((&mut stream, &mut SeedStream::new(seed ^ EXPIRY)), declaration);
+        let mut own = SeedStream::new(seed ^ SEEN);
+        clients.session_guarantees = declaration.session_guarantees && own.chance(500);
         Ok(Self {
             cluster,
-            clients: clients((&mut stream, &mut SeedStream::new(seed ^ EXPIRY)), declaration),
+            clients,
             faults,
             faults_at_once: usize::try_from(1 + stream.below(3)).unwrap_or(1),
             fault_lasts_max: Duration::from_millis(
@@ -296,6 +299,7 @@ fn clients(
         retries_max: u32::try_from(stream.below(3)).unwrap_or_default(),
         request_quorums: declaration.request_quorums && stream.chance(500),
         levels: stream.chance(400),
+        session_guarantees: false,
         sessions: declaration.sessions && stream.chance(600),
     }
 }
@@ -311,3 +315,4 @@ const HAND_OVER: u64 = 0x6861_6e64;
 const EXPIRY: u64 = 0x6578_7069;
 const COMPARISON: u64 = 0x6c69_6b65;
 const DRIVER: u64 = 0x6472_6976;
+const SEEN: u64 = 0x7365_656e;

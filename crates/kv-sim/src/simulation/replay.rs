@@ -9,6 +9,7 @@ use kv_core::{
 };
 
 use super::{Simulation, SimulationFailure};
+use crate::client::seen::Seen;
 use crate::cluster::Cluster;
 use crate::scenario::acts::{Act, Name};
 use crate::scenario::script::Scenario;
@@ -74,7 +75,7 @@ pub(crate) struct Players {
 struct Player {
     process: Process,
     open: Option<RequestId>,
-    seen: Option<Version>,
+    seen: Seen,
     session: Option<SessionId>,
     last: Option<Last>,
 }
@@ -171,7 +172,7 @@ impl Players {
         }
         let unclear = is_copy
             && player.last.as_ref().is_some_and(|it| it.unclear || it.stands == Stands::Unknown);
-        options.seen = player.seen;
+        options.seen = player.seen.of(&asked, options.seen.is_some());
         let id = cluster.submit(server, asked, options);
         player.open = Some(id);
         player.last = Some(Last { op, number, stands: Stands::Unknown, unclear });
@@ -180,8 +181,9 @@ impl Players {
 }
 
 impl Player {
-    const fn new(client: u64) -> Self {
-        Self { process: Process(client), open: None, seen: None, session: None, last: None }
+    fn new(client: u64) -> Self {
+        let seen = Seen::default();
+        Self { process: Process(client), open: None, seen, session: None, last: None }
     }
 
     /// Whether a client whose last call stands as it does would make this one.
@@ -221,7 +223,7 @@ impl Player {
         }
         self.open = None;
         if let Some(Outcome::Done(done)) = request.outcome() {
-            self.seen = self.seen.max(done.version);
+            self.seen.learn(&request.op, done);
         }
         if let Some(last) = &mut self.last {
             last.stands = stands(request, last.unclear);

@@ -68,6 +68,8 @@ pub(crate) fn written(request: &Request) -> Option<(Version, u16)> {
     let Served::Quorum { servers } = done.served else {
         panic!("not served by a quorum: {done:?}");
     };
+    // What a read of a deleted key says is the delete's version.
+    command(request).1?;
     Some((done.version?, servers))
 }
 

@@ -51,6 +51,11 @@ impl Stand {
     }
 
     pub(crate) fn serving_with(config: EngineConfig) -> Self {
+        Self::serving_beside(config, HybridTime::ZERO)
+    }
+
+    /// The same beside servers that have forgotten the deletes up to `floor`.
+    pub(crate) fn serving_beside(config: EngineConfig, floor: HybridTime) -> Self {
         let peers: Vec<_> = config.cluster.peers_of(config.node).collect();
         let mut stand = Self::with(config);
         let begin = stand.now;
@@ -70,11 +75,13 @@ impl Stand {
         assert_eq!(stand.engine.status().waiting, None);
         // It cannot know that it is new, and counts for reads once it has what the others have.
         for _ in &peers {
-            for (to, message) in sends(stand.flush()) {
+            let mut effects = stand.flush();
+            effects.retain(|effect| !matches!(effect, Effect::Persist { .. }));
+            for (to, message) in sends(effects) {
                 let [Part::Pull(pull)] = message.parts.as_slice() else {
                     panic!("no pull: {message:?}");
                 };
-                let end = Report { counts: true, is_whole: true, ..Report::default() };
+                let end = Report { counts: true, is_whole: true, floor, ..Report::default() };
                 let batch = Batch {
                     transfer: pull.transfer,
                     number: pull.number,
@@ -315,11 +322,13 @@ pub(crate) fn written(id: u64, write: &Write, servers: u16) -> TestEffect {
     done(id, CommandResult::Written, Some(version_of(write)), servers)
 }
 
+/// What a read shows; of a delete its version alone.
 pub(crate) fn found(id: u64, write: Option<&Write>, servers: u16) -> TestEffect {
     let versioned = write.and_then(|write| {
         Some(Versioned { value: write.entry.value.clone()?, version: version_of(write) })
     });
-    done(id, CommandResult::Value(versioned), None, servers)
+    let deleted = write.filter(|write| write.entry.value.is_none()).map(version_of);
+    done(id, CommandResult::Value(versioned), deleted, servers)
 }
 
 pub(crate) fn sends(effects: Vec<TestEffect>) -> Vec<(NodeId, Message)> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kv_check::evidence::KeptWrite;
-use kv_core::{ConsistencyEngine, Key, NodeId, Role, Status, Version, Wire, digest};
+use kv_core::{ConsistencyEngine, Counter, Key, NodeId, Role, Status, Version, Wire, digest};
 use kv_eventual::{Entry, EventualEngine, Record, Write};
 use kv_linear::LinearEngine;
 use kv_sim::{
@@ -48,6 +48,7 @@ pub(crate) fn eventual() -> Declaration {
     let availability = Availability { needs: Needs::Quorums, within: Duration::from_secs(5) };
     Declaration {
         request_quorums: true,
+        session_guarantees: true,
         keeps_a_disk: true,
         availability: Some(availability),
         ..declaration
@@ -211,6 +212,14 @@ impl Holder for EventualEngine {
             name: "a server lacks writes that a peer numbered",
             is_so: |cluster| any(cluster, |status| status.positions.gaps > Some(0)),
             per_mille: 1,
+            runs_min: 100,
+        },
+        Sometimes {
+            name: "a read waits for what its client has seen",
+            is_so: |cluster| {
+                any(cluster, |status| status.counter(Counter::ReadsBehindSession) > Some(0))
+            },
+            per_mille: 100,
             runs_min: 100,
         },
         congested_link(),

@@ -56,6 +56,7 @@ impl ExitStatus {
             | NotDone::NotANumber { .. }
             | NotDone::ValueTooLarge { .. }
             | NotDone::Overloaded { .. }
+            | NotDone::NotCaughtUp { .. }
             | NotDone::ClockSkew { .. }
             | NotDone::SessionExpired
             | NotDone::CannotLead(_)

@@ -211,6 +211,7 @@ const fn reason(error: &ClientError) -> &'static str {
             NotDone::NotANumber { .. } => "not_a_number",
             NotDone::ValueTooLarge { .. } => "value_too_large",
             NotDone::Overloaded { .. } => "overloaded",
+            NotDone::NotCaughtUp { .. } => "not_caught_up",
             NotDone::ClockSkew { .. } => "clock_skew",
             NotDone::SessionExpired => "session_expired",
             NotDone::CannotLead(_) => "cannot_lead",
