@@ -155,6 +155,7 @@ pub const NAMES: &[&str] = &[
     "KV_LOG",
     "KV_MEMORY",
     "KV_MESSAGE_KIB",
+    "KV_NO_SESSION_GUARANTEES",
     "KV_OP_LOG",
     "KV_OP_LOG_MIB",
     "KV_PAGER",

@@ -12,7 +12,8 @@ use crate::error::ClientError;
 pub struct Read {
     /// The value and the write that it is from; `None` if the key is missing.
     pub found: Option<Versioned>,
-    /// In the linearizable engine, the read's own number among all operations.
+    /// In the linearizable engine, the read's own number among all operations. In the eventual one, the
+    /// version of the delete by which the key is missing, as long as that is known.
     pub at: Option<Version>,
     /// The level at which the read was served.
     pub served: Served,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kv_core::{
     Command, CommandResult, Done, Key, NodeId, Operation, RequestOptions, Status, TimeToLive,
-    Value, Version, Versioned,
+    Value, Versioned,
 };
 use kv_proto::{RequestBody, ResponseBody};
 use tokio::sync::{Notify, Semaphore, broadcast, mpsc, oneshot, watch};
@@ -19,6 +19,7 @@ use crate::error::ClientError;
 use crate::event::Event;
 use crate::pages::Pages;
 use crate::requests::{Answered, SendState, Submission};
+use crate::seen::Seen;
 
 /// A connection to a cluster: to one server at a time, and to the next one when that is lost.
 ///
@@ -33,6 +34,10 @@ use crate::requests::{Answered, SendState, Submission};
 ///
 /// A read at the level [`Level::Sequential`](kv_core::Level::Sequential) is answered by one server from
 /// what it has, and is no older than any answer that this client had before, from whichever server.
+///
+/// With the eventual engine a client reads what it has written of a key and what it has read of it, or
+/// something newer, and its writes count after both, whatever W and R are and whichever server it has
+/// come to: see [`ClientConfig::session_guarantees`].
 ///
 /// A request that a server cannot serve yet ([`NotDone::is_transient`](kv_core::NotDone::is_transient))
 /// has had no effect. It waits and is sent again within its time, there or at the next server, and
@@ -55,8 +60,7 @@ struct Shared {
     link: watch::Receiver<Link>,
     events: broadcast::Sender<Event>,
     last_id: AtomicU64,
-    /// The newest operation of the linearizable engine that an answer was from.
-    seen: AtomicU64,
+    seen: Seen,
     stays: Arc<AtomicUsize>,
 }
 
@@ -98,6 +102,7 @@ impl Client {
         let (events, receiver) = broadcast::channel(EVENTS_MAX);
         let abandoned = Arc::new(Notify::new());
         let stays = Arc::new(AtomicUsize::new(0));
+        let seen = Seen::new(config.session_guarantees);
         let driver = Driver::new(
             config,
             submissions,
@@ -116,7 +121,7 @@ impl Client {
             link,
             events,
             last_id: AtomicU64::new(0),
-            seen: AtomicU64::new(0),
+            seen,
             stays,
         });
         (Self { shared }, receiver)
@@ -368,16 +373,15 @@ impl Client {
         send_state: SendState,
     ) -> Result<(NodeId, Done), ClientError> {
         let timeout = options.timeout;
-        let seen = options.seen.or_else(|| self.seen()).filter(|_| options.level.is_some());
+        let seen = options.seen.or_else(|| self.shared.seen.of(&op, options.level));
+        let key = self.shared.seen.key_of(&op);
         let body = RequestBody::Execute { op, options: RequestOptions { seen, ..options } };
         let answered = self.ask(body, timeout, send_state).await?;
         let server = answered.server;
         match answered.body {
             ResponseBody::Outcome(outcome) => {
                 let done = outcome.into_result()?;
-                if let Some(Version::Log(number)) = done.version {
-                    self.shared.seen.fetch_max(number, Ordering::AcqRel);
-                }
+                self.shared.seen.learn(key, &done);
                 Ok((server, done))
             }
             ResponseBody::Malformed(why) => Err(ClientError::Malformed { server, why }),
@@ -385,13 +389,6 @@ impl Client {
                 Err(ClientError::Unexpected { server })
             }
         }
-    }
-
-    /// What a read at the level [`Level::Sequential`](kv_core::Level::Sequential) must not be older
-    /// than.
-    fn seen(&self) -> Option<Version> {
-        let number = self.shared.seen.load(Ordering::Acquire);
-        (number > 0).then_some(Version::Log(number))
     }
 
     async fn single(

@@ -27,6 +27,12 @@ pub struct ClientConfig {
     /// server that it begins with for as long as that serves it, whose reads then cost the sequencer
     /// little.
     pub follow_sequencer: bool,
+    /// Whether to tell the servers what this client has seen of a key, so that no answer goes back behind
+    /// that (eventual engine); true by default. A read waits for it, at the cost of a round trip where
+    /// the first server is behind, and ends with [`NotDone::NotCaughtUp`](kv_core::NotDone::NotCaughtUp)
+    /// if no server that answers has it. It holds for requests of one key, and for the last 8,192 keys
+    /// of which there was an answer.
+    pub session_guarantees: bool,
     /// The most requests in hand, at least 1; 1024 by default. Callers wait beyond that, within
     /// their request's time.
     pub in_flight_max: u32,
@@ -42,6 +48,7 @@ impl Default for ClientConfig {
             grace: Duration::from_secs(1),
             dial_timeout: Duration::from_secs(1),
             follow_sequencer: true,
+            session_guarantees: true,
             in_flight_max: 1024,
         }
     }

@@ -39,6 +39,7 @@ mod error;
 mod event;
 mod pages;
 mod requests;
+mod seen;
 mod service;
 mod store_identity;
 

@@ -18,5 +18,6 @@ mod following;
 mod liveness;
 mod pipelining;
 mod refusal;
+mod session;
 mod timeouts;
 mod waiting;

@@ -30,9 +30,9 @@ fn hello() -> Hello {
 fn golden_bytes_of_a_hello() {
     let expected: &[u8] = &[
         21, 0, 0, 0, // length
-        7, 1, 0, 0, 0, 0, // version, kind, group
+        8, 1, 0, 0, 0, 0, // version, kind, group
         0x33, 0x33, 0xf0, 0x49, // checksum
-        0xb6, 0x63, 0x08, 0xf0, // the header's checksum
+        0x21, 0x07, 0xa9, 0xcd, // the header's checksum
         2, 0, 0, 0, b'k', b'v', 0, // message
     ];
     assert_eq!(&frame_of(&hello())[..], expected);
@@ -47,7 +47,7 @@ fn a_hello_of_version_1_is_of_another_version_not_damaged() {
         2, 0, 0, 0, b'k', b'v', 0, // message
     ];
     let error = decode(BytesMut::from(hello)).unwrap_err();
-    let expected = "the other side speaks protocol version 1, this one 7: use programs of one \
+    let expected = "the other side speaks protocol version 1, this one 8: use programs of one \
                     release";
     assert_eq!(error.to_string(), expected);
 }
@@ -128,8 +128,8 @@ fn a_frame_that_only_shows_life_is_passed_over() {
 fn golden_bytes_of_a_refusal_have_the_form_of_all_versions() {
     let expected: &[u8] = &[
         17, 0, 0, 0, // length
-        7, 3, 0, 0, 0, 0, // version, kind, group
-        0x9f, 0x21, 0x0a, 0x20, // checksum
+        8, 3, 0, 0, 0, 0, // version, kind, group
+        0x7d, 0x3d, 0x49, 0x31, // checksum
         5, 2, 0, 0, 0, b'n', b'o', // message
     ];
     let refusal = Refusal::new(RefusalCode::Full, "no");

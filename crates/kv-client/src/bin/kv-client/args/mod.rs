@@ -68,6 +68,11 @@ pub(crate) struct Args {
     #[arg(long, env = "KV_STOP_ON_ERROR", value_parser = BoolishValueParser::new())]
     stop_on_error: bool,
 
+    /// Take what a server has, though this session may have seen or written something newer of the
+    /// key at another one. By default a read waits for that (eventual engine)
+    #[arg(long, env = "KV_NO_SESSION_GUARANTEES", value_parser = BoolishValueParser::new())]
+    no_session_guarantees: bool,
+
     /// Use the plain prompt on a terminal: no editing, completion, history and colours
     #[arg(long, env = "KV_PLAIN", value_parser = BoolishValueParser::new())]
     plain: bool,
@@ -132,6 +137,7 @@ impl Args {
             cluster: self.cluster,
             timeout: self.timeout,
             follow_sequencer: first.is_none(),
+            session_guarantees: !self.no_session_guarantees,
             ..ClientConfig::default()
         };
         let name = words.first().and_then(|word| word.to_str());

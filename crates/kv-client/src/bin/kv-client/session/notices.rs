@@ -27,9 +27,11 @@ impl Notices {
                 if lost.is_none() && skipped.is_empty() && !greet {
                     return None;
                 }
+                // One that was away a while ago answers now.
+                let away: Vec<_> = skipped.iter().filter(|it| it.server != server).collect();
                 let mut line = lost.as_ref().map_or_else(String::new, lost_text);
                 let separator = if line.is_empty() { "" } else { "; " };
-                line = format!("{line}{separator}{}connected to server {server}", silent(&skipped));
+                line = format!("{line}{separator}{}connected to server {server}", silent(&away));
                 if greet {
                     let (engine, config) = (&welcome.engine, &welcome.config);
                     let servers = id_ranges(config.voters());
@@ -99,23 +101,23 @@ fn lost_text((server, why): &(NodeId, LostReason)) -> String {
     }
 }
 
-fn silent(skipped: &[DialFailure]) -> String {
+fn silent(skipped: &[&DialFailure]) -> String {
     match skipped {
         [] => String::new(),
         [one] => format!("server {} does not answer ({}); ", one.server, one.error),
-        several => format!("servers {} do not answer; ", ids(several)),
+        several => format!("servers {} do not answer; ", ids(several.iter().copied())),
     }
 }
 
 fn none_answers(failures: &[DialFailure]) -> String {
     match failures {
         [one] => format!("server {} does not answer", one.server),
-        several => format!("none of the servers {} answers", ids(several)),
+        several => format!("none of the servers {} answers", ids(several.iter())),
     }
 }
 
-fn ids(failures: &[DialFailure]) -> String {
-    let mut ids: Vec<NodeId> = failures.iter().map(|failure| failure.server).collect();
+fn ids<'a>(failures: impl Iterator<Item = &'a DialFailure>) -> String {
+    let mut ids: Vec<NodeId> = failures.map(|failure| failure.server).collect();
     ids.sort_unstable();
     id_ranges(&ids)
 }
@@ -177,6 +179,8 @@ mod tests {
         assert_eq!(notices.line(connected(1, &[]), false), None, "nothing worth saying");
         let one = notices.line(connected(1, &[2]), false).unwrap();
         assert_eq!(one, "server 2 does not answer (connection refused); connected to server 1");
+        let back = notices.line(connected(2, &[1, 2]), false).unwrap();
+        assert_eq!(back, "server 1 does not answer (connection refused); connected to server 2");
         let several = notices.line(connected(1, &[9, 10, 8]), true).unwrap();
         assert_eq!(
             several,

@@ -1,0 +1,182 @@
+//! What a client has seen: what it tells servers so that no answer goes back behind it.
+//!
+//! The guarantees of a session (Terry et al., *Session Guarantees for Weakly Consistent Replicated
+//! Data*, 1994), kept by the client so that they hold whichever server it is connected to.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use kv_core::{Answer, CommandResult, Done, Key, Level, Operation, Version};
+
+/// The newest versions of all answers.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    /// Of the linearizable engine, where one order is over all keys.
+    newest: AtomicU64,
+    /// Of the eventual engine, where versions are compared key by key; `None` if nobody wants to know.
+    of_keys: Option<Mutex<Versions>>,
+}
+
+/// The keys of the last answers: of [`KEYS_KEPT`] at least, and of twice as many at most.
+#[derive(Debug, Default)]
+struct Versions {
+    recent: HashMap<Key, Version>,
+    former: HashMap<Key, Version>,
+}
+
+impl Seen {
+    pub(crate) fn new(by_key: bool) -> Self {
+        Self { newest: AtomicU64::new(0), of_keys: by_key.then(Mutex::default) }
+    }
+
+    /// What the answer to a request must not go back behind. [`Level::Sequential`] asks for that in the
+    /// linearizable engine, whose reads show the newest otherwise.
+    pub(crate) fn of(&self, op: &Operation, level: Option<Level>) -> Option<Version> {
+        let number = level.map_or(0, |_| self.newest.load(Ordering::Acquire));
+        if number > 0 {
+            return Some(Version::Log(number));
+        }
+        let versions = self.of_keys.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
+        versions.of(key(op)?)
+    }
+
+    /// The key of which an answer to this may say a version.
+    pub(crate) fn key_of(&self, op: &Operation) -> Option<Key> {
+        self.of_keys.as_ref().and(key(op)).cloned()
+    }
+
+    /// Takes in the answer to a request for `key` alone.
+    pub(crate) fn learn(&self, key: Option<Key>, done: &Done) {
+        if let Some(Version::Log(number)) = done.version {
+            self.newest.fetch_max(number, Ordering::AcqRel);
+        }
+        let Some((key, versions)) = key.zip(self.of_keys.as_ref()) else {
+            return;
+        };
+        if let Some(version @ Version::Stamp { .. }) = shown(&done.answer).or(done.version) {
+            let mut versions = versions.lock().unwrap_or_else(PoisonError::into_inner);
+            versions.learn(&key, version);
+        }
+    }
+}
+
+impl Versions {
+    fn of(&self, key: &Key) -> Option<Version> {
+        self.recent.get(key).or_else(|| self.former.get(key)).copied()
+    }
+
+    fn learn(&mut self, key: &Key, version: Version) {
+        if let Some(known) = self.recent.get_mut(key) {
+            *known = version.max(*known);
+            return;
+        }
+        if self.recent.len() >= KEYS_KEPT {
+            self.former = std::mem::take(&mut self.recent);
+        }
+        let version = self.former.remove(key).map_or(version, |known| known.max(version));
+        // The key as it came would keep the whole buffer that it was read into.
+        self.recent.insert(key.detached(), version);
+    }
+}
+
+/// The version of the value that a read of one key brought.
+fn shown(answer: &Answer) -> Option<Version> {
+    match answer {
+        Answer::Results(results) => match results.as_slice() {
+            [CommandResult::Value(found)] => found.as_ref().map(|found| found.version),
+            _ => None,
+        },
+        Answer::Page(_) => None,
+    }
+}
+
+/// The key of an operation that is on one alone.
+fn key(op: &Operation) -> Option<&Key> {
+    match op {
+        Operation::Batch(batch) => Some(batch.single()?.key()),
+        Operation::Scan(_)
+        | Operation::Dump(_)
+        | Operation::OpenSession
+        | Operation::Lead { .. } => None,
+    }
+}
+
+/// Of so many keys a client remembers what it has seen at the least.
+const KEYS_KEPT: usize = 8_192;
+
+#[cfg(test)]
+mod tests {
+    use kv_core::{HybridTime, Incarnation, NodeId, Served, Value, Versioned};
+
+    use super::*;
+
+    fn name(number: usize) -> Key {
+        Key::new(number.to_string()).unwrap()
+    }
+
+    fn stamp(millis: u64) -> Version {
+        let time = HybridTime::from_millis(millis);
+        Version::Stamp { time, origin: NodeId::FIRST, incarnation: Incarnation(1) }
+    }
+
+    fn done(result: CommandResult, version: Option<Version>) -> Done {
+        let answer = Answer::Results(vec![result]);
+        Done { answer, version, served: Served::Quorum { servers: 1 } }
+    }
+
+    fn of(seen: &Seen, number: usize) -> Option<Version> {
+        seen.of(&Operation::get(name(number)), None)
+    }
+
+    #[test]
+    fn what_was_written_shown_or_deleted_is_remembered_key_by_key() {
+        let seen = Seen::new(true);
+        let learn = |number, done: &Done| {
+            seen.learn(seen.key_of(&Operation::get(name(number))), done);
+        };
+        learn(1, &done(CommandResult::Written, Some(stamp(5))));
+        let value = Value::new("v").unwrap();
+        let found = Versioned { value, version: stamp(7) };
+        learn(2, &done(CommandResult::Value(Some(found)), None));
+        learn(3, &done(CommandResult::Value(None), Some(stamp(9))));
+        learn(4, &done(CommandResult::Value(None), None));
+        let known = [1, 2, 3, 4].map(|number| of(&seen, number));
+        assert_eq!(known, [Some(stamp(5)), Some(stamp(7)), Some(stamp(9)), None]);
+        learn(2, &done(CommandResult::Written, Some(stamp(6))));
+        assert_eq!(of(&seen, 2), Some(stamp(7)), "an answer that came late");
+    }
+
+    #[test]
+    fn the_keys_of_the_last_answers_are_kept_and_no_more_than_twice_as_many() {
+        let mut versions = Versions::default();
+        for number in 0..10 * KEYS_KEPT {
+            versions.learn(&name(number), stamp(1));
+            versions.learn(&name(0), stamp(2));
+        }
+        let known = versions.recent.len() + versions.former.len();
+        assert!((KEYS_KEPT..=2 * KEYS_KEPT).contains(&known), "{known}");
+        let last = 9 * KEYS_KEPT + 1..10 * KEYS_KEPT;
+        assert!(last.clone().all(|number| versions.of(&name(number)) == Some(stamp(1))));
+        assert_eq!(versions.of(&name(0)), Some(stamp(2)), "it was asked for again and again");
+    }
+
+    #[test]
+    fn places_in_the_one_log_count_for_reads_with_a_level() {
+        let seen = Seen::new(true);
+        let write = done(CommandResult::Written, Some(Version::Log(8)));
+        seen.learn(seen.key_of(&Operation::get(name(1))), &write);
+        let get = Operation::get(name(2));
+        assert_eq!(seen.of(&get, None), None);
+        assert_eq!(seen.of(&get, Some(Level::Sequential)), Some(Version::Log(8)));
+    }
+
+    #[test]
+    fn nothing_is_kept_of_keys_where_nobody_wants_to_know() {
+        let seen = Seen::new(false);
+        let get = Operation::get(name(1));
+        assert_eq!(seen.key_of(&get), None);
+        seen.learn(Some(name(1)), &done(CommandResult::Written, Some(stamp(5))));
+        assert_eq!(seen.of(&get, None), None);
+    }
+}
