@@ -24,8 +24,9 @@ pub(crate) struct Transfer {
     known: Vector,
     /// What this server said of itself at the beginning.
     offer: Report,
-    /// The batch that was asked for last.
-    number: u32,
+    /// The batch that was asked for last. It is sent again as it is: which copy the requester takes
+    /// is not known, and it must not miss what another one held.
+    last: Option<Batch>,
     /// The last record that the requester has for sure, in the order of their names.
     stored: Option<WriteId>,
     /// The last record in the batch that was sent last.
@@ -33,8 +34,6 @@ pub(crate) struct Transfer {
     owed: BTreeSet<Key>,
     /// How many bytes those keys have.
     owed_bytes: usize,
-    /// The keys that were owed and are in the batch that was sent last.
-    owed_sent: Vec<Key>,
 }
 
 impl Transfer {
@@ -43,12 +42,11 @@ impl Transfer {
             id,
             known,
             offer,
-            number: 0,
+            last: None,
             stored: None,
             sent: None,
             owed: BTreeSet::new(),
             owed_bytes: 0,
-            owed_sent: Vec::new(),
         }
     }
 
@@ -64,17 +62,13 @@ impl Transfer {
     /// The batch of a number: the one that was asked for last, again, or the next one. `None` for
     /// all others.
     pub(crate) fn batch(&mut self, state: &State, number: u32, bytes_max: usize) -> Option<Batch> {
-        if number == self.number.wrapping_add(1) {
-            self.number = number;
-            self.stored = self.sent;
-            self.owed_sent.clear();
-        } else if number != self.number {
-            return None;
+        match &self.last {
+            Some(last) if last.number == number => return Some(last.clone()),
+            Some(last) if last.number.wrapping_add(1) != number => return None,
+            None if number != 0 => return None,
+            Some(_) | None => {}
         }
-        for key in std::mem::take(&mut self.owed_sent) {
-            self.owe(key);
-        }
-        self.sent = self.stored;
+        self.stored = self.sent;
         let (mut writes, mut bytes) = (Vec::new(), 0);
         let mut add = |key: &Key| {
             if let Some(entry) = state.get(key) {
@@ -88,7 +82,6 @@ impl Transfer {
         while has_room && let Some(key) = self.owed.pop_first() {
             self.owed_bytes -= key.as_bytes().len();
             has_room = add(&key);
-            self.owed_sent.push(key);
         }
         let mut is_end = false;
         while has_room {
@@ -101,7 +94,9 @@ impl Transfer {
         }
         is_end |= state.broken.is(Mutation::JoinsBeforeTheEnd);
         let end = is_end.then(|| Box::new(self.offer.clone()));
-        Some(Batch { transfer: self.id, number, writes, end })
+        let batch = Batch { transfer: self.id, number, writes, end };
+        self.last = Some(batch.clone());
+        Some(batch)
     }
 
     /// Learns that a record was replaced, or removed, by a later one.
@@ -199,16 +194,51 @@ mod tests {
     }
 
     #[test]
-    fn what_is_replaced_in_a_batch_that_is_lost_comes_with_its_repetition() {
-        let mut sender = state([write(2, 1, "a"), write(2, 2, "b")]);
+    fn what_is_replaced_in_a_batch_that_is_asked_for_again_comes_with_the_next_one() {
+        let mut sender = state([write(2, 1, "a"), write(2, 2, "b"), write(2, 3, "c")]);
         let mut transfer = begin(&sender, &state([]));
-        assert_eq!(names(&transfer.batch(&sender, 0, 1_000).unwrap()), ["a", "b"]);
+        let first = transfer.batch(&sender, 0, two()).unwrap();
+        assert_eq!(names(&first), ["a", "b"]);
         apply(&mut sender, &mut transfer, write(1, 7, "b"));
         apply(&mut sender, &mut transfer, write(1, 8, "b"));
-        let again = transfer.batch(&sender, 0, 1_000).unwrap();
-        let mut again = names(&again);
-        again.sort();
-        again.dedup();
-        assert_eq!(again, ["a", "b"]);
+        assert_eq!(transfer.batch(&sender, 0, two()), Some(first));
+        let last = transfer.batch(&sender, 1, 1_000).unwrap();
+        assert_eq!(
+            (names(&last), last.end.is_some()),
+            (vec!["b".to_owned(), "c".to_owned()], true)
+        );
+        assert_eq!(last.writes[0].entry.seq, WriteSeq(8));
+    }
+
+    /// The request for it came twice, and the requester had taken the first answer: a second one that
+    /// went further, as there was room in place of what was replaced, kept from it what came between.
+    #[test]
+    fn every_copy_of_a_batch_is_the_same_whatever_happens_between() {
+        let mut sender =
+            state([write(2, 1, "a"), write(2, 2, "b"), write(2, 3, "c"), write(2, 4, "d")]);
+        let mut transfer = begin(&sender, &state([]));
+        let first = transfer.batch(&sender, 0, two()).unwrap();
+        assert_eq!(names(&first), ["a", "b"]);
+        sender.apply(Record::Removed {
+            floor: HybridTime::ZERO,
+            records: vec![(write_key("a"), WriteId { seq: WriteSeq(1), ..id_of(2) })],
+        });
+        assert_eq!(transfer.batch(&sender, 0, two()), Some(first));
+        assert_eq!(names(&transfer.batch(&sender, 1, 1_000).unwrap()), ["c", "d"]);
+    }
+
+    /// A bound that a second record of one letter's key reaches.
+    fn two() -> usize {
+        let Record::Write(write) = write(1, 1, "a") else { unreachable!("it is a write") };
+        write.size_bytes() + 1
+    }
+
+    fn write_key(name: &'static str) -> Key {
+        Key::new(name).unwrap()
+    }
+
+    fn id_of(origin: u16) -> WriteId {
+        let Record::Write(write) = write(origin, 1, "any") else { unreachable!("it is a write") };
+        write.entry.id()
     }
 }

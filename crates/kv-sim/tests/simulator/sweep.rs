@@ -156,6 +156,9 @@ fn seeds_that_once_failed_pass() {
     }
     // The same with a hello that was sent before its sender had an incarnation.
     run::<EventualEngine>(1007590, &silent);
+    // A batch that was asked for twice was made anew for the second time: the copy that was taken and the
+    // next batch had something between them that neither held.
+    run::<EventualEngine>(12005330, &silent);
     // A delete that was stamped ahead of all clocks was never forgotten where nobody wrote any more.
     run::<EventualEngine>(45630, &eventual);
     // Only the last retired incarnations were named: one that began from a disk that was set back was
