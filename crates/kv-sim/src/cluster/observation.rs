@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kv_check::evidence::{Call, Evidence, Rest};
-use kv_check::{History, Process, Request, merged};
+use kv_check::{History, NamedRequest, NamedRequests, Process, Request, merged};
 use kv_core::{ConsistencyEngine, Key, NodeId, Operation, Quorum, RequestId, RequestOptions};
 
 use super::Cluster;
@@ -58,6 +58,15 @@ impl<E: ConsistencyEngine> Cluster<E> {
             });
         }
         callers
+    }
+
+    /// Requests as findings show them, of no client.
+    pub(crate) fn named(&self, ids: impl IntoIterator<Item = RequestId>) -> NamedRequests {
+        let named = ids.into_iter().filter_map(|id| {
+            let request = self.request(id)?.clone();
+            Some(NamedRequest { id, client: None, request })
+        });
+        NamedRequests::new(named)
     }
 
     /// What the oracles judge: the batches of the clients, where `session` says whose call a

@@ -40,7 +40,8 @@ pub fn retransmits_what_was_lost<E: ConsistencyEngine>() -> Result<(), Failure> 
         cluster.run_for(Duration::from_secs(20))?;
         let done = |id| matches!(cluster.outcome(id), Some(Outcome::Done(_)));
         if let Some(&id) = writes.iter().find(|id| !done(**id)) {
-            return Err(Finding::NotRetransmitted { id }.of(4, seed));
+            let calls = cluster.named([id]);
+            return Err(Finding::NotRetransmitted { id }.shown_by(4, seed, calls));
         }
         for &silent in &nodes {
             let messages = Rc::new(Cell::new(0));
