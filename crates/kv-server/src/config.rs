@@ -254,14 +254,10 @@ impl From<ClusterConfigError> for ConfigError {
 }
 
 const fn remedy(error: ClusterConfigError) -> &'static str {
-    match error {
-        ClusterConfigError::Quorum { problem: QuorumError::TooMany { .. }, .. } => {
-            "; ask for fewer, or list more servers"
-        }
-        ClusterConfigError::Quorum { .. }
-        | ClusterConfigError::ListedTwice { .. }
-        | ClusterConfigError::VoterCount { .. } => "",
-    }
+    let ClusterConfigError::Quorum { problem: QuorumError::TooMany { .. }, .. } = error else {
+        return "";
+    };
+    "; ask for fewer, or list more servers"
 }
 
 impl Consistency {

@@ -26,6 +26,7 @@ pub struct Violation {
 /// What an engine may never do, with the clause of [`kv_core::ConsistencyEngine`]'s contract that
 /// it breaks; and what may never come of a journal.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Breach {
     /// Clause 1: sequence numbers are dense.
     #[error("asked to persist record {found} where {expected} comes next (clause 1)")]

@@ -88,6 +88,7 @@ pub struct ClientConfig {
 
 /// A kind of operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum OperationKind {
     /// Writes a value that is like no other.
     Put,

@@ -9,6 +9,7 @@ use crate::violation::Violation;
 
 /// An engine does not keep a clause of the contract.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Failure {
     /// The simulator saw it while it ran.
     #[error(transparent)]
@@ -32,6 +33,7 @@ pub enum Failure {
 
 /// What a test of a clause found.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Finding {
     /// A healthy cluster must serve.
     #[error("server {node} did no write within {bound:?} on a healthy cluster")]

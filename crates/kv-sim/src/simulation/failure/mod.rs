@@ -19,6 +19,7 @@ pub use shown_by::ShownBy;
 
 /// Why a run of a simulation does not pass.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum SimulationFailure {
     /// The engine broke its contract.
     #[error(transparent)]
