@@ -102,8 +102,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
         rounds: u32,
         all: bool,
     ) -> Result<Rest, Violation> {
-        let options =
-            RequestOptions { read_quorum: all.then_some(Quorum::All), ..RequestOptions::default() };
+        let options = RequestOptions::default().with_read_quorum(all.then_some(Quorum::All));
         let nodes: Vec<NodeId> = self.nodes().collect();
         let mut rest = Rest::default();
         for _ in 0..rounds {

@@ -223,7 +223,7 @@ fn is_done<E: ConsistencyEngine>(cluster: &Cluster<E>, id: RequestId) -> bool {
 }
 
 fn timeout(timeout: Duration) -> RequestOptions {
-    RequestOptions { timeout, ..RequestOptions::default() }
+    RequestOptions::default().with_timeout(timeout)
 }
 
 /// All records of a server that never wrote a checkpoint.

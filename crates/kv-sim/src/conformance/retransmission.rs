@@ -31,8 +31,7 @@ pub fn retransmits_what_was_lost<E: ConsistencyEngine>() -> Result<(), Failure> 
         let mut writes = Vec::new();
         for &node in &nodes {
             let op = Operation::put(key("k"), value(&format!("v{node}")));
-            let options =
-                RequestOptions { timeout: Duration::from_secs(20), ..RequestOptions::default() };
+            let options = RequestOptions::default().with_timeout(Duration::from_secs(20));
             writes.push(cluster.submit(node, op, options));
         }
         cluster.run_for(Duration::from_millis(500))?;

@@ -386,7 +386,7 @@ impl<E: ConsistencyEngine> Simulation<E> {
             Oracle::Linearizability => None,
             Oracle::LastWriterWins => Some(Quorum::All),
         };
-        let options = RequestOptions { read_quorum, ..RequestOptions::default() };
+        let options = RequestOptions::default().with_read_quorum(read_quorum);
         let submit = |(node, key): &(NodeId, Key)| {
             self.cluster.submit(*node, Operation::get(key.clone()), options.clone())
         };

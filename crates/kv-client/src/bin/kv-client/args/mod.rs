@@ -126,14 +126,11 @@ impl Args {
                 None => words.insert(0, word),
             }
         }
-        let config = ClientConfig {
-            servers: self.servers,
-            first: first.unwrap_or(NodeId::FIRST),
-            cluster: self.cluster,
-            timeout: self.timeout,
-            follow_sequencer: first.is_none(),
-            ..ClientConfig::default()
-        };
+        let config = ClientConfig::new(self.servers)
+            .with_first(first.unwrap_or(NodeId::FIRST))
+            .with_cluster(self.cluster)
+            .with_timeout(self.timeout)
+            .with_follow_sequencer(first.is_none());
         let name = words.first().and_then(|word| word.to_str());
         let task = match name {
             None if words.is_empty() => Task::Session,
