@@ -9,7 +9,10 @@ use std::fmt;
 use std::path::PathBuf;
 
 pub use error::{DiskAction, DiskError};
-pub(crate) use error::{MAKE_ROOM, RAISE_LIMIT, RESTORE_OR_JOIN, is_want_of_descriptors};
+pub(crate) use error::RESTORE_OR_JOIN;
+#[cfg(feature = "checkpoint-store")]
+pub(crate) use error::{MAKE_ROOM, RAISE_LIMIT, is_want_of_descriptors};
+#[cfg(feature = "checkpoint-store")]
 pub(crate) use real::sync_directory;
 pub use real::{RealDisk, RealFile, RealLock};
 pub use sim::{SimDisk, SimFile, SimLock};
