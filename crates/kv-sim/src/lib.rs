@@ -18,6 +18,8 @@ pub mod conformance;
 mod disk;
 mod fault;
 mod injection;
+#[cfg(feature = "model")]
+pub mod model;
 mod network;
 pub mod scenario;
 pub mod schedule;
