@@ -81,6 +81,6 @@ async fn start(
 }
 
 async fn client(list: &ServerList) -> Result<Client, Box<dyn Error>> {
-    let config = ClientConfig { servers: list.clone(), ..ClientConfig::default() };
+    let config = ClientConfig::new(list.clone());
     Ok(Client::connect(config).await?)
 }

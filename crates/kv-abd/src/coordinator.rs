@@ -11,7 +11,7 @@ use kv_core::{
 use crate::message::{CallId, Held, Message};
 
 /// A request that is under way.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Request {
     pub(crate) id: RequestId,
     pub(crate) key: Key,

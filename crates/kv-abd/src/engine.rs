@@ -23,7 +23,7 @@ type Out = Effects<Message, Record>;
 ///
 /// W servers must have stored, and R must have answered. A read must meet every write, so R counts
 /// as N + 1 - W if it is less than that.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct AbdEngine {
     config: EngineConfig,
     broken: Broken,

@@ -11,7 +11,7 @@ use crate::rule::{Broken, Rule};
 pub(crate) type Waiter = (NodeId, CallId);
 
 /// The registers as this server's disk has them.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Replica {
     pub(crate) store: Store<Held>,
     pub(crate) persisted: PersistSeq,

@@ -36,6 +36,7 @@ pub struct HistoryFileError {
 
 /// What is wrong with a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum HistoryFlaw {
     /// It is no JSON.
     #[error("no JSON from column {column} on")]

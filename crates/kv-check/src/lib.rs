@@ -26,4 +26,6 @@ pub use linearizability::{
     linearizability, linearizability_until,
 };
 pub use op_log::{InitialState, OpLogError, OpLogHistory};
-pub use requests::{Request, RequestState, answered_twice, disorderly_page, merged};
+pub use requests::{
+    NamedRequest, NamedRequests, Request, RequestState, answered_twice, disorderly_page, merged,
+};

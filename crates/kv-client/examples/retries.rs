@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep};
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let servers = std::env::args().nth(1).unwrap_or_else(|| "1-3".to_owned());
-    let config = ClientConfig { servers: servers.parse()?, ..ClientConfig::default() };
+    let config = ClientConfig::new(servers.parse()?);
     let client = Client::connect(config).await?;
     // A visit has a name that no other has.
     let visit = format!("{}-{:?}", std::process::id(), std::time::SystemTime::now());
@@ -44,7 +44,7 @@ pub async fn count_once(
 
     let mut pause = Duration::from_millis(20);
     for attempt in 1.. {
-        let options = RequestOptions { timeout: Duration::from_secs(2), ..Default::default() };
+        let options = RequestOptions::default().with_timeout(Duration::from_secs(2));
         let error = match client.execute(operation.clone(), options).await {
             Ok(_) => return Ok(attempt),
             // An earlier attempt was done after all.

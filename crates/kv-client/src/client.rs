@@ -280,7 +280,7 @@ impl Client {
     /// # Errors
     /// Like [`Client::lead`].
     pub async fn lead_within(&self, node: NodeId, timeout: Duration) -> Result<(), ClientError> {
-        let options = RequestOptions { timeout, ..RequestOptions::default() };
+        let options = RequestOptions::default().with_timeout(timeout);
         self.execute(Operation::Lead { node }, options).await.map(drop)
     }
 
@@ -375,7 +375,7 @@ impl Client {
         let timeout = options.timeout;
         let seen = options.seen.or_else(|| self.shared.seen.of(&op, options.level));
         let key = self.shared.seen.key_of(&op);
-        let body = RequestBody::Execute { op, options: RequestOptions { seen, ..options } };
+        let body = RequestBody::Execute { op, options: options.with_seen(seen) };
         let answered = self.ask(body, timeout, send_state).await?;
         let server = answered.server;
         match answered.body {
@@ -427,7 +427,7 @@ impl Client {
     }
 
     fn options(&self) -> RequestOptions {
-        RequestOptions { timeout: self.shared.timeout, ..RequestOptions::default() }
+        RequestOptions::default().with_timeout(self.shared.timeout)
     }
 
     async fn ask(

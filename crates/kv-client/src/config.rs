@@ -5,8 +5,10 @@ use std::time::Duration;
 use kv_core::NodeId;
 use kv_proto::ServerList;
 
-/// What a client is told. `ClientConfig::default()` means the ten default servers of this machine.
+/// What a client is told. `ClientConfig::default()` means the ten default servers of this machine;
+/// [`ClientConfig::new`] names others.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct ClientConfig {
     /// The servers of the cluster.
     pub servers: ServerList,
@@ -36,6 +38,77 @@ pub struct ClientConfig {
     /// The most requests in hand, at least 1; 1024 by default. Callers wait beyond that, within
     /// their request's time.
     pub in_flight_max: u32,
+}
+
+impl ClientConfig {
+    /// A client of these servers.
+    #[must_use]
+    pub fn new(servers: ServerList) -> Self {
+        Self::default().with_servers(servers)
+    }
+
+    /// The same with these servers.
+    #[must_use]
+    pub fn with_servers(mut self, servers: ServerList) -> Self {
+        self.servers = servers;
+        self
+    }
+
+    /// The same with this server to begin with.
+    #[must_use]
+    pub const fn with_first(mut self, first: NodeId) -> Self {
+        self.first = first;
+        self
+    }
+
+    /// The same in the cluster of this name.
+    #[must_use]
+    pub fn with_cluster(mut self, name: impl Into<String>) -> Self {
+        self.cluster = name.into();
+        self
+    }
+
+    /// The same with this time for a request.
+    #[must_use]
+    pub const fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// The same with so much longer to wait for a server's answer.
+    #[must_use]
+    pub const fn with_grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// The same with this time for a connection.
+    #[must_use]
+    pub const fn with_dial_timeout(mut self, timeout: Duration) -> Self {
+        self.dial_timeout = timeout;
+        self
+    }
+
+    /// The same, following the sequencer or not.
+    #[must_use]
+    pub const fn with_follow_sequencer(mut self, follow: bool) -> Self {
+        self.follow_sequencer = follow;
+        self
+    }
+
+    /// The same with [`ClientConfig::session_guarantees`].
+    #[must_use]
+    pub const fn with_session_guarantees(mut self, keeps: bool) -> Self {
+        self.session_guarantees = keeps;
+        self
+    }
+
+    /// The same with this bound on requests in hand.
+    #[must_use]
+    pub const fn with_in_flight_max(mut self, requests: u32) -> Self {
+        self.in_flight_max = requests;
+        self
+    }
 }
 
 impl Default for ClientConfig {

@@ -14,7 +14,7 @@
 //! use kv_client::{Certainty, Client, ClientConfig, Key, Value};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! let config = ClientConfig { servers: "1-3".parse()?, ..ClientConfig::default() };
+//! let config = ClientConfig::new("1-3".parse()?);
 //! let client = Client::connect(config).await?;
 //!
 //! let key = Key::new("greeting")?;

@@ -41,6 +41,7 @@ pub trait Wire: Sized {
 
 /// Why bytes are not the form of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum DecodeError {
     /// The bytes end before the value does.
     #[error("{needed} more bytes are needed but {left} are left")]

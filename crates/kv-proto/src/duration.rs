@@ -36,6 +36,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
 
 /// Why a text is no duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum DurationError {
     /// It does not begin with a number.
     #[error("a duration is a number and a unit: write for example 5s or 500ms")]

@@ -116,6 +116,7 @@ impl fmt::Display for ServerList {
 
 /// Why a text is no list of servers.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ServerListError {
     /// There is no server in it.
     #[error("the list of servers is empty: write for example 1-3")]
@@ -172,6 +173,7 @@ impl From<IdError> for ServerListError {
 
 /// Why a text is no address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum AddressError {
     /// It is not `host:port`.
     #[error("`{address}` is no address: write host:port, for example 127.0.0.1:4962")]

@@ -113,8 +113,9 @@ impl Cluster {
             let servers = self.list.parse().unwrap();
             let first = NodeId::new(connection % 3 + 1).unwrap();
             let follow_sequencer = false;
-            let config =
-                ClientConfig { servers, first, follow_sequencer, ..ClientConfig::default() };
+            let config = ClientConfig::new(servers)
+                .with_first(first)
+                .with_follow_sequencer(follow_sequencer);
             clients.push(Client::connect(config).await.unwrap());
         }
         put_for(&clients, value_bytes, WARM_UP).await;

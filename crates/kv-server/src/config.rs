@@ -16,8 +16,9 @@ use kv_storage::{SyncPolicy, data_directory_name};
 
 use crate::delay::Delay;
 
-/// Everything that a server is told.
+/// Everything that a server is told: [`ServerConfig::new`], and what is to be otherwise.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct ServerConfig {
     /// Which server of the list this is.
     pub node: NodeId,
@@ -97,6 +98,7 @@ impl fmt::Debug for DumpHook {
 
 /// Where a server keeps its data, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DataConfig {
     /// The folder of the data directories; this server's is [`ServerConfig::data_directory`].
     pub folder: PathBuf,
@@ -122,10 +124,25 @@ impl DataConfig {
             checkpoint_bytes: Self::CHECKPOINT_BYTES,
         }
     }
+
+    /// The same, synced so.
+    #[must_use]
+    pub const fn with_sync(mut self, sync: SyncPolicy) -> Self {
+        self.sync = sync;
+        self
+    }
+
+    /// The same with so many bytes of records before a checkpoint.
+    #[must_use]
+    pub const fn with_checkpoint_bytes(mut self, bytes: u64) -> Self {
+        self.checkpoint_bytes = bytes;
+        self
+    }
 }
 
 /// Where a server takes clients of Redis's protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RespConfig {
     /// `host:port`.
     pub address: String,
@@ -139,16 +156,31 @@ impl RespConfig {
     pub const fn required(address: String) -> Self {
         Self { address, is_optional: false }
     }
+
+    /// An address without which the server starts where it cannot listen there.
+    #[must_use]
+    pub const fn optional(address: String) -> Self {
+        Self { address, is_optional: true }
+    }
 }
 
 /// Where the log of operations goes and how large it may grow.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct OpLogConfig {
     /// The folder; the file is `output_log<ID>.txt`.
     pub folder: PathBuf,
     /// At this many bytes the file is renamed to `output_log<ID>.txt.1`, replacing an older one,
     /// and a new one is begun.
     pub rotate_bytes: u64,
+}
+
+impl OpLogConfig {
+    /// In this folder, up to so many bytes a file.
+    #[must_use]
+    pub fn new(folder: impl Into<PathBuf>, rotate_bytes: u64) -> Self {
+        Self { folder: folder.into(), rotate_bytes }
+    }
 }
 
 /// The consistency model of a cluster.
@@ -254,14 +286,10 @@ impl From<ClusterConfigError> for ConfigError {
 }
 
 const fn remedy(error: ClusterConfigError) -> &'static str {
-    match error {
-        ClusterConfigError::Quorum { problem: QuorumError::TooMany { .. }, .. } => {
-            "; ask for fewer, or list more servers"
-        }
-        ClusterConfigError::Quorum { .. }
-        | ClusterConfigError::ListedTwice { .. }
-        | ClusterConfigError::VoterCount { .. } => "",
-    }
+    let ClusterConfigError::Quorum { problem: QuorumError::TooMany { .. }, .. } = error else {
+        return "";
+    };
+    "; ask for fewer, or list more servers"
 }
 
 impl Consistency {

@@ -73,6 +73,7 @@ impl fmt::Display for Delay {
 
 /// Why a text or a pair of times is no delay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum DelayError {
     /// Something else than whole milliseconds.
     #[error("a delay is in whole milliseconds: write for example 1-5, 20 or off")]

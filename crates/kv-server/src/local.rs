@@ -47,7 +47,7 @@ impl LocalClient {
             let now = Instant::now();
             let left = deadline
                 .map_or(options.timeout, |deadline| deadline.saturating_duration_since(now));
-            let options = RequestOptions { timeout: left, ..options.clone() };
+            let options = options.clone().with_timeout(left);
             let outcome = self.ask(op.clone(), options).await?;
             let none = match outcome.into_result() {
                 Ok(done) => return Ok(done),

@@ -8,6 +8,7 @@ use kv_core::{DecodeError, Wire};
 
 /// A kind of fault that the simulator can inject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Fault {
     /// A message never arrives.
     Loss,

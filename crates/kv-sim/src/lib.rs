@@ -18,6 +18,8 @@ pub mod conformance;
 mod disk;
 mod fault;
 mod injection;
+#[cfg(feature = "model")]
+pub mod model;
 mod network;
 pub mod scenario;
 pub mod schedule;
@@ -43,8 +45,8 @@ pub use kv_check::{Request, RequestState};
 pub use network::intercept::{Captured, Fate};
 pub use server::clock::WallOffset;
 pub use simulation::{
-    Availability, Away, Declaration, FaultSpan, FaultsBetween, Needs, Oracle, Plan, QuorumRule,
-    Report, Simulation, SimulationFailure,
+    Availability, Away, BackupTaken, Declaration, FaultSpan, FaultsBetween, Needs, Oracle, Plan,
+    QuorumRule, Report, ShownBy, Simulation, SimulationFailure,
 };
 pub use sometimes::Sometimes;
 pub use sweep::{Swept, sweep};

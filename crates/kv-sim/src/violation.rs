@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use kv_check::NamedRequests;
 use kv_core::{NodeId, PersistSeq, RecoverError, RequestId};
 use kv_storage::JournalError;
 
 /// An engine broke its contract, or a disk its promise.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("server {node} {breach} (seed {seed}, {at:?} of virtual time)")]
+#[error("server {node} {breach} (seed {seed}, {at:?} of virtual time){calls}")]
 pub struct Violation {
     /// The seed of the run that shows it.
     pub seed: u64,
@@ -17,11 +18,15 @@ pub struct Violation {
     pub node: NodeId,
     /// What it did.
     pub breach: Breach,
+    /// The request that it did it to, where that is one of a client's: an engine's own numbers are
+    /// other ones.
+    pub calls: NamedRequests,
 }
 
 /// What an engine may never do, with the clause of [`kv_core::ConsistencyEngine`]'s contract that
 /// it breaks; and what may never come of a journal.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Breach {
     /// Clause 1: sequence numbers are dense.
     #[error("asked to persist record {found} where {expected} comes next (clause 1)")]

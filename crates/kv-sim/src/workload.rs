@@ -52,36 +52,31 @@ impl Workload {
             4 => Some(Quorum::Count(1)),
             _ => None,
         };
-        let options = RequestOptions {
-            timeout: match self.stream.below(5) {
+        let options = RequestOptions::default()
+            .with_timeout(match self.stream.below(5) {
                 0 => Duration::ZERO,
                 1 => Duration::MAX,
                 _ => self.options().timeout,
-            },
-            write_quorum: quorum(&mut self.stream),
-            read_quorum: quorum(&mut self.stream),
-            level: match self.stream.below(5) {
+            })
+            .with_write_quorum(quorum(&mut self.stream))
+            .with_read_quorum(quorum(&mut self.stream))
+            .with_level(match self.stream.below(5) {
                 0 => Some(Level::Linearizable),
                 1 => Some(Level::Sequential),
                 2 => Some(Level::Sequenced),
                 _ => None,
-            },
-            seen: self.stream.chance(300).then(|| Version::Log(self.stream.below(20))),
-            sent_before: None,
-            identity: self.stream.chance(200).then(|| RequestIdentity {
+            })
+            .with_seen(self.stream.chance(300).then(|| Version::Log(self.stream.below(20))))
+            .with_identity(self.stream.chance(200).then(|| RequestIdentity {
                 session: SessionId(self.stream.below(20)),
                 number: self.stream.below(5),
                 acknowledged_below: self.stream.below(5),
-            }),
-        };
+            }));
         (op, options)
     }
 
     fn options(&mut self) -> RequestOptions {
-        RequestOptions {
-            timeout: Duration::from_millis(50 + self.stream.below(5_000)),
-            ..RequestOptions::default()
-        }
+        RequestOptions::default().with_timeout(Duration::from_millis(50 + self.stream.below(5_000)))
     }
 
     fn dump(&mut self) -> Operation {

@@ -20,116 +20,101 @@
     reason = "a test's helpers may panic, and the figures are printed"
 )]
 
-#[path = "model/cluster.rs"]
-mod cluster;
-#[path = "model/state.rs"]
-mod state;
-#[path = "model/walk.rs"]
-mod walk;
-
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use cluster::{ALL_DONE, ClusterModel, NOTHING_WRONG};
-use kv_check::evidence::{Action, Call, End, Evidence};
+use kv_check::evidence::{Call, End, Evidence};
 use kv_check::oracle::{Promise, judge_all};
-use kv_check::{Budget, Event, History, Refusal, Seen, Verdict, linearizability};
 use kv_core::{
-    Batch, ClusterConfig, Command, ConsistencyEngine, EngineConfig, Key, Operation, PersistSeq,
-    Value, Version,
+    ClusterConfig, ConsistencyEngine, EngineConfig, Key, Operation, PersistSeq, Value, Version,
 };
 use kv_eventual::{EventualEngine, Record};
 use kv_linear::{LinearEngine, LogIndex};
-use state::{Bounds, Checked, Server, State};
-use stateright::{Checker, Model};
-use walk::{Walked, Wrong, walk};
+use kv_sim::model::{
+    Bounds, Checked, ClusterModel, Laws, Order, Seen, Server, State, Walked, linearizable,
+};
 
-impl Checked for LinearEngine {
-    /// What clients saw is linearizable, and what was done is on W disks.
-    fn judge_answer(
-        state: &State<Self>,
-        config: &ClusterConfig,
-        (place, call): (usize, &Call),
-    ) -> Option<String> {
-        if let Some((_, End::Written { version: Version::Log(number), .. })) = call.end {
-            // Whoever answers has applied it.
-            let answered = &state.servers[place].engine;
-            let holds =
-                |server: &&Arc<Server<Self>>| on_disk(server).has_operation_of(answered, number);
-            let holders = state.servers.iter().filter(holds).count();
-            if holders < usize::from(config.write_quorum()) {
-                return Some(format!("operation {number} is done, and {holders} disks hold it"));
-            }
-        }
-        match linearizability(&history(&state.calls), Budget::default()).unwrap() {
-            Verdict::Linearizable => None,
-            verdict => Some(verdict.to_string()),
+const LINEAR: Laws<LinearEngine> = Laws { answer: linear_answer, servers: linear_logs };
+
+const EVENTUAL: Laws<EventualEngine> = Laws { answer: eventual_answer, servers: |_| None };
+
+/// What clients saw is linearizable, and what was done is on W disks.
+fn linear_answer(
+    state: &State<LinearEngine>,
+    config: &ClusterConfig,
+    place: usize,
+    call: &Call,
+) -> Option<String> {
+    if let Some((_, End::Written { version: Version::Log(number), .. })) = call.end {
+        // Whoever answers has applied it.
+        let answered = &state.servers[place].engine;
+        let holds = |server: &&Arc<Server<LinearEngine>>| {
+            on_disk(server).has_operation_of(answered, number)
+        };
+        let holders = state.servers.iter().filter(holds).count();
+        if holders < usize::from(config.write_quorum()) {
+            return Some(format!("operation {number} is done, and {holders} disks hold it"));
         }
     }
-
-    /// Logs agree wherever two servers have a position of the same epoch, and wherever both take it
-    /// to be committed; and the sequencer of the latest epoch has all that was committed before.
-    fn judge_servers(state: &State<Self>) -> Option<String> {
-        let up = state.servers.iter().filter(|server| server.is_up);
-        let logs: Vec<&Self> = up.map(|server| &server.engine).collect();
-        let last = logs.iter().map(|log| log.last_index().0).max().unwrap_or_default();
-        for index in (1..=last).map(LogIndex) {
-            let of_epochs: BTreeSet<_> = logs
-                .iter()
-                .filter_map(|log| Some((log.log_epoch(index)?, log.log_hash(index)?)))
-                .collect();
-            let epochs: BTreeSet<_> = of_epochs.iter().map(|(epoch, _)| *epoch).collect();
-            let committed = logs.iter().filter(|log| log.committed_index() >= index);
-            let committed: BTreeSet<_> = committed.filter_map(|log| log.log_hash(index)).collect();
-            if of_epochs.len() > epochs.len() || committed.len() > 1 {
-                return Some(format!("logs differ at {index}"));
-            }
-        }
-        let sequencers = logs.iter().filter_map(|log| Some((log.sequences()?, *log)));
-        let (latest, sequencer) = sequencers.max_by_key(|(epoch, _)| *epoch)?;
-        logs.iter().find_map(|log| {
-            let commit = log.committed_index();
-            let is_earlier = log.log_epoch(commit).is_some_and(|epoch| epoch < latest);
-            (is_earlier && sequencer.log_hash(commit) != log.log_hash(commit))
-                .then(|| format!("{latest} was opened without entry {commit}"))
-        })
-    }
+    linearizable(&state.calls)
 }
 
-impl Checked for EventualEngine {
-    /// Reads show what was acknowledged, no version names two writes, and what was done is on W
-    /// disks.
-    fn judge_answer(
-        state: &State<Self>,
-        config: &ClusterConfig,
-        (_, call): (usize, &Call),
-    ) -> Option<String> {
-        if let Some((_, End::Written { version, .. })) = call.end {
-            let holds = |record: &Record| match record {
-                Record::Write(write) => {
-                    write.key == call.key && Version::from(write.entry.stamp) >= version
-                }
-                _ => false,
-            };
-            let servers = state.servers.iter();
-            let holders = servers.filter(|server| server.records_on_disk().iter().any(holds));
-            let holders = holders.count();
-            if holders < usize::from(config.write_quorum()) {
-                return Some(format!("{version} is done, and {holders} disks hold it"));
-            }
+/// Logs agree wherever two servers have a position of the same epoch, and wherever both take it
+/// to be committed; and the sequencer of the latest epoch has all that was committed before.
+fn linear_logs(state: &State<LinearEngine>) -> Option<String> {
+    let up = state.servers.iter().filter(|server| server.is_up);
+    let logs: Vec<&LinearEngine> = up.map(|server| &server.engine).collect();
+    let last = logs.iter().map(|log| log.last_index().0).max().unwrap_or_default();
+    for index in (1..=last).map(LogIndex) {
+        let of_epochs: BTreeSet<_> = logs
+            .iter()
+            .filter_map(|log| Some((log.log_epoch(index)?, log.log_hash(index)?)))
+            .collect();
+        let epochs: BTreeSet<_> = of_epochs.iter().map(|(epoch, _)| *epoch).collect();
+        let committed = logs.iter().filter(|log| log.committed_index() >= index);
+        let committed: BTreeSet<_> = committed.filter_map(|log| log.log_hash(index)).collect();
+        if of_epochs.len() > epochs.len() || committed.len() > 1 {
+            return Some(format!("logs differ at {index}"));
         }
-        let evidence =
-            Evidence { nodes: config.nodes(), calls: state.calls.clone(), ..Evidence::default() };
-        let promises =
-            [Promise::QuorumVisibility, Promise::UniqueVersions, Promise::HonestRefusals];
-        judge_all(&evidence, &promises).err().map(|broken| broken.to_string())
     }
+    let sequencers = logs.iter().filter_map(|log| Some((log.sequences()?, *log)));
+    let (latest, sequencer) = sequencers.max_by_key(|(epoch, _)| *epoch)?;
+    logs.iter().find_map(|log| {
+        let commit = log.committed_index();
+        let is_earlier = log.log_epoch(commit).is_some_and(|epoch| epoch < latest);
+        (is_earlier && sequencer.log_hash(commit) != log.log_hash(commit))
+            .then(|| format!("{latest} was opened without entry {commit}"))
+    })
+}
 
-    fn judge_servers(_state: &State<Self>) -> Option<String> {
-        None
+/// Reads show what was acknowledged, no version names two writes, and what was done is on W
+/// disks.
+fn eventual_answer(
+    state: &State<EventualEngine>,
+    config: &ClusterConfig,
+    _: usize,
+    call: &Call,
+) -> Option<String> {
+    if let Some((_, End::Written { version, .. })) = call.end {
+        let holds = |record: &Record| match record {
+            Record::Write(write) => {
+                write.key == call.key && Version::from(write.entry.stamp) >= version
+            }
+            _ => false,
+        };
+        let servers = state.servers.iter();
+        let holders = servers.filter(|server| server.records_on_disk().iter().any(holds));
+        let holders = holders.count();
+        if holders < usize::from(config.write_quorum()) {
+            return Some(format!("{version} is done, and {holders} disks hold it"));
+        }
     }
+    let evidence =
+        Evidence { nodes: config.nodes(), calls: state.calls.clone(), ..Evidence::default() };
+    let promises = [Promise::QuorumVisibility, Promise::UniqueVersions, Promise::HonestRefusals];
+    judge_all(&evidence, &promises).err().map(|broken| broken.to_string())
 }
 
 /// The engine as a restart would find it.
@@ -140,83 +125,46 @@ fn on_disk(server: &Server<LinearEngine>) -> LinearEngine {
     LinearEngine::recover(config, None, records).unwrap()
 }
 
-fn history(calls: &[Call]) -> History {
-    let mut events = Vec::new();
-    for call in calls {
-        let key = call.key.clone();
-        let command = match &call.action {
-            Action::Get => Command::Get { key },
-            Action::Put(value) => Command::Put { key, value: value.clone(), time_to_live: None },
-            Action::Delete => Command::Delete { key },
-            Action::Change => unreachable!("the model's clients count nothing"),
-        };
-        let batch = Batch::new(Vec::new(), vec![command]).unwrap();
-        events.push((call.begin, call.session, Event::Invoke(batch)));
-        if let Some((at, end)) = &call.end {
-            let event = match end {
-                End::Read { shown, .. } => {
-                    Event::Ok(vec![Seen::Value(shown.as_ref().map(|shown| shown.value.clone()))])
-                }
-                End::Written { .. } => Event::Ok(vec![Seen::Written]),
-                End::NotDone => Event::Fail(Refusal::NeverTried),
-                End::Unknown { .. } => Event::Info,
-            };
-            events.push((*at, call.session, event));
-        }
-    }
-    events.sort_by_key(|(at, session, _)| (*at, *session));
-    History { events: events.into_iter().map(|(_, session, event)| (session, event)).collect() }
-}
-
 /// Checks a model. What is not seen whole is looked at breadth first, for every short run, and
 /// then depth first, for runs that come to their end.
-fn check<E: Checked>(bounds: Bounds, whole: bool) {
-    check_from(|| ClusterModel::<E>::new(bounds.clone(), recover), whole);
+fn check<E: Checked>(laws: Laws<E>, bounds: Bounds, whole: bool) {
+    check_from(ClusterModel::new(bounds, laws), whole);
 }
 
 /// The same from where a model begins.
-fn check_from<E: Checked>(model: impl Fn() -> ClusterModel<E>, whole: bool) {
+fn check_from<E: Checked>(model: ClusterModel<E>, whole: bool) {
     let whole = whole && !cfg!(debug_assertions);
     let bound = if whole { usize::MAX } else { STATES_MAX };
-    let bounds = model().bounds;
-    let complete = look(model().checker().target_state_count(bound).spawn_bfs(), bound, &bounds);
-    if !complete {
+    if !look(model.clone(), Order::BreadthFirst, bound) {
         assert!(!whole, "all of it is to be seen");
-        look(model().checker().target_state_count(bound).spawn_dfs(), bound, &bounds);
+        look(model, Order::DepthFirst, bound);
     }
 }
 
-/// Joins a search and prints how far it came; whether it saw everything.
-fn look<E: Checked>(search: impl Checker<ClusterModel<E>>, bound: usize, bounds: &Bounds) -> bool {
-    let began = Instant::now();
-    let checker = search.join();
-    if let Some(path) = checker.discovery(NOTHING_WRONG) {
-        let wrong = path.last_state().wrong.clone();
-        panic!("{}: {wrong:?} after {:#?}", E::NAME, path.into_actions());
-    }
-    let complete = checker.state_count() < bound;
-    let ends = checker.discovery(ALL_DONE).is_some();
+/// Searches and prints how far it came; whether it saw everything.
+fn look<E: Checked>(model: ClusterModel<E>, order: Order, bound: usize) -> bool {
+    let (began, bounds) = (Instant::now(), model.bounds().clone());
+    let seen = model.search(order, bound).unwrap_or_else(|wrong| panic!("{}: {wrong}", E::NAME));
+    let Seen { states, depth, whole, all_done, .. } = seen;
     let Bounds { nodes, write, read, calls, timeouts, losses, copies, crashes, outages, cuts } =
         bounds;
     let mib = peak_memory_mib();
     println!(
         "{:<13}N={nodes} W={write} R={read}, {} calls, {timeouts} timeouts, {losses} losses, \
-         {copies} copies, {} crashes, {} outages, {cuts} cuts: {} states, depth {}, {}, {}, {:.1} s, all tests so far in {} MiB",
+         {copies} copies, {} crashes, {} outages, {cuts} cuts: {states} states, depth {depth}, {}, {}, {:.1} s, all tests so far in {} MiB",
         E::NAME,
         calls.len(),
         crashes.len(),
         outages.len(),
-        checker.unique_state_count(),
-        checker.max_depth(),
-        if complete { "complete".to_owned() } else { cut_off(bound) },
-        if ends { "all calls done" } else { "no end seen" },
+        if whole { "complete".to_owned() } else { cut_off(bound) },
+        if all_done { "all calls done" } else { "no end seen" },
         began.elapsed().as_secs_f64(),
         mib.map_or("unknown".to_owned(), |mib| mib.to_string())
     );
-    assert!(ends || !complete, "no run ends well");
+    assert!(all_done || !whole, "no run ends well");
     let mib = mib.unwrap_or_default();
     assert!(mib < MEMORY_MIB_MAX, "{mib} MiB are too many: lower the bounds");
-    complete
+    whole
 }
 
 /// Why not all of a model was seen.
@@ -235,17 +183,13 @@ fn peak_memory_mib() -> Option<u64> {
     Some(kib / 1024)
 }
 
-fn recover<E: Checked>(config: EngineConfig, records: Vec<(PersistSeq, E::Record)>) -> E {
-    E::recover(config, None, records).unwrap()
-}
-
 /// Walks through a model at random and prints how far that came.
 fn walk_through(bounds: Bounds, walks: u64) {
     let walks = if cfg!(debug_assertions) { walks / 100 } else { walks };
     let (began, Bounds { nodes, write, read, .. }) = (Instant::now(), bounds.clone());
-    let model = ClusterModel::<LinearEngine>::new(bounds, recover);
-    match walk(&model, 1..=walks, STEPS_MAX) {
-        Ok(Walked { walks, steps, ended, changed, round_max }) => {
+    let model = ClusterModel::new(bounds, LINEAR);
+    match model.walk(1..=walks, STEPS_MAX) {
+        Ok(Walked { walks, steps, ended, changed, round_max, .. }) => {
             println!(
                 "{:<13}N={nodes} W={write} R={read}, at random: {walks} walks, {steps} steps, all \
                  calls done in {ended}, another epoch in {changed}, up to round {round_max}, \
@@ -256,10 +200,7 @@ fn walk_through(bounds: Bounds, walks: u64) {
             // In a slow build there are too few of them for that.
             assert!((ended > 0 && changed > 0) || cfg!(debug_assertions));
         }
-        Err(wrong) => {
-            let Wrong { seed, wrong, steps } = *wrong;
-            panic!("walk {seed}: {wrong} after {steps:#?}");
-        }
+        Err(wrong) => panic!("{wrong}"),
     }
 }
 
@@ -288,14 +229,11 @@ fn random_walks_of_three_servers() {
 fn the_sequencer_of_three_servers_is_lost() {
     let calls = [(2, put("a")), (3, get())];
     let lost = Bounds { timeouts: 3, ..bounds(3, 2, 2, &calls) };
-    check_from(
-        || ClusterModel::<LinearEngine>::new(lost.clone(), recover).without_the_first(),
-        false,
-    );
+    check_from(ClusterModel::new(lost, LINEAR).without_the_first(), false);
     let outage = Bounds { outages: vec![1], timeouts: 2, ..bounds(3, 2, 2, &calls) };
-    check::<LinearEngine>(outage, false);
+    check(LINEAR, outage, false);
     let cut = Bounds { cuts: 1, timeouts: 2, copies: 1, losses: 1, ..bounds(3, 2, 2, &calls) };
-    check::<LinearEngine>(cut, false);
+    check(LINEAR, cut, false);
 }
 
 /// An engine that breaks a rule for as long as a walk goes on in this thread.
@@ -316,8 +254,8 @@ fn walks_of_a_broken_engine_are_seen_to_be_wrong() {
     for mutation in [M::CommitsWithOneFewer, M::OpensWithOneFewer, M::InheritedCommitted] {
         BROKEN.set(Some(mutation));
         let began = Instant::now();
-        let model = ClusterModel::new(troubled(2, 2), recover_broken);
-        let walked = walk(&model, 1..=BROKEN_WALKS, STEPS_MAX);
+        let model = ClusterModel::recovered_by(recover_broken, troubled(2, 2), LINEAR);
+        let walked = model.walk(1..=BROKEN_WALKS, STEPS_MAX);
         BROKEN.set(None);
         let s = began.elapsed().as_secs_f64();
         match walked {
@@ -325,9 +263,9 @@ fn walks_of_a_broken_engine_are_seen_to_be_wrong() {
             Ok(walked) => panic!("{mutation:?} is not seen in {walked:?}, {s:.1} s"),
             Err(wrong) => println!(
                 "{mutation:?} is seen in walk {}, after {} steps, {s:.1} s: {}",
-                wrong.seed,
+                wrong.seed.unwrap_or_default(),
                 wrong.steps.len(),
-                wrong.wrong
+                wrong.finding
             ),
         }
     }
@@ -341,27 +279,18 @@ fn a_model_of_a_broken_engine_is_seen_to_be_wrong() {
         LinearEngine::recover_mutated(mutation, config, None, records).unwrap()
     };
     let bounds = bounds(2, 2, 2, &[(1, put("a")), (2, get())]);
-    let checker = ClusterModel::new(bounds, careless).checker().spawn_bfs().join();
-    let path = checker.discovery(NOTHING_WRONG).unwrap();
-    let wrong = path.last_state().wrong.clone();
-    let wrong = wrong.unwrap();
-    assert!(wrong.ends_with("is done, and 1 disks hold it"), "{wrong}");
+    let model = ClusterModel::recovered_by(careless, bounds, LINEAR);
+    let wrong = model.search(Order::BreadthFirst, usize::MAX).unwrap_err();
+    assert!(wrong.finding.ends_with("is done, and 1 disks hold it"), "{wrong}");
+    let told = wrong.to_string();
+    assert!(told.contains("\n  client 1 asks server 1: put b\"k\" b\"a\"\n"), "{told}");
+    assert!(told.contains("\n  arrives from 1 to 2: Message { "), "{told}");
+    assert!(told.ends_with("\n  server 1 has a record on disk"), "{told}");
+    assert_eq!(wrong.told.len(), wrong.steps.len());
 }
 
 fn bounds(nodes: u16, write: u16, read: u16, calls: &[(u16, Operation)]) -> Bounds {
-    let calls = calls.to_vec();
-    Bounds {
-        nodes,
-        write,
-        read,
-        calls,
-        timeouts: 0,
-        losses: 0,
-        copies: 0,
-        crashes: Vec::new(),
-        outages: Vec::new(),
-        cuts: 0,
-    }
+    Bounds::new(nodes, write, read, calls.to_vec())
 }
 
 fn put(text: &str) -> Operation {
@@ -375,48 +304,48 @@ fn get() -> Operation {
 #[test]
 fn two_linearizable_servers() {
     let calls = [(2, put("a")), (1, get())];
-    check::<LinearEngine>(bounds(2, 2, 2, &calls), true);
-    check::<LinearEngine>(bounds(2, 1, 1, &calls), true);
+    check(LINEAR, bounds(2, 2, 2, &calls), true);
+    check(LINEAR, bounds(2, 1, 1, &calls), true);
     let faulty = Bounds { timeouts: 1, losses: 1, copies: 1, ..bounds(2, 2, 2, &calls) };
-    check::<LinearEngine>(faulty, false);
+    check(LINEAR, faulty, false);
     let crash = Bounds { crashes: vec![2], ..bounds(2, 2, 2, &calls) };
-    check::<LinearEngine>(crash, false);
+    check(LINEAR, crash, false);
 }
 
 #[test]
 fn the_sequencer_of_two_servers_restarts() {
     let write = Bounds { crashes: vec![1], ..bounds(2, 2, 2, &[(2, put("a"))]) };
-    check::<LinearEngine>(write, true);
+    check(LINEAR, write, true);
     let calls = [(2, put("a")), (1, get())];
     let both = Bounds { crashes: vec![1, 2], timeouts: 1, ..bounds(2, 2, 2, &calls) };
-    check::<LinearEngine>(both, false);
+    check(LINEAR, both, false);
     let alone = Bounds { crashes: vec![1], ..bounds(2, 1, 2, &calls) };
-    check::<LinearEngine>(alone, false);
+    check(LINEAR, alone, false);
 }
 
 #[test]
 fn three_linearizable_servers() {
     let calls = [(2, put("a")), (3, get())];
-    check::<LinearEngine>(bounds(3, 1, 1, &calls), false);
-    check::<LinearEngine>(bounds(3, 2, 2, &calls), false);
+    check(LINEAR, bounds(3, 1, 1, &calls), false);
+    check(LINEAR, bounds(3, 2, 2, &calls), false);
 }
 
 #[test]
 fn two_eventual_servers() {
     let calls = [(1, put("a")), (2, get())];
-    check::<EventualEngine>(bounds(2, 2, 1, &calls), true);
-    check::<EventualEngine>(bounds(2, 1, 2, &[(1, put("a")), (2, put("b")), (2, get())]), true);
+    check(EVENTUAL, bounds(2, 2, 1, &calls), true);
+    check(EVENTUAL, bounds(2, 1, 2, &[(1, put("a")), (2, put("b")), (2, get())]), true);
     let faulty = Bounds { timeouts: 1, losses: 1, copies: 1, ..bounds(2, 2, 1, &calls) };
-    check::<EventualEngine>(faulty, true);
+    check(EVENTUAL, faulty, true);
     let crash = Bounds { crashes: vec![1], ..bounds(2, 2, 1, &calls) };
-    check::<EventualEngine>(crash, true);
+    check(EVENTUAL, crash, true);
 }
 
 #[test]
 fn three_eventual_servers() {
     let calls = [(1, put("a")), (2, get())];
-    check::<EventualEngine>(bounds(3, 1, 1, &calls), true);
-    check::<EventualEngine>(bounds(3, 2, 2, &calls), true);
+    check(EVENTUAL, bounds(3, 1, 1, &calls), true);
+    check(EVENTUAL, bounds(3, 2, 2, &calls), true);
 }
 
 /// How long a walk is at most, and how many there are.

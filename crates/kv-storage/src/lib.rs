@@ -32,6 +32,7 @@
 //! ```
 
 mod background;
+#[cfg(feature = "checkpoint-store")]
 mod checkpoint;
 mod data_directory;
 mod disk;
@@ -43,6 +44,7 @@ mod memory;
 mod mutation;
 
 pub use background::give_way;
+#[cfg(feature = "checkpoint-store")]
 pub use checkpoint::{CheckpointError, CheckpointReading, CheckpointStore, CheckpointWritten};
 pub use data_directory::{
     CHECKPOINT_DIRECTORY, DataDirectory, DataDirectoryError, DataOwner, LastRun, LockHolder, Meta,

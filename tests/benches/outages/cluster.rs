@@ -84,15 +84,14 @@ impl Cluster {
     /// A client of the library with its defaults, which begins at a server.
     pub(crate) fn client(&self, first: u16) -> Client {
         let (servers, first) = (self.site.servers(), NodeId::new(first).unwrap());
-        let config = ClientConfig { servers, first, ..ClientConfig::default() };
+        let config = ClientConfig::new(servers).with_first(first);
         self.runtime.block_on(Client::connect(config)).unwrap()
     }
 
     pub(crate) fn status(&self, id: u16) -> Option<Status> {
         let first = NodeId::new(id).unwrap();
         let servers = ServerList::new([(first, self.site.address(id).to_string())]).unwrap();
-        let config =
-            ClientConfig { servers, first, timeout: STATUS_MAX, ..ClientConfig::default() };
+        let config = ClientConfig::new(servers).with_first(first).with_timeout(STATUS_MAX);
         let asked = async { Client::connect(config).await.ok()?.status().await.ok() };
         self.runtime.block_on(asked)
     }

@@ -180,15 +180,12 @@ impl Site {
     /// # Panics
     /// If it does not connect.
     pub async fn connect(&self, id: u16) -> Client {
-        let config = ClientConfig {
-            servers: self.servers(),
-            first: NodeId::new(id).expect("ids start at 1"),
-            timeout: crate::PATIENCE,
+        let config = ClientConfig::new(self.servers())
+            .with_first(NodeId::new(id).expect("ids start at 1"))
+            .with_timeout(crate::PATIENCE)
             // On a busy machine a server may be slow to answer, and the next one is not this one.
-            dial_timeout: crate::PATIENCE,
-            follow_sequencer: false,
-            ..ClientConfig::default()
-        };
+            .with_dial_timeout(crate::PATIENCE)
+            .with_follow_sequencer(false);
         let client = Client::connect(config).await.expect("the server is there");
         assert_eq!(client.server().map(NodeId::number), Some(id), "connected elsewhere");
         client

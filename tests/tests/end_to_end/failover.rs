@@ -141,7 +141,7 @@ fn a_client_of_the_library_is_with_the_sequencer_whichever_server_that_is() {
     let mut servers = three(&site, "linearizability");
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let first = NodeId::new(3).unwrap();
-    let config = ClientConfig { servers: site.servers(), first, ..ClientConfig::default() };
+    let config = ClientConfig::new(site.servers()).with_first(first);
     let client = runtime.block_on(Client::connect(config)).unwrap();
     let is_with = |id| client.server().map(NodeId::number) == Some(id);
     wait_until("the client is with server 1", || is_with(1));

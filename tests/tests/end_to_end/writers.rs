@@ -70,8 +70,7 @@ async fn write(
         let value = Value::new(format!("{key:value_bytes$}")).unwrap();
         let put = Operation::put(Key::new(key.clone()).unwrap(), value);
         // A server may have gone: then nobody waits for long.
-        let options =
-            RequestOptions { timeout: Duration::from_millis(500), ..RequestOptions::default() };
+        let options = RequestOptions::default().with_timeout(Duration::from_millis(500));
         match client.execute(put, options).await {
             Ok(_) => acknowledged.push(key),
             Err(_) => tokio::time::sleep(Duration::from_millis(2)).await,

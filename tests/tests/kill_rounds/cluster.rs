@@ -149,7 +149,8 @@ impl Cluster {
     pub(crate) async fn client(&self, first: u16) -> Client {
         let first = NodeId::new(first).unwrap();
         let (servers, follow_sequencer) = (self.site.servers(), false);
-        let config = ClientConfig { servers, first, follow_sequencer, ..ClientConfig::default() };
+        let config =
+            ClientConfig::new(servers).with_first(first).with_follow_sequencer(follow_sequencer);
         Client::connect(config).await.unwrap()
     }
 
@@ -176,7 +177,7 @@ impl Cluster {
     async fn client_of(&self, id: u16, timeout: Duration) -> Result<Client, ClientError> {
         let first = NodeId::new(id).unwrap();
         let servers = ServerList::new([(first, self.site.address(id).to_string())]).unwrap();
-        let config = ClientConfig { servers, first, timeout, ..ClientConfig::default() };
+        let config = ClientConfig::new(servers).with_first(first).with_timeout(timeout);
         Client::connect(config).await
     }
 

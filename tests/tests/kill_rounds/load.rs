@@ -167,7 +167,7 @@ pub(crate) async fn execute_within(
     connection: &Client,
     command: Command,
 ) -> Told {
-    let options = RequestOptions { timeout, ..RequestOptions::default() };
+    let options = RequestOptions::default().with_timeout(timeout);
     match connection.execute(Operation::of(command), options).await {
         Ok(done) => match done.answer {
             Answer::Results(results) => {

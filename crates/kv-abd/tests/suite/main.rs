@@ -5,6 +5,7 @@
 
 mod broken;
 mod declaration;
+mod model;
 mod real_servers;
 mod seeds;
 

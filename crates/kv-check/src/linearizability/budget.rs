@@ -27,6 +27,7 @@ impl Default for Budget {
 
 /// What a check ran out of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Bound {
     /// [`Budget::steps_max`].
     Steps,

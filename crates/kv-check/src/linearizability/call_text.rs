@@ -28,12 +28,18 @@ impl fmt::Display for CallText<'_> {
             match command {
                 Command::Get { .. }
                 | Command::Delete { .. }
-                | Command::Expire { .. }
+                | Command::Expire { time_to_live: None, .. }
                 | Command::TimeToLive { .. }
                 | Command::Expiry { .. } => write!(f, " {name} {key:?}")?,
+                Command::Expire { time_to_live: Some(time), .. } => {
+                    write!(f, " {name} {key:?} in {time:?}")?;
+                }
                 Command::ExpireAt { expiry, .. } => write!(f, " {name} {key:?} {} ms", expiry.0)?,
-                Command::Put { value, .. } | Command::Rewrite { value, .. } => {
+                Command::Put { value, time_to_live: None, .. } | Command::Rewrite { value, .. } => {
                     write!(f, " {name} {key:?} {}", Brief(value))?;
+                }
+                Command::Put { value, time_to_live: Some(time), .. } => {
+                    write!(f, " {name} {key:?} {} for {time:?}", Brief(value))?;
                 }
                 Command::Increment { by, .. } => write!(f, " {name} {key:?} {by}")?,
                 Command::Append { suffix, .. } => write!(f, " {name} {key:?} {}", Brief(suffix))?,

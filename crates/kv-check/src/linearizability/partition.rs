@@ -42,6 +42,7 @@ pub(super) enum Moment {
 
 /// Why a history cannot be judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum HistoryError {
     /// A process begins a call while it has one open, or ends one that it has not begun.
     #[error("event {index} of the history: process {} has a call open, or none to end", process.0)]

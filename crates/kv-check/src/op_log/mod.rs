@@ -97,6 +97,7 @@ impl History {
 
 /// Why a log of operations cannot be read as a history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum OpLogError {
     /// A line is not one of an operation.
     #[error("log {log}, line {line}: {what}")]

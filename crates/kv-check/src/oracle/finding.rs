@@ -8,6 +8,7 @@ use crate::brief::Brief;
 
 /// A rule was broken, and by which calls.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum OracleFinding {
     /// A read shows less than what was acknowledged before it began.
     #[error(

@@ -27,6 +27,7 @@ pub use sequential::{Order, sequential_consistency};
 /// All but [`Promise::SequentialConsistency`] take time in proportion to the calls, or to the pairs
 /// of calls of one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Promise {
     /// A read that begins after a write was acknowledged shows that version or a greater one,
     /// where the servers that acknowledged and those that answered are more than all: what

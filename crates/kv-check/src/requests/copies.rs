@@ -98,7 +98,7 @@ mod tests {
         Request {
             node: NodeId::FIRST,
             op: Operation::of(Command::Increment { key: Key::new("n").unwrap(), by: 1 }),
-            options: RequestOptions { identity, ..RequestOptions::default() },
+            options: RequestOptions::default().with_identity(identity),
             invoked_at: SECOND * at,
             cancelled: false,
             state,

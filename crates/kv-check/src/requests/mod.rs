@@ -3,6 +3,7 @@
 mod copies;
 mod evidence;
 mod history;
+mod named;
 mod scan;
 mod version_names;
 
@@ -11,6 +12,7 @@ use std::time::Duration;
 use kv_core::{NodeId, Operation, Outcome, RequestOptions};
 
 pub use copies::{answered_twice, merged};
+pub use named::{NamedRequest, NamedRequests};
 pub use scan::disorderly_page;
 
 /// A request that was put to a server.

@@ -129,7 +129,7 @@ impl Table {
         };
         let timeout = first.time_left(Instant::now());
         if let Some(id) = self.session.begin_opening() {
-            let options = RequestOptions { timeout, ..RequestOptions::default() };
+            let options = RequestOptions::default().with_timeout(timeout);
             let body = RequestBody::Execute { op: Operation::OpenSession, options };
             if let Err(error) = connection.put(&Request { id, body }) {
                 tracing::debug!(id, %error, "the opening of a session makes no frame");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kv_core::{NodeId, Operation, RequestIdentity, RequestOptions, SessionId};
+use kv_core::{NodeId, Operation, RequestIdentity, SessionId};
 use kv_proto::{Request, RequestBody, ResponseBody};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
@@ -78,7 +78,10 @@ impl Pending {
                 let (timeout, identity) = (self.time_left(now), identity.or(options.identity));
                 let age = now.saturating_duration_since(submission.since);
                 let sent_before = self.unclear.as_ref().map(|_| age).or(options.sent_before);
-                let options = RequestOptions { timeout, identity, sent_before, ..options };
+                let options = options
+                    .with_timeout(timeout)
+                    .with_identity(identity)
+                    .with_sent_before(sent_before);
                 RequestBody::Execute { op, options }
             }
             body @ (RequestBody::Status | RequestBody::Cancel | RequestBody::Snapshot) => body,

@@ -227,12 +227,7 @@ impl DeadServer {
 }
 
 pub fn config(servers: impl IntoIterator<Item = (NodeId, String)>, first: u16) -> ClientConfig {
-    ClientConfig {
-        servers: ServerList::new(servers).unwrap(),
-        first: node(first),
-        timeout: SOON,
-        ..ClientConfig::default()
-    }
+    ClientConfig::new(ServerList::new(servers).unwrap()).with_first(node(first)).with_timeout(SOON)
 }
 
 /// Waits for an event that fits.

@@ -153,7 +153,7 @@ async fn sessions_that_expire_at_once_are_not_opened_without_a_pause() {
     let one = FakeServer::start(1).await;
     let client = Client::start(config([one.entry()], 1)).0;
     let timeout = Duration::from_millis(300);
-    let options = RequestOptions { timeout, ..RequestOptions::default() };
+    let options = RequestOptions::default().with_timeout(timeout);
     let (key, value) = put("v");
     let operation = Operation::put(key, value);
     let writing = tokio::spawn(async move { client.execute(operation, options).await });

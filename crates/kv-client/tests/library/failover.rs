@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::fake::{
     self, DeadServer, FakeServer, config, event, found, get, key, put, value, written,
 };
-use kv_client::{Certainty, Client, ClientConfig, ClientError, Event, LostReason};
+use kv_client::{Certainty, Client, ClientError, Event, LostReason};
 use kv_core::RequestOptions;
 use tokio::io::AsyncWriteExt;
 
@@ -138,12 +138,10 @@ async fn a_server_that_sends_garbage_is_left() {
 #[tokio::test]
 async fn a_server_that_hangs_is_left_after_a_request_in_vain() {
     let (one, two) = (FakeServer::start(1).await, FakeServer::start(2).await);
-    let impatient =
-        ClientConfig { grace: Duration::from_millis(20), ..config([one.entry(), two.entry()], 1) };
+    let impatient = config([one.entry(), two.entry()], 1).with_grace(Duration::from_millis(20));
     let (client, mut hanging) = tokio::join!(Client::connect(impatient), one.accept());
     let client = client.unwrap();
-    let options =
-        RequestOptions { timeout: Duration::from_millis(300), ..RequestOptions::default() };
+    let options = RequestOptions::default().with_timeout(Duration::from_millis(300));
     let operation = get("a");
     let call = client.execute(operation.clone(), options);
     let (first, _) = tokio::join!(call, hanging.expect(&operation));
@@ -161,10 +159,8 @@ async fn a_server_that_hangs_is_left_after_a_request_in_vain() {
 #[tokio::test]
 async fn a_server_that_does_not_answer_the_handshake_is_skipped() {
     let (one, two) = (FakeServer::start(1).await, FakeServer::start(2).await);
-    let impatient = ClientConfig {
-        dial_timeout: Duration::from_millis(50),
-        ..config([one.entry(), two.entry()], 1)
-    };
+    let impatient =
+        config([one.entry(), two.entry()], 1).with_dial_timeout(Duration::from_millis(50));
     let connect = Client::connect(impatient);
     let script = async {
         let silent = one.accept_silently().await;

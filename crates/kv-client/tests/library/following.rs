@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::fake::{
     self, FakeConnection, FakeServer, config, event, found, get, key, put, value, written,
 };
-use kv_client::{Client, ClientConfig, ClientError, Event, LostReason};
+use kv_client::{Client, ClientError, Event, LostReason};
 use kv_core::{Answer, Dump, NodeId, Operation, Page, RequestOptions, Waiting};
 use kv_proto::{ServerState, Welcome};
 
@@ -109,7 +109,7 @@ async fn a_server_that_does_not_know_itself_as_the_sequencer_is_not_gone_to() {
 #[tokio::test]
 async fn a_client_that_is_to_stay_stays() {
     let (one, two) = (FakeServer::start(1).await, FakeServer::start(2).await);
-    let staying = ClientConfig { follow_sequencer: false, ..config([one.entry(), two.entry()], 1) };
+    let staying = config([one.entry(), two.entry()], 1).with_follow_sequencer(false);
     let client = Client::start(staying).0;
     let mut first = accept(&one, Some(two.node)).await;
     for _ in 0..3 {

@@ -27,11 +27,11 @@ async fn a_read_at_a_server_that_falls_silent_goes_on_to_another_within_its_time
     let (one, two) = (FakeServer::start(1).await, FakeServer::start(2).await);
     // As a person has it who sets nothing.
     let defaults = ClientConfig::default();
-    let times = ClientConfig { timeout: defaults.timeout, ..config([one.entry(), two.entry()], 1) };
+    let times = config([one.entry(), two.entry()], 1).with_timeout(defaults.timeout);
     let (client, _) = Client::start(times);
     let mut silent = one.accept().await;
     let began = Instant::now();
-    let options = RequestOptions { timeout: defaults.timeout, ..RequestOptions::default() };
+    let options = RequestOptions::default().with_timeout(defaults.timeout);
     let reading = tokio::spawn({
         let client = client.clone();
         async move { client.execute(get("x"), options).await }
@@ -70,10 +70,7 @@ async fn a_client_shows_that_it_lives() {
 async fn a_session_does_not_go_on_with_another_store() {
     let (one, two) = (FakeServer::start(1).await, FakeServer::start(2).await);
     for (theirs, engine) in [(Some(ClusterId(8)), "fake"), (None, "other")] {
-        let times = ClientConfig {
-            timeout: Duration::from_millis(500),
-            ..config([one.entry(), two.entry()], 1)
-        };
+        let times = config([one.entry(), two.entry()], 1).with_timeout(Duration::from_millis(500));
         let (client, mut events) = Client::start(times);
         let (mut connection, _) = one.accept_hello().await;
         let mut welcome = one.welcome();
@@ -96,8 +93,7 @@ async fn a_session_does_not_go_on_with_another_store() {
                 drop(one.accept_silently().await);
             }
         };
-        let options =
-            RequestOptions { timeout: Duration::from_millis(500), ..RequestOptions::default() };
+        let options = RequestOptions::default().with_timeout(Duration::from_millis(500));
         let error = tokio::select! {
             result = client.execute(get("x"), options) => result.unwrap_err(),
             () = serve_another_store => panic!("unreachable"),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::fake::{self, FakeServer, config, found, get, incr, key, put, value, written};
 use futures_util::StreamExt;
-use kv_client::{Client, ClientConfig, ClientError};
+use kv_client::{Client, ClientError};
 use kv_core::{CommandResult, NotDone, Outcome, RequestOptions};
 use kv_proto::{RequestBody, ResponseBody};
 
@@ -96,13 +96,12 @@ async fn no_more_requests_are_sent_than_the_server_takes_at_once() {
 #[tokio::test]
 async fn callers_wait_at_the_bound_and_their_time_goes_on() {
     let server = FakeServer::start(1).await;
-    let bounded = ClientConfig { in_flight_max: 1, ..config([server.entry()], 1) };
+    let bounded = config([server.entry()], 1).with_in_flight_max(1);
     let client = Client::start(bounded).0;
     let script = async {
         let mut connection = server.accept().await;
         let first = connection.expect(&put("a", "")).await;
-        let options =
-            RequestOptions { timeout: Duration::from_millis(20), ..RequestOptions::default() };
+        let options = RequestOptions::default().with_timeout(Duration::from_millis(20));
         let busy = client.execute(put("b", ""), options).await;
         assert_eq!(busy, Err(ClientError::Busy { limit: 1 }));
         connection.answer(first, written()).await;
@@ -177,7 +176,7 @@ fn done_number() -> Outcome {
 #[tokio::test]
 async fn a_caller_that_stops_waiting_frees_its_place_and_the_server_hears_of_it() {
     let server = FakeServer::start(1).await;
-    let bounded = ClientConfig { in_flight_max: 1, ..config([server.entry()], 1) };
+    let bounded = config([server.entry()], 1).with_in_flight_max(1);
     let client = Client::start(bounded).0;
     let script = async {
         let mut connection = server.accept().await;

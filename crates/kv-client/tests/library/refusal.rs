@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::fake::{DeadServer, FakeServer, config, event};
-use kv_client::{Certainty, Client, ClientConfig, ClientError, Event};
+use kv_client::{Certainty, Client, ClientError, Event};
 use kv_proto::{CLUSTER_NAME_LEN_MAX, Refusal, RefusalCode, Role};
 
 fn other_cluster() -> Refusal {
@@ -13,7 +13,7 @@ fn other_cluster() -> Refusal {
 #[tokio::test]
 async fn the_client_says_who_it_is() {
     let one = FakeServer::start(1).await;
-    let blue = ClientConfig { cluster: "blue".to_owned(), ..config([one.entry()], 1) };
+    let blue = config([one.entry()], 1).with_cluster("blue".to_owned());
     let _client = Client::start(blue);
     let (_, hello) = one.accept_hello().await;
     assert_eq!(hello.cluster, "blue");
@@ -67,7 +67,7 @@ async fn a_full_server_may_have_room_later() {
 #[tokio::test]
 async fn a_full_server_is_what_is_told_when_time_is_up() {
     let one = FakeServer::start(1).await;
-    let hasty = ClientConfig { timeout: Duration::from_millis(200), ..config([one.entry()], 1) };
+    let hasty = config([one.entry()], 1).with_timeout(Duration::from_millis(200));
     let refuse = async {
         loop {
             one.refuse(Refusal::new(RefusalCode::Full, "full")).await;
@@ -84,7 +84,7 @@ async fn a_full_server_is_what_is_told_when_time_is_up() {
 async fn the_name_of_a_cluster_that_no_hello_can_hold_is_told_and_not_sent() {
     let one = FakeServer::start(1).await;
     let cluster = "x".repeat(CLUSTER_NAME_LEN_MAX + 1);
-    let long = ClientConfig { cluster, ..config([one.entry()], 1) };
+    let long = config([one.entry()], 1).with_cluster(cluster);
     // At once: to wait for another server is no use.
     let connect = tokio::time::timeout(Duration::from_secs(10), Client::connect(long));
     let error = connect.await.expect("it does not wait").unwrap_err();

@@ -1,7 +1,7 @@
 //! What a client tells servers of what it has seen.
 
 use crate::fake::{FakeConnection, FakeServer, config, done, get, key, put, value};
-use kv_client::{Client, ClientConfig};
+use kv_client::Client;
 use kv_core::{
     CommandResult, HybridTime, Incarnation, NodeId, Operation, Outcome, Version, Versioned,
 };
@@ -71,7 +71,7 @@ async fn what_was_seen_of_a_key_is_said_to_the_next_server_too() {
 #[tokio::test]
 async fn a_client_without_the_guarantees_says_nothing() {
     let one = FakeServer::start(1).await;
-    let forgetful = ClientConfig { session_guarantees: false, ..config([one.entry()], 1) };
+    let forgetful = config([one.entry()], 1).with_session_guarantees(false);
     let client = Client::start(forgetful).0;
     let script = async {
         let mut one = one.accept().await;

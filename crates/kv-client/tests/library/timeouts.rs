@@ -3,18 +3,17 @@
 use std::time::Duration;
 
 use crate::fake::{self, DeadServer, FakeServer, config, found, get, key, missing, put};
-use kv_client::{Certainty, Client, ClientConfig, ClientError};
+use kv_client::{Certainty, Client, ClientError};
 use kv_core::RequestOptions;
 use kv_proto::RequestBody;
 
 fn within(millis: u64) -> RequestOptions {
-    RequestOptions { timeout: Duration::from_millis(millis), ..RequestOptions::default() }
+    RequestOptions::default().with_timeout(Duration::from_millis(millis))
 }
 
 /// A client with little grace, connected to a server that will not answer `unanswered`.
 async fn connected(server: &FakeServer) -> (Client, fake::FakeConnection) {
-    let impatient =
-        ClientConfig { grace: Duration::from_millis(20), ..config([server.entry()], 1) };
+    let impatient = config([server.entry()], 1).with_grace(Duration::from_millis(20));
     let (client, connection) = tokio::join!(Client::connect(impatient), server.accept());
     (client.unwrap(), connection)
 }
@@ -130,7 +129,7 @@ async fn a_read_whose_server_was_lost_keeps_its_own_time() {
 async fn an_endless_time_is_no_panic() {
     let server = FakeServer::start(1).await;
     let (client, mut connection) = connected(&server).await;
-    let endless = RequestOptions { timeout: Duration::MAX, ..RequestOptions::default() };
+    let endless = RequestOptions::default().with_timeout(Duration::MAX);
     let script = async {
         let id = connection.expect(&get("a")).await;
         connection.answer(id, found("1")).await;

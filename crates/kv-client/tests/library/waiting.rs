@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::fake::{self, FakeServer, config, event, found, get, put, written};
-use kv_client::{Client, ClientConfig, ClientError, Event, LostReason};
+use kv_client::{Client, ClientError, Event, LostReason};
 use kv_core::{NotDone, Outcome, RequestOptions, Waiting};
 
 const JOINING: NotDone = NotDone::Waiting(Waiting::Joining);
@@ -28,7 +28,7 @@ async fn a_request_that_is_never_served_ends_with_what_the_server_said() {
     let one = FakeServer::start(1).await;
     let client = Client::start(config([one.entry()], 1)).0;
     let timeout = Duration::from_millis(300);
-    let options = RequestOptions { timeout, ..RequestOptions::default() };
+    let options = RequestOptions::default().with_timeout(timeout);
     let reading = tokio::spawn({
         let client = client.clone();
         async move { client.execute(get("x"), options).await }
@@ -94,7 +94,7 @@ async fn one_request_that_cannot_be_served_holds_up_no_others_and_keeps_the_serv
     let (one, two) = (FakeServer::start(1).await, FakeServer::start(2).await);
     let client = Client::start(config([one.entry(), two.entry()], 1)).0;
     let timeout = Duration::from_millis(900);
-    let bounded = RequestOptions { timeout, ..RequestOptions::default() };
+    let bounded = RequestOptions::default().with_timeout(timeout);
     let all = tokio::spawn({
         let client = client.clone();
         async move { client.execute(get("all"), bounded).await }
@@ -131,7 +131,7 @@ async fn one_request_that_cannot_be_served_holds_up_no_others_and_keeps_the_serv
 async fn a_request_made_before_the_servers_listen_is_served_once_they_do() {
     let early = fake::DeadServer::new(1);
     let entry = early.entry();
-    let client = Client::start(ClientConfig { ..config([entry.clone()], 1) }).0;
+    let client = Client::start(config([entry.clone()], 1)).0;
     let asking = tokio::spawn(async move { client.execute(get("x"), options()).await });
     // It has been tried in vain by then, or has not: both must do.
     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -144,5 +144,5 @@ async fn a_request_made_before_the_servers_listen_is_served_once_they_do() {
 }
 
 fn options() -> RequestOptions {
-    RequestOptions { timeout: fake::SOON, ..RequestOptions::default() }
+    RequestOptions::default().with_timeout(fake::SOON)
 }

@@ -58,6 +58,7 @@ impl Wire for NodeId {
 
 /// Why a text or a number is no id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum IdError {
     /// Server ids start at 1.
     #[error("server id 0 does not exist: ids start at 1")]

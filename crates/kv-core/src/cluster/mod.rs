@@ -118,6 +118,7 @@ impl fmt::Display for ClusterConfig {
 
 /// Why a configuration is not legal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ClusterConfigError {
     /// W or R cannot be had from this many servers.
     #[error("{name}: {problem}")]

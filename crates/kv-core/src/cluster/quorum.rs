@@ -36,6 +36,7 @@ impl Quorum {
 
 /// Why a quorum cannot be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
 pub enum QuorumError {
     /// No server at all is no quorum.
     #[error("a quorum of 0 servers promises nothing: use 1 or more, `majority` or `all`")]

@@ -50,6 +50,7 @@ pub enum Effect<M, R> {
 
 /// A broken invariant that forbids to go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum HaltReason {
     /// Two different entries claim one log position.
     #[error(

@@ -95,6 +95,7 @@ impl Value {
 
 /// A key or a value is outside its limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum SizeError {
     /// A key has at least one byte.
     #[error("a key has at least 1 byte")]

@@ -117,8 +117,9 @@ impl Operation {
 /// Room for one key of any length and what it is to hold, or for a thousand usual keys.
 const LETTING_GO_BYTES_MAX: usize = 128 << 10;
 
-/// What a request asks beside its operation.
+/// What a request asks beside its operation: `RequestOptions::default()`, and what is to be otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct RequestOptions {
     /// After this long the request gets its answer, definite or unknown; 5 s by default.
     pub timeout: Duration,
@@ -197,6 +198,57 @@ impl Default for RequestOptions {
             identity: None,
             sent_before: None,
         }
+    }
+}
+
+impl RequestOptions {
+    /// The same with this timeout.
+    #[must_use]
+    pub const fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// The same with this W.
+    #[must_use]
+    pub fn with_write_quorum(mut self, quorum: impl Into<Option<Quorum>>) -> Self {
+        self.write_quorum = quorum.into();
+        self
+    }
+
+    /// The same with this R.
+    #[must_use]
+    pub fn with_read_quorum(mut self, quorum: impl Into<Option<Quorum>>) -> Self {
+        self.read_quorum = quorum.into();
+        self
+    }
+
+    /// The same at this level.
+    #[must_use]
+    pub fn with_level(mut self, level: impl Into<Option<Level>>) -> Self {
+        self.level = level.into();
+        self
+    }
+
+    /// The same with what the client has seen.
+    #[must_use]
+    pub fn with_seen(mut self, seen: impl Into<Option<Version>>) -> Self {
+        self.seen = seen.into();
+        self
+    }
+
+    /// The same with what names a write.
+    #[must_use]
+    pub fn with_identity(mut self, identity: impl Into<Option<RequestIdentity>>) -> Self {
+        self.identity = identity.into();
+        self
+    }
+
+    /// The same as a request that was made so long ago.
+    #[must_use]
+    pub fn with_sent_before(mut self, ago: impl Into<Option<Duration>>) -> Self {
+        self.sent_before = ago.into();
+        self
     }
 }
 

@@ -55,6 +55,7 @@ macro_rules! counters {
 
 /// What a counter's value is measured in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Unit {
     /// A number of things or events; for a setting or a state, 1 for yes and 0 for no.
     Count,

@@ -102,6 +102,7 @@ impl Wire for Status {
 
 /// What a server does in its cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Role {
     /// It has no data yet, or lost what it had, and asks its peers for what they hold and know of
     /// it. It is in no quorum.

@@ -5,7 +5,7 @@ use kv_core::{Incarnation, Level, NotDone, Operation, Quorum, RequestOptions};
 use kv_eventual::{Answer, Part, ReadId, Record, Write};
 
 fn atomic() -> RequestOptions {
-    RequestOptions { level: Some(Level::Atomic), ..RequestOptions::default() }
+    RequestOptions::default().with_level(Level::Atomic)
 }
 
 fn ask(stand: &mut Stand) -> ReadId {
@@ -121,7 +121,7 @@ fn too_few_servers_for_it_are_known_at_once() {
     let mut stand = Stand::serving(3, 1, 1);
     stand.down(node(2));
     stand.down(node(3));
-    let options = RequestOptions { write_quorum: Some(Quorum::Count(2)), ..atomic() };
+    let options = atomic().with_write_quorum(Quorum::Count(2));
     let effects = stand.request_with(Operation::get(stand::key("x")), options);
     assert_eq!(effects, [refused(1, NotDone::Unavailable { reachable: 1, needed: 2 })]);
 }

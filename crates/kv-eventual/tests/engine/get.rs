@@ -212,9 +212,6 @@ fn pending_reads_are_bounded_and_local_ones_are_never_pending() {
     assert_eq!(stand.get("x"), []);
     let reason = NotDone::Overloaded { limit: 1 };
     assert_eq!(stand.get("x"), [refused(2, reason)]);
-    let options = kv_core::RequestOptions {
-        read_quorum: Some(kv_core::Quorum::Count(1)),
-        ..kv_core::RequestOptions::default()
-    };
+    let options = kv_core::RequestOptions::default().with_read_quorum(kv_core::Quorum::Count(1));
     assert_eq!(stand.request_with(Operation::get(key("x")), options), [found(3, None, 1)]);
 }

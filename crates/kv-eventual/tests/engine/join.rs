@@ -212,8 +212,7 @@ fn the_timeout_of_a_request_runs_while_it_waits_to_join() {
     let mut config = config(2, 1, 1);
     config.timing.join_wait = Duration::from_secs(60);
     let mut stand = Stand::with(config);
-    let options =
-        RequestOptions { timeout: Duration::from_millis(300), ..RequestOptions::default() };
+    let options = RequestOptions::default().with_timeout(Duration::from_millis(300));
     stand.request_with(Operation::put(key("x"), value("1")), options);
     assert_eq!(stand.wait_ms(299), []);
     let reason = NotDone::Waiting(Waiting::Joining);
@@ -433,8 +432,7 @@ fn a_server_that_takes_no_writes_for_its_disk_says_so() {
     let engine = EventualEngine::recover(config(2, 1, 1), None, records).unwrap();
     let mut stand = Stand::of(engine, last);
     let is_numbered = |stand: &Stand| stand.positions().last_write_seq.is_some();
-    let options =
-        RequestOptions { timeout: Duration::from_millis(300), ..RequestOptions::default() };
+    let options = RequestOptions::default().with_timeout(Duration::from_millis(300));
     stand.request_with(Operation::put(key("x"), value("1")), options);
     for effects in [Vec::new(), stand.wait_ms(300)] {
         let reason = NotDone::Waiting(Waiting::OwnDisk);

@@ -122,11 +122,8 @@ fn all_servers_hold_the_same_after_writes_at_all_of_them() {
 #[test]
 fn a_request_may_bring_its_own_quorums() {
     let mut cluster = start(3, 1, 1);
-    let options = RequestOptions {
-        write_quorum: Some(Quorum::All),
-        read_quorum: Some(Quorum::Majority),
-        ..RequestOptions::default()
-    };
+    let options =
+        RequestOptions::default().with_write_quorum(Quorum::All).with_read_quorum(Quorum::Majority);
     let put = ask(&mut cluster, Operation::put(key("x"), value("1")), options.clone());
     assert_eq!(done(put).served, Served::Quorum { servers: 3 });
     let get = ask(&mut cluster, Operation::get(key("x")), options);
@@ -138,10 +135,7 @@ fn a_quorum_that_cannot_be_had_is_refused() {
     let mut cluster = start(3, 1, 1);
     for (asked, error) in [(0, QuorumError::Zero), (4, QuorumError::TooMany { asked: 4, nodes: 3 })]
     {
-        let options = RequestOptions {
-            write_quorum: Some(Quorum::Count(asked)),
-            ..RequestOptions::default()
-        };
+        let options = RequestOptions::default().with_write_quorum(Quorum::Count(asked));
         let put = ask(&mut cluster, Operation::put(key("x"), value("1")), options);
         assert_eq!(put, Some(Outcome::NotDone(NotDone::Quorum(error))));
     }
@@ -182,7 +176,7 @@ fn what_the_engine_cannot_keep_is_refused_by_name() {
         let expected = Outcome::NotDone(NotDone::NotSupported(feature));
         assert_eq!(outcome, Some(expected));
     }
-    let options = RequestOptions { level: Some(Level::Sequential), ..RequestOptions::default() };
+    let options = RequestOptions::default().with_level(Level::Sequential);
     let outcome = ask(&mut cluster, Operation::of(get), options);
     let expected = Outcome::NotDone(NotDone::NotSupported(Feature::Level));
     assert_eq!(outcome, Some(expected));

@@ -400,11 +400,8 @@ fn too_many_pending_bytes_are_overloaded() {
 #[test]
 fn the_longest_timeout_is_no_overflow() {
     let mut stand = Stand::serving(2, 2, 1);
-    let options = RequestOptions {
-        timeout: Duration::MAX,
-        write_quorum: Some(Quorum::All),
-        ..RequestOptions::default()
-    };
+    let options =
+        RequestOptions::default().with_timeout(Duration::MAX).with_write_quorum(Quorum::All);
     stand.request_with(Operation::put(key("x"), value("1")), options);
     stand.sync_and_flush();
     assert_eq!(stand.wait_ms(100).len(), 1);

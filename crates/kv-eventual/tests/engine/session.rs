@@ -8,7 +8,7 @@ use kv_core::{Counter, NotDone, Operation, RequestOptions, Value, Version};
 use kv_eventual::{Answer, Part, Query, ReadId, Record, Write};
 
 fn seen(version: Version) -> RequestOptions {
-    RequestOptions { seen: Some(version), ..RequestOptions::default() }
+    RequestOptions::default().with_seen(version)
 }
 
 fn get(stand: &mut Stand, version: Version) -> Vec<TestEffect> {

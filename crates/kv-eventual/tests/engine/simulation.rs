@@ -197,8 +197,7 @@ fn an_acknowledged_write_survives_the_loss_of_fewer_than_w_disks() {
         sim.restart(victim, Restart::Wiped).unwrap();
         assert!(audit::holders(&sim, &key("k"), version) >= 1, "seed {seed}");
         settle(&mut sim);
-        let options =
-            RequestOptions { read_quorum: Some(Quorum::All), ..RequestOptions::default() };
+        let options = RequestOptions::default().with_read_quorum(Quorum::All);
         let read = sim.submit(victim, Operation::get(key("k")), options);
         sim.run_until(bound, |sim| sim.outcome(read).is_some()).unwrap();
         let shown = audit::read(sim.request(read).unwrap());

@@ -26,11 +26,11 @@ mod tests {
     #[test]
     fn quorums_are_the_clusters() {
         let with = |write_quorum, read_quorum| {
-            unsupported_options(&RequestOptions {
-                write_quorum,
-                read_quorum,
-                ..RequestOptions::default()
-            })
+            unsupported_options(
+                &RequestOptions::default()
+                    .with_write_quorum(write_quorum)
+                    .with_read_quorum(read_quorum),
+            )
         };
         let quorum = Some(NotDone::NotSupported(Feature::RequestQuorum));
         assert_eq!(with(Some(Quorum::All), None), quorum);
@@ -41,7 +41,7 @@ mod tests {
     #[test]
     fn a_sequential_read_names_what_was_seen_of_this_log() {
         let with = |level, seen| {
-            unsupported_options(&RequestOptions { level, seen, ..RequestOptions::default() })
+            unsupported_options(&RequestOptions::default().with_level(level).with_seen(seen))
         };
         let (time, origin) = (HybridTime::ZERO, NodeId::FIRST);
         let stamp = Version::Stamp { time, origin, incarnation: Incarnation(1) };

@@ -149,8 +149,7 @@ fn what_is_not_supported_is_refused_before_it_gets_a_place() {
         local.deliver_all();
         local.take_reply(id)
     };
-    let quorum =
-        RequestOptions { read_quorum: Some(Quorum::Count(1)), ..RequestOptions::default() };
+    let quorum = RequestOptions::default().with_read_quorum(Quorum::Count(1));
     let get = Operation::get(key("k"));
     let cases = [(get, quorum, Feature::RequestQuorum)];
     for (op, options, feature) in cases {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::in_process::{config, execute, get, put, ready, sockets, start, value};
 use kv_core::{NotDone, Outcome, RequestOptions, Waiting};
-use kv_server::{Consistency, DataConfig, LocalError, Readiness, Server, ServerConfig, StartError};
+use kv_server::{Consistency, DataConfig, LocalError, Readiness, Server, StartError};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -47,8 +47,7 @@ async fn a_server_without_its_quorum_says_so_and_does_nothing() {
     drop(sockets);
     let config = config(1, Consistency::Eventual, 2, &list);
     let server = Server::start_on(socket, config).await.unwrap();
-    let options =
-        RequestOptions { timeout: Duration::from_millis(50), ..RequestOptions::default() };
+    let options = RequestOptions::default().with_timeout(Duration::from_millis(50));
     let reason = NotDone::Unavailable { reachable: 1, needed: 2 };
     let refused = server.client().execute(put("x", "1"), options).await;
     assert_eq!(refused, Err(LocalError::NotDone(reason)));
@@ -104,10 +103,8 @@ async fn a_stopped_server_frees_its_address_and_its_clients_are_told() {
 async fn a_killed_server_is_free_at_once_under_load_too() {
     let folder = tempfile::tempdir().unwrap();
     let (mut listening, list) = sockets(1).await;
-    let config = ServerConfig {
-        data: Some(DataConfig::new(folder.path())),
-        ..config(1, Consistency::Linearizable, 1, &list)
-    };
+    let mut config = config(1, Consistency::Linearizable, 1, &list);
+    config.data = Some(DataConfig::new(folder.path()));
     let mut socket = listening.pop().unwrap();
     let address = socket.local_addr().unwrap();
     for _ in 0..5 {

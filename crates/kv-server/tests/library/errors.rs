@@ -16,25 +16,27 @@ async fn reasons() -> Vec<StartError> {
     fs::write(&file, "").unwrap();
     let (held, list) = sockets(1).await;
     let sound = config(1, Consistency::Eventual, 1, &list);
+    let but = |change: &dyn Fn(&mut ServerConfig)| {
+        let mut config = sound.clone();
+        change(&mut config);
+        config
+    };
     let data = |folder| Some(DataConfig::new(folder));
     let not_described = folder.path().join("other/1-eventual");
     fs::create_dir_all(&not_described).unwrap();
     fs::write(not_described.join("journal-000000000001.segment"), "x").unwrap();
 
     let bad = [
-        ServerConfig { node: NodeId::new(4).unwrap(), ..sound.clone() },
-        ServerConfig { cluster_name: "k".repeat(10_000), ..sound.clone() },
-        ServerConfig { write_quorum: kv_server::Quorum::Count(2), ..sound.clone() },
-        ServerConfig { servers: "1=no-such-host.invalid:1".parse().unwrap(), ..sound.clone() },
+        but(&|config| config.node = NodeId::new(4).unwrap()),
+        but(&|config| config.cluster_name = "k".repeat(10_000)),
+        but(&|config| config.write_quorum = kv_server::Quorum::Count(2)),
+        but(&|config| config.servers = "1=no-such-host.invalid:1".parse().unwrap()),
         sound.clone(),
     ];
     let on_a_socket_of_their_own = [
-        ServerConfig { data: data(file.join("below")), ..sound.clone() },
-        ServerConfig { data: data(folder.path().join("other")), ..sound.clone() },
-        ServerConfig {
-            op_log: Some(OpLogConfig { folder: file.join("below"), rotate_bytes: 1 }),
-            ..sound
-        },
+        but(&|config| config.data = data(file.join("below"))),
+        but(&|config| config.data = data(folder.path().join("other"))),
+        but(&|config| config.op_log = Some(OpLogConfig::new(file.join("below"), 1))),
     ];
     let mut errors = Vec::new();
     for config in bad {

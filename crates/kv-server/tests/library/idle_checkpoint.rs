@@ -30,7 +30,7 @@ async fn it_does_not_wait_for_a_request() {
     let folder = tempfile::tempdir().unwrap();
     let (mut listening, list) = sockets(1).await;
     let mut config = config(1, Consistency::Linearizable, 1, &list);
-    config.data = Some(DataConfig { checkpoint_bytes: 1, ..DataConfig::new(folder.path()) });
+    config.data = Some(DataConfig::new(folder.path()).with_checkpoint_bytes(1));
     let server = Server::start_on(listening.pop().unwrap(), config).await.unwrap();
     ready(&server).await;
     put(&server, "1").await;

@@ -32,8 +32,9 @@ pub fn config(
     servers: &ServerList,
 ) -> ServerConfig {
     let quorum = Quorum::Count(quorum);
-    let config = ServerConfig::new(node(number), consistency, quorum, quorum);
-    ServerConfig { servers: servers.clone(), ..config }
+    let mut config = ServerConfig::new(node(number), consistency, quorum, quorum);
+    config.servers = servers.clone();
+    config
 }
 
 /// Starts servers 1 to `count` with W = R = `quorum` and waits until all of them serve.

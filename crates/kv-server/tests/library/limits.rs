@@ -13,7 +13,7 @@ use kv_proto::{
     FRAME_LEN_MAX, FrameCodec, Hello, HelloReply, Request, RequestBody, Response, ResponseBody,
     Role, ServerList, ServerToClient, put_message,
 };
-use kv_server::{Consistency, OpLogConfig, Server, ServerConfig};
+use kv_server::{Consistency, OpLogConfig, Server};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::codec::Framed;
@@ -121,7 +121,7 @@ async fn a_client_that_does_not_read_does_not_keep_a_server_from_stopping() {
     let folder = tempfile::tempdir().unwrap();
     let (mut listening, list) = sockets(1).await;
     let mut config = config(1, Consistency::Linearizable, 1, &list);
-    config.op_log = Some(OpLogConfig { folder: folder.path().to_owned(), rotate_bytes: 1 << 20 });
+    config.op_log = Some(OpLogConfig::new(folder.path(), 1 << 20));
     let server = Server::start_on(listening.pop().unwrap(), config).await.unwrap();
     ready(&server).await;
     let large = Value::new(vec![b'v'; Value::LEN_MAX]).unwrap();
@@ -152,18 +152,15 @@ async fn a_full_session_takes_what_cancels_its_requests() {
     let own = list.address(node(1)).unwrap().to_owned();
     let proxy = Proxy::start(list.address(node(2)).unwrap().to_owned()).await;
     let by_proxy = ServerList::new([(node(1), own), (node(2), proxy.address())]).unwrap();
-    let first = config(1, Consistency::Eventual, 1, &by_proxy);
-    let first = ServerConfig { in_flight_max: 2, ..first };
+    let mut first = config(1, Consistency::Eventual, 1, &by_proxy);
+    first.in_flight_max = 2;
     let first = Server::start_on(listening.pop().unwrap(), first).await.unwrap();
     ready(&first).await;
     ready(&second).await;
     proxy.set(Mood::Hold);
     let mut connection = client_of(&first).await;
-    let both = RequestOptions {
-        timeout: 10 * WAIT_MAX,
-        write_quorum: Some(Quorum::Count(2)),
-        ..RequestOptions::default()
-    };
+    let both =
+        RequestOptions::default().with_timeout(10 * WAIT_MAX).with_write_quorum(Quorum::Count(2));
     for id in 1..=2 {
         let body = RequestBody::Execute { op: put("k", "v"), options: both.clone() };
         connection.send(Request { id, body }).await.unwrap();

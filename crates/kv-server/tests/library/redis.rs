@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use crate::in_process::{config, ready, sockets};
-use kv_server::{Consistency, RespConfig, Server, ServerConfig, StartError};
+use kv_server::{Consistency, RespConfig, Server, StartError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 async fn start(resp: RespConfig, clients_max: usize) -> Result<Server, StartError> {
     let (mut sockets, list) = sockets(1).await;
-    let config = config(1, Consistency::Linearizable, 1, &list);
-    let config = ServerConfig { resp: Some(resp), clients_max, ..config };
+    let mut config = config(1, Consistency::Linearizable, 1, &list);
+    config.resp = Some(resp);
+    config.clients_max = clients_max;
     Server::start_on(sockets.pop().unwrap(), config).await
 }
 
@@ -47,7 +48,7 @@ async fn a_port_that_is_taken_keeps_a_server_from_starting_unless_it_is_optional
         }
         other => panic!("{other:?}"),
     }
-    let server = start(RespConfig { address, is_optional: true }, 1).await.unwrap();
+    let server = start(RespConfig::optional(address), 1).await.unwrap();
     assert_eq!(server.resp_address(), None);
     server.stop().await.unwrap();
 }

@@ -72,7 +72,7 @@ fn kv_client_put(servers: &str, key: &'static str, value: &'static str) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let servers = servers.parse().unwrap();
-        let config = kv_client::ClientConfig { servers, ..kv_client::ClientConfig::default() };
+        let config = kv_client::ClientConfig::new(servers);
         let client = kv_client::Client::connect(config).await.unwrap();
         let (key, value) = (kv_core::Key::new(key).unwrap(), kv_core::Value::new(value).unwrap());
         client.put(key, value).await.unwrap();

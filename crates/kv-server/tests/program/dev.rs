@@ -84,12 +84,9 @@ fn what_a_client_dumps_is_shown_with_its_servers_name() {
     let mut dev = Running::start(kv_server(&format!("dev --op-log off --servers {servers}")));
     dev.read_until("ready in");
     let dump = |node: u16| {
-        let config = kv_client::ClientConfig {
-            servers: servers.parse().unwrap(),
-            first: kv_core::NodeId::new(node).unwrap(),
-            follow_sequencer: false,
-            ..kv_client::ClientConfig::default()
-        };
+        let config = kv_client::ClientConfig::new(servers.parse().unwrap())
+            .with_first(kv_core::NodeId::new(node).unwrap())
+            .with_follow_sequencer(false);
         tokio::runtime::Runtime::new().unwrap().block_on(async {
             kv_client::Client::connect(config).await.unwrap().dump().await.unwrap();
         });

@@ -18,7 +18,7 @@ fn config(folder: &Path, consistency: Consistency, sync: SyncPolicy) -> ServerCo
     let one = Quorum::Count(1);
     let mut config = ServerConfig::new(NodeId::FIRST, consistency, one, one);
     config.servers = "1".parse().unwrap();
-    config.data = Some(DataConfig { sync, ..DataConfig::new(folder) });
+    config.data = Some(DataConfig::new(folder).with_sync(sync));
     config
 }
 

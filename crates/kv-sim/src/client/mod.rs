@@ -92,6 +92,7 @@ pub struct ClientConfig {
 
 /// A kind of operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum OperationKind {
     /// Writes a value that is like no other.
     Put,
@@ -417,7 +418,11 @@ impl Clients {
         let level = (self.config.levels && self.stream.chance(500))
             .then(|| if self.stream.chance(300) { Level::Sequenced } else { Level::Sequential });
         let timeout = draw(&mut self.stream, &self.config.timeout);
-        RequestOptions { timeout, write_quorum, read_quorum, level, ..RequestOptions::default() }
+        RequestOptions::default()
+            .with_timeout(timeout)
+            .with_write_quorum(write_quorum)
+            .with_read_quorum(read_quorum)
+            .with_level(level)
     }
 }
 

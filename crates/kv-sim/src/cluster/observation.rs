@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kv_check::evidence::{Call, Evidence, Rest};
-use kv_check::{History, Process, Request, merged};
+use kv_check::{History, NamedRequest, NamedRequests, Process, Request, merged};
 use kv_core::{ConsistencyEngine, Key, NodeId, Operation, Quorum, RequestId, RequestOptions};
 
 use super::Cluster;
@@ -60,6 +60,15 @@ impl<E: ConsistencyEngine> Cluster<E> {
         callers
     }
 
+    /// Requests as findings show them, of no client.
+    pub(crate) fn named(&self, ids: impl IntoIterator<Item = RequestId>) -> NamedRequests {
+        let named = ids.into_iter().filter_map(|id| {
+            let request = self.request(id)?.clone();
+            Some(NamedRequest { id, client: None, request })
+        });
+        NamedRequests::new(named)
+    }
+
     /// What the oracles judge: the batches of the clients, where `session` says whose call a
     /// request is, and what servers were asked to keep. Keys that hold something for a time only
     /// are left out.
@@ -93,8 +102,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
         rounds: u32,
         all: bool,
     ) -> Result<Rest, Violation> {
-        let options =
-            RequestOptions { read_quorum: all.then_some(Quorum::All), ..RequestOptions::default() };
+        let options = RequestOptions::default().with_read_quorum(all.then_some(Quorum::All));
         let nodes: Vec<NodeId> = self.nodes().collect();
         let mut rest = Rest::default();
         for _ in 0..rounds {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use kv_check::NamedRequests;
 use kv_core::driver::{Output, PeerFrame};
 use kv_core::{ConsistencyEngine, NodeId, RequestId, Wire, digest};
 
@@ -193,7 +194,13 @@ impl<E: ConsistencyEngine> Cluster<E> {
     }
 
     pub(crate) fn violation(&self, node: NodeId, breach: Breach) -> Violation {
-        Violation { seed: self.config.seed, at: self.now, node, breach }
+        let calls = NamedRequests::default();
+        Violation { seed: self.config.seed, at: self.now, node, breach, calls }
+    }
+
+    /// One that has to do with a client's request.
+    pub(crate) fn violation_of(&self, node: NodeId, breach: Breach, id: RequestId) -> Violation {
+        Violation { calls: self.named([id]), ..self.violation(node, breach) }
     }
 }
 

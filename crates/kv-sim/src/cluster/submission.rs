@@ -100,7 +100,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
         let id = RequestId(reply.tag);
         let place = Server::<E>::session_of(id);
         if !self.server(node).is_session(place, reply.session) {
-            return Err(self.violation(node, Breach::StrayReply { id }));
+            return Err(self.violation_of(node, Breach::StrayReply { id }, id));
         }
         let reply = match self.server_mut(node).session_mut(place) {
             Some(session) => session.hold(reply),
@@ -174,7 +174,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
                     request.state = RequestState::Replied { at, outcome: reply.outcome };
                     self.go_on_with_backup(id);
                     let counted = self.count_holders(node, id);
-                    return counted.map_err(|breach| self.violation(node, breach));
+                    return counted.map_err(|breach| self.violation_of(node, breach, id));
                 }
                 RequestState::Replied { .. } => Breach::SecondReply { id },
                 // The client has gone; the server does not know yet.
@@ -183,6 +183,6 @@ impl<E: ConsistencyEngine> Cluster<E> {
             },
             None => Breach::StrayReply { id },
         };
-        Err(self.violation(node, breach))
+        Err(self.violation_of(node, breach, id))
     }
 }

@@ -65,12 +65,14 @@ fn each_disk_is_waited_for<E: ConsistencyEngine>(
         }
         cluster.run_for(Duration::from_secs(2))?;
         if let Some(&id) = writes.iter().find(|id| is_done(cluster, **id)) {
-            return Err(Finding::DoneBeforePersisted { id, held }.of(1, seed));
+            let calls = cluster.named([id]);
+            return Err(Finding::DoneBeforePersisted { id, held }.shown_by(1, seed, calls));
         }
         disks.for_each(|node| cluster.release_disk(*node));
         cluster.run_for(Duration::from_secs(10))?;
         if let Some(&id) = writes.iter().find(|id| !is_done(cluster, **id)) {
-            return Err(Finding::NotRetransmitted { id }.of(1, seed));
+            let calls = cluster.named([id]);
+            return Err(Finding::NotRetransmitted { id }.shown_by(1, seed, calls));
         }
     }
     Ok(())
@@ -186,12 +188,14 @@ fn survives<E: ConsistencyEngine>(nodes: u16, victim: u16, seed: u64) -> Result<
         cluster.run_for(Duration::from_secs(3))?;
         for &node in all.iter().filter(|_| acknowledged) {
             let outcome = cluster.execute(node, Operation::get(name.clone()))?;
+            let read_id = cluster.last_request;
             let Some(found) = found(outcome.as_ref()) else {
                 continue;
             };
             read += 1;
             if found != Some(written.clone()) {
-                return Err(Finding::WriteLost { id }.of(8, seed));
+                let calls = cluster.named([id, read_id]);
+                return Err(Finding::WriteLost { id }.shown_by(8, seed, calls));
             }
         }
     }
@@ -219,7 +223,7 @@ fn is_done<E: ConsistencyEngine>(cluster: &Cluster<E>, id: RequestId) -> bool {
 }
 
 fn timeout(timeout: Duration) -> RequestOptions {
-    RequestOptions { timeout, ..RequestOptions::default() }
+    RequestOptions::default().with_timeout(timeout)
 }
 
 /// All records of a server that never wrote a checkpoint.

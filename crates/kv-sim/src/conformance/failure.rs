@@ -2,18 +2,20 @@
 
 use std::time::Duration;
 
+use kv_check::NamedRequests;
 use kv_core::{ClusterConfigError, HaltReason, Key, NodeId, PersistSeq, RecoverError, RequestId};
 
 use crate::violation::Violation;
 
 /// An engine does not keep a clause of the contract.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Failure {
     /// The simulator saw it while it ran.
     #[error(transparent)]
     Contract(#[from] Violation),
     /// The clause's own test found it.
-    #[error("clause {clause}: {finding} (seed {seed})")]
+    #[error("clause {clause}: {finding} (seed {seed}){calls}")]
     Clause {
         /// Which clause, from 1 to 11.
         clause: u8,
@@ -21,6 +23,8 @@ pub enum Failure {
         seed: u64,
         /// What was found.
         finding: Finding,
+        /// The requests that show it, where it is about requests.
+        calls: NamedRequests,
     },
     /// The suite asked for a cluster that cannot be: a defect of the suite.
     #[error(transparent)]
@@ -29,6 +33,7 @@ pub enum Failure {
 
 /// What a test of a clause found.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Finding {
     /// A healthy cluster must serve.
     #[error("server {node} did no write within {bound:?} on a healthy cluster")]
@@ -235,7 +240,12 @@ impl Failure {
 
 impl Finding {
     /// The failure of a clause, with the seed that shows it.
-    pub(super) const fn of(self, clause: u8, seed: u64) -> Failure {
-        Failure::Clause { clause, seed, finding: self }
+    pub(super) fn of(self, clause: u8, seed: u64) -> Failure {
+        self.shown_by(clause, seed, NamedRequests::default())
+    }
+
+    /// The same with the requests that show it.
+    pub(super) const fn shown_by(self, clause: u8, seed: u64, calls: NamedRequests) -> Failure {
+        Failure::Clause { clause, seed, finding: self, calls }
     }
 }

@@ -77,6 +77,7 @@ pub fn whole_suite<E: ConsistencyEngine>(
 
 /// What an engine does not pass.
 #[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum NotPassed {
     /// A clause of the contract.
     #[error(transparent)]

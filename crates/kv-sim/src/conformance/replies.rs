@@ -70,7 +70,8 @@ fn in_time<E: ConsistencyEngine>(cluster: &Cluster<E>, seed: u64) -> Result<(), 
             let due = request.invoked_at + request.options.timeout;
             let late = at.saturating_sub(due);
             if late > SLACK {
-                return Err(Finding::NoAnswer { id, late }.of(6, seed));
+                let calls = cluster.named([id]);
+                return Err(Finding::NoAnswer { id, late }.shown_by(6, seed, calls));
             }
         }
     }
@@ -84,7 +85,8 @@ fn all_are_answered<E: ConsistencyEngine>(cluster: &Cluster<E>, seed: u64) -> Re
     match waiting {
         Some((id, request)) => {
             let late = cluster.now() - request.invoked_at - request.options.timeout;
-            Err(Finding::NoAnswer { id, late }.of(6, seed))
+            let calls = cluster.named([id]);
+            Err(Finding::NoAnswer { id, late }.shown_by(6, seed, calls))
         }
         None => Ok(()),
     }
@@ -123,11 +125,13 @@ fn honest<E: ConsistencyEngine>(cluster: &Cluster<E>, seed: u64) -> Result<(), F
     }
     for (id, request) in cluster.requests() {
         for read in reads(request) {
-            if let Some(id) = refused.get(&read) {
-                return Err(Finding::NotDoneTookEffect { id: *id }.of(6, seed));
+            if let Some(&write) = refused.get(&read) {
+                let calls = cluster.named([write, id]);
+                return Err(Finding::NotDoneTookEffect { id: write }.shown_by(6, seed, calls));
             }
             if !possible.contains(&read) && !appended.contains(&read.0) {
-                return Err(Finding::Invented { id }.of(6, seed));
+                let calls = cluster.named([id]);
+                return Err(Finding::Invented { id }.shown_by(6, seed, calls));
             }
         }
     }

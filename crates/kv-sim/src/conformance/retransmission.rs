@@ -31,8 +31,7 @@ pub fn retransmits_what_was_lost<E: ConsistencyEngine>() -> Result<(), Failure> 
         let mut writes = Vec::new();
         for &node in &nodes {
             let op = Operation::put(key("k"), value(&format!("v{node}")));
-            let options =
-                RequestOptions { timeout: Duration::from_secs(20), ..RequestOptions::default() };
+            let options = RequestOptions::default().with_timeout(Duration::from_secs(20));
             writes.push(cluster.submit(node, op, options));
         }
         cluster.run_for(Duration::from_millis(500))?;
@@ -40,7 +39,8 @@ pub fn retransmits_what_was_lost<E: ConsistencyEngine>() -> Result<(), Failure> 
         cluster.run_for(Duration::from_secs(20))?;
         let done = |id| matches!(cluster.outcome(id), Some(Outcome::Done(_)));
         if let Some(&id) = writes.iter().find(|id| !done(**id)) {
-            return Err(Finding::NotRetransmitted { id }.of(4, seed));
+            let calls = cluster.named([id]);
+            return Err(Finding::NotRetransmitted { id }.shown_by(4, seed, calls));
         }
         for &silent in &nodes {
             let messages = Rc::new(Cell::new(0));

@@ -44,7 +44,8 @@ pub fn refuses_at_once_if_driven_by<E: ConsistencyEngine>(
             let id = cluster.submit(node, put, RequestOptions::default());
             cluster.run_for(ANSWERED_WITHIN)?;
             if !matches!(cluster.outcome(id), Some(Outcome::NotDone(_))) {
-                return Err(Finding::NotRefused { id, bound: ANSWERED_WITHIN }.of(CLAUSE, seed));
+                let (bound, calls) = (ANSWERED_WITHIN, cluster.named([id]));
+                return Err(Finding::NotRefused { id, bound }.shown_by(CLAUSE, seed, calls));
             }
         }
         cluster.free_disk(node);

@@ -10,6 +10,7 @@ use super::{Ease, Scenario};
 
 /// Why a text is no scenario.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ScenarioError {
     /// It does not begin as one.
     #[error("this is no scenario: the first line that is no comment must be `{HEADER}`")]

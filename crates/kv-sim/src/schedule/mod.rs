@@ -279,7 +279,7 @@ impl Players {
         kind: OperationKind,
         key_number: u8,
     ) {
-        let options = RequestOptions { timeout: TIMEOUT, ..RequestOptions::default() };
+        let options = RequestOptions::default().with_timeout(TIMEOUT);
         let op = self.operation(kind, key_number);
         let id = cluster.submit(node, op, options);
         let goes_on = self.last.get(&client).filter(|(_, last)| {

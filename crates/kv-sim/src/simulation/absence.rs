@@ -79,7 +79,7 @@ impl<E: ConsistencyEngine> Simulation<E> {
         for op in [Operation::put(key.clone(), value), Operation::get(key)] {
             loop {
                 let left = give_up.saturating_sub(self.cluster.now());
-                let options = RequestOptions { timeout: left, ..RequestOptions::default() };
+                let options = RequestOptions::default().with_timeout(left);
                 let last = self.cluster.execute_with(node, op.clone(), options)?;
                 if matches!(last, Some(Outcome::Done(_))) {
                     break;

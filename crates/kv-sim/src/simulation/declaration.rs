@@ -56,6 +56,7 @@ pub struct Declaration {
 
 /// How the runs of an engine are judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Oracle {
     /// Every history is linearizable.
     Linearizability,
@@ -67,6 +68,7 @@ pub enum Oracle {
 
 /// Which W and R an engine takes. What the simulator draws is bent to fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum QuorumRule {
     /// Any.
     Any,
@@ -104,6 +106,7 @@ pub struct Availability {
 
 /// How many connected servers an engine takes to serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Needs {
     /// W and R.
     Quorums,

@@ -2,11 +2,9 @@
 //! must serve and come to rest; then what the clients saw is judged.
 
 mod absence;
-mod backups;
 mod chaos;
 mod declaration;
 mod failure;
-mod fault_span;
 mod judgement;
 mod owed;
 mod plan;
@@ -15,9 +13,8 @@ mod replay;
 mod report;
 
 pub use declaration::{Availability, Declaration, Needs, Oracle, QuorumRule};
-pub use failure::{Away, SimulationFailure};
+pub use failure::{Away, BackupTaken, FaultSpan, FaultsBetween, ShownBy, SimulationFailure};
 pub(crate) use failure::{FailureKind, failure_of};
-pub use fault_span::{FaultSpan, FaultsBetween};
 pub use plan::Plan;
 pub(crate) use replay::shown;
 pub use report::Report;
@@ -40,6 +37,7 @@ use crate::config::NetworkConfig;
 use crate::sometimes::{Reached, Sometimes};
 use crate::violation::Violation;
 use chaos::Chaos;
+use judgement::{Judged, backups};
 use plan::{ACKNOWLEDGED_MIN, KINDS_MIN};
 use recording::Recording;
 use replay::Players;
@@ -60,7 +58,7 @@ pub struct Simulation<E: ConsistencyEngine> {
     /// What the servers held when they had come to rest, before the last reads.
     fingerprints: BTreeMap<NodeId, u64>,
     /// How many keys each promise judged.
-    judged: BTreeMap<Promise, u64>,
+    keys_judged: BTreeMap<Promise, u64>,
     /// How many writes were looked for in backups.
     backed_up: u64,
     reached: Reached<E>,
@@ -101,7 +99,7 @@ impl<E: ConsistencyEngine> Simulation<E> {
             finals: Vec::new(),
             asked: Vec::new(),
             fingerprints: BTreeMap::new(),
-            judged: BTreeMap::new(),
+            keys_judged: BTreeMap::new(),
             backed_up: 0,
             reached: Reached::new(),
             recording: None,
@@ -388,7 +386,7 @@ impl<E: ConsistencyEngine> Simulation<E> {
             Oracle::Linearizability => None,
             Oracle::LastWriterWins => Some(Quorum::All),
         };
-        let options = RequestOptions { read_quorum, ..RequestOptions::default() };
+        let options = RequestOptions::default().with_read_quorum(read_quorum);
         let submit = |(node, key): &(NodeId, Key)| {
             self.cluster.submit(*node, Operation::get(key.clone()), options.clone())
         };
@@ -408,20 +406,18 @@ impl<E: ConsistencyEngine> Simulation<E> {
     }
 
     fn judge(&mut self) -> Result<(), SimulationFailure> {
+        let (run, wipes) = (self.judged(), &self.chaos.wipes);
         match self.declaration.oracle {
             Oracle::Linearizability => {
-                judgement::judge_linearizability(&self.cluster, &self.clients, &self.chaos.spans)?;
-                judgement::judge_expiry(&self.cluster, &self.finals)?;
+                judgement::judge_linearizability(&run)?;
+                judgement::judge_expiry(&run, &self.finals)?;
             }
-            Oracle::LastWriterWins => {
-                judgement::judge_last_writes(&self.cluster, &self.finals, &self.chaos.wipes)?;
-            }
+            Oracle::LastWriterWins => judgement::judge_last_writes(&run, &self.finals, wipes)?,
         }
-        let (backs_up_one, wipes) = (self.declaration.backs_up_one(), &self.chaos.wipes);
-        self.backed_up = backups::judge(&self.cluster, backs_up_one, wipes)?;
+        self.backed_up = backups::judge(&run, self.declaration.backs_up_one(), wipes)?;
         let rest = judgement::rest(&self.cluster, &self.finals, self.fingerprints.clone());
         let calls = self.clients.calls().iter().chain(&self.asked);
-        self.judged = judgement::judge_promises(
+        self.keys_judged = judgement::judge_promises(
             (&self.cluster, self.declaration.versions),
             calls,
             rest,
@@ -429,6 +425,12 @@ impl<E: ConsistencyEngine> Simulation<E> {
             &self.chaos.spans,
         )?;
         Ok(())
+    }
+
+    /// What there is to judge.
+    fn judged(&self) -> Judged<'_, E> {
+        let (cluster, clients) = (&self.cluster, &self.clients);
+        Judged { cluster, clients, asked: &self.asked, faults: &self.chaos.spans }
     }
 
     /// What the engine promises in this run.
@@ -464,7 +466,7 @@ impl<E: ConsistencyEngine> Simulation<E> {
             slowest_heal,
             slowest_heal_seed: self.plan.cluster.seed,
             trace_hash: self.cluster.trace_hash(),
-            keys_judged: self.judged.clone(),
+            keys_judged: self.keys_judged.clone(),
             holders_counted: self.cluster.holders_counted(),
             backed_up: self.backed_up,
             sometimes: self.reached.names.iter().map(|name| (*name, 1)).collect(),

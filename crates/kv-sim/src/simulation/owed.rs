@@ -32,7 +32,8 @@ impl<E: ConsistencyEngine> Simulation<E> {
         });
         match waits {
             Some((id, request)) => {
-                Err(SimulationFailure::NeverAnswered { id, node: request.node, bound })
+                let (node, shown_by) = (request.node, self.judged().shown_by([id]));
+                Err(SimulationFailure::NeverAnswered { id, node, bound, shown_by })
             }
             None => Ok(()),
         }

@@ -140,6 +140,15 @@ fn a_backup_of_a_server_that_has_answered_no_read_may_lack_what_was_acknowledged
     let failure = a_backup_of_a_server_that_is_behind(false).run(&trial).unwrap_err();
     let lacks = matches!(failure, SimulationFailure::NotInBackup { found: None, .. });
     assert!(lacks, "{failure}");
+    assert_eq!(
+        failure.to_string(),
+        "write 1 of b\"k\" was acknowledged as 1, but a backup of server 3 that was begun at 7s shows \
+         nothing\
+         \n  call 1 of client 1 at server 1, 6s to 6.002201459s: put b\"k\" b\"v\": written as version 1\
+         \n  faults between them:\
+         \n    3s to 8s: partition: nothing passes from 1 to 3, 3 to 1, 2 to 3, 3 to 2\
+         \n    7s to 7s: a client takes a backup of server 3"
+    );
 }
 
 /// A client that reads nothing asks a follower for all that it holds; before it reads, the follower has

@@ -1,6 +1,8 @@
 //! A suite that cannot fail shows nothing: each way to break the third engine is caught by the
 //! test of the clause that it breaks.
 
+#![allow(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
+
 use kv_sim::conformance::{self, Failure};
 
 use super::one_copy::{Mutation, OneCopy, broken_by};
@@ -15,6 +17,48 @@ macro_rules! caught {
             println!("{}: {failure}", stringify!($mutation));
         }
     )*};
+}
+
+/// What a finding shows of the requests that it names, in its lines after the first.
+#[test]
+fn findings_show_their_requests() {
+    let shown = |mutation, clause: fn() -> Result<(), Failure>| {
+        let failure = broken_by(mutation, clause).unwrap_err().to_string();
+        failure.split_once('\n').map(|(_, calls)| calls.to_owned()).unwrap_or(failure)
+    };
+    let once = conformance::answers_once_and_honestly::<OneCopy>;
+    assert_eq!(
+        shown(
+            Mutation::ForgetsARecord,
+            conformance::acknowledged_writes_survive_a_crash::<OneCopy>
+        ),
+        "  call 2 at server 1, 15.709111ms to 30.281298ms: put b\"k0\" b\"v0\": written as version 2\n  \
+         call 3 at server 1, 3.030281298s to 3.030281298s: get b\"k0\": nothing"
+    );
+    assert_eq!(
+        shown(Mutation::RepliesBeforePersisted, conformance::withholds_until_persisted::<OneCopy>),
+        "  call 2 at server 1, 1s to 1s: put b\"a\" b\"11\": written as version 2"
+    );
+    assert_eq!(
+        shown(Mutation::CallsAnUnknownWriteNotDone, once),
+        "  call 24 at server 2, 1.884s to 3.002016032s: put b\"k0\" b\"v12\": not done: timed out: 0 of 1 \
+         server answered; try again\n  call 44 at server 2, 3.372s to 3.737826769s: get b\"k0\": \
+         b\"v12\" (version 13)"
+    );
+    assert_eq!(
+        shown(Mutation::KeepsSilentAtTheTimeout, once),
+        "  call 22 at server 3, 1.191s to the end: delete b\"k3\": no answer"
+    );
+    assert_eq!(
+        shown(Mutation::NeverResends, conformance::retransmits_what_was_lost::<OneCopy>),
+        "  call 6 at server 2, 104.062349ms to 20.104062349s: put b\"k\" b\"v2\": unknown: 0 of 1 servers \
+         acknowledged"
+    );
+    let full = conformance::refuses_at_once_what_a_full_disk_cannot_keep::<OneCopy>;
+    assert_eq!(
+        shown(Mutation::WaitsForTheDisk, full),
+        "  call 17 at server 1, 7.118846541s to the end: put b\"a\" b\"a\": no answer"
+    );
 }
 
 caught! {

@@ -107,10 +107,12 @@ fn the_third_engine_has_its_disks_counted() {
     }
     let fail = |seed| probed(seed).err();
     let failure = broken_by(Mutation::RepliesBeforePersisted, || (1..100).find_map(fail)).unwrap();
-    let SimulationFailure::Contract(Violation { breach, .. }) = &failure else {
+    let SimulationFailure::Contract(Violation { breach, calls, .. }) = &failure else {
         panic!("{failure}")
     };
     assert!(matches!(breach, Breach::ThinlyHeld { holders: 0, needed: 1, .. }), "{breach}");
+    let calls = calls.to_string();
+    assert!(calls.starts_with("\n  call ") && calls.contains(": written as version "), "{calls}");
 }
 
 /// The remedy of a fault that the engine does not survive is not there: what it acknowledged is

@@ -8,8 +8,11 @@ mod sim_state;
 use std::fmt;
 use std::path::PathBuf;
 
+pub(crate) use error::RESTORE_OR_JOIN;
 pub use error::{DiskAction, DiskError};
-pub(crate) use error::{MAKE_ROOM, RAISE_LIMIT, RESTORE_OR_JOIN, is_want_of_descriptors};
+#[cfg(feature = "checkpoint-store")]
+pub(crate) use error::{MAKE_ROOM, RAISE_LIMIT, is_want_of_descriptors};
+#[cfg(feature = "checkpoint-store")]
 pub(crate) use real::sync_directory;
 pub use real::{RealDisk, RealFile, RealLock};
 pub use sim::{SimDisk, SimFile, SimLock};

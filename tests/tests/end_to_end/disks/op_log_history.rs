@@ -24,8 +24,7 @@ async fn work(client: Client, number: u64, done: Arc<AtomicU64>, stopped: Arc<At
         } else {
             Operation::get(key)
         };
-        let options =
-            RequestOptions { timeout: Duration::from_millis(500), ..RequestOptions::default() };
+        let options = RequestOptions::default().with_timeout(Duration::from_millis(500));
         match client.execute(op, options).await {
             Ok(_) => {
                 done.fetch_add(1, Ordering::Relaxed);

@@ -266,10 +266,7 @@ pub(crate) fn check_converges(sim: &mut Sim, keys: &[Key]) {
         assert!(round < 5, "seed {}: the servers differ", sim.config().seed);
         let nodes: Vec<_> = sim.nodes().collect();
         for key in keys {
-            let options = RequestOptions {
-                read_quorum: Some(kv_core::Quorum::Count(all)),
-                ..RequestOptions::default()
-            };
+            let options = RequestOptions::default().with_read_quorum(kv_core::Quorum::Count(all));
             for &node in &nodes {
                 sim.submit(node, Operation::get(key.clone()), options.clone());
             }
@@ -320,11 +317,9 @@ impl Clients {
             _ => Operation::get(key),
         };
         let is_atomic = self.reads_atomically && op.is_read_only() && self.stream.chance(500);
-        let options = RequestOptions {
-            timeout: Duration::from_millis(200 + self.stream.below(2_000)),
-            level: is_atomic.then_some(Level::Atomic),
-            ..RequestOptions::default()
-        };
+        let options = RequestOptions::default()
+            .with_timeout(Duration::from_millis(200 + self.stream.below(2_000)))
+            .with_level(is_atomic.then_some(Level::Atomic));
         sim.submit(node, op, options)
     }
 

@@ -49,7 +49,7 @@ fn killed_in_turn(seed: u64, network: NetworkConfig) -> usize {
         for step in 0..10 {
             let name = format!("k{round}.{step}");
             let at = *both.get(usize::try_from(stream.below(2)).unwrap()).unwrap();
-            let options = RequestOptions { timeout: SECOND, ..RequestOptions::default() };
+            let options = RequestOptions::default().with_timeout(SECOND);
             writes.push((name.clone(), sim.submit(at, put(&name, "v"), options.clone())));
             sim.submit(at, increment("n"), options);
             sim.run_for(Duration::from_millis(stream.below(40))).unwrap();

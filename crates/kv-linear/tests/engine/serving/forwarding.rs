@@ -19,7 +19,7 @@ fn sim(nodes: u16, write: u16, read: u16) -> Sim {
 }
 
 fn timeout(timeout: Duration) -> RequestOptions {
-    RequestOptions { timeout, ..RequestOptions::default() }
+    RequestOptions::default().with_timeout(timeout)
 }
 
 fn count(sim: &mut Sim, at: u16) -> Option<Value> {

@@ -128,7 +128,7 @@ fn what_was_never_sent_is_refused_where_nobody_can_take_the_sequencers_place() {
 #[test]
 fn a_request_that_is_not_applied_in_time_is_unknown_if_it_may_be_in_the_log() {
     let mut follower = Server::follower(&base());
-    let options = || RequestOptions { timeout: MS * 500, ..RequestOptions::default() };
+    let options = || RequestOptions::default().with_timeout(MS * 500);
     let ask = |id, op, server: &mut Server| {
         server.step(Input::Request { id: RequestId(id), op, options: options() })
     };
@@ -293,7 +293,7 @@ fn a_large_request_that_is_still_arriving_is_not_sent_again() {
 #[test]
 fn a_read_that_asks_for_a_position_in_the_log_takes_one() {
     let read = || {
-        let options = RequestOptions { level: Some(Level::Sequenced), ..RequestOptions::default() };
+        let options = RequestOptions::default().with_level(Level::Sequenced);
         Input::Request { id: RequestId(1), op: get(), options }
     };
     let mut sequencer = Server::settled_sequencer(&base());

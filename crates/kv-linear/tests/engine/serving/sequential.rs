@@ -19,12 +19,10 @@ fn follower() -> Server {
 }
 
 fn read(server: &mut Server, id: u64, seen: Option<u64>) -> Vec<Given> {
-    let options = RequestOptions {
-        timeout: MS * 500,
-        level: Some(Level::Sequential),
-        seen: seen.map(Version::Log),
-        ..RequestOptions::default()
-    };
+    let options = RequestOptions::default()
+        .with_timeout(MS * 500)
+        .with_level(Level::Sequential)
+        .with_seen(seen.map(Version::Log));
     server.step(Input::Request { id: RequestId(id), op: get(), options })
 }
 

@@ -21,7 +21,7 @@ fn ask(
     op: Operation,
     identity: Option<RequestIdentity>,
 ) -> Outcome {
-    let options = RequestOptions { identity, ..RequestOptions::default() };
+    let options = RequestOptions::default().with_identity(identity);
     let id = local.submit(at, op, options);
     local.deliver_all();
     local.take_reply(id).unwrap()

@@ -288,7 +288,7 @@ impl Server {
     }
 
     pub fn request(&mut self, id: u64, op: Operation) -> Vec<Given> {
-        let options = RequestOptions { timeout: MS * 60_000, ..RequestOptions::default() };
+        let options = RequestOptions::default().with_timeout(MS * 60_000);
         self.step(Input::Request { id: RequestId(id), op, options })
     }
 

@@ -166,7 +166,12 @@ impl RespChoice {
                 (host.clone(), port, false)
             }
         };
-        Some(RespConfig { address: format!("{host}:{port}"), is_optional })
+        let address = format!("{host}:{port}");
+        Some(if is_optional {
+            RespConfig::optional(address)
+        } else {
+            RespConfig::required(address)
+        })
     }
 }
 

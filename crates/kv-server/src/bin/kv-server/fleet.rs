@@ -68,7 +68,8 @@ impl Fleet {
         let share = u64::try_from(plan.servers.len()).unwrap_or(u64::MAX).max(1);
         let open_files_max = open_files_max.map(|max| max / share);
         for config in &plan.servers {
-            let config = ServerConfig { open_files_max, ..with_absolute_paths(config) };
+            let mut config = with_absolute_paths(config);
+            config.open_files_max = open_files_max;
             let server = match &plan.listen {
                 None => Server::start(config.clone()).await?,
                 Some(address) => Server::start_at(address, config.clone()).await?,

@@ -11,7 +11,7 @@ use std::time::Duration;
 use kv_core::{ConsistencyEngine, NodeId, SeedStream};
 
 use super::declaration::Declaration;
-use super::fault_span::FaultSpan;
+use super::failure::FaultSpan;
 use super::plan::Plan;
 use crate::cluster::Cluster;
 use crate::cluster::process::Restart;

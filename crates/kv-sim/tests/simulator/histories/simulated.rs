@@ -27,7 +27,7 @@ fn verdict(seed: u64) -> (Verdict, usize) {
             Operation::get(key)
         };
         let timeout = Duration::from_millis(100 + stream.below(900));
-        let options = RequestOptions { timeout, ..RequestOptions::default() };
+        let options = RequestOptions::default().with_timeout(timeout);
         cluster.submit(node, op, options);
         if stream.chance(20) {
             cluster.restart(node, Restart::Intact).unwrap();

@@ -131,15 +131,12 @@ impl Args {
                 None => words.insert(0, word),
             }
         }
-        let config = ClientConfig {
-            servers: self.servers,
-            first: first.unwrap_or(NodeId::FIRST),
-            cluster: self.cluster,
-            timeout: self.timeout,
-            follow_sequencer: first.is_none(),
-            session_guarantees: !self.no_session_guarantees,
-            ..ClientConfig::default()
-        };
+        let config = ClientConfig::new(self.servers)
+            .with_first(first.unwrap_or(NodeId::FIRST))
+            .with_cluster(self.cluster)
+            .with_timeout(self.timeout)
+            .with_follow_sequencer(first.is_none())
+            .with_session_guarantees(!self.no_session_guarantees);
         let name = words.first().and_then(|word| word.to_str());
         let task = match name {
             None if words.is_empty() => Task::Session,

@@ -66,12 +66,13 @@ impl Bench {
         let firsts = ids.iter().cycle().take(usize::from(self.args.connections));
         let mut connecting = JoinSet::new();
         for first in firsts {
-            connecting.spawn(Client::connect(ClientConfig {
-                first: *first,
-                follow_sequencer: false,
-                in_flight_max: u32::from(self.args.in_flight),
-                ..self.config.clone()
-            }));
+            connecting.spawn(Client::connect(
+                self.config
+                    .clone()
+                    .with_first(*first)
+                    .with_follow_sequencer(false)
+                    .with_in_flight_max(u32::from(self.args.in_flight)),
+            ));
         }
         let mut clients = Vec::new();
         while let Some(connected) = connecting.join_next().await {

@@ -120,12 +120,10 @@ impl Arguments {
             let quorum = value.map(|value| value.parse::<Quorum>()).transpose();
             quorum.map_err(|error| UsageError::Quorum { option, error })
         };
-        Ok(RequestOptions {
-            read_quorum: quorum("--r")?,
-            write_quorum: quorum("--w")?,
-            level: self.level()?,
-            ..RequestOptions::default()
-        })
+        Ok(RequestOptions::default()
+            .with_read_quorum(quorum("--r")?)
+            .with_write_quorum(quorum("--w")?)
+            .with_level(self.level()?))
     }
 
     /// What must hold for a write; of several conditions none can be chosen.

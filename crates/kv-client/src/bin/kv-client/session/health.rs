@@ -124,7 +124,7 @@ async fn ask_one(
     time: Duration,
 ) -> Result<Box<Status>, String> {
     let servers = ServerList::new([(server, address)]).map_err(|error| error.to_string())?;
-    let (client, mut events) = Client::start(ClientConfig { servers, first: server, ..config });
+    let (client, mut events) = Client::start(config.with_servers(servers).with_first(server));
     let answer = async {
         loop {
             match events.recv().await {

@@ -103,7 +103,7 @@ impl Session {
     }
 
     fn pages(&self, listing: &Listing, shape: Shape, defaults: Defaults) -> (&'static str, Pages) {
-        let options = RequestOptions { timeout: defaults.timeout, ..RequestOptions::default() };
+        let options = RequestOptions::default().with_timeout(defaults.timeout);
         let (command, pages) = match listing {
             Listing::Scan(prefix) => ("scan", self.client.scan_pages(prefix, options)),
             Listing::Dump => ("dump", self.client.dump_pages(options)),

@@ -82,7 +82,7 @@ impl Session {
         timeout: Duration,
     ) -> Work {
         let client = self.client.clone();
-        let options = RequestOptions { timeout, ..options };
+        let options = options.with_timeout(timeout);
         let mut count = 0;
         let work = delete_all(&client, prefix, &options, &mut count);
         let result = self.wait_for(WaitMode::Request, work).await;
@@ -128,7 +128,7 @@ pub(super) async fn execute(
     timeout: Duration,
     send_state: SendState,
 ) -> Result<Success, ClientError> {
-    let options = RequestOptions { timeout, ..request.options };
+    let options = request.options.with_timeout(timeout);
     let mut done = client.execute_revocable(request.operation, options, send_state).await?;
     if !request.asks_existence {
         return Ok(Success::Done(done));
@@ -147,7 +147,8 @@ async fn delete_all(
     options: &RequestOptions,
     count: &mut u64,
 ) -> Result<(), ClientError> {
-    let lookup = RequestOptions { write_quorum: None, ..options.clone() };
+    let mut lookup = options.clone();
+    lookup.write_quorum = None;
     let mut pages = client.scan_pages(prefix, lookup);
     while let Some(page) = pages.next().await? {
         let mut deletes = JoinSet::new();

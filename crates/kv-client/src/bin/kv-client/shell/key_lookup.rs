@@ -50,7 +50,7 @@ impl KeyLookup {
 async fn first_keys(client: &Client, prefix: &[u8]) -> Result<Vec<Key>, ClientError> {
     // The server that is asked answers by itself.
     let level = Some(Level::Sequential);
-    let options = RequestOptions { timeout: PATIENCE, level, ..RequestOptions::default() };
+    let options = RequestOptions::default().with_timeout(PATIENCE).with_level(level);
     let mut pages = client.scan_pages(prefix, options).with_page_len(KEYS_MAX);
     let Ok(page) = tokio::time::timeout(PATIENCE, pages.next()).await else {
         return Ok(Vec::new());

@@ -182,10 +182,10 @@ impl Settings {
         let mut config = ServerConfig::new(self.id, self.consistency, self.w, self.r);
         config.servers = self.servers.clone();
         config.cluster_name.clone_from(&self.cluster);
-        config.data = (!self.memory).then(|| DataConfig {
-            folder: self.data_dir.clone(),
-            sync: self.fsync,
-            checkpoint_bytes: u64::from(self.checkpoint_mib) << 20,
+        config.data = (!self.memory).then(|| {
+            DataConfig::new(&self.data_dir)
+                .with_sync(self.fsync)
+                .with_checkpoint_bytes(u64::from(self.checkpoint_mib) << 20)
         });
         config.resp = self.resp.clone().map(RespConfig::required);
         config.on_recovery = Some(RecoveryHook(std::sync::Arc::new(screen::show_recovery)));
@@ -214,7 +214,7 @@ pub(crate) const LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace"];
 /// The log of operations in a folder, or none if that is `off`.
 pub(crate) fn op_log(folder: &str, mib: u32) -> Option<OpLogConfig> {
     let on = folder != "off";
-    on.then(|| OpLogConfig { folder: PathBuf::from(folder), rotate_bytes: u64::from(mib) << 20 })
+    on.then(|| OpLogConfig::new(folder, u64::from(mib) << 20))
 }
 
 /// Reads this server's id. Other words that stand in its place are most often meant as commands.

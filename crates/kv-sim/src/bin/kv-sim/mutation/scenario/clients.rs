@@ -53,7 +53,7 @@ impl Clients {
             let node = one_of(&mut self.stream, Some(&nodes));
             let op = self.operation();
             let timeout = Duration::from_millis(100 + self.stream.below(1_500));
-            let options = RequestOptions { timeout, ..RequestOptions::default() };
+            let options = RequestOptions::default().with_timeout(timeout);
             let id = cluster.submit(node, op, options);
             self.sessions.insert(id, *session);
             *last = Some(id);

@@ -9,16 +9,21 @@ use std::time::Duration;
 use kv_check::Process;
 use kv_check::evidence::{Action, Call, End, Shown};
 use kv_core::{
-    Answer, ClusterConfig, CommandResult, ConsistencyEngine, Effect, Effects, EngineConfig,
-    Incarnation, Input, NodeId, Now, Operation, Outcome, PersistSeq, Quorum, RequestId,
-    RequestOptions,
+    Answer, ClusterConfig, Command, CommandResult, ConsistencyEngine, Effect, Effects,
+    EngineConfig, Incarnation, Input, NodeId, Now, Operation, Outcome, PersistSeq, Quorum,
+    RequestId, RequestOptions,
 };
 use stateright::{Model, Property};
 
-use super::state::{Bounds, Checked, Flying, Server, State, Step, state_send};
+use super::search::{ALL_DONE, NOTHING_WRONG};
+use super::state::{Bounds, Checked, Flying, Laws, Server, State, Step, state_send};
 
+/// A cluster that can be searched, [`ClusterModel::search`], or walked through at random,
+/// [`ClusterModel::walk`]. It begins where it serves, with nothing in flight.
+#[derive(Clone, Debug)]
 pub struct ClusterModel<E: ConsistencyEngine> {
-    pub bounds: Bounds,
+    pub(super) bounds: Bounds,
+    laws: Laws<E>,
     config: ClusterConfig,
     recover: Recover<E>,
     /// What happens before the checking begins.
@@ -29,11 +34,27 @@ pub struct ClusterModel<E: ConsistencyEngine> {
 pub type Recover<E> = fn(EngineConfig, Vec<(PersistSeq, <E as ConsistencyEngine>::Record)>) -> E;
 
 impl<E: Checked> ClusterModel<E> {
-    pub fn new(bounds: Bounds, recover: Recover<E>) -> Self {
+    /// A cluster of these bounds, with what must hold of it.
+    ///
+    /// # Panics
+    /// If there is no such cluster.
+    #[must_use]
+    pub fn new(bounds: Bounds, laws: Laws<E>) -> Self {
+        let recover = |config, records| E::recover(config, None, records).unwrap();
+        Self::recovered_by(recover, bounds, laws)
+    }
+
+    /// The same with engines that are recovered in another way: broken by a rule, for instance. A
+    /// search recovers them on threads of its own, a walk on the caller's.
+    ///
+    /// # Panics
+    /// If there is no such cluster.
+    #[must_use]
+    pub fn recovered_by(recover: Recover<E>, bounds: Bounds, laws: Laws<E>) -> Self {
         let voters = (1..=bounds.nodes).map(|number| NodeId::new(number).unwrap());
         let (write, read) = (Quorum::Count(bounds.write), Quorum::Count(bounds.read));
         let config = ClusterConfig::new(voters, write, read).unwrap();
-        Self { bounds, config, recover, prelude: |_, _| {} }
+        Self { bounds, laws, config, recover, prelude: |_, _| {} }
     }
 
     fn recover(
@@ -53,7 +74,14 @@ impl<E: Checked> ClusterModel<E> {
         Server { engine, persisted, records, now, incarnation, is_up: true, hash }
     }
 
-    /// The same from the moment at which the first sequencer is down.
+    /// The bounds.
+    #[must_use]
+    pub const fn bounds(&self) -> &Bounds {
+        &self.bounds
+    }
+
+    /// The same from the moment at which the first server is down and the others have noticed.
+    #[must_use]
     pub fn without_the_first(mut self) -> Self {
         self.prelude = |model, state| {
             model.stop(state, 0);
@@ -125,7 +153,7 @@ impl<E: Checked> ClusterModel<E> {
         }
     }
 
-    pub fn take(&self, state: &mut State<E>, step: &Step) {
+    pub(super) fn take(&self, state: &mut State<E>, step: &Step) {
         match step {
             Step::Call(number) => self.call(state, *number),
             Step::Arrive(hash) => {
@@ -196,9 +224,16 @@ impl<E: Checked> ClusterModel<E> {
         let Operation::Batch(batch) = &op else { panic!("{op:?}") };
         let command = batch.single().unwrap();
         let action = match command {
-            kv_core::Command::Get { .. } => Action::Get,
-            kv_core::Command::Put { value, .. } => Action::Put(value.clone()),
-            other => panic!("{other:?}"),
+            Command::Get { .. } => Action::Get,
+            Command::Put { value, .. } => Action::Put(value.clone()),
+            Command::Delete { .. } => Action::Delete,
+            Command::Increment { .. }
+            | Command::Append { .. }
+            | Command::Expire { .. }
+            | Command::TimeToLive { .. }
+            | Command::Rewrite { .. }
+            | Command::ExpireAt { .. }
+            | Command::Expiry { .. } => panic!("{command:?}"),
         };
         let session = Process(id.0);
         let key = command.key().clone();
@@ -275,7 +310,7 @@ impl<E: Checked> ClusterModel<E> {
         for (id, outcome) in answers {
             self.answer(state, place, (id, outcome));
         }
-        state.wrong = state.wrong.take().or_else(|| E::judge_servers(state));
+        state.wrong = state.wrong.take().or_else(|| (self.laws.servers)(state));
     }
 
     fn answer(&self, state: &mut State<E>, place: usize, (id, outcome): (RequestId, Outcome)) {
@@ -290,7 +325,7 @@ impl<E: Checked> ClusterModel<E> {
         }
         let end = self.end(&outcome);
         state.calls[call].end = Some((moment, end));
-        let found = E::judge_answer(state, &self.config, (place, &state.calls[call]));
+        let found = (self.laws.answer)(state, &self.config, place, &state.calls[call]);
         state.wrong = state.wrong.take().or(found);
     }
 
@@ -312,7 +347,11 @@ impl<E: Checked> ClusterModel<E> {
                         let (version, quorum) = (done.version.unwrap(), self.config.write_quorum());
                         End::Written { version, quorum }
                     }
-                    other => panic!("{other:?}"),
+                    CommandResult::Number(_)
+                    | CommandResult::Length(_)
+                    | CommandResult::Changed(_)
+                    | CommandResult::TimeToLive(_)
+                    | CommandResult::Expiry(_) => panic!("{done:?}"),
                 }
             }
         }
@@ -322,7 +361,7 @@ impl<E: Checked> ClusterModel<E> {
         usize::from(node.number()) - 1
     }
 
-    fn number(&self, place: usize) -> u16 {
+    pub(super) fn number(&self, place: usize) -> u16 {
         self.config.voters()[place].number()
     }
 }
@@ -398,7 +437,3 @@ fn request(number: usize) -> RequestId {
 
 const START: Duration = Duration::from_secs(1);
 const WALL: Duration = Duration::from_secs(1_000_000_000);
-
-/// The properties.
-pub const NOTHING_WRONG: &str = "nothing is wrong";
-pub const ALL_DONE: &str = "all calls are done";

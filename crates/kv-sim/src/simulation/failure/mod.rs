@@ -1,5 +1,8 @@
 //! Why a run does not pass.
 
+mod fault_span;
+mod shown_by;
+
 use std::fmt;
 use std::mem::{Discriminant, discriminant};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,12 +12,14 @@ use kv_check::oracle::{NamedCalls, OracleFinding, Promise};
 use kv_check::{Bound, Counterexample, HistoryError};
 use kv_core::{ClusterConfigError, Done, HaltReason, Key, NodeId, Outcome, RequestId, Version};
 
-use super::fault_span::FaultsBetween;
 use crate::fault::FaultCounts;
 use crate::violation::{Breach, Violation};
+pub use fault_span::{FaultSpan, FaultsBetween};
+pub use shown_by::ShownBy;
 
 /// Why a run of a simulation does not pass.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum SimulationFailure {
     /// The engine broke its contract.
     #[error(transparent)]
@@ -59,7 +64,9 @@ pub enum SimulationFailure {
         key: Key,
     },
     /// After all faults had ended, a client still waited for an answer.
-    #[error("server {node} did not answer request {id} within {bound:?} after its timeout")]
+    #[error(
+        "server {node} did not answer request {id} within {bound:?} after its timeout{shown_by}"
+    )]
     NeverAnswered {
         /// Which request.
         id: RequestId,
@@ -67,6 +74,8 @@ pub enum SimulationFailure {
         node: NodeId,
         /// How long it was given beyond the timeout, in virtual time.
         bound: Duration,
+        /// The request, and the faults since it was put.
+        shown_by: Box<ShownBy>,
     },
     /// After all faults had ended, a client still waited for a part of its backup.
     #[error("server {node} did not end a backup within {bound:?} after all faults had ended")]
@@ -89,8 +98,7 @@ pub enum SimulationFailure {
     },
     /// A backup lacks a write that was acknowledged before it began.
     #[error(
-        "write {id} of {key:?} was acknowledged as {acknowledged}, but a backup of servers \
-         {nodes:?} that was begun later shows {}",
+        "write {id} of {key:?} was acknowledged as {acknowledged}, but {backup} shows {}{shown_by}",
         found.map_or_else(|| "nothing".to_owned(), |version| version.to_string())
     )]
     NotInBackup {
@@ -100,10 +108,12 @@ pub enum SimulationFailure {
         key: Key,
         /// Its version.
         acknowledged: Version,
-        /// Who was asked.
-        nodes: Vec<NodeId>,
+        /// The backup.
+        backup: Box<BackupTaken>,
         /// What the backup has.
         found: Option<Version>,
+        /// The write, the one that the backup shows, and the faults until it was begun.
+        shown_by: Box<ShownBy>,
     },
     /// After all faults had ended, the servers still held different things.
     #[error("the servers still differ {bound:?} after all faults had ended")]
@@ -165,25 +175,32 @@ pub enum SimulationFailure {
         faults: FaultsBetween,
     },
     /// Two copies of one request were answered differently.
-    #[error("requests {one} and {other} are copies of one, and brought different things")]
+    #[error("requests {one} and {other} are copies of one, and brought different things{shown_by}")]
     AnsweredTwice {
         /// A copy.
         one: RequestId,
         /// Another one.
         other: RequestId,
+        /// Both, and the faults between them.
+        shown_by: Box<ShownBy>,
     },
     /// A page of a scan is no answer to it.
-    #[error("the page that answers scan {id} is out of order, too long, or of another range")]
+    #[error(
+        "the page that answers scan {id} is out of order, too long, or of another range{shown_by}"
+    )]
     Disorderly {
         /// The scan.
         id: RequestId,
+        /// The scan with its page, and the faults meanwhile.
+        shown_by: Box<ShownBy>,
     },
     /// The history cannot be judged: a defect of the simulator.
     #[error(transparent)]
     History(#[from] HistoryError),
     /// A key is there although its time is over.
     #[error(
-        "server {node} shows write {version} of {key:?}, which was put for a time that is over"
+        "server {node} shows write {version} of {key:?}, which was put for a time that is \
+         over{shown_by}"
     )]
     NotExpired {
         /// Which key.
@@ -192,11 +209,13 @@ pub enum SimulationFailure {
         node: NodeId,
         /// What was shown.
         version: Version,
+        /// The put and the read, and the faults between them.
+        shown_by: Box<ShownBy>,
     },
     /// An acknowledged write is gone.
     #[error(
         "write {id} of {key:?} was acknowledged as {acknowledged}, but a read from all servers \
-         through server {node} shows {}",
+         through server {node} shows {}{shown_by}",
         found.map_or_else(|| "nothing".to_owned(), |version| version.to_string())
     )]
     WriteLost {
@@ -210,6 +229,8 @@ pub enum SimulationFailure {
         node: NodeId,
         /// What was shown.
         found: Option<Version>,
+        /// The write, the read and the write that it shows, and the faults between them.
+        shown_by: Box<ShownBy>,
     },
     /// So little happened that the run shows nothing.
     #[error("the run shows too little: {acknowledged} operations acknowledged, faults: {faults}")]
@@ -275,13 +296,34 @@ pub struct Away {
 /// `servers 2 and 3 were cut off`
 impl fmt::Display for Away {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let numbers: Vec<String> = self.nodes.iter().map(ToString::to_string).collect();
-        let (servers, were) =
-            if numbers.len() == 1 { ("server", "was") } else { ("servers", "were") };
+        let were = if self.nodes.len() == 1 { "was" } else { "were" };
         let how = if self.by_crash { "down" } else { "cut off" };
-        write!(f, "{servers} {} {were} {how}", numbers.join(" and "))?;
+        write!(f, "{} {were} {how}", servers(&self.nodes))?;
         write!(f, "; {}", LastAnswer(self.last.as_ref()))
     }
+}
+
+/// A backup that was taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackupTaken {
+    /// Of which servers.
+    pub nodes: Vec<NodeId>,
+    /// When it was begun, in virtual time.
+    pub begun: Duration,
+}
+
+/// `a backup of servers 2 and 3 that was begun at 7s`
+impl fmt::Display for BackupTaken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a backup of {} that was begun at {:?}", servers(&self.nodes), self.begun)
+    }
+}
+
+/// `servers 2 and 3`
+fn servers(nodes: &[NodeId]) -> String {
+    let numbers: Vec<String> = nodes.iter().map(ToString::to_string).collect();
+    let servers = if numbers.len() == 1 { "server" } else { "servers" };
+    format!("{servers} {}", numbers.join(" and "))
 }
 
 fn with_faults(counterexample: &Counterexample, faults: &FaultsBetween) -> String {

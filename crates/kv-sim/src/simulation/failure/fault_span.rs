@@ -27,7 +27,7 @@ pub struct FaultsBetween {
 
 impl FaultsBetween {
     /// Those that were there at some time of `time`.
-    pub(super) fn of(faults: &[FaultSpan], time: Option<RangeInclusive<Duration>>) -> Self {
+    pub(crate) fn of(faults: &[FaultSpan], time: Option<RangeInclusive<Duration>>) -> Self {
         let Some(time) = time else {
             return Self::default();
         };

@@ -1,5 +1,10 @@
 //! Whether what clients saw is what the engine promises.
 
+pub(super) mod backups;
+mod judged;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -15,10 +20,10 @@ use kv_core::{
     Outcome, RequestId, Value, Version, Versioned,
 };
 
-use super::failure::SimulationFailure;
-use super::fault_span::{FaultSpan, FaultsBetween};
+use super::failure::{FaultSpan, FaultsBetween, SimulationFailure};
 use crate::client::Clients;
 use crate::cluster::Cluster;
+pub(super) use judged::Judged;
 
 /// All calls of a run but the reads that asked for a weaker level.
 pub(super) fn history<E: ConsistencyEngine>(cluster: &Cluster<E>, clients: &Clients) -> History {
@@ -30,15 +35,16 @@ pub(super) fn history<E: ConsistencyEngine>(cluster: &Cluster<E>, clients: &Clie
 
 /// Judges the history of a run.
 pub(super) fn judge_linearizability<E: ConsistencyEngine>(
-    cluster: &Cluster<E>,
-    clients: &Clients,
-    faults: &[FaultSpan],
+    run: &Judged<'_, E>,
 ) -> Result<(), SimulationFailure> {
+    let Judged { cluster, clients, faults, .. } = *run;
     if let Some(id) = disorderly_page(cluster.requests()) {
-        return Err(SimulationFailure::Disorderly { id });
+        let shown_by = run.shown_by([id]);
+        return Err(SimulationFailure::Disorderly { id, shown_by });
     }
     if let Some((one, other)) = answered_twice(cluster.requests()) {
-        return Err(SimulationFailure::AnsweredTwice { one, other });
+        let shown_by = run.shown_by([one, other]);
+        return Err(SimulationFailure::AnsweredTwice { one, other, shown_by });
     }
     match linearizability(&history(cluster, clients), Budget::default())? {
         Verdict::Linearizable => Ok(()),
@@ -77,26 +83,27 @@ fn time_of<E: ConsistencyEngine>(
 /// Judges the reads `finals`, which came after every time to live was over: what was put for a time
 /// is gone, although nobody wrote since.
 pub(super) fn judge_expiry<E: ConsistencyEngine>(
-    cluster: &Cluster<E>,
+    run: &Judged<'_, E>,
     finals: &[RequestId],
 ) -> Result<(), SimulationFailure> {
-    let mut passing: BTreeSet<(&Key, &Value)> = BTreeSet::new();
-    for (_, request) in cluster.requests() {
+    let mut passing: BTreeMap<(&Key, &Value), RequestId> = BTreeMap::new();
+    for (id, request) in run.cluster.requests() {
         if let Operation::Batch(batch) = &request.op {
             for command in batch.commands() {
                 if let Command::Put { key, value, time_to_live: Some(_) } = command {
-                    passing.insert((key, value));
+                    passing.insert((key, value), id);
                 }
             }
         }
     }
-    for read in finals.iter().filter_map(|id| cluster.request(*id)) {
+    for (id, read) in requests(run.cluster, finals) {
         let found = command(read).map(|(key, _)| key).zip(shown(read));
-        if let Some((key, found)) =
-            found.filter(|(key, found)| passing.contains(&(key, &found.value)))
+        if let Some((key, found)) = found
+            && let Some(put) = passing.get(&(key, &found.value))
         {
             let (key, node, version) = (key.clone(), read.node, found.version);
-            return Err(SimulationFailure::NotExpired { key, node, version });
+            let shown_by = run.shown_by([*put, id]);
+            return Err(SimulationFailure::NotExpired { key, node, version, shown_by });
         }
     }
     Ok(())
@@ -145,11 +152,12 @@ pub(super) fn judge_promises<'a, E: ConsistencyEngine>(
 /// Judges the reads `finals`, which asked all servers after all others had ended: each shows the
 /// newest write of its key that was acknowledged for good, or a newer one.
 pub(super) fn judge_last_writes<E: ConsistencyEngine>(
-    cluster: &Cluster<E>,
+    run: &Judged<'_, E>,
     finals: &[RequestId],
     wipes: &[(Duration, NodeId)],
 ) -> Result<(), SimulationFailure> {
-    for read in finals.iter().filter_map(|id| cluster.request(*id)) {
+    let cluster = run.cluster;
+    for (read_id, read) in requests(cluster, finals) {
         let Some((key, _)) = command(read) else {
             continue;
         };
@@ -168,10 +176,47 @@ pub(super) fn judge_last_writes<E: ConsistencyEngine>(
         };
         if !fits {
             let (key, node) = (key.clone(), read.node);
-            return Err(SimulationFailure::WriteLost { id, key, acknowledged, node, found });
+            let older = found.and_then(|found| writer(cluster, &key, found));
+            let shown_by = run.shown_by([id, read_id].into_iter().chain(older));
+            return Err(SimulationFailure::WriteLost {
+                id,
+                key,
+                acknowledged,
+                node,
+                found,
+                shown_by,
+            });
         }
     }
     Ok(())
+}
+
+fn requests<'a, E: ConsistencyEngine>(
+    cluster: &'a Cluster<E>,
+    ids: &[RequestId],
+) -> impl Iterator<Item = (RequestId, &'a Request)> {
+    ids.iter().filter_map(|id| Some((*id, cluster.request(*id)?)))
+}
+
+/// The request that wrote this version of a key, if its client was told.
+pub(super) fn writer<E: ConsistencyEngine>(
+    cluster: &Cluster<E>,
+    key: &Key,
+    version: Version,
+) -> Option<RequestId> {
+    let wrote = |request: &Request| {
+        let Operation::Batch(batch) = &request.op else {
+            return false;
+        };
+        let writes = |command: &Command| command.key() == key && !command.is_read_only();
+        let told = match request.outcome() {
+            Some(Outcome::Done(done)) => done.version,
+            Some(Outcome::Unknown(unknown)) => unknown.version,
+            Some(Outcome::NotDone(_)) | None => None,
+        };
+        told == Some(version) && batch.commands().iter().any(writes)
+    };
+    cluster.requests().find(|(_, request)| wrote(request)).map(|(id, _)| id)
 }
 
 /// Whether a done write is on a disk still: fewer servers have lost theirs since it began than

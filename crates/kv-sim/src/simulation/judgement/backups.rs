@@ -8,19 +8,20 @@ use kv_core::{
     Command, ConsistencyEngine, Done, Key, NodeId, Operation, Outcome, RequestId, Version,
 };
 
-use super::failure::SimulationFailure;
-use super::judgement::may_hide;
+use super::{Judged, may_hide, writer};
 use crate::cluster::Cluster;
 use crate::cluster::backup::BackupCopy;
+use crate::simulation::{BackupTaken, SimulationFailure};
 
 /// Judges every backup: of each key it has the newest write that was acknowledged before it began,
 /// or a newer one. Where one server need not hold them all a backup is made of copies of several
 /// servers, and has what at least one of these must hold. How many writes were looked for.
-pub(super) fn judge<E: ConsistencyEngine>(
-    cluster: &Cluster<E>,
+pub(crate) fn judge<E: ConsistencyEngine>(
+    run: &Judged<'_, E>,
     backs_up_one: bool,
     wipes: &[(Duration, NodeId)],
 ) -> Result<u64, SimulationFailure> {
+    let cluster = run.cluster;
     let passing = passing_keys(cluster);
     let writes: Vec<Write<'_>> = cluster
         .requests()
@@ -54,8 +55,16 @@ pub(super) fn judge<E: ConsistencyEngine>(
             };
             if !fits {
                 let (id, key, acknowledged) = (write.id, write.key.clone(), write.version);
+                let older = found.and_then(|found| writer(cluster, &key, found));
                 let nodes = copies.iter().map(|copy| copy.node).collect();
-                return Err(SimulationFailure::NotInBackup { id, key, acknowledged, nodes, found });
+                return Err(SimulationFailure::NotInBackup {
+                    id,
+                    key,
+                    acknowledged,
+                    backup: Box::new(BackupTaken { nodes, begun }),
+                    found,
+                    shown_by: run.shown_by_until([id].into_iter().chain(older), begun),
+                });
             }
         }
     }
