@@ -4,4 +4,5 @@ mod delay;
 mod dump;
 mod many_clients;
 mod quick_start;
+mod transactions;
 mod waiting;
