@@ -82,9 +82,14 @@ pub(crate) fn no_result(error: &ClientError) -> &'static str {
 
 /// `1 key`, `3 keys`
 pub(crate) fn keys(count: u64) -> String {
+    counted(count, "key")
+}
+
+/// `1 byte`, `3 bytes`
+pub(crate) fn counted(count: u64, what: &str) -> String {
     match count {
-        1 => "1 key".to_owned(),
-        _ => format!("{count} keys"),
+        1 => format!("1 {what}"),
+        _ => format!("{count} {what}s"),
     }
 }
 
