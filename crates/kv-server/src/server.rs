@@ -43,7 +43,7 @@ use crate::net::link::Link;
 use crate::net::listener::{Door, Listener};
 use crate::net::reading::FrameBytes;
 use crate::net::redis::RedisListener;
-use crate::op_log::{LogOwner, OpLog};
+use crate::op_log::OpLog;
 
 /// A server under way, in this process, on a thread of its own.
 ///
@@ -127,9 +127,7 @@ impl Server {
         engine_config.may_found = config.may_found;
         let (data, on_recovery) = (config.data.clone(), config.on_recovery.clone());
         let recovered = recover::<E>(engine_config, data, on_recovery, random_seed()).await?;
-        let store = recovered.files.as_ref().map(|opened| opened.files.store());
-        let owner = LogOwner { engine: E::NAME.to_owned(), store };
-        let op_log = OpLog::open(config.node, owner, config.op_log.as_ref())?;
+        let op_log = OpLog::open(config.node, recovered.log_owner(), config.op_log.as_ref())?;
         let identity = Arc::new(Identity {
             node: config.node,
             cluster_name: config.cluster_name.clone(),
