@@ -83,8 +83,9 @@ pub fn read_op_log(path: &Path) -> Vec<OpLogLine> {
         std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     assert!(text.is_empty() || text.ends_with('\n'), "half a line at the end of:\n{text}");
     let parse = |line| OpLogLine::parse(line).unwrap_or_else(|| panic!("`{line}` in:\n{text}"));
-    // Where a server started again, and what was sent before.
-    let is_remark = |line: &&str| line.starts_with("# started") || line.starts_with("# repeated");
+    // Whose the log is, where a server started again, and what was sent before.
+    let remarks = ["# data: ", "# cluster: ", "# started", "# repeated"];
+    let is_remark = |line: &&str| remarks.iter().any(|remark| line.starts_with(remark));
     text.lines().filter(|line| !is_remark(line)).map(parse).collect()
 }
 

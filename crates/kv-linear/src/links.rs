@@ -44,6 +44,16 @@ impl Links {
         u16::try_from(count).unwrap_or(u16::MAX)
     }
 
+    /// How many peers are connected and of another cluster or configuration.
+    pub(crate) fn refused(&self) -> usize {
+        self.connected.iter().filter(|peer| self.is_mismatched(**peer)).count()
+    }
+
+    /// How the first connected peer differs that is of another cluster or configuration.
+    pub(crate) fn first_mismatch(&self) -> Option<Waiting> {
+        self.connected.iter().find_map(|peer| self.mismatch_of(*peer))
+    }
+
     /// Notes that a peer is of another cluster or configuration; true if that is worth a warning.
     pub(crate) fn mismatch(&mut self, peer: NodeId, how: Waiting) -> bool {
         self.mismatched.insert(peer, how);

@@ -127,7 +127,7 @@ impl Server {
         engine_config.may_found = config.may_found;
         let (data, on_recovery) = (config.data.clone(), config.on_recovery.clone());
         let recovered = recover::<E>(engine_config, data, on_recovery, random_seed()).await?;
-        let op_log = OpLog::open(config.node, config.op_log.as_ref())?;
+        let op_log = OpLog::open(config.node, recovered.log_owner(), config.op_log.as_ref())?;
         let identity = Arc::new(Identity {
             node: config.node,
             cluster_name: config.cluster_name.clone(),

@@ -7,7 +7,7 @@ use kv_core::{Batch, Command, Key, Value};
 use crate::history::{Event, History, Process, Seen};
 
 /// All calls of a cluster's logs.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Calls {
     pub(super) calls: Vec<Call>,
     /// When servers may have been killed, as far as their lines tell.
@@ -15,6 +15,7 @@ pub(super) struct Calls {
 }
 
 /// A call; at `u64::MAX` ends what has no end.
+#[derive(Clone)]
 pub(super) struct Call {
     pub(super) begins_ms: u64,
     pub(super) ends_ms: u64,
@@ -91,6 +92,20 @@ impl Calls {
             begins_before
         });
         cut.into_iter().collect()
+    }
+
+    /// What happened before the first kill, of which nothing was lost; `None` without a kill.
+    pub(super) fn before_kills(&self) -> Option<Self> {
+        let kill_ms = *self.kills_ms.first()?;
+        let mut before = self.clone();
+        before.kills_ms.clear();
+        before.calls.retain_mut(|call| {
+            if call.ends_ms >= kill_ms {
+                (call.ends_ms, call.end) = (u64::MAX, None);
+            }
+            call.begins_ms < kill_ms
+        });
+        Some(before)
     }
 
     fn add_lost_deletes(&mut self) {

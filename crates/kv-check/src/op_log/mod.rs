@@ -8,6 +8,7 @@ use kv_core::Key;
 
 use crate::history::History;
 
+use calls::Calls;
 use pairing::{Fault, Pairing};
 
 /// What the keys held when the logs began.
@@ -22,8 +23,16 @@ pub enum InitialState {
 /// What logs of operations tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpLogHistory {
-    /// The calls that can be judged. If they are not linearizable, neither is the whole.
+    /// The calls that can be judged. If they are not linearizable, neither is the whole, unless a
+    /// server was killed and a value was put on the same key more than once: see
+    /// [`OpLogHistory::before_kills`].
     pub history: History,
+    /// What happened before the first server was killed; `None` if none was. If this is not
+    /// linearizable, the whole is not, whatever was lost. If it is and
+    /// [`OpLogHistory::history`] is not, a read after the kill shows a value that another call had
+    /// put and that was overwritten: either the servers are wrong, or it was put again by a call whose
+    /// lines are lost. Only whoever made the calls knows whether that may be.
+    pub before_kills: Option<History>,
     /// The keys of which the history has no more than the beginning, in ascending order: they are
     /// counted on or appended to, and a server was killed. If there are any, a history that is
     /// linearizable does not say that the whole is.
@@ -43,7 +52,8 @@ impl History {
     /// A server that was killed takes its last lines with it. Half a line counts for nothing, and
     /// a value that is shown and that no line writes is from a write that was lost, if it is shown
     /// after a server was killed. For each kill, a key that is missing later may have been deleted by
-    /// one. A lost write of a value that another line writes is not assumed. What lost increments and
+    /// one. A lost write of a value that another line writes is not assumed: where calls may put the same value
+    /// on a key again, see [`OpLogHistory::before_kills`]. What lost increments and
     /// appends made cannot be told from what is shown later, so the calls on a key that is counted on
     /// or appended to are left out from the first kill on: see [`OpLogHistory::cut_keys`].
     ///
@@ -51,6 +61,9 @@ impl History {
     /// is marked with how long ago that was, and the write may have taken effect since. What an increment
     /// or an append that was sent again brings may be what its first copy did, so it counts as one that
     /// is not known to have taken effect.
+    ///
+    /// Logs say which engine and, where it has one, which cluster they are of. Lines of two are no
+    /// history of one.
     ///
     /// The keys are taken to hold nothing at first: see [`History::from_op_logs_since`].
     ///
@@ -81,17 +94,21 @@ impl History {
         for (log, text) in logs.into_iter().enumerate() {
             pairing.read(initial, text).map_err(|(line, fault)| match fault {
                 Fault::Gap => OpLogError::Gap { log, line },
+                Fault::OtherCluster => OpLogError::OtherCluster { log, line },
                 Fault::NotBegun => OpLogError::NotBegun { log, line },
                 Fault::Line(what) => OpLogError::Line { log, line, what },
             })?;
         }
         let mut calls = pairing.calls();
+        let mut before_kills = calls.before_kills();
         let cut_keys = calls.cut_computed();
         calls.add_lost_writes();
         if initial == InitialState::Unknown {
+            before_kills.iter_mut().for_each(Calls::add_initial_values);
             calls.add_initial_values();
         }
-        Ok(OpLogHistory { history: calls.history(), cut_keys })
+        let before_kills = before_kills.map(Calls::history);
+        Ok(OpLogHistory { history: calls.history(), before_kills, cut_keys })
     }
 }
 
@@ -120,6 +137,17 @@ pub enum OpLogError {
         /// Which line, from 1.
         line: usize,
     },
+    /// The logs are of two clusters, or of two engines.
+    #[error(
+        "log {log}, line {line}: what follows is of another cluster or engine than what stands \
+         before it; judge the logs of each cluster by themselves"
+    )]
+    OtherCluster {
+        /// Which log, from 0.
+        log: usize,
+        /// Which line, from 1.
+        line: usize,
+    },
     /// The server could not write all that happened.
     #[error("log {log}, line {line}: events are missing here, so that nothing can be judged")]
     Gap {
@@ -128,6 +156,19 @@ pub enum OpLogError {
         /// Which line, from 1.
         line: usize,
     },
+}
+
+impl OpLogError {
+    /// Which log it is about, from 0, and which line, from 1.
+    #[must_use]
+    pub const fn place(&self) -> (usize, usize) {
+        match self {
+            Self::Line { log, line, .. }
+            | Self::NotBegun { log, line }
+            | Self::OtherCluster { log, line }
+            | Self::Gap { log, line } => (*log, *line),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -251,6 +292,25 @@ mod tests {
     }
 
     #[test]
+    fn logs_of_two_clusters_or_engines_are_refused() {
+        let of = |data: &str, cluster: &str, call: &str| {
+            format!("# data: {data}\n# cluster: {cluster}\n{call}")
+        };
+        let first = of("linearizable, store 01", "0a", &put(0, "a", 10));
+        let second = of("linearizable, store 02", "0a", &get(1, "a", 20));
+        assert_eq!(verdict(&[&first, &second], 0), Verdict::Linearizable);
+        let again = format!("{first}{STARTED}{}", of("linearizable, store 01", "0a", ""));
+        assert_eq!(verdict(&[&again], 0), Verdict::Linearizable);
+        let read = |logs: &[&str]| History::from_op_logs(logs.iter().copied(), 0).map(drop);
+        let other = of("linearizable, store 02", "0b", &get(1, "b", 20));
+        assert_eq!(read(&[&first, &other]), Err(OpLogError::OtherCluster { log: 1, line: 2 }));
+        let both = format!("{first}{STARTED}{other}");
+        assert_eq!(read(&[&both]), Err(OpLogError::OtherCluster { log: 0, line: 7 }));
+        let other = of("eventual, store 02", "0a", &get(1, "b", 20));
+        assert_eq!(read(&[&first, &other]), Err(OpLogError::OtherCluster { log: 1, line: 1 }));
+    }
+
+    #[test]
     fn a_call_of_a_killed_server_hides_no_later_one() {
         let stale =
             [put(1, "a", 20), put(1, "b", 30), get(1, "b", 50), get(1, "b", 70), get(1, "a", 100)];
@@ -260,6 +320,29 @@ mod tests {
         // Even if the numbers of clients began anew.
         let killed = killed.replace("1,1,", "1,0,");
         assert!(matches!(verdict(&[&killed], 0), Verdict::NotLinearizable(_)));
+    }
+
+    #[test]
+    fn a_value_that_was_put_again_by_a_lost_call_shows_in_what_went_before_the_kill() {
+        let before = |log: &str| {
+            let read = History::from_op_logs([log], 0).unwrap().before_kills;
+            read.map(|before| linearizability(&before, Budget::default()).unwrap())
+        };
+        // The lines of a second `put x a` may have died with the server.
+        let twice = put(0, "a", 10) + &put(0, "b", 20) + STARTED + &get(1, "a", 40);
+        assert!(matches!(verdict(&[&twice], 0), Verdict::NotLinearizable(_)));
+        assert_eq!(before(&twice), Some(Verdict::Linearizable));
+        // Nothing was lost of what ended before.
+        let wrong = put(0, "a", 10) + &put(0, "b", 20) + &get(0, "a", 30) + &put(0, "c", 40);
+        assert_eq!(before(&wrong), None);
+        let killed = wrong + STARTED + &get(1, "c", 60);
+        assert!(matches!(before(&killed), Some(Verdict::NotLinearizable(_))));
+        // A call of another server that was under way may have any end.
+        let other = put(0, "a", 10) + &put(0, "b", 20) + "1,2,get,x,24,req,\n" + STARTED;
+        let late = "2,0,get,x,24,req,\n2,0,get,x,29,resp,a\n";
+        let read = History::from_op_logs([other.as_str(), late], 0).unwrap();
+        let verdict = linearizability(&read.before_kills.unwrap(), Budget::default());
+        assert_eq!(verdict, Ok(Verdict::Linearizable));
     }
 
     #[test]

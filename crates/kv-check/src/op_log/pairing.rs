@@ -21,6 +21,9 @@ pub(super) struct Pairing {
     last_ms: u64,
     /// How long before the next line its call was made, if the last one said so: it was sent before.
     sent_before_ms: Option<u64>,
+    /// The engine and the cluster that the lines so far are of, if one of them said so.
+    engine: Option<String>,
+    cluster: Option<String>,
 }
 
 /// What is wrong with a line.
@@ -28,6 +31,7 @@ pub(super) enum Fault {
     Line(&'static str),
     NotBegun,
     Gap,
+    OtherCluster,
 }
 
 impl From<&'static str> for Fault {
@@ -78,6 +82,11 @@ impl Pairing {
             } else if line.starts_with("# repeated") {
                 let age = repeated_after_ms(line).ok_or("how long ago is no number");
                 self.sent_before_ms = Some(age.map_err(|what| at(Fault::Line(what)))?);
+            } else if let Some(data) = line.strip_prefix("# data: ") {
+                let engine = data.split(',').next().unwrap_or(data);
+                note_same(&mut self.engine, engine).map_err(at)?;
+            } else if let Some(cluster) = line.strip_prefix("# cluster: ") {
+                note_same(&mut self.cluster, cluster).map_err(at)?;
             } else if line.starts_with('#') {
                 return Err(at(Fault::Gap));
             } else {
@@ -153,6 +162,14 @@ impl Pairing {
             _ => return Err("the event is none of req, resp, fail and info".into()),
         };
         Ok(())
+    }
+}
+
+/// What all lines must agree on.
+fn note_same(known: &mut Option<String>, said: &str) -> Result<(), Fault> {
+    match known.get_or_insert_with(|| said.to_owned()) == said {
+        true => Ok(()),
+        false => Err(Fault::OtherCluster),
     }
 }
 

@@ -53,16 +53,21 @@ impl Store {
     fn execute(&mut self, op: &Operation) -> Outcome {
         let answer = match op {
             Operation::Batch(batch) => {
-                for condition in batch.conditions() {
+                for (index, condition) in (0..).zip(batch.conditions()) {
                     let found = self.map.get(&condition.key).cloned();
                     if !holds(&condition.check, found.as_ref()) {
-                        return Outcome::NotDone(NotDone::ConditionFailed { index: 0, found });
+                        return Outcome::NotDone(NotDone::ConditionFailed { index, found });
                     }
                 }
-                let results = batch.commands().iter().map(|command| self.apply(command));
+                let before = (self.map.clone(), self.writes);
+                let commands = (0..).zip(batch.commands());
+                let results = commands.map(|(index, command)| self.apply(index, command));
                 match results.collect::<Result<Vec<_>, _>>() {
                     Ok(results) => Answer::Results(results),
-                    Err(reason) => return Outcome::NotDone(reason),
+                    Err(reason) => {
+                        (self.map, self.writes) = before;
+                        return Outcome::NotDone(reason);
+                    }
                 }
             }
             Operation::Dump(dump) => Answer::Page(self.page(dump.after.as_ref())),
@@ -80,7 +85,7 @@ impl Store {
         })
     }
 
-    fn apply(&mut self, command: &Command) -> Result<CommandResult, NotDone> {
+    fn apply(&mut self, index: u16, command: &Command) -> Result<CommandResult, NotDone> {
         match command {
             Command::Get { key } => Ok(CommandResult::Value(self.map.get(key).cloned())),
             Command::Put { key, value, .. } => {
@@ -99,11 +104,11 @@ impl Store {
                 let old = self.map.get(key).map(|found| found.value.as_bytes());
                 let old = old.map_or("0", |bytes| std::str::from_utf8(bytes).unwrap());
                 let Ok(old) = old.parse::<i64>() else {
-                    return Err(NotDone::NotANumber { index: 0 });
+                    return Err(NotDone::NotANumber { index });
                 };
                 let (key, number) = (key.clone(), old + by);
                 let value = Value::new(number.to_string()).unwrap();
-                self.apply(&Command::Put { key, value, time_to_live: None })?;
+                self.apply(index, &Command::Put { key, value, time_to_live: None })?;
                 Ok(CommandResult::Number(number))
             }
             // Its keys last for ever.
@@ -117,7 +122,7 @@ impl Store {
             })),
             Command::Rewrite { key, value } => {
                 let (key, value) = (key.clone(), value.clone());
-                self.apply(&Command::Put { key, value, time_to_live: None })
+                self.apply(index, &Command::Put { key, value, time_to_live: None })
             }
             Command::TimeToLive { key } => {
                 Ok(CommandResult::TimeToLive(if self.map.contains_key(key) {
@@ -131,7 +136,7 @@ impl Store {
                 let value = Value::new([old, suffix.as_bytes()].concat()).unwrap();
                 let length = u64::try_from(value.as_bytes().len()).unwrap();
                 let key = key.clone();
-                self.apply(&Command::Put { key, value, time_to_live: None })?;
+                self.apply(index, &Command::Put { key, value, time_to_live: None })?;
                 Ok(CommandResult::Length(length))
             }
         }

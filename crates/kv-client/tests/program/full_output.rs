@@ -58,6 +58,9 @@ async fn output_that_is_lost_is_reported_once_and_is_code_1_for_every_command() 
         "get --help",
         "delete y",
         "delay 1 --json",
+        "begin --help",
+        "commit --help",
+        "discard --help",
     ];
     let others = [bench, "--help", "--version", "bench --help", "completions bash", "man"];
     let json = lines.map(|line| format!("{line} --json"));
@@ -89,6 +92,27 @@ async fn lines_from_a_pipe_end_where_the_output_is_lost() {
         drop(stdin);
         assert_eq!(without_events(finish(child).await), lost(), "{options:?}");
         assert_eq!(std::mem::take(&mut *log.lock().unwrap()).len(), 1, "{options:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_transaction_whose_results_are_lost_is_reported() {
+    let server = FakeServer::start(2).await;
+    let at = server.entry();
+    store::serve(server);
+    for lines in ["begin\nput x 1\ncommit\n", "begin\nput x 1\nget\n", "begin\nput x 1\n"] {
+        for options in [&["2"][..], &["2", "--json"]] {
+            let mut command = program([at.clone()], options);
+            let mut child = command.stdin(Stdio::piped()).stdout(full()).spawn().unwrap();
+            let mut stdin = child.stdin.take().unwrap();
+            stdin.write_all(lines.as_bytes()).await.unwrap();
+            drop(stdin);
+            let ran = without_events(finish(child).await);
+            // A line that is refused is named before the output fails.
+            let stderr = ran.stderr.lines().filter(|line| !line.starts_with("line "));
+            assert_eq!(stderr.collect::<Vec<_>>(), [lost().stderr.trim_end()], "{lines:?}");
+            assert_eq!(ran.code, Some(1), "{lines:?} {options:?}");
+        }
     }
 }
 

@@ -18,6 +18,4 @@ mod invocation;
 mod listing;
 mod manual;
 mod one_shot;
-mod pipe;
-mod shell;
-mod terminal;
+mod session;

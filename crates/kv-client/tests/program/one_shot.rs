@@ -422,6 +422,8 @@ async fn a_command_is_repeated() {
     assert_eq!(ran, run(0, "1\n2\n3\n", ""));
     assert!(begin.elapsed().as_millis() >= 40, "it did not wait");
     assert_eq!(run_one(&at, &["get", "z", "--repeat", "2"]).await.code, Some(3));
+    let short = program([at.clone()], &["-r", "2", "-i", "1ms", "2", "incr", "short"]).spawn();
+    assert_eq!(finish(short.unwrap()).await, run(0, "1\n2\n", ""));
     let mut endless = program([at], &["2", "incr", "n", "--every", "1ms"]).spawn().unwrap();
     let mut lines = BufReader::new(endless.stdout.take().unwrap()).lines();
     for number in 4..9 {

@@ -213,7 +213,9 @@ pub enum Feature {
     #[error("conditional writes; use a cluster with the linearizable engine")]
     Conditions,
     /// A batch of several commands.
-    #[error("several commands in one request; send them one by one")]
+    #[error(
+        "several commands in one request; send them one by one, or use a cluster with the linearizable engine"
+    )]
     Transactions,
     /// An increment, in the eventual engine.
     #[error("increment; use a cluster with the linearizable engine")]

@@ -212,12 +212,12 @@ wire_struct!(Unknown { version, acks, needed });
 
 impl fmt::Display for Unknown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "unknown: {} of {} servers acknowledged; it may have taken effect or may still, so \
-             read before you repeat it",
-            self.acks, self.needed
-        )
+        match (self.acks, self.needed) {
+            (0, 1) => f.write_str("unknown: the server has not acknowledged it")?,
+            (acks, 1) => write!(f, "unknown: {acks} of 1 server acknowledged")?,
+            (acks, needed) => write!(f, "unknown: {acks} of {needed} servers acknowledged")?,
+        }
+        f.write_str("; it may have taken effect or may still, so read before you repeat it")
     }
 }
 
@@ -251,6 +251,17 @@ mod tests {
         let refused = Outcome::NotDone(reason.clone()).into_result();
         assert_eq!(refused, Err(NoResult::NotDone(reason)));
         assert_eq!(Outcome::Unknown(unknown).into_result(), Err(NoResult::Unknown(unknown)));
+    }
+
+    #[test]
+    fn what_is_not_known_says_who_acknowledged() {
+        let text = |acks, needed| {
+            let text = Unknown { version: None, acks, needed }.to_string();
+            text.split_once("; it may have taken effect").unwrap().0.to_owned()
+        };
+        assert_eq!(text(0, 1), "unknown: the server has not acknowledged it");
+        assert_eq!(text(1, 1), "unknown: 1 of 1 server acknowledged");
+        assert_eq!(text(1, 2), "unknown: 1 of 2 servers acknowledged");
     }
 
     proptest! {

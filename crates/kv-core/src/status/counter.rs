@@ -111,6 +111,8 @@ counters! {
     18 => EpochsOpened, "epochs_opened", Count;
     /// Clients' sessions at present.
     19 => Sessions, "sessions", Count;
+    /// Connected servers of another cluster or configuration at present: they count for nothing.
+    20 => PeersRefused, "peers_refused", Count;
 
     // Of the eventual engine.
     /// Writes that wait for their quorum at present.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::cluster::id::NodeId;
-use crate::status::{Role, Status};
+use crate::status::{Counter, Role, Status};
 
 /// What the loss of one more server would cost a cluster, as one of its servers sees it. Its text is a sentence without a full stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +42,13 @@ impl Status {
         NodeId::new(owner).ok()
     }
 
+    /// How many servers it is connected to that are of another cluster or configuration.
+    #[must_use]
+    pub fn peers_refused(&self) -> usize {
+        let refused = self.counter(Counter::PeersRefused).unwrap_or(0);
+        usize::try_from(refused).unwrap_or(usize::MAX)
+    }
+
     /// What the next loss costs; `None` for a server that is no part of its cluster yet. In an engine
     /// without a sequencer, it is what the loss costs requests with the cluster's quorums.
     #[must_use]
@@ -56,7 +63,7 @@ impl Status {
         let servers = self.cluster.voters().len();
         let (needed, promises) = (write.max(read), servers + 1 - write.min(read));
         let to_succeed = if sequencer.is_some() { needed.max(promises) } else { needed };
-        let up = self.connected.len() + 1;
+        let up = (self.connected.len() + 1).saturating_sub(self.peers_refused());
         Some(if up < needed {
             Outlook::Stopped { needed }
         } else if up == needed {
@@ -167,6 +174,24 @@ mod tests {
              back or 9 servers are up"
         );
         assert_eq!(outlook(10, 2, 2, 10), "any one server may be lost, the others go on");
+    }
+
+    #[test]
+    fn a_connected_server_of_another_cluster_counts_for_nothing() {
+        let node = |number| NodeId::new(number).unwrap();
+        let quorum = Quorum::Count(2);
+        let status = |refused| Status {
+            node: node(1),
+            cluster: ClusterConfig::new((1..=3).map(node), quorum, quorum).unwrap(),
+            role: Role::Sequencer,
+            connected: vec![node(2), node(3)],
+            positions: Positions { epoch_owner: Some(1), ..Positions::default() },
+            counters: vec![(Counter::PeersRefused, refused)],
+            ..crate::status::tests::status()
+        };
+        assert_eq!(status(0).outlook(), Some(Outlook::Safe { spare: 1 }));
+        assert_eq!(status(1).outlook(), Some(Outlook::AtLimit { needed: 2 }));
+        assert_eq!(status(2).outlook(), Some(Outlook::Stopped { needed: 2 }));
     }
 
     #[test]

@@ -160,7 +160,8 @@ impl LinearEngine {
         self.core.identity_on_disk.is_none().then_some(Waiting::OwnDisk)
     }
 
-    /// What the sequencer waits for while it refuses requests because too few servers are up.
+    /// What the sequencer waits for while it refuses requests because too few servers are up. One that
+    /// is connected and of another cluster is the reason more likely than one that is down.
     fn missing_servers(&self) -> Option<Waiting> {
         let Role::Sequencer(sequencer) = &self.role else {
             return None;
@@ -170,7 +171,8 @@ impl LinearEngine {
         else {
             return None;
         };
-        Some(Waiting::Servers { more: needed.saturating_sub(reachable) })
+        let servers = Waiting::Servers { more: needed.saturating_sub(reachable) };
+        Some(self.core.links.first_mismatch().unwrap_or(servers))
     }
 
     fn positions(&self) -> Positions {
@@ -202,7 +204,7 @@ impl LinearEngine {
         sequencer.peers.iter().filter_map(lag).collect()
     }
 
-    fn counters(&self) -> [(Counter, u64); 19] {
+    fn counters(&self) -> [(Counter, u64); 20] {
         let core = &self.core;
         let replica = &core.replica;
         let (queued, held) = match &self.role {
@@ -230,6 +232,7 @@ impl LinearEngine {
             (Counter::Elections, core.counters.elections),
             (Counter::EpochsOpened, core.counters.epochs_opened),
             (Counter::Sessions, count(replica.machine().sessions().len())),
+            (Counter::PeersRefused, count(core.links.refused())),
         ]
     }
 

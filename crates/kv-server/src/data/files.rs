@@ -139,6 +139,12 @@ impl<R: Wire + Send + 'static> DataFiles<R> {
         }
     }
 
+    /// The random number that names the directory.
+    pub(crate) fn store(&self) -> u64 {
+        let directory = self.directory.lock().unwrap_or_else(PoisonError::into_inner);
+        directory.meta().identity.store
+    }
+
     /// The note is for people and tools, so nothing waits for it.
     pub(crate) fn note_cluster(&mut self, cluster: ClusterId) {
         if self.noted_cluster.replace(cluster) == Some(cluster) {

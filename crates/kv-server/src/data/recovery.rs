@@ -18,6 +18,7 @@ use crate::data::read_ahead::ReadAhead;
 use crate::data::set_aside::{all_set_aside, set_aside};
 use crate::data::{DataFiles, OpenedFiles};
 use crate::failure::StartError;
+use crate::op_log::LogOwner;
 
 /// An engine, and where its records go.
 pub(crate) struct Recovered<E: ConsistencyEngine> {
@@ -26,6 +27,18 @@ pub(crate) struct Recovered<E: ConsistencyEngine> {
     pub(crate) found: Option<FoundData>,
     /// `None` in memory.
     pub(crate) files: Option<OpenedFiles<E::Record>>,
+}
+
+impl<E> Recovered<E>
+where
+    E: ConsistencyEngine,
+    E::Record: Send + 'static,
+{
+    /// Whose operations its log of operations holds.
+    pub(crate) fn log_owner(&self) -> LogOwner {
+        let store = self.files.as_ref().map(|opened| opened.files.store());
+        LogOwner { engine: E::NAME.to_owned(), store }
+    }
 }
 
 /// Recovers an engine from its data directory, or starts an empty one in memory. `store` is a

@@ -379,6 +379,7 @@ where
         let status = self.core.status();
         self.incarnation.store(status.incarnation.0, Ordering::Relaxed);
         self.persistence.note_cluster(status.cluster_id);
+        self.op_log.note_cluster(status.cluster_id);
         self.cluster_id = status.cluster_id;
         let connected = BTreeSet::from_iter(status.connected);
         self.telling.connected.send_if_modified(|known| {

@@ -1,15 +1,19 @@
 //! The file of the log of operations: appended, bounded, and no reason to stop.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, BufWriter, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
 
+use crate::op_log::cluster::ClusterLine;
+use crate::op_log::owner::{LogOwner, claim, older, open_alone};
 use crate::op_log::text::{OpLogText, escape};
 
 /// A file that is appended to and begun anew when it is full.
 #[derive(Debug)]
 pub(crate) struct OpLogFile {
     path: PathBuf,
+    owner: LogOwner,
+    cluster: ClusterLine,
     rotate_bytes: u64,
     file: BufWriter<File>,
     size: u64,
@@ -18,17 +22,38 @@ pub(crate) struct OpLogFile {
 }
 
 impl OpLogFile {
-    /// Opens the file, and says in it where an earlier process ended.
-    pub(crate) fn open(path: PathBuf, rotate_bytes: u64) -> io::Result<Self> {
-        let (mut file, mut size) = open_at_line_start(&path)?;
-        let mut next_client = 0;
-        if size > 0 {
-            next_client = highest_client(&File::open(&path)?)?.map_or(0, |n| n.saturating_add(1));
-            file.write_all(STARTED)?;
-            size += u64::try_from(STARTED.len()).unwrap_or(u64::MAX);
-        }
+    /// Opens the owner's file, usually `path`, and says in it where an earlier process ended.
+    pub(crate) fn open(
+        path: &Path,
+        owner: LogOwner,
+        cluster: ClusterLine,
+        rotate_bytes: u64,
+    ) -> io::Result<Self> {
+        let (path, file) = claim(path, &owner)?;
+        let (file, size) = at_line_start(file)?;
+        let has_lines = size > 0;
+        let next_client = match has_lines {
+            true => highest_client(&File::open(&path)?)?.map_or(0, |n| n.saturating_add(1)),
+            false => 0,
+        };
         let file = BufWriter::with_capacity(PART_BYTES, file);
-        Ok(Self { path, rotate_bytes, file, size, failed: false, next_client })
+        let mut log =
+            Self { path, owner, cluster, rotate_bytes, file, size, failed: false, next_client };
+        if has_lines {
+            log.write(STARTED)?;
+        }
+        log.write_head()?;
+        log.file.flush()?;
+        Ok(log)
+    }
+
+    /// Says whose the lines are that follow.
+    fn write_head(&mut self) -> io::Result<()> {
+        self.write(self.owner.line().as_bytes())?;
+        match self.cluster.line() {
+            Some(line) => self.write(&line),
+            None => Ok(()),
+        }
     }
 
     /// The first number that no client in the file has.
@@ -71,12 +96,12 @@ impl OpLogFile {
 
     fn rotate_if_full(&mut self) -> io::Result<()> {
         if self.size >= self.rotate_bytes {
-            let mut old = self.path.clone().into_os_string();
-            old.push(".1");
             self.file.flush()?;
-            std::fs::rename(&self.path, old)?;
-            let (file, size) = open_at_line_start(&self.path)?;
+            std::fs::rename(&self.path, older(&self.path))?;
+            let file = open_alone(&self.path)?.ok_or(ErrorKind::ResourceBusy)?;
+            let (file, size) = at_line_start(file)?;
             (self.file, self.size) = (BufWriter::with_capacity(PART_BYTES, file), size);
+            self.write_head()?;
         }
         Ok(())
     }
@@ -88,10 +113,9 @@ impl OpLogFile {
     }
 }
 
-/// Opens a file to append lines. A process that was killed may have left half a line: that is
-/// ended first.
-fn open_at_line_start(path: &PathBuf) -> io::Result<(File, u64)> {
-    let mut file = OpenOptions::new().create(true).read(true).append(true).open(path)?;
+/// A file to append lines, and its size. A process that was killed may have left half a line: that
+/// is ended first.
+fn at_line_start(mut file: File) -> io::Result<(File, u64)> {
     let mut size = file.seek(SeekFrom::End(0))?;
     if size > 0 {
         let mut last = [0];
@@ -146,7 +170,13 @@ mod tests {
 
     const MARK: &str =
         "# started: if the server was killed before, its last lines may be missing above\n";
+    const HEAD: &str = "# data: eventual, in memory\n";
     const CUT_MARK: &str = "# cut: the line above is not whole, since the server was killed\n";
+
+    fn open(path: &Path, rotate_bytes: u64) -> OpLogFile {
+        let owner = LogOwner { engine: "eventual".to_owned(), store: None };
+        OpLogFile::open(path, owner, ClusterLine::default(), rotate_bytes).unwrap()
+    }
 
     fn text(lines: &str) -> OpLogText {
         let mut text = OpLogText::default();
@@ -161,11 +191,11 @@ mod tests {
         let mut lines = text("before\nvalue,");
         lines.end_line_with(&Value::new(vec![b','; 2 * PART_BYTES + 1]).unwrap());
         lines.put(b"after\n");
-        OpLogFile::open(path.clone(), 1 << 30).unwrap().append(&[lines]);
+        open(&path, 1 << 30).append(&[lines]);
         let escaped = "\\x2c".repeat(2 * PART_BYTES + 1);
         assert_eq!(
             std::fs::read_to_string(path).unwrap(),
-            format!("before\nvalue,{escaped}\nafter\n")
+            format!("{HEAD}before\nvalue,{escaped}\nafter\n")
         );
     }
 
@@ -176,25 +206,25 @@ mod tests {
         let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
         std::fs::write(&path, "whole\nha").unwrap();
 
-        let full = u64::try_from("whole\nha\none\n".len() + CUT_MARK.len() + MARK.len()).unwrap();
-        let mut file = OpLogFile::open(path.clone(), full + 1).unwrap();
+        let full = "whole\nha\none\n".len() + CUT_MARK.len() + MARK.len() + HEAD.len();
+        let mut file = open(&path, u64::try_from(full + 1).unwrap());
         file.append(&[text("one\n")]);
-        assert_eq!(read("log.txt"), format!("whole\nha\n{CUT_MARK}{MARK}one\n"));
+        assert_eq!(read("log.txt"), format!("whole\nha\n{CUT_MARK}{MARK}{HEAD}one\n"));
         file.append(&[text("two\n")]);
         file.append(&[text("three\n")]);
-        assert_eq!(read("log.txt.1"), format!("whole\nha\n{CUT_MARK}{MARK}one\ntwo\n"));
-        assert_eq!(read("log.txt"), "three\n");
+        assert_eq!(read("log.txt.1"), format!("whole\nha\n{CUT_MARK}{MARK}{HEAD}one\ntwo\n"));
+        assert_eq!(read("log.txt"), format!("{HEAD}three\n"));
 
         drop(file);
-        OpLogFile::open(path, 1 << 30).unwrap().append(&[text("four\n")]);
-        assert_eq!(read("log.txt"), format!("three\n{MARK}four\n"));
+        open(&path, 1 << 30).append(&[text("four\n")]);
+        assert_eq!(read("log.txt"), format!("{HEAD}three\n{MARK}{HEAD}four\n"));
     }
 
     #[test]
     fn the_numbers_of_clients_go_on_after_the_highest_in_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log.txt");
-        let next = || OpLogFile::open(path.clone(), 1 << 30).unwrap().next_client();
+        let next = || open(&path, 1 << 30).next_client();
         assert_eq!(next(), 0, "a new file");
         let value = "9,".repeat(1000);
         std::fs::write(&path, format!("1,3,put,x,1,req,{value}\n1,12,get,x,1,req,\n1,4,ge"))

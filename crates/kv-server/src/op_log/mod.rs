@@ -1,7 +1,9 @@
 //! The log of operations, `output_log<ID>.txt`.
 
+mod cluster;
 mod file;
 mod line;
+mod owner;
 mod queue;
 mod text;
 
@@ -10,14 +12,17 @@ use std::path::PathBuf;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use kv_core::{NodeId, Now, Operation, Outcome, RequestId, RequestOptions};
+use kv_core::{ClusterId, NodeId, Now, Operation, Outcome, RequestId, RequestOptions};
 
 use crate::client_number::ClientNumber;
 use crate::config::OpLogConfig;
+use crate::op_log::cluster::ClusterLine;
 use crate::op_log::file::OpLogFile;
 use crate::op_log::line::{Invocation, OpenOperations};
 use crate::op_log::queue::{QueueEnd, QueueStart, queue};
 use crate::op_log::text::OpLogText;
+
+pub(crate) use crate::op_log::owner::LogOwner;
 
 /// The driver's end of the log. It makes the lines, which costs less than to hand over what they
 /// are made of, and never waits: a thread of its own writes them.
@@ -28,25 +33,32 @@ pub(crate) struct OpLog {
     events_gathered: u64,
     events_lost: u64,
     next_client: u64,
+    cluster: ClusterLine,
     /// `None` if nothing is logged.
     writer: Option<(QueueStart, JoinHandle<()>)>,
 }
 
 impl OpLog {
     /// Opens the log; without a configuration nothing is logged.
-    pub(crate) fn open(node: NodeId, config: Option<&OpLogConfig>) -> Result<Self, OpLogError> {
+    pub(crate) fn open(
+        node: NodeId,
+        owner: LogOwner,
+        config: Option<&OpLogConfig>,
+    ) -> Result<Self, OpLogError> {
         let mut log = Self {
             open: OpenOperations::new(node),
             gathered: OpLogText::default(),
             events_gathered: 0,
             events_lost: 0,
             next_client: 0,
+            cluster: ClusterLine::default(),
             writer: None,
         };
         if let Some(config) = config {
             let path = config.folder.join(format!("output_log{node}.txt"));
             let failed = |cause| OpLogError { path: path.clone(), cause };
-            let file = OpLogFile::open(path.clone(), config.rotate_bytes).map_err(failed)?;
+            let (cluster, size_max) = (log.cluster.clone(), config.rotate_bytes);
+            let file = OpLogFile::open(&path, owner, cluster, size_max).map_err(failed)?;
             log.next_client = file.next_client();
             let (start, end) = queue();
             let thread = std::thread::Builder::new().name("op-log".to_owned());
@@ -60,6 +72,14 @@ impl OpLog {
     /// log has it or a higher one.
     pub(crate) const fn next_client(&self) -> u64 {
         self.next_client
+    }
+
+    /// Says in the log which cluster's operations follow, once that is known.
+    pub(crate) fn note_cluster(&mut self, cluster: Option<ClusterId>) {
+        let line = cluster.and_then(|cluster| self.cluster.note(cluster));
+        if let Some(line) = line.filter(|_| self.writer.is_some()) {
+            self.gathered.put(&line);
+        }
     }
 
     /// What is to be logged of a request, if it is.
@@ -167,6 +187,8 @@ pub struct OpLogError {
 fn remedy(cause: &io::Error) -> &'static str {
     if cause.kind() == io::ErrorKind::NotFound {
         "make the folder"
+    } else if cause.kind() == io::ErrorKind::ResourceBusy {
+        "another server writes there: name another folder"
     } else {
         "make its folder writable"
     }

@@ -114,6 +114,14 @@ fn logs_of_servers_are_judged_together() {
     let second = file("output_log2.txt", "2,0,get,x,5,req,\n2,0,get,x,6,resp,\n");
     assert_eq!(code(&judge(&[&first, &second], &[])), 1);
     assert_eq!(code(&judge(&[&first, &second], &["--widen-ms", "5"])), 0);
+    let of = |name, cluster| {
+        file(name, &format!("# data: linearizable, store 01\n# cluster: {cluster}\n"))
+    };
+    let (first, second) = (of("of_one.txt", "0a"), of("of_another.txt", "0b"));
+    let judged = judge(&[&first, &second], &[]);
+    assert_eq!(code(&judged), 2);
+    let expected = format!("{}: line 2: what follows is of another cluster", second.display());
+    assert!(err(&judged).starts_with(&expected), "{judged:?}");
 }
 
 #[test]
@@ -128,6 +136,23 @@ fn what_a_killed_server_may_have_counted_is_undecided() {
     assert_eq!(code(&judged), 3);
     assert!(out(&judged).contains("undecided") && out(&judged).contains("the first is n"));
     assert!(!out(&judged).contains("linearizable"), "{judged:?}");
+}
+
+#[test]
+fn a_value_that_a_lost_call_may_have_put_again_is_undecided_unless_values_are_unique() {
+    let puts = "1,0,put,x,1,req,a\n1,0,put,x,2,resp,a\n1,0,put,x,3,req,b\n1,0,put,x,4,resp,b\n";
+    let read = |ms| format!("1,1,get,x,{ms},req,\n1,1,get,x,{},resp,a\n", ms + 1);
+    let mark = "# started: if the server was killed before, lines are missing\n";
+    let again = file("again.txt", &format!("{puts}{mark}{}", read(8)));
+    let judged = judge(&[&again], &[]);
+    assert_eq!(code(&judged), 3, "{judged:?}");
+    assert!(out(&judged).contains("--unique-values"), "{judged:?}");
+    assert_eq!(code(&judge(&[&again], &["--unique-values"])), 1);
+    let ran_on = file("ran_on.txt", &format!("{puts}{}", read(8)));
+    assert_eq!(code(&judge(&[&ran_on], &[])), 1);
+    let rest = "1,2,get,x,12,req,\n1,2,get,x,13,resp,a\n";
+    let before = file("before.txt", &format!("{puts}{}{rest}{mark}", read(6)));
+    assert_eq!(code(&judge(&[&before], &[])), 1);
 }
 
 #[test]

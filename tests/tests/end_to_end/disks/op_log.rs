@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use kv_check::{Budget, History, OpLogError, Verdict, linearizability};
 use kv_tests::{OpLogEvent, OpLogLine, Process, Site};
 
 const MODELS: [&str; 2] = ["eventual", "linearizability"];
@@ -146,4 +147,40 @@ fn each_client_has_one_number_however_they_take_turns() {
     }
     let expected: Vec<Vec<u64>> = (0..3).map(|client| vec![client; 5]).collect();
     assert_eq!(numbers.into_values().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn servers_of_two_clusters_in_one_folder_keep_their_logs_apart() {
+    let site = Site::of(1);
+    let run = |data: &str, value: &str| {
+        let mut server = site.ready_server(&format!("1 linearizability 1 1 --data-dir {data}"));
+        assert_eq!(site.run(&format!("1 put x {value}")), "ok");
+        server.terminate();
+        assert_eq!(server.exit_code(), Some(0), "{}", server.report());
+        server
+    };
+    let read = |name: &str| std::fs::read_to_string(site.folder().join(name)).unwrap();
+    run("first", "a");
+    let first = read("output_log1.txt");
+    let mut told = run("second", "b");
+    let second = read("output_log1.txt");
+    assert!(first.starts_with("# data: linearizable, store "), "{first}");
+    assert_eq!(first.matches("\n# cluster: ").count(), 1, "{first}");
+    assert!(second.starts_with("# data: linearizable, store "), "{second}");
+    assert!(!second.contains(",req,a"), "{second}");
+    let store = first.split(['\n', ' ']).nth(4).unwrap();
+    let aside = format!("output_log1-linearizable-{store}.txt");
+    assert_eq!(read(&aside), first);
+    told.wait_for_error(&format!("{aside} now"));
+    assert_eq!(judged(&[&first, &second]), Err(OpLogError::OtherCluster { log: 1, line: 2 }));
+    run("first", "c");
+    let whole = read("output_log1.txt");
+    assert!(whole.starts_with(&first) && whole.contains(",req,c"), "{whole}");
+    assert_eq!(judged(&[&whole]), Ok(Verdict::Linearizable));
+    assert_eq!(site.op_log(1).len(), 4);
+}
+
+fn judged(logs: &[&str]) -> Result<Verdict, OpLogError> {
+    let read = History::from_op_logs(logs.iter().copied(), 0)?;
+    Ok(linearizability(&read.history, Budget::default()).unwrap())
 }

@@ -160,3 +160,40 @@ fn a_server_that_may_not_found_a_cluster_waits_for_the_one_that_it_was_in() {
     first.wait_for("ready");
     assert_eq!(site.run("1 get x"), "1");
 }
+
+#[test]
+fn status_does_not_count_on_a_server_that_holds_another_clusters_data() {
+    let site = Site::of(3);
+    let words = |id: u16, data: &str| format!("{id} linearizability 2 2 --data-dir {data}");
+    let start = |data: [&str; 3]| {
+        let words = [words(1, data[0]), words(2, data[1]), words(3, data[2])];
+        words.map(|words| site.server(&words))
+    };
+    for cluster in ["ours", "other"] {
+        let mut servers = start([cluster; 3]);
+        servers.iter_mut().for_each(|server| drop(server.wait_for("ready")));
+        assert_eq!(site.run(&format!("3 put x {cluster}")), "ok");
+        if cluster == "other" {
+            // It will be the sequencer of its own log again, and wait for the others.
+            assert!(site.run("3 lead 3").contains("3"));
+        }
+        servers.iter_mut().for_each(Process::kill);
+    }
+    let [mut first, mut second, mut third] = start(["ours", "ours", "other"]);
+    third.wait_for("this server holds cluster ");
+    first.wait_for("ready");
+    second.wait_for("ready");
+    let line = "1 connected server holds data of another cluster, or has another server list, W or R, \
+                and counts for nothing here: see `health`";
+    let at_limit = "the loss of one more server stops the cluster until 2 servers are up again";
+    for id in [1, 2] {
+        wait_until("status names the stranger", || {
+            let status = site.run(&format!("{id} status"));
+            status.contains(line) && status.contains(at_limit)
+        });
+    }
+    let mut status = site.client("3 status");
+    status.wait_for("server 3 does not serve: this server holds cluster ");
+    assert_eq!(status.exit_code(), Some(4), "{}", status.report());
+    assert!(!status.report().contains("may be lost"), "{}", status.report());
+}

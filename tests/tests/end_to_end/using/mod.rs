@@ -5,4 +5,5 @@ mod dump;
 mod many_clients;
 mod quick_start;
 mod session;
+mod transactions;
 mod waiting;

@@ -178,9 +178,11 @@ fn a_follower_of_another_cluster_serves_nothing() {
     let outcome = sim.execute(node(3), get("k")).unwrap();
     assert_eq!(outcome, refused(Waiting::OtherCluster { node: other, ours, theirs }));
     assert!(counter(&sim, 3, Counter::RefusedMessages) > 0);
+    assert_eq!([1, 2, 3].map(|id| counter(&sim, id, Counter::PeersRefused)), [1, 1, 2]);
     sim.restart(node(3), Restart::Wiped).unwrap();
     sim.run_for(SECOND * 3).unwrap();
     assert!(is_done(sim.execute(node(3), get("k")).unwrap().as_ref()));
+    assert_eq!([1, 2, 3].map(|id| counter(&sim, id, Counter::PeersRefused)), [0; 3]);
 }
 
 #[test]

@@ -43,6 +43,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "MS", requires = "history", default_value_t = 0)]
     pub(crate) widen_ms: u64,
 
+    /// Nothing put the same value on a key twice. Without this, what a killed server's log does not
+    /// explain is undecided if such a put, whose lines are lost, would explain it
+    #[arg(long, requires = "history")]
+    pub(crate) unique_values: bool,
+
     /// After how many seconds a history is undecided
     #[arg(long, value_name = "SECONDS", requires = "history", default_value_t = 60)]
     pub(crate) time_limit: u64,

@@ -17,6 +17,7 @@ pub(crate) fn in_order(
     words: impl IntoIterator<Item = OsString>,
     program: &clap::Command,
 ) -> Vec<OsString> {
+    let short = Options::short_of(program);
     let program = Options::of(program);
     let mut words = words.into_iter();
     let mut own: Vec<OsString> = words.next().into_iter().collect();
@@ -31,7 +32,7 @@ pub(crate) fn in_order(
         let text = word.to_string_lossy();
         let is_id = !has_id && is_number(&text);
         if text.starts_with('-') && text != "-" {
-            let takes_next = program.takes_next(&text);
+            let takes_next = program.takes_next(&text) || short.takes_next(&text);
             own.push(word);
             own.extend(takes_next.then(|| words.next()).flatten());
         } else if is_id {
@@ -78,6 +79,16 @@ impl Options {
         let arguments = command.get_arguments();
         let options = arguments.filter_map(|argument| {
             let name = format!("--{}", argument.get_long()?);
+            Some((name, argument.get_action().takes_values()))
+        });
+        Self(options.collect())
+    }
+
+    /// Those with one dash. They stand before a command only: behind it `-r` is a word like others.
+    fn short_of(command: &clap::Command) -> Self {
+        let arguments = command.get_arguments();
+        let options = arguments.filter_map(|argument| {
+            let name = format!("-{}", argument.get_short()?);
             Some((name, argument.get_action().takes_values()))
         });
         Self(options.collect())
@@ -150,6 +161,9 @@ mod tests {
             ("-- 2 get x", "-- 2 get x"),
             ("2 -- get x", "2 -- get x"),
             ("put x -", "-- put x -"),
+            ("-r 3 -i 1s incr n", "-r 3 -i 1s -- incr n"),
+            ("2 -r3 incr n", "2 -r3 -- incr n"),
+            ("put x -r", "-- put x -r"),
             ("--frobnicate get", "--frobnicate -- get"),
         ] {
             let split = |text: &str| text.split_whitespace().map(OsString::from).collect();

@@ -86,6 +86,15 @@ pub(crate) struct Args {
     #[arg(long, env = "KV_PAGER", value_name = "COMMAND")]
     pager: Option<String>,
 
+    /// Run the command N times; behind the command it is `--repeat N`
+    #[arg(short = 'r', value_name = "N")]
+    repeat: Option<u64>,
+
+    /// Run the command again at this interval, for ever without -r; behind the command it is
+    /// `--every TIME`
+    #[arg(short = 'i', value_name = "TIME", value_parser = parse_timeout)]
+    every: Option<Duration>,
+
     /// The server to begin with and to stay with; if it does not answer, the next one is tried.
     /// Without it the client begins with server 1 and goes to the sequencer, if there is one
     server_id: Option<OsString>,
@@ -106,6 +115,8 @@ pub(crate) enum ArgsError {
     Parser(&'static str, clap::Error),
     #[error("{0}")]
     ServerIdLimit(ServerListError),
+    #[error("-r and -i need a command behind them: write for example -r 3 incr n")]
+    NothingToRepeat,
     #[error("server {server} is not among --servers {servers}")]
     NotListed { server: NodeId, servers: String },
 }
@@ -148,8 +159,16 @@ impl Args {
                 parse::<ManualArgs>(MANUAL_COMMAND, words)?;
                 Task::Manual
             }
-            Some(_) | None => Task::Line(Box::new(line_of(words)?)),
+            Some(_) | None => {
+                let Line { command, options } = line_of(words)?;
+                let options = options.or(self.repeat, self.every);
+                Task::Line(Box::new(Line { command, options }))
+            }
         };
+        let is_repeated = self.repeat.is_some() || self.every.is_some();
+        if is_repeated && !matches!(task, Task::Line(_)) {
+            return Err(ArgsError::NothingToRepeat);
+        }
         if let Some(server) = first.filter(|server| config.servers.address(*server).is_none()) {
             let ids: Vec<NodeId> = config.servers.ids().collect();
             let servers = kv_proto::id_ranges(&ids);
@@ -302,6 +321,26 @@ mod tests {
             let defaults = start.defaults.with(line.options);
             assert_eq!((defaults.timeout, defaults.json), (Duration::from_millis(250), true));
             assert_eq!(Some(line.command), parse("get x"), "{args}");
+        }
+    }
+
+    #[test]
+    fn short_options_before_the_command_repeat_it() {
+        let options = |args| line(start(args).unwrap().task).unwrap().options;
+        let second = Some(Duration::from_secs(1));
+        let none = options("incr n");
+        assert_eq!((none.repeat, none.every, none.times()), (None, None, 1));
+        for args in ["-r 3 -i 1s incr n", "2 -i1s -r3 incr n", "-r 3 incr n --every 1s"] {
+            let both = options(args);
+            assert_eq!((both.repeat, both.every, both.times()), (Some(3), second, 3), "{args}");
+        }
+        assert_eq!(options("-i 1s incr n").times(), u64::MAX);
+        assert_eq!(options("-r 3 incr n --repeat 2").times(), 2, "what stands behind counts");
+        // Behind the command they are its words.
+        assert_eq!(command("put x -r").1, parse("put x -r"));
+        assert_eq!(command("put -i -r").1, parse("put -i -r"));
+        for args in ["-r 3", "-i 1s", "-r 3 bench"] {
+            assert!(matches!(start(args), Err(ArgsError::NothingToRepeat)), "{args}");
         }
     }
 

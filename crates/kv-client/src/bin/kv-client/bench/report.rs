@@ -12,6 +12,7 @@ use serde_json::{Value as Json, json};
 use super::args::BenchArgs;
 use super::progress::per_second;
 use super::tally::Tally;
+use crate::output::text::{counted, keys};
 
 /// The figures of a measurement.
 #[derive(Debug)]
@@ -46,16 +47,16 @@ impl<'a> Report<'a> {
         let args = self.args;
         let rate = per_second(self.all.len(), self.time);
         let mut text = format!(
-            "{} requests in {:.1} s: {rate:.0} requests/s\n{} connections ({}), {} in flight each, \
-             {}% reads, {} keys, values of {} bytes\n",
+            "{} requests in {:.1} s: {rate:.0} requests/s\n{} ({}), {} in flight each, \
+             {}% reads, {}, values of {}\n",
             self.all.len(),
             self.time.as_secs_f64(),
-            args.connections,
+            counted(u64::from(args.connections), "connection"),
             self.servers_text(),
             args.in_flight,
             args.read_percent,
-            args.keys,
-            args.value_size,
+            keys(args.keys),
+            counted(u64::from(args.value_size), "byte"),
         );
         // Writing to a string does not fail.
         let _ = write!(text, "\n{:6}{:>10}", "ms", "count");

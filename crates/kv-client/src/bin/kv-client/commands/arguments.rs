@@ -99,17 +99,12 @@ impl Arguments {
             let time = value.map(|value| parse_timeout(&value)).transpose();
             time.map_err(|error| UsageError::Time { option, error })
         };
-        let every = time("--every")?;
-        let repeat = match self.count_of("--repeat")? {
-            None => every.map_or(1, |_| u64::MAX),
-            Some(count) => count,
-        };
         Ok(LineOptions {
             json: self.is_set("--json"),
             raw: self.is_set("--raw"),
             timeout: time("--timeout")?,
-            repeat,
-            every: every.unwrap_or_default(),
+            repeat: self.count_of("--repeat")?,
+            every: time("--every")?,
         })
     }
 

@@ -44,6 +44,10 @@ pub(crate) enum Command {
     /// This server is to become the sequencer.
     Lead(NodeId),
     Delay(Duration),
+    /// The lines up to `commit` are to take effect together.
+    Begin,
+    Commit,
+    Discard,
     Help(Option<&'static CommandHelp>),
     Exit,
 }
@@ -123,6 +127,19 @@ impl Request {
     }
 }
 
+impl Request {
+    /// What is to take effect together; `None` if it is no such operation.
+    pub(crate) const fn batch(&self) -> Option<&Batch> {
+        match &self.operation {
+            Operation::Batch(batch) => Some(batch),
+            Operation::Scan(_)
+            | Operation::Dump(_)
+            | Operation::OpenSession
+            | Operation::Lead { .. } => None,
+        }
+    }
+}
+
 impl Line {
     /// Reads a line; `None` if it has no words or is a comment.
     pub(crate) fn parse(line: &[u8]) -> Result<Option<Self>, UsageError> {
@@ -188,6 +205,9 @@ impl Command {
             }
             "lead" => Self::Lead(words.server()?),
             "delay" => Self::Delay(words.pause()?),
+            "begin" => Self::Begin,
+            "commit" => Self::Commit,
+            "discard" => Self::Discard,
             "scan" => {
                 let prefix = words.words.next().map(|word| word.bytes).unwrap_or_default();
                 Self::List(Listing::Scan(prefix), Shape::of(words)?)

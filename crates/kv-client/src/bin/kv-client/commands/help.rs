@@ -216,6 +216,39 @@ pub(crate) const COMMANDS: &[CommandHelp] = &[
         details: "Up to 1024 lines wait; further ones are read when the pause is over.",
     },
     CommandHelp {
+        name: "begin",
+        aliases: &["multi"],
+        usage: "begin",
+        keys: KeyWords::None,
+        options: &[],
+        summary: "begin a transaction: the lines up to `commit` take effect together",
+        details: "All of them take effect at one moment, or none does. Nothing is sent before \
+                  `commit`, so that what a line reads is printed then. It takes get, exists, put, \
+                  delete, cas, incr, append, expire, persist and ttl, up to 4096 of them and 24 MiB. What \
+                  --if options and cas ask is asked of what the keys hold before the first line \
+                  takes effect. A line that is refused makes `commit` refuse all. Linearizable \
+                  engine only.",
+    },
+    CommandHelp {
+        name: "commit",
+        aliases: &["exec"],
+        usage: "commit",
+        keys: KeyWords::None,
+        options: &[],
+        summary: "carry out the lines since `begin`, all or none",
+        details: "Prints what each of them brings, in order. If one cannot be done, or what it asks \
+                  for does not hold, nothing is done.",
+    },
+    CommandHelp {
+        name: "discard",
+        aliases: &["rollback"],
+        usage: "discard",
+        keys: KeyWords::None,
+        options: &[],
+        summary: "drop the lines since `begin`; nothing is done",
+        details: "",
+    },
+    CommandHelp {
         name: "dump",
         aliases: &[],
         usage: "dump",
@@ -348,7 +381,8 @@ Every command takes --timeout TIME (such as 500ms), --json, --raw (values as the
 and --repeat N and --every TIME to run it again and again.
 In a pipe each get, put or the like prints one line, in order: `(not found)` for a missing key,
 `(not done)`, `(unknown)` or `(wrong usage)` where it failed. A value that looks like one of these
-is in quotes. Lists print a line for each key, delay and exit print none.
+is in quotes. Lists print a line for each key, delay and exit print none; begin, commit and discard
+neither: the lines of a transaction print theirs at its commit.
 A word in 'single quotes' is taken as it is; one in \"double quotes\" may hold the escapes
 \\n \\r \\t \\0 \\\\ \\\" \\xNN.
 A word that begins with -- is an option unless it is in quotes or comes after a lone --.

@@ -39,6 +39,18 @@ pub(crate) enum UsageError {
     Together { options: &'static str },
     #[error("a comment stands on a line of its own; write \"#\" in quotes for the key")]
     CommentBehind,
+    #[error(
+        "begin: a transaction takes several lines; write them at the prompt, or into a pipe or a file"
+    )]
+    BeginAlone,
+    #[error("a transaction has begun already: `commit` or `discard` it first")]
+    BegunAlready,
+    #[error("no transaction has begun: `begin` begins one")]
+    NoTransaction,
+    #[error("{what} cannot stand in a transaction: `commit` or `discard` it first")]
+    NotInTransaction { what: &'static str },
+    #[error("{option} stands behind `commit`, not behind a line of a transaction")]
+    OptionOfCommit { option: &'static str },
     #[error("an empty --prefix would remove every key: name how the keys begin")]
     EmptyPrefix,
     #[error("{} is no whole number of 64 bits; usage: {usage}", as_word(word.as_bytes()))]

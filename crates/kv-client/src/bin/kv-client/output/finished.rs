@@ -42,12 +42,28 @@ pub(crate) enum Success {
     /// This server is the sequencer.
     Led(NodeId),
     Paused,
+    /// A transaction has begun.
+    Begun,
+    /// So many lines took effect together; no request was needed for none.
+    Committed(usize, Option<Done>),
+    /// So many lines were dropped.
+    Discarded(usize),
 }
 
 /// Why a command brought nothing.
 pub(crate) enum Failure {
     Error(ClientError),
     Interrupted(Interrupted),
+    NotCommitted(NotCommitted),
+}
+
+/// Why what stands in a transaction was not done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NotCommitted {
+    #[error("not done: another line of the transaction failed")]
+    OtherLine,
+    #[error("not committed: a line of the transaction was refused, so nothing was done")]
+    RefusedLine,
 }
 
 /// What Ctrl-C left.
@@ -80,6 +96,7 @@ impl Finished {
             Ok(_) => ExitStatus::Done,
             Err(Failure::Error(error)) => ExitStatus::of_error(error),
             Err(Failure::Interrupted(_)) => ExitStatus::Unclear,
+            Err(Failure::NotCommitted(_)) => ExitStatus::NotDone,
         }
     }
 

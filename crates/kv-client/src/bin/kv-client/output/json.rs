@@ -6,11 +6,12 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use kv_client::{Certainty, ClientError};
 use kv_core::{
-    CommandResult, Done, Key, KeyExpiry, NotDone, PeerLag, Served, Status, TimeToLive, Versioned,
+    Answer, CommandResult, Done, Key, KeyExpiry, NotDone, PeerLag, Served, Status, TimeToLive,
+    Versioned,
 };
 use serde_json::{Map, Value as Json, json};
 
-use super::finished::{Effect, Failure, Finished, Interrupted, Success};
+use super::finished::{Effect, Failure, Finished, Interrupted, NotCommitted, Success};
 use super::status::{Health, ServerHealth, Service};
 use super::text::error_text;
 use crate::commands::command::Part;
@@ -40,6 +41,7 @@ pub(crate) fn finished(finished: Finished) -> String {
         }
         Err(Failure::Error(error)) => put_error(&mut object, &error),
         Err(Failure::Interrupted(interrupted)) => put_interrupted(&mut object, interrupted),
+        Err(Failure::NotCommitted(why)) => put_not_committed(&mut object, why),
     }
     Json::Object(object).to_string()
 }
@@ -96,7 +98,15 @@ fn put_success(object: &mut Object, success: Success) {
         Success::Status { status, .. } => put(object, "status", status_object(&status)),
         Success::Health(health) => put_health(object, &health),
         Success::Led(node) => put(object, "sequencer", u64::from(node.number())),
-        Success::Listed | Success::Paused => {}
+        Success::Committed(count, done) => {
+            put(object, "lines", count);
+            if let Some(Done { version, served, .. }) = done {
+                let answer = Answer::Results(Vec::new());
+                put_done(object, Done { answer, version, served });
+            }
+        }
+        Success::Discarded(count) => put(object, "lines", count),
+        Success::Listed | Success::Paused | Success::Begun => {}
     }
 }
 
@@ -196,6 +206,12 @@ fn put_interrupted(object: &mut Object, interrupted: Interrupted) {
     put(object, "effect", effect);
     put(object, "lines_dropped", interrupted.lines_dropped);
     put(object, "message", interrupted.to_string());
+}
+
+fn put_not_committed(object: &mut Object, why: NotCommitted) {
+    put(object, "outcome", "not_done");
+    put(object, "reason", "transaction");
+    put(object, "message", why.to_string());
 }
 
 /// The kind of an error, for programs.
@@ -298,7 +314,7 @@ fn put(object: &mut Object, name: &str, value: impl Into<Json>) {
 mod tests {
     use std::time::Duration;
 
-    use kv_core::{Answer, NodeId, Unknown, Value, Version};
+    use kv_core::{NodeId, Unknown, Value, Version};
 
     use super::*;
 

@@ -145,7 +145,7 @@ pub(crate) fn status_text(status: &Status, all: bool) -> String {
         let held = if held == 1 { "1 server".to_owned() } else { format!("{held} servers") };
         let _ = write!(text, "\n  acknowledged writes are on {held} or more; {outlook}");
     }
-    for line in [deletes(status), clock(status)].into_iter().flatten() {
+    for line in [refused(status), deletes(status), clock(status)].into_iter().flatten() {
         let _ = write!(text, "\n  {line}");
     }
     let rows =
@@ -182,6 +182,21 @@ fn verdict(status: &Status) -> String {
             format!("server {node} serves reads and writes{missing}")
         }
     }
+}
+
+/// That servers which are connected are no members all the same.
+fn refused(status: &Status) -> Option<String> {
+    let what = match status.peers_refused() {
+        0 => return None,
+        1 => "1 connected server holds data of another cluster, or has another server list, W or R, and \
+              counts"
+            .to_owned(),
+        count => format!(
+            "{count} connected servers hold data of another cluster, or have another server list, W \
+             or R, and count"
+        ),
+    };
+    Some(format!("{what} for nothing here: see `health`"))
 }
 
 /// How many deletes are remembered, and which servers are in the way of forgetting them.
@@ -310,10 +325,27 @@ mod tests {
     }
 
     #[test]
+    fn a_server_of_another_cluster_that_is_connected_is_not_counted_on() {
+        let mut status = status(Positions::default(), &[2, 3], &[]);
+        status.counters.push((kv_core::Counter::PeersRefused, 1));
+        let text = status_text(&status, false);
+        for line in [
+            "the loss of one more server stops the cluster until 2 servers are up again",
+            "1 connected server holds data of another cluster, or has another server list, W or R, \
+             and counts for nothing here: see `health`",
+        ] {
+            assert!(text.contains(line), "no `{line}` in:\n{text}");
+        }
+        status.counters = vec![(kv_core::Counter::PeersRefused, 2)];
+        let line = refused(&status).unwrap();
+        assert!(line.starts_with("2 connected servers hold data of another cluster"), "{line}");
+    }
+
+    #[test]
     fn what_needs_no_attention_has_no_line() {
         let positions = Positions { clock_ahead_ms: Some(999), ..Positions::default() };
         let all_well = status(positions, &[2, 3], &[(2, 0), (3, 0)]);
-        assert_eq!((deletes(&all_well), clock(&all_well)), (None, None));
+        assert_eq!((deletes(&all_well), clock(&all_well), refused(&all_well)), (None, None, None));
         let some = Positions { tombstones: Some(1), ..Positions::default() };
         let some = status(some, &[2, 3], &[(2, 0), (3, 0)]);
         assert_eq!(

@@ -48,7 +48,15 @@ pub(crate) fn print(
         Ok(Success::Health(health)) => screen.line(health.text()),
         Ok(Success::Counted(count)) => screen.line(count.to_string()),
         Ok(Success::Led(node)) => screen.line(format!("server {node} is the sequencer")),
-        Ok(Success::Listed | Success::Paused) => Ok(()),
+        Ok(Success::Committed(count, done)) => print_commit(count, done, elapsed, style, screen),
+        Ok(Success::Discarded(count)) if style == Style::Terminal => {
+            screen.line(format!("discarded: {} dropped, nothing done", lines(count)))
+        }
+        Ok(Success::Listed | Success::Paused | Success::Begun | Success::Discarded(_)) => Ok(()),
+        Err(Failure::NotCommitted(why)) => {
+            screen.complain(&at_line(finished.line, &why));
+            Ok(())
+        }
         Err(Failure::Interrupted(interrupted)) => {
             screen.note(&interrupted.to_string());
             Ok(())
@@ -74,9 +82,22 @@ pub(crate) fn no_result(error: &ClientError) -> &'static str {
 
 /// `1 key`, `3 keys`
 pub(crate) fn keys(count: u64) -> String {
+    counted(count, "key")
+}
+
+/// `1 byte`, `3 bytes`
+pub(crate) fn counted(count: u64, what: &str) -> String {
     match count {
-        1 => "1 key".to_owned(),
-        _ => format!("{count} keys"),
+        1 => format!("1 {what}"),
+        _ => format!("{count} {what}s"),
+    }
+}
+
+/// `1 line`, `3 lines`
+fn lines(count: usize) -> String {
+    match count {
+        1 => "1 line".to_owned(),
+        _ => format!("{count} lines"),
     }
 }
 
@@ -153,6 +174,24 @@ fn print_done(
     print_line(result, &done, version, elapsed, style, screen)
 }
 
+/// People are told; the results of the lines are all that programs want.
+fn print_commit(
+    count: usize,
+    done: Option<Done>,
+    elapsed: Duration,
+    style: Style,
+    screen: &mut Screen,
+) -> io::Result<()> {
+    match (style, done) {
+        (Style::Terminal, Some(done)) => {
+            let result = format!("{} committed", lines(count));
+            print_line(result, &done, done.version, elapsed, style, screen)
+        }
+        (Style::Terminal, None) => screen.line("nothing to commit"),
+        (Style::Pipe | Style::Raw | Style::Exact, _) => Ok(()),
+    }
+}
+
 fn print_line(
     result: String,
     done: &Done,
@@ -227,6 +266,6 @@ pub(crate) enum ListForm {
 
 // What stands in place of a result. A value that reads like one of these is printed in quotes.
 const NOT_FOUND: &str = "(not found)";
-const NOT_DONE: &str = "(not done)";
+pub(crate) const NOT_DONE: &str = "(not done)";
 const UNKNOWN: &str = "(unknown)";
 pub(crate) const WRONG_USAGE: &str = "(wrong usage)";

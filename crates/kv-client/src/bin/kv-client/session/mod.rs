@@ -8,10 +8,12 @@ mod pipe;
 mod requests;
 mod source;
 mod terminal;
+mod transaction;
 mod wait;
 
 use std::collections::VecDeque;
 use std::io;
+use std::ops::ControlFlow;
 use std::time::Instant;
 
 use kv_client::{Client, Event};
@@ -23,7 +25,6 @@ use tokio::sync::broadcast::error::RecvError;
 use crate::args::start::Defaults;
 use crate::commands::command::{Command, Line};
 use crate::commands::help::help_text;
-use crate::commands::line_options::LineOptions;
 use crate::commands::usage::UsageError;
 use crate::output::exit::ExitStatus;
 use crate::output::finished::{Effect, Failure, Finished, Success};
@@ -31,11 +32,12 @@ use crate::output::screen::{Screen, Style};
 use crate::output::{json, text};
 use crate::shell::input::{InputLine, LINE_BYTES_MAX};
 use crate::shell::known_keys::KnownKeys;
-use crate::shell::prompt::{Prompt, full_text, short_text};
+use crate::shell::prompt::{Prompt, full_text, in_transaction, short_text};
 use health::Targets;
 use interrupts::Interrupts;
 use notices::Notices;
 use source::Source;
+use transaction::Transaction;
 use wait::WaitMode;
 
 /// Commands in order, with one client.
@@ -58,6 +60,8 @@ pub(crate) struct Session {
     welcome: Option<Box<Welcome>>,
     prompt: Prompt,
     known: KnownKeys,
+    /// The lines since `begin`.
+    transaction: Option<Transaction>,
 }
 
 /// Where commands come from.
@@ -112,6 +116,7 @@ impl Session {
             welcome: None,
             prompt: Prompt::default(),
             known: KnownKeys::default(),
+            transaction: None,
         }
     }
 
@@ -148,6 +153,7 @@ impl Session {
     /// Prints a mistake of the user.
     fn refuse(&mut self, error: &UsageError, json: bool) -> io::Result<()> {
         self.screen.error(error, self.line, json);
+        self.break_transaction()?;
         match self.mode == Mode::Pipe && !json {
             true => self.screen.line(text::WRONG_USAGE),
             false => Ok(()),
@@ -158,10 +164,16 @@ impl Session {
     async fn run(&mut self, line: Line) -> io::Result<Flow> {
         self.interrupts.forget();
         self.was_interrupted = false;
-        let LineOptions { repeat, every, .. } = line.options;
+        let (times, every) = (line.options.times(), line.options.every.unwrap_or_default());
+        let is_of_transaction = self.transaction.is_some() || line.command == Command::Begin;
+        if is_of_transaction && times != 1 {
+            let error = UsageError::NotInTransaction { what: "--repeat or --every" };
+            self.refuse(&error, self.defaults.with(line.options).json)?;
+            return Ok(Flow::Next(ExitStatus::Usage));
+        }
         let mut status = ExitStatus::Done;
         let mut due = Instant::now();
-        for turn in 0..repeat {
+        for turn in 0..times {
             if turn > 0 {
                 due = (due + every).max(Instant::now());
                 let pause = tokio::time::sleep_until(due.into());
@@ -182,7 +194,11 @@ impl Session {
     async fn run_once(&mut self, line: Line) -> io::Result<Flow> {
         let defaults = self.defaults.with(line.options);
         let begin = Instant::now();
-        match self.work(line.command, defaults).await? {
+        let work = match self.transaction_step(line.command, line.options, defaults).await? {
+            ControlFlow::Break(work) => work,
+            ControlFlow::Continue(command) => self.work(command, defaults).await?,
+        };
+        match work {
             Work::Exit => Ok(Flow::Exit),
             Work::Told(status) => Ok(Flow::Next(status)),
             Work::Ended(command, key, result) => {
@@ -247,6 +263,10 @@ impl Session {
         let timeout = defaults.timeout;
         let (command, result) = match command {
             Command::Exit => return Ok(Work::Exit),
+            // They have been carried out before.
+            Command::Begin | Command::Commit | Command::Discard => {
+                return Ok(Work::Told(ExitStatus::Done));
+            }
             Command::Help(topic) => {
                 let text = match defaults.json {
                     true => json::help(topic, self.line),
@@ -305,9 +325,13 @@ impl Session {
     }
 
     fn prompt_text(&self) -> String {
-        match self.mode {
+        let text = match self.mode {
             Mode::Shell => full_text(self.client.server(), self.welcome.as_deref()),
             Mode::One | Mode::Pipe | Mode::Plain => short_text(self.client.server()),
+        };
+        match &self.transaction {
+            Some(transaction) => in_transaction(&text, &transaction.state()),
+            None => text,
         }
     }
 }

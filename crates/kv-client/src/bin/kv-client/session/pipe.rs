@@ -39,7 +39,7 @@ impl Session {
             let flow = match Self::parse(&line) {
                 Ok(None) => continue,
                 Ok(Some(Line { command: Command::Execute(request), options }))
-                    if is_independent(&request, &options) =>
+                    if self.transaction.is_none() && is_independent(&request, &options) =>
                 {
                     while !running.takes(&request.key, bytes) {
                         self.print_first(&mut running, &mut status).await?;
@@ -68,11 +68,11 @@ impl Session {
                 }
             };
             match flow {
-                Flow::Exit => return Ok(status),
+                Flow::Exit => break,
                 Flow::Next(next) => status = of_pipe(status, next),
             }
         }
-        Ok(status)
+        Ok(of_pipe(status, self.abandon_transaction()?))
     }
 
     /// The next line, once another may run; `None` after the last one, when all have ended. Prints
@@ -177,7 +177,7 @@ impl Session {
 /// Whether a line may run at the same time as others: an operation on one key, once.
 const fn is_independent(request: &Request, options: &LineOptions) -> bool {
     // A read of a weaker level is no older than what the lines before it have seen.
-    options.repeat == 1 && request.options.level.is_none()
+    options.times() == 1 && request.options.level.is_none()
 }
 
 /// A missing key is no failure in a pipe.

@@ -4,7 +4,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use kv_client::{Client, ClientError, SendState};
-use kv_core::{Answer, Command as Step, CommandResult, Key, Operation, RequestOptions};
+use kv_core::{Answer, Command as Step, CommandResult, Done, Key, Operation, RequestOptions};
 use tokio::task::JoinSet;
 
 use super::wait::{LinesDropped, WaitMode};
@@ -129,15 +129,20 @@ pub(super) async fn execute(
     send_state: SendState,
 ) -> Result<Success, ClientError> {
     let options = request.options.with_timeout(timeout);
-    let mut done = client.execute_revocable(request.operation, options, send_state).await?;
-    if !request.asks_existence {
-        return Ok(Success::Done(done));
+    let done = client.execute_revocable(request.operation, options, send_state).await?;
+    Ok(success(request.asks_existence, done))
+}
+
+/// What the answer to one command means.
+pub(super) fn success(asks_existence: bool, mut done: Done) -> Success {
+    if !asks_existence {
+        return Success::Done(done);
     }
     let is_found = matches!(&done.answer, Answer::Results(results)
         if matches!(results.as_slice(), [CommandResult::Value(Some(_))]));
     // What it holds was not asked for.
     done.answer = Answer::Results(Vec::new());
-    Ok(Success::Existence(is_found, done))
+    Success::Existence(is_found, done)
 }
 
 /// Counts what it has removed in `count`.

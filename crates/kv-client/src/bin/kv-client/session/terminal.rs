@@ -31,11 +31,13 @@ impl Session {
                     },
                     Typed::Interrupt | Typed::End => {
                         self.screen.line("")?;
+                        self.abandon_transaction()?;
                         return Ok(ExitStatus::Done);
                     }
                 },
             };
             if let Flow::Exit = self.run_line(line).await? {
+                self.abandon_transaction()?;
                 return Ok(ExitStatus::Done);
             }
         }
@@ -65,11 +67,15 @@ impl Session {
                         was_interrupted = true;
                         continue;
                     }
-                    Typed::End => return Ok(ExitStatus::Done),
+                    Typed::End => {
+                        self.abandon_transaction()?;
+                        return Ok(ExitStatus::Done);
+                    }
                 },
             };
             was_interrupted = false;
             if let Flow::Exit = self.run_line(line).await? {
+                self.abandon_transaction()?;
                 self.source.abandon().await;
                 return Ok(ExitStatus::Done);
             }

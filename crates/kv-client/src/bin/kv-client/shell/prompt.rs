@@ -56,6 +56,11 @@ pub(crate) fn full_text(server: Option<NodeId>, welcome: Option<&Welcome>) -> St
     }
 }
 
+/// The same prompt while a transaction is open.
+pub(crate) fn in_transaction(prompt: &str, state: &str) -> String {
+    format!("{} ({state}){MARK}", prompt.strip_suffix(MARK).unwrap_or(prompt))
+}
+
 const MARK: &str = "> ";
 
 #[cfg(test)]

@@ -56,6 +56,13 @@ fn other_commands_and_aliases() {
     let seconds = |n| Command::Delay(Duration::from_secs(n));
     assert_eq!(parse("delay 10000").command, seconds(10));
     assert_eq!(parse("delay 2s").command, seconds(2));
+    for (words, command) in [
+        (["begin", "multi"], Command::Begin),
+        (["commit", "exec"], Command::Commit),
+        (["discard", "rollback"], Command::Discard),
+    ] {
+        assert_eq!(words.map(|word| parse(word).command), [command.clone(), command]);
+    }
     assert_eq!(parse("help").command, Command::Help(None));
     assert!(matches!(parse("help set").command, Command::Help(Some(help)) if help.name == "put"));
     assert_eq!(Line::parse(b" \t "), Ok(None));
@@ -163,10 +170,10 @@ fn lists_have_shapes_and_commands_are_repeated() {
     assert!(error("scan --count --keys-only").contains("cannot stand together"));
     assert_eq!(error("scan --limit -1"), "--limit takes a whole number, not -1");
     let options = |line: &str| parse(line).options;
-    assert_eq!(options("get x --repeat 3").repeat, 3);
+    assert_eq!(options("get x --repeat 3").times(), 3);
     let every = options("get x --every 2s");
-    assert_eq!((every.repeat, every.every), (u64::MAX, Duration::from_secs(2)));
-    assert_eq!(options("get x").repeat, 1);
+    assert_eq!((every.times(), every.every), (u64::MAX, Some(Duration::from_secs(2))));
+    assert_eq!(options("get x").times(), 1);
 }
 
 #[test]
@@ -194,8 +201,8 @@ fn options_stand_anywhere_and_quotes_or_two_dashes_make_them_words() {
             json: true,
             raw: false,
             timeout: Some(Duration::from_secs(1)),
-            repeat: 1,
-            every: Duration::ZERO,
+            repeat: None,
+            every: None,
         }
     );
 }

@@ -65,7 +65,8 @@ impl Queue {
         let left_out = std::mem::take(&mut self.left_out);
         if left_out > 0 {
             self.writing = Some(Kind::Line);
-            return Some(format!("({left_out} lines were not printed)\n").into_bytes());
+            let lines = if left_out == 1 { "line was" } else { "lines were" };
+            return Some(format!("({left_out} {lines} not printed)\n").into_bytes());
         }
         let Piece { kind, bytes } = self.pieces.pop_front()?;
         if kind == Kind::Line {

@@ -247,10 +247,14 @@ fn say_what_is_certain(answered: usize, config: &ClusterConfig) {
     } else {
         &format_args!("every write with W={} or more", missing + 1)
     };
+    let answered = match (answered, config.nodes()) {
+        (_, 1) => "the only server is".to_owned(),
+        (1, nodes) => format!("1 of {nodes} servers is"),
+        (answered, nodes) => format!("{answered} of {nodes} servers are"),
+    };
     screen::say(format_args!(
-        "{answered} of {} servers are in it: {certain} that was acknowledged before the backup \
-         began, or a newer one of its key",
-        config.nodes()
+        "{answered} in it: {certain} that was acknowledged before the backup \
+         began, or a newer one of its key"
     ));
 }
 

@@ -194,13 +194,18 @@ pub(crate) enum BackupFileError {
         path.display()
     )]
     Newer { path: PathBuf, found: u32 },
-    #[error("{} is damaged after {entries} entries: use another copy of it", path.display())]
+    #[error("{} is damaged after {}: use another copy of it", path.display(), those(*entries))]
     Damaged { path: PathBuf, entries: u64 },
     #[error(
-        "{} ends after {entries} entries, before its end: use another copy of it",
-        path.display()
+        "{} ends after {}, before its end: use another copy of it",
+        path.display(),
+        those(*entries)
     )]
     Truncated { path: PathBuf, entries: u64 },
+}
+
+fn those(entries: u64) -> String {
+    if entries == 1 { "1 entry".to_owned() } else { format!("{entries} entries") }
 }
 
 impl BackupReader {
