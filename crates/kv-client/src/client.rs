@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use kv_core::{
-    Command, CommandResult, Done, Key, NodeId, Operation, RequestOptions, Status, TimeToLive,
-    Value, Versioned,
+    Command, CommandResult, Done, Key, NodeId, Operation, Outcome, RequestOptions, Status,
+    TimeToLive, Value, Versioned,
 };
 use kv_proto::{RequestBody, ResponseBody};
 use tokio::sync::{Notify, Semaphore, broadcast, mpsc, oneshot, watch};
@@ -380,15 +380,25 @@ impl Client {
         let server = answered.server;
         match answered.body {
             ResponseBody::Outcome(outcome) => {
-                let done = outcome.into_result()?;
-                self.shared.seen.learn(key, &done);
-                Ok((server, done))
+                match &outcome {
+                    Outcome::Done(done) => self.shared.seen.learn(key, done),
+                    Outcome::Unknown(unknown) => self.shared.seen.learn_unknown(key, unknown),
+                    Outcome::NotDone(_) => {}
+                }
+                Ok((server, outcome.into_result()?))
             }
             ResponseBody::Malformed(why) => Err(ClientError::Malformed { server, why }),
             ResponseBody::Status(_) | ResponseBody::Snapshot(_) => {
                 Err(ClientError::Unexpected { server })
             }
         }
+    }
+
+    /// Forgets what this client has seen, as a new one would know nothing: for a cluster that was emptied
+    /// meanwhile, where its reads would else wait for what is nowhere any more
+    /// ([`ClientConfig::session_guarantees`]).
+    pub fn forget_seen(&self) {
+        self.shared.seen.forget();
     }
 
     async fn single(

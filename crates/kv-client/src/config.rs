@@ -32,8 +32,11 @@ pub struct ClientConfig {
     /// Whether to tell the servers what this client has seen of a key, so that no answer goes back behind
     /// that (eventual engine); true by default. A read waits for it, at the cost of a round trip where
     /// the first server is behind, and ends with [`NotDone::NotCaughtUp`](kv_core::NotDone::NotCaughtUp)
-    /// if no server that answers has it. It holds for requests of one key, and for the last 8,192 keys
-    /// of which there was an answer.
+    /// if no server that answers has it; a write whose client has seen something stamped more than ten
+    /// seconds ahead of the server's clock is refused with
+    /// [`NotDone::ClockSkew`](kv_core::NotDone::ClockSkew). It holds for requests of one key, and for the
+    /// last 8,192 keys of which there was an answer. A request that brings its own
+    /// [`RequestOptions::seen`](kv_core::RequestOptions::seen) is sent with that.
     pub session_guarantees: bool,
     /// The most requests in hand, at least 1; 1024 by default. Callers wait beyond that, within
     /// their request's time.

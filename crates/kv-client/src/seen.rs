@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use kv_core::{Answer, CommandResult, Done, Key, Level, Operation, Version};
+use kv_core::{Answer, CommandResult, Done, Key, Level, Operation, Unknown, Version};
 
 /// The newest versions of all answers.
 #[derive(Debug, Default)]
@@ -21,8 +21,18 @@ pub(crate) struct Seen {
 /// The keys of the last answers: of [`KEYS_KEPT`] at least, and of twice as many at most.
 #[derive(Debug, Default)]
 struct Versions {
-    recent: HashMap<Key, Version>,
-    former: HashMap<Key, Version>,
+    recent: HashMap<Key, Known>,
+    former: HashMap<Key, Known>,
+}
+
+/// What is known of one key.
+#[derive(Clone, Copy, Debug, Default)]
+struct Known {
+    /// What was shown, or written and acknowledged.
+    seen: Option<Version>,
+    /// The last write of which it is not known whether it takes effect: no read needs to show it, and
+    /// a later write comes after it.
+    tried: Option<Version>,
 }
 
 impl Seen {
@@ -38,7 +48,8 @@ impl Seen {
             return Some(Version::Log(number));
         }
         let versions = self.of_keys.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
-        versions.of(key(op)?)
+        let known = versions.of(key(op)?);
+        if op.is_read_only() { known.seen } else { known.seen.max(known.tried) }
     }
 
     /// The key of which an answer to this may say a version.
@@ -56,27 +67,53 @@ impl Seen {
         };
         if let Some(version @ Version::Stamp { .. }) = shown(&done.answer).or(done.version) {
             let mut versions = versions.lock().unwrap_or_else(PoisonError::into_inner);
-            versions.learn(&key, version);
+            versions.learn(&key, Known { seen: Some(version), tried: None });
+        }
+    }
+
+    /// Takes in that it is not known whether a write of `key` alone takes effect.
+    pub(crate) fn learn_unknown(&self, key: Option<Key>, unknown: &Unknown) {
+        if let Some((key, versions)) = key.zip(self.of_keys.as_ref())
+            && let Some(version @ Version::Stamp { .. }) = unknown.version
+        {
+            let mut versions = versions.lock().unwrap_or_else(PoisonError::into_inner);
+            versions.learn(&key, Known { seen: None, tried: Some(version) });
+        }
+    }
+
+    /// Forgets it all, as a new client would know nothing.
+    pub(crate) fn forget(&self) {
+        self.newest.store(0, Ordering::Release);
+        if let Some(versions) = &self.of_keys {
+            *versions.lock().unwrap_or_else(PoisonError::into_inner) = Versions::default();
         }
     }
 }
 
 impl Versions {
-    fn of(&self, key: &Key) -> Option<Version> {
-        self.recent.get(key).or_else(|| self.former.get(key)).copied()
+    fn of(&self, key: &Key) -> Known {
+        self.recent.get(key).or_else(|| self.former.get(key)).copied().unwrap_or_default()
     }
 
-    fn learn(&mut self, key: &Key, version: Version) {
+    fn learn(&mut self, key: &Key, more: Known) {
         if let Some(known) = self.recent.get_mut(key) {
-            *known = version.max(*known);
+            known.join(more);
             return;
         }
+        let mut known = self.former.remove(key).unwrap_or_default();
+        known.join(more);
         if self.recent.len() >= KEYS_KEPT {
             self.former = std::mem::take(&mut self.recent);
         }
-        let version = self.former.remove(key).map_or(version, |known| known.max(version));
         // The key as it came would keep the whole buffer that it was read into.
-        self.recent.insert(key.detached(), version);
+        self.recent.insert(key.detached(), known);
+    }
+}
+
+impl Known {
+    fn join(&mut self, other: Self) {
+        self.seen = self.seen.max(other.seen);
+        self.tried = self.tried.max(other.tried);
     }
 }
 
@@ -120,6 +157,10 @@ mod tests {
         Version::Stamp { time, origin: NodeId::FIRST, incarnation: Incarnation(1) }
     }
 
+    fn known(millis: u64) -> Known {
+        Known { seen: Some(stamp(millis)), tried: None }
+    }
+
     fn done(result: CommandResult, version: Option<Version>) -> Done {
         let answer = Answer::Results(vec![result]);
         Done { answer, version, served: Served::Quorum { servers: 1 } }
@@ -151,14 +192,36 @@ mod tests {
     fn the_keys_of_the_last_answers_are_kept_and_no_more_than_twice_as_many() {
         let mut versions = Versions::default();
         for number in 0..10 * KEYS_KEPT {
-            versions.learn(&name(number), stamp(1));
-            versions.learn(&name(0), stamp(2));
+            versions.learn(&name(number), known(1));
+            versions.learn(&name(0), known(2));
         }
         let known = versions.recent.len() + versions.former.len();
         assert!((KEYS_KEPT..=2 * KEYS_KEPT).contains(&known), "{known}");
         let last = 9 * KEYS_KEPT + 1..10 * KEYS_KEPT;
-        assert!(last.clone().all(|number| versions.of(&name(number)) == Some(stamp(1))));
-        assert_eq!(versions.of(&name(0)), Some(stamp(2)), "it was asked for again and again");
+        assert!(last.clone().all(|number| versions.of(&name(number)).seen == Some(stamp(1))));
+        assert_eq!(versions.of(&name(0)).seen, Some(stamp(2)), "it was asked for again and again");
+    }
+
+    #[test]
+    fn a_late_answer_forgets_nothing_where_keys_are_let_go_of() {
+        let mut versions = Versions::default();
+        versions.learn(&name(0), known(9));
+        (1..2 * KEYS_KEPT).for_each(|number| versions.learn(&name(number), known(1)));
+        assert_eq!(versions.recent.len(), KEYS_KEPT);
+        versions.learn(&name(0), known(5));
+        assert_eq!(versions.of(&name(0)).seen, Some(stamp(9)));
+    }
+
+    #[test]
+    fn a_write_that_may_take_effect_counts_for_writes_alone() {
+        let seen = Seen::new(true);
+        let get = Operation::get(name(1));
+        let put = Operation::put(name(1), Value::new("v").unwrap());
+        let unknown = Unknown { version: Some(stamp(5)), acks: 1, needed: 2 };
+        seen.learn_unknown(seen.key_of(&put), &unknown);
+        assert_eq!([seen.of(&get, None), seen.of(&put, None)], [None, Some(stamp(5))]);
+        seen.forget();
+        assert_eq!(seen.of(&put, None), None);
     }
 
     #[test]

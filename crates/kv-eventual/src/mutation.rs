@@ -17,6 +17,8 @@ pub enum Mutation {
     ReadsOneFewer,
     /// A read does not wait for what its client has seen.
     ReadIgnoresSeen,
+    /// A read of a deleted key does not say the delete's version.
+    DeletesTellNoVersion,
     /// A write's stamp may be below what its client has seen of the key.
     StampBelowSeen,
     /// A server that restarts continues in its former incarnation, and numbers its writes from 1
@@ -62,12 +64,13 @@ pub(crate) type Broken = kv_core::Broken<Mutation>;
 #[cfg(feature = "mutations")]
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::CountedBeforePersisted,
         Self::AckBeforePersisted,
         Self::DoneWithOneFewer,
         Self::ReadsOneFewer,
         Self::ReadIgnoresSeen,
+        Self::DeletesTellNoVersion,
         Self::StampBelowSeen,
         Self::IncarnationResumed,
         Self::ClockReissued,

@@ -49,6 +49,8 @@ pub enum End {
     Read {
         /// What it shows; `None` for a missing key.
         shown: Option<Shown>,
+        /// The delete by which the key is missing, if the answer says so.
+        deleted: Option<Version>,
         /// How many servers answered: as many as were asked for, or more if the engine says so.
         quorum: u16,
     },
@@ -93,6 +95,16 @@ impl Call {
     pub fn shown(&self) -> Option<Option<&Shown>> {
         match &self.end {
             Some((_, End::Read { shown, .. })) => Some(shown.as_ref()),
+            Some((_, End::Written { .. } | End::NotDone | End::Unknown { .. })) | None => None,
+        }
+    }
+
+    /// The version of what a read shows: of a value, or of the delete by which the key is missing.
+    pub(crate) fn version_shown(&self) -> Option<Version> {
+        match &self.end {
+            Some((_, End::Read { shown, deleted, .. })) => {
+                shown.as_ref().map(|shown| shown.version).or(*deleted)
+            }
             Some((_, End::Written { .. } | End::NotDone | End::Unknown { .. })) | None => None,
         }
     }

@@ -15,8 +15,8 @@ type Known<'a> = BTreeMap<(Process, &'a Key), (Version, RequestId)>;
 pub(super) fn judge(evidence: &Evidence, guarantee: Guarantee) -> Result<(), OracleFinding> {
     let mut known = Known::new();
     for call in &evidence.calls {
-        if let (Some(shown), Some((ended, _))) = (call.shown(), &call.end) {
-            let version = shown.map(|shown| shown.version);
+        if let (Some(_), Some((ended, _))) = (call.shown(), &call.end) {
+            let version = call.version_shown();
             if let Some((knew, before)) = known.get(&(call.session, &call.key)).copied() {
                 let hides = |other: &Call| other.may_hide(&call.key, knew, *ended);
                 let went_back = version
@@ -35,7 +35,7 @@ pub(super) fn judge(evidence: &Evidence, guarantee: Guarantee) -> Result<(), Ora
         }
         let learned = match guarantee {
             Guarantee::ReadYourWrites => call.acknowledged().map(|(_, version, _)| version),
-            Guarantee::MonotonicReads => call.shown().flatten().map(|shown| shown.version),
+            Guarantee::MonotonicReads => call.version_shown(),
         };
         if let Some(version) = learned {
             let known = known.entry((call.session, &call.key)).or_insert((version, call.id));
@@ -52,22 +52,19 @@ pub(super) fn judge_writes(evidence: &Evidence) -> Result<(), OracleFinding> {
     let mut known = Known::new();
     for call in &evidence.calls {
         let written = call.acknowledged().map(|(_, version, _)| version);
-        let shown = call.shown().flatten().map(|shown| shown.version);
-        let Some(version) = written.or(shown) else {
+        let Some(version) = written.or_else(|| call.version_shown()) else {
             continue;
         };
-        let known = known.entry((call.session, &call.key)).or_insert((version, call.id));
-        if written.is_some() && version < known.0 {
-            return Err(OracleFinding::WriteBehindSession {
-                write: call.id,
-                before: known.1,
-                key: call.key.clone(),
-                version,
-                known: known.0,
-            });
+        let place = (call.session, &call.key);
+        let before = known.get(&place).copied();
+        if let Some((known, before)) = before.filter(|(known, _)| version <= *known)
+            && written.is_some()
+        {
+            let (write, key) = (call.id, call.key.clone());
+            return Err(OracleFinding::WriteBehindSession { write, before, key, version, known });
         }
-        if version > known.0 {
-            *known = (version, call.id);
+        if before.is_none_or(|(known, _)| version > known) {
+            known.insert(place, (version, call.id));
         }
     }
     Ok(())

@@ -13,7 +13,7 @@ use crate::evidence::{Call, End, Evidence};
 
 pub(super) fn judge(evidence: &Evidence) -> Result<(), OracleFinding> {
     for read in &evidence.calls {
-        let Some((ended, End::Read { shown, quorum })) = &read.end else {
+        let Some((ended, End::Read { shown, quorum, .. })) = &read.end else {
             continue;
         };
         let version = shown.as_ref().map(|shown| shown.version);

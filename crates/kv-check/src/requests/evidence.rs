@@ -132,7 +132,10 @@ fn end_of_done(done: &Done, place: usize, asked: u16) -> Option<End> {
             let shown = found.as_ref();
             let shown =
                 shown.map(|found| Shown { value: found.value.clone(), version: found.version });
-            Some(End::Read { shown, quorum })
+            // Of a read with a place in the one log, the version is its own.
+            let deleted = done.version.filter(|version| matches!(version, Version::Stamp { .. }));
+            let deleted = deleted.filter(|_| shown.is_none());
+            Some(End::Read { shown, deleted, quorum })
         }
         CommandResult::Written
         | CommandResult::Number(_)

@@ -65,7 +65,7 @@ impl Script {
     fn get(self, session: u64, name: &str, version: u64, times: (u64, u64)) -> Self {
         let shown =
             (version > 0).then(|| Shown { value: value(version), version: Version::Log(version) });
-        self.call(session, name, Action::Get, times, End::Read { shown, quorum: 2 })
+        self.call(session, name, Action::Get, times, End::Read { shown, deleted: None, quorum: 2 })
     }
 
     fn put_that_ends(self, version: u64, times: (u64, u64), end: End) -> Self {
@@ -269,11 +269,11 @@ fn a_read_after_an_acknowledged_write_shows_it_or_a_greater_version() {
 
 #[test]
 fn quorums_that_need_not_meet_promise_nothing() {
-    let read = End::Read { shown: None, quorum: 1 };
+    let read = End::Read { shown: None, deleted: None, quorum: 1 };
     let script = Script::new().put(1, "k", 5, (0, 1));
     let script = script.call(2, "k", Action::Get, (2, 3), read);
     assert_eq!(script.judge(Promise::QuorumVisibility), Ok(()));
-    let all = End::Read { shown: None, quorum: 2 };
+    let all = End::Read { shown: None, deleted: None, quorum: 2 };
     let script = Script::new().put(1, "k", 5, (0, 1)).call(2, "k", Action::Get, (2, 3), all);
     assert!(script.judge(Promise::QuorumVisibility).is_err());
 }
@@ -369,6 +369,13 @@ fn the_reads_of_a_session_do_not_go_back() {
     assert_eq!(reads(6, 5).judge(Promise::ReadYourWrites), Ok(()));
     let deleted = Script::new().get(1, "k", 6, (0, 1)).delete(2, "k", 7, (0, 2));
     assert_eq!(deleted.get(1, "k", 0, (2, 3)).judge(Promise::MonotonicReads), Ok(()));
+    let missing = || {
+        let deleted = Some(Version::Log(7));
+        let end = End::Read { shown: None, deleted, quorum: 2 };
+        Script::new().delete(2, "k", 7, (0, 1)).call(1, "k", Action::Get, (2, 3), end)
+    };
+    assert_eq!(missing().get(1, "k", 8, (4, 5)).judge(Promise::MonotonicReads), Ok(()));
+    assert!(missing().get(1, "k", 6, (4, 5)).judge(Promise::MonotonicReads).is_err());
 }
 
 #[test]
@@ -386,6 +393,7 @@ fn the_writes_of_a_session_come_after_what_it_has_seen() {
     assert_eq!(writes(6, 5).judge(Promise::MonotonicWrites), Err(expected));
     let after_read = Script::new().get(1, "k", 6, (0, 1)).put(1, "k", 5, (2, 3));
     assert!(after_read.judge(Promise::MonotonicWrites).is_err());
+    assert!(writes(5, 5).judge(Promise::MonotonicWrites).is_err(), "one version names two");
     let of_another = Script::new().put(1, "k", 6, (0, 1)).put(2, "k", 5, (2, 3));
     assert_eq!(of_another.judge(Promise::MonotonicWrites), Ok(()));
     let of_another_key = Script::new().put(1, "k", 6, (0, 1)).put(1, "l", 5, (2, 3));

@@ -83,7 +83,7 @@ impl Reads {
         let own = core.state.get(&key);
         let counts = core.counts(step.now.mono);
         if needed.servers() == 1 && counts && is_as_new(core, own, seen) {
-            let outcome = read_done(own, 1);
+            let outcome = read_done(own, 1, core.broken());
             core.reply(step, request, outcome);
             return Vec::new();
         }
@@ -156,17 +156,28 @@ impl Reads {
             return Vec::new();
         };
         read.armed = None;
+        if !core.requests.contains(&read.request) {
+            // It was cancelled, and need not wait for what its client has seen.
+            self.pending.remove(&id);
+            self.writing_back.remove(&id);
+            return Vec::new();
+        }
+        let counts = core.counts(step.now.mono);
+        if counts || read.is_behind {
+            // It may not have counted when the read began, or have taken over what is waited for.
+            read.insert(core.peers.me(), core.state.get(&read.key).cloned(), counts);
+        }
+        if read.is_complete() && read.shown.is_none() {
+            let was_behind = read.is_behind;
+            let repairs = self.finish(core, step, id);
+            if !was_behind || !self.pending.get(&id).is_some_and(|read| read.is_behind) {
+                return repairs;
+            }
+        }
+        let Some(read) = self.pending.get(&id) else {
+            return Vec::new();
+        };
         if read.expires > step.now.mono {
-            if core.counts(step.now.mono) {
-                // It may not have counted when the read began.
-                read.insert(core.peers.me(), core.state.get(&read.key).cloned(), true);
-            }
-            if read.is_complete() && read.shown.is_none() {
-                let repairs = self.finish(core, step, id);
-                if !self.pending.get(&id).is_some_and(|read| read.is_behind) {
-                    return repairs;
-                }
-            }
             core.counters.resends += 1;
             self.send_to_connected(core, step, id);
             return self.own_copy(core, id).into_iter().collect();
@@ -195,6 +206,7 @@ impl Reads {
             }
         }
         for id in hopeless {
+            self.writing_back.remove(&id);
             if let Some(mut read) = self.pending.remove(&id) {
                 core.deadlines.disarm(&mut read.armed, Due::Read(id));
                 let refusal = too_few(core.peers.reachable(), read.needed.servers());
@@ -274,7 +286,7 @@ impl Reads {
             return Vec::new();
         };
         core.deadlines.disarm(&mut read.armed, Due::Read(id));
-        let outcome = read_done(best.as_ref(), read.answered.len());
+        let outcome = read_done(best.as_ref(), read.answered.len(), broken);
         core.reply(step, read.request, outcome);
         let Some(best) = best else {
             return Vec::new();
@@ -334,7 +346,12 @@ fn is_as_new(core: &Core, entry: Option<&Entry>, seen: Option<Stamp>) -> bool {
     let Some(seen) = seen.filter(|_| !core.broken().is(Mutation::ReadIgnoresSeen)) else {
         return true;
     };
-    entry.map_or_else(|| seen.time <= core.state.floor, |entry| entry.stamp >= seen)
+    let may_be_forgotten = || {
+        // Of an incarnation that was never heard of here no delete is forgotten.
+        let is_known = core.state.vector.has_entry(seen.origin, seen.incarnation);
+        is_known && seen.time <= core.state.floor
+    };
+    entry.map_or_else(may_be_forgotten, |entry| entry.stamp >= seen)
 }
 
 /// Why a read has too few servers: too few are there, or this one is and does not count.

@@ -245,15 +245,16 @@ impl Writes {
         let time = core.clock.tick(now.wall);
         let held = core.state.rival(key, time).map(|entry| entry.stamp.time.next());
         let held = held.filter(|_| !core.broken().is(Mutation::StampBelowHeld));
+        let held = held.unwrap_or_default();
         let seen = seen.filter(|_| !core.broken().is(Mutation::StampBelowSeen));
-        let seen = seen.map(HybridTime::next).unwrap_or_default();
-        // What a client says must not push the clock far ahead.
+        let seen = seen.map(HybridTime::next).filter(|seen| *seen > held).unwrap_or_default();
+        // What a client alone says must not push the clock far ahead.
         if !core.clock.is_near(seen, now.wall) {
             core.counters.refused_for_clock += 1;
             let off_ms = ahead_ms(now.wall, seen);
             return Err(NotDone::ClockSkew { off_ms, limit_ms: millis(MAX_SKEW) });
         }
-        let above = held.unwrap_or_default().max(time).max(seen);
+        let above = held.max(time).max(seen);
         // Stamps may be far ahead of all wall clocks, after these went back. What must agree is what
         // the clocks show at present.
         let Some(off_ms) = core.peers.clock_error_ms(now) else {

@@ -1,10 +1,15 @@
 //! What a client has seen of a key: reads show nothing older, and writes come after it.
 
+use std::time::Duration;
+
 use crate::stand::{
     self, Stand, TestEffect, found, incarnation, key, node, persist, refused, theirs, time,
     version_of, write, written,
 };
-use kv_core::{Counter, NotDone, Operation, RequestOptions, Value, Version};
+use kv_core::{
+    ConsistencyEngine, Counter, Input, Level, NotDone, Operation, RequestId, RequestOptions, Value,
+    Version,
+};
 use kv_eventual::{Answer, Part, Query, ReadId, Record, Write};
 
 fn seen(version: Version) -> RequestOptions {
@@ -119,9 +124,15 @@ fn a_read_of_what_nobody_holds_ends_and_says_why() {
 fn a_missing_key_is_shown_only_where_the_delete_may_be_forgotten() {
     let mut stand = Stand::serving(3, 1, 1);
     assert_eq!(get(&mut stand, version_of(&newer())), [], "nobody has deleted it");
-    stand.step(kv_core::Input::Cancel { id: kv_core::RequestId(1) });
+    stand.step(Input::Cancel { id: RequestId(1) });
     let mut stand = Stand::serving_beside(stand::config(3, 1, 1), time(5, 0));
-    assert_eq!(get(&mut stand, version_of(&newer())), [found(1, None, 1)]);
+    assert_eq!(get(&mut stand, version_of(&newer())), [], "its incarnation was never heard of");
+    stand.step(Input::Cancel { id: RequestId(1) });
+    stand.flush();
+    let other = write((3, incarnation(1, 3)), 2, time(6, 0), "y", Some("other"));
+    stand.receive(node(3), Part::Write(other));
+    stand.sync_and_flush();
+    assert_eq!(get(&mut stand, version_of(&newer())), [found(2, None, 1)]);
     let later = write((3, incarnation(1, 3)), 1, time(5, 1), "x", Some("later"));
     assert_eq!(get(&mut stand, version_of(&later)), [], "it was seen after all that is forgotten");
 }
@@ -146,6 +157,69 @@ fn a_write_is_stamped_after_what_its_client_has_seen() {
     stand.request_with(put, seen(version_of(&far)));
     let mine = stand::write((1, stand.incarnation()), 1, time(9_000, 4), "x", Some("mine"));
     assert_eq!(stand.sync(), [written(1, &mine, 1)]);
+}
+
+/// A key whose stamp is far ahead, as a server with a wrong clock made it, can be written by whoever has
+/// read it.
+#[test]
+fn a_write_goes_above_a_stamp_that_is_held_however_far_ahead() {
+    let far = write((3, incarnation(1, 3)), 1, time(60_000, 0), "x", Some("far"));
+    let mut stand = Stand::serving(3, 1, 1);
+    stand.receive(node(2), Part::Repair(far.clone()));
+    stand.sync_and_flush();
+    assert_eq!(stand.counter(Counter::SkewedStamps), 1, "the clock stays");
+    let put = Operation::put(key("x"), Value::new("mine").unwrap());
+    stand.request_with(put, seen(version_of(&far)));
+    let mine = stand::write((1, stand.incarnation()), 1, time(60_000, 1), "x", Some("mine"));
+    assert_eq!(stand.sync(), [written(1, &mine, 1)]);
+}
+
+#[test]
+fn a_read_that_was_cancelled_asks_nobody_any_more() {
+    let mut stand = holding(1, 1, older());
+    assert_eq!(get(&mut stand, version_of(&newer())), []);
+    stand.flush();
+    stand.step(Input::Cancel { id: RequestId(1) });
+    assert_eq!(stand.wait_ms(200), []);
+    assert_eq!(stand.engine.next_deadline(), None, "nothing is left of it");
+}
+
+#[test]
+fn what_came_since_the_last_question_is_shown_before_the_time_is_up() {
+    let mut stand = holding(1, 1, older());
+    let options = seen(version_of(&newer())).with_timeout(Duration::from_millis(350));
+    assert_eq!(stand.request_with(Operation::get(key("x")), options), []);
+    stand.flush();
+    let is_question = |effect: &TestEffect| matches!(effect, TestEffect::Send { .. });
+    assert!(stand.wait_ms(100).iter().all(is_question));
+    assert!(stand.wait_ms(200).iter().all(is_question));
+    stand.receive(node(3), Part::Write(newer()));
+    stand.sync_and_flush();
+    assert_eq!(stand.wait_ms(50), [found(1, Some(&newer()), 1)]);
+}
+
+#[test]
+fn what_a_server_holds_that_does_not_count_is_shown_if_it_is_new_enough() {
+    let mut stand = holding(1, 2, older());
+    assert_eq!(get(&mut stand, version_of(&newer())), []);
+    let read = query_of(stand.flush());
+    let entry = Some(newer().entry);
+    let joining = Answer { read, key: key("x"), entry, counts: false };
+    assert_eq!(stand.receive(node(3), Part::Answer(joining)), [], "it is none of the two needed");
+    let effects = stand.receive(node(2), answer(read, Some(&older())));
+    assert_eq!(effects[0], found(1, Some(&newer()), 2));
+}
+
+#[test]
+fn an_atomic_read_waits_for_what_was_seen_and_then_for_its_holders() {
+    let mut stand = holding(2, 2, older());
+    let options = seen(version_of(&newer())).with_level(Level::Atomic);
+    assert_eq!(stand.request_with(Operation::get(key("x")), options), []);
+    let read = query_of(stand.flush());
+    assert_eq!(stand.receive(node(2), answer(read, Some(&older()))), []);
+    let effects = stand.receive(node(3), answer(read, Some(&newer())));
+    assert!(matches!(effects.as_slice(), [TestEffect::Persist { .. }]), "{effects:?}");
+    assert_eq!(stand.sync()[0], found(1, Some(&newer()), 3), "servers 1 and 3 hold it");
 }
 
 #[test]

@@ -341,7 +341,8 @@ impl<E: Checked> ClusterModel<E> {
                             value: found.value.clone(),
                             version: found.version,
                         });
-                        End::Read { shown, quorum: self.config.read_quorum() }
+                        let quorum = self.config.read_quorum();
+                        End::Read { shown, deleted: None, quorum }
                     }
                     CommandResult::Written => {
                         let (version, quorum) = (done.version.unwrap(), self.config.write_quorum());
