@@ -246,7 +246,7 @@ fn a_bad_file_is_refused_before_anything_is_written_and_a_good_one_is_not_replac
     for (bytes, expected) in [
         (newer, "has format 3 and this release reads up to 2: use the newer release"),
         (flipped, "is damaged after 0 entries: use another copy of it"),
-        (truncated, "ends after 1 entries, before its end: use another copy of it"),
+        (truncated, "ends after 1 entry, before its end: use another copy of it"),
         (b"no backup at all".to_vec(), "is no backup"),
     ] {
         fs::write(new.folder().join("bad"), bytes).unwrap();
