@@ -308,7 +308,8 @@ impl Client {
 
     /// Reads the keys that begin with `prefix` into memory, in ascending order and with what they
     /// hold. The options are for each page; a key may change between pages. An empty prefix means
-    /// all keys. The eventual engine has no scan.
+    /// all keys. In the eventual engine each page is merged from R servers, key by key as a read of
+    /// that key would; what this client has seen ([`ClientConfig::session_guarantees`]) does not count.
     ///
     /// # Errors
     /// [`ClientError`]; it may be repeated.

@@ -26,6 +26,8 @@ pub(crate) enum Due {
     Write(WriteId),
     /// A query is to be sent again, or the read has run out of time.
     Read(ReadId),
+    /// The same of a scan.
+    Scan(ReadId),
 }
 
 /// All deadlines in the order in which they come.

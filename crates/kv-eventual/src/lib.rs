@@ -69,8 +69,8 @@ pub use clock::MAX_SKEW;
 pub use engine::EventualEngine;
 pub use ids::{ReadId, WriteId, WriteSeq};
 pub use message::{
-    Answer, Batch, Compare, Compared, Cut, HashedRange, Hello, Listing, Message, Part, Pull,
-    PullBegin, Query, Report, Summary, Welcome,
+    Answer, Batch, Compare, Compared, Cut, HashedRange, Hello, Listing, Look, Message, Part, Pull,
+    PullBegin, Query, Report, Sight, Summary, Welcome,
 };
 #[cfg(feature = "mutations")]
 pub use mutation::Mutation;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kv_core::{HybridTime, Incarnation, Key, NodeId, digest, wire_enum, wire_struct};
+use kv_core::{HybridTime, Incarnation, Key, NodeId, Scan, digest, wire_enum, wire_struct};
 
 use crate::ids::{ReadId, WriteId, WriteSeq};
 use crate::state::record::Write;
@@ -57,6 +57,10 @@ pub enum Part {
     /// Asks the receiver to hold a write of whichever server and to acknowledge it: a read has shown
     /// it, and is answered once enough servers hold it.
     Keep(Write),
+    /// Asks what a range of keys holds.
+    Look(Look),
+    /// Answers such a question.
+    Sight(Sight),
 }
 
 wire_enum!(Part, "message part", {
@@ -75,6 +79,8 @@ wire_enum!(Part, "message part", {
     12 => Want(keys),
     13 => Mend(write),
     14 => Keep(write),
+    15 => Look(look),
+    16 => Sight(sight),
 });
 
 impl Part {
@@ -89,6 +95,8 @@ impl Part {
                 answer.key.as_bytes().len() + answer.entry.as_ref().map_or(0, Entry::size_bytes)
             }
             Self::Batch(batch) => batch.writes.iter().map(Write::size_bytes).sum(),
+            Self::Look(look) => look.scan.from.len(),
+            Self::Sight(sight) => sight.records.iter().map(Write::size_bytes).sum(),
             Self::Compare(compare) => compare.size_bytes(),
             Self::Compared(compared) => compared.size_bytes(),
             Self::Want(keys) => keys.iter().map(|key| key.as_bytes().len() + PART_BYTES).sum(),
@@ -97,6 +105,32 @@ impl Part {
         content + PART_BYTES
     }
 }
+
+/// Asks what a range of keys holds, deletes included.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// Names the question.
+    pub read: ReadId,
+    /// The range, and how many keys that are there are wanted at the most.
+    pub scan: Scan,
+}
+
+wire_struct!(Look { read, scan });
+
+/// What a server holds of a range of keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sight {
+    /// The question.
+    pub read: ReadId,
+    /// Its records in ascending order of their keys.
+    pub records: Vec<Write>,
+    /// Up to this key, itself included, these are all; `None` for the end of the range.
+    pub through: Option<Key>,
+    /// Whether it counts towards the answers that are needed.
+    pub counts: bool,
+}
+
+wire_struct!(Sight { read, records, through, counts });
 
 /// Asks a peer what it knows of the sender, and shows both how far apart their clocks are.
 #[derive(Clone, Debug, PartialEq, Eq)]

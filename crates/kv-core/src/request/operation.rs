@@ -54,6 +54,35 @@ pub struct Scan {
 
 wire_struct!(Scan { from, until, after, limit });
 
+impl Scan {
+    /// The key at which the page begins, and whether that key itself may be on it; `None` for the
+    /// first of all keys.
+    #[must_use]
+    pub fn start(&self) -> (Option<Key>, bool) {
+        if let Some(after) = self.after.as_ref().filter(|after| after.as_bytes() >= self.from) {
+            return (Some(after.clone()), false);
+        }
+        // A start longer than any key lies right behind the longest key that it begins with.
+        let longest = self.from.slice(..self.from.len().min(Key::LEN_MAX));
+        let is_whole = longest.len() == self.from.len();
+        (Key::new(longest).ok(), is_whole)
+    }
+
+    /// Whether a key lies before the end of the range.
+    #[must_use]
+    pub fn is_before_end(&self, key: &Key) -> bool {
+        self.until.as_ref().is_none_or(|until| key.as_bytes() < until)
+    }
+
+    /// Whether a key may be on the page.
+    #[must_use]
+    pub fn contains(&self, key: &Key) -> bool {
+        let (start, is_in) = self.start();
+        let is_behind = start.is_none_or(|start| *key > start || (is_in && *key == start));
+        is_behind && self.is_before_end(key)
+    }
+}
+
 /// A page of what a server holds.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Dump {

@@ -355,7 +355,7 @@ fn is_as_new(core: &Core, entry: Option<&Entry>, seen: Option<Stamp>) -> bool {
 }
 
 /// Why a read has too few servers: too few are there, or this one is and does not count.
-const fn too_few(reachable: u16, needed: u16) -> Outcome {
+pub(crate) const fn too_few(reachable: u16, needed: u16) -> Outcome {
     Outcome::NotDone(if reachable < needed {
         NotDone::Unavailable { reachable, needed }
     } else {

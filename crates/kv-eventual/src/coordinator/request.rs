@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kv_core::{
     ClusterConfig, Command, Dump, Feature, Key, Level, NotDone, Operation, Quorum, RequestId,
-    RequestOptions, Value,
+    RequestOptions, Scan, Value,
 };
 
 use crate::state::stamp::Stamp;
@@ -14,6 +14,8 @@ use crate::state::stamp::Stamp;
 pub(crate) enum Task {
     /// Reads a key from `needed` servers, and shows nothing older than what its client has seen.
     Get { key: Key, needed: ReadQuorum, seen: Option<Stamp> },
+    /// Reads a range of keys from so many servers.
+    Scan { scan: Scan, needed: u16 },
     /// Writes a key, or removes it, on `needed` servers, with a later stamp than what its client has
     /// seen.
     Write { key: Key, value: Option<Value>, needed: u16, seen: Option<Stamp> },
@@ -56,11 +58,21 @@ pub(crate) fn admit(
     options: &RequestOptions,
 ) -> Result<Admitted, NotDone> {
     let unsupported = |feature| Err(NotDone::NotSupported(feature));
+    let quorum = |asked: Option<Quorum>, configured| match asked {
+        None => Ok(configured),
+        Some(quorum) => quorum.resolve(cluster.nodes()).map_err(NotDone::Quorum),
+    };
     let batch = match op {
         Operation::Dump(dump) => return Ok(Admitted::Dump(dump)),
-        Operation::Scan(_) => return unsupported(Feature::Scan),
         Operation::OpenSession => return unsupported(Feature::Sessions),
         Operation::Lead { .. } => return unsupported(Feature::Lead),
+        Operation::Scan(scan) => {
+            if options.level.is_some() {
+                return unsupported(Feature::Level);
+            }
+            let needed = quorum(options.read_quorum, cluster.read_quorum())?;
+            return Ok(Admitted::Task(Task::Scan { scan, needed }));
+        }
         Operation::Batch(batch) => batch,
     };
     let is_atomic =
@@ -74,10 +86,6 @@ pub(crate) fn admit(
         } else {
             Feature::Conditions
         });
-    };
-    let quorum = |asked: Option<Quorum>, configured| match asked {
-        None => Ok(configured),
-        Some(quorum) => quorum.resolve(cluster.nodes()).map_err(NotDone::Quorum),
     };
     let seen = options.seen.and_then(Stamp::of_version);
     let write = |key: &Key, value| {

@@ -51,7 +51,7 @@ impl EventualEngine {
     /// Whether work on a request can begin.
     fn can_start(&self, step: &Step<'_>, task: &Task) -> bool {
         match task {
-            Task::Get { .. } => self.core.is_settled(step.now.mono),
+            Task::Get { .. } | Task::Scan { .. } => self.core.is_settled(step.now.mono),
             Task::Write { .. } => self.identity.is_serving(),
         }
     }
@@ -82,6 +82,7 @@ impl EventualEngine {
                     self.repair(step, repair);
                 }
             }
+            Task::Scan { scan, needed } => self.scans.start(core, step, arrival, (scan, needed)),
             Task::Write { key, value, needed, seen } => {
                 let write = (&key, value.as_ref());
                 self.writes.start(core, step, arrival, write, (needed, seen));
@@ -111,6 +112,7 @@ impl EventualEngine {
         self.core.greet(step, slot);
         self.writes.send_all_to(&mut self.core, step, slot);
         self.reads.send_all_to(&mut self.core, step, slot);
+        self.scans.send_all_to(&mut self.core, step, slot);
         self.sync.schedule(&mut self.core, step.now.mono);
     }
 
@@ -127,6 +129,7 @@ impl EventualEngine {
         self.comparisons.on_peer_down(&mut self.core, slot);
         self.sync.schedule(&mut self.core, step.now.mono);
         self.start_queued(step);
+        self.scans.on_peer_down(&mut self.core, step);
         for repair in self.reads.on_peer_down(&mut self.core, step) {
             self.repair(step, repair);
         }
@@ -161,6 +164,8 @@ impl EventualEngine {
                 | Part::Want(_)
                 | Part::Mend(_)
                 | Part::Keep(_)
+                | Part::Look(_)
+                | Part::Sight(_)
                     if is_stale =>
                 {
                     self.core.counters.stale_messages += 1;
@@ -187,6 +192,8 @@ impl EventualEngine {
                 Part::Want(keys) => self.core.on_want(step, slot, &keys),
                 Part::Mend(write) => self.on_mend(step, &write),
                 Part::Keep(write) => self.on_keep(step, slot, &write),
+                Part::Look(look) => self.core.on_look(step, slot, &look),
+                Part::Sight(sight) => self.scans.on_sight(&mut self.core, step, slot, sight),
             }
         }
     }
@@ -232,6 +239,7 @@ impl EventualEngine {
                 Due::Queued(place) => {
                     self.queue.on_timeout(&mut self.core, step, place, self.identity.waiting())
                 }
+                Due::Scan(id) => self.scans.on_timeout(&mut self.core, step, id),
                 Due::Write(id) => self.writes.on_timeout(&mut self.core, step, id),
                 Due::Read(id) => {
                     for repair in self.reads.on_timeout(&mut self.core, step, id) {

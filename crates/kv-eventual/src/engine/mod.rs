@@ -18,6 +18,7 @@ use self::identity::{Identity, Phase};
 use crate::clock::Clock;
 use crate::coordinator::queue::Queue;
 use crate::coordinator::reads::Reads;
+use crate::coordinator::scans::Scans;
 use crate::coordinator::writes::Writes;
 use crate::core::{Core, Step};
 use crate::counters::Counters;
@@ -43,6 +44,7 @@ pub struct EventualEngine {
     pub(crate) queue: Queue,
     pub(crate) writes: Writes,
     pub(crate) reads: Reads,
+    pub(crate) scans: Scans,
     pub(crate) sync: Sync,
     pub(crate) comparisons: Comparisons,
 }
@@ -208,12 +210,14 @@ impl EventualEngine {
             reads: Reads::new(seeds.next_u64()),
             sync: Sync::new(seeds.next_u64()),
             comparisons: Comparisons::new(seeds.next_u64()),
+            // The last, so that all others draw what they drew before there were scans.
+            scans: Scans::new(seeds.next_u64()),
         })
     }
 
     /// How many requests are worked on, those included whose client has gone.
     pub(crate) fn pending(&self) -> usize {
-        self.queue.len() + self.writes.waiting_len() + self.reads.len()
+        self.queue.len() + self.writes.waiting_len() + self.reads.len() + self.scans.len()
     }
 
     fn check_invariants(&self) {

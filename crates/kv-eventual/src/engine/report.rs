@@ -91,7 +91,7 @@ impl EventualEngine {
     fn counters(&self) -> Vec<(Counter, u64)> {
         let present = [
             (Counter::PendingWrites, count(self.writes.waiting_len())),
-            (Counter::PendingReads, count(self.reads.len())),
+            (Counter::PendingReads, count(self.reads.len() + self.scans.len())),
             (Counter::QueuedRequests, count(self.queue.len())),
             (Counter::UnpersistedRecords, count(self.core.journal.len())),
         ];

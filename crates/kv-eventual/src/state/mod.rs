@@ -4,6 +4,7 @@ pub(crate) mod checkpoint;
 mod dump;
 pub(crate) mod index;
 pub(crate) mod journal;
+pub(crate) mod range;
 pub(crate) mod record;
 pub(crate) mod stamp;
 

@@ -6,7 +6,7 @@ use kv_core::local::LocalCluster;
 use kv_core::{
     Answer, Batch, Check, ClusterConfig, Command, CommandResult, Condition, ConsistencyEngine,
     Done, Dump, Feature, Key, Level, NodeId, NotDone, Operation, Outcome, Quorum, QuorumError,
-    RequestOptions, Scan, Served, Value, Version, Waiting,
+    RequestOptions, Served, Value, Version, Waiting,
 };
 use kv_eventual::EventualEngine;
 
@@ -160,15 +160,6 @@ fn what_the_engine_cannot_keep_is_refused_by_name() {
                 time_to_live: Some(Duration::from_secs(1)),
             }),
             Feature::TimeToLive,
-        ),
-        (
-            Operation::Scan(Scan {
-                from: bytes::Bytes::new(),
-                until: None,
-                after: None,
-                limit: 10,
-            }),
-            Feature::Scan,
         ),
     ];
     for (op, feature) in cases {

@@ -9,16 +9,14 @@
     reason = "a test says what went wrong by panicking"
 )]
 
-mod atomic;
 mod audit;
 mod conformance;
 mod deletes;
-mod get;
 mod join;
 mod local;
 mod put;
+mod reads;
 mod replica;
-mod session;
 mod simulation;
 mod stand;
 mod sync;

@@ -141,6 +141,22 @@ fn no_read_goes_back_behind_an_atomic_one() {
     assert!(atomic > 1_000 && waited > 100, "{atomic} atomic reads, {waited} repairs");
 }
 
+/// Each page of a scan shows of each key what a read of it would.
+#[test]
+fn scans_show_every_write_that_was_acknowledged_before() {
+    let mut scans = 0;
+    for seed in 700..740 {
+        let mut clients = Clients::new(seed, 3);
+        clients.scans = true;
+        let quorums = [(3, 2, 2), (5, 3, 3), (3, 1, 3)][usize::try_from(seed % 3).unwrap()];
+        let (mut sim, clients) = run_of(clients, quorums, seed);
+        audit::check_visibility(&sim);
+        scans += sim.requests().filter(|(_, request)| audit::is_scan(request)).count();
+        audit::check_converges(&mut sim, &clients.keys);
+    }
+    assert!(scans > 1_000, "{scans} scans");
+}
+
 #[test]
 fn small_quorums_promise_less_but_versions_and_refusals_hold() {
     for seed in 100..130 {

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use kv_core::{ClusterConfig, HybridTime, Incarnation, Key, NodeId, Quorum, Value, Wire};
+use kv_core::{ClusterConfig, HybridTime, Incarnation, Key, NodeId, Quorum, Scan, Value, Wire};
 use kv_eventual::{
-    Answer, Batch, Compare, Compared, Cut, Entry, HashedRange, Hello, Listing, Message, Part, Pull,
-    PullBegin, Query, ReadId, Record, Report, Stamp, Summary, Vector, Welcome, Write, WriteId,
-    WriteSeq,
+    Answer, Batch, Compare, Compared, Cut, Entry, HashedRange, Hello, Listing, Look, Message, Part,
+    Pull, PullBegin, Query, ReadId, Record, Report, Sight, Stamp, Summary, Vector, Welcome, Write,
+    WriteId, WriteSeq,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -121,7 +121,24 @@ fn compareds() -> impl Strategy<Value = Compared> {
     )
 }
 
+fn looks() -> impl Strategy<Value = Look> {
+    let bytes = || vec(any::<u8>(), 0..20);
+    let bounds = (bytes(), proptest::option::of(bytes()), proptest::option::of(keys()));
+    (any::<u64>(), bounds, any::<u32>()).prop_map(|(read, (from, until, after), limit)| Look {
+        read: ReadId(read),
+        scan: Scan { from: from.into(), until: until.map(Into::into), after, limit },
+    })
+}
+
 fn parts() -> impl Strategy<Value = Part> {
+    let through = proptest::option::of(keys());
+    let sights = (any::<u64>(), vec(writes(), 0..5), through, any::<bool>());
+    let sights = sights.prop_map(|(read, records, through, counts)| Sight {
+        read: ReadId(read),
+        records,
+        through,
+        counts,
+    });
     let ids = || entries().prop_map(|entry| entry.id());
     let welcome = (hellos(), incarnations(), times(), any::<bool>());
     let welcome = welcome.prop_map(|(hello, highest, latest, has_lost)| Welcome {
@@ -151,6 +168,8 @@ fn parts() -> impl Strategy<Value = Part> {
         vec(keys(), 0..4).prop_map(Part::Want),
         writes().prop_map(Part::Mend),
         writes().prop_map(Part::Keep),
+        looks().prop_map(Part::Look),
+        sights.prop_map(Part::Sight),
     ]
 }
 
@@ -331,7 +350,7 @@ fn golden_bytes_of_every_part() {
 }
 
 #[test]
-fn golden_bytes_of_comparisons_and_write_backs() {
+fn golden_bytes_of_comparisons_write_backs_and_scans() {
     let write = sample_write();
     let eight = |first: u8| [first, 0, 0, 0, 0, 0, 0, 0];
     let end = Some(write.key.clone());
@@ -346,6 +365,13 @@ fn golden_bytes_of_comparisons_and_write_backs() {
         through: end,
         listings: vec![listing],
         floor: HybridTime::ZERO.next(),
+    };
+    let scan = Scan { from: "a".into(), until: None, after: None, limit: 7 };
+    let sight = Sight {
+        read: ReadId(9),
+        records: vec![write.clone()],
+        through: Some(write.key.clone()),
+        counts: true,
     };
     let whole: &[&[u8]] = &[&KEY, &STAMP, &SEQ, &VALUE];
     let whole = joined(whole);
@@ -371,6 +397,11 @@ fn golden_bytes_of_comparisons_and_write_backs() {
         (Part::Want(vec![write.key.clone()]), joined(&[&[12, 1, 0, 0, 0], &KEY])),
         (Part::Mend(write.clone()), joined(&[&[13], &whole])),
         (Part::Keep(write.clone()), joined(&[&[14], &whole])),
+        (
+            Part::Look(Look { read: ReadId(9), scan }),
+            joined(&[&[15], &eight(9), &[1, 0, 0, 0, b'a', 0, 0, 7, 0, 0, 0]]),
+        ),
+        (Part::Sight(sight), joined(&[&[16], &eight(9), &[1, 0, 0, 0], &whole, &[1], &KEY, &[1]])),
     ];
     for (part, expected) in cases {
         assert_eq!(part_bytes(part.clone()), expected, "{part:?}");

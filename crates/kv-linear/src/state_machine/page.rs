@@ -19,16 +19,11 @@ impl PageBounds {
 
 /// The page of a range of keys that comes after its cursor.
 pub(crate) fn of_scan(live: Live<'_>, scan: &Scan, bounds: PageBounds) -> Page {
-    let cursor = scan.after.as_ref().filter(|after| after.as_bytes() >= scan.from);
-    // A start longer than any key lies right behind the longest key that it begins with.
-    let longest = scan.from.slice(..scan.from.len().min(Key::LEN_MAX));
-    let from = Key::new(longest).ok().filter(|_| cursor.is_none());
-    let named = from.as_ref().filter(|from| from.as_bytes().len() == scan.from.len());
-    let first = named.and_then(|from| Some((from, live.get(from)?)));
-    let rest = live.after(cursor.or(from.as_ref()));
-    let within = |key: &Key| scan.until.as_ref().is_none_or(|until| key.as_bytes() < until);
-    let found = first.into_iter().chain(rest);
-    collect(found.take_while(|(key, _)| within(key)), scan.limit, bounds)
+    let (start, is_in) = scan.start();
+    let named = start.as_ref().filter(|_| is_in);
+    let first = named.and_then(|start| Some((start, live.get(start)?)));
+    let found = first.into_iter().chain(live.after(start.as_ref()));
+    collect(found.take_while(|(key, _)| scan.is_before_end(key)), scan.limit, bounds)
 }
 
 /// The page of everything that comes after its cursor.

@@ -1,7 +1,7 @@
 //! Commands on the keys as a whole, page by page.
 
 use bytes::{Bytes, BytesMut};
-use kv_core::{Batch, Command, Dump, Key, Operation, Outcome, Page, Scan};
+use kv_core::{Batch, Command, Key, Operation, Outcome, Page, Scan};
 
 use crate::error::ReplyError;
 use crate::front::Context;
@@ -95,11 +95,11 @@ impl Session {
             }
             Paging::Keys { .. } | Paging::Count | Paging::Flush | Paging::Flushing { .. } => None,
         };
-        self.ask_page(context, paging, after);
+        self.ask_page(paging, after);
         Ok(())
     }
 
-    fn ask_page(&mut self, context: &Context<'_>, paging: Paging, after: Option<Key>) {
+    fn ask_page(&mut self, paging: Paging, after: Option<Key>) {
         let (limit, from) = match &paging {
             Paging::Scan(options) => (options.count, prefix_of(options.pattern.as_ref())),
             Paging::Keys { pattern, .. } => (PAGE_KEYS, prefix_of(Some(pattern))),
@@ -108,11 +108,7 @@ impl Session {
                 (PAGE_KEYS, Bytes::new())
             }
         };
-        self.asks.push(if context.front.facts.is_linearizable {
-            Operation::Scan(Scan { until: end_of(&from), from, after, limit })
-        } else {
-            Operation::Dump(Dump { after, limit })
-        });
+        self.asks.push(Operation::Scan(Scan { until: end_of(&from), from, after, limit }));
         self.work = Work::Paging(Box::new(paging));
     }
 
@@ -126,7 +122,7 @@ impl Session {
         if let Paging::Flushing { next } = paging {
             return match (outcome::results(outcome), next) {
                 // Keys that are written meanwhile need not keep it at work for ever.
-                (Ok(_), Some(next)) => self.ask_page(context, Paging::Flush, Some(next)),
+                (Ok(_), Some(next)) => self.ask_page(Paging::Flush, Some(next)),
                 (Ok(_), None) => self.reply(context, &Reply::OK, out),
                 (Err(error), _) => self.reply(context, &error.into(), out),
             };
@@ -149,14 +145,14 @@ impl Session {
                     _ if bytes > FOUND_BYTES_MAX => ReplyError::TooManyFound.into(),
                     Some(next) => {
                         let paging = Paging::Keys { pattern, found, bytes };
-                        return self.ask_page(context, paging, Some(next));
+                        return self.ask_page(paging, Some(next));
                     }
                     None => Reply::Array(found),
                 }
             }
             Paging::Count => count(context),
             Paging::Random { is_second } if page.entries.is_empty() && !is_second => {
-                return self.ask_page(context, Paging::Random { is_second: true }, None);
+                return self.ask_page(Paging::Random { is_second: true }, None);
             }
             Paging::Random { .. } => {
                 let keys = u64::try_from(page.entries.len()).unwrap_or(0);

@@ -4,6 +4,7 @@ mod delay;
 mod dump;
 mod many_clients;
 mod quick_start;
+mod scan;
 mod session;
 mod transactions;
 mod waiting;

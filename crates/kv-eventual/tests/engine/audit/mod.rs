@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kv_core::{
     Answer, Command, CommandResult, Counter, Done, Key, Level, NodeId, Operation, Outcome,
-    RequestId, RequestOptions, SeedStream, Served, Value, Version, Wire,
+    RequestId, RequestOptions, Scan, SeedStream, Served, Value, Version, Wire,
 };
 use kv_eventual::{Entry, EventualEngine, Record};
 use kv_sim::{Cluster, Request, RequestState};
@@ -48,8 +48,10 @@ pub(crate) fn disk(sim: &Sim, node: NodeId) -> BTreeMap<Key, Entry> {
 
 /// The key of a request, and what it writes: `Some(None)` for a delete, `None` for a get.
 pub(crate) fn command(request: &Request) -> (Key, Option<Option<Value>>) {
-    let Operation::Batch(batch) = &request.op else {
-        panic!("only gets, puts and deletes are asked for here");
+    let batch = match &request.op {
+        Operation::Scan(scan) => return (Key::new(scan.from.clone()).unwrap(), None),
+        Operation::Batch(batch) => batch,
+        other => panic!("only gets, scans, puts and deletes are asked for here, not {other:?}"),
     };
     let command = batch.single().unwrap();
     let value = if let Command::Put { value, .. } = command {
@@ -159,14 +161,38 @@ pub(crate) fn check_versions_unique(sim: &Sim) {
     }
 }
 
+/// The keys that a done request shows, or shows to be missing; of a scan those of `keys` that its page
+/// covers.
+fn shown(request: &Request, keys: &BTreeSet<Key>) -> Vec<(Key, Option<Version>)> {
+    if let Operation::Scan(scan) = &request.op {
+        let Some(Answer::Page(page)) = done(request).map(|done| &done.answer) else {
+            return Vec::new();
+        };
+        let is_covered = |key: &&Key| {
+            scan.contains(key) && page.next.as_ref().is_none_or(|through| *key <= through)
+        };
+        let version = |key: &Key| {
+            page.entries.iter().find(|(found, _)| found == key).map(|(_, held)| held.version)
+        };
+        return keys.iter().filter(is_covered).map(|key| (key.clone(), version(key))).collect();
+    }
+    let found = read(request).map(|found| found.map(|(_, version)| version));
+    found.map(|found| (command(request).0, found)).into_iter().collect()
+}
+
+/// Whether a request is a scan that was answered.
+pub(crate) fn is_scan(request: &Request) -> bool {
+    matches!(request.op, Operation::Scan(_)) && done(request).is_some()
+}
+
 /// A read that began after a write was acknowledged, or shown by an atomic read, shows that write or a
 /// newer one; a missing key shows that a newer delete may have been there. Holds for W + R > N.
 pub(crate) fn check_visibility(sim: &Sim) {
-    for (id, request) in sim.requests() {
-        let (key, _) = command(request);
-        let Some(shown) = read(request) else {
-            continue;
-        };
+    let keys: BTreeSet<Key> = sim.requests().map(|(_, request)| command(request).0).collect();
+    let reads = sim.requests().flat_map(|(id, request)| {
+        shown(request, &keys).into_iter().map(move |(key, shown)| (id, request, key, shown))
+    });
+    for (id, request, key, shown) in reads {
         let acknowledged = sim.requests().filter(|(_, other)| {
             command(other).0 == key && ended_at(other).is_some_and(|at| at < request.invoked_at)
         });
@@ -176,7 +202,7 @@ pub(crate) fn check_visibility(sim: &Sim) {
         };
         let seed = sim.config().seed;
         match shown {
-            Some((_, version)) => assert!(
+            Some(version) => assert!(
                 version >= newest,
                 "seed {seed}: read {id} shows {version} after {newest} was acknowledged"
             ),
@@ -290,6 +316,8 @@ pub(crate) struct Clients {
     written: u64,
     /// Whether every other read is an atomic one.
     pub(crate) reads_atomically: bool,
+    /// Whether clients scan in place of reading one key.
+    pub(crate) scans: bool,
 }
 
 impl Clients {
@@ -300,6 +328,7 @@ impl Clients {
             keys: (0..keys).map(key).collect(),
             written: 0,
             reads_atomically: false,
+            scans: false,
         }
     }
 
@@ -314,6 +343,11 @@ impl Clients {
                 Operation::put(key, value)
             }
             5 => Operation::delete(key),
+            _ if self.scans => {
+                let limit = u32::try_from(1 + self.stream.below(3)).unwrap();
+                let from = key.as_bytes().to_vec().into();
+                Operation::Scan(Scan { from, until: None, after: None, limit })
+            }
             _ => Operation::get(key),
         };
         let is_atomic = self.reads_atomically && op.is_read_only() && self.stream.chance(500);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kv_core::{
-    Batch, Check, Command as Step, Condition, Key, NodeId, Operation, RequestOptions, Value,
+    Batch, Check, Command as Step, Condition, Key, NodeId, Operation, Quorum, RequestOptions, Value,
 };
 use kv_proto::parse_duration;
 
@@ -76,7 +76,7 @@ pub(crate) struct PutInput {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Listing {
     /// The keys that begin with these bytes.
-    Scan(Vec<u8>),
+    Scan { prefix: Vec<u8>, read_quorum: Option<Quorum> },
     /// All of one server.
     Dump,
 }
@@ -210,7 +210,8 @@ impl Command {
             "discard" => Self::Discard,
             "scan" => {
                 let prefix = words.words.next().map(|word| word.bytes).unwrap_or_default();
-                Self::List(Listing::Scan(prefix), Shape::of(words)?)
+                let read_quorum = words.options()?.read_quorum;
+                Self::List(Listing::Scan { prefix, read_quorum }, Shape::of(words)?)
             }
             "dump" => Self::List(Listing::Dump, Shape::of(words)?),
             "status" => Self::Status { all: words.is_set("--all"), wait: words.is_set("--wait") },

@@ -120,12 +120,7 @@ pub(crate) const COMMANDS: &[CommandHelp] = &[
             IF_PRESENT,
             IF_VERSION,
             IF_VALUE,
-            option(
-                "--prefix",
-                "PREFIX",
-                "all keys that begin so, in place of KEY (linearizable \
-                engine)",
-            ),
+            option("--prefix", "PREFIX", "all keys that begin so, in place of KEY"),
         ],
         summary: "remove a key",
         details: "A missing key is no error, and `ok` does not say whether there was one; with \
@@ -200,11 +195,12 @@ pub(crate) const COMMANDS: &[CommandHelp] = &[
     CommandHelp {
         name: "scan",
         aliases: &[],
-        usage: "scan [PREFIX]",
+        usage: "scan [PREFIX] [--r N|majority|all]",
         keys: KeyWords::First,
-        options: &[LIMIT, KEYS_ONLY, VALUES_ONLY, COUNT, NULL],
+        options: &[R, LIMIT, KEYS_ONLY, VALUES_ONLY, COUNT, NULL],
         summary: "show the keys that begin with PREFIX, or all",
-        details: "Page by page, so that a key may change between pages. Linearizable engine only.",
+        details: "Page by page, so that a key may change between pages. In the eventual engine each page is merged \
+                  from R servers, key by key as a `get` does.",
     },
     CommandHelp {
         name: "delay",

@@ -81,7 +81,7 @@ impl Session {
             End::All | End::Enough => {
                 let place = match (&listing, server) {
                     (Listing::Dump, Some(server)) => format!(" at server {server}"),
-                    (Listing::Dump | Listing::Scan(_), _) => String::new(),
+                    (Listing::Dump | Listing::Scan { .. }, _) => String::new(),
                 };
                 if let Form::Lines { style: Style::Terminal, form: ListForm::Quoted(_), output } =
                     &mut form
@@ -105,7 +105,10 @@ impl Session {
     fn pages(&self, listing: &Listing, shape: Shape, defaults: Defaults) -> (&'static str, Pages) {
         let options = RequestOptions::default().with_timeout(defaults.timeout);
         let (command, pages) = match listing {
-            Listing::Scan(prefix) => ("scan", self.client.scan_pages(prefix, options)),
+            Listing::Scan { prefix, read_quorum } => {
+                let options = options.with_read_quorum(*read_quorum);
+                ("scan", self.client.scan_pages(prefix, options))
+            }
             Listing::Dump => ("dump", self.client.dump_pages(options)),
         };
         match shape.limit.map(|limit| u32::try_from(limit).unwrap_or(u32::MAX)) {

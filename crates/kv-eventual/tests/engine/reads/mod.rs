@@ -1,0 +1,6 @@
+//! Reads at their coordinator.
+
+mod atomic;
+mod get;
+mod scan;
+mod session;
