@@ -13,11 +13,10 @@ use std::time::Duration;
 use kv_core::{HybridTime, Key, NodeId};
 
 use crate::core::{Core, Step};
-use crate::ids::WriteId;
 use crate::message::Cut;
 use crate::mutation::Mutation;
 use crate::state::journal::Then;
-use crate::state::record::Record;
+use crate::state::record::{Record, take_for_removal};
 use crate::vector::Vector;
 use crate::vector::seqs::Seqs;
 
@@ -97,21 +96,6 @@ impl Core {
     }
 }
 
-/// Takes as many keys as one record removes.
-pub(crate) fn take_for_removal(
-    keys: &mut impl Iterator<Item = (Key, WriteId)>,
-) -> Vec<(Key, WriteId)> {
-    let (mut taken, mut bytes) = (Vec::new(), 0);
-    while taken.len() < REMOVED_AT_ONCE_MAX
-        && bytes < REMOVED_BYTES_MAX
-        && let Some((key, id)) = keys.next()
-    {
-        bytes += key.as_bytes().len();
-        taken.push((key, id));
-    }
-    taken
-}
-
 /// Whether a vector knows no other incarnation of a server that is not retired than the cut's.
 fn reflects_only(vector: &Vector, node: NodeId, cut: &Cut) -> bool {
     let mut live = vector.live_of(node);
@@ -127,9 +111,3 @@ fn reflects(vector: &Vector, node: NodeId, cut: &Cut) -> bool {
 
 /// No key is before it.
 const LEAST_KEY: &[u8] = &[0];
-
-/// The most keys that one record removes.
-const REMOVED_AT_ONCE_MAX: usize = 5_000;
-
-/// About how many bytes of keys such a record has at the most.
-const REMOVED_BYTES_MAX: usize = 256 << 10;

@@ -102,3 +102,24 @@ wire_enum!(Record, "record", {
 
 /// The byte form of a write without its key and value.
 const FIXED_BYTES: usize = 40;
+
+/// Takes as many keys as one record removes.
+pub(crate) fn take_for_removal(
+    keys: &mut impl Iterator<Item = (Key, WriteId)>,
+) -> Vec<(Key, WriteId)> {
+    let (mut taken, mut bytes) = (Vec::new(), 0);
+    while taken.len() < REMOVED_AT_ONCE_MAX
+        && bytes < REMOVED_BYTES_MAX
+        && let Some((key, id)) = keys.next()
+    {
+        bytes += key.as_bytes().len();
+        taken.push((key, id));
+    }
+    taken
+}
+
+/// The most keys that one record removes.
+const REMOVED_AT_ONCE_MAX: usize = 5_000;
+
+/// About how many bytes of keys such a record has at the most.
+const REMOVED_BYTES_MAX: usize = 256 << 10;

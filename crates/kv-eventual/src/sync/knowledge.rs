@@ -10,8 +10,7 @@ use crate::ids::{Slot, WriteId};
 use crate::message::{Cut, Hello, Report};
 use crate::mutation::Mutation;
 use crate::state::journal::Then;
-use crate::state::record::Record;
-use crate::tombstones::take_for_removal;
+use crate::state::record::{Record, take_for_removal};
 use crate::vector::Vector;
 use crate::vector::seqs::RUNS_MAX;
 
