@@ -48,13 +48,13 @@ impl Seen {
             return Some(Version::Log(number));
         }
         let versions = self.of_keys.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = versions.of(key(op)?);
+        let known = versions.of(op.single_key()?);
         if op.is_read_only() { known.seen } else { known.seen.max(known.tried) }
     }
 
     /// The key of which an answer to this may say a version.
     pub(crate) fn key_of(&self, op: &Operation) -> Option<Key> {
-        self.of_keys.as_ref().and(key(op)).cloned()
+        self.of_keys.as_ref().and(op.single_key()).cloned()
     }
 
     /// Takes in the answer to a request for `key` alone.
@@ -125,17 +125,6 @@ fn shown(answer: &Answer) -> Option<Version> {
             _ => None,
         },
         Answer::Page(_) => None,
-    }
-}
-
-/// The key of an operation that is on one alone.
-fn key(op: &Operation) -> Option<&Key> {
-    match op {
-        Operation::Batch(batch) => Some(batch.single()?.key()),
-        Operation::Scan(_)
-        | Operation::Dump(_)
-        | Operation::OpenSession
-        | Operation::Lead { .. } => None,
     }
 }
 

@@ -119,6 +119,15 @@ impl Operation {
         Self::Batch(Batch { conditions: Vec::new(), commands: vec![command] })
     }
 
+    /// The key of an operation that is one command without conditions.
+    #[must_use]
+    pub fn single_key(&self) -> Option<&Key> {
+        match self {
+            Self::Batch(batch) => batch.single().map(Command::key),
+            Self::Scan(_) | Self::Dump(_) | Self::OpenSession | Self::Lead { .. } => None,
+        }
+    }
+
     /// Whether the operation changes nothing, so that it is safe to repeat.
     #[must_use]
     pub fn is_read_only(&self) -> bool {

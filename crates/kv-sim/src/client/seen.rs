@@ -20,7 +20,7 @@ impl Seen {
             self.newest = self.newest.max(done.version);
             return;
         }
-        let Some(key) = key(op) else {
+        let Some(key) = op.single_key() else {
             return;
         };
         let shown = match &done.answer {
@@ -39,18 +39,7 @@ impl Seen {
     /// What an answer to a request must not go back behind. What is known of the key alone counts only
     /// if `by_key`.
     pub(crate) fn of(&self, op: &Operation, by_key: bool) -> Option<Version> {
-        let of_key = || self.of_keys.get(key(op)?).copied();
+        let of_key = || self.of_keys.get(op.single_key()?).copied();
         self.newest.or_else(|| by_key.then(of_key).flatten())
-    }
-}
-
-/// The key of an operation that is on one alone.
-fn key(op: &Operation) -> Option<&Key> {
-    match op {
-        Operation::Batch(batch) => Some(batch.single()?.key()),
-        Operation::Scan(_)
-        | Operation::Dump(_)
-        | Operation::OpenSession
-        | Operation::Lead { .. } => None,
     }
 }
