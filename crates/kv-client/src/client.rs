@@ -374,7 +374,7 @@ impl Client {
         send_state: SendState,
     ) -> Result<(NodeId, Done), ClientError> {
         let timeout = options.timeout;
-        let seen = options.seen.or_else(|| self.shared.seen.of(&op, options.level));
+        let seen = options.seen.max(self.shared.seen.of(&op, options.level));
         let key = self.shared.seen.key_of(&op);
         let body = RequestBody::Execute { op, options: options.with_seen(seen) };
         let answered = self.ask(body, timeout, send_state).await?;

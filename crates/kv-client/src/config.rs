@@ -35,8 +35,8 @@ pub struct ClientConfig {
     /// if no server that answers has it; a write whose client has seen something stamped more than ten
     /// seconds ahead of the server's clock is refused with
     /// [`NotDone::ClockSkew`](kv_core::NotDone::ClockSkew). It holds for requests of one key, and for the
-    /// last 8,192 keys of which there was an answer. A request that brings its own
-    /// [`RequestOptions::seen`](kv_core::RequestOptions::seen) is sent with that.
+    /// last 8,192 keys of which there was an answer. Of a request that brings its own
+    /// [`RequestOptions::seen`](kv_core::RequestOptions::seen) the newer of the two counts.
     pub session_guarantees: bool,
     /// The most requests in hand, at least 1; 1024 by default. Callers wait beyond that, within
     /// their request's time.

@@ -39,6 +39,7 @@ mod digest;
 pub mod driver;
 mod engine;
 mod id_map;
+mod integer;
 mod key;
 pub mod local;
 mod request;
@@ -60,6 +61,7 @@ pub use engine::checkpoint::{
 pub use engine::effect::{Effect, Effects, HaltReason};
 pub use engine::{ConsistencyEngine, EngineConfig, Input, Limits, Now, Shortage, Timing};
 pub use id_map::{IdHasher, IdMap, IdSet};
+pub use integer::parse_integer;
 pub use key::{Key, SizeError, Value};
 pub use request::batch::{Batch, BatchError, Check, Command, Condition, ExpiryMs};
 pub use request::not_done::{CannotLead, Feature, NotDone, Waiting};

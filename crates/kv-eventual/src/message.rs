@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use kv_core::{HybridTime, Incarnation, Key, NodeId, Scan, digest, wire_enum, wire_struct};
 
 use crate::ids::{ReadId, WriteId, WriteSeq};
@@ -95,8 +96,14 @@ impl Part {
                 answer.key.as_bytes().len() + answer.entry.as_ref().map_or(0, Entry::size_bytes)
             }
             Self::Batch(batch) => batch.writes.iter().map(Write::size_bytes).sum(),
-            Self::Look(look) => look.scan.from.len(),
-            Self::Sight(sight) => sight.records.iter().map(Write::size_bytes).sum(),
+            Self::Look(Look { scan, .. }) => {
+                let until = scan.until.as_ref().map_or(0, Bytes::len);
+                scan.from.len() + until + scan.after.as_ref().map_or(0, |key| key.as_bytes().len())
+            }
+            Self::Sight(sight) => {
+                let through = sight.through.as_ref().map_or(0, |key| key.as_bytes().len());
+                sight.records.iter().map(Write::size_bytes).sum::<usize>() + through
+            }
             Self::Compare(compare) => compare.size_bytes(),
             Self::Compared(compared) => compared.size_bytes(),
             Self::Want(keys) => keys.iter().map(|key| key.as_bytes().len() + PART_BYTES).sum(),
@@ -210,12 +217,14 @@ pub struct Pull {
     pub transfer: u64,
     /// Which batch of it, from 0. To ask for one means that all before it are on disk.
     pub number: u32,
+    /// The [`Batch::instance`] of those before it; 0 in batch 0.
+    pub instance: u64,
     /// In batch 0: what the sender reflects. A server that is to be sent everything asks with the
     /// vector of one that has nothing.
     pub begin: Option<Box<PullBegin>>,
 }
 
-wire_struct!(Pull { transfer, number, begin });
+wire_struct!(Pull { transfer, number, instance, begin });
 
 /// How a transfer begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -235,6 +244,9 @@ pub struct Batch {
     pub transfer: u64,
     /// Which batch.
     pub number: u32,
+    /// Which transfer this is at its sender. If that forgets a transfer and begins it again, as a
+    /// request that comes late has it, the batches are others.
+    pub instance: u64,
     /// Records that the requester does not know.
     pub writes: Vec<Write>,
     /// In the last batch: what the sender says of itself as it was when the transfer began. With all
@@ -242,7 +254,7 @@ pub struct Batch {
     pub end: Option<Box<Report>>,
 }
 
-wire_struct!(Batch { transfer, number, writes, end });
+wire_struct!(Batch { transfer, number, instance, writes, end });
 
 /// Asks whether the receiver holds the same in some ranges of keys.
 #[derive(Clone, Debug, PartialEq, Eq)]

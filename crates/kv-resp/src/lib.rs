@@ -13,7 +13,6 @@ mod float;
 mod front;
 mod glob;
 mod line;
-mod number;
 mod reader;
 mod reply;
 mod session;

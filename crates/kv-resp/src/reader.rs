@@ -4,8 +4,9 @@ use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 
+use kv_core::parse_integer;
+
 use crate::line::split_line;
-use crate::number::parse_integer;
 
 /// Reads requests as they come in, several to a read and one over several reads.
 ///

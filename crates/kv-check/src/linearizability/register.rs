@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
-use kv_core::{Check, ExpiryMs, KeyExpiry, Value};
+use kv_core::{Check, ExpiryMs, KeyExpiry, Value, parse_integer};
 
 use crate::history::{Refusal, Seen};
 
@@ -277,7 +277,7 @@ fn act(action: &Action, held: &mut Option<Held>) -> Option<Seen> {
         }
         Action::Increment(by) => {
             let number = match held {
-                Some(held) => std::str::from_utf8(&held.value).ok()?.parse::<i64>().ok()?,
+                Some(held) => parse_integer(&held.value)?,
                 None => 0,
             };
             let number = number.checked_add(*by)?;

@@ -68,6 +68,22 @@ impl Scan {
         (Key::new(longest).ok(), is_whole)
     }
 
+    /// The same range, without the bytes of its bounds that no key can reach, and with bytes of its own.
+    #[must_use]
+    pub fn trimmed(&self) -> Self {
+        // One byte more than a key can have tells a bound from the longest key that it begins with.
+        let reached = |bound: &Bytes| {
+            let reached = bound.get(..=Key::LEN_MAX).unwrap_or(bound);
+            Bytes::copy_from_slice(reached)
+        };
+        Self {
+            from: reached(&self.from),
+            until: self.until.as_ref().map(reached),
+            after: self.after.as_ref().map(Key::detached),
+            limit: self.limit,
+        }
+    }
+
     /// Whether a key lies before the end of the range.
     #[must_use]
     pub fn is_before_end(&self, key: &Key) -> bool {

@@ -16,7 +16,7 @@ use crate::core::{Core, Step};
 use crate::deadline::{Backoff, Due};
 use crate::ids::{ReadId, Slot, SlotSet};
 use crate::message::{Look, Part, Sight};
-use crate::state::range::Held;
+use crate::state::range::{Held, LOOKED_AT_MAX};
 use crate::state::record::Write;
 use crate::state::stamp::Entry;
 
@@ -59,9 +59,8 @@ impl Scans {
         let entries_max = u32::try_from(core.config.limits.page_entries_max).unwrap_or(u32::MAX);
         scan.limit = scan.limit.clamp(1, entries_max.max(1));
         let counts = core.counts(step.now.mono);
-        let own = core.state.range(&scan, BYTES_MAX);
         if needed == 1 && counts {
-            let page = page(&scan, [&own]);
+            let page = page(&scan, [&core.state.range(&scan, BYTES_MAX)], BYTES_MAX);
             return core.reply(step, request, found(page, 1));
         }
         let reachable = core.peers.reachable();
@@ -75,9 +74,10 @@ impl Scans {
             let limit = u64::try_from(SCANS_MAX).unwrap_or(u64::MAX);
             return core.reply(step, request, Outcome::NotDone(NotDone::Overloaded { limit }));
         }
+        let own = core.state.range(&scan, BYTES_MAX);
         let mut pending = PendingScan {
             request,
-            scan,
+            scan: scan.trimmed(),
             needed,
             answered: SlotSet::default(),
             answers: Vec::with_capacity(usize::from(needed)),
@@ -164,7 +164,8 @@ impl Scans {
     pub(crate) fn send_all_to(&mut self, core: &mut Core, step: &mut Step<'_>, slot: Slot) {
         let mut peer = SlotSet::default();
         peer.insert(slot);
-        let ids: Vec<_> = self.pending.keys().copied().collect();
+        let open = self.pending.iter().filter(|(_, scan)| scan.expires > step.now.mono);
+        let ids: Vec<_> = open.map(|(id, _)| *id).collect();
         for id in ids {
             self.send(core, step, id, peer);
         }
@@ -202,7 +203,7 @@ impl Scans {
         }
         if let Some(mut pending) = self.pending.remove(&id) {
             core.deadlines.disarm(&mut pending.armed, Due::Scan(id));
-            let page = page(&pending.scan, pending.answers.iter().map(|(_, held)| held));
+            let page = page(&pending.scan, pending.answers.iter().map(|(_, held)| held), BYTES_MAX);
             core.reply(step, pending.request, found(page, pending.answered.len()));
         }
         true
@@ -243,13 +244,15 @@ fn is_legal(core: &Core, scan: &Scan, sight: &Sight) -> bool {
     let Sight { records, through, .. } = sight;
     let is_one = |record: &Write| scan.contains(&record.key) && core.is_legal(&record.entry);
     let last = records.last().map(|record| &record.key);
-    records.is_sorted_by(|one, next| one.key < next.key)
+    records.len() <= LOOKED_AT_MAX
+        && records.is_sorted_by(|one, next| one.key < next.key)
         && records.iter().all(is_one)
         && through.as_ref().is_none_or(|through| Some(through) == last)
 }
 
-/// Merges what servers hold of a range into one page.
-fn page<'a>(scan: &Scan, answers: impl IntoIterator<Item = &'a Held>) -> Page {
+/// Merges what servers hold of a range into one page, which ends once it has `bytes_max` bytes: each
+/// server may have sent other keys.
+fn page<'a>(scan: &Scan, answers: impl IntoIterator<Item = &'a Held>, bytes_max: usize) -> Page {
     let mut through: Option<&Key> = None;
     let mut newest: BTreeMap<&Key, &Entry> = BTreeMap::new();
     for Held { records, through: all_up_to } in answers {
@@ -266,7 +269,7 @@ fn page<'a>(scan: &Scan, answers: impl IntoIterator<Item = &'a Held>) -> Page {
         }
     }
     let limit = usize::try_from(scan.limit).unwrap_or(usize::MAX);
-    let mut entries = Vec::new();
+    let (mut entries, mut bytes) = (Vec::new(), 0);
     for (key, entry) in newest {
         if through.is_some_and(|through| key > through) {
             break;
@@ -274,10 +277,11 @@ fn page<'a>(scan: &Scan, answers: impl IntoIterator<Item = &'a Held>) -> Page {
         let Some(value) = entry.value.clone() else {
             continue;
         };
-        if entries.len() >= limit {
+        if entries.len() >= limit || bytes >= bytes_max {
             let next = entries.last().map(|(key, _): &(Key, Versioned)| key.clone());
             return Page { entries, next };
         }
+        bytes += key.as_bytes().len() + entry.size_bytes();
         entries.push((key.clone(), Versioned { value, version: entry.stamp.into() }));
     }
     Page { entries, next: through.cloned() }
@@ -290,7 +294,8 @@ fn found(page: Page, servers: u16) -> Outcome {
 /// About how many bytes a server sends of a range.
 const BYTES_MAX: usize = 256 << 10;
 
-/// The most scans that wait for answers: each may hold a page of every server.
+/// The most scans that wait for answers: each may hold a page of every server, of some 256 KiB and one
+/// value more.
 const SCANS_MAX: usize = 64;
 
 #[cfg(test)]
@@ -353,7 +358,7 @@ mod tests {
             let mut found = Vec::new();
             for _ in 0..100 {
                 let held = servers.each_ref().map(|state| state.range(&scan, bytes_max));
-                let page = page(&scan, &held);
+                let page = page(&scan, &held, bytes_max);
                 prop_assert!(page.entries.len() <= usize::try_from(limit).unwrap());
                 found.extend(page.entries.into_iter().map(|(key, held)| (key, held.value)));
                 if page.next.is_none() {

@@ -38,4 +38,5 @@ impl State {
     }
 }
 
-const LOOKED_AT_MAX: usize = 4_096;
+/// The most records that are looked at for one page.
+pub(crate) const LOOKED_AT_MAX: usize = 4_096;

@@ -29,6 +29,8 @@ pub(crate) struct Sync {
     seeds: SeedStream,
     pull: Option<PullUnderWay>,
     transfers: BTreeMap<Slot, Transfer>,
+    /// How many of them were begun.
+    transfers_begun: u64,
     /// Peers to pull from without waiting for their turn.
     urgent: SlotSet,
     /// When each peer was pulled from last.
@@ -42,6 +44,7 @@ impl Sync {
             seeds: SeedStream::new(seed),
             pull: None,
             transfers: BTreeMap::new(),
+            transfers_begun: 0,
             urgent: SlotSet::EMPTY,
             last: BTreeMap::new(),
             armed: None,
@@ -50,6 +53,12 @@ impl Sync {
 
     pub(crate) const fn on_peer_up(&mut self, slot: Slot) {
         self.urgent.insert(slot);
+    }
+
+    /// Names a transfer that begins, in no other start of this process alike.
+    const fn next_instance(&mut self, run: u64) -> u64 {
+        self.transfers_begun += 1;
+        run.wrapping_add(self.transfers_begun)
     }
 
     /// A pull from a peer that is lost may go on when it is back; another is not kept from it.
@@ -152,6 +161,7 @@ impl EventualEngine {
             from,
             transfer: self.sync.seeds.next_u64(),
             number: 0,
+            instance: 0,
             phase: PullPhase::Asked { backoff, times: 1 },
             suspects,
             is_clean: true,
@@ -182,7 +192,8 @@ impl EventualEngine {
         core.deadlines.arm(&mut sync.armed, at, Due::Sync);
         let wants_all = pull.suspects.is_some();
         let begin = (pull.number == 0).then(|| Box::new(PullBegin { report, wants_all }));
-        let ask = Pull { transfer: pull.transfer, number: pull.number, begin };
+        let PullUnderWay { transfer, number, instance, .. } = *pull;
+        let ask = Pull { transfer, number, instance, begin };
         core.send(step, pull.from, Part::Pull(ask));
     }
 
@@ -195,7 +206,9 @@ impl EventualEngine {
             if self.sync.transfers.get(&slot).is_none_or(|known| known.id() != pull.transfer) {
                 let known = if begin.wants_all { Vector::default() } else { begin.report.vector };
                 let offer = self.report(step.now.mono);
-                self.sync.transfers.insert(slot, Transfer::new(pull.transfer, known, offer));
+                let instance = self.sync.next_instance(self.core.run);
+                let transfer = Transfer::new((pull.transfer, instance), known, offer);
+                self.sync.transfers.insert(slot, transfer);
                 self.core.state.replaced.get_or_insert_default();
             }
         }
@@ -204,7 +217,8 @@ impl EventualEngine {
             self.core.counters.stale_messages += 1;
             return;
         };
-        if transfer.id() != pull.transfer {
+        let is_other = pull.number > 0 && transfer.instance() != pull.instance;
+        if transfer.id() != pull.transfer || is_other {
             self.core.counters.stale_messages += 1;
             return;
         }
@@ -226,6 +240,7 @@ impl EventualEngine {
         let is_awaited = sync.pull.as_ref().is_some_and(|pull| {
             pull.from == slot
                 && (pull.transfer, pull.number) == (batch.transfer, batch.number)
+                && (batch.number == 0 || pull.instance == batch.instance)
                 && matches!(pull.phase, PullPhase::Asked { .. })
         });
         if !is_awaited {
@@ -256,6 +271,7 @@ impl EventualEngine {
         let until = self.core.journal.asked();
         if let Some(pull) = &mut self.sync.pull {
             pull.is_clean &= is_clean;
+            pull.instance = batch.instance;
             pull.phase = PullPhase::Storing { until, end: batch.end, bytes };
         }
         self.core.deadlines.disarm(&mut self.sync.armed, Due::Sync);

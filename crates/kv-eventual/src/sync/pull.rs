@@ -16,6 +16,8 @@ pub(crate) struct PullUnderWay {
     pub(crate) from: Slot,
     pub(crate) transfer: u64,
     pub(crate) number: u32,
+    /// Which transfer its batches are of at the peer, once one has come.
+    pub(crate) instance: u64,
     pub(crate) phase: PullPhase,
     /// Records that this server held at the beginning, after it lost data, and that the peer has
     /// not shown to hold too. Some may be older than a delete that no server needs any more; it

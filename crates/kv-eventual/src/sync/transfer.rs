@@ -20,6 +20,8 @@ use crate::vector::Vector;
 #[derive(Clone, Debug)]
 pub(crate) struct Transfer {
     id: u64,
+    /// Tells it from others that were begun under the same id.
+    instance: u64,
     /// What the requester knew at the beginning.
     known: Vector,
     /// What this server said of itself at the beginning.
@@ -37,9 +39,10 @@ pub(crate) struct Transfer {
 }
 
 impl Transfer {
-    pub(crate) const fn new(id: u64, known: Vector, offer: Report) -> Self {
+    pub(crate) const fn new((id, instance): (u64, u64), known: Vector, offer: Report) -> Self {
         Self {
             id,
+            instance,
             known,
             offer,
             last: None,
@@ -52,6 +55,10 @@ impl Transfer {
 
     pub(crate) const fn id(&self) -> u64 {
         self.id
+    }
+
+    pub(crate) const fn instance(&self) -> u64 {
+        self.instance
     }
 
     /// Whether more is owed than is kept for a requester.
@@ -94,7 +101,7 @@ impl Transfer {
         }
         is_end |= state.broken.is(Mutation::JoinsBeforeTheEnd);
         let end = is_end.then(|| Box::new(self.offer.clone()));
-        let batch = Batch { transfer: self.id, number, writes, end };
+        let batch = Batch { transfer: self.id, number, instance: self.instance, writes, end };
         self.last = Some(batch.clone());
         Some(batch)
     }
@@ -159,7 +166,7 @@ mod tests {
 
     fn begin(state: &State, known: &State) -> Transfer {
         let offer = Report { vector: state.vector.clone(), ..Report::default() };
-        Transfer::new(9, known.vector.clone(), offer)
+        Transfer::new((9, 1), known.vector.clone(), offer)
     }
 
     fn names(batch: &Batch) -> Vec<String> {

@@ -81,14 +81,21 @@ fn hellos() -> impl Strategy<Value = Hello> {
 fn pulls() -> impl Strategy<Value = Pull> {
     let begin = (reports(), any::<bool>())
         .prop_map(|(report, wants_all)| Box::new(PullBegin { report, wants_all }));
-    (any::<u64>(), any::<u32>(), proptest::option::of(begin))
-        .prop_map(|(transfer, number, begin)| Pull { transfer, number, begin })
+    (any::<u64>(), any::<u32>(), any::<u64>(), proptest::option::of(begin))
+        .prop_map(|(transfer, number, instance, begin)| Pull { transfer, number, instance, begin })
 }
 
 fn batches() -> impl Strategy<Value = Batch> {
     let end = proptest::option::of(reports().prop_map(Box::new));
-    (any::<u64>(), any::<u32>(), vec(writes(), 0..4), end)
-        .prop_map(|(transfer, number, writes, end)| Batch { transfer, number, writes, end })
+    (any::<u64>(), any::<u32>(), any::<u64>(), vec(writes(), 0..4), end).prop_map(
+        |(transfer, number, instance, writes, end)| Batch {
+            transfer,
+            number,
+            instance,
+            writes,
+            end,
+        },
+    )
 }
 
 fn compares() -> impl Strategy<Value = Compare> {
@@ -280,10 +287,9 @@ fn golden_bytes_of_a_message() {
     assert_eq!(message.to_bytes(), joined(&[head, &[3], id, &SEQ]));
 }
 
-#[test]
-fn golden_bytes_of_every_part() {
+/// A report, and its bytes.
+fn sample_report() -> (Report, Vec<u8>) {
     let write = sample_write();
-    let (_, id) = STAMP.split_at(8);
     let eight = |first: u8| [first, 0, 0, 0, 0, 0, 0, 0];
     let mut vector = Vector::default();
     [1, 2, 5].into_iter().for_each(|seq| {
@@ -297,6 +303,21 @@ fn golden_bytes_of_every_part() {
         cut: Cut { incarnation: Incarnation(4), seq: WriteSeq(5), time: HybridTime::ZERO.next() },
         floor: HybridTime::ZERO,
     };
+    // No incarnation is retired, and one is live: through 2, and one run beyond.
+    let (_, live) = STAMP.split_at(8);
+    let run = [eight(5), eight(5)].concat();
+    let head: &[&[u8]] = &[&[0, 0, 0, 0, 1, 0, 0, 0], live, &eight(2), &[1, 0, 0, 0], &run];
+    let tail: &[&[u8]] = &[&[1, 0, 1, 0, 0, 0, 3, 0], &eight(4), &SEQ, &eight(1), &eight(0)];
+    let said = [head, tail].concat().concat();
+    (report, said)
+}
+
+#[test]
+fn golden_bytes_of_every_part() {
+    let write = sample_write();
+    let (_, id) = STAMP.split_at(8);
+    let eight = |first: u8| [first, 0, 0, 0, 0, 0, 0, 0];
+    let (report, said) = sample_report();
     let hello = Hello { run: 6, sent: Duration::from_nanos(7), report: Box::new(report.clone()) };
     let welcome = Welcome {
         run: 6,
@@ -311,15 +332,14 @@ fn golden_bytes_of_every_part() {
     let query = Query { read: ReadId(9), key: write.key.clone() };
     let answer = |entry| Answer { read: ReadId(9), key: write.key.clone(), entry, counts: true };
     let begin = Box::new(PullBegin { report: report.clone(), wants_all: true });
-    let pull = Pull { transfer: 6, number: 7, begin: Some(begin) };
-    let batch =
-        Batch { transfer: 6, number: 7, writes: vec![write.clone()], end: Some(Box::new(report)) };
-    // No incarnation is retired, and one is live: through 2, and one run beyond.
-    let (_, live) = STAMP.split_at(8);
-    let run = [eight(5), eight(5)].concat();
-    let head: &[&[u8]] = &[&[0, 0, 0, 0, 1, 0, 0, 0], live, &eight(2), &[1, 0, 0, 0], &run];
-    let tail: &[&[u8]] = &[&[1, 0, 1, 0, 0, 0, 3, 0], &eight(4), &SEQ, &eight(1), &eight(0)];
-    let said = [head, tail].concat().concat();
+    let pull = Pull { transfer: 6, number: 7, instance: 8, begin: Some(begin) };
+    let batch = Batch {
+        transfer: 6,
+        number: 7,
+        instance: 8,
+        writes: vec![write.clone()],
+        end: Some(Box::new(report)),
+    };
     let whole: &[&[u8]] = &[&KEY, &STAMP, &SEQ, &VALUE];
     let whole = joined(whole);
     let cases = [
@@ -338,10 +358,19 @@ fn golden_bytes_of_every_part() {
             joined(&[&[6], &eight(9), &KEY, &[1], &STAMP, &SEQ, &VALUE, &[1]]),
         ),
         (Part::Repair(write.clone()), joined(&[&[7], &whole])),
-        (Part::Pull(pull), joined(&[&[8], &eight(6), &[7, 0, 0, 0, 1], &said, &[1]])),
+        (Part::Pull(pull), joined(&[&[8], &eight(6), &[7, 0, 0, 0], &eight(8), &[1], &said, &[1]])),
         (
             Part::Batch(batch),
-            joined(&[&[9], &eight(6), &[7, 0, 0, 0, 1, 0, 0, 0], &whole, &[1], &said]),
+            joined(&[
+                &[9],
+                &eight(6),
+                &[7, 0, 0, 0],
+                &eight(8),
+                &[1, 0, 0, 0],
+                &whole,
+                &[1],
+                &said,
+            ]),
         ),
     ];
     for (part, expected) in cases {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use kv_core::{
     Batch, Command, CommandResult, Key, KeyExpiry, NotDone, TimeToLive, Value, Version, Versioned,
+    parse_integer,
 };
 
 use crate::mutation::{Broken, Mutation};
@@ -119,9 +120,7 @@ impl<'a> Draft<'a> {
         let found = self.find(key);
         let old = match &found {
             None => Some(0),
-            Some(found) => std::str::from_utf8(found.versioned.value.as_bytes())
-                .ok()
-                .and_then(|text| text.parse::<i64>().ok()),
+            Some(found) => parse_integer(found.versioned.value.as_bytes()),
         };
         let sum = old.and_then(|old| old.checked_add(by));
         let number = sum.ok_or(NotDone::NotANumber { index: place })?;

@@ -115,6 +115,10 @@ fn increments_count_within_64_bits() {
     assert_eq!(machine.run(vec![], vec![increment(-7)]), Ok(vec![CommandResult::Number(-2)]));
     assert_eq!(machine.value("k"), Some((value("-2"), 3)));
     let not_a_number = Err(NotDone::NotANumber { index: 0 });
+    for text in ["007", "+7", "-0", " 7", ""] {
+        let mut machine = Machine::with(vec![put("k", text)]);
+        assert_eq!(machine.run(vec![], vec![increment(1)]), not_a_number, "{text:?}");
+    }
     assert_eq!(machine.run(vec![], vec![increment(i64::MIN)]), not_a_number);
     machine.run(vec![], vec![put("k", "1x")]).unwrap();
     assert_eq!(machine.run(vec![], vec![increment(1)]), not_a_number);

@@ -1,11 +1,10 @@
 //! What a command answers and changes, over keys that were read.
 
-use kv_core::Key;
+use kv_core::{Key, parse_integer};
 
 use crate::data::overlay::Overlay;
 use crate::data::{DataCommand, ObjectQuestion, copying, counting, expiring, lcs, ranges, setting};
 use crate::error::ReplyError;
-use crate::number::parse_integer;
 use crate::reply::Reply;
 
 /// Carries a command out. All its keys are in the overlay.

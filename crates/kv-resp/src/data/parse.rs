@@ -1,7 +1,7 @@
 //! Words made commands on keys and values.
 
 use bytes::Bytes;
-use kv_core::{Key, Value};
+use kv_core::{Key, Value, parse_integer};
 
 use crate::data::{
     DataCommand, Expire, ExpireCondition, Lcs, LcsForm, LifetimeForm, NewExpiry, ObjectQuestion,
@@ -9,7 +9,6 @@ use crate::data::{
 };
 use crate::error::ReplyError;
 use crate::float::LongDouble;
-use crate::number::parse_integer;
 
 /// A command by its lower-case name, which the table of commands has with so many words.
 /// `None` if it is not one on keys and values.

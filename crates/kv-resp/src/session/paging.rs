@@ -1,12 +1,11 @@
 //! Commands on the keys as a whole, page by page.
 
 use bytes::{Bytes, BytesMut};
-use kv_core::{Batch, Command, Key, Operation, Outcome, Page, Scan};
+use kv_core::{Batch, Command, Key, Operation, Outcome, Page, Scan, parse_integer};
 
 use crate::error::ReplyError;
 use crate::front::Context;
 use crate::glob;
-use crate::number::parse_integer;
 use crate::reply::Reply;
 use crate::session::{Session, Work, outcome};
 use crate::spec::Spec;
@@ -151,6 +150,10 @@ impl Session {
                 }
             }
             Paging::Count => count(context),
+            Paging::Random { is_second } if page.entries.is_empty() && page.next.is_some() => {
+                // There were keys that are deleted by now, and no others so far.
+                return self.ask_page(Paging::Random { is_second }, page.next);
+            }
             Paging::Random { is_second } if page.entries.is_empty() && !is_second => {
                 return self.ask_page(Paging::Random { is_second: true }, None);
             }

@@ -85,6 +85,7 @@ impl Stand {
                 let batch = Batch {
                     transfer: pull.transfer,
                     number: pull.number,
+                    instance: 1,
                     writes: Vec::new(),
                     end: Some(Box::new(end)),
                 };

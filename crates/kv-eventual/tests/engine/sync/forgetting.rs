@@ -40,7 +40,7 @@ fn in_step(stand: &Stand, deletes: u64) -> Report {
 /// One round in which each server pulls from the other.
 fn exchange(stand: &mut Stand, report: &Report) -> Vec<TestEffect> {
     let begin = PullBegin { report: report.clone(), wants_all: false };
-    let pull = Pull { transfer: 1, number: 0, begin: Some(Box::new(begin)) };
+    let pull = Pull { transfer: 1, number: 0, instance: 0, begin: Some(Box::new(begin)) };
     stand.receive_now(node(2), Part::Pull(pull));
     stand.sync_and_flush();
     stand.down(node(2));
@@ -51,7 +51,7 @@ fn exchange(stand: &mut Stand, report: &Report) -> Vec<TestEffect> {
     });
     let Pull { transfer, number, .. } = pull.unwrap();
     let end = Some(Box::new(report.clone()));
-    let batch = Batch { transfer, number, writes: Vec::new(), end };
+    let batch = Batch { transfer, number, instance: 1, writes: Vec::new(), end };
     let mut effects = stand.receive_now(node(2), Part::Batch(batch));
     effects.extend(stand.sync());
     effects

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::stand::{self, Stand, TestEffect, config, incarnation, node, time};
+use crate::stand::{self, Stand, TestEffect, config, incarnation, node, theirs, time};
 use kv_core::{ConsistencyEngine, Counter, Effect, HybridTime, Incarnation, PersistSeq};
 use kv_eventual::{
     Batch, Cut, EventualEngine, Hello, Part, Pull, PullBegin, Record, Report, Vector, Write,
@@ -33,16 +33,28 @@ fn records(effects: &[TestEffect]) -> Vec<&Record> {
     records
 }
 
-fn pulls(effects: Vec<TestEffect>) -> Vec<Pull> {
+fn parts(effects: Vec<TestEffect>) -> impl Iterator<Item = Part> {
     let sends = effects.into_iter().filter_map(|effect| match effect {
         Effect::Send { message, .. } => Some(message.parts),
         _ => None,
     });
+    sends.flatten()
+}
+
+fn pulls(effects: Vec<TestEffect>) -> Vec<Pull> {
     let pull = |part| match part {
         Part::Pull(pull) => Some(pull),
         _ => None,
     };
-    sends.flatten().filter_map(pull).collect()
+    parts(effects).filter_map(pull).collect()
+}
+
+fn batches(effects: Vec<TestEffect>) -> Vec<Batch> {
+    let batch = |part| match part {
+        Part::Batch(batch) => Some(batch),
+        _ => None,
+    };
+    parts(effects).filter_map(batch).collect()
 }
 
 /// The pull that this server begins when a peer comes back.
@@ -61,7 +73,7 @@ fn answer(
     end: Option<Report>,
 ) -> Vec<TestEffect> {
     let Pull { transfer, number, .. } = *pull;
-    let batch = Batch { transfer, number, writes, end: end.map(Box::new) };
+    let batch = Batch { transfer, number, instance: 1, writes, end: end.map(Box::new) };
     stand.receive(node(peer), Part::Batch(batch))
 }
 
@@ -126,7 +138,7 @@ fn a_write_that_is_superseded_fences_incarnations_too() {
 /// What this server keeps of server 2 once that has pulled in its fifth incarnation.
 fn kept_of_two(stand: &mut Stand, transfer: u64, vector: Vector) -> Vector {
     let begin = PullBegin { report: whole(vector), wants_all: false };
-    let pull = Pull { transfer, number: 0, begin: Some(Box::new(begin)) };
+    let pull = Pull { transfer, number: 0, instance: 0, begin: Some(Box::new(begin)) };
     let effects = stand.receive_as(node(2), incarnation(5, 2), Part::Pull(pull));
     stand.sync_and_flush();
     let kept = records(&effects).into_iter().rev().find_map(|record| match record {
@@ -168,7 +180,7 @@ fn a_stale_hello_from_a_disk_that_was_set_back_is_told_of_the_loss() {
     let mut stand = Stand::serving(2, 1, 1);
     let known = vector([id(2, incarnation(4, 2), 7), id(2, incarnation(5, 2), 1)]);
     let begin = PullBegin { report: whole(known), wants_all: false };
-    let pull = Pull { transfer: 1, number: 0, begin: Some(Box::new(begin)) };
+    let pull = Pull { transfer: 1, number: 0, instance: 0, begin: Some(Box::new(begin)) };
     stand.receive_as(node(2), incarnation(5, 2), Part::Pull(pull));
     stand.sync_and_flush();
     let older = whole(vector([id(2, incarnation(4, 2), 3)]));
@@ -206,7 +218,7 @@ fn a_report_that_no_server_can_make_is_not_believed_in_any_message() {
         assert_eq!(stand.receive(node(2), Part::Hello(hello)), []);
         assert_eq!(stand.flush(), []);
         let begin = PullBegin { report: report.clone(), wants_all: false };
-        let pull = Pull { transfer: 1, number: 0, begin: Some(Box::new(begin)) };
+        let pull = Pull { transfer: 1, number: 0, instance: 0, begin: Some(Box::new(begin)) };
         assert_eq!(stand.receive(node(2), Part::Pull(pull)), []);
         assert_eq!(stand.flush(), []);
         let pull = pull_from(&mut stand, 2);
@@ -257,16 +269,55 @@ fn a_transfer_ends_with_the_connection() {
         stand.sync_and_flush();
     }
     let begin = PullBegin { report: whole(Vector::default()), wants_all: false };
-    let pull = |number, begin| Part::Pull(Pull { transfer: 1, number, begin });
-    stand.receive(node(2), pull(0, Some(Box::new(begin))));
-    stand.sync_and_flush();
-    stand.receive(node(2), pull(1, None));
-    stand.sync_and_flush();
+    let begin = || {
+        Part::Pull(Pull {
+            transfer: 1,
+            number: 0,
+            instance: 0,
+            begin: Some(Box::new(begin.clone())),
+        })
+    };
+    let go_on = |number, instance| Part::Pull(Pull { transfer: 1, number, instance, begin: None });
+    stand.receive(node(2), begin());
+    let instance = batches(stand.sync_and_flush()).pop().unwrap().instance;
+    stand.receive(node(2), go_on(1, instance));
+    assert_eq!(batches(stand.sync_and_flush()).pop().unwrap().instance, instance);
     let stale = stand.counter(Counter::StaleMessages);
     stand.down(node(2));
     stand.up(node(2));
-    stand.receive(node(2), pull(2, None));
+    stand.receive(node(2), go_on(2, instance));
     assert_eq!(stand.counter(Counter::StaleMessages), stale + 1);
+    // A copy of the first request comes late. What it begins is another transfer, of whose first batch
+    // the peer need not have seen anything.
+    stand.flush();
+    stand.receive(node(2), begin());
+    let other = batches(stand.sync_and_flush()).pop().unwrap().instance;
+    assert_ne!(other, instance);
+    stand.receive(node(2), go_on(1, instance));
+    assert_eq!(batches(stand.sync_and_flush()), []);
+    assert_eq!(stand.counter(Counter::StaleMessages), stale + 2);
+    stand.receive(node(2), go_on(1, other));
+    assert_eq!(batches(stand.sync_and_flush()).len(), 1);
+}
+
+/// A server takes no batch of another transfer than that of which it has the first one.
+#[test]
+fn a_batch_of_a_transfer_that_was_begun_again_is_not_taken() {
+    let mut stand = Stand::serving(2, 1, 1);
+    let pull = pull_from(&mut stand, 2);
+    let Pull { transfer, .. } = pull;
+    let batch = |number, instance, name, end: Option<Report>| {
+        let writes = vec![theirs(u64::from(number) + 1, time(0, 0), name, "v")];
+        Part::Batch(Batch { transfer, number, instance, writes, end: end.map(Box::new) })
+    };
+    stand.receive(node(2), batch(0, 7, "a", None));
+    stand.sync_and_flush();
+    stand.wait_ms(10);
+    let end = || Some(whole(Vector::default()));
+    let others = stand.receive(node(2), batch(1, 8, "c", end()));
+    assert!(records(&others).is_empty(), "batch 0 was another: {others:?}");
+    let effects = stand.receive(node(2), batch(1, 7, "b", end()));
+    assert!(!records(&effects).is_empty(), "it is of the same");
 }
 
 /// What it holds is of an older copy of its disk, and the peer knows it and holds it no more.

@@ -3,11 +3,10 @@
 use std::fmt::Write;
 
 use bytes::Bytes;
-use kv_core::Now;
+use kv_core::{Now, parse_integer};
 
 use crate::error::ReplyError;
 use crate::front::{ClientRecord, Context};
-use crate::number::parse_integer;
 use crate::reply::{Protocol, Reply};
 use crate::session::immediate::debug;
 use crate::session::{Mute, Session};

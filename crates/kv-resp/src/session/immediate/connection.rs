@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 
+use kv_core::parse_integer;
+
 use crate::error::ReplyError;
 use crate::front::Context;
-use crate::number::parse_integer;
 use crate::reply::{Protocol, Reply};
 use crate::session::immediate::authenticate;
 use crate::session::immediate::client::check_name;

@@ -9,10 +9,11 @@ mod info;
 
 use bytes::Bytes;
 
+use kv_core::parse_integer;
+
 use crate::data::check_database;
 use crate::error::ReplyError;
 use crate::front::Context;
-use crate::number::parse_integer;
 use crate::reply::Reply;
 use crate::session::Session;
 use crate::spec::Spec;

@@ -157,8 +157,10 @@ async fn delete_all(
     let mut pages = client.scan_pages(prefix, lookup);
     while let Some(page) = pages.next().await? {
         let mut deletes = JoinSet::new();
-        for (key, _) in page {
-            deletes.spawn(delete(client.clone(), key, options.clone()));
+        for (key, held) in page {
+            // Else the delete might be stamped before what the page has shown (eventual engine).
+            let options = options.clone().with_seen(held.version);
+            deletes.spawn(delete(client.clone(), key, options));
         }
         let mut first_failure = None;
         while let Some(ended) = deletes.join_next().await {

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use kv_client::{Client, ClientError};
-use kv_core::{Feature, Key, Level, NotDone, RequestOptions};
+use kv_core::{Feature, Key, Level, NotDone, Quorum, RequestOptions};
 use tokio::runtime::Handle;
 
 /// Asks the server for keys, on the thread of the editor, for a moment at most.
@@ -33,24 +33,33 @@ impl KeyLookup {
         if client.server().is_none() || self.in_vain.load(Ordering::Relaxed) {
             return Vec::new();
         }
-        match runtime.block_on(first_keys(client, prefix)) {
-            Ok(keys) => keys,
-            Err(error) => {
-                let in_vain = matches!(
-                    error,
-                    ClientError::NotDone(NotDone::NotSupported(Feature::Scan | Feature::Level))
-                );
-                self.in_vain.store(in_vain, Ordering::Relaxed);
-                Vec::new()
+        // The server that is asked answers by itself: by that level, or in the engine that has none
+        // with R = 1.
+        let local = [Some(Level::Sequential), None];
+        for level in local {
+            match runtime.block_on(first_keys(client, prefix, level)) {
+                Ok(keys) => return keys,
+                Err(ClientError::NotDone(NotDone::NotSupported(Feature::Level))) => {}
+                Err(error) => {
+                    let in_vain =
+                        matches!(error, ClientError::NotDone(NotDone::NotSupported(Feature::Scan)));
+                    self.in_vain.store(in_vain, Ordering::Relaxed);
+                    return Vec::new();
+                }
             }
         }
+        Vec::new()
     }
 }
 
-async fn first_keys(client: &Client, prefix: &[u8]) -> Result<Vec<Key>, ClientError> {
-    // The server that is asked answers by itself.
-    let level = Some(Level::Sequential);
+async fn first_keys(
+    client: &Client,
+    prefix: &[u8],
+    level: Option<Level>,
+) -> Result<Vec<Key>, ClientError> {
+    let one = level.is_none().then_some(Quorum::Count(1));
     let options = RequestOptions::default().with_timeout(PATIENCE).with_level(level);
+    let options = options.with_read_quorum(one);
     let mut pages = client.scan_pages(prefix, options).with_page_len(KEYS_MAX);
     let Ok(page) = tokio::time::timeout(PATIENCE, pages.next()).await else {
         return Ok(Vec::new());

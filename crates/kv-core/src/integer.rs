@@ -1,8 +1,9 @@
-//! Numbers in Redis's form.
+//! Numbers in the form that increments write.
 
-/// Reads a 64-bit integer, which has one way only to be written: no spaces, no `+`, no leading
-/// zeros, no `-0`.
-pub(crate) fn parse_integer(text: &[u8]) -> Option<i64> {
+/// Reads a 64-bit integer, which has one way only to be written, as in Redis: no spaces, no `+`, no
+/// leading zeros, no `-0`. What an increment finds must be one; `None` for all else.
+#[must_use]
+pub fn parse_integer(text: &[u8]) -> Option<i64> {
     let (is_negative, digits) = match text {
         [b'-', digits @ ..] => (true, digits),
         digits => (false, digits),
