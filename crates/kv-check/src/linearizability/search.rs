@@ -13,6 +13,7 @@ use super::layout::Layout;
 use super::partition::{Moment, Partition};
 use super::register::States;
 use super::slots::Slots;
+use super::ties::Ties;
 
 /// How a search ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,6 +153,9 @@ impl<'a, S: Slots> Search<'a, S> {
         let layout = self.layout;
         let open = layout.open_at.get(config.at).map(Vec::as_slice).unwrap_or_default();
         let mut candidates = self.candidates(config, open);
+        if let Some(ties) = &layout.ties {
+            candidates = self.connected(ties, candidates, wanted, config, open);
+        }
         if let Some(foresight) = &layout.foresight {
             candidates = self.foreseen(foresight, candidates, wanted, config.at);
         }
@@ -173,21 +177,49 @@ impl<'a, S: Slots> Search<'a, S> {
     /// The writes that are open and have not taken effect.
     fn candidates(&self, config: &Configuration<S>, open: &[usize]) -> Vec<usize> {
         let layout = self.layout;
-        let begun = layout.endless_begun.get(config.at).copied().unwrap_or_default();
-        let endless = layout.endless.iter().take(begun);
         let mut classes = BTreeSet::new();
         let mut candidates = Vec::new();
-        for &place in open.iter().chain(endless) {
+        for place in self.undone(config, open) {
             let writes = self.partition.ops.get(place).is_some_and(|op| !op.changes_nothing());
             // Of those that do the same and may wait for ever, the order does not matter.
             let class = layout.class_of.get(&place);
-            if writes
-                && !config.done.contains(layout.slot(place))
-                && class.is_none_or(|class| classes.insert(*class))
-            {
+            if writes && class.is_none_or(|class| classes.insert(*class)) {
                 candidates.push(place);
             }
         }
+        candidates
+    }
+
+    /// The calls that are open and have not taken effect.
+    fn undone<'b>(
+        &'b self,
+        config: &'b Configuration<S>,
+        open: &'b [usize],
+    ) -> impl Iterator<Item = usize> + 'b {
+        let layout = self.layout;
+        let begun = layout.endless_begun.get(config.at).copied().unwrap_or_default();
+        let endless = layout.endless.iter().take(begun);
+        let calls = open.iter().chain(endless).copied();
+        calls.filter(|place| !config.done.contains(layout.slot(*place)))
+    }
+
+    /// Leaves out those writes that the awaited call has nothing to do with: a persistent set
+    /// (Godefroid, *Partial-Order Methods*, 1996).
+    ///
+    /// In any order that goes on from here, look at the calls up to the awaited one; all of them
+    /// are open. Those connected with it by the keys that calls among them share have no key in
+    /// common with the rest, so the rest may as well take effect right after the awaited call. A
+    /// call that only reads connects its keys too, as it sees them at one moment.
+    fn connected(
+        &self,
+        ties: &Ties,
+        mut candidates: Vec<usize>,
+        wanted: usize,
+        config: &Configuration<S>,
+        open: &[usize],
+    ) -> Vec<usize> {
+        let keys = ties.connected(wanted, self.undone(config, open));
+        candidates.retain(|place| ties.touches(*place, &keys));
         candidates
     }
 
