@@ -27,7 +27,7 @@ pub(super) struct Layout {
     /// Calls without an end that need not be remembered once they took effect: they delete a value that
     /// is put only once, so that they cannot take effect again.
     leave_no_trace: BTreeSet<usize>,
-    pub(super) foresight: Option<Foresight>,
+    pub(super) foresight: Foresight,
     pub(super) ties: Option<Ties>,
     /// How many steps it is to try a call in a state.
     pub(super) weight: u64,

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use super::budget::{Bound, Meter};
-use super::foresight::Foresight;
+use super::foresight::Standing;
 use super::layout::Layout;
 use super::partition::{Moment, Partition};
 use super::register::States;
@@ -156,9 +156,7 @@ impl<'a, S: Slots> Search<'a, S> {
         if let Some(ties) = &layout.ties {
             candidates = self.connected(ties, candidates, wanted, config, open);
         }
-        if let Some(foresight) = &layout.foresight {
-            candidates = self.foreseen(foresight, candidates, wanted, config.at);
-        }
+        candidates = self.foreseen(candidates, wanted, config, open);
         let mut choices = Vec::with_capacity(candidates.len());
         for place in candidates {
             if let Some(next) = self.effect(config, place, open, meter)? {
@@ -223,35 +221,41 @@ impl<'a, S: Slots> Search<'a, S> {
         candidates
     }
 
-    /// Leaves out those writes of a register that need not be tried next.
-    ///
-    /// The next call to take effect is a write in any case, as all reads of what the key holds
-    /// have taken effect. So a write that no call to begin shows may as well take effect first:
-    /// what shows it is open, and sees it then. And a write that is the only one of its value must
-    /// wait if a call to begin shows it: whatever else lets the awaited call return would
-    /// overwrite it.
+    /// Leaves out those writes that need not be tried next, by what later calls see: if one may as
+    /// well go first, all others; or else those that must wait.
     fn foreseen(
         &mut self,
-        foresight: &Foresight,
         mut candidates: Vec<usize>,
         wanted: usize,
-        at: usize,
+        config: &Configuration<S>,
+        open: &[usize],
     ) -> Vec<usize> {
-        let helps = |place: usize| place == wanted || foresight.shows(wanted, place);
-        let unread = |place: &&usize| foresight.read_later(**place, at).is_none();
-        let first = candidates.iter().filter(unread).find(|place| helps(**place));
-        if let Some(first) = first.or_else(|| candidates.iter().find(unread)) {
-            return vec![*first];
+        let foresight = &self.layout.foresight;
+        let Some(state) = self.states.state(config.state) else {
+            return candidates;
+        };
+        let complex = if foresight.has_complex {
+            let undone = self.undone(config, open);
+            undone.filter(|place| foresight.is_complex(*place)).collect()
+        } else {
+            Vec::new()
+        };
+        let standing = Standing { at: config.at, wanted, complex, state };
+        let may_go_first = candidates.iter().filter(|w| foresight.may_go_first(**w, &standing));
+        let mut may_go_first = may_go_first.copied().peekable();
+        if let Some(&any) = may_go_first.peek() {
+            let helping = may_go_first.find(|write| foresight.helps(*write, wanted));
+            return vec![helping.unwrap_or(any)];
         }
-        let stuck_at = &mut self.stuck_at;
-        candidates.retain(|&place| {
-            let must_wait = !helps(place) && foresight.is_only_write(place);
-            if let Some(returned) = foresight.read_later(place, at).filter(|_| must_wait) {
-                // Without that read it need not wait.
-                *stuck_at = (*stuck_at).max(returned);
-            }
-            !must_wait
+        drop(may_go_first);
+        let mut stuck_at = self.stuck_at;
+        candidates.retain(|write| {
+            let read = foresight.must_wait_for(*write, &standing);
+            // Without that read it need not wait.
+            stuck_at = stuck_at.max(read.unwrap_or_default());
+            read.is_none()
         });
+        self.stuck_at = stuck_at;
         candidates
     }
 

@@ -335,6 +335,77 @@ fn keys_that_the_awaited_call_has_no_tie_to_are_looked_at_later() {
     assert!(matches!(verdict, Verdict::NotLinearizable(_)), "{verdict}");
 }
 
+/// A call of [`fault`], with its end once it took effect.
+struct Call {
+    client: u64,
+    batch: Batch,
+    end: Option<Event>,
+}
+
+/// What clients see while a fault lasts: eight calls are open at once that end soon, and one call in
+/// sixteen ends with the fault. Each value is put once.
+fn fault(seed: u64) -> History {
+    let mut stream = SeedStream::new(seed);
+    let mut events = tie().to_vec();
+    let mut state: State = NAMES.iter().map(|name| (key(name), Value::default())).collect();
+    let (mut quick, mut slow): (Vec<Call>, Vec<Call>) = (Vec::new(), Vec::new());
+    for turn in 0..TURNS {
+        let place = pick(&mut stream, 8);
+        match quick.get_mut(place) {
+            Some(call) if call.end.is_none() => call.take_effect(&mut state),
+            Some(_) => {
+                let Call { client, end, .. } = quick.swap_remove(place);
+                events.push((Process(client), end.unwrap()));
+            }
+            None => {
+                let name = NAMES[pick(&mut stream, 4)];
+                let batch = match stream.below(20) {
+                    0..=9 => put(name, &turn.to_string()),
+                    10 => delete(name),
+                    _ => get(name),
+                };
+                events.push((Process(turn), Event::Invoke(batch.clone())));
+                let calls = if stream.below(16) == 0 { &mut slow } else { &mut quick };
+                calls.push(Call { client: turn, batch, end: None });
+            }
+        }
+        if let Some(call) = slow.get_mut(pick(&mut stream, 200)) {
+            call.take_effect(&mut state);
+        }
+    }
+    for mut call in quick.into_iter().chain(slow) {
+        call.take_effect(&mut state);
+        events.push((Process(call.client), call.end.unwrap()));
+    }
+    History { events }
+}
+
+impl Call {
+    fn take_effect(&mut self, state: &mut State) {
+        self.end = self.end.take().or_else(|| Some(carry_out(&self.batch, state)));
+    }
+}
+
+#[test]
+fn many_open_calls_on_tied_keys_are_told_apart_by_later_reads() {
+    let few = Budget { steps_max: 100_000, ..Budget::default() };
+    for seed in 0..12 {
+        let mut history = fault(seed);
+        assert_eq!(linearizability(&history, few), Ok(Verdict::Linearizable), "{seed}");
+        for end in [found("new"), found("")] {
+            history.events.push((Process(1_000), Event::Invoke(get("a"))));
+            history.events.push((Process(1_000), end));
+        }
+        let put = (Process(1_001), Event::Invoke(put("a", "new")));
+        history.events.insert(2, put);
+        let verdict = linearizability(&history, few).unwrap();
+        assert!(matches!(verdict, Verdict::NotLinearizable(_)), "{seed}: {verdict}");
+    }
+}
+
+/// So that the search without foresight runs out of steps.
+const TURNS: u64 = 800;
+
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 
 const HISTORIES: u64 = 10_000;
