@@ -8,6 +8,7 @@ use super::budget::{Bound, Meter};
 use super::foresight::Foresight;
 use super::partition::{Moment, Partition};
 use super::register::{Action, Call, End, Test, Until};
+use super::ties::Ties;
 
 /// What is known of a partition before the search.
 #[derive(Debug)]
@@ -26,7 +27,8 @@ pub(super) struct Layout {
     /// Calls without an end that need not be remembered once they took effect: they delete a value that
     /// is put only once, so that they cannot take effect again.
     leave_no_trace: BTreeSet<usize>,
-    pub(super) foresight: Option<Foresight>,
+    pub(super) foresight: Foresight,
+    pub(super) ties: Option<Ties>,
     /// How many steps it is to try a call in a state.
     pub(super) weight: u64,
 }
@@ -43,6 +45,7 @@ impl Layout {
             class_of: BTreeMap::new(),
             leave_no_trace: leave_no_trace(partition),
             foresight: Foresight::of(partition),
+            ties: Ties::of(partition),
             weight: 1,
         };
         let mut free: BTreeSet<u32> = BTreeSet::new();

@@ -10,6 +10,7 @@ mod partition;
 mod register;
 mod search;
 mod slots;
+mod ties;
 
 pub use budget::{Bound, Budget};
 pub use call_text::CallText;

@@ -234,6 +234,11 @@ impl States {
     }
 }
 
+/// The value of a key; `None` if the key is missing.
+pub(super) fn value_held(state: &State, key: usize) -> Option<&Bytes> {
+    held(state, key).map(|held| &held.value)
+}
+
 fn held(state: &State, key: usize) -> Option<&Held> {
     state.get(key).and_then(Option::as_ref)
 }

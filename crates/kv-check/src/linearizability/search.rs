@@ -8,11 +8,12 @@
 use std::collections::BTreeSet;
 
 use super::budget::{Bound, Meter};
-use super::foresight::Foresight;
+use super::foresight::Standing;
 use super::layout::Layout;
 use super::partition::{Moment, Partition};
 use super::register::States;
 use super::slots::Slots;
+use super::ties::Ties;
 
 /// How a search ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,9 +153,10 @@ impl<'a, S: Slots> Search<'a, S> {
         let layout = self.layout;
         let open = layout.open_at.get(config.at).map(Vec::as_slice).unwrap_or_default();
         let mut candidates = self.candidates(config, open);
-        if let Some(foresight) = &layout.foresight {
-            candidates = self.foreseen(foresight, candidates, wanted, config.at);
+        if let Some(ties) = &layout.ties {
+            candidates = self.connected(ties, candidates, wanted, config, open);
         }
+        candidates = self.foreseen(candidates, wanted, config, open);
         let mut choices = Vec::with_capacity(candidates.len());
         for place in candidates {
             if let Some(next) = self.effect(config, place, open, meter)? {
@@ -173,53 +175,87 @@ impl<'a, S: Slots> Search<'a, S> {
     /// The writes that are open and have not taken effect.
     fn candidates(&self, config: &Configuration<S>, open: &[usize]) -> Vec<usize> {
         let layout = self.layout;
-        let begun = layout.endless_begun.get(config.at).copied().unwrap_or_default();
-        let endless = layout.endless.iter().take(begun);
         let mut classes = BTreeSet::new();
         let mut candidates = Vec::new();
-        for &place in open.iter().chain(endless) {
+        for place in self.undone(config, open) {
             let writes = self.partition.ops.get(place).is_some_and(|op| !op.changes_nothing());
             // Of those that do the same and may wait for ever, the order does not matter.
             let class = layout.class_of.get(&place);
-            if writes
-                && !config.done.contains(layout.slot(place))
-                && class.is_none_or(|class| classes.insert(*class))
-            {
+            if writes && class.is_none_or(|class| classes.insert(*class)) {
                 candidates.push(place);
             }
         }
         candidates
     }
 
-    /// Leaves out those writes of a register that need not be tried next.
+    /// The calls that are open and have not taken effect.
+    fn undone<'b>(
+        &'b self,
+        config: &'b Configuration<S>,
+        open: &'b [usize],
+    ) -> impl Iterator<Item = usize> + 'b {
+        let layout = self.layout;
+        let begun = layout.endless_begun.get(config.at).copied().unwrap_or_default();
+        let endless = layout.endless.iter().take(begun);
+        let calls = open.iter().chain(endless).copied();
+        calls.filter(|place| !config.done.contains(layout.slot(*place)))
+    }
+
+    /// Leaves out those writes that the awaited call has nothing to do with: a persistent set
+    /// (Godefroid, *Partial-Order Methods*, 1996).
     ///
-    /// The next call to take effect is a write in any case, as all reads of what the key holds
-    /// have taken effect. So a write that no call to begin shows may as well take effect first:
-    /// what shows it is open, and sees it then. And a write that is the only one of its value must
-    /// wait if a call to begin shows it: whatever else lets the awaited call return would
-    /// overwrite it.
-    fn foreseen(
-        &mut self,
-        foresight: &Foresight,
+    /// In any order that goes on from here, look at the calls up to the awaited one; all of them
+    /// are open. Those connected with it by the keys that calls among them share have no key in
+    /// common with the rest, so the rest may as well take effect right after the awaited call. A
+    /// call that only reads connects its keys too, as it sees them at one moment.
+    fn connected(
+        &self,
+        ties: &Ties,
         mut candidates: Vec<usize>,
         wanted: usize,
-        at: usize,
+        config: &Configuration<S>,
+        open: &[usize],
     ) -> Vec<usize> {
-        let helps = |place: usize| place == wanted || foresight.shows(wanted, place);
-        let unread = |place: &&usize| foresight.read_later(**place, at).is_none();
-        let first = candidates.iter().filter(unread).find(|place| helps(**place));
-        if let Some(first) = first.or_else(|| candidates.iter().find(unread)) {
-            return vec![*first];
+        let keys = ties.connected(wanted, self.undone(config, open));
+        candidates.retain(|place| ties.touches(*place, &keys));
+        candidates
+    }
+
+    /// Leaves out those writes that need not be tried next, by what later calls see: if one may as
+    /// well go first, all others; or else those that must wait.
+    fn foreseen(
+        &mut self,
+        mut candidates: Vec<usize>,
+        wanted: usize,
+        config: &Configuration<S>,
+        open: &[usize],
+    ) -> Vec<usize> {
+        let foresight = &self.layout.foresight;
+        let Some(state) = self.states.state(config.state) else {
+            return candidates;
+        };
+        let complex = if foresight.has_complex {
+            let undone = self.undone(config, open);
+            undone.filter(|place| foresight.is_complex(*place)).collect()
+        } else {
+            Vec::new()
+        };
+        let standing = Standing { at: config.at, wanted, complex, state };
+        let may_go_first = candidates.iter().filter(|w| foresight.may_go_first(**w, &standing));
+        let mut may_go_first = may_go_first.copied().peekable();
+        if let Some(&any) = may_go_first.peek() {
+            let helping = may_go_first.find(|write| foresight.helps(*write, wanted));
+            return vec![helping.unwrap_or(any)];
         }
-        let stuck_at = &mut self.stuck_at;
-        candidates.retain(|&place| {
-            let must_wait = !helps(place) && foresight.is_only_write(place);
-            if let Some(returned) = foresight.read_later(place, at).filter(|_| must_wait) {
-                // Without that read it need not wait.
-                *stuck_at = (*stuck_at).max(returned);
-            }
-            !must_wait
+        drop(may_go_first);
+        let mut stuck_at = self.stuck_at;
+        candidates.retain(|write| {
+            let read = foresight.must_wait_for(*write, &standing);
+            // Without that read it need not wait.
+            stuck_at = stuck_at.max(read.unwrap_or_default());
+            read.is_none()
         });
+        self.stuck_at = stuck_at;
         candidates
     }
 

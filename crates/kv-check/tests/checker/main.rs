@@ -7,3 +7,4 @@ mod history_files;
 mod linearizability;
 mod oracles;
 mod stateright_agreement;
+mod tied_keys;
