@@ -12,7 +12,7 @@
 use std::fmt::Debug;
 
 use kv_check::{Budget, Event, History, Process, Refusal, Seen, Verdict, linearizability};
-use kv_core::{Batch, Check, SeedStream};
+use kv_core::{Batch, Check, SeedStream, parse_integer};
 use stateright::semantics::register::{Register, RegisterOp, RegisterRet};
 use stateright::semantics::{ConsistencyTester, LinearizabilityTester, SequentialSpec};
 
@@ -115,13 +115,12 @@ impl SequentialSpec for Everything {
                 self.0 = None;
                 Ret::Written
             }
-            Op::Increment(by) => match held.unwrap_or_else(|| "0".to_owned()).parse::<i64>() {
-                Ok(number) => {
-                    self.0 = Some((number + by).to_string());
-                    Ret::Number(number + by)
-                }
-                Err(_) => Ret::NoNumber,
-            },
+            Op::Increment(by) => {
+                let number = held.as_ref().map_or(Some(0), |held| parse_integer(held.as_bytes()));
+                let sum = number.map(|number| number + by);
+                self.0 = sum.map(|sum| sum.to_string()).or(held);
+                sum.map_or(Ret::NoNumber, Ret::Number)
+            }
             Op::Append(letter) => {
                 let longer = format!("{}{letter}", held.unwrap_or_default());
                 self.0 = Some(longer.clone());
