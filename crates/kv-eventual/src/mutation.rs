@@ -17,8 +17,6 @@ pub enum Mutation {
     ReadsOneFewer,
     /// A read does not wait for what its client has seen.
     ReadIgnoresSeen,
-    /// A read of a deleted key does not say the delete's version.
-    DeletesTellNoVersion,
     /// A write's stamp may be below what its client has seen of the key.
     StampBelowSeen,
     /// A server that restarts continues in its former incarnation, and numbers its writes from 1
@@ -64,13 +62,12 @@ pub(crate) type Broken = kv_core::Broken<Mutation>;
 #[cfg(feature = "mutations")]
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 23] = [
         Self::CountedBeforePersisted,
         Self::AckBeforePersisted,
         Self::DoneWithOneFewer,
         Self::ReadsOneFewer,
         Self::ReadIgnoresSeen,
-        Self::DeletesTellNoVersion,
         Self::StampBelowSeen,
         Self::IncarnationResumed,
         Self::ClockReissued,

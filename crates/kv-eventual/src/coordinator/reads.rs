@@ -83,7 +83,7 @@ impl Reads {
         let own = core.state.get(&key);
         let counts = core.counts(step.now.mono);
         if needed.servers() == 1 && counts && is_as_new(core, own, seen) {
-            let outcome = read_done(own, 1, core.broken());
+            let outcome = read_done(own, 1);
             core.reply(step, request, outcome);
             return Vec::new();
         }
@@ -286,7 +286,7 @@ impl Reads {
             return Vec::new();
         };
         core.deadlines.disarm(&mut read.armed, Due::Read(id));
-        let outcome = read_done(best.as_ref(), read.answered.len(), broken);
+        let outcome = read_done(best.as_ref(), read.answered.len());
         core.reply(step, read.request, outcome);
         let Some(best) = best else {
             return Vec::new();

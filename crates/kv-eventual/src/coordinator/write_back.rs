@@ -60,7 +60,7 @@ impl Reads {
         self.writing_back.remove(&id);
         if let Some(mut read) = self.pending.remove(&id) {
             core.deadlines.disarm(&mut read.armed, Due::Read(id));
-            let outcome = read_done(read.shown.as_ref(), read.answered.len(), core.broken());
+            let outcome = read_done(read.shown.as_ref(), read.answered.len());
             core.reply(step, read.request, outcome);
         }
     }

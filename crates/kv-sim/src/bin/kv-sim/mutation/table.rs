@@ -16,9 +16,7 @@ pub(super) const fn of_eventual(mutation: kv_eventual::Mutation) -> Checker {
         M::ReadsOneFewer | M::LastToComeWins | M::TiesReversed => {
             Checker::Oracle(Quorums, Promise::QuorumVisibility)
         }
-        M::ReadIgnoresSeen | M::DeletesTellNoVersion => {
-            Checker::Sweep(Law::Promise(Promise::MonotonicReads))
-        }
+        M::ReadIgnoresSeen => Checker::Sweep(Law::Promise(Promise::MonotonicReads)),
         M::StampBelowSeen => Checker::Sweep(Law::Promise(Promise::MonotonicWrites)),
         M::StampBelowHeld => Checker::Sweep(Law::Promise(Promise::VersionsAdvance)),
         M::ClockReissued => Checker::Oracle(Alone, Promise::StampsRise),
