@@ -1,7 +1,7 @@
 //! Numbers that keys hold.
 
 use bytes::Bytes;
-use kv_core::{Key, Value};
+use kv_core::{Key, Value, parse_integer};
 
 use crate::data::overlay::Overlay;
 use crate::error::ReplyError;
@@ -11,11 +11,8 @@ use crate::reply::Reply;
 pub(super) fn increment(overlay: &mut Overlay, key: &Key, by: i64) -> Result<Reply, ReplyError> {
     let old: i64 = match overlay.value(key) {
         None => 0,
-        Some(value) => {
-            // As the engine reads it where it counts by itself.
-            let text = std::str::from_utf8(value.as_bytes()).ok();
-            text.and_then(|text| text.parse().ok()).ok_or(ReplyError::NotAnInteger)?
-        }
+        // As the engine reads it where it counts by itself.
+        Some(value) => parse_integer(value.as_bytes()).ok_or(ReplyError::NotAnInteger)?,
     };
     let sum = old.checked_add(by).ok_or(ReplyError::Overflow)?;
     let value = Value::new(sum.to_string()).map_err(|_| ReplyError::TooLong)?;
