@@ -44,6 +44,33 @@ fn replies_to_any_sequence_are_those_of_redis() {
     outcome.unwrap();
 }
 
+/// What random sequences once found to be answered otherwise.
+#[test]
+fn sequences_that_once_differed_do_no_more() {
+    if !is_there("redis-server", &["--version"]) {
+        return;
+    }
+    let redis = RedisServer::start(&["--save", "", "--databases", "1"]).unwrap();
+    let ours = Cluster::linearizable();
+    let theirs = SocketAddr::from((Ipv4Addr::LOCALHOST, redis.port()));
+    for lines in [
+        // Numbers with leading zeros.
+        &["setex c 100000 0", "append c 0", "incrby c 0", "get c"][..],
+        &["incrbyfloat a 1e17", "setbit a 7 0", "incr a", "get a"],
+        &["set b 007", "multi", "incr b", "decr b", "exec", "get b"],
+    ] {
+        let words = |line: &&str| line.split(' ').map(|word| word.as_bytes().to_vec()).collect();
+        let commands: Vec<Words> = lines.iter().map(words).collect();
+        let [expected, found] =
+            [theirs, ours.address].map(|address| run(address, &commands, false, false));
+        assert_eq!(
+            found.iter().map(|reply| shown(reply)).collect::<Vec<_>>(),
+            expected.iter().map(|reply| shown(reply)).collect::<Vec<_>>(),
+            "{lines:?}"
+        );
+    }
+}
+
 /// The replies to the commands, on an empty server.
 fn run(
     address: SocketAddr,
