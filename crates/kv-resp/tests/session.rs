@@ -316,8 +316,11 @@ fn what_is_about_the_session_is_done_once_the_transaction_is() {
 fn a_number_counts_alike_alone_and_in_a_transaction() {
     let mut client = Client::new();
     let (replies, _) = client.send("SET a 007\r\nMULTI\r\nINCR a\r\nEXEC\r\n");
-    assert_eq!(replies, "+OK\r\n+OK\r\n+QUEUED\r\n*1\r\n:8\r\n");
-    assert_eq!(client.send("SET a 007\r\nINCR a\r\n").0, "+OK\r\n:8\r\n");
+    let no_integer = "-ERR value is not an integer or out of range\r\n";
+    assert_eq!(replies, format!("+OK\r\n+OK\r\n+QUEUED\r\n*1\r\n{no_integer}"));
+    assert_eq!(client.send("SET a 007\r\nINCR a\r\n").0, format!("+OK\r\n{no_integer}"));
+    let (replies, _) = client.send("SET a 7\r\nMULTI\r\nINCR a\r\nEXEC\r\nINCR a\r\n");
+    assert_eq!(replies, "+OK\r\n+OK\r\n+QUEUED\r\n*1\r\n:8\r\n:9\r\n");
 }
 
 #[test]
