@@ -219,7 +219,7 @@ impl Holder for EventualEngine {
             is_so: |cluster| {
                 any(cluster, |status| status.counter(Counter::ReadsBehindSession) > Some(0))
             },
-            per_mille: 100,
+            per_mille: 20,
             runs_min: 100,
         },
         congested_link(),
