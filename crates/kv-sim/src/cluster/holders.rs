@@ -121,7 +121,6 @@ fn written_key(op: &Operation) -> Option<&Key> {
     let Operation::Batch(batch) = op else {
         return None;
     };
-    let reads = |command: &&Command| matches!(command, Command::Get { .. });
-    let mut writes = batch.commands().iter().filter(|command| !reads(command));
+    let mut writes = batch.commands().iter().filter(|command| !command.is_read_only());
     writes.next().map(Command::key)
 }
