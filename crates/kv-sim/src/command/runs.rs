@@ -117,7 +117,7 @@ fn run_until<E: ConsistencyEngine>(
     say(format_args!("runs that failed     {failed}"));
     let missing: Vec<&str> = not_reached(&total, subject.sometimes).collect();
     for name in &missing {
-        complain(format_args!("no run of {} reached: {name}", total.runs));
+        complain(format_args!("too few of {} runs reached: {name}", total.runs));
     }
     Ok(failed == 0 && missing.is_empty())
 }
