@@ -342,6 +342,26 @@ mod tests {
     }
 
     #[test]
+    fn a_trimmed_scan_is_of_the_same_keys() {
+        let longest = vec![b'b'; Key::LEN_MAX];
+        let beyond = Bytes::from(vec![b'b'; 3 * Key::LEN_MAX]);
+        let keys = [b"a".to_vec(), b"b".to_vec(), longest, b"c".to_vec()];
+        let keys = keys.map(|key| Key::new(key).unwrap());
+        let bounds = [Bytes::new(), "b".into(), beyond, "c".into()];
+        for from in &bounds {
+            for until in &bounds {
+                let (from, until) = (from.clone(), Some(until.clone()));
+                let scan = Scan { from, until, after: None, limit: 1 };
+                let trimmed = scan.trimmed();
+                assert!(trimmed.from.len() <= Key::LEN_MAX + 1);
+                for key in &keys {
+                    assert_eq!(trimmed.contains(key), scan.contains(key), "{key:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn what_changes_nothing_is_read_only() {
         let get = Command::Get { key: key("k") };
         let delete = Command::Delete { key: key("k") };

@@ -328,6 +328,16 @@ mod tests {
         state
     }
 
+    /// Each server may have sent other keys, which together are more than one answer may hold.
+    #[test]
+    fn a_merged_page_ends_once_it_is_large() {
+        let scan = Scan { from: Default::default(), until: None, after: None, limit: 9 };
+        let held = |name| Held { records: vec![write((name, 1, Some(0)))], through: None };
+        let merged = page(&scan, &[held(0), held(1), held(2)], 3);
+        let names: Vec<_> = merged.entries.into_iter().map(|(name, _)| name).collect();
+        assert_eq!((names, merged.next), (vec![key(0), key(1)], Some(key(1))));
+    }
+
     proptest! {
         /// Page after page, whatever the servers' answers are cut to, is what one server that holds
         /// it all would show.
