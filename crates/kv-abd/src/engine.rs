@@ -234,7 +234,8 @@ impl AbdEngine {
         if self.broken.is(Rule::RefusesAfterPeerDown) && now.mono < self.refuses_until {
             return Some(NotDone::Waiting(Waiting::Election));
         }
-        if self.is_short && *aim != Aim::Read {
+        // A delete makes room in the end, and the reserve is kept for it.
+        if self.is_short && matches!(aim, Aim::Write(Some(_))) {
             return Some(NotDone::Waiting(Waiting::DiskFull { node: self.config.node }));
         }
         let limit_reached = self.requests.len() >= limit;

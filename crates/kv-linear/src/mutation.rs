@@ -62,6 +62,8 @@ pub enum Mutation {
     ReadJoinsEarlierRound,
     /// A read is answered once R - 1 servers have confirmed the sequencer.
     ReadConfirmedByOneFewer,
+    /// A server that asks for its own reads confirms the sequencer for all that wait.
+    QuestionConfirmsForAll,
     /// A write whose time is up is called not done, whatever became of it.
     UnknownToldAsNotDone,
     /// A checkpoint leaves out which requests have been applied.
@@ -108,7 +110,7 @@ pub(crate) type Broken = kv_core::Broken<Mutation>;
 #[cfg(feature = "mutations")]
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 46] = [
+    pub const ALL: [Self; 47] = [
         Self::AckBeforePersisted,
         Self::OwnDiskNotCounted,
         Self::CommitsWithOneFewer,
@@ -136,6 +138,7 @@ impl Mutation {
         Self::ReadBeforeOpening,
         Self::ReadJoinsEarlierRound,
         Self::ReadConfirmedByOneFewer,
+        Self::QuestionConfirmsForAll,
         Self::UnknownToldAsNotDone,
         Self::CheckpointWithoutDedup,
         Self::ReadsLocally,

@@ -105,9 +105,8 @@ pub(super) fn on_follower(
             let part = Part { epoch, previous, previous_hash, entries };
             follower.on_fetched(core, now, (from, part), out);
         }
-        Body::ReadIndexOk { receiver, number, index, .. } if receiver == core.incarnation() => {
-            core.reads.grant(number, index);
-            core.answer_reads(out);
+        Body::ReadIndexOk { epoch, receiver, number, index } if receiver == core.incarnation() => {
+            follower.on_read_index_ok(core, epoch, (number, index), out);
         }
         Body::RefuseReads { epoch, receiver, number, reason }
             if epoch == core.promised() && receiver == core.incarnation() =>

@@ -6,7 +6,7 @@ use kv_core::{Incarnation, NodeId, NotDone};
 
 use crate::core::{Core, Out};
 use crate::follower::{Follower, asking};
-use crate::log::epoch::Epoch;
+use crate::log::epoch::{Epoch, LogIndex};
 use crate::message::{Body, Forward};
 
 impl Follower {
@@ -74,6 +74,23 @@ impl Follower {
         self.ask_backoff = asking(core);
         self.ask_at = now;
         core.flush_soon(now);
+    }
+
+    /// The sequencer says what is committed, for the reads of all questions up to this one. No
+    /// heartbeat may say so as soon.
+    pub(crate) fn on_read_index_ok(
+        &self,
+        core: &mut Core,
+        epoch: Epoch,
+        (number, index): (u64, LogIndex),
+        out: &mut Out,
+    ) {
+        if epoch == core.promised() && !self.is_switching() {
+            core.replica.note_commit(index.min(self.verified));
+            core.deliver(out);
+        }
+        core.reads.grant(number, index);
+        core.answer_reads(out);
     }
 
     /// The sequencer cannot confirm what it was asked up to this question.

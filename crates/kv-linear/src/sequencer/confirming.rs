@@ -45,7 +45,8 @@ impl Sequencer {
         *known = question.max(*known);
     }
 
-    /// Begins a round for all questions that came since the last one.
+    /// Answers the questions that need no round, and begins one for all others that came since the
+    /// last one.
     ///
     /// An entry that was committed before may not be known to be so before this epoch's first entry
     /// is committed. A question never joins a round that began before it came: the confirmations of
@@ -55,8 +56,11 @@ impl Sequencer {
             return self.refuse_questions(core, &reason, out);
         }
         let early = core.broken.is(Mutation::ReadBeforeOpening);
-        let has_room = self.confirming.rounds.len() < ROUNDS_MAX;
-        if !has_room || (!self.is_settled(core) && !early) {
+        if !self.is_settled(core) && !early {
+            return;
+        }
+        self.answer_who_confirm(core, out);
+        if self.confirming.rounds.len() >= ROUNDS_MAX {
             return;
         }
         if core.reads.has_waiting()
@@ -74,6 +78,44 @@ impl Sequencer {
         let (number, index) = (self.confirming.last, core.replica.commit());
         self.confirming.rounds.push_back(Round { number, index, questions });
         self.end_rounds(core, out);
+    }
+
+    /// With R = 2, answers the servers that count: each confirms the sequencer by its question.
+    ///
+    /// It was sent after the reads came that it is for, by a server that had promised no later epoch
+    /// then, so it is worth what an acknowledgement of a round is. It is so for no others' reads: they
+    /// may have come after it was sent.
+    fn answer_who_confirm(&mut self, core: &mut Core, out: &mut Out) {
+        if self.others_needed(core) != 1 {
+            return;
+        }
+        let index = core.replica.commit();
+        let Self { epoch, peers, confirming, .. } = self;
+        let mut is_answered = false;
+        confirming.waiting.retain(|server, (incarnation, number)| {
+            let confirms = peers.get(server).is_some_and(|progress| {
+                progress.counted_incarnation() == *incarnation && progress.counts(*server, core)
+            });
+            if confirms {
+                let (epoch, receiver, number) = (*epoch, *incarnation, *number);
+                core.send(*server, Body::ReadIndexOk { epoch, receiver, number, index }, out);
+                is_answered = true;
+            }
+            !confirms
+        });
+        if is_answered
+            && core.broken.is(Mutation::QuestionConfirmsForAll)
+            && let Some(number) = core.reads.ask()
+        {
+            core.reads.grant(number, index);
+            core.answer_reads(out);
+        }
+    }
+
+    /// How many servers beside this one must confirm what it says.
+    fn others_needed(&self, core: &Core) -> u16 {
+        let fewer = u16::from(core.broken.is(Mutation::ReadConfirmedByOneFewer));
+        core.quorums.read.saturating_sub(1 + fewer)
     }
 
     /// Too few servers can be reached: no question is answered.
@@ -124,14 +166,10 @@ impl Sequencer {
 
     /// The last round that R servers have confirmed.
     fn confirmed_round(&self, core: &Core) -> u64 {
-        let fewer = u16::from(core.broken.is(Mutation::ReadConfirmedByOneFewer));
-        let others = core.quorums.read.saturating_sub(1 + fewer);
-        let Some(nth) = usize::from(others).checked_sub(1) else {
+        let Some(nth) = usize::from(self.others_needed(core)).checked_sub(1) else {
             return u64::MAX;
         };
-        let counted = self.peers.iter().filter(|(peer, progress)| {
-            core.known.is_on_disk(**peer, progress.incarnation) && !progress.recovering
-        });
+        let counted = self.peers.iter().filter(|(peer, progress)| progress.counts(**peer, core));
         let mut rounds: Vec<u64> = counted.map(|(_, progress)| progress.confirmed).collect();
         rounds.sort_unstable_by(|a, b| b.cmp(a));
         rounds.get(nth).copied().unwrap_or(0)

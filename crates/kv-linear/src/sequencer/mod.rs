@@ -238,8 +238,7 @@ impl Sequencer {
             return own;
         };
         let counted = |(peer, progress): (&NodeId, &Progress)| {
-            let counts = core.known.is_on_disk(*peer, progress.incarnation) && !progress.recovering;
-            if counts { progress.acked } else { LogIndex::ZERO }
+            if progress.counts(*peer, core) { progress.acked } else { LogIndex::ZERO }
         };
         let mut acked: Vec<LogIndex> = self.peers.iter().map(counted).collect();
         acked.sort_unstable_by(|a, b| b.cmp(a));

@@ -3,9 +3,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use kv_core::{Incarnation, Timing};
+use kv_core::{Incarnation, NodeId, Timing};
 
 use crate::backoff::Backoff;
+use crate::core::Core;
 use crate::log::epoch::LogIndex;
 use crate::sequencer::intake::Intake;
 
@@ -82,6 +83,11 @@ impl Progress {
     /// heard.
     pub(crate) const fn counted_incarnation(&self) -> Incarnation {
         if self.is_located { self.incarnation } else { Incarnation::UNKNOWN }
+    }
+
+    /// Whether the follower counts: its incarnation is on this server's disk, and it has its data.
+    pub(crate) fn counts(&self, peer: NodeId, core: &Core) -> bool {
+        core.known.is_on_disk(peer, self.incarnation) && !self.recovering
     }
 
     /// Goes over to another incarnation of the follower, with the requests of it that are known.

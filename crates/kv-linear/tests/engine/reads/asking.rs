@@ -3,7 +3,7 @@
 use kv_core::Role;
 use kv_linear::{Body, Epoch, LogIndex, Prepare, Record};
 
-use super::super::stand::log::get;
+use super::super::stand::log::{extend, get};
 use super::super::stand::{MS, Send, Server, Write, ack, epoch, first, heartbeat, sent_to};
 use super::{E, ask, asked, confirm, found, granted, reading, replies, rounds};
 use crate::serving::requests::{base, winner};
@@ -18,16 +18,30 @@ fn asking(server: &Server, epoch: Epoch, round: u64) -> Body {
 fn a_follower_answers_once_it_has_applied_what_the_sequencer_says() {
     let mut follower = asked();
     let before = follower.records.len();
-    let answer = granted(&follower, E, 1, 2);
+    // Its log ends before that, and then it has heard nothing of a commit.
+    let longer = extend(&base(), &[(E, "b")]);
+    let answer = granted(&follower, E, 1, 3);
     assert_eq!(follower.told(answer), []);
-    assert_eq!(replies(follower.told(heartbeat(E, &base(), 1))), []);
-    assert_eq!(replies(follower.told(heartbeat(E, &base(), 2))), [found(1, "a", 1)]);
     assert_eq!(follower.records.len(), before);
+    assert_eq!(replies(follower.fed(E, &longer, 2, 0)), []);
+    follower.persist_all();
+    assert_eq!(replies(follower.told(heartbeat(E, &longer, 3))), [found(1, "b", 2)]);
     // It has applied that already.
     follower.request(2, get());
     assert_eq!(follower.timeout(), [Send(1, ask(E, 2))]);
-    let answer = granted(&follower, E, 2, 2);
-    assert_eq!(follower.told(answer), [found(2, "a", 1)]);
+    let answer = granted(&follower, E, 2, 3);
+    assert_eq!(follower.told(answer), [found(2, "b", 2)]);
+}
+
+#[test]
+fn a_follower_learns_from_the_answer_what_is_committed() {
+    let mut follower = asked();
+    let other = granted(&follower, epoch(1, 1), 0, 2);
+    assert_eq!(follower.told(other), []);
+    assert_eq!(follower.positions().committed, Some(0), "of another epoch");
+    let answer = granted(&follower, E, 1, 2);
+    assert_eq!(follower.told(answer), [found(1, "a", 1)]);
+    assert_eq!(follower.positions().committed, Some(2));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use kv_core::{
 use kv_linear::{Ack, Body, Epoch, LogIndex, Prepare, Record};
 
 mod asking;
+mod confirming;
 
 use super::stand::log::{done, extend, get, put};
 use super::stand::{
@@ -67,6 +68,21 @@ fn reading() -> (Server, Epoch) {
     (sequencer, epoch)
 }
 
+/// A sequencer of five servers, three of which must confirm it, with nothing that is not committed.
+fn of_five() -> (Server, Epoch) {
+    let mut sequencer = Server::sequencer_of(&cluster(5, 2, 3), &base());
+    let epoch = sequencer.epoch();
+    sequencer.hears(2, ack(epoch, 3));
+    sequencer.timeout();
+    (sequencer, epoch)
+}
+
+/// What the second of the others that confirm a round brings.
+fn confirmed(sequencer: &mut Server, epoch: Epoch, round: u64) -> Vec<Given> {
+    assert_eq!(sequencer.hears(4, confirm(epoch, round)), []);
+    sequencer.hears(2, confirm(epoch, round))
+}
+
 /// A follower with a read, for which it has asked the sequencer.
 fn asked() -> Server {
     let mut follower = Server::follower(&base());
@@ -77,10 +93,7 @@ fn asked() -> Server {
 
 #[test]
 fn a_read_is_answered_by_r_servers_and_leaves_nothing_in_the_log() {
-    let mut sequencer = Server::sequencer_of(&cluster(5, 2, 3), &base());
-    let epoch = sequencer.epoch();
-    sequencer.hears(2, ack(epoch, 3));
-    sequencer.timeout();
+    let (mut sequencer, epoch) = of_five();
     let before = (sequencer.log(), sequencer.records.len());
     assert_eq!(sequencer.request(1, get()), []);
     let effects = sequencer.timeout();
@@ -179,8 +192,7 @@ fn where_one_server_suffices_it_answers_at_once_unless_the_opening_entry_is_not_
 
 #[test]
 fn all_reads_that_wait_take_one_round() {
-    let mut sequencer = Server::settled_sequencer(&base());
-    let epoch = sequencer.epoch();
+    let (mut sequencer, epoch) = of_five();
     for id in 1..=3 {
         assert_eq!(sequencer.request(id, get()), []);
     }
@@ -191,33 +203,34 @@ fn all_reads_that_wait_take_one_round() {
     assert_eq!(sequencer.engine.next_deadline(), Some(sequencer.now.mono));
     let effects = sequencer.timeout();
     assert_eq!((rounds(&effects, 2), rounds(&effects, 3)), (vec![1], vec![1]));
-    let answers = sequencer.hears(2, confirm(epoch, 1));
+    let answers = confirmed(&mut sequencer, epoch, 1);
     assert_eq!(sent_to(&answers, 3), [ok(epoch, 2, 3)]);
     assert_eq!(replies(answers).len(), 3);
 }
 
 #[test]
 fn the_commit_is_that_of_the_begin_of_the_round() {
-    let (mut sequencer, epoch) = reading();
+    let (mut sequencer, epoch) = of_five();
+    sequencer.request(1, get());
     sequencer.hears(3, ask(epoch, 1));
+    sequencer.timeout();
     sequencer.request(2, put("b"));
     sequencer.timeout();
     sequencer.persist_all();
     assert_eq!(sequencer.hears(2, ack(epoch, 4)), [done(2, 2)]);
     // What the state has beyond that is in the answer too.
     let answers = [Send(3, ok(epoch, 1, 3)), found(1, "b", 2)];
-    assert_eq!(sequencer.hears(2, confirm(epoch, 2)), answers);
+    assert_eq!(confirmed(&mut sequencer, epoch, 1), answers);
 }
 
 #[test]
 fn a_question_that_comes_again_gets_a_round_of_its_own() {
-    let mut sequencer = Server::settled_sequencer(&base());
-    let epoch = sequencer.epoch();
+    let (mut sequencer, epoch) = of_five();
     for round in [1, 2] {
         sequencer.hears(3, ask(epoch, 1));
         assert_eq!(rounds(&sequencer.timeout(), 2), [round]);
-        assert_eq!(sequencer.hears(2, confirm(epoch, round - 1)), []);
-        assert_eq!(sequencer.hears(2, confirm(epoch, round)), [Send(3, ok(epoch, 1, 3))]);
+        assert_eq!(confirmed(&mut sequencer, epoch, round - 1), []);
+        assert_eq!(confirmed(&mut sequencer, epoch, round), [Send(3, ok(epoch, 1, 3))]);
     }
     // Of another epoch, and of a process that is over.
     sequencer.hears(3, ask(E, 2));
@@ -225,21 +238,21 @@ fn a_question_that_comes_again_gets_a_round_of_its_own() {
     sequencer.hears(3, ask(epoch, 3));
     sequencer.timeout();
     sequencer.hears_in(3, incarnation(3, 2), Body::Recover);
-    assert_eq!(sequencer.hears(2, confirm(epoch, 3)), []);
+    assert_eq!(confirmed(&mut sequencer, epoch, 3), []);
 }
 
 #[test]
 fn only_so_many_rounds_are_open_and_further_questions_wait() {
-    let (mut sequencer, epoch) = reading();
+    let (mut sequencer, epoch) = of_five();
     for number in 1..=300 {
         sequencer.hears(3, ask(epoch, number));
         sequencer.timeout();
     }
     assert_eq!(rounds(&sequencer.timeout_after(MS * 100), 2), [256]);
-    sequencer.hears(2, confirm(epoch, 256));
+    confirmed(&mut sequencer, epoch, 256);
     assert_eq!(sequencer.engine.next_deadline(), Some(sequencer.now.mono));
     assert_eq!(rounds(&sequencer.timeout(), 2), [257]);
-    assert_eq!(sequencer.hears(2, confirm(epoch, 257)), [Send(3, ok(epoch, 300, 3))]);
+    assert_eq!(confirmed(&mut sequencer, epoch, 257), [Send(3, ok(epoch, 300, 3))]);
 }
 
 #[test]

@@ -71,6 +71,7 @@ pub(super) const fn of_linear(mutation: kv_linear::Mutation) -> Checker {
         M::ReadBeforeOpening
         | M::ReadJoinsEarlierRound
         | M::ReadConfirmedByOneFewer
+        | M::QuestionConfirmsForAll
         | M::PromisesMeetWritesAlone => Checker::Linearizability(Failover),
         M::InheritedCommitted
         | M::DifferingTailKept
