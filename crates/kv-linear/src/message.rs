@@ -268,7 +268,7 @@ pub struct Ack {
 wire_struct!(Ack { epoch, durable, round, recovering });
 
 /// What a server says to one that recovers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecoverOk {
     /// The incarnation that asked.
     pub receiver: Incarnation,
@@ -278,9 +278,12 @@ pub struct RecoverOk {
     pub recovering: bool,
     /// The last entry of its log, if it is the sequencer of that epoch.
     pub sequenced: Option<LogIndex>,
+    /// The highest incarnations that the sender's disk has of others. The one that recovers has lost
+    /// its own list, and by that it would take promises of processes that are gone.
+    pub known: Vec<(NodeId, Incarnation)>,
 }
 
-wire_struct!(RecoverOk { receiver, promised, recovering, sequenced });
+wire_struct!(RecoverOk { receiver, promised, recovering, sequenced, known });
 
 /// A promise to take nothing of an epoch before this one any more.
 #[derive(Clone, Debug, PartialEq, Eq)]

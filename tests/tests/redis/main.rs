@@ -16,4 +16,5 @@ mod commands;
 mod differential;
 mod leaving;
 mod protocol;
+mod redis_rs;
 mod wire;

@@ -72,6 +72,16 @@ impl Core {
         let durable = Durable::Known { peer, incarnation };
         self.persist(Record::Known { peer, incarnation }, durable, out);
     }
+
+    /// Notes what another server knows of the others.
+    pub(crate) fn merge_known(&mut self, known: &[(NodeId, Incarnation)], out: &mut Out) {
+        for (peer, highest) in known {
+            let is_peer = *peer != self.node() && self.config.cluster.contains(*peer);
+            if is_peer && let Some(known) = self.known.merged(*peer, *highest) {
+                self.note_known(*peer, known, out);
+            }
+        }
+    }
 }
 
 /// What a clock that is wrong may take of the numbers at most.

@@ -148,12 +148,7 @@ impl Follower {
             Some(Campaign { epoch, stage: Stage::Promises(promises), .. })
                 if *epoch == promise.epoch =>
             {
-                for (peer, highest) in &promise.known {
-                    let is_peer = *peer != core.node() && core.config.cluster.contains(*peer);
-                    if is_peer && let Some(known) = core.known.merged(*peer, *highest) {
-                        core.note_known(*peer, known, out);
-                    }
-                }
+                core.merge_known(&promise.known, out);
                 promises.insert(from, (incarnation, promise));
                 self.count_promises(core, now, out);
             }

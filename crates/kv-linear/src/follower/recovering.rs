@@ -2,7 +2,9 @@
 //!
 //! Source: Michael, Ports, Sharma & Szekeres, *Recovering Shared Objects Without Stable Storage*
 //! (DISC 2017): enough others note the new incarnation before it takes part, so that nothing of the
-//! former one, which may have acknowledged and promised what is lost, counts after that.
+//! former one, which may have acknowledged and promised what is lost, counts after that. It learns
+//! the present incarnations of the others again (the crash vector there): the sequencer, which must
+//! answer, knows of each that it counts.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -91,6 +93,8 @@ impl Follower {
         let own = core.incarnation();
         match self.recovering.as_mut().filter(|_| answer.receiver == own) {
             Some(recovering) => {
+                // These records come before the one by which it counts again.
+                core.merge_known(&answer.known, out);
                 recovering.answers.insert(from, answer);
                 recovering.find_goal(core);
                 self.check_recovery(core, now, out);
@@ -163,6 +167,7 @@ impl Core {
                 promised: self.promised(),
                 recovering: self.is_recovering(),
                 sequenced,
+                known: self.known.on_disk(),
             };
             self.send(from, Body::RecoverOk(answer), out);
         }

@@ -1,5 +1,6 @@
 //! How a sequencer gives its place to another server.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -65,11 +66,14 @@ impl Sequencer {
     }
 
     /// Begins to hand over to the follower that is the furthest, if the others can choose it and
-    /// work without this server, which is about to stop or whose disk takes nothing more.
+    /// work without this server, which is about to stop or whose disk takes nothing more. One that did
+    /// not take over, as with a full disk of its own, is asked again after all others.
     pub(crate) fn hand_over_to_any(&mut self, core: &mut Core, now: Duration) {
         let suffice = self.fit(core).count() >= usize::from(core.quorums.pre_votes);
-        let furthest = self.fit(core).max_by_key(|(_, progress)| progress.acked);
-        if let Some((to, _)) = furthest.filter(|_| suffice && self.handing.is_none()) {
+        let next = self.fit(core).min_by_key(|(peer, progress)| {
+            (self.declined.get(peer).copied(), Reverse(progress.acked))
+        });
+        if let Some((to, _)) = next.filter(|_| suffice && self.handing.is_none()) {
             self.begin_hand_over(core, now, to);
         }
     }
@@ -193,6 +197,11 @@ impl Sequencer {
         }
         core.refuse_leads(handing.to, reason, out);
         self.hand_over_not_before = now.saturating_add(core.config.timing.election);
+        self.declined.insert(handing.to, now);
+        let must = core.is_stopping || core.shortage.is_some();
+        if must && self.fit(core).any(|(peer, _)| !self.declined.contains_key(&peer)) {
+            self.hand_over_to_any(core, now);
+        }
         core.flush_soon(now);
     }
 

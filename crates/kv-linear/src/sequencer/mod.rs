@@ -44,6 +44,8 @@ pub(crate) struct Sequencer {
     handing: Option<HandOver>,
     /// One that was given up is not begun again by itself before this.
     hand_over_not_before: Duration,
+    /// When it was given up last that one of these leads.
+    declined: BTreeMap<NodeId, Duration>,
     pub(crate) confirming: Confirming,
 }
 
@@ -79,6 +81,7 @@ impl Sequencer {
             welcomes,
             handing: None,
             hand_over_not_before: now,
+            declined: BTreeMap::new(),
             confirming: Confirming::default(),
         };
         sequencer.take_pending(core);

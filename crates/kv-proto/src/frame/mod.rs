@@ -40,7 +40,7 @@ use header::{
 
 /// The version of the protocol that this crate speaks. Programs of different versions refuse each
 /// other, so it is raised with every change to the byte form of a message.
-pub const PROTOCOL_VERSION: u8 = 8;
+pub const PROTOCOL_VERSION: u8 = 9;
 
 /// The greatest length of a frame, in bytes, without the length itself.
 pub const FRAME_LEN_MAX: usize = 32 << 20;

@@ -30,9 +30,9 @@ fn hello() -> Hello {
 fn golden_bytes_of_a_hello() {
     let expected: &[u8] = &[
         21, 0, 0, 0, // length
-        8, 1, 0, 0, 0, 0, // version, kind, group
+        9, 1, 0, 0, 0, 0, // version, kind, group
         0x33, 0x33, 0xf0, 0x49, // checksum
-        0x21, 0x07, 0xa9, 0xcd, // the header's checksum
+        0x84, 0x7c, 0xff, 0x06, // the header's checksum
         2, 0, 0, 0, b'k', b'v', 0, // message
     ];
     assert_eq!(&frame_of(&hello())[..], expected);
@@ -47,7 +47,7 @@ fn a_hello_of_version_1_is_of_another_version_not_damaged() {
         2, 0, 0, 0, b'k', b'v', 0, // message
     ];
     let error = decode(BytesMut::from(hello)).unwrap_err();
-    let expected = "the other side speaks protocol version 1, this one 8: use programs of one \
+    let expected = "the other side speaks protocol version 1, this one 9: use programs of one \
                     release";
     assert_eq!(error.to_string(), expected);
 }
@@ -128,8 +128,8 @@ fn a_frame_that_only_shows_life_is_passed_over() {
 fn golden_bytes_of_a_refusal_have_the_form_of_all_versions() {
     let expected: &[u8] = &[
         17, 0, 0, 0, // length
-        8, 3, 0, 0, 0, 0, // version, kind, group
-        0x7d, 0x3d, 0x49, 0x31, // checksum
+        9, 3, 0, 0, 0, 0, // version, kind, group
+        0x18, 0x05, 0x9b, 0x01, // checksum
         5, 2, 0, 0, 0, b'n', b'o', // message
     ];
     let refusal = Refusal::new(RefusalCode::Full, "no");
@@ -217,10 +217,11 @@ fn with_version(message: &impl FrameMessage, version: u8) -> BytesMut {
 
 #[test]
 fn another_version_is_told_apart_from_damage_but_its_refusal_is_readable() {
-    let other = decode(with_version(&hello(), 9));
-    assert!(matches!(other, Err(FrameError::Version { theirs: 9 })));
-    let refusal = Refusal::of_version(9);
-    let frame = decode(with_version(&refusal, 9)).unwrap().unwrap();
+    const LATER: u8 = PROTOCOL_VERSION + 1;
+    let other = decode(with_version(&hello(), LATER));
+    assert!(matches!(other, Err(FrameError::Version { theirs: LATER })));
+    let refusal = Refusal::of_version(LATER);
+    let frame = decode(with_version(&refusal, LATER)).unwrap().unwrap();
     assert_eq!(HelloReply::from_frame(frame).unwrap(), HelloReply::Refusal(refusal));
 }
 

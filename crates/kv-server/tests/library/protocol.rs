@@ -147,8 +147,8 @@ async fn clients_and_servers_of_another_protocol_version_are_told_to_use_one_rel
     let client = Hello { cluster: "kv".to_owned(), role: Role::Client };
     for hello in [client, hello_of_server_2(Quorum::Count(2))] {
         for (theirs, expected) in [
-            (1, "version 8, not 1: use programs of one release (upgrade that program)"),
-            (9, "version 8, not 9: use programs of one release (upgrade this server)"),
+            (1, "version 9, not 1: use programs of one release (upgrade that program)"),
+            (10, "version 9, not 10: use programs of one release (upgrade this server)"),
         ] {
             let mut frame = BytesMut::new();
             put_message(GroupId(0), &hello, &mut frame).unwrap();

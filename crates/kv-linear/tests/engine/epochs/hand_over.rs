@@ -66,6 +66,53 @@ fn a_sequencer_whose_disk_is_full_hands_over_once_to_the_follower_that_has_the_m
     assert_eq!(lead(&sequencer.timeout_after(MS * 100)), 1);
 }
 
+/// A sequencer of five whose followers have its log, and which of them it asks to lead.
+fn sequencer_of_five() -> (Server, impl Fn(&[Given]) -> Vec<u16>) {
+    let mut sequencer = Server::sequencer_of(&cluster(5, 3, 3), &log(&[(epoch(0, 1), "")]));
+    let epoch = sequencer.epoch();
+    for peer in 2..=5 {
+        sequencer.hears(peer, ack(epoch, 2));
+    }
+    sequencer.timeout();
+    let asks =
+        move |effects: &[Given], peer| sent_to(effects, peer).contains(&Body::Lead { epoch });
+    (sequencer, move |effects| (2..=5).filter(|peer| asks(effects, *peer)).collect())
+}
+
+/// What follows when a server does not want to lead.
+fn declined(sequencer: &mut Server, by: u16) -> Vec<Given> {
+    let (epoch, reason) = (sequencer.epoch(), Some(CannotLead::Unfit { node: node(by) }));
+    sequencer.hears(by, Body::RefuseLead { epoch, node: node(by), reason });
+    sequencer.timeout()
+}
+
+#[test]
+fn one_that_declines_to_lead_is_asked_again_after_all_others() {
+    let (mut sequencer, asked) = sequencer_of_five();
+    sequencer.step(Input::DiskShort { shortage: Shortage::Space });
+    let mut effects = sequencer.timeout();
+    for peer in [2, 3, 4, 5] {
+        assert_eq!(asked(&effects), [peer]);
+        effects = declined(&mut sequencer, peer);
+    }
+    assert_eq!(asked(&effects), Vec::<u16>::new(), "not at once");
+    assert_eq!(asked(&sequencer.timeout_after(MS * 1_000)), [2]);
+}
+
+#[test]
+fn one_that_stops_asks_each_of_the_others_once() {
+    let (mut sequencer, asked) = sequencer_of_five();
+    sequencer.step(Input::Stop);
+    let mut effects = sequencer.timeout();
+    for peer in [2, 3, 4, 5] {
+        assert_eq!(asked(&effects), [peer]);
+        assert!(!sequencer.engine.may_stop());
+        effects = declined(&mut sequencer, peer);
+    }
+    assert_eq!(asked(&effects), Vec::<u16>::new());
+    assert!(sequencer.engine.may_stop());
+}
+
 /// A sequencer of three whose followers have its log and have just spoken.
 fn settled() -> Server {
     let mut sequencer = Server::settled_sequencer(&log(&[(epoch(0, 1), "")]));

@@ -38,7 +38,8 @@ fn wiped() -> Server {
 
 fn answer(server: &Server, promised: Epoch, sequenced: Option<usize>) -> RecoverOk {
     let sequenced = sequenced.map(|last| LogIndex(count(last)));
-    RecoverOk { receiver: server.incarnation, promised, recovering: false, sequenced }
+    let (receiver, recovering) = (server.incarnation, false);
+    RecoverOk { receiver, promised, recovering, sequenced, known: Vec::new() }
 }
 
 fn ok(server: &Server, promised: Epoch, sequenced: Option<usize>) -> Body {
@@ -199,8 +200,10 @@ fn a_server_answers_once_the_new_incarnation_is_on_its_disk() {
     assert_eq!(follower.hears_in(3, wiped, Body::Recover), noted);
     assert_eq!(follower.hears_in(3, wiped, Body::Recover), []);
     follower.persist_all();
-    let answer = RecoverOk { receiver: wiped, promised: E, recovering: false, sequenced: None };
-    let sent = [Send(3, Body::RecoverOk(answer))];
+    let known = vec![(node(1), first(1)), (node(3), wiped)];
+    let (promised, recovering, sequenced) = (E, false, None);
+    let answer = RecoverOk { receiver: wiped, promised, recovering, sequenced, known };
+    let sent = [Send(3, Body::RecoverOk(answer.clone()))];
     assert_eq!(follower.hears_in(3, wiped, Body::Recover), sent);
     // Nor before its own promise is.
     follower.told(Body::EpochRequest { epoch: epoch(1, 1) });
@@ -224,7 +227,7 @@ fn a_sequencer_says_how_far_its_log_goes_once_its_opening_entry_is_on_disk() {
 
 fn answer_of(server: &mut Server, to: u16) -> RecoverOk {
     match server.hears(to, Body::Recover).as_slice() {
-        [Send(_, Body::RecoverOk(answer))] => *answer,
+        [Send(_, Body::RecoverOk(answer))] => answer.clone(),
         other => panic!("{other:?}"),
     }
 }
@@ -253,4 +256,27 @@ fn a_server_that_recovers_waits_for_as_many_as_it_takes() {
     // Its requests would bear a name of which too few may know.
     server.fed(E, &base()[..1], 0, 0);
     assert_eq!(waiting(&server), Some(Waiting::Joining));
+}
+
+/// It promises, and whoever counts promises leaves out those of processes that are gone.
+#[test]
+fn a_server_that_recovers_learns_again_whom_the_others_know() {
+    let mut server = wiped_of(5, 3);
+    let known = vec![(node(2), incarnation(2, 9)), (node(4), incarnation(4, 7))];
+    let told = RecoverOk { known, ..answer(&server, E, Some(2)) };
+    let noted = Write(Record::Known { peer: node(4), incarnation: incarnation(4, 7) });
+    assert_eq!(server.hears(1, Body::RecoverOk(told)), [noted]);
+    for peer in [3, 5] {
+        let told = ok(&server, E, None);
+        server.hears(peer, told);
+    }
+    assert_eq!(
+        refill(&mut server, E, &base()).last(),
+        Some(&Record::Recovered),
+    );
+    server.persist_all();
+    server.told(Body::EpochRequest { epoch: epoch(1, 1) });
+    let promised = server.persist_all();
+    let [Send(1, Body::Promise(promise))] = promised.as_slice() else { panic!("{promised:?}") };
+    assert!(promise.known.contains(&(node(4), incarnation(4, 7))), "{promise:?}");
 }

@@ -42,7 +42,8 @@ fn recovered() -> Server {
     server.persist_all();
     for (peer, sequenced) in [(1, Some(LogIndex(2))), (3, None)] {
         let (receiver, promised) = (server.incarnation, epoch(0, 1));
-        let answer = RecoverOk { receiver, promised, recovering: false, sequenced };
+        let (recovering, known) = (false, Vec::new());
+        let answer = RecoverOk { receiver, promised, recovering, sequenced, known };
         server.hears(peer, Body::RecoverOk(answer));
     }
     server.fed(epoch(0, 1), &base(), 0, 0);

@@ -99,8 +99,10 @@ fn golden_bytes_of_the_messages_of_founding_and_recovery() {
         promised: EPOCH,
         recovering: true,
         sequenced: Some(LogIndex(3)),
+        known: members.clone(),
     };
-    let without = RecoverOk { recovering: false, sequenced: None, ..answer };
+    let without =
+        RecoverOk { recovering: false, sequenced: None, known: Vec::new(), ..answer.clone() };
     let cases = [
         (Body::Hello { nonce: 1 }, format!("00{}", n(1))),
         (Body::Join { nonce: 1, asked: 2 }, format!("01{}{}", n(1), n(2))),
@@ -110,8 +112,8 @@ fn golden_bytes_of_the_messages_of_founding_and_recovery() {
         ),
         (Body::Holding { nonce: 1, highest: Incarnation(2) }, format!("03{}{}", n(1), n(2))),
         (Body::Recover, "04".to_owned()),
-        (Body::RecoverOk(answer), format!("05{}{E}0101{}", n(1), n(3))),
-        (Body::RecoverOk(without), format!("05{}{E}0000", n(1))),
+        (Body::RecoverOk(answer), format!("05{}{E}0101{}010000000100{}", n(1), n(3), n(2))),
+        (Body::RecoverOk(without), format!("05{}{E}000000000000", n(1))),
         (Body::Outdated { highest: Incarnation(1) }, format!("06{}", n(1))),
         (Body::Refused, "14".to_owned()),
     ];

@@ -105,12 +105,13 @@ fn prepare() -> impl Strategy<Value = Prepare> {
 }
 
 fn recover_ok() -> impl Strategy<Value = RecoverOk> {
-    (incarnation(), epoch(), any::<bool>(), option::of(index())).prop_map(
-        |(receiver, promised, recovering, sequenced)| RecoverOk {
+    (incarnation(), epoch(), any::<bool>(), option::of(index()), members()).prop_map(
+        |(receiver, promised, recovering, sequenced, known)| RecoverOk {
             receiver,
             promised,
             recovering,
             sequenced,
+            known,
         },
     )
 }
