@@ -15,9 +15,10 @@ use super::mutation::{Linear, Subject};
 type Schedule = fn(u64) -> bool;
 
 /// The rules that are broken here, each with its schedule.
-const SCHEDULES: [(Mutation, Schedule); 2] = [
+const SCHEDULES: [(Mutation, Schedule); 3] = [
     (Mutation::InheritedCommitted, inherited_entries_are_replaced),
     (Mutation::PromisesMeetWritesAlone, a_former_sequencer_serves_a_read),
+    (Mutation::QuestionConfirmsForAll, a_question_on_its_way_for_long_comes_to_a_former_sequencer),
 ];
 
 pub(super) fn is_in_a_schedule(mutation: Mutation) -> bool {
@@ -93,6 +94,36 @@ fn a_former_sequencer_serves_a_read(seed: u64) -> bool {
             break;
         }
     }
+    matches!(
+        linearizability(&cluster.history(), Budget::default()),
+        Ok(Verdict::NotLinearizable(_))
+    )
+}
+
+/// A follower asks for a read of its own and then chooses another sequencer with the third server. The
+/// question arrives when a client reads at the first one.
+fn a_question_on_its_way_for_long_comes_to_a_former_sequencer(seed: u64) -> bool {
+    let mut cluster = cluster(3, 2, 2, seed);
+    cluster.run_for(MS * 1_500).unwrap();
+    submit(&mut cluster, 1, put("old"));
+    cluster.run_for(MS * 200).unwrap();
+    cluster.intercept(|from, to, message| match (from == node(1), to == node(1)) {
+        (false, true) if matches!(message.body, Body::ReadIndex { .. }) => Fate::Take,
+        (from_first, to_first) => drop_if(from_first || to_first),
+    });
+    submit(&mut cluster, 2, Operation::get(key()));
+    cluster.run_for(MS * 50).unwrap();
+    let next = wait_for_sequencer(&mut cluster, &[2, 3]);
+    let written = submit(&mut cluster, next.number(), put("new"));
+    cluster.run_for(MS * 100).unwrap();
+    assert!(matches!(cluster.outcome(written), Some(Outcome::Done(_))), "seed {seed}");
+    submit(&mut cluster, 1, Operation::get(key()));
+    let asked = cluster.captured().to_vec();
+    assert!(!asked.is_empty(), "seed {seed}");
+    for question in asked {
+        cluster.inject(question.from, question.to, question.message);
+    }
+    cluster.run_for(MS * 100).unwrap();
     matches!(
         linearizability(&cluster.history(), Budget::default()),
         Ok(Verdict::NotLinearizable(_))
