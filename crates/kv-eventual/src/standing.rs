@@ -25,6 +25,8 @@ pub(crate) struct Standing {
     taken_from_sound: SlotSet,
     /// It holds all that these held.
     taken_from: SlotSet,
+    /// It lost data, or may have, since this process started, whatever it counts by now.
+    has_lost: bool,
     /// Peers that have not said whether this server lost data, and until when that is waited for.
     unheard: BTreeMap<Slot, Duration>,
     armed: Option<Duration>,
@@ -40,11 +42,6 @@ impl Standing {
     /// The time has come up to which peers were waited for.
     pub(crate) const fn on_timeout(&mut self) {
         self.armed = None;
-    }
-
-    /// Whether it is not on disk yet that this server lost data.
-    pub(crate) const fn is_loss_pending(&self) -> bool {
-        self.is_loss_pending
     }
 
     /// Whether no peer is waited for.
@@ -66,6 +63,11 @@ impl Standing {
     /// The peers that it has taken all from since it last lost data.
     pub(crate) const fn taken_from(&self) -> SlotSet {
         self.taken_from
+    }
+
+    /// What it took from a peer did not show what that no longer holds, and is to be taken again.
+    pub(crate) const fn forget(&mut self, slot: Slot) {
+        self.taken_from.remove(slot);
     }
 
     /// It has taken all that a peer held.
@@ -122,6 +124,13 @@ impl Core {
         taken_from_sound.len() > members - write_quorum || has_all
     }
 
+    /// Whether it may hold what was deleted since: it lost data, and has not shown all that it holds to
+    /// be held, or not known, by a server that counts.
+    pub(crate) fn has_suspects(&self) -> bool {
+        let Standing { has_lost, taken_from_sound, .. } = self.standing;
+        (!self.state.counts || has_lost) && taken_from_sound.is_empty()
+    }
+
     /// The other servers ever seen.
     pub(crate) fn other_members(&self) -> SlotSet {
         let mut members = SlotSet::default();
@@ -142,6 +151,7 @@ impl Core {
         self.counters.losses += 1;
         self.standing.taken_from = SlotSet::EMPTY;
         self.standing.taken_from_sound = SlotSet::EMPTY;
+        self.standing.has_lost = true;
         self.standing.is_loss_pending = true;
         self.standing.is_noted = false;
         self.persist(step, Record::Standing { counts: false }, Then::LossNoted);
@@ -164,6 +174,7 @@ impl Core {
             && !self.standing.taken_from.is_empty()
             && self.has_made_up()
         {
+            self.standing.has_lost = true;
             self.standing.is_noted = true;
             self.persist(step, Record::Standing { counts: true }, Then::Nothing);
         }

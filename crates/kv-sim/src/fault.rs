@@ -89,11 +89,14 @@ pub enum Fault {
     FailedCheckpoint,
     /// A client asks servers for all that they hold.
     Backup,
+    /// For longer than deletes are kept nobody asks for anything, and what other faults are under way
+    /// may last; a disk that is set back may be set back to before that.
+    Lull,
 }
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 39] = [
         Self::Loss,
         Self::Duplication,
         Self::Reordering,
@@ -132,6 +135,7 @@ impl Fault {
         Self::CongestedClient,
         Self::FailedCheckpoint,
         Self::Backup,
+        Self::Lull,
     ];
 
     /// The kinds that concern what a driver is told of its connections, its checkpoints and its
@@ -181,6 +185,7 @@ impl Fault {
             Self::CongestedClient => "congested client",
             Self::FailedCheckpoint => "failed checkpoint",
             Self::Backup => "backup",
+            Self::Lull => "lull",
         }
     }
 
@@ -225,7 +230,8 @@ impl Fault {
             | Self::HandOver
             | Self::CongestedLink
             | Self::CongestedClient
-            | Self::Backup => false,
+            | Self::Backup
+            | Self::Lull => false,
         }
     }
 }

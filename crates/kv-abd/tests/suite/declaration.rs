@@ -12,7 +12,8 @@ use kv_sim::{
 pub(crate) fn declaration() -> Declaration {
     let operations =
         [OperationKind::Put, OperationKind::Get, OperationKind::Delete, OperationKind::Dump];
-    let not_survived = [Fault::WipedDisk, Fault::SetBackDisk, Fault::FlippedBit, Fault::HandOver];
+    let not_survived =
+        [Fault::WipedDisk, Fault::SetBackDisk, Fault::FlippedBit, Fault::HandOver, Fault::Lull];
     let availability = Availability { needs: Needs::Quorums, within: Duration::from_secs(5) };
     let mut declaration =
         Declaration::all(Oracle::Linearizability, &operations).but_not(&not_survived);

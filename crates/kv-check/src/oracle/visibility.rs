@@ -9,7 +9,7 @@ use std::time::Duration;
 use kv_core::NodeId;
 
 use super::finding::OracleFinding;
-use crate::evidence::{Call, End, Evidence};
+use crate::evidence::{Call, End, Evidence, Loss};
 
 pub(super) fn judge(evidence: &Evidence) -> Result<(), OracleFinding> {
     for read in &evidence.calls {
@@ -20,7 +20,7 @@ pub(super) fn judge(evidence: &Evidence) -> Result<(), OracleFinding> {
         let mut writes = evidence.calls.iter().filter(|write| write.key == read.key);
         let stale = writes.find(|write| {
             before(write, read, evidence.nodes, *quorum).is_some_and(|(written, acks)| {
-                if is_excused(evidence, write, acks, *ended) {
+                if is_excused(evidence, write, acks, (read.begin, *ended)) {
                     return false;
                 }
                 let hides = |call: &Call| call.may_hide(&read.key, written, *ended);
@@ -49,15 +49,25 @@ fn before(write: &Call, read: &Call, nodes: u16, answered: u16) -> Option<(kv_co
 }
 
 /// Whether so many disks were lost that the read need not know of the write.
-fn is_excused(evidence: &Evidence, write: &Call, acknowledged: u16, ended: Duration) -> bool {
+fn is_excused(
+    evidence: &Evidence,
+    write: &Call,
+    acknowledged: u16,
+    (begun, ended): (Duration, Duration),
+) -> bool {
     let since = write.begin.saturating_sub(MADE_UP_WITHIN);
     let losses = || evidence.losses.iter().filter(|loss| (since..=ended).contains(&loss.at));
-    // A server that starts on an older copy of its disk cannot know that before it meets others; and
-    // servers that are left and have never met do not ask each other.
-    if losses().any(|loss| loss.is_set_back || loss.has_strangers) {
+    let lost: BTreeSet<NodeId> = losses().map(|loss| loss.node).collect();
+    // A server that starts on an older copy of its disk cannot know that before it meets others, and
+    // until then another one that makes up for a loss may take it for sound.
+    let misleads = |loss: &Loss| {
+        let knows = loss.noticed.is_some_and(|noticed| noticed <= begun);
+        loss.is_set_back && !(knows && lost.len() == 1)
+    };
+    // Servers that are left and have never met do not ask each other.
+    if losses().any(|loss| loss.has_strangers || misleads(loss)) {
         return true;
     }
-    let lost: BTreeSet<NodeId> = losses().map(|loss| loss.node).collect();
     // Servers make up for a loss by the W that they are configured with.
     let may_be_lost = if acknowledged < evidence.write_quorum {
         0

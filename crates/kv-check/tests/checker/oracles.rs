@@ -281,9 +281,11 @@ fn quorums_that_need_not_meet_promise_nothing() {
 #[test]
 fn a_lost_disk_excuses_a_read_where_nobody_can_know_what_it_held() {
     let with = |lost: &[u16], (is_set_back, has_strangers): (bool, bool), write_quorum| {
+        let noticed = None;
         let mut script = Script::new().put(1, "k", 5, (20, 21)).get(3, "k", 0, (30, 31));
         let at = Duration::from_secs(25);
-        let losses = lost.iter().map(|id| Loss { at, node: node(*id), is_set_back, has_strangers });
+        let losses =
+            lost.iter().map(|id| Loss { at, node: node(*id), is_set_back, noticed, has_strangers });
         script.0.losses = losses.collect();
         script.0.write_quorum = write_quorum;
         script.judge(Promise::QuorumVisibility)
@@ -295,6 +297,28 @@ fn a_lost_disk_excuses_a_read_where_nobody_can_know_what_it_held() {
     assert_eq!(with(&[1], sound, 1), Ok(()), "servers make up for a loss by their own W");
     assert_eq!(with(&[1], (true, false), 2), Ok(()));
     assert_eq!(with(&[1], (false, true), 2), Ok(()));
+}
+
+#[test]
+fn a_server_that_knows_that_it_was_set_back_excuses_no_read() {
+    let with = |noticed: Option<u64>, lost: &[u16]| {
+        let mut script = Script::new().put(1, "k", 5, (20, 21)).get(3, "k", 0, (30, 31));
+        let at = Duration::from_secs(25);
+        let loss = |id: &u16| Loss {
+            at,
+            node: node(*id),
+            is_set_back: true,
+            noticed: noticed.map(Duration::from_secs),
+            has_strangers: false,
+        };
+        script.0.losses = lost.iter().map(loss).collect();
+        script.0.write_quorum = 3;
+        script.judge(Promise::QuorumVisibility)
+    };
+    assert!(with(Some(30), &[1]).is_err());
+    assert_eq!(with(Some(31), &[1]), Ok(()), "the read may have begun before");
+    assert_eq!(with(None, &[1]), Ok(()));
+    assert_eq!(with(Some(30), &[1, 2]), Ok(()), "each may have taken the other for sound");
 }
 
 #[test]

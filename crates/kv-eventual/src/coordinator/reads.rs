@@ -12,7 +12,7 @@ use crate::core::{Core, Step};
 use crate::deadline::{Backoff, Due};
 use crate::ids::{ReadId, Slot, SlotSet};
 use crate::message::{Answer, Part, Query};
-use crate::mutation::Mutation;
+use crate::mutation::{Broken, Mutation};
 use crate::state::record::Write;
 use crate::state::stamp::{Entry, Stamp};
 
@@ -36,6 +36,8 @@ pub(super) struct PendingRead {
     is_behind: bool,
     pub(super) answered: SlotSet,
     pub(super) answers: Vec<(Slot, Option<Entry>)>,
+    /// Answers of servers that have lost data and may hold what was deleted since.
+    pub(super) uncounted: Vec<(Slot, Option<Entry>)>,
     /// What an atomic read shows once enough servers hold it.
     pub(super) shown: Option<Entry>,
     /// The servers that are known to hold that, or a newer one.
@@ -104,6 +106,7 @@ impl Reads {
             is_behind: false,
             answered: SlotSet::default(),
             answers: Vec::with_capacity(usize::from(needed.answers)),
+            uncounted: Vec::new(),
             shown: None,
             holders: SlotSet::default(),
             expires,
@@ -263,11 +266,14 @@ impl Reads {
         if read.shown.is_some() {
             return self.write_back(core, step, id);
         }
-        let best = read.answers.iter().filter_map(|(_, entry)| entry.as_ref());
-        let newer = |a: &&Entry, b: &&Entry| {
-            if a.wins_over(Some(b), broken) { Ordering::Greater } else { Ordering::Less }
-        };
-        let best = best.max_by(newer).cloned();
+        let mut best = newest(&read.answers, |_| true, broken);
+        if !is_as_new(core, best.as_ref(), read.seen) && core.counts(step.now.mono) {
+            // This server would hold a delete of it, or have forgotten one.
+            let is_kept = |entry: &Entry| entry.stamp.time > core.state.floor;
+            let other = newest(&read.uncounted, is_kept, broken);
+            let wins = |other: &Entry| other.wins_over(best.as_ref(), broken);
+            best = other.filter(wins).or(best);
+        }
         if !is_as_new(core, best.as_ref(), read.seen) {
             let was_asked = std::mem::replace(&mut read.is_behind, true);
             if !was_asked {
@@ -291,8 +297,8 @@ impl Reads {
         let Some(best) = best else {
             return Vec::new();
         };
-        let behind =
-            read.answers.iter().filter(|(_, entry)| best.wins_over(entry.as_ref(), broken));
+        let answers = read.answers.iter().chain(&read.uncounted);
+        let behind = answers.filter(|(_, entry)| best.wins_over(entry.as_ref(), broken));
         let repair = |(to, _): &(Slot, _)| Repair {
             to: *to,
             write: Write { key: read.key.clone(), entry: best.clone() },
@@ -307,11 +313,14 @@ impl PendingRead {
         if self.answered.contains(slot) && !self.is_behind {
             return;
         }
+        self.uncounted.retain(|(other, _)| *other != slot);
         if counts {
             self.answered.insert(slot);
+            self.answers.retain(|(other, _)| *other != slot);
+            self.answers.push((slot, entry));
+        } else if !self.answered.contains(slot) {
+            self.uncounted.push((slot, entry));
         }
-        self.answers.retain(|(other, _)| *other != slot);
-        self.answers.push((slot, entry));
     }
 
     fn is_complete(&self) -> bool {
@@ -337,6 +346,19 @@ impl PendingRead {
         };
         NotDone::TimedOut { answered, needed }
     }
+}
+
+/// The newest entry among some answers.
+fn newest(
+    answers: &[(Slot, Option<Entry>)],
+    is_one: impl Fn(&Entry) -> bool,
+    broken: Broken,
+) -> Option<Entry> {
+    let newer = |a: &&Entry, b: &&Entry| {
+        if a.wins_over(Some(b), broken) { Ordering::Greater } else { Ordering::Less }
+    };
+    let entries = answers.iter().filter_map(|(_, entry)| entry.as_ref());
+    entries.filter(|entry| is_one(entry)).max_by(newer).cloned()
 }
 
 /// Whether an entry, or that there is none, is no older than what a client has seen of its key (read
@@ -365,14 +387,14 @@ pub(crate) const fn too_few(reachable: u16, needed: u16) -> Outcome {
 
 /// A read that has its answer may still show that this server or the peer is behind.
 fn late_repair(core: &Core, slot: Slot, answer: Answer) -> Option<Repair> {
-    let Answer { key, entry, .. } = answer;
+    let Answer { key, entry, counts, .. } = answer;
     let own = core.state.get(&key).cloned();
     let broken = core.broken();
     match (own, entry) {
         (Some(own), entry) if own.wins_over(entry.as_ref(), broken) => {
             Some(Repair { to: slot, write: Write { key, entry: own } })
         }
-        (own, Some(entry)) if entry.wins_over(own.as_ref(), broken) => {
+        (own, Some(entry)) if counts && entry.wins_over(own.as_ref(), broken) => {
             Some(Repair { to: core.peers.me(), write: Write { key, entry } })
         }
         (_, _) => None,

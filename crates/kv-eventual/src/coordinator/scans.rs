@@ -211,16 +211,11 @@ impl Scans {
 }
 
 impl PendingScan {
-    /// Takes an answer, which may not be one of those that are needed.
+    /// Takes an answer, unless its server has lost data: that may hold what was deleted since.
     fn insert(&mut self, slot: Slot, held: Held, counts: bool) {
-        if self.answered.contains(slot) {
-            return;
+        if counts && self.answered.insert(slot) {
+            self.answers.push((slot, held));
         }
-        if counts {
-            self.answered.insert(slot);
-        }
-        self.answers.retain(|(other, _)| *other != slot);
-        self.answers.push((slot, held));
     }
 }
 

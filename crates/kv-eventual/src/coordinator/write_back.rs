@@ -87,7 +87,7 @@ impl PendingRead {
             return;
         };
         let (broken, me) = (core.broken(), core.peers.me());
-        for (slot, entry) in &self.answers {
+        for (slot, entry) in self.answers.iter().chain(&self.uncounted) {
             if entry.as_ref().is_some_and(|entry| !shown.wins_over(Some(entry), broken)) {
                 self.holders.insert(*slot);
             }

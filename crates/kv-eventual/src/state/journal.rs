@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 
-use kv_core::{IdSet, PersistSeq};
+use kv_core::{IdSet, Key, PersistSeq};
 
 use crate::ids::{Slot, WriteId};
-use crate::state::record::Record;
+use crate::state::record::{Record, Write};
+use crate::state::stamp::Entry;
 
 /// The records that were asked to be persisted and are not yet, in order, each with what is to be
 /// done once it is.
@@ -118,6 +119,22 @@ impl Journal {
     /// not wait any more.
     pub(crate) const fn own_bytes(&self) -> usize {
         self.own_bytes
+    }
+
+    /// The writes that wait.
+    pub(crate) fn writes(&self) -> impl Iterator<Item = (&Key, &Entry)> {
+        self.waiting.iter().filter_map(|(record, _)| match record {
+            Record::Write(Write { key, entry }) => Some((key, entry)),
+            Record::Incarnation { .. }
+            | Record::PeerIncarnation { .. }
+            | Record::ClockBound { .. }
+            | Record::Superseded(_)
+            | Record::Join(_)
+            | Record::Standing { .. }
+            | Record::PeerVector { .. }
+            | Record::Retired { .. }
+            | Record::Removed { .. } => None,
+        })
     }
 
     /// Whether a write of another server is among the waiting.

@@ -1,6 +1,6 @@
 //! What this server knows of what its peers' disks reflect.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use kv_core::{Incarnation, Key, NodeId};
@@ -11,6 +11,7 @@ use crate::message::{Cut, Hello, Report};
 use crate::mutation::Mutation;
 use crate::state::journal::Then;
 use crate::state::record::{Record, take_for_removal};
+use crate::state::stamp::Entry;
 use crate::vector::Vector;
 use crate::vector::seqs::RUNS_MAX;
 
@@ -125,20 +126,28 @@ impl Core {
         }
     }
 
-    /// Removes the records that this server held from before it lost data, that are known to a
-    /// peer which holds them no more: they were deleted, and the delete is forgotten.
+    /// Removes the records that this server holds, or is about to, from before it lost data, and
+    /// that a peer knows which holds nothing of those keys: they were deleted, and the delete is
+    /// forgotten, or they are void.
+    ///
+    /// One that is later than all deletes which are forgotten was lost by the peer, and stays.
     pub(crate) fn drop_suspects(
         &mut self,
         step: &mut Step<'_>,
-        suspects: BTreeMap<Key, WriteId>,
+        brought: &BTreeSet<Key>,
         end: &Report,
     ) {
-        let is_gone = |(_, id): &(Key, WriteId)| end.vector.contains(*id);
-        let records: Vec<_> = suspects.into_iter().filter(is_gone).collect();
+        let floor = self.state.floor.max(end.floor);
+        let is_gone = |entry: &Entry| {
+            let is_old = entry.stamp.time <= floor || end.vector.is_void(entry.id());
+            is_old && end.vector.contains(entry.id())
+        };
+        let held = self.state.store.after(None).chain(self.journal.writes());
+        let gone = held.filter(|(key, entry)| !brought.contains(*key) && is_gone(entry));
+        let records: Vec<_> = gone.map(|(key, entry)| (key.clone(), entry.id())).collect();
         if !records.is_empty() {
             tracing::warn!(count = records.len(), "removed records of an older copy of the disk");
             self.counters.suspects_removed += super::count(records.len());
-            let floor = self.state.floor.max(end.floor);
             let mut left = records.into_iter().peekable();
             while left.peek().is_some() {
                 let records = take_for_removal(&mut left);

@@ -7,7 +7,7 @@ pub(crate) mod pull;
 pub(crate) mod ranges;
 pub(crate) mod transfer;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kv_core::{Incarnation, SeedStream};
@@ -152,10 +152,8 @@ impl EventualEngine {
         self.sync.last.insert(from, step.now.mono);
         self.core.raise_clock_bound(step);
         // What it lost is not in its vector, or worse, is.
-        let suspects = self.core.wants_all().then(|| {
-            let held = self.core.state.store.after(None);
-            held.map(|(key, entry)| (key.clone(), entry.id())).collect()
-        });
+        let is_new = !self.core.standing.taken_from().contains(from);
+        let brought = (self.core.has_suspects() && is_new).then(BTreeSet::new);
         let backoff = Backoff::new(&self.core.config.timing);
         self.sync.pull = Some(PullUnderWay {
             from,
@@ -163,7 +161,7 @@ impl EventualEngine {
             number: 0,
             instance: 0,
             phase: PullPhase::Asked { backoff, times: 1 },
-            suspects,
+            brought,
             is_clean: true,
         });
         self.ask(step);
@@ -190,7 +188,7 @@ impl EventualEngine {
         };
         let at = backoff.next(step.now.mono, &core.config.timing);
         core.deadlines.arm(&mut sync.armed, at, Due::Sync);
-        let wants_all = pull.suspects.is_some();
+        let wants_all = pull.brought.is_some();
         let begin = (pull.number == 0).then(|| Box::new(PullBegin { report, wants_all }));
         let PullUnderWay { transfer, number, instance, .. } = *pull;
         let ask = Pull { transfer, number, instance, begin };
@@ -296,13 +294,22 @@ impl EventualEngine {
             let at = step.now.mono.saturating_add(pause.max(TURN_MIN));
             return self.core.deadlines.arm(&mut self.sync.armed, at, Due::Sync);
         };
-        let (from, suspects) = (pull.from, pull.suspects.take());
+        let (from, brought) = (pull.from, pull.brought.take());
         if !pull.is_clean {
             return self.end_pull(step);
         }
-        self.core.drop_suspects(step, suspects.unwrap_or_default(), &end);
+        let is_whole = brought.is_some();
+        if let Some(brought) = brought {
+            self.core.drop_suspects(step, &brought, &end);
+        }
         self.core.note_report(step, from, &end, true);
-        self.core.standing.take_from(from, end.counts);
+        if end.counts && !is_whole && self.core.has_suspects() {
+            // It has come to count since it was asked for everything.
+            self.core.standing.forget(from);
+            self.sync.urgent.insert(from);
+        } else {
+            self.core.standing.take_from(from, end.counts);
+        }
         self.core.settle_standing(step);
         self.core.retire(step);
         self.bury(step);
@@ -344,9 +351,9 @@ impl EventualEngine {
         let id = write.entry.id();
         let mut was_lost = false;
         if let Some(pull) = &mut self.sync.pull
-            && let Some(suspects) = &mut pull.suspects
+            && let Some(brought) = &mut pull.brought
         {
-            suspects.remove(&write.key);
+            brought.insert(write.key.detached());
             was_lost = true;
         }
         let is_known = self.core.state.vector.contains(id) && !was_lost;
@@ -396,12 +403,6 @@ impl EventualEngine {
 }
 
 impl Core {
-    /// Whether it is to ask for everything: it lost data, and has taken all from nobody since.
-    fn wants_all(&self) -> bool {
-        let has_lost = !self.state.counts || self.standing.is_loss_pending();
-        has_lost && self.standing.taken_from().is_empty()
-    }
-
     /// Whether a server that has no peers has deletes to forget, or former incarnations.
     fn is_untidy_alone(&self) -> bool {
         self.peers.others().is_empty()

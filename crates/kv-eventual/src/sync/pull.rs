@@ -1,13 +1,13 @@
 //! A pull from a peer: this server asks for what it lacks, batch by batch, and takes the peer's
 //! vector for its own once everything before it is on disk.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use kv_core::{Key, PersistSeq};
 
 use crate::deadline::Backoff;
-use crate::ids::{Slot, WriteId};
+use crate::ids::Slot;
 use crate::message::Report;
 
 /// A pull under way, at the requester.
@@ -19,10 +19,9 @@ pub(crate) struct PullUnderWay {
     /// Which transfer its batches are of at the peer, once one has come.
     pub(crate) instance: u64,
     pub(crate) phase: PullPhase,
-    /// Records that this server held at the beginning, after it lost data, and that the peer has
-    /// not shown to hold too. Some may be older than a delete that no server needs any more; it
-    /// would be undone if they stayed.
-    pub(crate) suspects: Option<BTreeMap<Key, WriteId>>,
+    /// The keys that have come, if this server lost data and asks for everything. Others that it holds
+    /// may be older than a delete that no server needs any more; it would be undone if they stayed.
+    pub(crate) brought: Option<BTreeSet<Key>>,
     /// Whether all that came was legal. If not, this server lacks something that the peer's vector
     /// knows, and does not take that.
     pub(crate) is_clean: bool,

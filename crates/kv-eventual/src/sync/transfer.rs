@@ -100,7 +100,9 @@ impl Transfer {
             self.sent = Some(id);
         }
         is_end |= state.broken.is(Mutation::JoinsBeforeTheEnd);
-        let end = is_end.then(|| Box::new(self.offer.clone()));
+        // A delete may have been forgotten since, and then is not among the records.
+        let floor = self.offer.floor.max(state.floor);
+        let end = is_end.then(|| Box::new(Report { floor, ..self.offer.clone() }));
         let batch = Batch { transfer: self.id, number, instance: self.instance, writes, end };
         self.last = Some(batch.clone());
         Some(batch)

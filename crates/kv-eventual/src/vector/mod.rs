@@ -134,6 +134,11 @@ impl Vector {
         self.live.values().map(Seqs::gaps).sum()
     }
 
+    /// Whether a write is known only since its incarnation is retired: no server may ever have had it.
+    pub(crate) fn is_void(&self, id: WriteId) -> bool {
+        self.is_retired(id.origin, id.incarnation)
+    }
+
     fn is_retired(&self, origin: NodeId, incarnation: Incarnation) -> bool {
         self.retired.contains(&(origin, incarnation))
     }

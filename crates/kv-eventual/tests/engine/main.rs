@@ -14,6 +14,7 @@ mod conformance;
 mod deletes;
 mod join;
 mod local;
+mod losses;
 mod put;
 mod reads;
 mod replica;

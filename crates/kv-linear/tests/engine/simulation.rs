@@ -26,7 +26,7 @@ fn declaration() -> Declaration {
     ];
     let declaration = Declaration::all(Oracle::Linearizability, &operations).keeping_quorum();
     // One that is set back may halt, as it should.
-    declaration.but_not(&[Fault::SetBackDisk])
+    declaration.but_not(&[Fault::SetBackDisk, Fault::Lull])
 }
 
 /// Runs a seed; gives the last round that a server has an entry of.

@@ -2,6 +2,8 @@
 
 pub(crate) mod probe;
 
+use std::time::Duration;
+
 use kv_check::Request;
 use kv_core::{
     Command, ConsistencyEngine, Done, EngineConfig, Key, NodeId, Operation, Outcome, RequestId,
@@ -62,7 +64,10 @@ impl<E: ConsistencyEngine> Cluster<E> {
         };
         let lost = self.losses.iter().any(|loss| loss.at >= request.invoked_at)
             || self.servers.values().any(|server| server.disk_damaged);
-        if lost {
+        // It may have been a delete, or deleted since, and no server needs to know of that any more.
+        let took = self.now.saturating_sub(request.invoked_at);
+        let may_be_forgotten = took > DELETES_KEPT_FOR;
+        if lost || may_be_forgotten {
             return Ok(());
         }
         let cluster = self.server(node).cluster(&self.config);
@@ -106,6 +111,9 @@ impl<E: ConsistencyEngine> Cluster<E> {
         E::recover(config, checkpoint.read(), records).ok()
     }
 }
+
+/// For so long a delete is kept at least.
+const DELETES_KEPT_FOR: Duration = Duration::from_secs(10);
 
 /// The key and the version of a write that was done.
 fn write(request: &Request) -> Option<(Key, Version)> {

@@ -75,6 +75,8 @@ pub struct Cluster<E: ConsistencyEngine> {
     pub(crate) holders_counted: u64,
     /// When servers lost their disks, or an older copy took their place.
     pub(crate) losses: Vec<Loss>,
+    /// The servers that were set back and have not noticed, each with its place among the losses.
+    pub(crate) unnoticed: BTreeMap<NodeId, usize>,
     /// Some connection to a peer was congested once.
     pub(crate) congests: bool,
     /// How many backups clients have begun.
@@ -129,6 +131,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
             writes_done: 0,
             holders_counted: 0,
             losses: Vec::new(),
+            unnoticed: BTreeMap::new(),
             congests: false,
             backups: 0,
             copies: Vec::new(),
@@ -180,7 +183,9 @@ impl<E: ConsistencyEngine> Cluster<E> {
     /// # Errors
     /// [`Violation`] if an engine breaks its contract meanwhile.
     pub fn run_for(&mut self, time: Duration) -> Result<(), Violation> {
-        self.run_until(time, |_| false).map(|_| ())
+        self.run_until(time, |_| false)?;
+        self.look_at_losses();
+        Ok(())
     }
 
     /// Lets time go by until the predicate holds, at most so long; whether it holds.
@@ -268,6 +273,15 @@ impl<E: ConsistencyEngine> Cluster<E> {
     pub(crate) fn note_fault(&mut self, fault: Fault, node: NodeId, text: impl FnOnce() -> String) {
         self.counts.note(fault);
         self.note(node, 11, |_| {}, text);
+    }
+
+    pub(crate) fn note_lull(&mut self, lasts: Duration) {
+        let first = self.nodes().next();
+        if let Some(node) = first {
+            self.note_fault(Fault::Lull, node, || {
+                format!("nobody asks for anything for {lasts:?}")
+            });
+        }
     }
 
     /// A hash of everything that happened so far, in order.

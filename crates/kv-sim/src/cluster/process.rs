@@ -2,7 +2,9 @@
 
 use kv_check::RequestState;
 use kv_check::evidence::Loss;
-use kv_core::{ClusterConfig, ConsistencyEngine, HaltReason, NodeId, PersistSeq, RecoverError};
+use kv_core::{
+    ClusterConfig, ConsistencyEngine, Counter, HaltReason, NodeId, PersistSeq, RecoverError,
+};
 use kv_storage::JournalError;
 
 use crate::cluster::Cluster;
@@ -136,6 +138,11 @@ impl<E: ConsistencyEngine> Cluster<E> {
         self.server_mut(node).storage.take_copy();
     }
 
+    /// Whether there is a copy of a server's disk that it was not set back to.
+    pub(crate) fn has_copy_of_disk(&self, node: NodeId) -> bool {
+        self.server(node).storage.has_copy()
+    }
+
     /// Whether a server has lost its disk, or an older copy took its place.
     #[must_use]
     pub fn has_lost_disks(&self) -> bool {
@@ -144,7 +151,29 @@ impl<E: ConsistencyEngine> Cluster<E> {
 
     fn note_loss(&mut self, node: NodeId, is_set_back: bool) {
         let has_strangers = self.has_strangers_without(node);
-        self.losses.push(Loss { at: self.now, node, is_set_back, has_strangers });
+        let noticed = (!is_set_back).then_some(self.now);
+        self.losses.push(Loss { at: self.now, node, is_set_back, noticed, has_strangers });
+        self.unnoticed.remove(&node);
+        if is_set_back {
+            self.unnoticed.insert(node, self.losses.len() - 1);
+        }
+    }
+
+    /// Notes which servers have noticed by now that they were set back: those that say so of the
+    /// process which found the older disk.
+    pub(super) fn look_at_losses(&mut self) {
+        let has_noticed = |node: NodeId| {
+            let status = self.status(node);
+            status.and_then(|status| status.counter(Counter::DiskLosses)) > Some(0)
+        };
+        let unnoticed = self.unnoticed.keys().copied();
+        let noticed: Vec<NodeId> = unnoticed.filter(|node| has_noticed(*node)).collect();
+        for node in noticed {
+            let loss = self.unnoticed.remove(&node);
+            if let Some(loss) = loss.and_then(|place| self.losses.get_mut(place)) {
+                loss.noticed = Some(self.now);
+            }
+        }
     }
 
     /// Takes away what would end a server's process before long. One that was told to stop cannot be
@@ -259,6 +288,7 @@ impl<E: ConsistencyEngine> Cluster<E> {
 
     /// Ends a server's process, and the requests that it had in hand.
     fn end_process(&mut self, node: NodeId) {
+        self.unnoticed.remove(&node);
         self.server_mut(node).end();
         self.lose_copies(node, None);
         let at = self.now;

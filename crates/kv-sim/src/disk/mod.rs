@@ -306,7 +306,6 @@ impl<R: Wire> Storage<R> {
         loses_checkpoint
     }
 
-    /// Ends the process and empties the disk.
     /// Takes a copy of what is certain to be on the disk.
     pub(crate) fn take_copy(&mut self) {
         let checkpoint = self.checkpoint.clone();
@@ -327,6 +326,12 @@ impl<R: Wire> Storage<R> {
         true
     }
 
+    /// Whether there is a copy of this disk.
+    pub(crate) const fn has_copy(&self) -> bool {
+        self.copy.is_some()
+    }
+
+    /// Ends the process and empties the disk.
     pub(crate) fn wipe(&mut self) {
         self.copy = None;
         self.forget_process();

@@ -151,7 +151,8 @@ pub enum Injection {
         /// Which server.
         node: NodeId,
     },
-    /// A server's disk is copied, and the server later starts again on the copy.
+    /// A server's disk is copied, unless an older copy of it is there, and the server later starts again
+    /// on the copy.
     SetBack {
         /// Which server.
         node: NodeId,
@@ -202,6 +203,11 @@ pub enum Injection {
         /// Whether it reads at each first.
         reads_first: bool,
     },
+    /// A server's disk is copied, for a time when it is set back.
+    CopyDisk {
+        /// Which server.
+        node: NodeId,
+    },
 }
 
 wire_enum!(Injection, "injected fault", {
@@ -233,6 +239,7 @@ wire_enum!(Injection, "injected fault", {
     25 => CongestClient { node, session },
     26 => FailCheckpoints { node, parts },
     27 => BackUp { nodes, session, reads_first },
+    28 => CopyDisk { node },
 });
 
 impl Injection {
@@ -298,6 +305,7 @@ impl Injection {
             | Self::FlipBit { node, .. }
             | Self::Wipe { node }
             | Self::SetBack { node }
+            | Self::CopyDisk { node }
             | Self::Misconfigure { node, .. } => rename(node),
         }
         Some(self)

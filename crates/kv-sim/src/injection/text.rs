@@ -61,7 +61,10 @@ impl fmt::Display for Injection {
                 write!(f, "server {node} ends, and a bit of its disk flips")
             }
             Self::Wipe { node } => write!(f, "server {node} crashes and loses its disk"),
-            Self::SetBack { node } => write!(f, "a copy of server {node}'s disk is taken"),
+            Self::CopyDisk { node } => write!(f, "a copy of server {node}'s disk is taken"),
+            Self::SetBack { node } => {
+                write!(f, "server {node} is about to start on a copy of its disk")
+            }
             Self::RollingRestart { order, .. } => {
                 f.write_str("restart one by one:")?;
                 order.iter().rev().try_for_each(|node| write!(f, " server {node}"))

@@ -96,7 +96,8 @@ fn moves_of(fault: Fault) -> Vec<BoxedStrategy<Move>> {
         | Fault::CongestedLink
         | Fault::CongestedClient
         | Fault::FailedCheckpoint
-        | Fault::Backup => Vec::new(),
+        | Fault::Backup
+        | Fault::Lull => Vec::new(),
     }
 }
 

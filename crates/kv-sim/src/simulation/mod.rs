@@ -233,7 +233,15 @@ impl<E: ConsistencyEngine> Simulation<E> {
 
     /// Lets a moment pass.
     fn let_time_pass(&mut self) -> Result<(), Violation> {
-        let time = Duration::from_micros(self.stream.below(MOMENT_MICROS_MAX));
+        let mut time = Duration::from_micros(self.stream.below(MOMENT_MICROS_MAX));
+        if let Some(lull) = self.chaos.draw_lull() {
+            if lull.is_quiet {
+                self.note_end_of_faults();
+                self.chaos.begin_quiet_lull(&mut self.cluster, lull.lasts)?;
+            }
+            self.cluster.note_lull(lull.lasts);
+            time += lull.lasts;
+        }
         self.note_time(time);
         self.cluster.run_for(time)
     }

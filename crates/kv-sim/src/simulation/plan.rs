@@ -67,6 +67,7 @@ impl Plan {
                 faults.insert(fault);
             }
         }
+        faults.extend(faults_of_lulls(seed, declaration, nodes));
         if faults.contains(&Fault::FailedCheckpoint) {
             cluster.disk.checkpoint_every.get_or_insert(50);
         }
@@ -162,7 +163,8 @@ fn faults(stream: &mut SeedStream, declaration: &Declaration, nodes: u16) -> BTr
         | Fault::CongestedLink
         | Fault::CongestedClient
         | Fault::FailedCheckpoint
-        | Fault::Backup => false,
+        | Fault::Backup
+        | Fault::Lull => false,
     };
     let possible = declaration.survives.iter().copied().filter(can_be);
     let mut left: Vec<Fault> = possible.collect();
@@ -186,6 +188,18 @@ fn faults(stream: &mut SeedStream, declaration: &Declaration, nodes: u16) -> BTr
         chosen.insert(fault);
     }
     chosen
+}
+
+/// In some runs there are lulls, and in most of these disks are set back.
+fn faults_of_lulls(seed: u64, declaration: &Declaration, nodes: u16) -> Vec<Fault> {
+    let mut own = SeedStream::new(seed ^ LULL);
+    if nodes == 1 || !declaration.survives.contains(&Fault::Lull) || !own.chance(250) {
+        return Vec::new();
+    }
+    let may_lose = !declaration.has_no_disk_to_lose(nodes);
+    let lost = [Fault::SetBackDisk, Fault::WipedDisk].into_iter();
+    let lost = lost.filter(|fault| own.chance(700) && declaration.survives.contains(fault));
+    lost.filter(|_| may_lose).chain([Fault::Lull]).collect()
 }
 
 /// Whether the fault may be chosen and yet never come to pass in a short run.
@@ -316,3 +330,4 @@ const EXPIRY: u64 = 0x6578_7069;
 const COMPARISON: u64 = 0x6c69_6b65;
 const DRIVER: u64 = 0x6472_6976;
 const SEEN: u64 = 0x7365_656e;
+const LULL: u64 = 0x6c75_6c6c;

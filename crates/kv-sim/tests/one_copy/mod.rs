@@ -85,6 +85,7 @@ pub fn declaration() -> Declaration {
         Fault::MixedConfiguration,
         Fault::HandOver,
         Fault::Backup,
+        Fault::Lull,
     ];
     let declaration = Declaration::all(Oracle::Linearizability, &operations).but_not(&lost);
     Declaration { converges: false, quorums: QuorumRule::AtMost(1), ..declaration }

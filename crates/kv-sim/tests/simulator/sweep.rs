@@ -211,5 +211,10 @@ fn seeds_that_once_failed_pass() {
 
 /// Kinds of fault that there were not yet when these seeds were found: without them a seed is what it
 /// was.
-const DRAWN_LATER: [Fault; 4] =
-    [Fault::CongestedLink, Fault::CongestedClient, Fault::FailedCheckpoint, Fault::Backup];
+const DRAWN_LATER: [Fault; 5] = [
+    Fault::CongestedLink,
+    Fault::CongestedClient,
+    Fault::FailedCheckpoint,
+    Fault::Backup,
+    Fault::Lull,
+];

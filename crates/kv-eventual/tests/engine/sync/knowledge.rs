@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use crate::stand::{self, Stand, TestEffect, config, incarnation, node, theirs, time};
-use kv_core::{ConsistencyEngine, Counter, Effect, HybridTime, Incarnation, PersistSeq};
+use kv_core::{
+    ConsistencyEngine, Counter, Effect, HybridTime, Incarnation, Input, Key, PersistSeq,
+};
 use kv_eventual::{
     Batch, Cut, EventualEngine, Hello, Part, Pull, PullBegin, Record, Report, Vector, Write,
     WriteId, WriteSeq,
@@ -328,28 +330,81 @@ fn records_of_an_older_copy_are_removed_some_at_a_time() {
     let writes = (1..=held)
         .map(|n| stand::write((2, peer), n, time(n, 0), &format!("k{n:05}"), Some("v")))
         .map(Record::Write);
+    let mut stand = set_back(writes);
+    let pull = pulls(stand.flush()).pop().unwrap();
+    let ids = (1..=held).map(|n| id(2, peer, n));
+    let end = Report { floor: time(held, 0), ..whole(vector(ids)) };
+    answer(&mut stand, 2, &pull, Vec::new(), Some(end));
+    let sizes: Vec<_> = removed(&stand.sync()).into_iter().map(|keys| keys.len()).collect();
+    assert_eq!(sizes, [5_000, 5_000, 2_001]);
+}
+
+/// Server 1 of two, which lost data and holds this, as it asks server 2 for everything.
+fn set_back(writes: impl IntoIterator<Item = Record>) -> Stand {
     let own = Record::Incarnation {
         node: node(1),
         incarnation: incarnation(1, 1),
         cluster: config(2, 1, 1).cluster,
     };
     let all = [own, Record::Standing { counts: false }].into_iter().chain(writes);
-    let last = held + 2;
-    let recovered = (1..).map(PersistSeq).zip(all);
+    let recovered: Vec<_> = (1..).map(PersistSeq).zip(all).collect();
+    let last = recovered.last().unwrap().0;
     let engine = EventualEngine::recover(config(2, 1, 1), None, recovered).unwrap();
-    let mut stand = Stand::of(engine, last);
+    let mut stand = Stand::of(engine, last.0);
     stand.flush();
     stand.sync();
     stand.up(node(2));
-    let pull = pulls(stand.flush()).pop().unwrap();
-    assert!(pull.begin.as_ref().unwrap().wants_all);
-    let ids = (1..=held).map(|n| id(2, peer, n));
-    let effects = answer(&mut stand, 2, &pull, Vec::new(), Some(whole(vector(ids))));
-    let removed = records(&effects).into_iter().filter_map(|record| match record {
-        Record::Removed { records, .. } => Some(records.len()),
+    stand
+}
+
+/// The keys that are removed, by record.
+fn removed(effects: &[TestEffect]) -> Vec<Vec<Key>> {
+    let removed = records(effects).into_iter().filter_map(|record| match record {
+        Record::Removed { records, .. } => Some(records),
         _ => None,
     });
-    assert_eq!(removed.collect::<Vec<_>>(), [5_000, 5_000, 2_001]);
+    let keys = removed.map(|records| records.iter().map(|(key, _)| key.clone()).collect());
+    keys.filter(|keys: &Vec<Key>| !keys.is_empty()).collect()
+}
+
+/// No delete that is forgotten is later than the floor: the peer lost what is later.
+#[test]
+fn a_record_that_is_later_than_all_forgotten_deletes_is_not_removed() {
+    let peer = incarnation(1, 2);
+    let write =
+        |n, ms, name: &str| Record::Write(stand::write((2, peer), n, time(ms, 0), name, Some("v")));
+    let mut stand = set_back([write(1, 10, "deleted"), write(2, 11, "lost")]);
+    let pull = pulls(stand.flush()).pop().unwrap();
+    let ids = [id(2, peer, 1), id(2, peer, 2)];
+    let end = Report { floor: time(10, 0), ..whole(vector(ids)) };
+    answer(&mut stand, 2, &pull, Vec::new(), Some(end));
+    assert_eq!(removed(&stand.sync()), [[stand::key("deleted")]]);
+}
+
+/// It comes from a server that is set back too: while all is pulled from one that has forgotten the
+/// delete, or when that has been pulled and is not on disk.
+#[test]
+fn a_deleted_record_that_is_repaired_while_a_server_catches_up_is_removed() {
+    let peer = incarnation(1, 2);
+    let deleted = || stand::write((2, peer), 1, time(10, 0), "deleted", Some("v"));
+    let end = || Report { floor: time(10, 0), ..whole(vector([id(2, peer, 1)])) };
+    let mut stand = set_back([]);
+    let pull = pulls(stand.flush()).pop().unwrap();
+    stand.receive(node(2), Part::Repair(deleted()));
+    stand.sync();
+    answer(&mut stand, 2, &pull, Vec::new(), Some(end()));
+    assert_eq!(removed(&stand.sync()), [[stand::key("deleted")]]);
+    let mut stand = set_back([]);
+    let pull = pulls(stand.flush()).pop().unwrap();
+    let joined = answer(&mut stand, 2, &pull, Vec::new(), Some(end()));
+    let last = joined.iter().filter_map(|effect| match effect {
+        Effect::Persist { seq, .. } => Some(*seq),
+        _ => None,
+    });
+    let up_to = last.max().unwrap();
+    stand.receive(node(2), Part::Repair(deleted()));
+    let effects = stand.step(Input::Persisted { up_to });
+    assert_eq!(removed(&effects), [[stand::key("deleted")]]);
 }
 
 /// The highest numbers of a set with too many gaps are forgotten, though this server holds what they

@@ -32,7 +32,7 @@ pub(crate) fn linearizable() -> Declaration {
     Declaration {
         sessions: true,
         availability: Some(availability),
-        ..declaration.but_not(&[Fault::SetBackDisk])
+        ..declaration.but_not(&[Fault::SetBackDisk, Fault::Lull])
     }
 }
 

@@ -48,7 +48,8 @@ impl Chaos {
             | Injection::FreezeClock { .. }
             | Injection::CongestLink { .. }
             | Injection::CongestClient { .. }
-            | Injection::BackUp { .. } => true,
+            | Injection::BackUp { .. }
+            | Injection::CopyDisk { .. } => true,
             Injection::FailCheckpoints { node, .. } => !self.spares.contains(node),
         }
     }

@@ -3,6 +3,7 @@
 mod draw;
 mod driver;
 mod guard;
+mod lull;
 mod perform;
 
 use std::collections::BTreeSet;
@@ -29,6 +30,10 @@ pub(super) struct Chaos {
     /// The kinds that are drawn from a stream of their own, beside the others.
     of_the_driver: Vec<Fault>,
     driver_stream: SeedStream,
+    /// Draws lulls and copies of disks, if there are any.
+    lulls: Option<SeedStream>,
+    /// Whether disks are set back.
+    sets_back: bool,
     /// Whether a client reads at a server before it takes a backup of it, which then is one server's.
     reads_first: bool,
     at_once: usize,
@@ -103,6 +108,8 @@ impl Chaos {
             kinds,
             of_the_driver,
             driver_stream: SeedStream::new(seed ^ DRIVER),
+            lulls: plan.faults.contains(&Fault::Lull).then(|| SeedStream::new(seed ^ LULL)),
+            sets_back: plan.faults.contains(&Fault::SetBackDisk),
             reads_first: declaration.backs_up_one(),
             at_once: plan.faults_at_once,
             lasts_max: plan.fault_lasts_max,
@@ -149,6 +156,7 @@ impl Chaos {
                 None => self.note_end(span, now),
             }
         }
+        self.copy_disks(cluster)?;
         self.act_on_drivers(cluster)
     }
 
@@ -278,7 +286,9 @@ const fn is_passive(fault: Fault) -> bool {
             | Fault::TornWrite
             | Fault::ReorderedWrites
             | Fault::LostCheckpoint
+            | Fault::Lull
     )
 }
 
 const DRIVER: u64 = 0x6472_6976;
+const LULL: u64 = 0x6c75_6c6c;

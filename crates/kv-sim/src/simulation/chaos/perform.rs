@@ -46,6 +46,7 @@ impl Chaos {
             | Injection::FlipBit { .. }
             | Injection::Wipe { .. }
             | Injection::SetBack { .. }
+            | Injection::CopyDisk { .. }
             | Injection::RollingRestart { .. }
             | Injection::Misconfigure { .. } => self.begin_on_process(cluster, injection),
         }
@@ -110,8 +111,14 @@ impl Chaos {
                 Some(Ending::Revive(*node, Restart::Wiped))
             }
             Injection::SetBack { node } => {
-                cluster.copy_disk(*node);
+                if !cluster.has_copy_of_disk(*node) {
+                    cluster.copy_disk(*node);
+                }
                 Some(Ending::Revive(*node, Restart::SetBack))
+            }
+            Injection::CopyDisk { node } => {
+                cluster.copy_disk(*node);
+                None
             }
             Injection::RollingRestart { node, order } => {
                 let begins = || "rolling restart begins".to_owned();

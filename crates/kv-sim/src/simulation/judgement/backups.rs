@@ -47,12 +47,10 @@ pub(crate) fn judge<E: ConsistencyEngine>(
             judged += 1;
             let found =
                 shown.iter().filter_map(|copy| copy.get(write.key).copied().flatten()).max();
-            let fits = match found {
-                Some(found) => found >= write.version,
-                None => {
-                    cluster.requests().any(|(_, other)| may_hide(other, write.key, write.version))
-                }
-            };
+            let mut others = cluster.requests().map(|(_, other)| other);
+            let fits = found.is_some_and(|found| found >= write.version)
+                || ((found.is_none() || is_set_back(cluster, copies, write))
+                    && others.any(|other| may_hide(other, write.key, write.version)));
             if !fits {
                 let (id, key, acknowledged) = (write.id, write.key.clone(), write.version);
                 let older = found.and_then(|found| writer(cluster, &key, found));
@@ -128,6 +126,19 @@ fn passing_keys<E: ConsistencyEngine>(cluster: &Cluster<E>) -> BTreeSet<&Key> {
         | Command::Expiry { .. } => None,
     });
     passing.collect()
+}
+
+/// Whether one of the servers in a backup was set back since a write began: what it shows may be older
+/// than a delete that no server holds any more.
+fn is_set_back<E: ConsistencyEngine>(
+    cluster: &Cluster<E>,
+    copies: &[BackupCopy],
+    write: &Write<'_>,
+) -> bool {
+    cluster.losses.iter().any(|loss| {
+        let is_in_it = copies.iter().any(|copy| copy.node == loss.node);
+        loss.is_set_back && is_in_it && loss.at >= write.request.invoked_at
+    })
 }
 
 /// How many of the servers that acknowledged a write are certain to hold it still.
