@@ -138,6 +138,13 @@ impl<E: ConsistencyEngine> Cluster<E> {
         self.server_mut(node).storage.take_copy();
     }
 
+    /// The same, unless there is a copy already that the server was not set back to.
+    pub(crate) fn copy_disk_if_none(&mut self, node: NodeId) {
+        if !self.has_copy_of_disk(node) {
+            self.copy_disk(node);
+        }
+    }
+
     /// Whether there is a copy of a server's disk that it was not set back to.
     pub(crate) fn has_copy_of_disk(&self, node: NodeId) -> bool {
         self.server(node).storage.has_copy()

@@ -270,10 +270,7 @@ fn a_server_that_recovers_learns_again_whom_the_others_know() {
         let told = ok(&server, E, None);
         server.hears(peer, told);
     }
-    assert_eq!(
-        refill(&mut server, E, &base()).last(),
-        Some(&Record::Recovered),
-    );
+    assert_eq!(refill(&mut server, E, &base()).last(), Some(&Record::Recovered));
     server.persist_all();
     server.told(Body::EpochRequest { epoch: epoch(1, 1) });
     let promised = server.persist_all();

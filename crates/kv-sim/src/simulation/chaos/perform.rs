@@ -99,21 +99,15 @@ impl Chaos {
                 revive(node)
             }
             Injection::FlipBit { node, by_crash, bit } => {
-                // What may be lost goes first: a record that knows of the damaged one must still be
-                // there at the start, or the damage cannot be told from a torn write.
-                end_process(cluster, *node, *by_crash);
-                cluster.flip_bit(*node, *bit);
-                let started = cluster.start_again(*node, Restart::Intact, None)?;
-                if started == Started::Runs { None } else { revive(node) }
+                let runs = starts_damaged(cluster, *node, *by_crash, *bit)?;
+                if runs { None } else { revive(node) }
             }
             Injection::Wipe { node } => {
                 cluster.crash(*node);
                 Some(Ending::Revive(*node, Restart::Wiped))
             }
             Injection::SetBack { node } => {
-                if !cluster.has_copy_of_disk(*node) {
-                    cluster.copy_disk(*node);
-                }
+                cluster.copy_disk_if_none(*node);
                 Some(Ending::Revive(*node, Restart::SetBack))
             }
             Injection::CopyDisk { node } => {
@@ -297,6 +291,20 @@ fn begin_on_clock<E: ConsistencyEngine>(
         }
         _ => None,
     }
+}
+
+/// Starts a server again with a flipped bit on its disk; whether it runs.
+fn starts_damaged<E: ConsistencyEngine>(
+    cluster: &mut Cluster<E>,
+    node: NodeId,
+    by_crash: bool,
+    bit: u64,
+) -> Result<bool, Violation> {
+    // What may be lost goes first: a record that knows of the damaged one must still be there at the
+    // start, or the damage cannot be told from a torn write.
+    end_process(cluster, node, by_crash);
+    cluster.flip_bit(node, bit);
+    Ok(cluster.start_again(node, Restart::Intact, None)? == Started::Runs)
 }
 
 /// Ends a process, with or without the power of its machine.
