@@ -25,6 +25,8 @@ pub(crate) struct Standing {
     taken_from_sound: SlotSet,
     /// It holds all that these held.
     taken_from: SlotSet,
+    /// So many records remove what was deleted since and are not on disk yet.
+    removals: usize,
     /// It lost data, or may have, since this process started, whatever it counts by now.
     has_lost: bool,
     /// Peers that have not said whether this server lost data, and until when that is waited for.
@@ -42,6 +44,16 @@ impl Standing {
     /// The time has come up to which peers were waited for.
     pub(crate) const fn on_timeout(&mut self) {
         self.armed = None;
+    }
+
+    /// A record that removes what was deleted since is on its way to the disk, and shown until then.
+    pub(crate) const fn await_removal(&mut self) {
+        self.removals += 1;
+    }
+
+    /// One of these is on disk.
+    pub(crate) const fn note_removed(&mut self) {
+        self.removals = self.removals.saturating_sub(1);
     }
 
     /// Whether no peer is waited for.
@@ -87,6 +99,7 @@ impl Core {
         }
         self.is_settled(now)
             && !self.standing.is_loss_pending
+            && self.standing.removals == 0
             && (self.state.counts || self.has_made_up())
     }
 

@@ -312,7 +312,7 @@ fn a_server_that_knows_that_it_was_set_back_excuses_no_read() {
             has_strangers: false,
         };
         script.0.losses = lost.iter().map(loss).collect();
-        script.0.write_quorum = 3;
+        script.0.write_quorum = 2;
         script.judge(Promise::QuorumVisibility)
     };
     assert!(with(Some(30), &[1]).is_err());

@@ -218,6 +218,7 @@ impl EventualEngine {
                 }
                 Then::LossNoted => self.core.on_loss_noted(step),
                 Then::Buried => self.bury_more(step),
+                Then::SuspectsRemoved => self.core.standing.note_removed(),
             }
         }
         self.note_replaced();

@@ -37,15 +37,20 @@ pub(crate) enum Then {
     LossNoted,
     /// Some deletes are forgotten, and others may have to be.
     Buried,
+    /// Records of an older copy of the disk are gone.
+    SuspectsRemoved,
 }
 
 impl Then {
     const fn foreign(self) -> Option<WriteId> {
         match self {
             Self::Acknowledge(_, id) | Self::Repaired(id) => Some(id),
-            Self::Nothing | Self::Begin | Self::OwnWrite(_) | Self::LossNoted | Self::Buried => {
-                None
-            }
+            Self::Nothing
+            | Self::Begin
+            | Self::OwnWrite(_)
+            | Self::LossNoted
+            | Self::Buried
+            | Self::SuspectsRemoved => None,
         }
     }
 }

@@ -151,7 +151,8 @@ impl Core {
             let mut left = records.into_iter().peekable();
             while left.peek().is_some() {
                 let records = take_for_removal(&mut left);
-                self.persist(step, Record::Removed { floor, records }, Then::Nothing);
+                self.standing.await_removal();
+                self.persist(step, Record::Removed { floor, records }, Then::SuspectsRemoved);
             }
         }
     }

@@ -239,7 +239,7 @@ impl<E: ConsistencyEngine> Simulation<E> {
                 self.note_end_of_faults();
                 self.chaos.begin_quiet_lull(&mut self.cluster, lull.lasts)?;
             }
-            self.cluster.note_lull(lull.lasts);
+            self.cluster.note_lull();
             time += lull.lasts;
         }
         self.note_time(time);

@@ -138,8 +138,9 @@ fn a_frame_that_is_never_finished_keeps_nobody_from_being_served() {
 fn a_client_of_another_protocol_version_is_told_both_versions() {
     let site = Site::of(1);
     let _server = site.ready_server("1");
+    let later = PROTOCOL_VERSION + 1;
     for (theirs, upgrade) in
-        [(1, "upgrade that program"), (2, "upgrade that program"), (9, "upgrade this server")]
+        [(1, "upgrade that program"), (2, "upgrade that program"), (later, "upgrade this server")]
     {
         // What else it says cannot be known.
         let (code, message) = refused(&site, &frame(theirs, HELLO, b"hello from elsewhere"));

@@ -397,14 +397,46 @@ fn a_deleted_record_that_is_repaired_while_a_server_catches_up_is_removed() {
     let mut stand = set_back([]);
     let pull = pulls(stand.flush()).pop().unwrap();
     let joined = answer(&mut stand, 2, &pull, Vec::new(), Some(end()));
-    let last = joined.iter().filter_map(|effect| match effect {
+    stand.receive(node(2), Part::Repair(deleted()));
+    let effects = stand.step(Input::Persisted { up_to: last_asked(&joined) });
+    assert_eq!(removed(&effects), [[stand::key("deleted")]]);
+}
+
+/// With R = 1 a server that counts answers by itself.
+#[test]
+fn what_is_about_to_be_removed_is_not_shown() {
+    let peer = incarnation(1, 2);
+    let write =
+        |n, name: &str| Record::Write(stand::write((2, peer), n, time(10, 0), name, Some("v")));
+    let mut stand = set_back([write(1, "deleted")]);
+    let sent = stand.flush();
+    for part in parts(sent.clone()) {
+        if let Part::Hello(hello) = part {
+            stand.receive_now(node(2), Part::Welcome(stand::welcome(&hello)));
+        }
+    }
+    let pull = pulls(sent).pop().unwrap();
+    let end = Report { floor: time(10, 0), ..whole(vector([id(2, peer, 1)])) };
+    let joined = answer(&mut stand, 2, &pull, Vec::new(), Some(end));
+    let effects = stand.step(Input::Persisted { up_to: last_asked(&joined) });
+    assert_eq!(removed(&effects), [[stand::key("deleted")]]);
+    let asked = stand.get("deleted");
+    assert!(replies(&asked).is_empty(), "{asked:?}");
+    stand.step(Input::Persisted { up_to: last_asked(&effects) });
+    assert_eq!(replies(&stand.get("deleted")).len(), 1);
+}
+
+/// The last record that is to be persisted.
+fn last_asked(effects: &[TestEffect]) -> PersistSeq {
+    let asked = effects.iter().filter_map(|effect| match effect {
         Effect::Persist { seq, .. } => Some(*seq),
         _ => None,
     });
-    let up_to = last.max().unwrap();
-    stand.receive(node(2), Part::Repair(deleted()));
-    let effects = stand.step(Input::Persisted { up_to });
-    assert_eq!(removed(&effects), [[stand::key("deleted")]]);
+    asked.max().unwrap()
+}
+
+fn replies(effects: &[TestEffect]) -> Vec<&TestEffect> {
+    effects.iter().filter(|effect| matches!(effect, Effect::Reply { .. })).collect()
 }
 
 /// The highest numbers of a set with too many gaps are forgotten, though this server holds what they
