@@ -150,6 +150,12 @@ impl<E: ConsistencyEngine> Cluster<E> {
         self.server(node).storage.has_copy()
     }
 
+    /// Whether a server's disk is an older copy of it, which it may not have noticed.
+    pub(crate) fn is_on_older_disk(&self, node: NodeId) -> bool {
+        let last = self.losses.iter().rfind(|loss| loss.node == node);
+        last.is_some_and(|loss| loss.is_set_back)
+    }
+
     /// Whether a server has lost its disk, or an older copy took its place.
     #[must_use]
     pub fn has_lost_disks(&self) -> bool {

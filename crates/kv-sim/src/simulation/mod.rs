@@ -210,9 +210,7 @@ impl<E: ConsistencyEngine> Simulation<E> {
             self.chaos.act(&mut self.cluster)?;
             self.let_time_pass()?;
             self.reached.look(&self.cluster);
-            if let Some((node, reason)) = self.cluster.halted().next() {
-                return Err(SimulationFailure::Halted { node, reason });
-            }
+            self.chaos.replace_halted(&mut self.cluster)?;
         }
         Ok(())
     }
@@ -266,6 +264,7 @@ impl<E: ConsistencyEngine> Simulation<E> {
             let value = Value::new(format!("by {node}")).unwrap_or_default();
             let put = Operation::put(key, value);
             loop {
+                self.chaos.replace_halted(&mut self.cluster)?;
                 let last = self.cluster.execute(node, put.clone())?;
                 if matches!(last, Some(Outcome::Done(_))) {
                     break;

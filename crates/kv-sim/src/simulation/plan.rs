@@ -41,7 +41,7 @@ impl Plan {
     /// [`ClusterConfigError`] never, as far as is known.
     pub fn of(seed: u64, declaration: &Declaration) -> Result<Self, ClusterConfigError> {
         let mut stream = SeedStream::new(seed ^ PLAN);
-        let nodes = *pick(&mut stream, &[1, 2, 3, 3, 3, 3, 4, 5, 5, 7]).unwrap_or(&3);
+        let nodes = *pick(&mut stream, &[1, 2, 3, 3, 3, 3, 4, 5, 6, 7]).unwrap_or(&3);
         let (write, read) = quorums(&mut stream, nodes);
         let (write, read) = declaration.quorums.fit(nodes, write, read);
         let mut faults = faults(&mut stream, declaration, nodes);

@@ -21,9 +21,7 @@ impl<E: ConsistencyEngine> Simulation<E> {
         self.players = Some(Players::new(scenario.late_cancels.clone()));
         for act in &scenario.acts {
             self.act_again(act)?;
-            if let Some((node, reason)) = self.cluster.halted().next() {
-                return Err(SimulationFailure::Halted { node, reason });
-            }
+            self.chaos.replace_halted(&mut self.cluster)?;
         }
         self.finish().map(|_| ())
     }

@@ -93,7 +93,8 @@ impl Chaos {
         free: Vec<NodeId>,
     ) -> Option<Injection> {
         let loses_disk = matches!(fault, Fault::WipedDisk | Fault::SetBackDisk | Fault::FlippedBit);
-        if loses_disk && !self.may_lose_disk(cluster, node) {
+        let is_noticed = fault != Fault::SetBackDisk || self.notices_older_disks(cluster);
+        if loses_disk && !(is_noticed && self.may_lose_disk(cluster, node)) {
             return None;
         }
         let stream = &mut self.stream;

@@ -15,9 +15,12 @@ impl Chaos {
         injection: &Injection,
     ) -> bool {
         match injection {
-            Injection::Wipe { node }
-            | Injection::SetBack { node }
-            | Injection::FlipBit { node, .. } => {
+            Injection::SetBack { node } => {
+                self.notices_older_disks(cluster)
+                    && self.is_free(*node)
+                    && self.may_lose_disk(cluster, *node)
+            }
+            Injection::Wipe { node } | Injection::FlipBit { node, .. } => {
                 self.is_free(*node) && self.may_lose_disk(cluster, *node)
             }
             Injection::Misconfigure { node, wiped } => {
@@ -54,6 +57,15 @@ impl Chaos {
         }
     }
 
+    /// Whether a quorum that trusts an older disk has another server that shows it to be one. Servers
+    /// that choose a sequencer are at least N + 1 - min(W, R). Without the one in question, they
+    /// have a server in common with the others of any W that acknowledged a write only if W > R:
+    /// otherwise nobody may know better.
+    pub(super) fn notices_older_disks<E: ConsistencyEngine>(&self, cluster: &Cluster<E>) -> bool {
+        let config = &cluster.config().cluster;
+        !self.keeps_quorum || config.write_quorum() > config.read_quorum()
+    }
+
     /// Whether a process may be ended, and no other fault is at that.
     pub(super) fn is_free(&self, node: NodeId) -> bool {
         !self.spares.contains(&node) && !self.is_busy(node)
@@ -81,13 +93,10 @@ impl Chaos {
         }
         let lost = |other: &NodeId| {
             let has_lost = self.wipes.iter().any(|(_, wiped)| wiped == other);
-            let will_lose = self.under_way.iter().any(|under_way| {
-                let Ending::Revive(down, disk) = &under_way.ending else {
-                    return false;
-                };
-                down == other && matches!(disk, Restart::Wiped | Restart::SetBack)
-            });
-            *other == node || has_lost || will_lose || cluster.has_damaged_disk(*other)
+            *other == node
+                || has_lost
+                || self.will_lose_disk(*other)
+                || cluster.has_damaged_disk(*other)
         };
         let may = !self.keeps_disks.contains(&node);
         let may = may && (!self.keeps_a_disk || !cluster.nodes().all(|other| lost(&other)));
@@ -97,14 +106,24 @@ impl Chaos {
         may
     }
 
+    /// Whether a server's disk is about to be lost or set back.
+    fn will_lose_disk(&self, node: NodeId) -> bool {
+        self.under_way.iter().any(|under_way| {
+            matches!(&under_way.ending,
+                Ending::Revive(down, Restart::Wiped | Restart::SetBack) if *down == node)
+        })
+    }
+
     /// Notes which servers have data and count for it.
     pub(super) fn look<E: ConsistencyEngine>(&mut self, cluster: &Cluster<E>) {
         let counts = |node: &NodeId| {
             let role = cluster.engine(*node).map(|engine| engine.status().role);
-            matches!(role, Some(Role::Sequencer | Role::Follower))
+            let has_joined = matches!(role, Some(Role::Sequencer | Role::Follower));
+            has_joined && !cluster.is_on_older_disk(*node) && !self.will_lose_disk(*node)
         };
         if self.keeps_quorum {
-            self.sound.extend(cluster.nodes().filter(counts));
+            let sound: Vec<NodeId> = cluster.nodes().filter(counts).collect();
+            self.sound.extend(sound);
         }
     }
 

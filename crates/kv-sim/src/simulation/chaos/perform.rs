@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use kv_core::{ClusterConfig, ConsistencyEngine, NodeId, Operation, Quorum, RequestOptions};
+use kv_core::{
+    ClusterConfig, ConsistencyEngine, HaltReason, NodeId, Operation, Quorum, RequestOptions,
+};
 
 use super::driver::begin_on_driver;
 use super::{Chaos, Ending};
@@ -10,6 +12,7 @@ use crate::cluster::Cluster;
 use crate::cluster::process::{Restart, Started};
 use crate::fault::Fault;
 use crate::injection::Injection;
+use crate::simulation::SimulationFailure;
 use crate::violation::Violation;
 
 impl Chaos {
@@ -203,6 +206,29 @@ impl Chaos {
             cluster.start_again(node, Restart::Wiped, None)?;
         }
         Ok(())
+    }
+
+    /// Gives an empty disk to servers that have halted since theirs is an older copy, as an operator
+    /// would whom they tell so.
+    ///
+    /// # Errors
+    /// [`SimulationFailure::Halted`] if one halted for another reason.
+    pub(in crate::simulation) fn replace_halted<E: ConsistencyEngine>(
+        &mut self,
+        cluster: &mut Cluster<E>,
+    ) -> Result<(), SimulationFailure> {
+        loop {
+            let halted = cluster.halted().next();
+            let Some((node, reason)) = halted else {
+                return Ok(());
+            };
+            let is_older = matches!(reason, HaltReason::SetBack { .. });
+            if !is_older || !cluster.is_on_older_disk(node) {
+                return Err(SimulationFailure::Halted { node, reason });
+            }
+            self.wipes.push((cluster.now(), node));
+            cluster.start_again(node, Restart::Wiped, None)?;
+        }
     }
 
     /// Starts a server on an empty disk, if the engine bears that.
