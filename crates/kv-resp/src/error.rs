@@ -177,6 +177,12 @@ pub enum ReplyError {
     /// A pattern with so much to try that the other clients would wait.
     #[error("ERR the pattern takes too long to match")]
     PatternTime,
+    /// `CLIENT KILL` of a user there is not: there is one, `default`.
+    #[error("ERR No such user '{name}'")]
+    ClientUser {
+        /// The user.
+        name: String,
+    },
     /// `CLIENT LIST TYPE` of another type.
     #[error("ERR Unknown client type '{kind}'")]
     ClientType {

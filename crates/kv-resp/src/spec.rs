@@ -64,16 +64,31 @@ pub(crate) fn find(words: &[Bytes]) -> Result<&'static Spec, ReplyError> {
 
 /// Whether there is such a subcommand and it takes so many words.
 fn check_subcommand(command: &str, subcommand: &[u8], words: usize) -> Result<(), ReplyError> {
+    let unknown = || ReplyError::unknown_subcommand(command, subcommand);
+    let (full, arity) = find_subcommand(command, subcommand).ok_or_else(unknown)?;
+    let takes = takes(*arity, words);
+    if takes { Ok(()) } else { Err(ReplyError::Arity { command: full }) }
+}
+
+fn find_subcommand(command: &str, subcommand: &[u8]) -> Option<&'static (&'static str, i64)> {
     let is_meant = |full: &str| {
         full.split_once('|').is_some_and(|(of, name)| {
             of == command && subcommand.eq_ignore_ascii_case(name.as_bytes())
         })
     };
-    let found = SUBCOMMANDS.iter().find(|(full, _)| is_meant(full));
-    let unknown = || ReplyError::unknown_subcommand(command, subcommand);
-    let (full, arity) = found.ok_or_else(unknown)?;
-    let takes = takes(*arity, words);
-    if takes { Ok(()) } else { Err(ReplyError::Arity { command: full }) }
+    SUBCOMMANDS.iter().find(|(full, _)| is_meant(full))
+}
+
+/// What a command is called together with its subcommand, if these words have one: `client|list`.
+pub(crate) fn full_name(spec: &Spec, words: &[Bytes]) -> &'static str {
+    let subcommand = words.get(1).filter(|_| spec.has_subcommands());
+    let found = subcommand.and_then(|name| find_subcommand(spec.name, name));
+    found.map_or(spec.name, |(full, _)| full)
+}
+
+/// The names of all commands, each container's subcommands among them.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    SPECS.iter().map(|spec| spec.name).chain(SUBCOMMANDS.iter().map(|(full, _)| *full))
 }
 
 /// Whether an arity is that of so many words.

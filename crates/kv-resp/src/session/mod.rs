@@ -45,6 +45,8 @@ pub struct Session {
     pause: Option<std::time::Duration>,
     /// The last command that was found in the table.
     last: Option<&'static Spec>,
+    /// What that is called, with its subcommand.
+    last_name: &'static str,
     /// Commands were carried out since the client's record was written.
     is_used: bool,
     is_closing: bool,
@@ -108,6 +110,7 @@ impl Session {
             asks: Vec::new(),
             pause: None,
             last: None,
+            last_name: "NULL",
             is_used: false,
             is_closing: false,
             is_http: false,
@@ -370,6 +373,7 @@ impl Session {
         }
         let found = spec::find(&self.words);
         self.last = found.as_ref().ok().copied();
+        self.last_name = self.last.map_or("NULL", |spec| spec::full_name(spec, &self.words));
         found
     }
 
@@ -384,7 +388,7 @@ impl Session {
         let queued = self.queue.as_ref().map(Queue::len);
         if let Some(record) = self.record(context) {
             record.last_used = now;
-            record.last_command = self.last.map_or("NULL", |spec| spec.name);
+            record.last_command = self.last_name;
             record.protocol = self.protocol;
             record.queued = queued;
         }

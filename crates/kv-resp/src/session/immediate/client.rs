@@ -138,7 +138,12 @@ impl<'a> Wanted<'a> {
             {
                 self.nobody = true;
             }
+            b"type" => return Err(unknown_type(value)),
             b"user" if value_is(b"default") => {}
+            b"user" => {
+                let name = String::from_utf8_lossy(value).into_owned();
+                return Err(ReplyError::ClientUser { name });
+            }
             _ => return Err(ReplyError::Syntax),
         }
         Ok(())
@@ -150,6 +155,10 @@ impl<'a> Wanted<'a> {
             && self.address.is_none_or(|address| *address == record.address.as_bytes())
             && self.skips != Some(id)
     }
+}
+
+fn unknown_type(kind: &[u8]) -> ReplyError {
+    ReplyError::ClientType { kind: String::from_utf8_lossy(kind).into_owned() }
 }
 
 fn list(context: &Context<'_>, options: &[Bytes]) -> Result<Reply, ReplyError> {
@@ -166,10 +175,7 @@ fn list(context: &Context<'_>, options: &[Bytes]) -> Result<Reply, ReplyError> {
             match kind.to_ascii_lowercase().as_slice() {
                 b"normal" => None,
                 b"master" | b"replica" | b"slave" | b"pubsub" => Some(Vec::new()),
-                _ => {
-                    let kind = String::from_utf8_lossy(kind).into_owned();
-                    return Err(ReplyError::ClientType { kind });
-                }
+                _ => return Err(unknown_type(kind)),
             }
         }
         _ => return Err(ReplyError::Syntax),

@@ -51,7 +51,7 @@ fn document(spec: &'static Spec) -> (Reply, Reply) {
 }
 
 fn list(options: &[Bytes]) -> Result<Reply, ReplyError> {
-    let all = SPECS.iter().map(|spec| spec.name);
+    let all = spec::names();
     let named: Vec<&'static str> = match options {
         [] => all.collect(),
         [filter, by, pattern] if filter.eq_ignore_ascii_case(b"filterby") => {

@@ -93,7 +93,7 @@ impl Chaos {
         free: Vec<NodeId>,
     ) -> Option<Injection> {
         let loses_disk = matches!(fault, Fault::WipedDisk | Fault::SetBackDisk | Fault::FlippedBit);
-        let is_noticed = fault != Fault::SetBackDisk || self.notices_older_disks(cluster);
+        let is_noticed = fault != Fault::SetBackDisk || self.notices_older_disk(cluster, node);
         if loses_disk && !(is_noticed && self.may_lose_disk(cluster, node)) {
             return None;
         }

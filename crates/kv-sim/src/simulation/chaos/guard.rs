@@ -16,7 +16,7 @@ impl Chaos {
     ) -> bool {
         match injection {
             Injection::SetBack { node } => {
-                self.notices_older_disks(cluster)
+                self.notices_older_disk(cluster, *node)
                     && self.is_free(*node)
                     && self.may_lose_disk(cluster, *node)
             }
@@ -57,13 +57,19 @@ impl Chaos {
         }
     }
 
-    /// Whether a quorum that trusts an older disk has another server that shows it to be one. Servers
-    /// that choose a sequencer are at least N + 1 - min(W, R). Without the one in question, they
-    /// have a server in common with the others of any W that acknowledged a write only if W > R:
-    /// otherwise nobody may know better.
-    pub(super) fn notices_older_disks<E: ConsistencyEngine>(&self, cluster: &Cluster<E>) -> bool {
+    /// Whether an older copy of this server's disk is noticed in time. Servers that choose a sequencer
+    /// are at least N + 1 - min(W, R). Without the one in question, they have a server in common with
+    /// the others of any W that acknowledged a write only if W > R: otherwise nobody may know
+    /// better. A sequencer goes on in its round before it has asked so many.
+    pub(super) fn notices_older_disk<E: ConsistencyEngine>(
+        &self,
+        cluster: &Cluster<E>,
+        node: NodeId,
+    ) -> bool {
         let config = &cluster.config().cluster;
-        !self.keeps_quorum || config.write_quorum() > config.read_quorum()
+        let role = cluster.engine(node).map(|engine| engine.status().role);
+        !self.keeps_quorum
+            || (config.write_quorum() > config.read_quorum() && role == Some(Role::Follower))
     }
 
     /// Whether a process may be ended, and no other fault is at that.
