@@ -18,7 +18,7 @@ use crate::connection::{Connection, FromServer};
 use crate::error::ClientError;
 use crate::event::Event;
 use crate::requests::{Submission, Table, reason_for_now};
-use crate::service::{Search, Service};
+use crate::service::{Search, Service, asks_more};
 use crate::store_identity::StoreIdentity;
 
 /// Owns the connection and the requests in hand; ends when the last client is dropped.
@@ -348,7 +348,10 @@ impl Driver {
                     continue;
                 }
             };
-            if let Some(reason) = reason_for_now(&response.body) {
+            let reason = reason_for_now(&response.body);
+            if let Some(reason) =
+                reason.filter(|reason| !asks_more(reason, connection.quorum_max()))
+            {
                 service.on_refused(Instant::now(), reason);
             } else if !matches!(response.body, ResponseBody::Status(_)) {
                 service.on_served();

@@ -72,6 +72,12 @@ impl Service {
     }
 }
 
+/// Whether a request alone asked for more servers than can be reached, while those that any other
+/// one needs can: the server serves these, and no other server can serve it.
+pub(crate) fn asks_more(reason: &NotDone, quorum_max: u16) -> bool {
+    matches!(reason, NotDone::Unavailable { reachable, .. } if *reachable >= quorum_max)
+}
+
 /// What is told of servers that do not serve: of each once, until one serves, however often the
 /// client goes round.
 #[derive(Debug, Default)]
@@ -131,6 +137,14 @@ const STAY_MIN: Duration = Duration::from_millis(50);
 mod tests {
     use super::*;
     use crate::connection::error::LostReason;
+
+    #[test]
+    fn more_servers_than_the_configuration_needs_say_nothing_of_the_others() {
+        let unavailable = |reachable, needed| NotDone::Unavailable { reachable, needed };
+        assert!(asks_more(&unavailable(2, 3), 2));
+        assert!(!asks_more(&unavailable(1, 3), 2));
+        assert!(!asks_more(&NotDone::Waiting(Waiting::Joining), 1));
+    }
 
     #[test]
     fn a_server_is_left_once_it_has_only_refused_for_a_while() {

@@ -26,6 +26,17 @@ fn commands_of_a_pipeline_take_effect_in_their_order() {
 }
 
 #[test]
+fn a_client_is_listed_with_the_subcommand_that_it_asked_for() {
+    let cluster = Cluster::linearizable();
+    let mut wire = Wire::connect(cluster.address);
+    wire.send(&["client list", "client info"].map(words));
+    let replies: Vec<String> = (0..2).map(|_| String::from_utf8(wire.reply()).unwrap()).collect();
+    let [list, info] = replies.as_slice() else { panic!("{replies:?}") };
+    assert!(list.contains(" cmd=client|list "), "{list}");
+    assert!(info.contains(" cmd=client|info "), "{info}");
+}
+
+#[test]
 fn one_command_that_fails_by_what_a_key_holds_leaves_the_others_as_they_are() {
     let cluster = Cluster::linearizable();
     let mut wire = Wire::connect(cluster.address);

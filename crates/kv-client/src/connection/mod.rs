@@ -32,6 +32,7 @@ pub(crate) struct Connection {
     output: BytesMut,
     server: NodeId,
     window: usize,
+    quorum_max: u16,
     bytes_encoded: u64,
     bytes_written: u64,
     last_read: Instant,
@@ -64,6 +65,7 @@ impl Connection {
             output: BytesMut::new(),
             server,
             window: usize::try_from(welcome.in_flight_max.max(1)).unwrap_or(usize::MAX),
+            quorum_max: welcome.config.write_quorum().max(welcome.config.read_quorum()),
             bytes_encoded: 0,
             bytes_written: 0,
             last_read: Instant::now(),
@@ -75,6 +77,11 @@ impl Connection {
 
     pub(crate) const fn server(&self) -> NodeId {
         self.server
+    }
+
+    /// So many servers take part in any request that asks for no more.
+    pub(crate) const fn quorum_max(&self) -> u16 {
+        self.quorum_max
     }
 
     /// How many requests the server takes at once, at least 1.

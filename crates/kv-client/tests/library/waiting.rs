@@ -90,6 +90,31 @@ async fn a_client_leaves_a_server_that_does_not_serve_and_writes_once() {
 }
 
 #[tokio::test]
+async fn a_server_is_kept_that_lacks_servers_for_this_request_alone() {
+    let (one, two) = (FakeServer::start(1).await, FakeServer::start(2).await);
+    let client = Client::start(config([one.entry(), two.entry()], 1)).0;
+    let bounded = RequestOptions::default().with_timeout(Duration::from_millis(900));
+    let asking = tokio::spawn({
+        let client = client.clone();
+        async move { client.execute(get("all"), bounded).await }
+    });
+    let mut connection = one.accept().await;
+    let reason = NotDone::Unavailable { reachable: 2, needed: 3 };
+    let refuse = async {
+        loop {
+            let id = connection.expect(&get("all")).await;
+            connection.answer(id, Outcome::NotDone(reason.clone())).await;
+        }
+    };
+    let outcome = tokio::select! {
+        ended = asking => ended.unwrap(),
+        () = refuse => panic!("unreachable"),
+    };
+    assert_eq!(outcome, Err(ClientError::NotDone(reason)));
+    assert_eq!(client.server(), Some(one.node));
+}
+
+#[tokio::test]
 async fn one_request_that_cannot_be_served_holds_up_no_others_and_keeps_the_server() {
     let (one, two) = (FakeServer::start(1).await, FakeServer::start(2).await);
     let client = Client::start(config([one.entry(), two.entry()], 1)).0;

@@ -45,6 +45,15 @@ impl Plan {
         let (write, read) = quorums(&mut stream, nodes);
         let (write, read) = declaration.quorums.fit(nodes, write, read);
         let mut faults = faults(&mut stream, declaration, nodes);
+        let may_set_back = faults.contains(&Fault::SetBackDisk)
+            && declaration.oracle == Oracle::Linearizability
+            && nodes >= 4;
+        // There, an older disk is noticed, and a server can be spared for it.
+        let (write, read) = if may_set_back && SeedStream::new(seed ^ SET_BACK).chance(500) {
+            (nodes - 1, 2)
+        } else {
+            (write, read)
+        };
         let mut own = SeedStream::new(seed ^ HAND_OVER);
         let hands_over = declaration.survives.contains(&Fault::HandOver)
             && declaration.oracle == Oracle::Linearizability
@@ -326,6 +335,7 @@ pub(super) const KINDS_MIN: usize = 3;
 
 const PLAN: u64 = 0x706c_616e;
 const HAND_OVER: u64 = 0x6861_6e64;
+const SET_BACK: u64 = 0x6f6c_6465;
 const EXPIRY: u64 = 0x6578_7069;
 const COMPARISON: u64 = 0x6c69_6b65;
 const DRIVER: u64 = 0x6472_6976;

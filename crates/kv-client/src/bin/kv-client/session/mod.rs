@@ -321,6 +321,10 @@ impl Session {
         if self.defaults.json {
             return Some(notices::json(&event));
         }
+        // A single command goes to the sequencer each time: that is no news.
+        if self.mode == Mode::One && matches!(event, Event::Moved { .. }) {
+            return None;
+        }
         self.notices.line(event, matches!(self.mode, Mode::Plain | Mode::Shell))
     }
 

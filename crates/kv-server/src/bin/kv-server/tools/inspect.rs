@@ -159,7 +159,9 @@ const fn last_run(run: Option<Run>) -> &'static str {
     match run {
         None => "never ran",
         Some(Run { ended: true, .. }) => "stopped cleanly",
-        Some(Run { synced: true, .. }) => "not stopped cleanly; nothing is lost by that",
+        Some(Run { synced: true, .. }) => {
+            "its end is not noted; with --fsync always nothing is lost by any"
+        }
         Some(_) => {
             "not stopped cleanly, with --fsync interval or never: if power was lost since, what was \
              written last may be missing, and the server sets this aside and starts empty"
