@@ -9,20 +9,23 @@ use crate::deadline::{Backoff, Due};
 use crate::ids::Slot;
 use crate::message::{Cut, Hello, Part, Welcome};
 use crate::peers::{Greeting, Meeting};
+use crate::vector::Vector;
 
 impl Core {
     /// Answers a hello. One that is stale, because its sender is in a later incarnation by now, is
     /// answered too: it may be from a server that does not know yet which incarnation it had.
+    ///
+    /// Returns what the sender's disk reflects, if it has lost data.
     pub(crate) fn on_hello(
         &mut self,
         step: &mut Step<'_>,
         slot: Slot,
         hello: Hello,
         meeting: Meeting,
-    ) {
+    ) -> Option<Vector> {
         if !self.is_legal_report(&hello.report) {
             self.counters.bad_messages += 1;
-            return;
+            return None;
         }
         let highest = self.peers.get(slot).map_or(Incarnation::UNKNOWN, |peer| peer.incarnation);
         let has_lost = self.has_lost(slot, &hello, meeting == Meeting::Stale);
@@ -40,6 +43,13 @@ impl Core {
             Meeting::Known | Meeting::New => self.note_report(step, slot, &hello.report, false),
         }
         self.send(step, slot, Part::Welcome(welcome));
+        match meeting {
+            Meeting::Stale => None,
+            Meeting::Joining => Some(Vector::default()),
+            Meeting::Known | Meeting::New => {
+                (has_lost || !hello.report.is_whole).then_some(hello.report.vector)
+            }
+        }
     }
 
     /// Says hello to a peer, again and again until it answers or is lost.

@@ -16,6 +16,7 @@ use crate::mutation::Mutation;
 use crate::state::journal::Then;
 use crate::state::record::{Record, Write};
 use crate::state::stamp::{Entry, Stamp};
+use crate::vector::Vector;
 
 /// The writes under way.
 #[derive(Clone, Debug, Default)]
@@ -113,6 +114,27 @@ impl Writes {
             }
             None if id.incarnation == core.state.incarnation && id.seq <= self.last_seq => {}
             None => core.counters.stale_messages += 1,
+        }
+    }
+
+    /// A peer has lost data, and its disk reflects `left`: it acknowledged other writes for nothing,
+    /// and is sent them once more.
+    pub(crate) fn on_loss(
+        &mut self,
+        core: &mut Core,
+        step: &mut Step<'_>,
+        slot: Slot,
+        left: &Vector,
+    ) {
+        let acked = self.table.iter().filter(|(_, pending)| pending.acked.contains(slot));
+        let lost: Vec<WriteId> = acked.map(|(id, _)| id).filter(|id| !left.contains(*id)).collect();
+        let mut peer = SlotSet::default();
+        peer.insert(slot);
+        for id in lost {
+            if let Some(pending) = self.table.get_mut(id) {
+                pending.acked.remove(slot);
+            }
+            self.send(core, step, id, peer);
         }
     }
 

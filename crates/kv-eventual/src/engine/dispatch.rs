@@ -147,7 +147,11 @@ impl EventualEngine {
         let is_stale = meeting == Meeting::Stale;
         for part in message.parts {
             match part {
-                Part::Hello(hello) => self.core.on_hello(step, slot, hello, meeting),
+                Part::Hello(hello) => {
+                    if let Some(left) = self.core.on_hello(step, slot, hello, meeting) {
+                        self.writes.on_loss(&mut self.core, step, slot, &left);
+                    }
+                }
                 Part::Welcome(welcome) => self.on_welcome(step, slot, welcome, message.wall_ms),
                 // A server in an incarnation that was followed by another, or that does not know
                 // yet that it must begin another: what it says must wait until it has.

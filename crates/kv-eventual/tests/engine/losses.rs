@@ -129,3 +129,41 @@ fn two_servers_that_are_set_back_together_bring_no_deleted_key_back() {
     assert_eq!((holders(&sim, "gone"), holders(&sim, "kept")), (0, 5));
     assert!(is_one_state(&sim));
 }
+
+/// The coordinator, and a server that is wiped then, have the write; only one more gets it.
+#[test]
+fn what_a_lost_disk_acknowledged_does_not_count() {
+    let mut sim: Sim = Cluster::new(SimConfig::new(5, 3, 3, 613).unwrap()).unwrap();
+    sim.run_for(Duration::from_secs(2)).unwrap();
+    only_to(&mut sim, &[2]);
+    let options = RequestOptions::default().with_timeout(Duration::from_secs(60));
+    let put = sim.submit(node(1), Operation::put(key("x"), value("v")), options);
+    sim.run_for(Duration::from_millis(500)).unwrap();
+    assert_eq!((holders(&sim, "x"), sim.outcome(put)), (2, None));
+
+    only_to(&mut sim, &[]);
+    sim.restart(node(2), Restart::Wiped).unwrap();
+    sim.run_for(Duration::from_secs(5)).unwrap();
+    assert_eq!((holders(&sim, "x"), sim.outcome(put)), (1, None));
+    only_to(&mut sim, &[3]);
+    sim.run_for(Duration::from_secs(5)).unwrap();
+    assert_eq!((holders(&sim, "x"), sim.outcome(put)), (2, None), "two of three hold it");
+
+    sim.stop_intercepting();
+    sim.run_for(Duration::from_secs(5)).unwrap();
+    assert!(matches!(sim.outcome(put), Some(Outcome::Done(_))), "{:?}", sim.outcome(put));
+    assert!(holders(&sim, "x") >= 3);
+}
+
+/// What the first server writes comes to these alone, and nobody fetches it.
+fn only_to(sim: &mut Sim, numbers: &[u16]) {
+    let nodes: Vec<NodeId> = numbers.iter().map(|number| node(*number)).collect();
+    sim.intercept(move |from, to, message: &Message| {
+        let is_write = |part: &Part| matches!(part, Part::Write(_));
+        let is_pull = |part: &Part| matches!(part, Part::Pull(_));
+        let is_written = from == node(1) && message.parts.iter().any(is_write);
+        let is_dropped = (is_written && !nodes.contains(&to))
+            || (to == node(1) && message.parts.iter().any(is_pull));
+        if is_dropped { Fate::Drop } else { Fate::Pass }
+    });
+}
