@@ -72,8 +72,8 @@ impl Service {
     }
 }
 
-/// Whether a request alone asked for more servers than can be reached, while those that any other
-/// one needs can: the server serves these, and no other server can serve it.
+/// Whether a request alone asked for more servers than can be reached, while as many can as those
+/// need that ask for no more: these the server serves.
 pub(crate) fn asks_more(reason: &NotDone, quorum_max: u16) -> bool {
     matches!(reason, NotDone::Unavailable { reachable, .. } if *reachable >= quorum_max)
 }

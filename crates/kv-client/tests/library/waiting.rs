@@ -2,11 +2,31 @@
 
 use std::time::Duration;
 
-use crate::fake::{self, FakeServer, config, event, found, get, put, written};
+use crate::fake::{self, FakeConnection, FakeServer, config, event, found, get, put, written};
 use kv_client::{Client, ClientError, Event, LostReason};
-use kv_core::{NotDone, Outcome, RequestOptions, Waiting};
+use kv_core::{Done, NotDone, Operation, Outcome, RequestOptions, Waiting};
+use tokio::task::JoinHandle;
 
 const JOINING: NotDone = NotDone::Waiting(Waiting::Joining);
+
+/// How a request ends that the server refuses each time it is sent.
+async fn while_refused(
+    asking: JoinHandle<Result<Done, ClientError>>,
+    connection: &mut FakeConnection,
+    operation: &Operation,
+    reason: NotDone,
+) -> Result<Done, ClientError> {
+    let refuse = async {
+        loop {
+            let id = connection.expect(operation).await;
+            connection.answer(id, Outcome::NotDone(reason.clone())).await;
+        }
+    };
+    tokio::select! {
+        ended = asking => ended.unwrap(),
+        () = refuse => panic!("unreachable"),
+    }
+}
 
 #[tokio::test]
 async fn a_request_that_comes_too_early_is_sent_again_and_served() {
@@ -34,16 +54,7 @@ async fn a_request_that_is_never_served_ends_with_what_the_server_said() {
         async move { client.execute(get("x"), options).await }
     });
     let mut connection = one.accept().await;
-    let refuse = async {
-        loop {
-            let id = connection.expect(&get("x")).await;
-            connection.answer(id, Outcome::NotDone(JOINING)).await;
-        }
-    };
-    let outcome = tokio::select! {
-        ended = reading => ended.unwrap(),
-        () = refuse => panic!("unreachable"),
-    };
+    let outcome = while_refused(reading, &mut connection, &get("x"), JOINING).await;
     assert_eq!(outcome, Err(ClientError::NotDone(JOINING)));
 }
 
@@ -100,16 +111,7 @@ async fn a_server_is_kept_that_lacks_servers_for_this_request_alone() {
     });
     let mut connection = one.accept().await;
     let reason = NotDone::Unavailable { reachable: 2, needed: 3 };
-    let refuse = async {
-        loop {
-            let id = connection.expect(&get("all")).await;
-            connection.answer(id, Outcome::NotDone(reason.clone())).await;
-        }
-    };
-    let outcome = tokio::select! {
-        ended = asking => ended.unwrap(),
-        () = refuse => panic!("unreachable"),
-    };
+    let outcome = while_refused(asking, &mut connection, &get("all"), reason.clone()).await;
     assert_eq!(outcome, Err(ClientError::NotDone(reason)));
     assert_eq!(client.server(), Some(one.node));
 }

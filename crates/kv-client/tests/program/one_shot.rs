@@ -3,9 +3,9 @@
 use std::process::Stdio;
 
 use crate::fake::program::{Run, finish, program, run_one};
-use crate::fake::{self, DeadServer, FakeServer, get, key, put, store};
-use kv_core::{NotDone, Operation, Outcome, Quorum, Unknown, Value};
-use kv_proto::{Refusal, RefusalCode};
+use crate::fake::{self, DeadServer, FakeServer, get, key, put, store, written};
+use kv_core::{NotDone, Operation, Outcome, Quorum, Unknown, Value, Waiting};
+use kv_proto::{Refusal, RefusalCode, Welcome};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
 fn run(code: i32, stdout: &str, stderr: &str) -> Run {
@@ -28,6 +28,23 @@ async fn values_come_alone_and_a_missing_key_has_its_own_code() {
     let (_, last) = log.lock().unwrap().last().cloned().unwrap();
     assert_eq!(last.read_quorum, Some(Quorum::All));
     assert!(last.timeout.as_secs_f64() > 6.0, "{:?}", last.timeout);
+}
+
+#[tokio::test]
+async fn a_command_that_goes_to_the_sequencer_does_not_tell_so() {
+    let (one, two) = (FakeServer::start(1).await, FakeServer::start(2).await);
+    let child = program([one.entry(), two.entry()], &["put", "x", "1"]).spawn().unwrap();
+    let sequencer = Some(two.node);
+    let (mut first, _) = one.accept_hello().await;
+    first.send(Welcome { sequencer, ..one.welcome() }).await;
+    let (mut second, _) = two.accept_hello().await;
+    second.send(Welcome { sequencer, ..two.welcome() }).await;
+    let id = first.expect(&put("x", "1")).await;
+    let waiting = Waiting::Sequencer { node: two.node };
+    first.answer(id, Outcome::NotDone(NotDone::Waiting(waiting))).await;
+    let id = second.expect(&put("x", "1")).await;
+    second.answer(id, written()).await;
+    assert_eq!(finish(child).await, run(0, "ok\n", ""));
 }
 
 #[tokio::test]
